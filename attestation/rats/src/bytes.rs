@@ -1,0 +1,175 @@
+//! Newtypes for byte strings of a fixed length, written as lower-case hex everywhere a person reads them.
+
+use std::fmt;
+
+/// Text that is not the lower-case hex of exactly the wanted number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseHexError {
+    /// How many bytes were wanted.
+    pub wanted_bytes: usize,
+}
+
+impl fmt::Display for ParseHexError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not {} bytes of lower-case hex", self.wanted_bytes)
+    }
+}
+
+impl std::error::Error for ParseHexError {}
+
+fn digit(c: u8) -> Option<u8> {
+    match c {
+        b'0'..=b'9' => Some(c - b'0'),
+        b'a'..=b'f' => Some(c - b'a' + 10),
+        _ => None,
+    }
+}
+
+fn decode<const N: usize>(text: &str) -> Result<[u8; N], ParseHexError> {
+    let wrong = ParseHexError { wanted_bytes: N };
+    if text.len() != 2 * N {
+        return Err(wrong);
+    }
+    let mut out = [0; N];
+    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let [high, low] = pair else { return Err(wrong) };
+        *byte = digit(*high).ok_or(wrong)? << 4 | digit(*low).ok_or(wrong)?;
+    }
+    Ok(out)
+}
+
+macro_rules! fixed_bytes {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name([u8; $len]);
+
+        impl $name {
+            /// The length in bytes.
+            pub const LEN: usize = $len;
+
+            /// The value with these bytes.
+            #[must_use]
+            pub const fn new(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
+
+            /// The bytes.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; $len] {
+                &self.0
+            }
+        }
+
+        impl From<[u8; $len]> for $name {
+            fn from(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
+        }
+
+        impl TryFrom<&[u8]> for $name {
+            type Error = ParseHexError;
+
+            fn try_from(bytes: &[u8]) -> Result<Self, ParseHexError> {
+                bytes.try_into().map(Self).map_err(|_| ParseHexError { wanted_bytes: $len })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = ParseHexError;
+
+            fn from_str(text: &str) -> Result<Self, ParseHexError> {
+                decode(text).map(Self)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+fixed_bytes!(
+    /// A value that the relying party chose at random for one exchange; evidence that holds it is fresh.
+    Nonce, 32
+);
+fixed_bytes!(
+    /// A SHA-256 digest.
+    Sha256Digest, 32
+);
+fixed_bytes!(
+    /// The launch digest of a guest: MEASUREMENT of an SNP report (SHA-384, SEV-SNP firmware ABI, section 8.17).
+    Measurement, 48
+);
+fixed_bytes!(
+    /// The 64 bytes that a guest chooses and its report signs. See [`KeyBinding`](crate::KeyBinding).
+    ReportData, 64
+);
+fixed_bytes!(
+    /// An X25519 public key (RFC 7748): the key to which a weights key is wrapped.
+    X25519PublicKey, 32
+);
+fixed_bytes!(
+    /// An Ed25519 public key (RFC 8032): signs audit checkpoints, manifests or release decisions.
+    Ed25519PublicKey, 32
+);
+
+impl Sha256Digest {
+    /// The SHA-256 digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut out = [0; 32];
+        out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
+        Self(out)
+    }
+}
+
+impl Nonce {
+    /// A fresh random nonce from the system's generator.
+    ///
+    /// # Errors
+    /// [`RandomError`](crate::RandomError) when the system gives no randomness.
+    pub fn random() -> Result<Self, crate::RandomError> {
+        let mut out = [0; 32];
+        crate::secret::fill_random(&mut out)?;
+        Ok(Self(out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_round_trips_and_has_one_form() {
+        let digest = Sha256Digest::of(b"abc");
+        let text = digest.to_string();
+        assert_eq!(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(text.parse(), Ok(digest));
+        assert!(text.to_uppercase().parse::<Sha256Digest>().is_err());
+        assert!(text[2..].parse::<Sha256Digest>().is_err());
+        assert!(format!("{text}00").parse::<Sha256Digest>().is_err());
+        assert!("é".repeat(32).parse::<Sha256Digest>().is_err());
+    }
+}

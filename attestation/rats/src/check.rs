@@ -1,0 +1,130 @@
+//! What a verifier looked at, one line per rule, so that a person can see wanted beside observed.
+
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// Where in the verification a rule belongs; a refusal is named by the stage that found it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// The bytes have the documented shape.
+    Parse,
+    /// The report's signature.
+    Signature,
+    /// The certificate chain up to a trust anchor.
+    Chain,
+    /// The report and its certificate speak of the same chip and product.
+    Identity,
+    /// Firmware versions.
+    Tcb,
+    /// Revocation lists and other signed side input.
+    Collateral,
+    /// The appraisal policy.
+    Policy,
+    /// The report data against the key binding.
+    Binding,
+    /// The measured-boot event log.
+    Eventlog,
+    /// A device's reference values.
+    Rim,
+}
+
+/// How one rule ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The observed value is what was wanted.
+    Passed,
+    /// It is not; the evidence is refused.
+    Failed,
+    /// The rule did not apply or could not be reached; `observed` says why.
+    Skipped,
+}
+
+/// One rule, with what it wanted and what it saw. Never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Stable reason code, such as `snp_debug_allowed`; codes are only ever added.
+    pub code: Cow<'static, str>,
+    /// Where the rule belongs.
+    pub stage: Stage,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What the rule asked for.
+    pub wanted: String,
+    /// What was there.
+    pub observed: String,
+}
+
+/// Every rule that was looked at, in order.
+///
+/// This is a report, not a verdict: holding one proves nothing, and it may be read back from JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Checks(Vec<Check>);
+
+impl Checks {
+    /// No rule yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Records a rule that wanted `wanted` and saw `observed`, and gives back `passed`.
+    pub fn record(
+        &mut self,
+        (stage, code): (Stage, &'static str),
+        passed: bool,
+        wanted: impl Into<String>,
+        observed: impl Into<String>,
+    ) -> bool {
+        let outcome = if passed { Outcome::Passed } else { Outcome::Failed };
+        self.0.push(Check {
+            code: Cow::Borrowed(code),
+            stage,
+            outcome,
+            wanted: wanted.into(),
+            observed: observed.into(),
+        });
+        passed
+    }
+
+    /// Records a rule that does not apply, and why.
+    pub fn skip(
+        &mut self,
+        (stage, code): (Stage, &'static str),
+        wanted: impl Into<String>,
+        why: impl Into<String>,
+    ) {
+        self.0.push(Check {
+            code: Cow::Borrowed(code),
+            stage,
+            outcome: Outcome::Skipped,
+            wanted: wanted.into(),
+            observed: why.into(),
+        });
+    }
+
+    /// Adds the rules of `other` after these.
+    pub fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
+    /// All rules in order.
+    #[must_use]
+    pub fn all(&self) -> &[Check] {
+        &self.0
+    }
+
+    /// The rules that failed, in order.
+    pub fn failed(&self) -> impl Iterator<Item = &Check> {
+        self.0.iter().filter(|check| check.outcome == Outcome::Failed)
+    }
+
+    /// Whether no rule failed.
+    #[must_use]
+    pub fn none_failed(&self) -> bool {
+        self.failed().next().is_none()
+    }
+}

@@ -1,0 +1,47 @@
+//! The words that every part of Anchorhold shares: what an attester states, what a relying party asked
+//! for, and what a verifier found, in the terms of RFC 9334.
+//!
+//! Start with [`Evidence`] (what is sent), [`KeyBinding`] (what its report data must commit to) and
+//! [`Check`] (one line of what a verifier looked at). Nothing here decides anything: trust is created
+//! only in `anchorhold-verifier`.
+//!
+//! This crate is *not* a verifier and holds no clock, device or network.
+
+mod binding;
+mod bytes;
+mod check;
+mod evidence;
+mod secret;
+mod time;
+
+pub use binding::{KeyBinding, Purpose};
+pub use bytes::{
+    Ed25519PublicKey, Measurement, Nonce, ParseHexError, ReportData, Sha256Digest, X25519PublicKey,
+};
+pub use check::{Check, Checks, Outcome, Stage};
+pub use evidence::{Der, Evidence, EvidenceError, MAX_CERTIFICATES, MAX_EVIDENCE_JSON_BYTES, Tee};
+pub use secret::{RandomError, Secret};
+pub use time::{ParseTimestampError, Timestamp};
+
+/// Bytes in JSON as standard base64 with padding; anything else is refused.
+pub mod base64_bytes {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    /// Writes `bytes` as base64.
+    ///
+    /// # Errors
+    /// Whatever the serializer answers.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    /// Reads base64.
+    ///
+    /// # Errors
+    /// Text that is not canonical base64. The error does not quote it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        STANDARD.decode(text.as_bytes()).map_err(|_| D::Error::custom("not canonical base64"))
+    }
+}

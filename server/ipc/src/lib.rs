@@ -1,0 +1,22 @@
+//! What crosses the lines between the three processes of the guest, and nothing else.
+//!
+//! ```text
+//! keeper ──ToWorker──▶ worker      keeper ──ToGateway──▶ gateway      gateway ──Work──▶ worker
+//! keeper ◀─FromWorker─ worker      keeper ◀─FromGateway─ gateway      gateway ◀─Event── worker
+//! ```
+//!
+//! Each line is one socket pair that the keeper made. A [`Line`] sends and receives whole messages of one
+//! closed list, each in a frame of at most [`MAX_FRAME_BYTES`], with at most [`MAX_DESCRIPTORS`] descriptors.
+//! A peer that breaks the framing is cut off: there is no resynchronisation.
+//!
+//! This crate decides nothing and logs nothing.
+
+mod line;
+mod message;
+
+pub use line::{Line, LineError, LineReader, LineWriter, MAX_DESCRIPTORS, MAX_FRAME_BYTES, inherited, pair};
+pub use message::{
+    Appended, AuditEvent, Confinement, Event, FromGateway, FromWorker, LoadModel, LoadReport, ModelInfo,
+    ObjectDescriptors, RejectReason, RequestError, RequestOutcome, RequestRecord, Route, ServingEvidence,
+    ToGateway, ToWorker, WireSecret, Work, WorkKind,
+};

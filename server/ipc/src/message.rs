@@ -1,0 +1,347 @@
+//! The closed lists of messages. What is not here cannot be said.
+
+use anchorhold_engine::{FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// A 32-byte secret on its way between two processes of the guest; wiped on drop, never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct WireSecret(pub Box<[u8; 32]>);
+
+impl fmt::Debug for WireSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WireSecret")
+    }
+}
+
+/// From the keeper to a worker.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Load this model; the descriptors of the package follow in the order of `objects`: first the card,
+    /// then for each object its segments and its tree.
+    Load(Box<LoadModel>),
+    /// The lease ended: wipe keys and weights and exit.
+    Wipe,
+}
+
+/// What a worker needs in order to load one sealed model.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadModel {
+    /// The exact bytes of the signed manifest.
+    pub manifest: Vec<u8>,
+    /// What the key broker's grant says the manifest's SHA-256 must be.
+    pub manifest_digest: [u8; 32],
+    /// The lowest version that the release policy allows.
+    pub version_min: u64,
+    /// The Ed25519 key of the model's owner.
+    pub owner_key: [u8; 32],
+    /// The key that opens the package.
+    pub weights_key: WireSecret,
+    /// The objects of the package, in the order of their descriptors.
+    pub objects: Vec<ObjectDescriptors>,
+    /// The most threads to use.
+    pub threads: u16,
+}
+
+/// The two descriptors of one object: its segments and its tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectDescriptors {
+    /// The object's opaque id from the manifest.
+    pub id: String,
+}
+
+/// From a worker to the keeper.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// What holds the worker; sent before anything is loaded.
+    Confined(Confinement),
+    /// The model is in memory and answers.
+    Loaded(LoadReport),
+    /// The package was refused; the worker exits.
+    LoadFailed {
+        /// Stable code of the stage that refused, such as `segment`.
+        code: String,
+        /// What was wanted and observed, without content.
+        detail: String,
+    },
+}
+
+/// Which layers hold a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// Layers in force, such as `seccomp`, `landlock`, `network namespace`.
+    pub active: Vec<String>,
+    /// Layers that this kernel refused, with the reason.
+    pub missing: Vec<String>,
+}
+
+/// A loaded model and what loading it cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadReport {
+    /// What was loaded.
+    pub model: ModelInfo,
+    /// Bytes of plaintext that came out of the package.
+    pub bytes: u64,
+    /// Time from the first verified byte to the last tensor, in microseconds.
+    pub micros: u64,
+}
+
+/// What the gateway tells callers about a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// The id under which it was sealed.
+    pub id: String,
+    /// The version under which it was sealed.
+    pub version: u64,
+    /// What it can do.
+    pub kind: ModelKind,
+    /// The most tokens of prompt and output together.
+    pub max_tokens: u32,
+    /// The length of an embedding, or 0.
+    pub dimensions: u32,
+    /// SHA-256 of the signed manifest.
+    pub manifest_digest: [u8; 32],
+}
+
+/// From the keeper to the gateway.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToGateway {
+    /// A model answers on the descriptor that comes with this message.
+    WorkerReady(ModelInfo),
+    /// The worker of this model is gone; a new one may follow.
+    WorkerGone {
+        /// The model's id.
+        model: String,
+    },
+    /// Answer to [`FromGateway::Attest`].
+    Attested(Box<ServingEvidence>),
+    /// Answer to [`FromGateway::Record`]: the entry is durable (or could not be made so).
+    Appended(Appended),
+    /// Finish what runs and exit.
+    Drain,
+}
+
+/// The attestation document for one nonce.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServingEvidence {
+    /// The caller's number for this request.
+    pub ticket: u64,
+    /// The document's exact JSON, or `None` when evidence could not be made.
+    pub document: Option<Vec<u8>>,
+}
+
+/// What became of an audit entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Appended {
+    /// The caller's number for this entry.
+    pub ticket: u64,
+    /// Its index in the log; `None` when the log does not take entries, and nothing may be served.
+    pub index: Option<u64>,
+}
+
+/// From the gateway to the keeper.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromGateway {
+    /// The gateway's TLS key: SHA-256 of its SubjectPublicKeyInfo, and where it will listen. Comes first, once.
+    Hello {
+        /// The digest of the key.
+        tls_key: [u8; 32],
+        /// What holds the gateway.
+        confinement: Confinement,
+    },
+    /// The port is open.
+    Listening {
+        /// The address, as text.
+        address: String,
+    },
+    /// Make the attestation document for this nonce.
+    Attest {
+        /// Echoed in the answer.
+        ticket: u64,
+        /// The client's nonce.
+        nonce: [u8; 32],
+    },
+    /// Append this to the audit log.
+    Record {
+        /// Echoed in the answer.
+        ticket: u64,
+        /// What happened.
+        event: AuditEvent,
+    },
+    /// All requests are finished; the gateway exits next.
+    Drained,
+}
+
+/// What the gateway may have logged. It has no field that holds text of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuditEvent {
+    /// One request ended.
+    Request(RequestRecord),
+    /// A caller was not let in.
+    AuthFailure {
+        /// The route.
+        route: Route,
+    },
+}
+
+/// One request, in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// The gateway's own id of the request: 26 characters of Crockford base32 (a ULID).
+    pub rid: String,
+    /// The tenant's configured name: 1 to 64 characters of `a-z0-9-`.
+    pub tenant: String,
+    /// Which route.
+    pub route: Route,
+    /// The model that answered; empty when none was found.
+    pub model: String,
+    /// How it ended.
+    pub outcome: RequestOutcome,
+    /// The HTTP status.
+    pub status: u16,
+    /// Whether the answer was streamed.
+    pub stream: bool,
+    /// Prompt tokens.
+    pub tokens_in: u64,
+    /// Generated tokens.
+    pub tokens_out: u64,
+    /// From the first byte of the request to the last of the answer, in milliseconds.
+    pub millis: u64,
+    /// HMAC-SHA-256 of the request and of the response under a key that only the caller is told.
+    pub commitments: Option<([u8; 32], [u8; 32])>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RequestOutcome {
+    /// Answered in full.
+    Complete,
+    /// Refused before any work.
+    Rejected,
+    /// The caller left.
+    Cancelled,
+    /// Broke on our side.
+    Error,
+}
+
+/// The routes that the audit log tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Route {
+    /// `/v1/chat/completions`.
+    ChatCompletions,
+    /// `/v1/completions`.
+    Completions,
+    /// `/v1/embeddings`.
+    Embeddings,
+    /// `/v1/models` and below.
+    Models,
+    /// Anything else that needs a key.
+    Other,
+}
+
+/// From the gateway to a worker.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Work {
+    /// Begin this request.
+    Submit {
+        /// Names it in every [`Event`] about it.
+        id: RequestId,
+        /// What to do.
+        kind: WorkKind,
+    },
+    /// The caller left: stop within one step and free what the request holds. No event follows.
+    Cancel {
+        /// The request.
+        id: RequestId,
+    },
+}
+
+/// What a request asks of a model.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum WorkKind {
+    /// One vector for each input, in order.
+    Embed {
+        /// The inputs.
+        inputs: Vec<Prompt>,
+    },
+    /// Text after a prompt.
+    Generate {
+        /// What comes before.
+        prompt: Prompt,
+        /// How tokens are drawn.
+        sampling: Sampling,
+        /// When to end. A `max_tokens` of 0 means what is left of the context.
+        stop: StopRules,
+    },
+}
+
+/// From a worker to the gateway.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// Answer to an embedding request; ends it.
+    Embedded {
+        /// The request.
+        id: RequestId,
+        /// One vector for each input, in order.
+        vectors: Vec<Vec<f32>>,
+        /// Tokens of all inputs.
+        tokens_in: u64,
+    },
+    /// More text of a generation: whole characters only, nothing that may still become a stop text.
+    Delta {
+        /// The request.
+        id: RequestId,
+        /// The text.
+        text: String,
+    },
+    /// The generation ended.
+    Finished {
+        /// The request.
+        id: RequestId,
+        /// Why.
+        reason: FinishReason,
+        /// Tokens of the prompt.
+        tokens_in: u64,
+        /// Tokens that were generated.
+        tokens_out: u64,
+    },
+    /// The request was refused or broke; ends it.
+    Failed {
+        /// The request.
+        id: RequestId,
+        /// Why.
+        error: RequestError,
+    },
+}
+
+/// Why a worker did not answer a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RequestError {
+    /// What was asked can never be answered by this model.
+    Rejected(RejectReason),
+    /// Too much waits already; try again later.
+    Overloaded,
+    /// The model failed; the request may be tried again.
+    Internal,
+}
+
+/// Why a request can never be answered by this model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RejectReason {
+    /// Prompt, or prompt and requested output, are longer than the model's context.
+    ContextLength {
+        /// Tokens that were asked for.
+        tokens: u64,
+        /// Tokens that fit.
+        limit: u64,
+    },
+    /// A token id outside the vocabulary.
+    UnknownToken,
+    /// The prompt has no tokens.
+    EmptyPrompt,
+    /// The model is of the other kind.
+    WrongKind,
+    /// The model's chat template refused the conversation, or the model has none.
+    Template,
+}
