@@ -1,0 +1,192 @@
+//! A model that is arithmetic: what it answers depends on a sequence's own tokens only. It watches the contract of
+//! `Generator` and `Embedder` and panics when its caller breaks it.
+
+use anchorhold_engine::{
+    BackendError, Embedder, GenerationLimits, GenerationRequest, Generator, Row, Sampler, Sampling,
+    SequenceId, TokenId,
+};
+use std::collections::{HashMap, HashSet};
+
+pub(crate) const VOCABULARY: usize = 16;
+pub(crate) const CONTEXT: usize = 24;
+pub(crate) const DIMENSIONS: usize = 3;
+pub(crate) const EOS: TokenId = 0;
+
+/// SplitMix64: random choices of the tests themselves.
+pub(crate) struct Choices(pub u64);
+
+impl Choices {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    pub(crate) fn tokens(&mut self, count: usize) -> Vec<TokenId> {
+        (0..count).map(|_| self.below(VOCABULARY) as TokenId).collect()
+    }
+}
+
+fn digest(tokens: &[TokenId]) -> u64 {
+    tokens.iter().fold(7, |hash, token| Choices(hash ^ u64::from(*token)).next())
+}
+
+/// The logits after these tokens.
+pub(crate) fn logits(tokens: &[TokenId]) -> Vec<f32> {
+    let mut choices = Choices(digest(tokens));
+    (0..VOCABULARY).map(|_| choices.below(6_000) as f32 / 1_000.0 - 3.0).collect()
+}
+
+/// The vector of these tokens.
+pub(crate) fn vector(tokens: &[TokenId]) -> Vec<f32> {
+    let mut choices = Choices(digest(tokens));
+    (0..DIMENSIONS).map(|_| choices.below(2_000) as f32 / 1_000.0 - 1.0).collect()
+}
+
+/// What a request answers when it is alone in the world.
+pub(crate) fn alone(request: &GenerationRequest) -> Vec<TokenId> {
+    let mut tokens = request.prompt.clone();
+    let mut sampler = Sampler::new(request.sampling.clone());
+    let most = match request.max_tokens {
+        0 => CONTEXT - tokens.len(),
+        most => most as usize,
+    };
+    for _ in 0..most {
+        let token = sampler.draw(logits(&tokens)).unwrap();
+        tokens.push(token);
+        if token == EOS && !request.ignore_eos {
+            break;
+        }
+    }
+    tokens.split_off(request.prompt.len())
+}
+
+/// Sampling by probability under this seed.
+pub(crate) fn sampling(seed: u64) -> Sampling {
+    Sampling {
+        temperature: 1.0,
+        top_p: 1.0,
+        top_k: 0,
+        min_p: 0.0,
+        frequency_penalty: 0.0,
+        presence_penalty: 0.0,
+        logit_bias: Vec::new(),
+        seed,
+    }
+}
+
+pub(crate) fn request(sequence: u64, prompt: &[TokenId], max_tokens: u32) -> GenerationRequest {
+    GenerationRequest {
+        sequence: SequenceId(sequence),
+        prompt: prompt.to_vec(),
+        sampling: sampling(sequence),
+        max_tokens,
+        ignore_eos: true,
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Toy {
+    pub(crate) limits: Option<GenerationLimits>,
+    pub(crate) caches: HashMap<SequenceId, Vec<TokenId>>,
+    /// Sequences in the order in which they first ran.
+    pub(crate) opened: Vec<SequenceId>,
+    pub(crate) released: HashSet<SequenceId>,
+    /// Tokens per row of each step.
+    pub(crate) steps: Vec<Vec<(SequenceId, usize)>>,
+    /// The step that breaks, counted from 0.
+    pub(crate) breaks_at: Option<usize>,
+    /// Answers one row too few.
+    pub(crate) loses_a_row: bool,
+    /// The logit that every row gets in place of its first.
+    pub(crate) poison: Option<f32>,
+}
+
+impl Generator for Toy {
+    fn vocabulary(&self) -> usize {
+        VOCABULARY
+    }
+
+    fn context(&self) -> usize {
+        CONTEXT
+    }
+
+    fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError> {
+        let mut seen = HashSet::new();
+        for row in rows {
+            assert!(!row.tokens.is_empty(), "an empty row");
+            assert!(seen.insert(row.sequence), "a sequence twice in one step");
+            assert!(!self.released.contains(&row.sequence), "a sequence after its release");
+            if !self.caches.contains_key(&row.sequence) {
+                self.opened.push(row.sequence);
+            }
+            let cache = self.caches.entry(row.sequence).or_default();
+            cache.extend(row.tokens);
+            assert!(cache.len() <= CONTEXT, "a cache over the context");
+        }
+        if let Some(limits) = self.limits {
+            let tokens: usize = rows.iter().map(|row| row.tokens.len()).sum();
+            assert!(tokens <= limits.step_tokens, "{tokens} tokens in a step");
+            assert!(self.caches.len() <= limits.running, "{} caches", self.caches.len());
+            let held: usize = self.caches.values().map(Vec::len).sum();
+            assert!(held <= limits.cache_tokens.max(CONTEXT), "{held} tokens in caches");
+        }
+        self.steps.push(rows.iter().map(|row| (row.sequence, row.tokens.len())).collect());
+        if self.breaks_at == Some(self.steps.len() - 1) {
+            return Err(BackendError::new("broken on purpose"));
+        }
+        let mut answers: Vec<_> = rows.iter().map(|row| logits(&self.caches[&row.sequence])).collect();
+        if self.loses_a_row {
+            answers.pop();
+        }
+        if let Some(poison) = self.poison {
+            answers.iter_mut().for_each(|answer| answer[0] = poison);
+        }
+        Ok(answers)
+    }
+
+    fn release(&mut self, sequence: SequenceId) {
+        assert!(self.caches.remove(&sequence).is_some(), "released what was never opened, or twice");
+        assert!(self.released.insert(sequence));
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct ToyEmbedder {
+    pub(crate) batch_tokens: usize,
+    pub(crate) batch_inputs: usize,
+    pub(crate) batches: Vec<usize>,
+    pub(crate) breaks_at: Option<usize>,
+    pub(crate) poison: Option<f32>,
+}
+
+impl Embedder for ToyEmbedder {
+    fn dimensions(&self) -> usize {
+        DIMENSIONS
+    }
+
+    fn context(&self) -> usize {
+        CONTEXT
+    }
+
+    fn embed(&mut self, inputs: &[&[TokenId]]) -> Result<Vec<Vec<f32>>, BackendError> {
+        assert!(!inputs.is_empty() && inputs.len() <= self.batch_inputs, "{} inputs", inputs.len());
+        let tokens: usize = inputs.iter().map(|input| input.len()).sum();
+        assert!(tokens <= self.batch_tokens.max(CONTEXT), "{tokens} tokens in a batch");
+        self.batches.push(inputs.len());
+        if self.breaks_at == Some(self.batches.len() - 1) {
+            return Err(BackendError::new("broken on purpose"));
+        }
+        let mut vectors: Vec<_> = inputs.iter().map(|input| vector(input)).collect();
+        if let Some(poison) = self.poison {
+            vectors[0][0] = poison;
+        }
+        Ok(vectors)
+    }
+}
