@@ -33,7 +33,7 @@ impl History {
             waiting: 1 + choices.below(6),
             waiting_tokens: choices.below(60),
         };
-        let breaks_at = (seed % 4 == 0).then(|| choices.below(40));
+        let breaks_at = seed.is_multiple_of(4).then(|| choices.below(40));
         let toy = Toy { limits: Some(limits), breaks_at, ..Toy::default() };
         Self {
             scheduler: GenerationScheduler::new(limits, &toy, vec![EOS]),
@@ -188,7 +188,7 @@ impl Batches {
             waiting_inputs: 1 + choices.below(20),
             waiting_tokens: choices.below(200),
         };
-        let breaks_at = (seed % 5 == 0).then(|| choices.below(12));
+        let breaks_at = seed.is_multiple_of(5).then(|| choices.below(12));
         let (batch_tokens, batch_inputs) = (limits.batch_tokens, limits.batch_inputs);
         let toy = ToyEmbedder { batch_tokens, batch_inputs, breaks_at, ..ToyEmbedder::default() };
         Self {
