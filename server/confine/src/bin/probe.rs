@@ -1,0 +1,133 @@
+//! `anchorhold-confine-probe worker|gateway`: confines itself as that process would, then behaves like one that was
+//! taken over. Prints one line for each layer and each attempt; exit 0 when all attempts were refused and the work that
+//! the process exists for still goes on. Start it in an empty directory.
+
+use anchorhold_confine::{Role, enter};
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::net::{AddressFamily, SocketType, socket};
+use std::fmt::Display;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, ExitCode};
+
+fn main() -> ExitCode {
+    let role = match std::env::args().nth(1).as_deref() {
+        Some("worker") => Role::Worker,
+        Some("gateway") => Role::Gateway,
+        _ => {
+            say("usage: anchorhold-confine-probe worker|gateway  (in an empty directory)");
+            return ExitCode::from(2);
+        }
+    };
+    let layers = match enter(&role) {
+        Ok(layers) => layers,
+        Err(error) => {
+            say(&format!("not confined: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    layers.active.iter().for_each(|layer| say(&format!("active\t{layer}")));
+    layers.missing.iter().for_each(|layer| say(&format!("missing\t{layer}")));
+    let refused = attempts().into_iter().fold(true, |all, (name, result)| {
+        let (word, held) = match result {
+            Ok(()) => ("ALLOWED".to_owned(), false),
+            Err(error) => (format!("refused\t{error}"), true),
+        };
+        say(&format!("attempt\t{name}\t{word}"));
+        all && held
+    });
+    let works = still_works();
+    say(&format!("work\t{}", if works { "goes on" } else { "BROKEN" }));
+    if refused && works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn say(line: &str) {
+    // Nobody reads when the pipe is gone, and then there is nobody to tell either.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+type Attempt = (&'static str, Result<(), String>);
+
+/// What a hostile worker would try first.
+fn attempts() -> Vec<Attempt> {
+    let opened = |family, kind| outcome(socket(family, kind, None));
+    vec![
+        ("tcp socket", opened(AddressFamily::INET, SocketType::STREAM)),
+        ("udp socket", opened(AddressFamily::INET6, SocketType::DGRAM)),
+        ("unix socket", opened(AddressFamily::UNIX, SocketType::STREAM)),
+        ("netlink socket", opened(AddressFamily::NETLINK, SocketType::RAW)),
+        ("vsock socket", opened(AddressFamily::VSOCK, SocketType::STREAM)),
+        ("read a file", outcome(std::fs::read("/etc/passwd"))),
+        ("read own memory file", outcome(std::fs::File::open("/proc/self/mem"))),
+        ("list the root", outcome(std::fs::read_dir("/"))),
+        ("write a file", outcome(std::fs::write("dropped", b"x"))),
+        ("run a program", outcome(Command::new("/bin/true").status())),
+        ("run itself", outcome(Command::new("/proc/self/exe").status())),
+        ("anonymous file", outcome(rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::empty()))),
+        ("signal the parent", signal_parent()),
+        ("take a descriptor", take_descriptor()),
+        ("executable memory", executable_memory()),
+        ("new user namespace", new_namespace()),
+        ("change root", outcome(rustix::process::chroot("/"))),
+        (
+            "regain dumps",
+            outcome(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)),
+        ),
+        ("change a limit", change_limit()),
+    ]
+}
+
+fn outcome<T, E: Display>(result: Result<T, E>) -> Result<(), String> {
+    result.map(|_| ()).map_err(|e| e.to_string())
+}
+
+fn signal_parent() -> Result<(), String> {
+    match rustix::process::getppid() {
+        Some(parent) => outcome(rustix::process::test_kill_process(parent)),
+        None => Err("no parent in sight".to_owned()),
+    }
+}
+
+fn take_descriptor() -> Result<(), String> {
+    let target = rustix::process::getppid().unwrap_or_else(rustix::process::getpid);
+    let handle = rustix::process::pidfd_open(target, rustix::process::PidfdFlags::empty());
+    outcome(
+        handle.and_then(|h| rustix::process::pidfd_getfd(h, 0, rustix::process::PidfdGetfdFlags::empty())),
+    )
+}
+
+#[expect(unsafe_code, reason = "mapping memory is the attempt itself")]
+fn executable_memory() -> Result<(), String> {
+    // SAFETY: a fresh anonymous private mapping that nothing ever reads, writes or runs.
+    let mapped = unsafe {
+        rustix::mm::mmap_anonymous(
+            std::ptr::null_mut(),
+            4096,
+            ProtFlags::READ | ProtFlags::WRITE | ProtFlags::EXEC,
+            MapFlags::PRIVATE,
+        )
+    };
+    outcome(mapped)
+}
+
+#[expect(unsafe_code, reason = "leaving a namespace is the attempt itself")]
+fn new_namespace() -> Result<(), String> {
+    // SAFETY: no descriptor table is unshared.
+    outcome(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) })
+}
+
+fn change_limit() -> Result<(), String> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    outcome(setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }))
+}
+
+/// Threads, memory, time and inherited descriptors.
+fn still_works() -> bool {
+    let summed = std::thread::spawn(|| {
+        let block = vec![1_u8; 64 << 20];
+        block.iter().map(|byte| u64::from(*byte)).sum::<u64>()
+    });
+    let mut input = String::new();
+    let read = std::io::stdin().read_to_string(&mut input).is_ok();
+    std::thread::sleep(std::time::Duration::from_millis(1));
+    read && input == "work" && summed.join().is_ok_and(|sum| sum == 64 << 20)
+}

@@ -1,0 +1,94 @@
+//! Takes away from a process of the guest everything that it does not need.
+//!
+//! Call [`enter`] once, before the first thread is made: namespaces and Landlock hold only the calling thread and
+//! what it starts. Layers that every supported kernel has (no new privileges, resource limits, capabilities, seccomp)
+//! must hold, or `enter` fails and the process must not go on. Layers that a kernel may lack (namespaces, Landlock)
+//! are reported in [`Layers::missing`]; whoever starts the process decides whether it may serve.
+//!
+//! | layer | worker | gateway | keeper |
+//! |---|---|---|---|
+//! | no new privileges, not dumpable, no core file | yes | yes | yes |
+//! | dies with the keeper | yes | yes | |
+//! | own network, IPC and UTS namespace | yes | IPC, UTS | |
+//! | root directory is the empty one it was started in | yes | yes | |
+//! | no capabilities | yes | yes | keeps those its children need to drop |
+//! | Landlock | nothing at all | nothing at all | named directories |
+//! | seccomp | allow-list | allow-list | refuse-list |
+//!
+//! This crate is *not* a boundary against the kernel, and holds no policy of its own: the system calls stand in
+//! `policies/seccomp`.
+
+mod filesystem;
+mod limits;
+mod namespaces;
+mod seccomp;
+
+pub use filesystem::Reach;
+
+/// Which of the three processes to hold.
+#[derive(Debug, Clone)]
+pub enum Role {
+    /// A worker: descriptors it was given, memory and threads; nothing else.
+    Worker,
+    /// The gateway: the same, and connections of the listener that it already opened.
+    Gateway,
+    /// The keeper: files below the named paths.
+    Keeper(Reach),
+}
+
+/// What holds the process now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layers {
+    /// Layers in force.
+    pub active: Vec<&'static str>,
+    /// Layers that this kernel, or the rights of this user, did not allow, with the system's answer.
+    pub missing: Vec<String>,
+}
+
+impl Layers {
+    fn note<E: std::fmt::Display>(&mut self, layer: &'static str, result: Result<(), E>) {
+        match result {
+            Ok(()) => self.active.push(layer),
+            Err(error) => self.missing.push(format!("{layer}: {error}")),
+        }
+    }
+}
+
+/// A layer that must hold could not be put in place.
+#[derive(Debug, thiserror::Error)]
+#[error("{layer}: {reason}")]
+pub struct ConfineError {
+    /// Which layer.
+    pub layer: &'static str,
+    /// The system's answer.
+    pub reason: String,
+}
+
+impl ConfineError {
+    fn new(layer: &'static str, reason: impl std::fmt::Display) -> Self {
+        Self { layer, reason: reason.to_string() }
+    }
+}
+
+/// Holds the calling process for the rest of its life.
+///
+/// # Errors
+/// [`ConfineError`] when a layer that must hold does not; the process is then half confined and must exit.
+pub fn enter(role: &Role) -> Result<Layers, ConfineError> {
+    let mut layers = Layers::default();
+    limits::no_new_privileges(&mut layers)?;
+    limits::no_dumps(&mut layers)?;
+    match role {
+        Role::Worker | Role::Gateway => {
+            limits::die_with_parent(&mut layers)?;
+            namespaces::leave(role, &mut layers);
+            filesystem::empty_root(&mut layers);
+            filesystem::nothing(&mut layers);
+            limits::no_capabilities(&mut layers)?;
+            limits::small(role, &mut layers)?;
+        }
+        Role::Keeper(reach) => filesystem::only(reach, &mut layers)?,
+    }
+    seccomp::filter(role, &mut layers)?;
+    Ok(layers)
+}

@@ -1,0 +1,74 @@
+//! Resource limits, capabilities and process attributes.
+
+use crate::{ConfineError, Layers, Role};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+/// Descriptors that a worker may hold: two for each object of a package, its lines, and some for the runtime.
+const WORKER_DESCRIPTORS: u64 = 512;
+/// Descriptors that the gateway may hold: one for each connection and a few for its lines.
+const GATEWAY_DESCRIPTORS: u64 = 8_192;
+
+pub(crate) fn no_new_privileges(layers: &mut Layers) -> Result<(), ConfineError> {
+    rustix::thread::set_no_new_privs(true).map_err(|e| ConfineError::new("no new privileges", e))?;
+    layers.active.push("no new privileges");
+    Ok(())
+}
+
+/// No core file, and no other process of the same user may attach or read this one's memory.
+pub(crate) fn no_dumps(layers: &mut Layers) -> Result<(), ConfineError> {
+    set(Resource::Core, 0)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|e| ConfineError::new("not dumpable", e))?;
+    layers.active.push("no core dump");
+    Ok(())
+}
+
+/// A worker or gateway without its keeper has no evidence, no log and no reason to live.
+pub(crate) fn die_with_parent(layers: &mut Layers) -> Result<(), ConfineError> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|e| ConfineError::new("dies with the keeper", e))?;
+    layers.active.push("dies with the keeper");
+    Ok(())
+}
+
+/// Gives up every capability and the means to get one back.
+pub(crate) fn no_capabilities(layers: &mut Layers) -> Result<(), ConfineError> {
+    let failed = |e: rustix::io::Errno| ConfineError::new("no capabilities", e);
+    let own = rustix::thread::capabilities(None).map_err(failed)?;
+    if own.effective.contains(CapabilitySet::SETPCAP) {
+        for capability in CapabilitySet::all().iter() {
+            match rustix::thread::remove_capability_from_bounding_set(capability) {
+                // A capability that this kernel does not know cannot be in the set.
+                Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+    }
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets { effective: none, permitted: none, inheritable: none },
+    )
+    .map_err(failed)?;
+    layers.active.push("no capabilities");
+    Ok(())
+}
+
+/// Descriptors are few. (File size needs no limit: no file can be opened, and a log on an inherited descriptor may grow.)
+pub(crate) fn small(role: &Role, layers: &mut Layers) -> Result<(), ConfineError> {
+    set(
+        Resource::Nofile,
+        if matches!(role, Role::Worker) { WORKER_DESCRIPTORS } else { GATEWAY_DESCRIPTORS },
+    )?;
+    layers.active.push("resource limits");
+    Ok(())
+}
+
+/// Sets both limits of `resource`, or the hard limit in force where that is lower already.
+fn set(resource: Resource, wanted: u64) -> Result<(), ConfineError> {
+    let hard = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let limit = Some(wanted.min(hard));
+    rustix::process::setrlimit(resource, Rlimit { current: limit, maximum: limit })
+        .map_err(|e| ConfineError::new("resource limits", e))
+}

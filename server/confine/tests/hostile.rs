@@ -1,0 +1,44 @@
+//! Runs the probe as a process of its own, because confinement cannot be undone.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+/// The layers that must hold on every kernel, and the output of the probe.
+fn probe(role: &str, must_be_active: &[&str]) {
+    let empty = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_anchorhold-confine-probe"))
+        .arg(role)
+        .current_dir(empty.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"work").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for layer in must_be_active {
+        assert!(text.contains(&format!("active\t{layer}\n")), "{layer} is not active:\n{text}");
+    }
+    assert!(!text.contains("ALLOWED"), "{text}");
+    assert!(text.matches("\trefused\t").count() >= 15, "{text}");
+    assert!(output.status.success(), "{text}");
+}
+
+const ALWAYS: [&str; 4] = ["no new privileges", "no core dump", "no capabilities", "seccomp"];
+
+#[test]
+fn case_43_a_hostile_worker_is_refused_everything_and_still_works() {
+    probe("worker", &ALWAYS);
+}
+
+#[test]
+fn case_43_a_hostile_gateway_is_refused_everything_and_still_works() {
+    probe("gateway", &ALWAYS);
+}
+
+#[test]
+fn the_probe_needs_a_role() {
+    let status =
+        Command::new(env!("CARGO_BIN_EXE_anchorhold-confine-probe")).stdout(Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
