@@ -1,0 +1,517 @@
+//! Schema version 1 of an entry: one JSON object, keys sorted, no white space, integers only.
+//!
+//! The bytes stored are the bytes hashed and the bytes exported. Reading them back holds them to the same
+//! form, so an entry has exactly one spelling.
+
+use crate::event::{EventType, Outcome};
+use crate::id::{
+    Claim, Code, CorrelationId, GrantId, KeyId, ModelId, Origin, PolicyId, RequestId, TenantId, Ulid,
+};
+use crate::{BootId, Hash, Measurement, Receipt};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The longest entry, in bytes.
+pub const MAX_ENTRY_BYTES: usize = 16 * 1024;
+/// The most rules that one decision may list.
+pub const MAX_CHECKS: usize = 64;
+/// The schema that this crate writes and reads.
+pub const SCHEMA_VERSION: u8 = 1;
+
+/// When something happened, as the guest tells it. A claim: entries are ordered by index, not by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// The wall clock, in nanoseconds since 1970-01-01 UTC.
+    pub wall_ns: i64,
+    /// Nanoseconds since boot; never steps back.
+    pub mono_ns: u64,
+}
+
+/// Who acted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    /// How it showed who it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthMethod>,
+    /// What it is.
+    pub kind: ActorKind,
+    /// For which tenant it acted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+}
+
+impl Actor {
+    /// An actor without a tenant.
+    #[must_use]
+    pub const fn new(kind: ActorKind) -> Self {
+        Self { auth: None, kind, tenant: None }
+    }
+}
+
+/// What kind of actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActorKind {
+    /// A caller of the API.
+    Client,
+    /// A person who runs the system.
+    Operator,
+    /// A key broker.
+    Broker,
+    /// A process that holds one model.
+    Worker,
+    /// The guest itself.
+    System,
+}
+
+/// How an actor showed who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMethod {
+    /// A bearer key.
+    ApiKey,
+    /// Evidence.
+    Attestation,
+    /// It did not.
+    None,
+}
+
+/// One request in numbers; nothing of its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Why generation ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish: Option<Finish>,
+    /// From the first byte of the request to the last of the answer, in milliseconds.
+    pub ms: u64,
+    /// Commitments that only the caller can open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
+    /// Our own id of the request.
+    pub rid: RequestId,
+    /// Which route.
+    pub route: Route,
+    /// The HTTP status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Whether the answer was streamed.
+    pub stream: bool,
+    /// Prompt tokens.
+    pub tin: u64,
+    /// Generated tokens.
+    pub tout: u64,
+    /// Until the first token, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttft_ms: Option<u64>,
+}
+
+/// The routes that the log tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Route {
+    /// `/v1/chat/completions`.
+    #[serde(rename = "chat.completions")]
+    ChatCompletions,
+    /// `/v1/completions`.
+    #[serde(rename = "completions")]
+    Completions,
+    /// `/v1/embeddings`.
+    #[serde(rename = "embeddings")]
+    Embeddings,
+    /// `/v1/models` and below.
+    #[serde(rename = "models")]
+    Models,
+    /// The key broker's `/v1/challenge`.
+    #[serde(rename = "challenge")]
+    Challenge,
+    /// The key broker's `/v1/release`.
+    #[serde(rename = "release")]
+    Release,
+    /// Any other route.
+    #[serde(rename = "other")]
+    Other,
+}
+
+/// Why generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model or a stop string ended it.
+    Stop,
+    /// The limit on tokens ended it.
+    Length,
+    /// The model called a tool.
+    ToolCalls,
+}
+
+/// Which model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Its name.
+    pub id: ModelId,
+    /// SHA-256 of its sealed manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Hash>,
+    /// Its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ver: Option<u64>,
+}
+
+/// What evidence said of the platform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Platform {
+    /// HMAC of the chip id, so that chips can be told apart and not named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chip: Option<Hash>,
+    /// SHA-256 of the evidence JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Hash>,
+    /// The launch measurement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meas: Option<Measurement>,
+    /// The guest policy bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_bits: Option<u64>,
+    /// Firmware versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcb: Option<Tcb>,
+    /// Which TEE.
+    pub tee: Tee,
+}
+
+impl Platform {
+    /// A platform of which only the evidence's digest is known.
+    #[must_use]
+    pub const fn of_evidence(tee: Tee, evidence: Hash) -> Self {
+        Self { chip: None, evidence: Some(evidence), meas: None, policy_bits: None, tcb: None, tee }
+    }
+}
+
+/// Which TEE made the evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tee {
+    /// AMD SEV-SNP under AMD's root.
+    #[serde(rename = "snp")]
+    Snp,
+    /// The software attester's simulated root: protects nothing.
+    #[serde(rename = "snp-simulated")]
+    SnpSimulated,
+}
+
+/// SNP firmware versions (security patch levels).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tcb {
+    /// Boot loader.
+    pub bl: u8,
+    /// FMC, on products that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fmc: Option<u8>,
+    /// SNP firmware.
+    pub snp: u8,
+    /// PSP operating system.
+    pub tee: u8,
+    /// Microcode.
+    pub ucode: u8,
+}
+
+/// A key release decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// The rules that were looked at, at most [`MAX_CHECKS`].
+    pub checks: Vec<CheckResult>,
+    /// The grant that allowed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// How long the key may be used, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_s: Option<u64>,
+    /// SHA-256 of the policy's bytes.
+    pub policy_digest: Hash,
+    /// The policy's name.
+    pub policy_id: PolicyId,
+    /// The policy's version.
+    pub policy_ver: u64,
+}
+
+/// One rule of a decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckResult {
+    /// What was there.
+    pub got: Claim,
+    /// The rule.
+    pub id: Code,
+    /// Whether it held.
+    pub ok: bool,
+    /// What the rule asked for.
+    pub want: Claim,
+}
+
+/// Which key, and what was done with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Its public name.
+    pub kid: KeyId,
+    /// What was done.
+    pub op: KeyOperation,
+}
+
+/// What was done with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyOperation {
+    /// It was wrapped.
+    Wrap,
+    /// It was unwrapped.
+    Unwrap,
+    /// It was given to a guest.
+    Release,
+    /// It was erased.
+    Destroy,
+}
+
+/// The state of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogState {
+    /// The most entries that can be lost, because no checkpoint covers them yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_max: Option<u64>,
+    /// The log's name.
+    pub origin: Origin,
+    /// The root hash over the first `size` entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Hash>,
+    /// A tree size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+}
+
+/// What is to be logged. The log adds the index, the boot and an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// What is told.
+    pub kind: EventType,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why; [`Code::OK`] unless set.
+    pub code: Code,
+    /// When.
+    pub at: Stamp,
+    /// Who acted.
+    pub actor: Option<Actor>,
+    /// The request.
+    pub request: Option<Request>,
+    /// The model.
+    pub model: Option<Model>,
+    /// The platform.
+    pub platform: Option<Platform>,
+    /// The decision.
+    pub decision: Option<Decision>,
+    /// The key.
+    pub key: Option<Key>,
+    /// The log.
+    pub log: Option<LogState>,
+    /// What ties entries of two logs together.
+    pub correlation: Option<CorrelationId>,
+}
+
+impl Event {
+    /// An event with code [`Code::OK`] and no part filled.
+    #[must_use]
+    pub const fn new(kind: EventType, outcome: Outcome, at: Stamp) -> Self {
+        Self {
+            kind,
+            outcome,
+            code: Code::OK,
+            at,
+            actor: None,
+            request: None,
+            model: None,
+            platform: None,
+            decision: None,
+            key: None,
+            log: None,
+            correlation: None,
+        }
+    }
+}
+
+/// An entry as stored; its fields are in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// OCSF activity id.
+    pub act: u8,
+    /// Who acted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+    /// The boot that wrote it.
+    pub boot: BootId,
+    /// OCSF class uid.
+    pub cls: u32,
+    /// Stable reason code.
+    pub code: Code,
+    /// What ties entries of two logs together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corr: Option<CorrelationId>,
+    /// A key release decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// The entry's own id.
+    pub id: Ulid,
+    /// Which key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
+    /// The state of a log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogState>,
+    /// Which model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
+    /// Nanoseconds since boot.
+    pub mono: u64,
+    /// How it ended.
+    pub out: Outcome,
+    /// What evidence said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// One request in numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub req: Option<Request>,
+    /// The entry's index in the log.
+    pub seq: u64,
+    /// OCSF severity.
+    pub sev: u8,
+    /// The guest's wall clock, in nanoseconds since 1970.
+    pub t: i64,
+    /// What is told.
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    /// Schema version.
+    pub v: u8,
+}
+
+/// Why bytes are not an entry, or an event cannot be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryError {
+    /// Over [`MAX_ENTRY_BYTES`].
+    TooLong {
+        /// The length that came.
+        observed_bytes: usize,
+    },
+    /// A decision lists more than [`MAX_CHECKS`] rules.
+    TooManyChecks {
+        /// How many it lists.
+        observed: usize,
+    },
+    /// Not the JSON of an entry.
+    Malformed,
+    /// The JSON of an entry in another spelling than the canonical one.
+    NotCanonical,
+    /// Another schema version than [`SCHEMA_VERSION`].
+    Version {
+        /// The version that came.
+        observed: u8,
+    },
+    /// Class, activity or severity are not those of the type.
+    Classification,
+}
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { observed_bytes } => {
+                write!(f, "entry is {observed_bytes} bytes, the limit is {MAX_ENTRY_BYTES}")
+            }
+            Self::TooManyChecks { observed } => {
+                write!(f, "decision lists {observed} rules, the limit is {MAX_CHECKS}")
+            }
+            Self::Malformed => f.write_str("not the JSON of an entry"),
+            Self::NotCanonical => f.write_str("entry is not in canonical form"),
+            Self::Version { observed } => write!(f, "entry has schema {observed}, wanted {SCHEMA_VERSION}"),
+            Self::Classification => f.write_str("class, activity or severity do not match the type"),
+        }
+    }
+}
+
+impl std::error::Error for EntryError {}
+
+/// Where an entry goes: what the log, and nobody else, assigns.
+pub(crate) struct Slot {
+    pub(crate) seq: u64,
+    pub(crate) boot: BootId,
+    pub(crate) id: Ulid,
+}
+
+impl Entry {
+    pub(crate) fn assign(event: &Event, slot: Slot) -> Self {
+        let event = event.clone();
+        Self {
+            act: event.kind.activity(),
+            actor: event.actor,
+            boot: slot.boot,
+            cls: event.kind.class(),
+            code: event.code,
+            corr: event.correlation,
+            decision: event.decision,
+            id: slot.id,
+            key: event.key,
+            log: event.log,
+            model: event.model,
+            mono: event.at.mono_ns,
+            out: event.outcome,
+            platform: event.platform,
+            req: event.request,
+            seq: slot.seq,
+            sev: event.kind.severity(event.outcome),
+            t: event.at.wall_ns,
+            kind: event.kind,
+            v: SCHEMA_VERSION,
+        }
+    }
+
+    /// The canonical bytes.
+    ///
+    /// # Errors
+    /// [`EntryError::TooManyChecks`] or [`EntryError::TooLong`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, EntryError> {
+        let checks = self.decision.as_ref().map_or(0, |decision| decision.checks.len());
+        if checks > MAX_CHECKS {
+            return Err(EntryError::TooManyChecks { observed: checks });
+        }
+        let bytes = serde_json::to_vec(self).map_err(|_| EntryError::Malformed)?;
+        if bytes.len() > MAX_ENTRY_BYTES {
+            return Err(EntryError::TooLong { observed_bytes: bytes.len() });
+        }
+        Ok(bytes)
+    }
+
+    /// Reads an entry and holds it to its one canonical form.
+    ///
+    /// # Errors
+    /// [`EntryError`]; no error quotes the input.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, EntryError> {
+        if bytes.len() > MAX_ENTRY_BYTES {
+            return Err(EntryError::TooLong { observed_bytes: bytes.len() });
+        }
+        let entry: Self = serde_json::from_slice(bytes).map_err(|_| EntryError::Malformed)?;
+        if entry.v != SCHEMA_VERSION {
+            return Err(EntryError::Version { observed: entry.v });
+        }
+        let kind = entry.kind;
+        if (entry.act, entry.cls, entry.sev) != (kind.activity(), kind.class(), kind.severity(entry.out)) {
+            return Err(EntryError::Classification);
+        }
+        if entry.to_bytes()? != bytes {
+            return Err(EntryError::NotCanonical);
+        }
+        Ok(entry)
+    }
+}

@@ -1,0 +1,138 @@
+//! The kinds of entries and how the Open Cybersecurity Schema Framework (OCSF 1.8) classifies them.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! event_types {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $class:literal, $activity:literal;)*) => {
+        /// What an entry tells.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum EventType {
+            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+        }
+
+        impl EventType {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The name in entries.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The OCSF class uid.
+            #[must_use]
+            pub const fn class(self) -> u32 {
+                match self { $(Self::$name => $class,)* }
+            }
+
+            /// The OCSF activity id within the class.
+            #[must_use]
+            pub const fn activity(self) -> u8 {
+                match self { $(Self::$name => $activity,)* }
+            }
+        }
+    };
+}
+
+event_types! {
+    /// The guest's first process runs.
+    BootStart = "boot.start", 6002, 3;
+    /// The boot's evidence was made; `platform.evidence` is its digest.
+    BootEvidence = "boot.evidence", 5002, 2;
+    /// The port is open.
+    BootReady = "boot.ready", 6002, 99;
+    /// The guest ends on purpose.
+    BootStop = "boot.stop", 6002, 4;
+    /// A process ended that should not have.
+    ComponentCrash = "component.crash", 6008, 1;
+    /// A process was started again.
+    ComponentRestart = "component.restart", 6002, 5;
+    /// Somebody asked for evidence.
+    AttestRequest = "attest.request", 5002, 2;
+    /// Evidence was found authentic and acceptable.
+    AttestVerified = "attest.verified", 5002, 1;
+    /// Evidence was refused.
+    AttestRejected = "attest.rejected", 5002, 1;
+    /// A weights key was released.
+    KeyRelease = "key.release", 6003, 2;
+    /// A weights key was refused.
+    KeyRefuse = "key.refuse", 6003, 2;
+    /// A lease ended; the key is gone.
+    KeyExpire = "key.expire", 3004, 4;
+    /// A sealed model's manifest and signature were checked.
+    ModelVerify = "model.verify", 6002, 99;
+    /// A model answers requests.
+    ModelLoad = "model.load", 6002, 3;
+    /// A sealed model was refused.
+    ModelReject = "model.reject", 6002, 99;
+    /// A model is gone from memory.
+    ModelUnload = "model.unload", 6002, 4;
+    /// A request was answered in full.
+    InferComplete = "infer.complete", 6003, 1;
+    /// A request was refused before any work.
+    InferReject = "infer.reject", 6003, 1;
+    /// The caller left.
+    InferCancel = "infer.cancel", 6003, 1;
+    /// A request broke on our side.
+    InferError = "infer.error", 6003, 1;
+    /// A caller was not let in.
+    AuthFailure = "auth.failure", 3002, 1;
+    /// A setting changed.
+    ConfigChange = "config.change", 3004, 3;
+    /// Entry 0 of every log.
+    LogOpen = "log.open", 1008, 6;
+    /// The last entry of a log that ended on purpose.
+    LogClose = "log.close", 1008, 7;
+    /// The log was exported.
+    LogExport = "log.export", 1008, 3;
+    /// A release policy came into force.
+    PolicyLoad = "policy.load", 3004, 10;
+    /// A release policy was refused.
+    PolicyReject = "policy.reject", 3004, 99;
+}
+
+/// How what is told ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// As it should.
+    Success,
+    /// It was tried and did not work.
+    Failure,
+    /// A rule forbade it.
+    Denied,
+    /// Whoever asked withdrew.
+    Cancelled,
+    /// Our own fault.
+    Error,
+}
+
+impl EventType {
+    /// The OCSF severity: 1 informational, 3 medium for what a rule forbade, 4 high for a failure, 5
+    /// critical for a crash.
+    #[must_use]
+    pub const fn severity(self, outcome: Outcome) -> u8 {
+        match (self, outcome) {
+            (Self::ComponentCrash, _) => 5,
+            (_, Outcome::Success | Outcome::Cancelled) => 1,
+            (_, Outcome::Denied) => 3,
+            (_, Outcome::Failure | Outcome::Error) => 4,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_serde_writes_and_differ() {
+        let mut seen = std::collections::BTreeSet::new();
+        for kind in EventType::ALL {
+            assert_eq!(serde_json::to_string(kind).unwrap(), format!("\"{}\"", kind.name()));
+            assert!(seen.insert(kind.name()));
+        }
+        assert_eq!(seen.len(), 27);
+    }
+}

@@ -1,0 +1,41 @@
+//! The audit log: what a guest or a key broker did, in a form that nobody can change afterwards unseen.
+//!
+//! One log per boot. [`Log::create`] begins it, [`Log::append`] adds typed [`Event`]s and returns when they
+//! are durable, [`Log::checkpoint`] signs size and root hash with a key that exists only in this boot's
+//! memory and that the boot's evidence vouches for.
+//!
+//! Entries are numbers, enums, digests and short identifiers. There is no field for text, so a prompt or an
+//! answer cannot be logged; a [`Receipt`] lets the caller alone show which request an entry is about.
+//!
+//! Formats: Merkle trees of RFC 6962, notes and checkpoints of C2SP. The crate has no clock: times are
+//! arguments. It does not encrypt entries at rest, so the host may read them.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at a surprise"))]
+
+mod binding;
+mod bytes;
+mod checkpoint;
+mod entry;
+mod event;
+mod frame;
+mod id;
+mod log;
+pub mod merkle;
+pub mod note;
+mod receipt;
+mod storage;
+
+pub use binding::{BindingInputs, BindingPurpose, MAX_EVIDENCE_BYTES};
+pub use bytes::{BootId, Hash, Hex, HexError, Measurement, PublicKey};
+pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};
+pub use entry::{
+    Actor, ActorKind, AuthMethod, CheckResult, Decision, Entry, EntryError, Event, Finish, Key, KeyOperation,
+    LogState, MAX_CHECKS, MAX_ENTRY_BYTES, Model, Platform, Request, Route, SCHEMA_VERSION, Stamp, Tcb, Tee,
+};
+pub use event::{EventType, Outcome};
+pub use id::{
+    Claim, Code, CorrelationId, GrantId, IdError, KeyId, ModelId, Origin, PolicyId, RequestId, TenantId, Ulid,
+};
+pub use log::{Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES};
+pub use note::{Signer, VerifierKey};
+pub use receipt::{RECEIPT_KEY_BYTES, Receipt, commit};
+pub use storage::{Directory, Storage};

@@ -1,0 +1,311 @@
+//! The writer: entries are durable before it says so, and checkpoints cover only what is durable.
+
+use crate::binding::{BindingInputs, MAX_EVIDENCE_BYTES};
+use crate::checkpoint::Checkpoint;
+use crate::entry::{Entry, EntryError, Event, LogState, Platform, Slot, Stamp, Tee};
+use crate::event::{EventType, Outcome};
+use crate::frame::push_frame;
+use crate::id::Ulid;
+use crate::merkle::{self, Frontier, TreeHead};
+use crate::note::{NoteError, Signer, VerifierKey};
+use crate::storage::{BINDING_FILE, CHECKPOINT_FILE, Directory, EVIDENCE_FILE, KEY_FILE, Storage};
+use crate::{BootId, Hash};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::path::Path;
+use std::{fmt, io};
+
+/// The most events of one batch.
+pub const MAX_BATCH: usize = 1024;
+/// The most entries that no checkpoint covers; the log signs one by itself before it holds more.
+pub const MAX_UNCOVERED: u64 = 1024;
+/// A segment is followed by the next before it grows beyond this many bytes.
+pub const SEGMENT_BYTES: usize = 64 * 1024 * 1024;
+
+/// Why a log did not do what it was asked.
+#[derive(Debug)]
+pub enum LogError {
+    /// The medium failed. The log takes nothing more; what this call was to add may or may not be there.
+    Storage {
+        /// What was being done.
+        doing: &'static str,
+        /// What the medium said.
+        source: io::Error,
+    },
+    /// The medium failed earlier. Only a new log goes on.
+    Poisoned,
+    /// An event cannot be an entry; nothing was written.
+    Entry(EntryError),
+    /// A batch has no event or more than [`MAX_BATCH`]; nothing was written.
+    BatchLength {
+        /// How many it has.
+        observed: usize,
+    },
+    /// Evidence is over [`MAX_EVIDENCE_BYTES`]; nothing was written.
+    EvidenceTooLong {
+        /// Its length.
+        observed_bytes: usize,
+    },
+    /// This boot's evidence is recorded already; nothing was written.
+    EvidenceRecorded,
+    /// The checkpoint could not be signed; nothing was written.
+    Sign(NoteError),
+    /// The system gives no randomness; nothing was written.
+    Random,
+    /// There are as many segments as can be numbered.
+    Full,
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage { doing, source } => write!(f, "{doing}: {source}"),
+            Self::Poisoned => f.write_str("the log's storage failed earlier; it takes no more entries"),
+            Self::Entry(error) => write!(f, "event cannot be logged: {error}"),
+            Self::BatchLength { observed } => {
+                write!(f, "batch of {observed} events, wanted 1 to {MAX_BATCH}")
+            }
+            Self::EvidenceTooLong { observed_bytes } => {
+                write!(f, "evidence is {observed_bytes} bytes, the limit is {MAX_EVIDENCE_BYTES}")
+            }
+            Self::EvidenceRecorded => f.write_str("this boot's evidence is recorded already"),
+            Self::Sign(error) => write!(f, "checkpoint cannot be signed: {error}"),
+            Self::Random => f.write_str("the system gives no randomness"),
+            Self::Full => f.write_str("the log has as many segments as can be numbered"),
+        }
+    }
+}
+
+impl std::error::Error for LogError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Storage { source, .. } => Some(source),
+            Self::Entry(error) => Some(error),
+            Self::Sign(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the medium can still be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Medium {
+    Sound,
+    Failed,
+}
+
+/// The log of one boot, owned by one process. Not a lock: callers order their appends by `&mut`.
+#[derive(Debug)]
+pub struct Log<S: Storage = Directory> {
+    storage: S,
+    signer: Signer,
+    boot: BootId,
+    frontier: Frontier,
+    covered: u64,
+    segment: u32,
+    segment_bytes: usize,
+    evidence: Option<Hash>,
+    medium: Medium,
+}
+
+impl Log<Directory> {
+    /// Begins the log of `boot` in the directory `path`, which must not exist. The log's name is the
+    /// signer's origin. Entry 0 is `log.open`, and a checkpoint covers it.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn create(path: &Path, signer: Signer, boot: BootId, at: Stamp) -> Result<Self, LogError> {
+        let storage = Directory::create(path)
+            .map_err(|source| LogError::Storage { doing: "make the log's directory", source })?;
+        Self::create_in(storage, signer, boot, at)
+    }
+}
+
+impl<S: Storage> Log<S> {
+    /// Begins a log in empty storage; see [`Log::create`].
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn create_in(storage: S, signer: Signer, boot: BootId, at: Stamp) -> Result<Self, LogError> {
+        let mut log = Self {
+            storage,
+            signer,
+            boot,
+            frontier: Frontier::new(),
+            covered: 0,
+            segment: 0,
+            segment_bytes: 0,
+            evidence: None,
+            medium: Medium::Sound,
+        };
+        let key = format!("{}\n", log.signer.key());
+        log.store("write the log's key", |storage| storage.replace(KEY_FILE, key.as_bytes()))?;
+        log.store("begin a segment", |storage| storage.begin_segment(0))?;
+        let mut open = Event::new(EventType::LogOpen, Outcome::Success, at);
+        open.log = Some(LogState {
+            lost_max: Some(MAX_UNCOVERED),
+            origin: log.signer.origin().clone(),
+            root: None,
+            size: None,
+        });
+        log.append(&[open])?;
+        log.checkpoint()?;
+        Ok(log)
+    }
+
+    /// Runs one operation of the medium; an error poisons the log.
+    fn store(
+        &mut self,
+        doing: &'static str,
+        operation: impl FnOnce(&mut S) -> io::Result<()>,
+    ) -> Result<(), LogError> {
+        if self.medium == Medium::Failed {
+            return Err(LogError::Poisoned);
+        }
+        operation(&mut self.storage).map_err(|source| {
+            self.medium = Medium::Failed;
+            LogError::Storage { doing, source }
+        })
+    }
+
+    /// Appends the events in order and gives back the index of the first. When it returns `Ok`, all of
+    /// them are durable; when it returns an error, none was acknowledged. One call costs one fdatasync,
+    /// so events that wait together are best appended together.
+    ///
+    /// # Errors
+    /// [`LogError`]. After [`LogError::Storage`] every call returns [`LogError::Poisoned`].
+    pub fn append(&mut self, events: &[Event]) -> Result<u64, LogError> {
+        if self.medium == Medium::Failed {
+            return Err(LogError::Poisoned);
+        }
+        if events.is_empty() || events.len() > MAX_BATCH {
+            return Err(LogError::BatchLength { observed: events.len() });
+        }
+        if self.uncovered() + events.len() as u64 > MAX_UNCOVERED {
+            self.checkpoint()?;
+        }
+        let first = self.size();
+        let mut frontier = self.frontier.clone();
+        let frames = self.encode(events, &mut frontier)?;
+        if self.segment_bytes > 0 && self.segment_bytes + frames.len() > SEGMENT_BYTES {
+            let next = self.segment.checked_add(1).ok_or(LogError::Full)?;
+            self.store("begin a segment", |storage| storage.begin_segment(next))?;
+            (self.segment, self.segment_bytes) = (next, 0);
+        }
+        self.store("write entries", |storage| storage.append(&frames))?;
+        self.store("make entries durable", Storage::sync)?;
+        self.segment_bytes += frames.len();
+        self.frontier = frontier;
+        Ok(first)
+    }
+
+    fn encode(&self, events: &[Event], frontier: &mut Frontier) -> Result<Vec<u8>, LogError> {
+        let mut random = vec![0; 10 * events.len()];
+        SystemRandom::new().fill(&mut random).map_err(|_| LogError::Random)?;
+        let (random, _) = random.as_chunks::<10>();
+        let mut frames = Vec::with_capacity(512 * events.len());
+        for (event, random) in events.iter().zip(random) {
+            let unix_ms = u64::try_from(event.at.wall_ns / 1_000_000).unwrap_or(0);
+            let id = Ulid::from_parts(unix_ms, *random);
+            let slot = Slot { seq: frontier.size(), boot: self.boot, id };
+            let leaf = Entry::assign(event, slot).to_bytes().map_err(LogError::Entry)?;
+            frontier.push(merkle::leaf_hash(&leaf));
+            push_frame(&mut frames, &leaf);
+        }
+        Ok(frames)
+    }
+
+    /// Stores the boot's evidence, what its report data was made of, and a `boot.evidence` entry with its
+    /// digest. Once in the life of a log.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn record_evidence(
+        &mut self,
+        evidence_json: &[u8],
+        inputs: &BindingInputs,
+        tee: Tee,
+        at: Stamp,
+    ) -> Result<u64, LogError> {
+        if evidence_json.len() > MAX_EVIDENCE_BYTES {
+            return Err(LogError::EvidenceTooLong { observed_bytes: evidence_json.len() });
+        }
+        if self.evidence.is_some() {
+            return Err(LogError::EvidenceRecorded);
+        }
+        let binding = inputs.to_bytes();
+        self.store("write the evidence", |storage| storage.replace(EVIDENCE_FILE, evidence_json))?;
+        self.store("write the binding", |storage| storage.replace(BINDING_FILE, &binding))?;
+        let digest = Hash::of(evidence_json);
+        let mut event = Event::new(EventType::BootEvidence, Outcome::Success, at);
+        event.platform = Some(Platform::of_evidence(tee, digest));
+        let index = self.append(&[event])?;
+        self.evidence = Some(digest);
+        Ok(index)
+    }
+
+    /// Signs what is there and stores the checkpoint. All of it is durable already.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn checkpoint(&mut self) -> Result<Vec<u8>, LogError> {
+        let checkpoint = Checkpoint::new(self.signer.origin().as_str(), self.head());
+        let note = checkpoint.sign(&self.signer).map_err(LogError::Sign)?;
+        self.store("write the checkpoint", |storage| storage.replace(CHECKPOINT_FILE, &note))?;
+        self.covered = self.size();
+        Ok(note)
+    }
+
+    /// Ends the log: a `log.close` entry and the final checkpoint, which is given back.
+    ///
+    /// # Errors
+    /// [`LogError`]; the log is then left as one that ended uncleanly.
+    pub fn close(mut self, at: Stamp) -> Result<Vec<u8>, LogError> {
+        let head = self.head();
+        let mut close = Event::new(EventType::LogClose, Outcome::Success, at);
+        close.log = Some(LogState {
+            lost_max: None,
+            origin: self.signer.origin().clone(),
+            root: Some(head.root),
+            size: Some(head.size),
+        });
+        self.append(&[close])?;
+        self.checkpoint()
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// Size and root hash.
+    #[must_use]
+    pub fn head(&self) -> TreeHead {
+        TreeHead { size: self.size(), root: self.frontier.root() }
+    }
+
+    /// How many durable entries no checkpoint covers yet. A caller that wants a bound in time signs a
+    /// [`checkpoint`](Self::checkpoint) when this is not zero, at least once a second.
+    #[must_use]
+    pub const fn uncovered(&self) -> u64 {
+        self.size() - self.covered
+    }
+
+    /// Whether the medium failed and the log takes nothing more.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.medium == Medium::Failed
+    }
+
+    /// What verifies the log's checkpoints.
+    #[must_use]
+    pub const fn key(&self) -> &VerifierKey {
+        self.signer.key()
+    }
+
+    /// The boot that writes it.
+    #[must_use]
+    pub const fn boot(&self) -> BootId {
+        self.boot
+    }
+}

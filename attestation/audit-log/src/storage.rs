@@ -1,0 +1,112 @@
+//! Where a log's bytes go. A directory in service; in tests, one that fails on command.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+pub(crate) const SEGMENT_DIRECTORY: &str = "entries";
+pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
+pub(crate) const KEY_FILE: &str = "key.vkey";
+pub(crate) const EVIDENCE_FILE: &str = "evidence.json";
+pub(crate) const BINDING_FILE: &str = "binding.json";
+
+pub(crate) fn segment_name(number: u32) -> String {
+    format!("{number:08}.seg")
+}
+
+/// What a log needs of the medium. After any error the log asks nothing of it again: a later success would
+/// not tell what became of the earlier bytes.
+pub trait Storage {
+    /// Begins segment `number`, which must not exist; what follows is appended to it.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn begin_segment(&mut self, number: u32) -> io::Result<()>;
+
+    /// Appends to the current segment; not durable until [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes what was appended durable (fdatasync).
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Puts a durable small file in the place of `name`, all or nothing.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// A directory of one boot's log. Files are readable by their owner only.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    segment: Option<File>,
+}
+
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+impl Directory {
+    /// Makes the directory, which must not exist.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let mut builder = DirBuilder::new();
+        builder.mode(DIRECTORY_MODE);
+        builder.create(path)?;
+        builder.create(path.join(SEGMENT_DIRECTORY))?;
+        sync_directory(path)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_directory(parent.unwrap_or(Path::new(".")))?;
+        Ok(Self { path: path.to_owned(), segment: None })
+    }
+}
+
+fn not_begun() -> io::Error {
+    io::Error::other("no segment was begun")
+}
+
+impl Storage for Directory {
+    fn begin_segment(&mut self, number: u32) -> io::Result<()> {
+        let directory = self.path.join(SEGMENT_DIRECTORY);
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .open(directory.join(segment_name(number)))?;
+        file.sync_all()?;
+        sync_directory(&directory)?;
+        self.segment = Some(file);
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.segment.as_mut().ok_or_else(not_begun)?.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.segment.as_mut().ok_or_else(not_begun)?.sync_data()
+    }
+
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let new = self.path.join(format!("{name}.new"));
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&new, self.path.join(name))?;
+        sync_directory(&self.path)
+    }
+}
