@@ -1,0 +1,148 @@
+//! `POST /v1/chat/completions`.
+
+use crate::ApiError;
+use crate::fields::{Fields, plain};
+use crate::generation::{Delivery, Generation, model};
+use crate::json::{Value, parse_object};
+use crate::unsupported;
+
+/// The most messages of one conversation.
+pub const MAX_MESSAGES: usize = 4096;
+/// The most parts of one message.
+pub const MAX_PARTS: usize = 1024;
+/// The longest name or tool call id of a message, in bytes.
+const MAX_LABEL_BYTES: usize = 256;
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The operator of the application.
+    System,
+    /// The newer name of it.
+    Developer,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+    /// A tool's result.
+    Tool,
+}
+
+impl Role {
+    const ALL: [Self; 5] = [Self::System, Self::Developer, Self::User, Self::Assistant, Self::Tool];
+
+    /// The word of the API and of chat templates.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Developer => "developer",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// One message; parts are joined by line feeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said; may be empty.
+    pub content: String,
+}
+
+/// A chat request in which every field is within its range. Made only by [`ChatRequest::parse`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ChatRequest {
+    /// The model's name.
+    pub model: String,
+    /// 1 to [`MAX_MESSAGES`] messages.
+    pub messages: Vec<Message>,
+    /// How to generate.
+    pub generation: Generation,
+    /// How the answer leaves.
+    pub delivery: Delivery,
+}
+
+impl ChatRequest {
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// 400 with the field in `param`, or 413.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut fields = Fields::new(parse_object(body)?);
+        let model = model(&mut fields)?;
+        unsupported::refuse(&mut fields, unsupported::CHAT)?;
+        response_format(&mut fields)?;
+        let delivery = Delivery::parse(&mut fields)?;
+        let generation = Generation::parse(&mut fields, Some("max_completion_tokens"))?;
+        let messages = match fields.take("messages") {
+            None => return Err(fields.missing("messages")),
+            Some(Value::List(list)) if (1..=MAX_MESSAGES).contains(&list.len()) => list,
+            Some(_) => {
+                return Err(fields.wrong("messages", format!("a list of 1 to {MAX_MESSAGES} messages")));
+            }
+        };
+        let messages = messages
+            .into_iter()
+            .enumerate()
+            .map(|(at, value)| message(value, &format!("messages[{at}]")))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { model, messages, generation, delivery })
+    }
+}
+
+fn response_format(fields: &mut Fields) -> Result<(), ApiError> {
+    let Some(format) = fields.take("response_format") else { return Ok(()) };
+    match Fields::of(format, "response_format")?.take("type") {
+        Some(Value::Text(kind)) if kind == "text" => Ok(()),
+        _ => Err(ApiError::unsupported("response_format")),
+    }
+}
+
+fn message(value: Value, place: &str) -> Result<Message, ApiError> {
+    let mut fields = Fields::of(value, place)?;
+    let role = match fields.take("role") {
+        Some(Value::Text(word)) => Role::ALL.into_iter().find(|role| role.as_str() == word),
+        None => return Err(fields.missing("role")),
+        Some(_) => None,
+    };
+    let role = role.ok_or_else(|| fields.wrong("role", "system, developer, user, assistant or tool"))?;
+    unsupported::refuse(&mut fields, unsupported::MESSAGE)?;
+    // Accepted and checked; the templates of the models served here know neither.
+    fields.text("name", 0..=MAX_LABEL_BYTES)?;
+    fields.text("tool_call_id", 0..=MAX_LABEL_BYTES)?;
+    let path = fields.path("content");
+    let content = match fields.take("content") {
+        None => return Err(fields.missing("content")),
+        Some(Value::Text(text)) => text,
+        Some(Value::List(parts)) if (1..=MAX_PARTS).contains(&parts.len()) => joined(parts, &path)?,
+        Some(_) => return Err(fields.wrong("content", format!("text or a list of 1 to {MAX_PARTS} parts"))),
+    };
+    plain(&path, &content)?;
+    Ok(Message { role, content })
+}
+
+/// The texts of `parts`. Images, sound and files are refused, wherever they claim to be: nothing is ever fetched.
+fn joined(parts: Vec<Value>, path: &str) -> Result<String, ApiError> {
+    let mut text = String::new();
+    for (at, part) in parts.into_iter().enumerate() {
+        let place = format!("{path}[{at}]");
+        let mut fields = Fields::of(part, &place)?;
+        match fields.take("type") {
+            Some(Value::Text(kind)) if kind == "text" => {}
+            None => return Err(fields.missing("type")),
+            Some(_) => return Err(ApiError::unsupported(fields.path("type"))),
+        }
+        let Some(Value::Text(part)) = fields.take("text") else { return Err(fields.wrong("text", "text")) };
+        if at > 0 {
+            text.push('\n');
+        }
+        text.push_str(&part);
+    }
+    Ok(text)
+}

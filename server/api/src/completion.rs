@@ -1,0 +1,44 @@
+//! `POST /v1/completions`.
+
+use crate::ApiError;
+use crate::fields::Fields;
+use crate::generation::{Delivery, Generation, model};
+use crate::input::{Input, inputs};
+use crate::json::parse_object;
+use crate::unsupported;
+
+/// The most prompts of one request.
+pub const MAX_PROMPTS: usize = 16;
+/// What `max_tokens` is when it is not given.
+pub const DEFAULT_COMPLETION_TOKENS: u32 = 16;
+
+/// A completion request in which every field is within its range. Made only by [`CompletionRequest::parse`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct CompletionRequest {
+    /// The model's name.
+    pub model: String,
+    /// 1 to [`MAX_PROMPTS`] prompts; the choices come in their order.
+    pub prompts: Vec<Input>,
+    /// How to generate; `max_tokens` is always given.
+    pub generation: Generation,
+    /// How the answer leaves.
+    pub delivery: Delivery,
+}
+
+impl CompletionRequest {
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// 400 with the field in `param`, or 413.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut fields = Fields::new(parse_object(body)?);
+        let model = model(&mut fields)?;
+        unsupported::refuse(&mut fields, unsupported::COMPLETION)?;
+        let delivery = Delivery::parse(&mut fields)?;
+        let mut generation = Generation::parse(&mut fields, None)?;
+        generation.max_tokens.get_or_insert(DEFAULT_COMPLETION_TOKENS);
+        let prompts = inputs(&mut fields, "prompt", MAX_PROMPTS)?;
+        Ok(Self { model, prompts, generation, delivery })
+    }
+}

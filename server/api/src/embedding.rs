@@ -1,0 +1,55 @@
+//! `POST /v1/embeddings`.
+
+use crate::ApiError;
+use crate::fields::Fields;
+use crate::generation::model;
+use crate::input::{Input, inputs};
+use crate::json::{Value, parse_object};
+use crate::unsupported;
+
+/// The most inputs of one request.
+pub const MAX_INPUTS: usize = 2048;
+
+/// How a vector is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// A list of numbers.
+    Float,
+    /// Base64 of little-endian f32.
+    Base64,
+}
+
+/// An embedding request in which every field is within its range. Made only by [`EmbeddingRequest::parse`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EmbeddingRequest {
+    /// The model's name.
+    pub model: String,
+    /// 1 to [`MAX_INPUTS`] inputs; the answer keeps their order.
+    pub inputs: Vec<Input>,
+    /// How vectors are written.
+    pub encoding: Encoding,
+    /// The length that the caller wants; only the model's own can be had.
+    pub dimensions: Option<u32>,
+}
+
+impl EmbeddingRequest {
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// 400 with the field in `param`, or 413.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut fields = Fields::new(parse_object(body)?);
+        let model = model(&mut fields)?;
+        unsupported::refuse(&mut fields, unsupported::EMBEDDING)?;
+        let encoding = match fields.take("encoding_format") {
+            None => Encoding::Float,
+            Some(Value::Text(word)) if word == "float" => Encoding::Float,
+            Some(Value::Text(word)) if word == "base64" => Encoding::Base64,
+            Some(_) => return Err(fields.wrong("encoding_format", "float or base64")),
+        };
+        let dimensions = fields.integer("dimensions", 1..=u32::MAX)?;
+        let inputs = inputs(&mut fields, "input", MAX_INPUTS)?;
+        Ok(Self { model, inputs, encoding, dimensions })
+    }
+}

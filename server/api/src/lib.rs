@@ -1,0 +1,35 @@
+//! The bodies of the HTTP API, in the shape that `OpenAI`'s clients expect: requests become validated values or an
+//! [`ApiError`], values become answers and stream events.
+//!
+//! Start with [`ChatRequest::parse`], [`CompletionRequest::parse`] and [`EmbeddingRequest::parse`]. Promised for any
+//! bytes at all: an answer in time that grows with the length of the body alone, no panic, and an error text that
+//! quotes nothing of the body. A documented field works or is refused by name; unknown fields are accepted.
+//!
+//! This crate is *not* a server: it knows no HTTP library, no model and no process. The caller bounds the body with
+//! [`MAX_BODY_BYTES`] before it reads it.
+
+mod chat;
+mod completion;
+mod embedding;
+mod error;
+mod fields;
+mod generation;
+mod input;
+mod json;
+mod response;
+mod stream;
+mod unsupported;
+
+pub use chat::{ChatRequest, MAX_MESSAGES, MAX_PARTS, Message, Role};
+pub use completion::{CompletionRequest, DEFAULT_COMPLETION_TOKENS, MAX_PROMPTS};
+pub use embedding::{EmbeddingRequest, Encoding, MAX_INPUTS};
+pub use error::ApiError;
+pub use generation::{
+    Delivery, Generation, MAX_LOGIT_BIAS, MAX_MODEL_NAME_BYTES, MAX_OUTPUT_TOKENS, MAX_STOP_BYTES, MAX_STOPS,
+};
+pub use input::Input;
+pub use json::{MAX_BODY_BYTES, MAX_DEPTH, MAX_VALUES};
+pub use response::{
+    Choice, Finish, Head, ModelCard, Usage, chat_completion, embeddings, model, models, text_completion,
+};
+pub use stream::{DONE, Frames, Surface, error_event};

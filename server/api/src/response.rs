@@ -1,0 +1,229 @@
+//! Whole answers.
+
+use crate::Encoding;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Serialize;
+
+/// What is the same in every object of one answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The answer's id.
+    pub id: String,
+    /// When it was begun, in seconds since 1970.
+    pub created: u64,
+    /// The model's name.
+    pub model: String,
+}
+
+/// Why a choice ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// The model ended it, or a stop text did.
+    Stop,
+    /// The limit of tokens, or of the context, did.
+    Length,
+}
+
+/// One generated text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// All of it.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// Tokens of one request, over all choices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+}
+
+impl Usage {
+    /// Of these counts.
+    #[must_use]
+    pub fn new(prompt_tokens: u64, completion_tokens: u64) -> Self {
+        let total_tokens = prompt_tokens.saturating_add(completion_tokens);
+        Self { prompt_tokens, completion_tokens, total_tokens }
+    }
+}
+
+#[derive(Serialize)]
+struct Completion<'a, C> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: Vec<C>,
+    usage: Usage,
+    system_fingerprint: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ChatChoice<'a> {
+    index: usize,
+    message: AssistantMessage<'a>,
+    logprobs: Option<()>,
+    finish_reason: Finish,
+}
+
+#[derive(Serialize)]
+struct AssistantMessage<'a> {
+    role: &'static str,
+    content: &'a str,
+    refusal: Option<()>,
+    tool_calls: Option<()>,
+}
+
+#[derive(Serialize)]
+struct TextChoice<'a> {
+    index: usize,
+    text: &'a str,
+    logprobs: Option<()>,
+    finish_reason: Finish,
+}
+
+fn bytes(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain structs with string keys are always JSON")
+}
+
+/// The answer of `POST /v1/chat/completions`.
+#[must_use]
+pub fn chat_completion(head: &Head, choice: &Choice, usage: Usage) -> Vec<u8> {
+    let message =
+        AssistantMessage { role: "assistant", content: &choice.text, refusal: None, tool_calls: None };
+    bytes(&Completion {
+        id: &head.id,
+        object: "chat.completion",
+        created: head.created,
+        model: &head.model,
+        choices: vec![ChatChoice { index: 0, message, logprobs: None, finish_reason: choice.finish }],
+        usage,
+        system_fingerprint: None,
+    })
+}
+
+/// The answer of `POST /v1/completions`, choices in the order of the prompts.
+#[must_use]
+pub fn text_completion(head: &Head, choices: &[Choice], usage: Usage) -> Vec<u8> {
+    let choices = choices
+        .iter()
+        .enumerate()
+        .map(|(index, choice)| TextChoice {
+            index,
+            text: &choice.text,
+            logprobs: None,
+            finish_reason: choice.finish,
+        })
+        .collect();
+    bytes(&Completion {
+        id: &head.id,
+        object: "text_completion",
+        created: head.created,
+        model: &head.model,
+        choices,
+        usage,
+        system_fingerprint: None,
+    })
+}
+
+#[derive(Serialize)]
+struct EmbeddingList<'a> {
+    object: &'static str,
+    data: Vec<Embedding<'a>>,
+    model: &'a str,
+    usage: EmbeddingUsage,
+}
+
+#[derive(Serialize)]
+struct Embedding<'a> {
+    object: &'static str,
+    index: usize,
+    embedding: Vector<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Vector<'a> {
+    Float(&'a [f32]),
+    Base64(String),
+}
+
+#[derive(Serialize)]
+struct EmbeddingUsage {
+    prompt_tokens: u64,
+    total_tokens: u64,
+}
+
+/// The answer of `POST /v1/embeddings`, vectors in the order of the inputs. Presumes finite numbers: JSON has no others.
+#[must_use]
+pub fn embeddings(model: &str, vectors: &[Vec<f32>], encoding: Encoding, tokens: u64) -> Vec<u8> {
+    let write = |vector| match encoding {
+        Encoding::Float => Vector::Float(vector),
+        Encoding::Base64 => Vector::Base64(packed(vector)),
+    };
+    let data = vectors
+        .iter()
+        .enumerate()
+        .map(|(index, vector)| Embedding { object: "embedding", index, embedding: write(vector) })
+        .collect();
+    let usage = EmbeddingUsage { prompt_tokens: tokens, total_tokens: tokens };
+    bytes(&EmbeddingList { object: "list", data, model, usage })
+}
+
+fn packed(vector: &[f32]) -> String {
+    let little_endian: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+    STANDARD.encode(little_endian)
+}
+
+/// What callers are told about a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelCard {
+    /// Its name.
+    pub id: String,
+    /// Since when it answers, in seconds since 1970.
+    pub created: u64,
+    /// `chat` or `embedding`.
+    pub kind: &'static str,
+    /// The most tokens of prompt and output together.
+    pub max_model_len: u32,
+    /// The length of an embedding.
+    pub dimensions: Option<u32>,
+    /// The version under which it was sealed.
+    pub version: u64,
+    /// SHA-256 of the signed manifest, in hex.
+    pub manifest_sha256: String,
+}
+
+#[derive(Serialize)]
+struct ModelObject<'a> {
+    object: &'static str,
+    owned_by: &'static str,
+    #[serde(flatten)]
+    card: &'a ModelCard,
+}
+
+#[derive(Serialize)]
+struct ModelList<'a> {
+    object: &'static str,
+    data: Vec<ModelObject<'a>>,
+}
+
+fn model_object(card: &ModelCard) -> ModelObject<'_> {
+    ModelObject { object: "model", owned_by: "anchorhold", card }
+}
+
+/// The answer of `GET /v1/models/{id}`.
+#[must_use]
+pub fn model(card: &ModelCard) -> Vec<u8> {
+    bytes(&model_object(card))
+}
+
+/// The answer of `GET /v1/models`.
+#[must_use]
+pub fn models(cards: &[ModelCard]) -> Vec<u8> {
+    bytes(&ModelList { object: "list", data: cards.iter().map(model_object).collect() })
+}

@@ -1,0 +1,124 @@
+//! Documented fields that this server does not offer. Each is refused by name, except with the one value that asks
+//! for nothing, because generated clients send defaults.
+
+use crate::ApiError;
+use crate::fields::{Fields, as_number};
+use crate::json::Value;
+
+/// The value, besides null, with which a field asks for nothing.
+#[derive(Clone, Copy)]
+pub(crate) enum Neutral {
+    Null,
+    False,
+    True,
+    Zero,
+    One,
+    /// An empty list, object or text.
+    Empty,
+    /// One of these texts, or a list of nothing else.
+    Words(&'static [&'static str]),
+}
+
+impl Neutral {
+    fn accepts(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::False, Value::Bool(flag)) => !flag,
+            (Self::True, Value::Bool(flag)) => *flag,
+            (Self::Zero, number) => as_number(number) == Some(0.0),
+            (Self::One, number) => as_number(number) == Some(1.0),
+            (Self::Empty, Value::List(list)) => list.is_empty(),
+            (Self::Empty, Value::Object(object)) => object.is_empty(),
+            (Self::Empty, Value::Text(text)) => text.is_empty(),
+            (Self::Words(words), Value::Text(text)) => words.contains(&text.as_str()),
+            (Self::Words(_), Value::List(list)) => {
+                list.iter().all(|item| matches!(item, Value::Text(_)) && self.accepts(item))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Refuses the first field of `table` that asks for something.
+pub(crate) fn refuse(fields: &mut Fields, table: &[(&'static str, Neutral)]) -> Result<(), ApiError> {
+    for (name, neutral) in table {
+        if fields.take(name).is_some_and(|value| !neutral.accepts(&value)) {
+            return Err(ApiError::unsupported(fields.path(name)));
+        }
+    }
+    Ok(())
+}
+
+/// Of both kinds of generation.
+pub(crate) const GENERATION: &[(&str, Neutral)] = &[
+    ("n", Neutral::One),
+    ("use_beam_search", Neutral::False),
+    ("length_penalty", Neutral::One),
+    ("repetition_penalty", Neutral::One),
+    ("stop_token_ids", Neutral::Empty),
+    ("min_tokens", Neutral::Zero),
+    ("include_stop_str_in_output", Neutral::False),
+    ("skip_special_tokens", Neutral::True),
+    ("bad_words", Neutral::Empty),
+    ("allowed_token_ids", Neutral::Null),
+    ("logits_processors", Neutral::Empty),
+    ("prompt_logprobs", Neutral::Null),
+    ("truncate_prompt_tokens", Neutral::Null),
+    ("return_token_ids", Neutral::False),
+    ("return_tokens_as_token_ids", Neutral::False),
+    ("structured_outputs", Neutral::Null),
+    ("guided_json", Neutral::Null),
+    ("guided_regex", Neutral::Null),
+    ("guided_choice", Neutral::Null),
+    ("guided_grammar", Neutral::Null),
+    ("priority", Neutral::Zero),
+    ("prompt_embeds", Neutral::Null),
+    ("mm_processor_kwargs", Neutral::Empty),
+    ("media_io_kwargs", Neutral::Empty),
+    ("kv_transfer_params", Neutral::Empty),
+    ("vllm_xargs", Neutral::Empty),
+];
+
+/// Of chat only. A caller's chat template would run in the model's process: never.
+pub(crate) const CHAT: &[(&str, Neutral)] = &[
+    ("chat_template", Neutral::Null),
+    ("chat_template_kwargs", Neutral::Empty),
+    ("documents", Neutral::Empty),
+    ("add_generation_prompt", Neutral::True),
+    ("continue_final_message", Neutral::False),
+    ("echo", Neutral::False),
+    ("logprobs", Neutral::False),
+    ("top_logprobs", Neutral::Zero),
+    ("tools", Neutral::Empty),
+    ("tool_choice", Neutral::Words(&["none", "auto"])),
+    ("functions", Neutral::Empty),
+    ("function_call", Neutral::Words(&["none", "auto"])),
+    ("audio", Neutral::Null),
+    ("modalities", Neutral::Words(&["text"])),
+    ("web_search_options", Neutral::Null),
+];
+
+/// Of completions only.
+pub(crate) const COMPLETION: &[(&str, Neutral)] = &[
+    ("best_of", Neutral::One),
+    ("echo", Neutral::False),
+    ("suffix", Neutral::Empty),
+    ("logprobs", Neutral::Null),
+    ("chat_template", Neutral::Null),
+    ("add_special_tokens", Neutral::True),
+];
+
+/// Of embeddings.
+pub(crate) const EMBEDDING: &[(&str, Neutral)] = &[
+    ("messages", Neutral::Empty),
+    ("chat_template", Neutral::Null),
+    ("chat_template_kwargs", Neutral::Empty),
+    ("truncate_prompt_tokens", Neutral::Null),
+    ("truncate", Neutral::False),
+    ("add_special_tokens", Neutral::True),
+    ("normalize", Neutral::True),
+    ("prompt_embeds", Neutral::Null),
+];
+
+/// Of a chat message.
+pub(crate) const MESSAGE: &[(&str, Neutral)] =
+    &[("tool_calls", Neutral::Empty), ("function_call", Neutral::Null), ("audio", Neutral::Null)];

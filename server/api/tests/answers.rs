@@ -1,0 +1,129 @@
+//! The shape of answers and stream events.
+
+#![expect(clippy::unwrap_used, reason = "a test helper that fails is a failed test")]
+
+use anchorhold_api::*;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+fn head() -> Head {
+    Head { id: "id-1".to_owned(), created: 7, model: "m".to_owned() }
+}
+
+fn value(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+/// The JSON of one event, which must be one line between `data: ` and an empty line.
+fn event(frame: &str) -> Value {
+    let json = frame.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap();
+    assert!(!json.contains('\n'));
+    serde_json::from_str(json).unwrap()
+}
+
+#[test]
+fn a_chat_answer_has_every_documented_key() {
+    let choice = Choice { text: "hi\n\"é\"".to_owned(), finish: Finish::Length };
+    assert_eq!(
+        value(&chat_completion(&head(), &choice, Usage::new(3, 2))),
+        json!({
+            "id": "id-1", "object": "chat.completion", "created": 7, "model": "m", "system_fingerprint": null,
+            "choices": [{
+                "index": 0, "logprobs": null, "finish_reason": "length",
+                "message": {"role": "assistant", "content": "hi\n\"é\"", "refusal": null, "tool_calls": null},
+            }],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+        })
+    );
+}
+
+#[test]
+fn a_completion_answer_keeps_the_order_of_prompts() {
+    let choices = ["a", "b"].map(|text| Choice { text: text.to_owned(), finish: Finish::Stop });
+    let answer = value(&text_completion(&head(), &choices, Usage::new(1, 1)));
+    assert_eq!(answer["object"], "text_completion");
+    assert_eq!(
+        answer["choices"][1],
+        json!({"index": 1, "text": "b", "logprobs": null, "finish_reason": "stop"})
+    );
+}
+
+#[test]
+fn base64_vectors_equal_the_float_form() {
+    let vectors = vec![vec![0.1, -1.5e-8, 3.0], vec![f32::MAX, f32::MIN_POSITIVE, -0.0]];
+    let floats = value(&embeddings("m", &vectors, Encoding::Float, 9));
+    let packed = value(&embeddings("m", &vectors, Encoding::Base64, 9));
+    assert_eq!(floats["usage"], json!({"prompt_tokens": 9, "total_tokens": 9}));
+    for (index, vector) in vectors.iter().enumerate() {
+        assert_eq!(floats["data"][index]["index"], index);
+        let numbers: Vec<f32> = serde_json::from_value(floats["data"][index]["embedding"].clone()).unwrap();
+        let bytes = STANDARD.decode(packed["data"][index]["embedding"].as_str().unwrap()).unwrap();
+        let unpacked: Vec<f32> =
+            bytes.chunks_exact(4).map(|c| f32::from_le_bytes(c.try_into().unwrap())).collect();
+        assert_eq!((&numbers, &unpacked), (vector, vector));
+    }
+}
+
+#[test]
+fn chat_frames_carry_the_role_first_and_usage_last() {
+    let frames = Frames::new(Surface::Chat, head(), true);
+    let opening = event(&frames.opening().unwrap());
+    assert_eq!(opening["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
+    assert_eq!((&opening["object"], &opening["usage"]), (&json!("chat.completion.chunk"), &Value::Null));
+    assert!(opening.as_object().unwrap().contains_key("usage"));
+    let delta = event(&frames.delta(0, "a\nb"));
+    assert_eq!(delta["choices"][0]["delta"], json!({"content": "a\nb"}));
+    assert_eq!(delta["choices"][0]["finish_reason"], Value::Null);
+    let finish = event(&frames.finish(0, Finish::Stop));
+    assert_eq!(finish["choices"][0]["delta"], json!({}));
+    assert_eq!(finish["choices"][0]["finish_reason"], "stop");
+    let usage = event(&frames.usage(Usage::new(1, 2)).unwrap());
+    assert_eq!((&usage["choices"], &usage["usage"]["total_tokens"]), (&json!([]), &json!(3)));
+}
+
+#[test]
+fn completion_frames_carry_text_and_no_usage_unless_asked() {
+    let frames = Frames::new(Surface::Completion, head(), false);
+    assert_eq!(frames.opening(), None);
+    assert_eq!(frames.usage(Usage::new(1, 2)), None);
+    let delta = event(&frames.delta(3, "x"));
+    assert_eq!((&delta["choices"][0]["text"], &delta["choices"][0]["index"]), (&json!("x"), &json!(3)));
+    assert!(!delta.as_object().unwrap().contains_key("usage"));
+}
+
+#[test]
+fn an_error_event_is_one_event_with_the_error_object() {
+    let frame = error_event(&ApiError::unavailable("worker_lost", "gone"));
+    let data = frame.strip_prefix("event: error\n").unwrap();
+    assert_eq!(event(data)["error"]["code"], "worker_lost");
+}
+
+#[test]
+fn models_show_their_length_and_digest() {
+    let card = ModelCard {
+        id: "m".to_owned(),
+        created: 1,
+        kind: "chat",
+        max_model_len: 2048,
+        dimensions: None,
+        version: 3,
+        manifest_sha256: "ab".to_owned(),
+    };
+    let one = value(&model(&card));
+    assert_eq!(
+        (&one["object"], &one["owned_by"], &one["max_model_len"]),
+        (&json!("model"), &json!("anchorhold"), &json!(2048))
+    );
+    assert_eq!(value(&models(std::slice::from_ref(&card))), json!({"object": "list", "data": [one]}));
+}
+
+#[test]
+fn errors_that_pass_say_when_to_try_again() {
+    assert!(ApiError::rate_limited().retry_after().is_some());
+    assert!(ApiError::unavailable("draining", "x").retry_after().is_some());
+    assert_eq!(ApiError::internal().retry_after(), None);
+    assert_eq!(
+        (ApiError::unauthorized().status(), ApiError::unauthorized().code()),
+        (401, Some("invalid_api_key"))
+    );
+}
