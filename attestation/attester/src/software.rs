@@ -1,0 +1,38 @@
+//! A guest without hardware: real formats under a published root.
+
+pub mod certificate;
+mod fixtures;
+mod guest;
+mod launch;
+mod measure;
+pub mod report;
+
+pub use fixtures::{Authority, simulated_ark_der};
+pub use guest::SoftwareGuest;
+pub use launch::{Debug, LaunchConfig, MigrationAgent, Product, ReportVersion, Signer, TcbBytes};
+pub use measure::measure_components;
+
+use std::fmt;
+
+/// Why the software guest could not do its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    /// The system's random generator gave nothing.
+    Random,
+    /// A key of the fixtures or of this launch was not read; the text says which.
+    Key(&'static str),
+    /// A signature was not made; the text says what should be signed.
+    Signature(&'static str),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random => f.write_str("the system's random generator gave nothing"),
+            Self::Key(which) => write!(f, "the {which} key is not readable"),
+            Self::Signature(what) => write!(f, "the {what} was not signed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

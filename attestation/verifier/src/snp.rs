@@ -1,0 +1,24 @@
+//! AMD SEV-SNP: the report, the chain of its signer, TCB versions, and the appraisal policy.
+//!
+//! Sources: *SEV Secure Nested Paging Firmware ABI Specification* (AMD 56860), chapter 7.3 and table "ATTESTATION_REPORT
+//! structure"; *Versioned Chip Endorsement Key (VCEK) Certificate and KDS Interface Specification* (AMD 57230).
+
+mod appraise;
+mod authenticate;
+mod chain;
+mod policy;
+mod product;
+mod report;
+mod result;
+mod tcb;
+
+pub use appraise::appraise;
+pub use authenticate::{AuthenticEvidence, Collateral, authenticate, authenticate_with_collateral};
+pub use policy::{AppraisalPolicy, Flag, GuestPolicyRules, MinimumTcb, PlatformRules};
+pub use product::{Cpuid, Product};
+pub use report::{
+    ChipId, FirmwareVersion, GuestPolicy, MitigationVectors, PlatformInfo, REPORT_LEN, Report, SIGNED_LEN,
+    Signer, SigningKey,
+};
+pub use result::AttestationResult;
+pub use tcb::{GenoaTcb, MilanTcb, RawTcb, Tcb, TcbVersion, TurinTcb};

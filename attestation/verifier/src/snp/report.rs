@@ -1,0 +1,419 @@
+//! The attestation report as bytes, versions 2 to 5 (AMD 56860, "ATTESTATION_REPORT structure").
+
+use super::{Cpuid, RawTcb};
+use crate::Refusal;
+use crate::codes::{self, Code};
+use anchorhold_rats::{Checks, Measurement, ReportData};
+use std::fmt;
+
+/// The length of a report in bytes.
+pub const REPORT_LEN: usize = 1184;
+/// How many bytes from the start the signature covers.
+pub const SIGNED_LEN: usize = 0x2a0;
+/// ECDSA P-384 with SHA-384.
+const ECDSA_P384_SHA384: u32 = 1;
+
+/// The identity of a chip. Turin uses the first 8 bytes; the rest is zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChipId(pub [u8; 64]);
+
+impl ChipId {
+    /// Whether the host masked it, or the signer is a VLEK.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.0 == [0; 64]
+    }
+}
+
+impl fmt::Display for ChipId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ChipId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChipId({self})")
+    }
+}
+
+/// The kinds of keys that sign reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Signer {
+    /// A key of one chip, certified by the ASK.
+    Vcek,
+    /// A key of one cloud provider, loaded into its chips and certified by the ASVK.
+    Vlek,
+}
+
+/// SIGNING_KEY of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SigningKey {
+    /// The report is signed.
+    Signed(Signer),
+    /// The report is not signed: the host masked the chip's key.
+    None,
+}
+
+/// POLICY of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuestPolicy(pub u64);
+
+/// PLATFORM_INFO. Bits without a name here are ignored: both real Turin samples set bit 6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlatformInfo(pub u64);
+
+macro_rules! bits {
+    ($type:ident: $($(#[$doc:meta])* $name:ident = $bit:literal),+) => {
+        impl $type {
+            $($(#[$doc])* #[must_use] pub const fn $name(self) -> bool { self.0 >> $bit & 1 == 1 })+
+        }
+    };
+}
+
+bits!(GuestPolicy:
+    /// SMT is allowed.
+    smt_allowed = 16,
+    /// A migration agent is allowed.
+    migration_agent_allowed = 18,
+    /// Debugging by the host is allowed.
+    debug_allowed = 19,
+    /// Only one socket may run the guest.
+    single_socket = 20,
+    /// CXL memory may be attached.
+    cxl_allowed = 21,
+    /// Memory must be encrypted with AES-256-XTS.
+    aes_256_xts = 22,
+    /// RAPL must be off.
+    rapl_disabled = 23,
+    /// Ciphertext hiding for DRAM must be on.
+    ciphertext_hiding = 24,
+    /// Page swapping by the host is disabled.
+    page_swap_disabled = 25
+);
+
+bits!(PlatformInfo:
+    /// SMT is on.
+    smt_enabled = 0,
+    /// TSME is on.
+    tsme_enabled = 1,
+    /// ECC memory is in use.
+    ecc_enabled = 2,
+    /// RAPL is off.
+    rapl_disabled = 3,
+    /// Ciphertext hiding for DRAM is on.
+    ciphertext_hiding_enabled = 4,
+    /// The check for memory aliases has finished since the last reset (against BadRAM).
+    alias_check_complete = 5
+);
+
+impl GuestPolicy {
+    /// The lowest firmware ABI that may run the guest, as (major, minor).
+    #[must_use]
+    pub const fn abi_version(self) -> (u8, u8) {
+        let bytes = self.0.to_le_bytes();
+        (bytes[1], bytes[0])
+    }
+
+    const fn is_well_formed(self) -> bool {
+        self.0 >> 17 & 1 == 1 && self.0 >> 26 == 0
+    }
+}
+
+/// A version of the SNP firmware; ordered by its parts from left to right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FirmwareVersion {
+    /// API major.
+    pub major: u8,
+    /// API minor.
+    pub minor: u8,
+    /// Build.
+    pub build: u8,
+}
+
+impl fmt::Display for FirmwareVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.build)
+    }
+}
+
+/// Which verified mitigations are active; reports from version 5 on. Each bit is one mitigation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MitigationVectors {
+    /// When the guest was launched.
+    pub launch: u64,
+    /// Now.
+    pub current: u64,
+}
+
+/// A report, read and well-formed, but not authenticated: holding one proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// VERSION, 2 to 5.
+    pub version: u32,
+    /// GUEST_SVN.
+    pub guest_svn: u32,
+    /// POLICY.
+    pub policy: GuestPolicy,
+    /// FAMILY_ID.
+    pub family_id: [u8; 16],
+    /// IMAGE_ID.
+    pub image_id: [u8; 16],
+    /// VMPL, 0 to 3.
+    pub vmpl: u32,
+    /// CURRENT_TCB.
+    pub current_tcb: RawTcb,
+    /// PLATFORM_INFO.
+    pub platform_info: PlatformInfo,
+    /// AUTHOR_KEY_EN.
+    pub author_key_enabled: bool,
+    /// MASK_CHIP_KEY.
+    pub chip_key_masked: bool,
+    /// SIGNING_KEY.
+    pub signing_key: SigningKey,
+    /// REPORT_DATA.
+    pub report_data: ReportData,
+    /// MEASUREMENT.
+    pub measurement: Measurement,
+    /// HOST_DATA.
+    pub host_data: [u8; 32],
+    /// ID_KEY_DIGEST.
+    pub id_key_digest: [u8; 48],
+    /// AUTHOR_KEY_DIGEST.
+    pub author_key_digest: [u8; 48],
+    /// REPORT_ID.
+    pub report_id: [u8; 32],
+    /// REPORT_ID_MA.
+    pub report_id_ma: [u8; 32],
+    /// REPORTED_TCB.
+    pub reported_tcb: RawTcb,
+    /// CPUID values; from version 3 on.
+    pub cpuid: Option<Cpuid>,
+    /// CHIP_ID.
+    pub chip_id: ChipId,
+    /// COMMITTED_TCB.
+    pub committed_tcb: RawTcb,
+    /// CURRENT_MAJOR, CURRENT_MINOR, CURRENT_BUILD.
+    pub current_version: FirmwareVersion,
+    /// COMMITTED_MAJOR, COMMITTED_MINOR, COMMITTED_BUILD.
+    pub committed_version: FirmwareVersion,
+    /// LAUNCH_TCB.
+    pub launch_tcb: RawTcb,
+    /// LAUNCH_MIT_VECTOR and CURRENT_MIT_VECTOR; from version 5 on.
+    pub mitigations: Option<MitigationVectors>,
+    /// R and S, 48 bytes each, big-endian.
+    pub signature: [u8; 96],
+}
+
+impl Report {
+    /// Reads a report.
+    ///
+    /// # Errors
+    /// [`Refusal`] with the first broken rule of the stage `parse`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+        let mut checks = Checks::new();
+        Self::read(bytes, &mut checks).ok_or_else(|| Refusal::new(checks))
+    }
+
+    /// Reads a report and records every rule about its shape; `None` when one failed.
+    pub(crate) fn read(bytes: &[u8], checks: &mut Checks) -> Option<Self> {
+        let wanted = format!("{REPORT_LEN} bytes");
+        if !checks.record(
+            codes::REPORT_LENGTH,
+            bytes.len() == REPORT_LEN,
+            wanted,
+            format!("{} bytes", bytes.len()),
+        ) {
+            return None;
+        }
+        let mut cursor = Cursor { rest: bytes, unused: Vec::new() };
+        let version = cursor.u32()?;
+        let known = matches!(version, 2..=5);
+        if !checks.record(codes::REPORT_VERSION, known, "2, 3, 4 or 5", version.to_string()) {
+            return None;
+        }
+        let (report, shape) = Self::fields(version, &mut cursor)?;
+        let none_failed = record_shape(&report, &shape, &cursor.unused, checks);
+        none_failed.then_some(report)
+    }
+
+    /// All fields in the order of the specification. `None` cannot happen with [`REPORT_LEN`] bytes.
+    fn fields(version: u32, cursor: &mut Cursor<'_>) -> Option<(Self, Shape)> {
+        let guest_svn = cursor.u32()?;
+        let policy = GuestPolicy(cursor.u64()?);
+        let (family_id, image_id) = (cursor.take()?, cursor.take()?);
+        let vmpl = cursor.u32()?;
+        let signature_algorithm = cursor.u32()?;
+        let current_tcb = RawTcb(cursor.take()?);
+        let platform_info = PlatformInfo(cursor.u64()?);
+        let flags = cursor.u32()?;
+        cursor.zero::<4>("0x04c")?;
+        let report_data = ReportData::new(cursor.take()?);
+        let measurement = Measurement::new(cursor.take()?);
+        let host_data = cursor.take()?;
+        let (id_key_digest, author_key_digest) = (cursor.take()?, cursor.take()?);
+        let (report_id, report_id_ma) = (cursor.take()?, cursor.take()?);
+        let reported_tcb = RawTcb(cursor.take()?);
+        let cpuid = if version >= 3 {
+            let [family, model, stepping] = cursor.take()?;
+            Some(Cpuid { family, model, stepping })
+        } else {
+            cursor.zero::<3>("0x188")?;
+            None
+        };
+        cursor.zero::<21>("0x18b")?;
+        let chip_id = ChipId(cursor.take()?);
+        let committed_tcb = RawTcb(cursor.take()?);
+        let current_version = cursor.firmware_version()?;
+        let committed_version = cursor.firmware_version()?;
+        let launch_tcb = RawTcb(cursor.take()?);
+        let mitigations = if version >= 5 {
+            Some(MitigationVectors { launch: cursor.u64()?, current: cursor.u64()? })
+        } else {
+            cursor.zero::<16>("0x1f8")?;
+            None
+        };
+        cursor.zero::<152>("0x208")?;
+        let (signature, signature_padding) = cursor.signature()?;
+        let shape = Shape { signature_algorithm, flags, signature_padding };
+        let report = Self {
+            version,
+            guest_svn,
+            policy,
+            family_id,
+            image_id,
+            vmpl,
+            current_tcb,
+            platform_info,
+            author_key_enabled: flags & 1 == 1,
+            chip_key_masked: flags >> 1 & 1 == 1,
+            signing_key: signing_key(flags).unwrap_or(SigningKey::None),
+            report_data,
+            measurement,
+            host_data,
+            id_key_digest,
+            author_key_digest,
+            report_id,
+            report_id_ma,
+            reported_tcb,
+            cpuid,
+            chip_id,
+            committed_tcb,
+            current_version,
+            committed_version,
+            launch_tcb,
+            mitigations,
+            signature,
+        };
+        Some((report, shape))
+    }
+}
+
+const fn signing_key(flags: u32) -> Option<SigningKey> {
+    match flags >> 2 & 7 {
+        0 => Some(SigningKey::Signed(Signer::Vcek)),
+        1 => Some(SigningKey::Signed(Signer::Vlek)),
+        7 => Some(SigningKey::None),
+        _ => None,
+    }
+}
+
+/// What is judged while reading and not kept.
+struct Shape {
+    signature_algorithm: u32,
+    flags: u32,
+    signature_padding: bool,
+}
+
+fn record_shape(report: &Report, shape: &Shape, unused: &[&str], checks: &mut Checks) -> bool {
+    let mut reserved: Vec<&str> = unused.to_vec();
+    if shape.flags >> 5 != 0 {
+        reserved.push("0x048");
+    }
+    let algorithm = shape.signature_algorithm;
+    let rules: [(Code, bool, &str, String); 6] = [
+        (codes::SIGNATURE_ALGORITHM, algorithm == ECDSA_P384_SHA384, "1", algorithm.to_string()),
+        (codes::REPORT_RESERVED, reserved.is_empty(), "zero", list_or(&reserved, "zero", "not zero at ")),
+        (
+            codes::SIGNATURE_PADDING,
+            !shape.signature_padding,
+            "zero",
+            (if shape.signature_padding { "not zero" } else { "zero" }).into(),
+        ),
+        (
+            codes::GUEST_POLICY_RESERVED,
+            report.policy.is_well_formed(),
+            "bit 17 set, bits 26 to 63 clear",
+            format!("{:#x}", report.policy.0),
+        ),
+        (codes::VMPL_RANGE, report.vmpl <= 3, "0 to 3", report.vmpl.to_string()),
+        (
+            codes::SIGNING_KEY_RESERVED,
+            signing_key(shape.flags).is_some(),
+            "0, 1 or 7",
+            (shape.flags >> 2 & 7).to_string(),
+        ),
+    ];
+    let mut none_failed = true;
+    for (code, passed, wanted, observed) in rules {
+        none_failed &= checks.record(code, passed, wanted, observed);
+    }
+    none_failed
+}
+
+fn list_or(items: &[&str], empty: &str, prefix: &str) -> String {
+    if items.is_empty() { empty.into() } else { format!("{prefix}{}", items.join(", ")) }
+}
+
+struct Cursor<'a> {
+    rest: &'a [u8],
+    /// Offsets of reserved fields that are not zero.
+    unused: Vec<&'static str>,
+}
+
+impl Cursor<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(*taken)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn zero<const N: usize>(&mut self, offset: &'static str) -> Option<()> {
+        if self.take::<N>()? != [0; N] {
+            self.unused.push(offset);
+        }
+        Some(())
+    }
+
+    fn firmware_version(&mut self) -> Option<FirmwareVersion> {
+        let [build, minor, major, reserved] = self.take()?;
+        if reserved != 0 {
+            self.unused.push("0x1eb or 0x1ef");
+        }
+        Some(FirmwareVersion { major, minor, build })
+    }
+
+    /// R and S as 96 big-endian bytes, and whether any byte outside them is not zero.
+    fn signature(&mut self) -> Option<([u8; 96], bool)> {
+        let mut r: [u8; 48] = self.take()?;
+        let r_padding: [u8; 24] = self.take()?;
+        let mut s: [u8; 48] = self.take()?;
+        let s_padding: [u8; 24] = self.take()?;
+        let tail: [u8; 368] = self.take()?;
+        r.reverse();
+        s.reverse();
+        let mut both = [0; 96];
+        let (high, low) = both.split_at_mut(48);
+        high.copy_from_slice(&r);
+        low.copy_from_slice(&s);
+        Some((both, r_padding != [0; 24] || s_padding != [0; 24] || tail != [0; 368]))
+    }
+}

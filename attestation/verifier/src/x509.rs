@@ -1,0 +1,282 @@
+//! A strict reader of X.509 certificates (RFC 5280) of the kind that AMD issues.
+//!
+//! A serial number of 0 is accepted, since every VCEK has it (RFC 5280 asks for a positive one). The only
+//! signature that is verified is RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes; its
+//! parameters are compared byte for byte. Parsing establishes nothing about who issued a certificate:
+//! see [`Certificate::verify_signature`] and the chain rules in [`crate::snp`].
+
+use crate::der::{self, Reader};
+use anchorhold_rats::Timestamp;
+use ring::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
+
+mod crl;
+pub use crl::{MAX_REVOKED, RevocationList};
+
+/// The most extensions that are read from one certificate.
+pub const MAX_EXTENSIONS: usize = 32;
+/// The modulus length of AMD's ARK, ASK and ASVK, in bytes.
+const RSA_4096_BYTES: usize = 512;
+
+/// AlgorithmIdentifier of RSASSA-PSS with SHA-384, MGF1-SHA-384 and salt 48, trailer field left out (RFC 4055).
+const PSS_SHA384: &[u8] = b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\
+\xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\
+\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\
+\xa2\x03\x02\x01\x30";
+/// The same with the default trailer field written out, as in ARK, ASK and ASVK.
+const PSS_SHA384_TRAILER: &[u8] = b"\x30\x46\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x39\
+\xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\
+\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\
+\xa2\x03\x02\x01\x30\xa3\x03\x02\x01\x01";
+/// AlgorithmIdentifier contents of rsaEncryption with NULL parameters.
+const RSA_ENCRYPTION: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+/// AlgorithmIdentifier contents of id-ecPublicKey on secp384r1.
+const EC_P384: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22";
+
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const SUBJECT_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x0e];
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+const CRL_DISTRIBUTION_POINTS: &[u8] = &[0x55, 0x1d, 0x1f];
+const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x23];
+/// 1.3.6.1.4.1.3704.1, the arc of AMD's extensions.
+const AMD_ARC: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x01];
+
+/// A subject public key of a kind that is used here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublicKey<'a> {
+    /// RSA with a modulus of 4096 bits: the DER of RSAPublicKey (RFC 8017).
+    Rsa4096(&'a [u8]),
+    /// NIST P-384: the uncompressed point, 97 bytes.
+    P384(&'a [u8]),
+    /// Anything else; nothing is verified with it.
+    Other,
+}
+
+/// The basic constraints and key usage of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Authority {
+    /// Basic constraints say that it is a CA.
+    pub is_ca: bool,
+    /// The most CA certificates that may follow; `None` is without limit.
+    pub path_length: Option<u8>,
+    /// Key usage allows signing certificates.
+    pub signs_certificates: bool,
+    /// Key usage allows signing revocation lists.
+    pub signs_crls: bool,
+}
+
+/// An X.509 certificate, read but not verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate<'a> {
+    signed: &'a [u8],
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+    /// Contents of the serial number: big-endian, minimal, not negative.
+    pub serial: &'a [u8],
+    /// DER of the issuer's name.
+    pub issuer: &'a [u8],
+    /// DER of the subject's name.
+    pub subject: &'a [u8],
+    /// The first moment of validity.
+    pub not_before: Timestamp,
+    /// The last moment of validity.
+    pub not_after: Timestamp,
+    /// The subject's key.
+    pub public_key: PublicKey<'a>,
+    /// DER of the SubjectPublicKeyInfo.
+    pub public_key_info: &'a [u8],
+    /// What the certificate may sign.
+    pub authority: Authority,
+    amd: Vec<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Certificate<'a> {
+    /// Reads one certificate.
+    ///
+    /// # Errors
+    /// [`der::Error`] for anything that is not one certificate of version 3 in strict DER, with an unknown
+    /// critical extension, a repeated extension or over [`MAX_EXTENSIONS`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, der::Error> {
+        let mut outer = Reader::new(bytes);
+        let mut certificate = Reader::new(outer.read(der::SEQUENCE)?);
+        outer.finish()?;
+        let signed = certificate.read_whole(der::SEQUENCE)?;
+        let algorithm = certificate.read_whole(der::SEQUENCE)?;
+        let signature = certificate.bit_string()?;
+        certificate.finish()?;
+
+        let mut fields = Reader::new(Reader::new(signed).read(der::SEQUENCE)?);
+        let mut version = Reader::new(fields.read(0xa0)?);
+        if version.byte_integer()? != 2 {
+            return Err(der::Error::Value("certificate version"));
+        }
+        version.finish()?;
+        let serial = fields.unsigned_integer()?;
+        if fields.read_whole(der::SEQUENCE)? != algorithm {
+            return Err(der::Error::Value("pair of signature algorithms"));
+        }
+        let issuer = fields.read_whole(der::SEQUENCE)?;
+        let mut validity = Reader::new(fields.read(der::SEQUENCE)?);
+        let (not_before, not_after) = (validity.time()?, validity.time()?);
+        validity.finish()?;
+        let subject = fields.read_whole(der::SEQUENCE)?;
+        let public_key_info = fields.read_whole(der::SEQUENCE)?;
+        let public_key = read_public_key(public_key_info)?;
+        let (authority, amd) = read_extensions(fields.read(0xa3)?)?;
+        fields.finish()?;
+        Ok(Self {
+            signed,
+            algorithm,
+            signature,
+            serial,
+            issuer,
+            subject,
+            not_before,
+            not_after,
+            public_key,
+            public_key_info,
+            authority,
+            amd,
+        })
+    }
+
+    /// Whether the signature is RSASSA-PSS with SHA-384, MGF1-SHA-384 and salt 48, exactly.
+    #[must_use]
+    pub fn is_pss_sha384(&self) -> bool {
+        is_pss_sha384(self.algorithm)
+    }
+
+    /// Whether `issuer` signed this certificate, with [`is_pss_sha384`](Self::is_pss_sha384) parameters and
+    /// an RSA key of 4096 bits.
+    ///
+    /// Establishes that the holder of that key issued these bytes. Presumes that the caller has judged
+    /// names, validity and authority of both.
+    #[must_use]
+    pub fn verify_signature(&self, issuer: &PublicKey<'_>) -> bool {
+        self.is_pss_sha384() && verify_pss(issuer, self.signed, self.signature)
+    }
+
+    /// Whether `at` lies within the validity, both ends included.
+    #[must_use]
+    pub fn is_valid_at(&self, at: Timestamp) -> bool {
+        self.not_before <= at && at <= self.not_after
+    }
+
+    /// The subject's common name, when there is exactly one and it is text.
+    #[must_use]
+    pub fn common_name(&self) -> Option<&'a str> {
+        common_name(self.subject).ok().flatten()
+    }
+
+    /// The value of the extension with the OID 1.3.6.1.4.1.3704.1 followed by `arc`.
+    #[must_use]
+    pub fn amd_extension(&self, arc: &[u8]) -> Option<&'a [u8]> {
+        self.amd.iter().find(|(id, _)| *id == arc).map(|(_, value)| *value)
+    }
+}
+
+fn is_pss_sha384(algorithm: &[u8]) -> bool {
+    algorithm == PSS_SHA384 || algorithm == PSS_SHA384_TRAILER
+}
+
+fn verify_pss(issuer: &PublicKey<'_>, signed: &[u8], signature: &[u8]) -> bool {
+    let PublicKey::Rsa4096(key) = issuer else { return false };
+    UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, key).verify(signed, signature).is_ok()
+}
+
+fn read_public_key(info: &[u8]) -> Result<PublicKey<'_>, der::Error> {
+    let mut fields = Reader::new(Reader::new(info).read(der::SEQUENCE)?);
+    let algorithm = fields.read(der::SEQUENCE)?;
+    let key = fields.bit_string()?;
+    fields.finish()?;
+    Ok(match (algorithm, key) {
+        (RSA_ENCRYPTION, key) => {
+            let mut outer = Reader::new(key);
+            let mut numbers = Reader::new(outer.read(der::SEQUENCE)?);
+            outer.finish()?;
+            let modulus = numbers.unsigned_integer()?;
+            numbers.unsigned_integer()?;
+            numbers.finish()?;
+            // A modulus of exactly 4096 bits has its top bit set, so DER puts a zero byte before it.
+            if modulus.len() == RSA_4096_BYTES + 1 { PublicKey::Rsa4096(key) } else { PublicKey::Other }
+        }
+        (EC_P384, [0x04, point @ ..]) if point.len() == 96 => PublicKey::P384(key),
+        _ => PublicKey::Other,
+    })
+}
+
+type AmdExtensions<'a> = Vec<(&'a [u8], &'a [u8])>;
+
+fn read_extensions(bytes: &[u8]) -> Result<(Authority, AmdExtensions<'_>), der::Error> {
+    let mut outer = Reader::new(bytes);
+    let mut list = Reader::new(outer.read(der::SEQUENCE)?);
+    outer.finish()?;
+    let mut seen: Vec<&[u8]> = Vec::new();
+    let mut authority = Authority::default();
+    let mut amd = Vec::new();
+    while !list.is_empty() {
+        let mut extension = Reader::new(list.read(der::SEQUENCE)?);
+        let id = extension.read(der::OBJECT_IDENTIFIER)?;
+        let critical = extension.default_false()?;
+        let value = extension.read(der::OCTET_STRING)?;
+        extension.finish()?;
+        if seen.contains(&id) || seen.len() == MAX_EXTENSIONS {
+            return Err(der::Error::Value("list of extensions"));
+        }
+        seen.push(id);
+        match id {
+            BASIC_CONSTRAINTS => (authority.is_ca, authority.path_length) = read_basic_constraints(value)?,
+            KEY_USAGE => (authority.signs_certificates, authority.signs_crls) = read_key_usage(value)?,
+            SUBJECT_KEY_IDENTIFIER | AUTHORITY_KEY_IDENTIFIER | CRL_DISTRIBUTION_POINTS => {}
+            _ => match id.strip_prefix(AMD_ARC) {
+                Some(arc) => amd.push((arc, value)),
+                None if critical => return Err(der::Error::Value("critical extension")),
+                None => {}
+            },
+        }
+    }
+    Ok((authority, amd))
+}
+
+fn read_basic_constraints(value: &[u8]) -> Result<(bool, Option<u8>), der::Error> {
+    let mut outer = Reader::new(value);
+    let mut fields = Reader::new(outer.read(der::SEQUENCE)?);
+    outer.finish()?;
+    let is_ca = fields.default_false()?;
+    let path_length = if fields.is_empty() { None } else { Some(fields.byte_integer()?) };
+    fields.finish()?;
+    Ok((is_ca, path_length))
+}
+
+/// keyCertSign is bit 5, cRLSign bit 6, counted from the top of the first byte (RFC 5280, section 4.2.1.3).
+fn read_key_usage(value: &[u8]) -> Result<(bool, bool), der::Error> {
+    let mut outer = Reader::new(value);
+    let bits = outer.read(der::BIT_STRING)?;
+    outer.finish()?;
+    match bits {
+        [0..=7, first, ..] => Ok((first & 0x04 != 0, first & 0x02 != 0)),
+        _ => Err(der::Error::Value("key usage")),
+    }
+}
+
+fn common_name(name: &[u8]) -> Result<Option<&str>, der::Error> {
+    let mut found = None;
+    let mut parts = Reader::new(Reader::new(name).read(der::SEQUENCE)?);
+    while !parts.is_empty() {
+        let mut attributes = Reader::new(parts.read(der::SET)?);
+        while !attributes.is_empty() {
+            let mut attribute = Reader::new(attributes.read(der::SEQUENCE)?);
+            let id = attribute.read(der::OBJECT_IDENTIFIER)?;
+            let (tag, value) = attribute.any()?;
+            attribute.finish()?;
+            if id != COMMON_NAME {
+                continue;
+            }
+            if found.is_some() || !matches!(tag, der::UTF8_STRING | der::PRINTABLE_STRING) {
+                return Err(der::Error::Value("common name"));
+            }
+            found = Some(std::str::from_utf8(value).map_err(|_| der::Error::Value("common name"))?);
+        }
+    }
+    Ok(found)
+}
