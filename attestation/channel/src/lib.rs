@@ -2,8 +2,8 @@
 //!
 //! A server calls [`server::serve`] with an axum router. A client calls [`client::Client::pinned`] when it knows the
 //! server's key, or [`client::connect_unverified_for_attestation`] followed by
-//! [`attest`](client::Connection::attest) when evidence has to name the key. `verify_document` is the judgement alone,
-//! without a network or a clock; `VerificationDocument` is its outcome for scripts and archives.
+//! [`attest`](client::Connection::attest) when evidence has to name the key. [`verify_document`] is the judgement alone,
+//! without a network or a clock; [`VerificationDocument`] is its outcome for scripts and archives.
 //!
 //! *Promised*: no request leaves on a connection whose key was neither pinned nor attested; evidence relayed over another
 //! TLS key is refused (`tls_key_bound`); every wait, body and count is bounded.
@@ -16,5 +16,7 @@ pub mod client;
 pub mod document;
 pub mod server;
 pub mod tls;
+mod verification;
 
-pub use attested::AttestedServer;
+pub use attested::{AttestError, AttestedServer, verify_document};
+pub use verification::{Subject, VERIFICATION_FORMAT, Verdict, VerificationDocument};

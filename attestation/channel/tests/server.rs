@@ -1,0 +1,361 @@
+//! The accept loop against clients that behave and clients that do not.
+
+use anchorhold_channel::client::{Client, Error, Limits as ClientLimits, Pinned, Target};
+use anchorhold_channel::server::{self, BodyError, Limits, Served, read_body};
+use anchorhold_channel::tls::{SelfSigned, provider};
+use anchorhold_rats::Sha256Digest;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
+use axum::routing::{get, post};
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+struct Running {
+    address: SocketAddr,
+    tls_key: Sha256Digest,
+    roots: RootCertStore,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Served>,
+}
+
+async fn start(router: Router, limits: Limits) -> Running {
+    let own = SelfSigned::generate(&["localhost".into(), "127.0.0.1".into()]).unwrap();
+    let (tls_key, mut roots) = (own.tls_key, RootCertStore::empty());
+    roots.add(own.certificate.clone()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let shutdown = async { stopped.await.unwrap_or(()) };
+    let tls = own.into_server_config().unwrap();
+    let task = tokio::spawn(server::serve(listener, tls, router, limits, shutdown));
+    Running { address, tls_key, roots, stop, task }
+}
+
+impl Running {
+    fn target(&self) -> Target {
+        format!("https://{}", self.address).parse().unwrap()
+    }
+
+    fn client(&self) -> Client<Pinned> {
+        Client::pinned(self.target(), self.tls_key, ClientLimits::default())
+    }
+
+    /// A client of plain rustls, with the certificate as its only root.
+    async fn tls(
+        &self,
+        alpn: &[&[u8]],
+        version: &'static rustls::SupportedProtocolVersion,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        let stream = TcpStream::connect(self.address).await?;
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
+    }
+
+    async fn raw_http1(&self, bytes: &[u8]) -> String {
+        let mut stream = self.tls(&[b"http/1.1"], &rustls::version::TLS13).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    async fn finish(self) -> Served {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap()
+    }
+}
+
+fn hello() -> Router {
+    Router::new()
+        .route("/hello", get(|| async { "hello" }))
+        .route(
+            "/peer",
+            get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() }),
+        )
+        .route("/echo", post(|body: Bytes| async { body }))
+}
+
+fn fast() -> Limits {
+    Limits {
+        handshake_timeout: Duration::from_millis(200),
+        header_timeout: Duration::from_millis(200),
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn serves_a_pinned_client_and_tells_the_handler_the_peer() {
+    let running = start(hello(), Limits::default()).await;
+    let answer = running.client().get("/hello", &[]).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.body.as_ref()), (200, b"hello".as_slice()));
+    let mut connection = running.client().connect().await.unwrap();
+    assert_eq!(connection.get("/peer", &[]).await.unwrap().body, "127.0.0.1");
+    let echo = connection.post_json("/echo", &[], Bytes::from_static(b"{}")).await.unwrap();
+    assert_eq!(echo.body, "{}");
+    drop(connection);
+    assert_eq!(running.finish().await, Served { connections: 2, over_limit: 0, cut_off: 0 });
+}
+
+#[tokio::test]
+async fn a_pinned_client_refuses_another_key() {
+    let running = start(hello(), Limits::default()).await;
+    let wanted = Sha256Digest::new([7; 32]);
+    let client = Client::<Pinned>::pinned(running.target(), wanted, ClientLimits::default());
+    let error = client.get("/hello", &[]).await.unwrap_err();
+    assert!(
+        matches!(error, Error::OtherKey { wanted: w, observed } if w == wanted && observed == running.tls_key),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn many_streams_run_on_one_http2_connection() {
+    let running = start(hello(), Limits::default()).await;
+    let stream = running.tls(&[b"h2"], &rustls::version::TLS13).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+    let group = stream.get_ref().1.negotiated_key_exchange_group().unwrap();
+    assert_eq!(group.name(), rustls::NamedGroup::X25519MLKEM768);
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let requests = (0..20).map(|_| {
+        let mut sender = sender.clone();
+        let request = http::Request::get("https://localhost/hello").body(Empty::<Bytes>::new()).unwrap();
+        async move { sender.send_request(request).await.unwrap().status() }
+    });
+    for answer in requests.map(tokio::spawn).collect::<Vec<_>>() {
+        assert_eq!(answer.await.unwrap(), 200);
+    }
+}
+
+#[tokio::test]
+async fn refuses_tls_1_2_and_plain_http() {
+    let running = start(hello(), Limits::default()).await;
+    assert!(running.tls(&[], &rustls::version::TLS12).await.is_err());
+    let mut plain = TcpStream::connect(running.address).await.unwrap();
+    plain.write_all(b"GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!String::from_utf8_lossy(&answer).contains("hello"));
+    // The listener is unharmed.
+    assert_eq!(running.client().get("/hello", &[]).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn closes_connections_over_the_limit() {
+    let running = start(hello(), Limits { max_connections: 1, ..Limits::default() }).await;
+    let first = running.client().connect().await.unwrap();
+    assert!(matches!(running.client().connect().await, Err(Error::Connect { .. })));
+    drop(first);
+    assert_eq!(running.finish().await, Served { connections: 1, over_limit: 1, cut_off: 0 });
+}
+
+#[tokio::test]
+async fn case_42_cuts_off_a_peer_that_sends_nothing_or_half_a_head() {
+    let running = start(hello(), fast()).await;
+    let mut silent = TcpStream::connect(running.address).await.unwrap();
+    assert_eq!(silent.read(&mut [0; 8]).await.unwrap(), 0, "no handshake");
+    for alpn in [b"http/1.1".as_slice(), b"h2"] {
+        let mut idle = running.tls(&[alpn], &rustls::version::TLS13).await.unwrap();
+        let mut sink = Vec::new();
+        let _ = idle.read_to_end(&mut sink).await;
+    }
+    let answer = running.raw_http1(b"GET /hello HTTP/1.1\r\nhost: local").await;
+    assert!(!answer.contains("200"), "{answer}");
+    let mut half = running.tls(&[b"h2"], &rustls::version::TLS13).await.unwrap();
+    half.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut sink = Vec::new();
+    let _ = half.read_to_end(&mut sink).await;
+}
+
+#[tokio::test]
+async fn case_42_refuses_oversized_heads_and_conflicting_lengths() {
+    let running = start(hello(), Limits { max_headers: 20, ..Limits::default() }).await;
+    let many = format!("GET /hello HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(30));
+    assert!(running.raw_http1(many.as_bytes()).await.starts_with("HTTP/1.1 431"));
+    let long = format!("GET /hello HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(64 * 1024));
+    assert!(running.raw_http1(long.as_bytes()).await.starts_with("HTTP/1.1 431"));
+    let lengths = b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab";
+    assert!(running.raw_http1(lengths).await.starts_with("HTTP/1.1 400"));
+    // Chunked coding wins over a length (RFC 9112, section 6.3), and the connection is closed, so that nothing can hide
+    // behind the difference.
+    let both = b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
+        0\r\n\r\nGET /hello HTTP/1.1\r\nhost: a\r\n\r\n";
+    let answer = running.raw_http1(both).await;
+    assert!(answer.contains("connection: close") && !answer.contains("hello"), "{answer}");
+    assert_eq!(running.client().get("/hello", &[]).await.unwrap().status, 200);
+}
+
+/// An HTTP/2 frame (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+/// `GET https://a/` in HPACK (RFC 7541): three static entries and a literal authority.
+const GET: &[u8] = &[0x82, 0x87, 0x84, 0x41, 0x01, b'a'];
+
+impl Running {
+    /// Sends the preface and `frames`, and gives back the kinds of the frames that came until the end, with the error
+    /// code of a GOAWAY.
+    async fn raw_http2(&self, frames: impl Iterator<Item = Vec<u8>>) -> (Vec<u8>, Option<u8>) {
+        let mut stream = self.tls(&[b"h2"], &rustls::version::TLS13).await.unwrap();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let all =
+            [preface, frame(SETTINGS, 0, 0, &[])].into_iter().chain(frames).flatten().collect::<Vec<_>>();
+        let _ = stream.write_all(&all).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let (mut kinds, mut code, mut rest) = (Vec::new(), None, answer.as_slice());
+        while let [_, high, low, kind, ..] = *rest {
+            let end = 9 + (usize::from(high) << 8 | usize::from(low));
+            kinds.push(kind);
+            if kind == GOAWAY {
+                code = rest.get(16).copied();
+            }
+            rest = rest.get(end..).unwrap_or_default();
+        }
+        (kinds, code)
+    }
+}
+
+/// ENHANCE_YOUR_CALM (RFC 9113, section 7).
+const CALM: Option<u8> = Some(0x0b);
+
+#[tokio::test]
+async fn case_42_cuts_off_rapid_reset_and_a_continuation_flood() {
+    let running = start(hello(), Limits::default()).await;
+    let cancel = 8_u32.to_be_bytes();
+    let resets = (0..2_000_u32).map(|n| {
+        let stream = 2 * n + 1;
+        [frame(HEADERS, 0x5, stream, GET), frame(RST_STREAM, 0, stream, &cancel)].concat()
+    });
+    let (kinds, code) = running.raw_http2(resets).await;
+    assert!(kinds.contains(&GOAWAY) && code == CALM, "{kinds:?} {code:?}");
+    // 16 KiB of a header that never ends, over and over.
+    let piece = [&[0x40, 0x01, b'x', 0x7f, 0x80, 0x7f][..], &[b'y'; 16_000]].concat();
+    let flood =
+        [frame(HEADERS, 0x1, 1, GET)].into_iter().chain((0..200).map(|_| frame(CONTINUATION, 0, 1, &piece)));
+    let (kinds, _) = running.raw_http2(flood).await;
+    assert!(!kinds.contains(&HEADERS), "{kinds:?}");
+    assert_eq!(running.client().get("/hello", &[]).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn case_42_refuses_an_oversized_http2_header_list() {
+    let running = start(hello(), Limits { max_header_bytes: 16 * 1024, ..Limits::default() }).await;
+    let stream = running.tls(&[b"h2"], &rustls::version::TLS13).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = http::Request::get("https://localhost/hello").body(Empty::<Bytes>::new()).unwrap();
+    for index in 0..40_u32 {
+        let name = http::HeaderName::from_bytes(format!("x-{index}").as_bytes()).unwrap();
+        request.headers_mut().insert(name, "y".repeat(1000).parse().unwrap());
+    }
+    assert!(!sender.send_request(request).await.is_ok_and(|answer| answer.status() == 200));
+}
+
+/// A handler that says when it began and answers once it is let go.
+fn gate(begun: &Arc<Notify>, go: &Arc<Notify>) -> Router {
+    let (begun, go) = (Arc::clone(begun), Arc::clone(go));
+    let handler = move || {
+        let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
+        async move {
+            begun.notify_one();
+            go.notified().await;
+            "late"
+        }
+    };
+    Router::new().route("/late", get(handler))
+}
+
+#[tokio::test]
+async fn a_running_request_is_finished_and_new_connections_are_refused_while_draining() {
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let running = start(gate(&begun, &go), Limits::default()).await;
+    let client = running.client();
+    let late = tokio::spawn(async move { client.get("/late", &[]).await });
+    begun.notified().await;
+    let newcomer = running.client();
+    let address = running.address;
+    running.stop.send(()).unwrap();
+    // The listener is closed once the port can be bound again.
+    while TcpListener::bind(address).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert!(newcomer.connect().await.is_err());
+    go.notify_one();
+    assert_eq!(late.await.unwrap().unwrap().body, "late");
+    assert_eq!(running.task.await.unwrap().cut_off, 0);
+}
+
+#[tokio::test]
+async fn what_is_still_running_after_the_drain_time_is_cut_off() {
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let limits = Limits { drain: Duration::from_millis(50), ..Limits::default() };
+    let running = start(gate(&begun, &go), limits).await;
+    let client = running.client();
+    let late = tokio::spawn(async move { client.get("/late", &[]).await });
+    begun.notified().await;
+    assert_eq!(running.finish().await.cut_off, 1);
+    assert!(late.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_body_is_bounded_in_length_and_time() {
+    let second = Duration::from_secs(1);
+    assert_eq!(read_body(Body::from("abcd"), 4, second).await.unwrap(), "abcd");
+    assert_eq!(read_body(Body::from("abcde"), 4, second).await, Err(BodyError::TooLong { max_bytes: 4 }));
+    let undeclared = Body::new(http_body_util::StreamBody::new(stream_of(&["abc", "de"])));
+    assert_eq!(read_body(undeclared, 4, second).await, Err(BodyError::TooLong { max_bytes: 4 }));
+    let within = Duration::from_millis(10);
+    let endless = Body::new(http_body_util::StreamBody::new(Never));
+    assert_eq!(read_body(endless, 4, within).await, Err(BodyError::TooSlow { within }));
+}
+
+type Frame = Result<hyper::body::Frame<Bytes>, std::io::Error>;
+
+fn stream_of(pieces: &[&'static str]) -> impl futures_util::Stream<Item = Frame> + Send + 'static {
+    let frames: Vec<Frame> =
+        pieces.iter().map(|piece| Ok(hyper::body::Frame::data(Bytes::from(*piece)))).collect();
+    futures_util::stream::iter(frames)
+}
+
+struct Never;
+
+impl futures_util::Stream for Never {
+    type Item = Frame;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Frame>> {
+        std::task::Poll::Pending
+    }
+}
