@@ -4,6 +4,9 @@
 //! are durable, [`Log::checkpoint`] signs size and root hash with a key that exists only in this boot's
 //! memory and that the boot's evidence vouches for.
 //!
+//! [`export`] writes a bundle for an auditor, [`verify`] checks one offline, [`LogReader`] reads a log's
+//! directory after a crash.
+//!
 //! Entries are numbers, enums, digests and short identifiers. There is no field for text, so a prompt or an
 //! answer cannot be logged; a [`Receipt`] lets the caller alone show which request an entry is about.
 //!
@@ -12,19 +15,26 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at a surprise"))]
 
 mod binding;
+mod bundle;
 mod bytes;
 mod checkpoint;
 mod entry;
 mod event;
+mod export;
 mod frame;
 mod id;
 mod log;
 pub mod merkle;
 pub mod note;
+mod reader;
 mod receipt;
+mod report;
 mod storage;
+mod tar;
+mod verify;
 
 pub use binding::{BindingInputs, BindingPurpose, MAX_EVIDENCE_BYTES};
+pub use bundle::{MAX_LOCATED_ENTRIES, Manifest};
 pub use bytes::{BootId, Hash, Hex, HexError, Measurement, PublicKey};
 pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};
 pub use entry::{
@@ -32,10 +42,14 @@ pub use entry::{
     LogState, MAX_CHECKS, MAX_ENTRY_BYTES, Model, Platform, Request, Route, SCHEMA_VERSION, Stamp, Tcb, Tee,
 };
 pub use event::{EventType, Outcome};
+pub use export::{ExportError, ExportOptions, ExportSummary, export, export_jsonl};
 pub use id::{
     Claim, Code, CorrelationId, GrantId, IdError, KeyId, ModelId, Origin, PolicyId, RequestId, TenantId, Ulid,
 };
 pub use log::{Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES};
 pub use note::{Signer, VerifierKey};
+pub use reader::{LogReader, ReadError, TornTail};
 pub use receipt::{RECEIPT_KEY_BYTES, Receipt, commit};
+pub use report::{Check, Finding, Report, Status, Verdict};
 pub use storage::{Directory, Storage};
+pub use verify::{Expectations, MAX_EARLIER, verify, verify_each};

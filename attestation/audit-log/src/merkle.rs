@@ -315,16 +315,27 @@ impl Range {
         self.first < self.end && self.end <= self.size
     }
 
-    /// Visits the tree from left to right: `beside(n)` gives the root of a subtree of n leaves outside of
-    /// the range, `inside()` the hash of the next leaf inside.
+    /// The sizes of the largest subtrees outside of the range, from left to right.
+    fn sizes_beside(&self, (start, size): (u64, u64), sizes: &mut Vec<u64>) {
+        if start >= self.end || start + size <= self.first {
+            sizes.push(size);
+        } else if start < self.first || start + size > self.end {
+            let left = split(size);
+            self.sizes_beside((start, left), sizes);
+            self.sizes_beside((start + left, size - left), sizes);
+        }
+    }
+
+    /// The root, from left to right: `beside` gives the root of the next subtree outside of the range,
+    /// `inside` the hash of the next leaf inside.
     fn fold(
         &self,
         (start, size): (u64, u64),
-        beside: &mut dyn FnMut(u64) -> Option<Hash>,
+        beside: &mut dyn FnMut() -> Option<Hash>,
         inside: &mut dyn FnMut() -> Option<Hash>,
     ) -> Option<Hash> {
         if start >= self.end || start + size <= self.first {
-            return beside(size);
+            return beside();
         }
         if size == 1 {
             return inside();
@@ -336,25 +347,43 @@ impl Range {
     }
 }
 
-/// The proof for a range, from all leaf hashes of the tree in order: the roots of the largest subtrees
-/// outside of the range, from left to right. `None` when the range is empty, outside of the tree, or the
-/// leaves run out.
-pub fn range_proof(range: Range, mut leaves: impl Iterator<Item = Hash>) -> Option<Vec<Hash>> {
-    if !range.is_valid() {
-        return None;
-    }
-    let mut proof = Vec::new();
-    let leaves = std::cell::RefCell::new(&mut leaves);
-    let mut beside = |size: u64| {
-        let mut frontier = Frontier::new();
-        for _ in 0..size {
-            frontier.push(leaves.borrow_mut().next()?);
+/// Makes the proof for a range while the leaves beside it stream by.
+#[derive(Debug)]
+pub struct RangeProver {
+    /// How many leaves each hash of the proof stands for, the next one last.
+    sizes: Vec<u64>,
+    current: Frontier,
+    proof: Vec<Hash>,
+}
+
+impl RangeProver {
+    /// The prover for this range; `None` when it is empty or outside of the tree.
+    #[must_use]
+    pub fn new(range: Range) -> Option<Self> {
+        if !range.is_valid() {
+            return None;
         }
-        proof.push(frontier.root());
-        Some(frontier.root())
-    };
-    range.fold((0, range.size), &mut beside, &mut || leaves.borrow_mut().next())?;
-    Some(proof)
+        let mut sizes = Vec::new();
+        range.sizes_beside((0, range.size), &mut sizes);
+        sizes.reverse();
+        Some(Self { sizes, current: Frontier::new(), proof: Vec::new() })
+    }
+
+    /// Takes the next leaf outside of the range, from left to right.
+    pub fn push(&mut self, leaf: Hash) {
+        self.current.push(leaf);
+        if self.sizes.last() == Some(&self.current.size()) {
+            self.sizes.pop();
+            self.proof.push(std::mem::take(&mut self.current).root());
+        }
+    }
+
+    /// The roots of the largest subtrees outside of the range, from left to right; `None` when leaves are
+    /// missing.
+    #[must_use]
+    pub fn finish(self) -> Option<Vec<Hash>> {
+        (self.sizes.is_empty() && self.current.size() == 0).then_some(self.proof)
+    }
 }
 
 /// The root that a range of leaf hashes and its proof lead to.
@@ -370,7 +399,7 @@ pub fn range_root(range: Range, leaves: &[Hash], proof: &[Hash]) -> Result<Hash,
     }
     let (mut leaves, mut proof) = (leaves.iter().copied(), proof.iter().copied());
     let root = range
-        .fold((0, range.size), &mut |_| proof.next(), &mut || leaves.next())
+        .fold((0, range.size), &mut || proof.next(), &mut || leaves.next())
         .ok_or(ProofError::WrongLength)?;
     if proof.next().is_some() {
         return Err(ProofError::WrongLength);

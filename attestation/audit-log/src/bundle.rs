@@ -1,0 +1,115 @@
+//! What an evidence bundle holds, and in which order.
+
+use crate::binding::BindingInputs;
+use crate::entry::MAX_ENTRY_BYTES;
+use crate::{BootId, Hash, Origin, PublicKey};
+use serde::{Deserialize, Serialize};
+
+pub(crate) const FORMAT: &str = "anchorhold-audit-bundle-v1";
+
+// In the order in which they stand in a bundle. Those that the manifest does not announce are left out.
+pub(crate) const MANIFEST: &str = "manifest.json";
+pub(crate) const README: &str = "README.txt";
+pub(crate) const CHECKPOINT: &str = "checkpoint.note";
+pub(crate) const EVIDENCE: &str = "evidence.json";
+pub(crate) const PROOF: &str = "proof.json";
+pub(crate) const LEAF_HASHES: &str = "leaf-hashes.bin";
+pub(crate) const ENTRIES: &str = "entries.jsonl";
+
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 16 * 1024;
+pub(crate) const MAX_README_BYTES: u64 = 64 * 1024;
+pub(crate) const MAX_PROOF_BYTES: u64 = 16 * 1024;
+/// The most entries whose hashes stand in a bundle, 64 MiB of them. A bundle with more entries holds none,
+/// and a change in it is found and not located.
+pub const MAX_LOCATED_ENTRIES: u64 = 2 * 1024 * 1024;
+/// The longest line of `entries.jsonl` with its line feed.
+pub(crate) const MAX_LINE_BYTES: u64 = MAX_ENTRY_BYTES as u64 + 1;
+
+/// What a bundle says of itself. Claims, until the verdicts bear them out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The key that signed the checkpoint; that it is the boot's is shown by the evidence.
+    pub audit_key: PublicKey,
+    /// What the evidence's report data was made of.
+    pub binding: Option<BindingInputs>,
+    /// The boot.
+    pub boot: BootId,
+    /// How many entries follow.
+    pub count: u64,
+    /// SHA-256 of `evidence.json`.
+    pub evidence: Option<Hash>,
+    /// The index of the first of them.
+    pub first: u64,
+    /// Always `anchorhold-audit-bundle-v1`.
+    pub format: String,
+    /// Whether the bundle holds the leaf hashes, by which a changed entry is found.
+    pub leaf_hashes: bool,
+    /// The log's name.
+    pub origin: Origin,
+    /// The checkpoint's size.
+    pub size: u64,
+    /// How many entries lay on disk beyond the checkpoint and were left out, because nothing proves them.
+    pub uncovered: u64,
+}
+
+impl Manifest {
+    pub(crate) fn to_bytes(&self) -> Option<Vec<u8>> {
+        serde_json::to_vec(self).ok()
+    }
+
+    /// Reads a manifest in its one spelling, with numbers that fit together.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let manifest: Self = serde_json::from_slice(bytes).ok()?;
+        let end = manifest.first.checked_add(manifest.count)?;
+        let whole = manifest.first == 0 && manifest.count == manifest.size;
+        let fits = manifest.format == FORMAT
+            && manifest.count > 0
+            && end <= manifest.size
+            && (whole || manifest.leaf_hashes)
+            && (!manifest.leaf_hashes || manifest.count <= MAX_LOCATED_ENTRIES)
+            && (manifest.binding.is_none() || manifest.evidence.is_some());
+        (fits && manifest.to_bytes()? == bytes).then_some(manifest)
+    }
+
+    /// Whether the bundle holds every entry that the checkpoint covers.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.first == 0 && self.count == self.size
+    }
+}
+
+/// The hashes beside a range, left to right.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RangeProof {
+    pub(crate) hashes: Vec<Hash>,
+}
+
+pub(crate) const README_TEXT: &str = "\
+Anchorhold audit bundle, format 1
+
+How to check it
+    anchorhold audit verify <this file>
+
+The check needs no network. It reports each of its verdicts by itself: the shape of the bundle, the order
+of the entries, each entry's bytes, the root hash, the checkpoint's signature, the evidence, how the log
+ended. That the evidence is that of a confidential guest, and that it vouches for the audit key, is part
+of the same command.
+
+What is in it
+    manifest.json     what the other files claim to be; nothing in it is signed
+    checkpoint.note   the log's name, size and root hash, signed by the boot's audit key
+                      (c2sp.org/tlog-checkpoint, Ed25519)
+    evidence.json     the boot's attestation evidence; its report data is a digest over the audit key and
+                      the values under `binding` in manifest.json
+    proof.json        only when entries were left out: the hashes beside the range
+    leaf-hashes.bin   SHA-256(0x00 || entry) of each entry, 32 bytes each
+    entries.jsonl     the entries, byte for byte as they were hashed, one to a line
+
+By hand
+    The root hash is that of RFC 6962, section 2.1, over the lines of entries.jsonl without their line
+    feeds. The field `seq` of each entry is its index. Times are what the guest's clock said.
+    Prompts and answers are not in the log. `req.receipt` holds two HMAC-SHA-256 values, over the request
+    and over the response, under a key that only the caller was given.
+";

@@ -1,0 +1,286 @@
+//! What a check of a bundle found.
+
+use crate::bundle::Manifest;
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::entry::EntryError;
+use crate::merkle::ProofError;
+use std::fmt;
+
+/// One question about a bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Check {
+    /// The bundle has the documented shape.
+    Structure,
+    /// Every entry is well formed, of one boot, and carries the index at which it stands.
+    Order,
+    /// Every entry has the leaf hash that the bundle lists for it.
+    Leaves,
+    /// The leaf hashes lead to the checkpoint's root hash.
+    Root,
+    /// The audit key signed the checkpoint.
+    Signature,
+    /// Key and log are those that the caller expects.
+    Expected,
+    /// The evidence is the one that the log names.
+    Evidence,
+    /// How the log ended.
+    Closure,
+    /// Checkpoints that the caller saw earlier are of the same history.
+    Earlier,
+}
+
+impl Check {
+    /// The stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Structure => "structure",
+            Self::Order => "order",
+            Self::Leaves => "leaves",
+            Self::Root => "root",
+            Self::Signature => "signature",
+            Self::Expected => "expected",
+            Self::Evidence => "evidence",
+            Self::Closure => "closure",
+            Self::Earlier => "earlier",
+        }
+    }
+}
+
+/// How a question was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Yes.
+    Passed,
+    /// No; the bundle proves nothing.
+    Failed,
+    /// Nothing is wrong, and the finding has to be shown to whoever relies on the bundle.
+    Noted,
+    /// The question does not arise, or could not be reached.
+    NotApplicable,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// What had to be there.
+    AsExpected,
+    /// The bundle broke off before.
+    NotReached,
+    /// The caller expects nothing in particular.
+    NotAsked,
+    /// What the question is about lies outside of the exported range.
+    NotInRange,
+    /// A member is missing, in the wrong place, malformed or has no plain header.
+    Member {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A member is over its limit.
+    TooLong {
+        /// Its name.
+        name: &'static str,
+    },
+    /// There are bytes after the last member.
+    TrailingBytes,
+    /// More or fewer entries than the manifest says.
+    Count {
+        /// How many it says.
+        announced: u64,
+    },
+    /// An entry is none.
+    Entry {
+        /// Its index.
+        index: u64,
+        /// Why.
+        error: EntryError,
+    },
+    /// An entry stands where another should be.
+    Misplaced {
+        /// The index at which it stands.
+        index: u64,
+        /// The index that it carries.
+        observed: u64,
+    },
+    /// An entry of another boot.
+    ForeignBoot {
+        /// Its index.
+        index: u64,
+    },
+    /// Entry 0 is not the `log.open` of this log.
+    NotOpened,
+    /// An entry after `log.close`.
+    AfterClose {
+        /// Its index.
+        index: u64,
+    },
+    /// An entry's bytes are not those that were hashed.
+    Changed {
+        /// Its index.
+        index: u64,
+    },
+    /// The bundle lists no leaf hashes; the root covers the entries, and a change is not located.
+    NotLocated,
+    /// The entries lead to another root hash than the checkpoint's.
+    RootMismatch,
+    /// The proof has the wrong shape.
+    Proof(ProofError),
+    /// Manifest and checkpoint name different sizes.
+    Size {
+        /// The manifest's.
+        announced: u64,
+        /// The checkpoint's.
+        observed: u64,
+    },
+    /// The checkpoint was refused.
+    Checkpoint(CheckpointError),
+    /// The bundle's audit key is not the expected one.
+    OtherKey,
+    /// The bundle is of another log than the expected one.
+    OtherLog,
+    /// The bundle has evidence that its log does not name, or names another.
+    OtherEvidence,
+    /// The log names evidence that the bundle lacks.
+    EvidenceMissing,
+    /// The log has no evidence, as that of a key broker.
+    NoEvidence,
+    /// The log ended with `log.close`.
+    Closed,
+    /// The log did not end with `log.close`: it is in use, or its process was stopped.
+    NotClosed {
+        /// The most entries after the last one here that may be missing.
+        lost_max: u64,
+        /// How many of them lay on disk when the bundle was made, by its own account.
+        uncovered: u64,
+    },
+    /// The log signed two histories. The two checkpoints are the proof.
+    Equivocation {
+        /// The size at which they part.
+        size: u64,
+    },
+    /// The caller saw a checkpoint of more entries: the bundle leaves the latest out.
+    Outdated {
+        /// The size that the caller saw.
+        seen: u64,
+    },
+}
+
+impl Finding {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::AsExpected => "as_expected",
+            Self::NotReached => "not_reached",
+            Self::NotAsked => "not_asked",
+            Self::NotInRange => "not_in_range",
+            Self::Member { .. } => "member",
+            Self::TooLong { .. } => "too_long",
+            Self::TrailingBytes => "trailing_bytes",
+            Self::Count { .. } => "count",
+            Self::Entry { .. } => "entry",
+            Self::Misplaced { .. } => "misplaced",
+            Self::ForeignBoot { .. } => "foreign_boot",
+            Self::NotOpened => "not_opened",
+            Self::AfterClose { .. } => "after_close",
+            Self::Changed { .. } => "changed",
+            Self::NotLocated => "not_located",
+            Self::RootMismatch => "root_mismatch",
+            Self::Proof(_) => "proof",
+            Self::Size { .. } => "size",
+            Self::Checkpoint(_) => "checkpoint",
+            Self::OtherKey => "other_key",
+            Self::OtherLog => "other_log",
+            Self::OtherEvidence => "other_evidence",
+            Self::EvidenceMissing => "evidence_missing",
+            Self::NoEvidence => "no_evidence",
+            Self::Closed => "closed",
+            Self::NotClosed { .. } => "not_closed",
+            Self::Equivocation { .. } => "equivocation",
+            Self::Outdated { .. } => "outdated",
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AsExpected => f.write_str("as expected"),
+            Self::NotReached => f.write_str("not reached"),
+            Self::NotAsked => f.write_str("nothing in particular was expected"),
+            Self::NotInRange => f.write_str("outside of the exported range"),
+            Self::Member { name } => write!(f, "{name} is missing, misplaced or malformed"),
+            Self::TooLong { name } => write!(f, "{name} is over its limit"),
+            Self::TrailingBytes => f.write_str("bytes after the last member"),
+            Self::Count { announced } => write!(f, "not the {announced} entries that the manifest announces"),
+            Self::Entry { index, error } => write!(f, "entry {index}: {error}"),
+            Self::Misplaced { index, observed } => write!(f, "entry {index} carries index {observed}"),
+            Self::ForeignBoot { index } => write!(f, "entry {index} is of another boot"),
+            Self::NotOpened => f.write_str("entry 0 is not the log.open of this log"),
+            Self::AfterClose { index } => write!(f, "entry {index} comes after log.close"),
+            Self::Changed { index } => write!(f, "entry {index} was changed"),
+            Self::NotLocated => f.write_str("no leaf hashes, so a change would not be located"),
+            Self::RootMismatch => f.write_str("entries lead to another root hash than the checkpoint's"),
+            Self::Proof(error) => write!(f, "{error}"),
+            Self::Size { announced, observed } => {
+                write!(f, "the manifest says {announced} entries, the checkpoint {observed}")
+            }
+            Self::Checkpoint(error) => write!(f, "{error}"),
+            Self::OtherKey => f.write_str("audit key is not the expected one"),
+            Self::OtherLog => f.write_str("log is not the expected one"),
+            Self::OtherEvidence => f.write_str("evidence is not the one that the log names"),
+            Self::EvidenceMissing => f.write_str("the log names evidence that the bundle lacks"),
+            Self::NoEvidence => f.write_str("the log has no evidence"),
+            Self::Closed => f.write_str("the log was closed"),
+            Self::NotClosed { lost_max, uncovered } => write!(
+                f,
+                "the log was not closed: at most {lost_max} entries after the last are unaccounted for \
+                 ({uncovered} lay on disk without proof)"
+            ),
+            Self::Equivocation { size } => write!(f, "the log signed two histories of {size} entries"),
+            Self::Outdated { seen } => write!(f, "a checkpoint of {seen} entries was seen earlier"),
+        }
+    }
+}
+
+/// One question and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// The question.
+    pub check: Check,
+    /// The answer.
+    pub status: Status,
+    /// What was found.
+    pub finding: Finding,
+}
+
+/// All that a check of a bundle found.
+///
+/// An accepted report shows that the holder of the audit key wrote these entries in this order. That a
+/// guest's evidence vouches for that key is for the caller to establish, from `evidence` and
+/// `manifest.binding`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// One verdict for each [`Check`], in order; [`Check::Earlier`] once for each earlier checkpoint.
+    pub verdicts: Vec<Verdict>,
+    /// What the bundle says of itself, if it could be read.
+    pub manifest: Option<Manifest>,
+    /// The checkpoint, if its signature was verified.
+    pub checkpoint: Option<Checkpoint>,
+    /// The evidence JSON, if there is any.
+    pub evidence: Option<Vec<u8>>,
+}
+
+impl Report {
+    /// Whether no verdict failed.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.verdicts.iter().all(|verdict| verdict.status != Status::Failed)
+    }
+
+    /// The first verdict on this question.
+    #[must_use]
+    pub fn verdict(&self, check: Check) -> Option<Verdict> {
+        self.verdicts.iter().find(|verdict| verdict.check == check).copied()
+    }
+}

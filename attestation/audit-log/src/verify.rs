@@ -1,0 +1,420 @@
+//! Checking an evidence bundle offline. The bundle is hostile: its shape is fixed, every size is bounded,
+//! nothing is written anywhere.
+
+use crate::bundle::{
+    CHECKPOINT, ENTRIES, EVIDENCE, LEAF_HASHES, MANIFEST, MAX_LINE_BYTES, MAX_LOCATED_ENTRIES,
+    MAX_MANIFEST_BYTES, MAX_PROOF_BYTES, MAX_README_BYTES, Manifest, PROOF, README, RangeProof,
+};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::entry::Entry;
+use crate::event::EventType;
+use crate::merkle::{self, Frontier, Range, TreeHead};
+use crate::note::{MAX_NOTE_BYTES, Note, VerifierKey};
+use crate::report::{Check, Finding, Report, Status, Verdict};
+use crate::tar::{self, TarError};
+use crate::{Hash, MAX_EVIDENCE_BYTES, MAX_UNCOVERED, Origin, PublicKey};
+use std::io::{self, BufRead, BufReader, Read};
+
+/// The most earlier checkpoints that one call compares.
+pub const MAX_EARLIER: usize = 256;
+
+/// What the caller knows already.
+#[derive(Debug, Clone, Default)]
+pub struct Expectations {
+    /// The audit key, if the caller knows it. Without it the bundle's own is used, and only the evidence can
+    /// show whose it is.
+    pub audit_key: Option<PublicKey>,
+    /// The log's name.
+    pub origin: Option<Origin>,
+    /// Checkpoints of this log that were seen earlier, as notes; at most [`MAX_EARLIER`].
+    pub earlier: Vec<Vec<u8>>,
+}
+
+/// Checks a bundle; see [`verify_each`].
+///
+/// # Errors
+/// Only when `bundle` cannot be read; whatever is wrong with its content is in the report.
+pub fn verify(bundle: impl Read, expectations: &Expectations) -> io::Result<Report> {
+    verify_each(bundle, expectations, |_| ())
+}
+
+/// Checks a bundle and calls `visit` with each well-formed entry as it comes by. Whether the entries are
+/// authentic is known only from the report.
+///
+/// Establishes, when [`Report::is_accepted`], that the holder of the audit key signed a log of which these
+/// are the entries, complete for the range, in order, byte for byte. Presumes nothing of the bundle; that
+/// the audit key is a guest's is not established here.
+///
+/// # Errors
+/// Only when `bundle` cannot be read; whatever is wrong with its content is in the report.
+pub fn verify_each(
+    bundle: impl Read,
+    expectations: &Expectations,
+    visit: impl FnMut(&Entry),
+) -> io::Result<Report> {
+    let mut reader = tar::Reader::new(BufReader::with_capacity(256 * 1024, bundle));
+    let parts = match read_parts(&mut reader) {
+        Ok(parts) => parts,
+        Err(Stop::Io(error)) => return Err(error),
+        Err(Stop::Broken(finding)) => return Ok(broken(finding)),
+    };
+    let mut pass = Pass::new(&parts, expectations);
+    let structure = match pass.run(&parts, reader, visit) {
+        Ok(()) => Finding::AsExpected,
+        Err(Stop::Io(error)) => return Err(error),
+        Err(Stop::Broken(finding)) => finding,
+    };
+    Ok(judge(parts, &pass, structure, expectations))
+}
+
+/// Why reading stopped.
+enum Stop {
+    Io(io::Error),
+    Broken(Finding),
+}
+
+fn stop(name: &'static str) -> impl FnOnce(TarError) -> Stop {
+    move |error| match error {
+        TarError::Io(error) => Stop::Io(error),
+        TarError::Shape => Stop::Broken(Finding::Member { name }),
+        TarError::TooLong => Stop::Broken(Finding::TooLong { name }),
+    }
+}
+
+const fn malformed(name: &'static str) -> Stop {
+    Stop::Broken(Finding::Member { name })
+}
+
+/// Everything before the entries.
+struct Parts {
+    manifest: Manifest,
+    checkpoint: Vec<u8>,
+    evidence: Option<Vec<u8>>,
+    proof: Vec<Hash>,
+    leaf_hashes: Option<Vec<Hash>>,
+}
+
+fn read_parts<R: Read>(reader: &mut tar::Reader<R>) -> Result<Parts, Stop> {
+    let manifest = reader.member(MANIFEST, MAX_MANIFEST_BYTES).map_err(stop(MANIFEST))?;
+    let manifest = Manifest::from_bytes(&manifest).ok_or(malformed(MANIFEST))?;
+    reader.member(README, MAX_README_BYTES).map_err(stop(README))?;
+    let checkpoint = reader.member(CHECKPOINT, MAX_NOTE_BYTES as u64).map_err(stop(CHECKPOINT))?;
+    let evidence = match manifest.evidence {
+        Some(_) => Some(reader.member(EVIDENCE, MAX_EVIDENCE_BYTES as u64).map_err(stop(EVIDENCE))?),
+        None => None,
+    };
+    let proof = if manifest.is_whole() {
+        Vec::new()
+    } else {
+        let proof = reader.member(PROOF, MAX_PROOF_BYTES).map_err(stop(PROOF))?;
+        serde_json::from_slice::<RangeProof>(&proof).map_err(|_| malformed(PROOF))?.hashes
+    };
+    let leaf_hashes = if manifest.leaf_hashes {
+        let bytes = reader.member(LEAF_HASHES, MAX_LOCATED_ENTRIES * 32).map_err(stop(LEAF_HASHES))?;
+        let (hashes, rest) = bytes.as_chunks::<32>();
+        if !rest.is_empty() || hashes.len() as u64 != manifest.count {
+            return Err(malformed(LEAF_HASHES));
+        }
+        Some(hashes.iter().map(|hash| Hash::new(*hash)).collect())
+    } else {
+        None
+    };
+    Ok(Parts { manifest, checkpoint, evidence, proof, leaf_hashes })
+}
+
+/// What one pass over the entries finds; the first of each kind.
+struct Pass {
+    order: Option<Finding>,
+    leaves: Option<Finding>,
+    frontier: Frontier,
+    /// Earlier sizes with their roots, ascending, as far as the pass got.
+    heads: Vec<TreeHead>,
+    wanted_sizes: Vec<u64>,
+    evidence: Option<Hash>,
+    last: Option<EventType>,
+    lost_max: u64,
+}
+
+impl Pass {
+    fn new(parts: &Parts, expectations: &Expectations) -> Self {
+        let mut wanted_sizes: Vec<u64> = if parts.manifest.first == 0 {
+            let earlier = expectations.earlier.iter().take(MAX_EARLIER);
+            earlier.filter_map(|note| unverified(note).ok()).map(|checkpoint| checkpoint.head.size).collect()
+        } else {
+            Vec::new()
+        };
+        wanted_sizes.sort_unstable_by(|a, b| b.cmp(a));
+        wanted_sizes.dedup();
+        let mut pass = Self {
+            order: None,
+            leaves: None,
+            frontier: Frontier::new(),
+            heads: Vec::new(),
+            wanted_sizes,
+            evidence: None,
+            last: None,
+            lost_max: MAX_UNCOVERED,
+        };
+        pass.note_head();
+        pass
+    }
+
+    fn run(
+        &mut self,
+        parts: &Parts,
+        mut reader: tar::Reader<BufReader<impl Read>>,
+        mut visit: impl FnMut(&Entry),
+    ) -> Result<(), Stop> {
+        let manifest = &parts.manifest;
+        let size = reader.begin(ENTRIES, tar::MAX_MEMBER_BYTES).map_err(stop(ENTRIES))?;
+        let mut rest = size;
+        let mut line = Vec::new();
+        for index in manifest.first..manifest.first + manifest.count {
+            line.clear();
+            let limit = rest.min(MAX_LINE_BYTES);
+            let read = reader.content().take(limit).read_until(b'\n', &mut line).map_err(Stop::Io)?;
+            rest -= read as u64;
+            let Some(leaf) = line.strip_suffix(b"\n") else {
+                let announced = Finding::Count { announced: manifest.count };
+                return Err(Stop::Broken(if rest == 0 {
+                    announced
+                } else {
+                    Finding::TooLong { name: ENTRIES }
+                }));
+            };
+            self.compare(parts, index, leaf);
+            match Entry::from_bytes(leaf) {
+                Ok(entry) => {
+                    self.take(manifest, index, &entry);
+                    visit(&entry);
+                }
+                Err(error) => {
+                    self.order.get_or_insert(Finding::Entry { index, error });
+                }
+            }
+        }
+        if rest != 0 {
+            return Err(Stop::Broken(Finding::Count { announced: manifest.count }));
+        }
+        reader.end(size).map_err(stop(ENTRIES))?;
+        reader.finish().map_err(|error| match error {
+            TarError::Io(error) => Stop::Io(error),
+            TarError::Shape | TarError::TooLong => Stop::Broken(Finding::TrailingBytes),
+        })
+    }
+
+    fn compare(&mut self, parts: &Parts, index: u64, leaf: &[u8]) {
+        let hash = merkle::leaf_hash(leaf);
+        self.frontier.push(hash);
+        self.note_head();
+        let Some(listed) = &parts.leaf_hashes else { return };
+        let listed = usize::try_from(index - parts.manifest.first).ok().and_then(|at| listed.get(at));
+        if listed != Some(&hash) {
+            self.leaves.get_or_insert(Finding::Changed { index });
+        }
+    }
+
+    fn note_head(&mut self) {
+        if self.wanted_sizes.last() == Some(&self.frontier.size()) {
+            self.wanted_sizes.pop();
+            self.heads.push(TreeHead { size: self.frontier.size(), root: self.frontier.root() });
+        }
+    }
+
+    fn take(&mut self, manifest: &Manifest, index: u64, entry: &Entry) {
+        if entry.seq != index {
+            self.order.get_or_insert(Finding::Misplaced { index, observed: entry.seq });
+        }
+        if entry.boot != manifest.boot {
+            self.order.get_or_insert(Finding::ForeignBoot { index });
+        }
+        let state = entry.log.as_ref();
+        let opens =
+            entry.kind == EventType::LogOpen && state.is_some_and(|state| state.origin == manifest.origin);
+        if (index == 0) != opens {
+            self.order.get_or_insert(Finding::NotOpened);
+        }
+        if self.last == Some(EventType::LogClose) {
+            self.order.get_or_insert(Finding::AfterClose { index });
+        }
+        if index == 0
+            && let Some(lost_max) = state.and_then(|state| state.lost_max)
+        {
+            self.lost_max = lost_max;
+        }
+        if entry.kind == EventType::BootEvidence && self.evidence.is_none() {
+            self.evidence = entry.platform.as_ref().and_then(|platform| platform.evidence);
+        }
+        self.last = Some(entry.kind);
+    }
+}
+
+fn unverified(note: &[u8]) -> Result<Checkpoint, CheckpointError> {
+    Checkpoint::from_text(Note::parse(note)?.unverified_text())
+}
+
+fn broken(finding: Finding) -> Report {
+    let rest = [
+        Check::Order,
+        Check::Leaves,
+        Check::Root,
+        Check::Signature,
+        Check::Expected,
+        Check::Evidence,
+        Check::Closure,
+        Check::Earlier,
+    ];
+    let mut verdicts = vec![Verdict { check: Check::Structure, status: Status::Failed, finding }];
+    verdicts.extend(rest.map(|check| Verdict {
+        check,
+        status: Status::NotApplicable,
+        finding: Finding::NotReached,
+    }));
+    Report { verdicts, manifest: None, checkpoint: None, evidence: None }
+}
+
+fn judge(parts: Parts, pass: &Pass, structure: Finding, expectations: &Expectations) -> Report {
+    let key = expectations.audit_key.unwrap_or(parts.manifest.audit_key);
+    let key = VerifierKey::new(parts.manifest.origin.as_str(), key);
+    let signed = key
+        .map_err(CheckpointError::Note)
+        .and_then(|key| Checkpoint::verify(&parts.checkpoint, &key).map(|checkpoint| (checkpoint, key)));
+    let mut verdicts = vec![
+        passed_unless(Check::Structure, (structure != Finding::AsExpected).then_some(structure)),
+        passed_unless(Check::Order, pass.order),
+        leaves(&parts, pass),
+        passed_unless(Check::Root, root(&parts, pass)),
+        passed_unless(Check::Signature, signed.as_ref().err().map(|error| Finding::Checkpoint(*error))),
+        expected(&parts.manifest, expectations),
+        evidence(&parts, pass),
+        closure(&parts.manifest, pass),
+    ];
+    if expectations.earlier.is_empty() {
+        verdicts.push(verdict(Check::Earlier, Status::NotApplicable, Finding::NotAsked));
+    }
+    for note in &expectations.earlier {
+        verdicts.push(match &signed {
+            Ok((latest, key)) => earlier(note, key, latest, pass),
+            Err(_) => verdict(Check::Earlier, Status::NotApplicable, Finding::NotReached),
+        });
+    }
+    if structure != Finding::AsExpected {
+        not_reached(&mut verdicts);
+    }
+    Report {
+        verdicts,
+        checkpoint: signed.ok().map(|(checkpoint, _)| checkpoint),
+        manifest: Some(parts.manifest),
+        evidence: parts.evidence,
+    }
+}
+
+/// After a bundle broke off, nothing good is known of what rests on all of its entries.
+fn not_reached(verdicts: &mut [Verdict]) {
+    for verdict in verdicts {
+        let rests_on_entries = matches!(
+            verdict.check,
+            Check::Order | Check::Leaves | Check::Evidence | Check::Closure | Check::Earlier
+        );
+        if rests_on_entries && verdict.status != Status::Failed {
+            (verdict.status, verdict.finding) = (Status::NotApplicable, Finding::NotReached);
+        }
+    }
+}
+
+const fn verdict(check: Check, status: Status, finding: Finding) -> Verdict {
+    Verdict { check, status, finding }
+}
+
+fn passed_unless(check: Check, wrong: Option<Finding>) -> Verdict {
+    match wrong {
+        Some(finding) => verdict(check, Status::Failed, finding),
+        None => verdict(check, Status::Passed, Finding::AsExpected),
+    }
+}
+
+fn leaves(parts: &Parts, pass: &Pass) -> Verdict {
+    if parts.leaf_hashes.is_none() {
+        return verdict(Check::Leaves, Status::NotApplicable, Finding::NotLocated);
+    }
+    passed_unless(Check::Leaves, pass.leaves)
+}
+
+/// The root over the listed leaf hashes where there are some: they are then shown to be the log's, and the
+/// entry that differs from its own is the one that was changed.
+fn root(parts: &Parts, pass: &Pass) -> Option<Finding> {
+    let checkpoint = match unverified(&parts.checkpoint) {
+        Ok(checkpoint) => checkpoint,
+        Err(error) => return Some(Finding::Checkpoint(error)),
+    };
+    let manifest = &parts.manifest;
+    if checkpoint.head.size != manifest.size {
+        return Some(Finding::Size { announced: manifest.size, observed: checkpoint.head.size });
+    }
+    let root = match &parts.leaf_hashes {
+        Some(listed) => {
+            let end = manifest.first + manifest.count;
+            let range = Range { first: manifest.first, end, size: manifest.size };
+            match merkle::range_root(range, listed, &parts.proof) {
+                Ok(root) => root,
+                Err(error) => return Some(Finding::Proof(error)),
+            }
+        }
+        None => pass.frontier.root(),
+    };
+    (root != checkpoint.head.root).then_some(Finding::RootMismatch)
+}
+
+fn expected(manifest: &Manifest, expectations: &Expectations) -> Verdict {
+    if expectations.audit_key.is_none() && expectations.origin.is_none() {
+        return verdict(Check::Expected, Status::NotApplicable, Finding::NotAsked);
+    }
+    let other_key = expectations.audit_key.is_some_and(|key| key != manifest.audit_key);
+    let other_log = expectations.origin.as_ref().is_some_and(|origin| *origin != manifest.origin);
+    let wrong = other_key.then_some(Finding::OtherKey).or(other_log.then_some(Finding::OtherLog));
+    passed_unless(Check::Expected, wrong)
+}
+
+fn evidence(parts: &Parts, pass: &Pass) -> Verdict {
+    let present = parts.evidence.as_deref().map(Hash::of);
+    if present != parts.manifest.evidence {
+        return verdict(Check::Evidence, Status::Failed, Finding::OtherEvidence);
+    }
+    let (status, finding) = match (present, pass.evidence) {
+        (Some(present), Some(named)) if present == named => (Status::Passed, Finding::AsExpected),
+        (Some(_), Some(_)) => (Status::Failed, Finding::OtherEvidence),
+        (Some(_), None) if parts.manifest.is_whole() => (Status::Failed, Finding::OtherEvidence),
+        (Some(_), None) => (Status::NotApplicable, Finding::NotInRange),
+        (None, Some(_)) => (Status::Failed, Finding::EvidenceMissing),
+        (None, None) => (Status::NotApplicable, Finding::NoEvidence),
+    };
+    verdict(Check::Evidence, status, finding)
+}
+
+fn closure(manifest: &Manifest, pass: &Pass) -> Verdict {
+    if manifest.first + manifest.count < manifest.size {
+        return verdict(Check::Closure, Status::NotApplicable, Finding::NotInRange);
+    }
+    if pass.last == Some(EventType::LogClose) {
+        return verdict(Check::Closure, Status::Passed, Finding::Closed);
+    }
+    let finding = Finding::NotClosed { lost_max: pass.lost_max, uncovered: manifest.uncovered };
+    verdict(Check::Closure, Status::Noted, finding)
+}
+
+fn earlier(note: &[u8], key: &VerifierKey, latest: &Checkpoint, pass: &Pass) -> Verdict {
+    let seen = match Checkpoint::verify(note, key) {
+        Ok(checkpoint) => checkpoint.head,
+        Err(error) => return verdict(Check::Earlier, Status::Failed, Finding::Checkpoint(error)),
+    };
+    if seen.size > latest.head.size {
+        return verdict(Check::Earlier, Status::Failed, Finding::Outdated { seen: seen.size });
+    }
+    let heads = pass.heads.iter().chain([&latest.head]);
+    let mut same_size = heads.filter(|head| head.size == seen.size).peekable();
+    if same_size.peek().is_none() {
+        return verdict(Check::Earlier, Status::NotApplicable, Finding::NotInRange);
+    }
+    let parted = same_size.any(|head| head.root != seen.root);
+    passed_unless(Check::Earlier, parted.then_some(Finding::Equivocation { size: seen.size }))
+}
