@@ -6,6 +6,7 @@ mod guest;
 mod launch;
 mod measure;
 pub mod report;
+pub mod revocation;
 
 pub use fixtures::{Authority, simulated_ark_der};
 pub use guest::SoftwareGuest;

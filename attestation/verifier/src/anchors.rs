@@ -6,7 +6,6 @@ use std::borrow::Cow;
 /// AMD's certificates of one product.
 #[derive(Debug, Clone)]
 pub(crate) struct Anchor {
-    pub(crate) product: Product,
     /// The root, DER.
     pub(crate) ark: Cow<'static, [u8]>,
     /// Issues VCEKs; used when the evidence brings no intermediate.
@@ -21,7 +20,9 @@ pub(crate) struct Anchor {
 /// [`dangerous::simulated_anchors`](crate::dangerous::simulated_anchors) is the other way to make one.
 #[derive(Debug, Clone)]
 pub struct TrustAnchors {
-    anchors: Vec<Anchor>,
+    milan: Anchor,
+    genoa: Anchor,
+    turin: Anchor,
     simulated: bool,
 }
 
@@ -32,27 +33,29 @@ impl TrustAnchors {
     #[must_use]
     pub fn production() -> Self {
         macro_rules! amd {
-            ($product:ident, $name:literal) => {
+            ($name:literal) => {
                 Anchor {
-                    product: Product::$product,
                     ark: Cow::Borrowed(include_bytes!(concat!("snp/roots/", $name, "-ark.der"))),
                     ask: Some(include_bytes!(concat!("snp/roots/", $name, "-ask.der"))),
                     asvk: Some(include_bytes!(concat!("snp/roots/", $name, "-asvk.der"))),
                 }
             };
         }
-        let anchors = vec![amd!(Milan, "milan"), amd!(Genoa, "genoa"), amd!(Turin, "turin")];
-        Self { anchors, simulated: false }
+        Self { milan: amd!("milan"), genoa: amd!("genoa"), turin: amd!("turin"), simulated: false }
     }
 
     /// One root for all products, not AMD's; results say so.
     pub(crate) fn simulated(ark: &[u8]) -> Self {
-        let anchor = |product| Anchor { product, ark: Cow::Owned(ark.to_vec()), ask: None, asvk: None };
-        Self { anchors: Product::ALL.map(anchor).to_vec(), simulated: true }
+        let anchor = Anchor { ark: Cow::Owned(ark.to_vec()), ask: None, asvk: None };
+        Self { milan: anchor.clone(), genoa: anchor.clone(), turin: anchor, simulated: true }
     }
 
-    pub(crate) fn find(&self, product: Product) -> Option<&Anchor> {
-        self.anchors.iter().find(|anchor| anchor.product == product)
+    pub(crate) const fn of(&self, product: Product) -> &Anchor {
+        match product {
+            Product::Milan => &self.milan,
+            Product::Genoa => &self.genoa,
+            Product::Turin => &self.turin,
+        }
     }
 
     /// Whether these are not AMD's roots.

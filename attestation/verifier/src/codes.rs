@@ -40,8 +40,6 @@ codes! {
 
     /// The evidence holds the certificate of the key that signed the report.
     LEAF_MISSING = Chain "snp_leaf_missing";
-    /// The leaf's productName is one for which the caller gave a trust anchor.
-    PRODUCT_ANCHOR = Chain "snp_product_anchor";
     /// The certificate of the intermediate came with the evidence or is built in.
     INTERMEDIATE_MISSING = Chain "snp_intermediate_missing";
     /// The intermediate names the pinned ARK as its issuer: a chain to another root ends here.

@@ -6,6 +6,7 @@
 mod appraise;
 mod authenticate;
 mod chain;
+mod fields;
 mod policy;
 mod product;
 mod report;
@@ -14,11 +15,9 @@ mod tcb;
 
 pub use appraise::appraise;
 pub use authenticate::{AuthenticEvidence, Collateral, authenticate, authenticate_with_collateral};
+pub use fields::{ChipId, FirmwareVersion, GuestPolicy, MitigationVectors, PlatformInfo, Signer, SigningKey};
 pub use policy::{AppraisalPolicy, Flag, GuestPolicyRules, MinimumTcb, PlatformRules};
 pub use product::{Cpuid, Product};
-pub use report::{
-    ChipId, FirmwareVersion, GuestPolicy, MitigationVectors, PlatformInfo, REPORT_LEN, Report, SIGNED_LEN,
-    Signer, SigningKey,
-};
+pub use report::{REPORT_LEN, Report, SIGNED_LEN};
 pub use result::AttestationResult;
 pub use tcb::{GenoaTcb, MilanTcb, RawTcb, Tcb, TcbVersion, TurinTcb};

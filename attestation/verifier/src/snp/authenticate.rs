@@ -19,7 +19,7 @@ pub struct Collateral<'a> {
 ///
 /// Says that a chip (or whoever holds a simulated root) made the report; not that anyone should like what it
 /// says. Made only by [`authenticate`] and [`authenticate_with_collateral`].
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct AuthenticEvidence {
     pub(super) report: Report,
     pub(super) product: Product,

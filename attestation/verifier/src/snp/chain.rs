@@ -90,10 +90,7 @@ pub(crate) fn judge<'a>(
     let observed = extensions.as_ref().map_or_else(ToString::to_string, |e| e.product.to_string());
     checks.record(codes::LEAF_EXTENSIONS, extensions.is_ok(), "AMD's extensions, complete", observed);
     let extensions = extensions.ok()?;
-    let anchor = anchors.find(extensions.product);
-    let wanted = format!("a trust anchor for {}", extensions.product);
-    checks.record(codes::PRODUCT_ANCHOR, anchor.is_some(), wanted, anchor.map_or("none", |_| "one"));
-    let anchor = anchor?;
+    let anchor = anchors.of(extensions.product);
     let intermediate = find_intermediate(certificates, anchor, signer, checks)?;
     let ark = parse(&anchor.ark, "trust anchor", checks)?;
 

@@ -25,9 +25,6 @@ pub struct Cpuid {
 }
 
 impl Product {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Milan, Self::Genoa, Self::Turin];
-
     /// The product of a family and model, or `None` for one that is not known here.
     #[must_use]
     pub const fn from_cpuid(cpuid: Cpuid) -> Option<Self> {

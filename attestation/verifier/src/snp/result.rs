@@ -7,7 +7,7 @@ use anchorhold_rats::{Checks, Measurement, Timestamp};
 ///
 /// Made only by [`appraise`](super::appraise). Says what held at the time of authentication; ask for new
 /// evidence at the latest when [`expires`](Self::expires) has passed.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct AttestationResult {
     evidence: AuthenticEvidence,
 }
