@@ -1,0 +1,50 @@
+//! The commands, one file each.
+
+mod audit;
+mod image;
+mod owner;
+mod policy;
+mod seal;
+mod simulated_root;
+mod verify;
+
+use crate::exit::{Exit, Failure};
+
+/// A command.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make or show the key with which a model's owner signs
+    #[command(subcommand)]
+    Owner(owner::Command),
+    /// Encrypt and sign a model folder, and wrap its key for a key broker
+    #[command(after_help = seal::EXAMPLE)]
+    Seal(seal::Args),
+    /// Verify a running server, or a saved attestation document
+    #[command(after_help = verify::EXAMPLE)]
+    Verify(verify::Args),
+    /// Export or verify an audit log
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Check a release policy
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Compute measurements
+    #[command(subcommand)]
+    Image(image::Command),
+    /// Write the root certificate of the software guest, which protects nothing
+    #[command(after_help = simulated_root::EXAMPLE)]
+    SimulatedRoot(simulated_root::Args),
+}
+
+/// Runs a command; the exit says how a verification ended.
+pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Owner(command) => owner::run(&command),
+        Command::Seal(args) => seal::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Audit(command) => audit::run(&command),
+        Command::Policy(command) => policy::run(&command),
+        Command::Image(command) => image::run(&command),
+        Command::SimulatedRoot(args) => simulated_root::run(&args),
+    }
+}

@@ -1,0 +1,270 @@
+//! `anchorhold audit`: export bundles, and verify them with the evidence that vouches for the audit key.
+
+mod evidence;
+
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Format, line};
+use crate::trust::TrustArgs;
+use crate::{files, output::remark};
+use anchorhold_audit_log::{
+    Expectations, ExportOptions, ExportSummary, Hash, MAX_EARLIER, Origin, PublicKey, Report, Status, export,
+    verify,
+};
+use anchorhold_channel::Verdict;
+use evidence::Attestation;
+use serde::Serialize;
+use std::fs::File;
+use std::path::PathBuf;
+
+const FORMAT: &str = "urn:anchorhold:audit-verification:v1";
+const MAX_CHECKPOINT_BYTES: usize = 64 * 1024;
+
+/// What to do with an audit log.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Write a bundle that anybody can verify without us
+    #[command(
+        after_help = "Example:\n  anchorhold audit export --log /var/lib/anchorhold/audit --out bundle.tar"
+    )]
+    Export(ExportArgs),
+    /// Verify a bundle: the log, and the evidence that its key is a guest's
+    #[command(after_help = "Examples:\n  anchorhold audit verify bundle.tar --measurement $MEASUREMENT\n  \
+        anchorhold audit verify broker.tar --log-only --audit-key $BROKER_AUDIT_KEY")]
+    Verify(VerifyArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ExportArgs {
+    /// The log's folder
+    #[arg(long, value_name = "DIR")]
+    log: PathBuf,
+    /// The bundle to make; must not exist
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The first entry to export
+    #[arg(long, value_name = "INDEX", requires = "to")]
+    from: Option<u64>,
+    /// The entry before which to stop
+    #[arg(long, value_name = "INDEX", requires = "from")]
+    to: Option<u64>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Verify a bundle: the log, and the evidence that its key is a guest's
+///
+/// An intact log shows that the holder of the audit key wrote these entries in this order. Whose key that is, only the
+/// evidence in the bundle can say, so --measurement or --policy is needed. A key broker's log holds no evidence: say
+/// --log-only and give its key.
+#[derive(clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// The bundle
+    file: PathBuf,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Judge the log alone, under a key that is known beforehand
+    #[arg(long, requires = "audit_key", conflicts_with_all = ["measurement", "policy"])]
+    log_only: bool,
+    /// The key that must have signed the log, in hex
+    #[arg(long, value_name = "HEX")]
+    audit_key: Option<PublicKey>,
+    /// The name that the log must have
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
+    /// A checkpoint of this log that was seen earlier; may be repeated
+    #[arg(long, value_name = "FILE")]
+    earlier: Vec<PathBuf>,
+    #[command(flatten)]
+    format: Format,
+}
+
+pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Export(args) => run_export(args),
+        Command::Verify(args) => run_verify(args),
+    }
+}
+
+#[derive(Serialize)]
+struct Exported {
+    origin: String,
+    first: u64,
+    count: u64,
+    size: u64,
+    root_hash: Hash,
+    uncovered: u64,
+}
+
+fn run_export(args: &ExportArgs) -> Result<Exit, Failure> {
+    let range = args.from.zip(args.to).map(|(from, to)| from..to);
+    let out = files::create_private(&args.out)?;
+    let made = export(&args.log, &out, &ExportOptions { range }).map_err(Failure::other);
+    let made = made.and_then(|summary| {
+        out.sync_all().map_err(|e| files::failed("write", &args.out, &e)).map(|()| summary)
+    });
+    let ExportSummary { manifest, head } = made.inspect_err(|_| {
+        // A part of a bundle is none; if it stays, its verification says so.
+        let _ = std::fs::remove_file(&args.out);
+    })?;
+    let exported = Exported {
+        origin: manifest.origin.to_string(),
+        first: manifest.first,
+        count: manifest.count,
+        size: head.size,
+        root_hash: head.root,
+        uncovered: manifest.uncovered,
+    };
+    if args.format.json {
+        output::json(&exported)?;
+        return Ok(Exit::Ok);
+    }
+    let mut out = String::new();
+    line(&mut out, "log", &exported.origin);
+    line(&mut out, "entries", &format!("{} from {} of {}", exported.count, exported.first, exported.size));
+    line(&mut out, "root", &exported.root_hash.to_string());
+    output::text(&out)?;
+    if exported.uncovered > 0 {
+        remark(&format!(
+            "left out: {} entries after the last checkpoint, which nothing proves",
+            exported.uncovered
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+#[derive(Serialize)]
+struct Verified<'a> {
+    format: &'static str,
+    bundle: String,
+    verdict: &'static str,
+    log: Vec<LogCheck>,
+    #[serde(flatten)]
+    subject: Option<LogSubject>,
+    attestation: Option<&'a Attestation>,
+}
+
+#[derive(Serialize)]
+struct LogCheck {
+    check: &'static str,
+    status: &'static str,
+    finding: &'static str,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct LogSubject {
+    origin: String,
+    boot: String,
+    audit_key: PublicKey,
+    first: u64,
+    count: u64,
+    size: u64,
+}
+
+fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
+    let trust = if args.log_only { None } else { Some(args.trust.read()?) };
+    let expectations = expectations(args)?;
+    let file = File::open(&args.file).map_err(|e| files::failed("open", &args.file, &e))?;
+    let report = verify(file, &expectations).map_err(|e| files::failed("read", &args.file, &e))?;
+    let attestation = trust.map(|trust| evidence::judge(&report, &trust));
+    let exit = match &attestation {
+        _ if !report.is_accepted() => Exit::NotProven,
+        Some(attestation) => attestation.verdict.into(),
+        None => Exit::Ok,
+    };
+    let verified = Verified {
+        format: FORMAT,
+        bundle: args.file.display().to_string(),
+        verdict: verdict(exit),
+        log: report.verdicts.iter().map(log_check).collect(),
+        subject: subject(&report),
+        attestation: attestation.as_ref(),
+    };
+    if args.format.json {
+        output::json(&verified)?;
+    } else {
+        output::text(&text(&verified))?;
+    }
+    Ok(exit)
+}
+
+fn expectations(args: &VerifyArgs) -> Result<Expectations, Failure> {
+    if args.earlier.len() > MAX_EARLIER {
+        return Err(Failure::usage(format!("more than {MAX_EARLIER} earlier checkpoints")));
+    }
+    let origin = args.origin.as_deref().map(Origin::new).transpose();
+    let read = |path: &PathBuf| files::read(path, MAX_CHECKPOINT_BYTES);
+    Ok(Expectations {
+        audit_key: args.audit_key,
+        origin: origin.map_err(|e| Failure::usage(format!("--origin: {e}")))?,
+        earlier: args.earlier.iter().map(read).collect::<Result<_, _>>()?,
+    })
+}
+
+const fn verdict(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Ok => "accepted",
+        Exit::NotAuthentic => "not_authentic",
+        Exit::NotAcceptable => "not_acceptable",
+        Exit::EndorsementsUnavailable => "endorsements_unavailable",
+        Exit::NotProven | Exit::Other | Exit::Usage => "not_proven",
+    }
+}
+
+fn log_check(verdict: &anchorhold_audit_log::Verdict) -> LogCheck {
+    let status = match verdict.status {
+        Status::Passed => "passed",
+        Status::Failed => "failed",
+        Status::Noted => "noted",
+        Status::NotApplicable => "not_applicable",
+    };
+    let (check, finding) = (verdict.check.name(), verdict.finding.code());
+    LogCheck { check, status, finding, detail: verdict.finding.to_string() }
+}
+
+fn subject(report: &Report) -> Option<LogSubject> {
+    report.manifest.as_ref().map(|manifest| LogSubject {
+        origin: manifest.origin.to_string(),
+        boot: manifest.boot.to_string(),
+        audit_key: manifest.audit_key,
+        first: manifest.first,
+        count: manifest.count,
+        size: manifest.size,
+    })
+}
+
+fn text(verified: &Verified<'_>) -> String {
+    let mut out = String::new();
+    line(&mut out, "bundle", &verified.bundle);
+    if let Some(subject) = &verified.subject {
+        line(&mut out, "log", &subject.origin);
+        line(&mut out, "boot", &subject.boot);
+        line(&mut out, "audit key", &subject.audit_key.to_string());
+        line(&mut out, "entries", &format!("{} from {} of {}", subject.count, subject.first, subject.size));
+    }
+    out.push('\n');
+    for check in &verified.log {
+        line(&mut out, check.check, &format!("{:15} {}", check.status, check.detail));
+    }
+    out.push('\n');
+    match verified.attestation {
+        None => line(&mut out, "evidence", "not judged (--log-only)"),
+        Some(attestation) => {
+            out.push_str(&output::table(&attestation.checks));
+            out.push('\n');
+            if let Some(measurement) = &attestation.measurement {
+                line(&mut out, "measurement", &measurement.to_string());
+            }
+            if attestation.simulated {
+                line(&mut out, "simulated", "true: the root is not AMD's, and nothing is protected");
+            }
+            let vouched = match attestation.verdict {
+                Verdict::Accepted => "vouches for the audit key",
+                _ => "does not vouch for the audit key",
+            };
+            line(&mut out, "evidence", vouched);
+        }
+    }
+    line(&mut out, "verdict", &verified.verdict.replace('_', " "));
+    out
+}

@@ -1,0 +1,185 @@
+//! `anchorhold verify`: is this server the guest it says it is?
+
+use crate::exit::{Exit, Failure};
+use crate::files;
+use crate::output::{self, Format, line, remark};
+use crate::trust::{Trust, TrustArgs};
+use anchorhold_channel::client::{Limits, Target, connect_unverified_for_attestation};
+use anchorhold_channel::document::{MAX_DOCUMENT_BYTES, Presented, Refusal};
+use anchorhold_channel::{AttestedServer, Subject, Verdict, VerificationDocument, verify_document};
+use anchorhold_rats::{Nonce, Sha256Digest};
+use std::path::{Path, PathBuf};
+
+pub(crate) const EXAMPLE: &str = "\
+Examples:
+  anchorhold verify https://models.example --measurement $MEASUREMENT
+  anchorhold verify https://models.example --policy release.toml --json --save document.json
+  anchorhold verify --document document.json --nonce $NONCE --tls-key $TLS_KEY \\
+      --measurement $MEASUREMENT --at 2026-01-31T12:00:00Z";
+
+/// Verify a running server, or a saved attestation document
+///
+/// Asks the server for evidence over a fresh nonce, judges it under AMD's roots, and shows every rule with what was
+/// wanted and what was observed. The evidence must name the TLS key of the very connection.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The server: https://host[:port]
+    #[arg(value_name = "URL", required_unless_present = "document", conflicts_with = "document")]
+    target: Option<Target>,
+    /// Judge this saved document instead of a server's
+    #[arg(long, value_name = "FILE", requires = "nonce", requires = "tls_key", conflicts_with = "save")]
+    document: Option<PathBuf>,
+    /// The nonce that the saved document was asked for with, in hex
+    #[arg(long, value_name = "HEX", requires = "document")]
+    nonce: Option<Nonce>,
+    /// The SHA-256 of the SubjectPublicKeyInfo that the server showed then, in hex
+    #[arg(long, value_name = "HEX", requires = "document")]
+    tls_key: Option<Sha256Digest>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Keep the document; the command to judge it again is printed to stderr
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// A document and how it came.
+struct Obtained {
+    target: String,
+    bytes: Vec<u8>,
+    nonce: Nonce,
+    tls_key: Sha256Digest,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let trust = args.trust.read()?;
+    let obtained = match (&args.target, &args.document) {
+        (Some(target), _) => fetch(target)?,
+        (None, Some(path)) => open(args, path)?,
+        (None, None) => return Err(Failure::usage("neither a server nor a document is given")),
+    };
+    if let Some(path) = &args.save {
+        save(path, &obtained, &trust)?;
+    }
+    let subject = Subject {
+        target: obtained.target.clone(),
+        at: trust.at,
+        simulated: trust.anchors.are_simulated(),
+        document_digest: Sha256Digest::of(&obtained.bytes),
+    };
+    let document = match judge(&obtained, &trust) {
+        Ok(server) => VerificationDocument::accepted(subject, &server),
+        Err(refusal) => VerificationDocument::refused(subject, refusal.checks()),
+    };
+    if args.format.json {
+        output::json(&document)?;
+    } else {
+        output::text(&report(&document))?;
+    }
+    Ok(document.verdict.into())
+}
+
+fn fetch(target: &Target) -> Result<Obtained, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::other(format!("cannot start: {e}")))?;
+    let nonce = Nonce::random().map_err(Failure::other)?;
+    let exchange = async {
+        let mut connection = connect_unverified_for_attestation(target, &Limits::default()).await?;
+        let bytes = connection.fetch_document(&nonce).await?;
+        Ok((bytes, connection.tls_key()))
+    };
+    let (bytes, tls_key) =
+        runtime.block_on(exchange).map_err(|e: anchorhold_channel::client::Error| Failure::other(e))?;
+    Ok(Obtained { target: target.to_string(), bytes: bytes.to_vec(), nonce, tls_key })
+}
+
+fn open(args: &Args, path: &Path) -> Result<Obtained, Failure> {
+    let (Some(nonce), Some(tls_key)) = (args.nonce, args.tls_key) else {
+        return Err(Failure::usage("a saved document is judged with --nonce and --tls-key"));
+    };
+    let bytes = files::read(path, MAX_DOCUMENT_BYTES)?;
+    Ok(Obtained { target: path.display().to_string(), bytes, nonce, tls_key })
+}
+
+fn save(path: &Path, obtained: &Obtained, trust: &Trust) -> Result<(), Failure> {
+    files::write(&files::create_public(path)?, path, &obtained.bytes)?;
+    remark(&format!(
+        "saved; judge it again with:\n  anchorhold verify --document {} --nonce {} --tls-key {} --at {}",
+        path.display(),
+        obtained.nonce,
+        obtained.tls_key,
+        trust.at,
+    ));
+    Ok(())
+}
+
+/// One acceptance is enough. Of several refusals the nearest is shown, with the fewest rules failed.
+fn judge(obtained: &Obtained, trust: &Trust) -> Result<Box<AttestedServer>, Box<Refusal>> {
+    let Obtained { bytes, nonce, tls_key, .. } = obtained;
+    let presented = Presented { document: bytes, nonce: *nonce, tls_key: *tls_key };
+    let mut nearest: Option<Box<Refusal>> = None;
+    for policy in &trust.policies {
+        match verify_document(&presented, &trust.anchors, policy, trust.at) {
+            Ok(server) => return Ok(Box::new(server)),
+            Err(refusal) => {
+                let failed = |refusal: &Refusal| refusal.checks().failed().count();
+                if nearest.as_ref().is_none_or(|nearest| failed(&refusal) < failed(nearest)) {
+                    nearest = Some(refusal);
+                }
+            }
+        }
+    }
+    Err(nearest.expect("there is at least one policy, so there was an acceptance or a refusal"))
+}
+
+fn report(document: &VerificationDocument) -> String {
+    let mut out = String::new();
+    line(&mut out, "server", &document.target);
+    line(&mut out, "time", &document.at.to_string());
+    line(&mut out, "document", &document.document_digest.to_string());
+    out.push('\n');
+    out.push_str(&output::table(&document.checks));
+    out.push('\n');
+    if let Some(measurement) = &document.measurement {
+        line(&mut out, "measurement", &measurement.to_string());
+    }
+    if let (Some(product), Some(tcb)) = (&document.product, &document.tcb) {
+        line(&mut out, "platform", &format!("{product}, TCB {tcb}"));
+    }
+    if let Some(keys) = &document.keys {
+        line(&mut out, "TLS key", &keys.tls_key.to_string());
+        line(&mut out, "release key", &keys.release_key.to_string());
+        line(&mut out, "audit key", &keys.audit_key.to_string());
+    }
+    if let Some(state) = &document.state {
+        for model in &state.models {
+            let served =
+                format!("{} version {}, manifest {}", model.id, model.version, model.manifest_digest);
+            line(&mut out, "serves", &served);
+        }
+        let policy = state.policy_digest.map_or_else(|| "none yet".to_owned(), |digest| digest.to_string());
+        line(&mut out, "policy", &policy);
+        let audit = &state.audit;
+        let head = format!("{}, {} entries, root {}", audit.origin, audit.tree_size, audit.root_hash);
+        line(&mut out, "audit log", &head);
+    }
+    if let Some(expires) = document.expires {
+        line(&mut out, "expires", &expires.to_string());
+    }
+    if document.simulated {
+        line(&mut out, "simulated", "true: the root is not AMD's, and nothing is protected");
+    }
+    line(&mut out, "verdict", verdict(document));
+    out
+}
+
+fn verdict(document: &VerificationDocument) -> &'static str {
+    match (document.verdict, document.simulated) {
+        (Verdict::Accepted, false) => "accepted",
+        (Verdict::Accepted, true) => "accepted (simulated)",
+        (Verdict::NotAuthentic, _) => "NOT AUTHENTIC",
+        (Verdict::NotAcceptable, _) => "NOT ACCEPTABLE",
+        (Verdict::EndorsementsUnavailable, _) => "ENDORSEMENTS UNAVAILABLE",
+    }
+}

@@ -1,0 +1,84 @@
+//! What is printed: results to stdout, remarks to stderr.
+
+use crate::exit::Failure;
+use anchorhold_rats::{Check, Checks, Outcome};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+/// Whether a result is for a person or a script.
+#[derive(clap::Args, Clone, Copy)]
+pub(crate) struct Format {
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Prints a result.
+pub(crate) fn text(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|e| Failure::other(format!("cannot write to stdout: {e}")))
+}
+
+/// Prints a result as indented JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(value).map_err(|e| Failure::other(format!("no JSON: {e}")))?;
+    text(&format!("{json}\n"))
+}
+
+/// Prints a remark to stderr. A lost remark is no failure.
+pub(crate) fn remark(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Text that may have come from a peer, safe for a terminal: no control characters, nothing but ASCII.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
+}
+
+const LABEL_WIDTH: usize = 12;
+
+/// One line of a result: a name and a value.
+pub(crate) fn line(out: &mut String, label: &str, value: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{label:LABEL_WIDTH$} {}", plain(value));
+}
+
+/// A table of checks: outcome, code and what was observed; what was wanted stands below where it reads differently.
+pub(crate) fn table(checks: &Checks) -> String {
+    let width = checks.all().iter().map(|check| check.code.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for Check { code, outcome, wanted, observed, .. } in checks.all() {
+        let outcome = match outcome {
+            Outcome::Passed => "passed",
+            Outcome::Failed => "FAILED",
+            Outcome::Skipped => "skipped",
+        };
+        let _ = writeln!(out, "{outcome:8} {:width$}  {}", plain(code), plain(observed));
+        if wanted != observed {
+            let _ = writeln!(out, "{:8} {:width$}  wanted: {}", "", "", plain(wanted));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anchorhold_rats::Stage;
+
+    #[test]
+    fn a_table_shows_wanted_beside_observed_and_nothing_a_terminal_obeys() {
+        let mut checks = Checks::new();
+        checks.record((Stage::Binding, "document_nonce"), true, "aa", "aa");
+        checks.record((Stage::Tcb, "snp_tcb"), false, "at least 3", "2\u{1b}[2J\n\u{202e}");
+        checks.skip((Stage::Policy, "crl"), "not asked", "not given");
+        assert_eq!(
+            table(&checks),
+            "passed   document_nonce  aa\n\
+             FAILED   snp_tcb         2?[2J??\n                         wanted: at least 3\n\
+             skipped  crl             not given\n                         wanted: not asked\n"
+        );
+    }
+}
