@@ -1,0 +1,40 @@
+//! Models that run on sealed weights.
+//!
+//! Call [`Threads::start`] while the process may still make threads, then [`load()`] with an opened package. The result computes through
+//! the traits of `anchorhold-engine`, and brings the model's own tokenizer and chat template.
+//!
+//! Promised: a result depends on its own input only, bit for bit, whatever else is computed with it; caches of sequences are erased when
+//! they are freed; no error quotes a text, a token or the package; text from outside does not become control tokens; a package that is
+//! not what its config says is refused with a typed error before memory is taken for it, and unknown settings are refused, not ignored.
+//!
+//! Not here: scheduling and sampling (`anchorhold-engine`), who may load what, and a limit for the memory that a hostile chat template
+//! builds up while it runs, which is the process' own. The temporary tensors of a step are freed but not erased. There is no clock, no
+//! network and no file but the package's descriptors. Loading starts short-lived threads; computing does not.
+
+mod attention;
+mod bert;
+mod cache;
+mod config;
+mod error;
+mod kernel;
+mod llama;
+mod load;
+mod math;
+mod ops;
+mod packed;
+mod pooling;
+mod rope;
+mod stream;
+mod template;
+mod text;
+mod threads;
+mod weights;
+
+pub use error::LoadError;
+pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, load};
+pub use stream::{Passed, StopMatcher, TextStream};
+pub use template::{
+    ChatTemplate, MAX_MESSAGES_LEN, MAX_RENDERED_LEN, MAX_TEMPLATE_LEN, SpecialTokens, TemplateError,
+};
+pub use text::{Codec, MAX_TEXT_LEN, TextError};
+pub use threads::Threads;

@@ -1,0 +1,217 @@
+//! From a verified sealed package to a model that computes.
+
+use crate::bert::{self, Bert};
+use crate::config;
+use crate::error::LoadError;
+use crate::llama::{self, Llama};
+use crate::pooling::{self, Pooling};
+use crate::template::{ChatTemplate, SpecialTokens};
+use crate::text::{Codec, Use};
+use crate::threads::Threads;
+use crate::weights::{Need, Weights};
+use anchorhold_engine::{Embedder, Generator, ModelKind, TokenId};
+use anchorhold_sealed_weights::{Role, SealedModel};
+use serde_json::{Map, Value};
+use std::fmt;
+use std::num::NonZeroUsize;
+use zeroize::Zeroizing;
+
+/// A model that turns texts into vectors.
+pub struct EmbeddingModel {
+    /// Computes the vectors.
+    pub embedder: Box<dyn Embedder>,
+    /// Cuts texts into tokens.
+    pub codec: Codec,
+}
+
+/// A model that continues conversations.
+pub struct ChatModel {
+    /// Computes the logits.
+    pub generator: Box<dyn Generator>,
+    /// Cuts texts into tokens and back.
+    pub codec: Codec,
+    /// Makes a prompt of a conversation; `None` if the package has no template, so that only plain prompts are served.
+    pub template: Option<ChatTemplate>,
+    /// The tokens that end an answer.
+    pub end_tokens: Vec<TokenId>,
+}
+
+/// A model, ready to compute.
+pub enum LoadedModel {
+    /// Answers with vectors.
+    Embedding(EmbeddingModel),
+    /// Answers with text.
+    Chat(ChatModel),
+}
+
+impl LoadedModel {
+    /// Which kind it is.
+    #[must_use]
+    pub fn kind(&self) -> ModelKind {
+        match self {
+            Self::Embedding(_) => ModelKind::Embedding,
+            Self::Chat(_) => ModelKind::Chat,
+        }
+    }
+}
+
+impl fmt::Debug for LoadedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoadedModel({:?})", self.kind())
+    }
+}
+
+/// What was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadStats {
+    /// Tensors that the model uses.
+    pub tensors: usize,
+    /// Numbers in them.
+    pub parameters: u64,
+    /// Plaintext bytes of the weights that were verified and decrypted.
+    pub weight_bytes: u64,
+}
+
+/// Decrypts a package into a model. The architecture is the one that its `config.json` names.
+///
+/// Presumes that `package` was opened under the manifest that the key release named. Its files are still not trusted to be well made:
+/// every size is held against a limit or against the signed table before memory is taken for it.
+///
+/// # Errors
+/// Any variant of [`LoadError`]; nothing of the package is kept then.
+pub fn load(package: &SealedModel, threads: &Threads) -> Result<(LoadedModel, LoadStats), LoadError> {
+    let object = config::object(Role::Config, &package.file(Role::Config)?)?;
+    match (architecture(&object), object.get("model_type").and_then(Value::as_str)) {
+        (Some("BertModel"), Some("bert")) => load_bert(package, object, threads),
+        (Some("LlamaForCausalLM"), Some("llama")) => load_llama(package, object, threads),
+        _ => Err(LoadError::Architecture),
+    }
+}
+
+fn architecture(object: &Map<String, Value>) -> Option<&str> {
+    match object.get("architectures")?.as_array()?.as_slice() {
+        [Value::String(name)] => Some(name),
+        _ => None,
+    }
+}
+
+fn load_bert(
+    package: &SealedModel,
+    object: Map<String, Value>,
+    threads: &Threads,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
+    let hidden =
+        object.get("hidden_size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
+    let config = bert::Config::read(object)?;
+    let (modules, pooling) = (package.file(Role::Modules)?, package.file(Role::Pooling)?);
+    let (sentence, transformers) =
+        (optional(package, Role::SentenceConfig)?, optional(package, Role::SentenceTransformers)?);
+    let files = pooling::Files {
+        modules: &modules,
+        pooling: &pooling,
+        sentence: sentence.as_ref().map(|bytes| bytes.as_slice()),
+        transformers: transformers.as_ref().map(|bytes| bytes.as_slice()),
+    };
+    let pooling = Pooling::read(&files, hidden.unwrap_or_default())?;
+    let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
+    let prefixed = package.index().position("bert.embeddings.word_embeddings.weight").is_some();
+    let prefix = if prefixed { "bert." } else { "" };
+    let (needs, passed_over) = config.needs(prefix);
+    let (weights, stats) = read_weights(package, threads, &needs, passed_over)?;
+    let bert = Bert::new(&config, prefix, weights, pooling, threads)?;
+    Ok((LoadedModel::Embedding(EmbeddingModel { embedder: Box::new(bert), codec }), stats))
+}
+
+fn load_llama(
+    package: &SealedModel,
+    object: Map<String, Value>,
+    threads: &Threads,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
+    let mut end_tokens = token_ids(object.get("eos_token_id"))?;
+    let config = llama::Config::read(object)?;
+    let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Chat)?;
+    let tokens = optional(package, Role::TokenizerConfig)?;
+    let tokens =
+        tokens.map(|bytes| config::object(Role::TokenizerConfig, &bytes)).transpose()?.unwrap_or_default();
+    if let Some(bytes) = optional(package, Role::GenerationConfig)? {
+        let generation = config::object(Role::GenerationConfig, &bytes)?;
+        end_tokens.extend(token_ids(generation.get("eos_token_id"))?);
+    }
+    let special = special_tokens(&tokens);
+    end_tokens.extend(special.eos.as_ref().and_then(|eos| codec.token(eos)));
+    end_tokens.sort_unstable();
+    end_tokens.dedup();
+    if end_tokens.is_empty() || end_tokens.iter().any(|&id| id as usize >= config.vocabulary()) {
+        return Err(LoadError::Config("no end token, or one beyond the vocabulary"));
+    }
+    let template = template(package, &tokens, special)?;
+    let (needs, passed_over) = config.needs();
+    let (weights, stats) = read_weights(package, threads, &needs, &passed_over)?;
+    let llama = Llama::new(&config, weights, threads)?;
+    Ok((LoadedModel::Chat(ChatModel { generator: Box::new(llama), codec, template, end_tokens }), stats))
+}
+
+fn read_weights(
+    package: &SealedModel,
+    threads: &Threads,
+    needs: &[Need],
+    passed_over: &[&str],
+) -> Result<(Weights, LoadStats), LoadError> {
+    let count = NonZeroUsize::new(threads.count()).unwrap_or(NonZeroUsize::MIN);
+    let weights = Weights::load(package, count, needs, passed_over)?;
+    let parameters = needs.iter().map(|need| need.shape.iter().product::<usize>() as u64).sum();
+    let weight_bytes = package.weights()?.entry().plaintext_len();
+    Ok((weights, LoadStats { tensors: needs.len(), parameters, weight_bytes }))
+}
+
+/// A file that a package need not have.
+fn optional(package: &SealedModel, role: Role) -> Result<Option<Zeroizing<Vec<u8>>>, LoadError> {
+    if package.roles().any(|found| found == role) { Ok(Some(package.file(role)?)) } else { Ok(None) }
+}
+
+/// One id, a list of ids, or none.
+fn token_ids(value: Option<&Value>) -> Result<Vec<TokenId>, LoadError> {
+    let id = |value: &Value| value.as_u64().and_then(|id| TokenId::try_from(id).ok());
+    let ids = match value {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(ids)) => ids.iter().map(id).collect(),
+        Some(value) => id(value).map(|id| vec![id]),
+    };
+    ids.ok_or(LoadError::Config("eos_token_id is not an id or a list of ids"))
+}
+
+fn special_tokens(tokens: &Map<String, Value>) -> SpecialTokens {
+    let text = |key: &str| match tokens.get(key)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Object(token) => token.get("content")?.as_str().map(str::to_owned),
+        _ => None,
+    };
+    SpecialTokens {
+        bos: text("bos_token"),
+        eos: text("eos_token"),
+        unk: text("unk_token"),
+        pad: text("pad_token"),
+    }
+}
+
+/// The template in its own file, else the one in `tokenizer_config.json`; of several there, the one called `default`.
+fn template(
+    package: &SealedModel,
+    tokens: &Map<String, Value>,
+    special: SpecialTokens,
+) -> Result<Option<ChatTemplate>, LoadError> {
+    let file = optional(package, Role::ChatTemplate)?;
+    let named = |template: &&Value| template.get("name").and_then(Value::as_str) == Some("default");
+    let source = match (&file, tokens.get("chat_template")) {
+        (Some(bytes), _) => {
+            Some(std::str::from_utf8(bytes).map_err(|_| LoadError::Form(Role::ChatTemplate))?)
+        }
+        (None, None | Some(Value::Null)) => None,
+        (None, Some(Value::String(source))) => Some(source.as_str()),
+        (None, Some(Value::Array(templates))) => {
+            templates.iter().find(named).and_then(|template| template.get("template")?.as_str())
+        }
+        (None, Some(_)) => return Err(LoadError::Form(Role::TokenizerConfig)),
+    };
+    Ok(source.map(|source| ChatTemplate::new(source, special)).transpose()?)
+}

@@ -1,0 +1,300 @@
+//! The model's chat template: a program that came with the package, run in a closed box.
+//!
+//! It reads no file, clock or environment, sees only the conversation and the names of four special tokens, and has limits for its size, its
+//! steps and its output. Not limited here is the memory of values that it builds on the way: the process' own limit ends that.
+
+use anchorhold_engine::ChatMessage;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Value};
+use minijinja::{Environment, Error, ErrorKind, context};
+use serde::Serialize as _;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use std::io::{self, Write};
+
+/// The largest template, in bytes.
+pub const MAX_TEMPLATE_LEN: usize = 256 << 10;
+/// The longest rendered prompt, in bytes.
+pub const MAX_RENDERED_LEN: usize = 4 << 20;
+/// The most bytes of all messages together.
+pub const MAX_MESSAGES_LEN: usize = 4 << 20;
+/// Steps of the template's program for any conversation.
+const FUEL: u64 = 50_000;
+/// Further steps for each message.
+const FUEL_PER_MESSAGE: u64 = 2_000;
+/// Calls within calls.
+const RECURSION: usize = 64;
+/// The widest indentation of `tojson`.
+const MAX_INDENT: usize = 16;
+
+/// Why a template is refused, or refuses a conversation. Quotes neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// The template is longer than [`MAX_TEMPLATE_LEN`].
+    #[error("longer than {MAX_TEMPLATE_LEN} bytes")]
+    TooLong,
+    /// It is not a template.
+    #[error("syntax is not understood")]
+    Syntax,
+    /// It took more steps than it may.
+    #[error("took more steps than allowed")]
+    Steps,
+    /// Messages or output are longer than allowed.
+    #[error("messages or output are longer than allowed")]
+    Length,
+    /// The template itself refused the conversation, with `raise_exception`.
+    #[error("the template refused the conversation")]
+    Refused,
+    /// It used something that is not there, or a value in a way that does not work.
+    #[error("failed while running")]
+    Failed,
+}
+
+/// The special tokens that a template may write.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// Begins a text.
+    pub bos: Option<String>,
+    /// Ends a text.
+    pub eos: Option<String>,
+    /// Stands for what the vocabulary lacks.
+    pub unk: Option<String>,
+    /// Fills a batch.
+    pub pad: Option<String>,
+}
+
+/// A compiled chat template.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    special: SpecialTokens,
+}
+
+const NAME: &str = "chat";
+
+impl ChatTemplate {
+    /// Compiles a template in the dialect of transformers: jinja with trimmed blocks, `break` and `continue`, and Python's string methods.
+    ///
+    /// # Errors
+    /// [`TemplateError::TooLong`] and [`TemplateError::Syntax`].
+    pub fn new(source: &str, special: SpecialTokens) -> Result<Self, TemplateError> {
+        if source.len() > MAX_TEMPLATE_LEN {
+            return Err(TemplateError::TooLong);
+        }
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|_| TemplateError::Syntax)?);
+        environment.set_recursion_limit(RECURSION);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", raise);
+        environment.add_filter("tojson", to_json);
+        // Takes a width without a limit.
+        environment.remove_filter("indent");
+        let added = environment.add_template_owned(NAME, source.to_owned());
+        added.map_err(|_| TemplateError::Syntax)?;
+        Ok(Self { environment, special })
+    }
+
+    /// The prompt for a conversation, up to where the assistant's answer begins.
+    ///
+    /// # Errors
+    /// Every other variant of [`TemplateError`].
+    pub fn render(&self, messages: &[ChatMessage]) -> Result<String, TemplateError> {
+        let length = |message: &ChatMessage| message.role.len() + message.content.len();
+        if messages.iter().map(length).sum::<usize>() > MAX_MESSAGES_LEN {
+            return Err(TemplateError::Length);
+        }
+        let mut environment = self.environment.clone();
+        let fuel = FUEL.saturating_add(FUEL_PER_MESSAGE.saturating_mul(messages.len() as u64));
+        environment.set_fuel(Some(fuel));
+        let template = environment.get_template(NAME).map_err(|_| TemplateError::Syntax)?;
+        let values: Vec<Value> = messages
+            .iter()
+            .map(|message| context! { role => &message.role, content => &message.content })
+            .collect();
+        let context = context! {
+            messages => values,
+            add_generation_prompt => true,
+            tools => (),
+            documents => (),
+            bos_token => text(self.special.bos.as_ref()),
+            eos_token => text(self.special.eos.as_ref()),
+            unk_token => text(self.special.unk.as_ref()),
+            pad_token => text(self.special.pad.as_ref()),
+        };
+        let mut out = Bounded(Vec::new());
+        template.render_captured_to(context, &mut out).map_err(|error| classify(&error))?;
+        String::from_utf8(out.0).map_err(|_| TemplateError::Failed)
+    }
+}
+
+/// A special token that the model lacks is undefined, as in transformers.
+fn text(token: Option<&String>) -> Value {
+    token.map_or(Value::UNDEFINED, Value::from)
+}
+
+fn classify(error: &Error) -> TemplateError {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(at) = source {
+        if at.is::<Raised>() {
+            return TemplateError::Refused;
+        }
+        if at.is::<Overflow>() {
+            return TemplateError::Length;
+        }
+        let inner = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if inner.is_some_and(|inner| inner.is::<Overflow>()) {
+            return TemplateError::Length;
+        }
+        if at.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::OutOfFuel) {
+            return TemplateError::Steps;
+        }
+        source = at.source();
+    }
+    TemplateError::Failed
+}
+
+/// The template called `raise_exception`. Its message is not kept: it may quote the conversation.
+#[derive(Debug, thiserror::Error)]
+#[error("raised")]
+struct Raised;
+
+fn raise(_message: &Value) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, "raised").with_source(Raised))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("output is too long")]
+struct Overflow;
+
+/// Output up to [`MAX_RENDERED_LEN`].
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_RENDERED_LEN {
+            return Err(io::Error::other(Overflow));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `tojson` as transformers has it: Python's `json.dumps` without ASCII or HTML escapes.
+fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    options.assert_all_used()?;
+    let mut out = Vec::new();
+    let written = match indent {
+        None => value.serialize(&mut Serializer::with_formatter(&mut out, Python)),
+        Some(width) => {
+            let spaces = vec![b' '; width.min(MAX_INDENT)];
+            value.serialize(&mut Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(&spaces)))
+        }
+    };
+    written.map_err(|_| Error::new(ErrorKind::BadSerialization, "value has no JSON"))?;
+    let text =
+        String::from_utf8(out).map_err(|_| Error::new(ErrorKind::BadSerialization, "value has no JSON"))?;
+    Ok(Value::from(text))
+}
+
+/// A space after each comma and colon.
+struct Python;
+
+impl Formatter for Python {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(role: &str, content: &str) -> ChatMessage {
+        ChatMessage { role: role.into(), content: content.into() }
+    }
+
+    fn render(source: &str, messages: &[ChatMessage]) -> Result<String, TemplateError> {
+        let special = SpecialTokens { bos: Some("<s>".into()), ..SpecialTokens::default() };
+        ChatTemplate::new(source, special)?.render(messages)
+    }
+
+    #[test]
+    fn renders_python_methods_loop_controls_and_trimmed_blocks() {
+        let source = "{{ bos_token }}\n{% for m in messages %}\n    {% if m.role == 'tool' %}{% continue %}{% endif %}\n\
+            {{ m['content'].strip().upper() }}{% if m.role.startswith('us') %}|{% endif %}\n{% endfor %}\n\
+            {% if add_generation_prompt and not tools %}>{% endif %}";
+        assert_eq!(render(source, &[message("tool", "x"), message("user", " hi ")]).unwrap(), "<s>\nHI|>");
+    }
+
+    #[test]
+    fn json_is_written_as_python_writes_it() {
+        let json = "{{ {'b': [1, 'é<&>\"'], 'a': none} | tojson }}";
+        assert_eq!(render(json, &[]).unwrap(), r#"{"a": null, "b": [1, "é<&>\""]}"#);
+        assert_eq!(render("{{ [1] | tojson(indent=2) }}", &[]).unwrap(), "[\n  1\n]");
+    }
+
+    #[test]
+    fn case_22_refuses_syntax_errors_and_long_templates() {
+        assert_eq!(render("{% for %}", &[]), Err(TemplateError::Syntax));
+        assert_eq!(render(&"x".repeat(MAX_TEMPLATE_LEN + 1), &[]), Err(TemplateError::TooLong));
+        assert_eq!(render(&"(".repeat(9).replace('(', "{{ (((((((((("), &[]), Err(TemplateError::Syntax));
+    }
+
+    #[test]
+    fn case_22_refuses_nested_ranges_in_bounded_steps() {
+        let deep = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}";
+        assert_eq!(render(deep, &[]), Err(TemplateError::Steps));
+        assert_eq!(
+            render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", &[]),
+            Err(TemplateError::Failed)
+        );
+    }
+
+    #[test]
+    fn case_22_refuses_long_output_and_long_input() {
+        let long = "{% for a in range(9000) %}{{ 'x' * 1000 }}{% endfor %}";
+        assert_eq!(render(long, &[]), Err(TemplateError::Length));
+        assert_eq!(render("", &[message("user", &"x".repeat(MAX_MESSAGES_LEN))]), Err(TemplateError::Length));
+    }
+
+    #[test]
+    fn case_22_has_no_files_clock_or_attribute_walks() {
+        for source in [
+            "{% include 'etc/passwd' %}",
+            "{% import 'x' as x %}",
+            "{{ strftime_now('%Y') }}",
+            "{{ ''.__class__.__mro__ }}",
+            "{{ messages.__init__() }}",
+            "{{ debug() }}",
+            "{{ 'x' | indent(99999999999) }}",
+        ] {
+            assert!(
+                matches!(render(source, &[]), Err(TemplateError::Failed | TemplateError::Syntax)),
+                "{source}"
+            );
+        }
+        assert_eq!(render("{{ strftime_now is defined }}", &[]).unwrap().to_lowercase(), "false");
+    }
+
+    #[test]
+    fn the_template_can_refuse_and_is_not_quoted() {
+        let error =
+            render("{{ raise_exception('secret ' + messages[0].content) }}", &[message("user", "words")]);
+        assert_eq!(error, Err(TemplateError::Refused));
+        assert!(!error.unwrap_err().to_string().contains("words"));
+    }
+}

@@ -1,0 +1,87 @@
+//! The tensors that an architecture asks for, held against what the package has before any memory is taken.
+
+use crate::error::LoadError;
+use anchorhold_sealed_weights::{Destination, SealedModel, load_tensors, reads_as_f32};
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use zeroize::Zeroize as _;
+
+/// A tensor that the architecture needs.
+pub(crate) struct Need {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+}
+
+impl Need {
+    pub(crate) fn new(name: impl Into<String>, shape: &[usize]) -> Self {
+        Self { name: name.into(), shape: shape.to_vec() }
+    }
+
+    /// The elements; `None` when there is no such number.
+    fn elements(&self) -> Option<usize> {
+        self.shape.iter().try_fold(1_usize, |product, &dimension| product.checked_mul(dimension))
+    }
+}
+
+/// The decrypted tensors as f32, by name. What is not taken is erased.
+pub(crate) struct Weights(HashMap<String, Vec<f32>>);
+
+impl Drop for Weights {
+    fn drop(&mut self) {
+        for tensor in self.0.values_mut() {
+            tensor.zeroize();
+        }
+    }
+}
+
+impl Weights {
+    /// Decrypts the needed tensors straight into their memory.
+    ///
+    /// # Errors
+    /// A needed tensor is missing or of another shape or type; the package has a tensor that is neither needed nor `passed_over`; its
+    /// bytes are refused. The first two are found in the signed table, before memory is taken.
+    pub(crate) fn load(
+        model: &SealedModel,
+        threads: NonZeroUsize,
+        needs: &[Need],
+        passed_over: &[&str],
+    ) -> Result<Self, LoadError> {
+        let index = model.index();
+        let by_name: HashMap<&str, usize> =
+            index.tensors().iter().enumerate().map(|(at, tensor)| (tensor.name.as_str(), at)).collect();
+        let mut wanted = HashMap::new();
+        for (order, need) in needs.iter().enumerate() {
+            let refused = LoadError::Tensor { index: order, expected: needs.len() };
+            let found = by_name.get(need.name.as_str()).and_then(|&at| Some((at, index.tensors().get(at)?)));
+            let (at, tensor) = found.ok_or(refused.clone())?;
+            let same = need.shape.iter().map(|&dimension| dimension as u64).eq(tensor.shape.iter().copied());
+            let elements = need.elements().filter(|_| same && reads_as_f32(tensor.dtype)).ok_or(refused)?;
+            wanted.insert(at, (need.name.clone(), elements));
+        }
+        let extra = index.tensors().iter().enumerate().filter(|(at, tensor)| {
+            !wanted.contains_key(at) && !passed_over.iter().any(|end| tensor.name.ends_with(end))
+        });
+        match extra.count() {
+            0 => {}
+            extra => return Err(LoadError::ExtraTensors(extra)),
+        }
+        let mut tensors: Vec<Option<(String, Vec<f32>)>> = (0..index.tensors().len())
+            .map(|at| wanted.remove(&at).map(|(name, elements)| (name, vec![0.0; elements])))
+            .collect();
+        let destinations = tensors.iter_mut().map(|tensor| match tensor {
+            Some((_, values)) => Destination::F32(values),
+            None => Destination::Skip,
+        });
+        let destinations = destinations.collect();
+        load_tensors(model.weights()?, index, threads, destinations)?;
+        Ok(Self(tensors.into_iter().flatten().collect()))
+    }
+
+    /// Takes a tensor that was needed.
+    ///
+    /// # Errors
+    /// It was not needed, or was taken before.
+    pub(crate) fn take(&mut self, name: &str) -> Result<Vec<f32>, LoadError> {
+        self.0.remove(name).ok_or(LoadError::Config("a tensor is used that the architecture does not list"))
+    }
+}
