@@ -14,7 +14,14 @@
 mod line;
 mod message;
 
-pub use line::{Line, LineError, LineReader, LineWriter, MAX_DESCRIPTORS, MAX_FRAME_BYTES, inherited, pair};
+// The words inside the messages, for the process that builds them and needs nothing else of the engine.
+pub use anchorhold_engine::{
+    ChatMessage, FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules, TokenId,
+};
+pub use line::{
+    GATEWAY_LINE, KEEPER_LINE, Line, LineError, LineReader, LineWriter, MAX_DESCRIPTORS, MAX_FRAME_BYTES,
+    inherited, pair,
+};
 pub use message::{
     Appended, AuditEvent, Confinement, Event, FromGateway, FromWorker, LoadModel, LoadReport, ModelInfo,
     ObjectDescriptors, RejectReason, RequestError, RequestOutcome, RequestRecord, Route, ServingEvidence,

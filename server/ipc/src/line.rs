@@ -54,6 +54,11 @@ impl From<Errno> for LineError {
     }
 }
 
+/// Where a child finds its line to the keeper: standard input.
+pub const KEEPER_LINE: RawFd = 0;
+/// Where a worker finds its line to the gateway: standard output.
+pub const GATEWAY_LINE: RawFd = 1;
+
 /// Makes a connected pair of sockets; neither is inherited by a child unless it is told so.
 ///
 /// # Errors

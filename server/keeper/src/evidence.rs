@@ -1,0 +1,96 @@
+//! Who this boot is: its keys, and evidence that names them.
+
+use crate::clock::Clock;
+use crate::settings::{Attester, Settings};
+use anchorhold_attester::software::{Debug, LaunchConfig, SoftwareGuest, measure_components};
+use anchorhold_audit_log::{Origin, note::Signer};
+use anchorhold_channel::document::{self, Document, DocumentKeys, DocumentState};
+use anchorhold_key_release::{GuestKeys, InstanceId, ReleaseKey};
+use anchorhold_rats::{Ed25519PublicKey, Evidence, Measurement, Nonce, ReportData, Secret, Sha256Digest};
+use anyhow::Context as _;
+
+/// The guest as the rest of the world may know it. The private keys never leave this process.
+pub(crate) struct Identity {
+    guest: SoftwareGuest,
+    pub(crate) measurement: Measurement,
+    pub(crate) release_key: ReleaseKey,
+    audit_key: Ed25519PublicKey,
+    tls_key: Sha256Digest,
+    pub(crate) instance: InstanceId,
+}
+
+/// The name and the signing key of this boot's audit log.
+pub(crate) struct Boot {
+    pub(crate) id: [u8; 16],
+    pub(crate) signer: Signer,
+}
+
+impl Boot {
+    /// A boot nobody has seen before.
+    pub(crate) fn new(deployment: &str) -> anyhow::Result<Self> {
+        let id = *Secret::<16>::random()?.expose();
+        let hex = InstanceId::new(id).to_string();
+        let origin = Origin::new(&format!("{deployment}/{hex}"))?;
+        Ok(Self { id, signer: Signer::generate(origin)? })
+    }
+}
+
+impl Identity {
+    /// Launches the software attester over the programs that run, and makes the keys of this boot.
+    ///
+    /// # Errors
+    /// A program cannot be read, or the system gives no randomness.
+    pub(crate) fn launch(
+        settings: &Settings,
+        boot: &Boot,
+        tls_key: [u8; 32],
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        let keeper = std::env::current_exe().context("finding this program")?;
+        let components = [
+            ("keeper", keeper.as_path()),
+            ("gateway", settings.gateway.program.as_path()),
+            ("worker", settings.worker.program.as_path()),
+        ];
+        let measurement = measure_components(&components).context("measuring the programs")?;
+        let Attester::Software { debug, .. } = settings.attester;
+        let config = LaunchConfig {
+            report_version: settings.attester.report_version(),
+            debug: if debug { Debug::Allowed } else { Debug::Denied },
+            ..LaunchConfig::new(measurement)
+        };
+        Ok(Self {
+            guest: SoftwareGuest::launch(config, clock.wall()).context("launching the software attester")?,
+            measurement,
+            release_key: ReleaseKey::generate()?,
+            audit_key: Ed25519PublicKey::new(*boot.signer.key().public_key().as_bytes()),
+            tls_key: Sha256Digest::new(tls_key),
+            instance: InstanceId::new(boot.id),
+        })
+    }
+
+    pub(crate) fn keys(&self) -> GuestKeys {
+        GuestKeys {
+            tls_key: self.tls_key,
+            release_key: self.release_key.public_key(),
+            audit_key: self.audit_key,
+        }
+    }
+
+    /// Evidence over this report data.
+    pub(crate) fn attest(&self, report_data: &ReportData) -> anyhow::Result<Evidence> {
+        self.guest.attest(report_data).context("making evidence")
+    }
+
+    /// The attestation document for a caller's nonce.
+    pub(crate) fn document(&self, nonce: [u8; 32], state: &DocumentState) -> anyhow::Result<Vec<u8>> {
+        let nonce = Nonce::new(nonce);
+        let GuestKeys { tls_key, release_key, audit_key } = self.keys();
+        let keys = DocumentKeys { tls_key, release_key, audit_key };
+        let state = state.to_json()?;
+        let no_gpus = Sha256Digest::of(&[]);
+        let binding = document::binding(nonce, &keys, &state, no_gpus);
+        let evidence = self.attest(&binding.report_data())?;
+        Ok(Document::new(nonce, keys, state, evidence)?.to_json()?)
+    }
+}

@@ -1,0 +1,143 @@
+//! The keeper's end of the line to the gateway.
+
+use crate::audit::Recorder;
+use crate::clock::Clock;
+use crate::run::Happening;
+use anchorhold_audit_log::{
+    Actor, ActorKind, AuthMethod, Event, EventType, Hash, Outcome, Receipt, Request, RequestId, Route,
+    TenantId,
+};
+use anchorhold_ipc::{
+    Appended, AuditEvent, FromGateway, Line, LineReader, LineWriter, RequestOutcome, RequestRecord, ToGateway,
+};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::Child;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Says things to the gateway, from any thread.
+#[derive(Clone)]
+pub(crate) struct Voice(Arc<Mutex<LineWriter<ToGateway>>>);
+
+impl Voice {
+    /// Sends a message; false when the gateway is gone, which the reading side reports too.
+    pub(crate) fn say(&self, message: &ToGateway, descriptor: Option<&OwnedFd>) -> bool {
+        let descriptors: Vec<_> = descriptor.iter().map(|fd| fd.as_fd()).collect();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).send(message, &descriptors).is_ok()
+    }
+}
+
+/// The gateway's process and line.
+pub(crate) struct Gateway {
+    pub(crate) child: Child,
+    pub(crate) voice: Voice,
+    reader: LineReader<FromGateway>,
+}
+
+impl Gateway {
+    pub(crate) fn new(child: Child, socket: OwnedFd) -> Self {
+        let (writer, reader) = Line::new(socket).split();
+        Self { child, voice: Voice(Arc::new(Mutex::new(writer))), reader }
+    }
+
+    /// Waits for the next message; only before [`listen`](Self::listen).
+    pub(crate) fn receive(&mut self) -> anyhow::Result<FromGateway> {
+        Ok(self.reader.receive()?.0)
+    }
+
+    /// Reads on a thread of its own: audit entries go to the log at once, the rest becomes happenings.
+    pub(crate) fn listen(self, desk: Desk, happenings: Sender<Happening>) -> anyhow::Result<(Child, Voice)> {
+        let Self { child, voice, mut reader } = self;
+        std::thread::Builder::new().name("gateway".to_owned()).spawn(move || {
+            while let Ok((message, _)) = reader.receive() {
+                let sent = match message {
+                    FromGateway::Record { ticket, event } => {
+                        desk.record(ticket, event);
+                        Ok(())
+                    }
+                    other => happenings.send(Happening::Gateway(other)),
+                };
+                if sent.is_err() {
+                    return;
+                }
+            }
+            // When nobody listens any more, the keeper is ending already.
+            let _ = happenings.send(Happening::GatewayGone);
+        })?;
+        Ok((child, voice))
+    }
+}
+
+/// Turns what the gateway reports into entries.
+pub(crate) struct Desk {
+    pub(crate) recorder: Recorder,
+    pub(crate) voice: Voice,
+    pub(crate) clock: Clock,
+}
+
+impl Desk {
+    fn record(&self, ticket: u64, event: AuditEvent) {
+        let voice = self.voice.clone();
+        let answer = move |index| {
+            // A gateway that is gone needs no answer.
+            let _ = voice.say(&ToGateway::Appended(Appended { ticket, index }), None);
+        };
+        match self.entry(event) {
+            Some(entry) => self.recorder.record_then(entry, answer),
+            None => answer(None),
+        }
+    }
+
+    /// The entry for a report; `None` when it breaks the form that the log demands, and then nothing may be served.
+    fn entry(&self, event: AuditEvent) -> Option<Event> {
+        match event {
+            AuditEvent::Request(record) => self.request(&record),
+            AuditEvent::AuthFailure { .. } => {
+                let mut entry = Event::new(EventType::AuthFailure, Outcome::Denied, self.clock.stamp());
+                entry.actor = Some(Actor { auth: Some(AuthMethod::None), ..Actor::new(ActorKind::Client) });
+                Some(entry)
+            }
+        }
+    }
+
+    fn request(&self, record: &RequestRecord) -> Option<Event> {
+        let (kind, outcome) = match record.outcome {
+            RequestOutcome::Complete => (EventType::InferComplete, Outcome::Success),
+            RequestOutcome::Rejected => (EventType::InferReject, Outcome::Denied),
+            RequestOutcome::Cancelled => (EventType::InferCancel, Outcome::Cancelled),
+            RequestOutcome::Error => (EventType::InferError, Outcome::Error),
+        };
+        let mut entry = Event::new(kind, outcome, self.clock.stamp());
+        entry.actor = Some(Actor {
+            auth: Some(AuthMethod::ApiKey),
+            kind: ActorKind::Client,
+            tenant: Some(TenantId::new(&record.tenant).ok()?),
+        });
+        entry.model = crate::run::named(&record.model);
+        entry.request = Some(Request {
+            finish: None,
+            ms: record.millis,
+            receipt: record
+                .commitments
+                .map(|(request, response)| Receipt::new(Hash::new(request), Hash::new(response))),
+            rid: RequestId::new(&record.rid).ok()?,
+            route: route(record.route),
+            status: Some(record.status),
+            stream: record.stream,
+            tin: record.tokens_in,
+            tout: record.tokens_out,
+            ttft_ms: None,
+        });
+        Some(entry)
+    }
+}
+
+fn route(route: anchorhold_ipc::Route) -> Route {
+    match route {
+        anchorhold_ipc::Route::ChatCompletions => Route::ChatCompletions,
+        anchorhold_ipc::Route::Completions => Route::Completions,
+        anchorhold_ipc::Route::Embeddings => Route::Embeddings,
+        anchorhold_ipc::Route::Models => Route::Models,
+        anchorhold_ipc::Route::Other => Route::Other,
+    }
+}

@@ -1,0 +1,54 @@
+//! `anchorhold-keeper`: the process of the guest that holds evidence, weights keys and the audit log.
+//!
+//! It parses nothing that a caller of the API sent. It starts the gateway, attests to the key broker, starts one worker
+//! for each released model, and watches them. The port opens only after the first model is loaded; when any step
+//! before that fails, the keeper says why and everything ends.
+//!
+//! Standard output: one JSON object a line for each stage ([`stages`]). Standard error: what a person reads.
+
+mod audit;
+mod children;
+mod clock;
+mod evidence;
+mod gateway;
+mod release;
+mod run;
+mod settings;
+mod stages;
+mod start;
+mod worker;
+
+use clap::Parser;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The guest's keeper: proves what runs, obtains weights keys, keeps the audit log, starts gateway and workers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "anchorhold-keeper",
+    version,
+    after_help = "Example:\n  anchorhold-keeper --config keeper.toml"
+)]
+struct Arguments {
+    /// The settings file (TOML; unknown keys are refused).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Check the settings file and exit.
+    #[arg(long)]
+    check_config: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = settings::Settings::read(&arguments.config)
+        .and_then(|settings| if arguments.check_config { Ok(()) } else { start::serve(settings) });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to tell it to when standard error is gone too.
+            let _ = writeln!(std::io::stderr(), "anchorhold-keeper: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

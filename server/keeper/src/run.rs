@@ -1,0 +1,415 @@
+//! The keeper at work: answering the gateway, watching workers, renewing leases, ending.
+
+use crate::audit::Writer;
+use crate::clock::Clock;
+use crate::evidence::Identity;
+use crate::gateway::{Desk, Gateway, Voice};
+use crate::release::{Exchange, Releaser};
+use crate::settings::{Model, Settings};
+use crate::stages::{Stage, Stages};
+use crate::worker::{LoadFailure, LoadOrder, Running, Starting};
+use anchorhold_audit_log::{
+    Actor, ActorKind, Code, Event, EventType, Hash, Model as LoggedModel, ModelId, Outcome,
+};
+use anchorhold_channel::document::{AuditHead, DocumentState, ServedModel};
+use anchorhold_ipc::{FromGateway, ModelInfo, ServingEvidence, ToGateway};
+use anchorhold_key_release::ReleasedKey;
+use anchorhold_rats::Sha256Digest;
+use anyhow::{Context as _, bail};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+/// How often leases and restarts are looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// How long the gateway may take to finish what runs.
+const DRAIN: Duration = Duration::from_secs(35);
+/// A worker that ends this often within [`CRASH_WINDOW`] is not started again.
+const MAX_CRASHES: usize = 5;
+const CRASH_WINDOW: Duration = Duration::from_secs(60);
+const FIRST_RESTART_PAUSE: Duration = Duration::from_millis(100);
+/// A lease is renewed when this share of it has passed.
+const RENEW_AT: f64 = 0.8;
+/// After a renewal failed, the next attempt is this far away.
+const RENEW_AGAIN: Duration = Duration::from_secs(10);
+
+/// What the keeper reacts to.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    Gateway(FromGateway),
+    GatewayGone,
+    /// The worker of this slot and generation ended.
+    WorkerGone {
+        slot: usize,
+        generation: u64,
+    },
+    /// Somebody asked us to stop.
+    Terminate,
+}
+
+/// One model: its key, and its worker while there is one.
+pub(crate) struct Slot {
+    model: Model,
+    key: Option<ReleasedKey>,
+    lease_ends: Instant,
+    renew_at: Instant,
+    running: Option<Running>,
+    /// What the worker answers for, and the gateway's end of its line until it is handed over.
+    ready: Option<(ModelInfo, Option<OwnedFd>)>,
+    generation: u64,
+    crashes: Vec<Instant>,
+    restart_at: Option<Instant>,
+}
+
+impl Slot {
+    pub(crate) fn new(model: Model, key: ReleasedKey) -> Self {
+        let now = Instant::now();
+        let mut slot = Self {
+            model,
+            key: None,
+            lease_ends: now,
+            renew_at: now,
+            running: None,
+            ready: None,
+            generation: 0,
+            crashes: Vec::new(),
+            restart_at: None,
+        };
+        slot.take(key);
+        slot
+    }
+
+    /// Takes a key and counts its lease from now, which is never longer than the broker meant.
+    fn take(&mut self, key: ReleasedKey) {
+        let lease = Duration::from_secs(u64::from(key.terms().lease_s));
+        let now = Instant::now();
+        self.lease_ends = now + lease;
+        self.renew_at = now + lease.mul_f64(RENEW_AT);
+        self.key = Some(key);
+    }
+}
+
+/// A model as entries name it; `None` for an id that is not of the log's alphabet.
+pub(crate) fn named(id: &str) -> Option<LoggedModel> {
+    ModelId::new(id).ok().map(|id| LoggedModel { id, manifest: None, ver: None })
+}
+
+/// Everything the keeper holds.
+pub(crate) struct Keeper {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) stages: Stages,
+    pub(crate) identity: Identity,
+    pub(crate) releaser: Releaser,
+    pub(crate) writer: Writer,
+    pub(crate) happenings: Sender<Happening>,
+    pub(crate) empty: PathBuf,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) evidence_recorded: bool,
+}
+
+impl Keeper {
+    fn record(
+        &self,
+        kind: EventType,
+        outcome: Outcome,
+        fill: impl FnOnce(&mut Event),
+    ) -> anyhow::Result<u64> {
+        let mut event = Event::new(kind, outcome, self.clock.stamp());
+        event.actor = Some(Actor::new(ActorKind::System));
+        fill(&mut event);
+        self.writer.recorder().record(event)
+    }
+
+    /// Starts the worker of a slot and loads its model.
+    ///
+    /// # Errors
+    /// The worker could not be confined, or refused the package, or ended.
+    pub(crate) fn load(&mut self, at: usize) -> anyhow::Result<()> {
+        let slot = self.slots.get_mut(at).context("no such model")?;
+        let key = slot.key.as_ref().context("the lease has ended")?;
+        let model = slot.model.clone();
+        let (starting, layers) = Starting::start(&self.settings, &self.empty)?;
+        self.stages.tell(&Stage::Worker {
+            model: &model.id,
+            pid: starting.id(),
+            layers: &layers.active,
+            missing: &layers.missing,
+        });
+        let order = LoadOrder { model: &model, key, threads: self.settings.worker.threads };
+        let (loaded, report) = match starting.load(&order) {
+            Ok(loaded) => loaded,
+            Err(failure) => return Err(self.load_failed(&model, failure)),
+        };
+        slot.generation += 1;
+        let ended = Happening::WorkerGone { slot: at, generation: slot.generation };
+        let (running, data) = loaded.watch(self.happenings.clone(), ended)?;
+        let manifest = Hash::new(report.model.manifest_digest);
+        let version = report.model.version;
+        slot.running = Some(running);
+        slot.ready = Some((report.model, Some(data)));
+        self.record(EventType::ModelLoad, Outcome::Success, |event| {
+            event.model = named(&model.id).map(|named| LoggedModel {
+                manifest: Some(manifest),
+                ver: Some(version),
+                ..named
+            });
+        })?;
+        let gigabytes_per_s = report.bytes as f64 / 1e3 / (report.micros.max(1)) as f64;
+        let load_ms = report.micros as f64 / 1e3;
+        self.stages.tell(&Stage::Loaded { model: &model.id, bytes: report.bytes, load_ms, gigabytes_per_s });
+        Ok(())
+    }
+
+    fn load_failed(&mut self, model: &Model, failure: LoadFailure) -> anyhow::Error {
+        let (code, detail) = match failure {
+            LoadFailure::Refused { code, detail } => (code, detail),
+            LoadFailure::Broken(error) => ("worker_lost".to_owned(), format!("{error:#}")),
+        };
+        self.stages.tell(&Stage::LoadFailed { model: &model.id, code: &code, detail: &detail });
+        let recorded = self.record(EventType::ModelReject, Outcome::Denied, |event| {
+            event.model = named(&model.id);
+            event.code = Code::new(&code).unwrap_or(Code::from_static("unnamed"));
+        });
+        let error = anyhow::anyhow!("the sealed package of {} was refused: {code}: {detail}", model.id);
+        match recorded {
+            Ok(_) => error,
+            Err(log) => log.context(error),
+        }
+    }
+
+    /// Hands the loaded workers to the gateway, which then listens.
+    pub(crate) fn open(&mut self, mut gateway: Gateway, log: &Path) -> anyhow::Result<(Child, Voice)> {
+        for at in 0..self.slots.len() {
+            self.hand_over(at, &gateway.voice);
+        }
+        let address = match gateway.receive().context("the gateway ended before it listened")? {
+            FromGateway::Listening { address } => address,
+            other => bail!("the gateway said {} before it listened", kind_of(&other)),
+        };
+        self.record(EventType::BootReady, Outcome::Success, |_| {})?;
+        let desk = Desk {
+            recorder: self.writer.recorder().clone(),
+            voice: gateway.voice.clone(),
+            clock: self.clock,
+        };
+        let opened = gateway.listen(desk, self.happenings.clone())?;
+        watch_signals(self.happenings.clone())?;
+        self.stages.tell(&Stage::Ready { address: &address, audit_log: &log.display().to_string() });
+        Ok(opened)
+    }
+
+    /// Gives the gateway a worker's line, once.
+    fn hand_over(&mut self, at: usize, voice: &Voice) {
+        if let Some(Slot { ready: Some((info, data)), .. }) = self.slots.get_mut(at)
+            && let Some(data) = data.take()
+        {
+            // A gateway that is gone is reported by its reading thread.
+            voice.say(&ToGateway::WorkerReady(info.clone()), Some(&data));
+        }
+    }
+
+    /// Serves until told to stop or until the gateway ends.
+    pub(crate) fn run(
+        mut self,
+        mut child: Child,
+        voice: &Voice,
+        inbox: &Receiver<Happening>,
+    ) -> anyhow::Result<()> {
+        let outcome = loop {
+            match inbox.recv_timeout(TICK) {
+                Ok(Happening::Gateway(message)) => self.answer(message, voice),
+                Ok(Happening::WorkerGone { slot, generation }) => {
+                    self.worker_gone((slot, generation), voice)?
+                }
+                Ok(Happening::Terminate) => break self.drain(voice, inbox),
+                Ok(Happening::GatewayGone) | Err(RecvTimeoutError::Disconnected) => {
+                    self.record(EventType::ComponentCrash, Outcome::Failure, |event| {
+                        event.code = Code::from_static("gateway");
+                    })?;
+                    break Err(anyhow::anyhow!("the gateway ended"));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.look_after_slots(voice);
+        };
+        self.slots.clear();
+        // The gateway has drained or is gone; one that hangs is ended.
+        let _ = child.kill();
+        let _ = child.wait();
+        self.record(EventType::BootStop, Outcome::Success, |_| {})?;
+        outcome.and(self.writer.close())
+    }
+
+    fn answer(&mut self, message: FromGateway, voice: &Voice) {
+        if let FromGateway::Attest { ticket, nonce } = message {
+            let document = self.identity.document(nonce, &self.state()).ok();
+            voice.say(&ToGateway::Attested(Box::new(ServingEvidence { ticket, document })), None);
+        }
+    }
+
+    /// What the attestation document says is served now.
+    fn state(&self) -> DocumentState {
+        let head = self.writer.recorder().head();
+        let models = self.slots.iter().filter_map(|slot| slot.ready.as_ref()).map(|(info, _)| ServedModel {
+            id: info.id.clone(),
+            version: info.version,
+            manifest_digest: Sha256Digest::new(info.manifest_digest),
+        });
+        DocumentState {
+            models: models.collect(),
+            policy_digest: self
+                .slots
+                .iter()
+                .filter_map(|slot| slot.key.as_ref())
+                .map(|key| key.terms().policy_digest)
+                .next(),
+            audit: AuditHead {
+                origin: format!("{}/{}", self.settings.deployment, self.identity.instance),
+                tree_size: head.size,
+                root_hash: Sha256Digest::new(*head.root.as_bytes()),
+            },
+        }
+    }
+
+    /// A worker ended that should not have: say so, and start it again after a pause, unless it keeps ending.
+    fn worker_gone(&mut self, (at, generation): (usize, u64), voice: &Voice) -> anyhow::Result<()> {
+        let Some(slot) =
+            self.slots.get_mut(at).filter(|slot| slot.generation == generation && slot.running.is_some())
+        else {
+            return Ok(());
+        };
+        (slot.running, slot.ready) = (None, None);
+        let now = Instant::now();
+        slot.crashes.retain(|crash| now.duration_since(*crash) < CRASH_WINDOW);
+        slot.crashes.push(now);
+        let crashes = slot.crashes.len();
+        let pause =
+            FIRST_RESTART_PAUSE * 2_u32.saturating_pow(u32::try_from(crashes).unwrap_or(u32::MAX).min(6) - 1);
+        slot.restart_at = (crashes < MAX_CRASHES).then(|| now + pause);
+        let model = slot.model.id.clone();
+        voice.say(&ToGateway::WorkerGone { model: model.clone() }, None);
+        self.record(EventType::ComponentCrash, Outcome::Failure, |event| {
+            event.model = named(&model);
+            event.code =
+                Code::from_static(if crashes < MAX_CRASHES { "worker" } else { "worker_crash_loop" });
+        })
+        .map(|_| ())
+    }
+
+    /// Restarts that are due, leases to renew, leases that ended.
+    fn look_after_slots(&mut self, voice: &Voice) {
+        for at in 0..self.slots.len() {
+            let now = Instant::now();
+            let Some(slot) = self.slots.get_mut(at) else { continue };
+            if slot.key.is_some() && now >= slot.lease_ends {
+                self.expire(at, voice);
+            } else if slot.key.is_some() && now >= slot.renew_at {
+                self.renew(at);
+            } else if slot.restart_at.is_some_and(|due| now >= due) {
+                slot.restart_at = None;
+                self.restart(at, voice);
+            }
+        }
+    }
+
+    fn restart(&mut self, at: usize, voice: &Voice) {
+        let outcome = self.load(at);
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        let (model, count) = (slot.model.id.clone(), u32::try_from(slot.crashes.len()).unwrap_or(u32::MAX));
+        match outcome {
+            Ok(()) => {
+                self.hand_over(at, voice);
+                self.stages.tell(&Stage::Restarted { model: &model, count });
+            }
+            // A package that was good and is not any more, or a worker that cannot start: try again, as after a crash.
+            Err(_) if slot.crashes.len() < MAX_CRASHES => {
+                slot.crashes.push(Instant::now());
+                slot.restart_at = Some(Instant::now() + FIRST_RESTART_PAUSE * 8);
+            }
+            Err(_) => {}
+        }
+        // The log refuses only when it is poisoned, and then the next request is refused because of it.
+        let _ =
+            self.record(EventType::ComponentRestart, Outcome::Success, |event| event.model = named(&model));
+    }
+
+    /// Attests again before the lease ends.
+    fn renew(&mut self, at: usize) {
+        let Some(model) = self.slots.get(at).map(|slot| slot.model.clone()) else { return };
+        let mut exchange = Exchange {
+            identity: &self.identity,
+            recorder: self.writer.recorder(),
+            stages: &mut self.stages,
+            clock: self.clock,
+            evidence_recorded: &mut self.evidence_recorded,
+        };
+        let renewed = self.releaser.obtain(&mut exchange, &model);
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        match renewed {
+            Ok(key) => slot.take(key),
+            // Refusals and outages are recorded where they happen; the lease goes on to its end.
+            Err(_) => slot.renew_at = Instant::now() + RENEW_AGAIN,
+        }
+    }
+
+    /// The lease ended: the key and the weights go.
+    fn expire(&mut self, at: usize, voice: &Voice) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        (slot.key, slot.running, slot.ready, slot.restart_at) = (None, None, None, None);
+        slot.generation += 1;
+        let model = slot.model.id.clone();
+        voice.say(&ToGateway::WorkerGone { model: model.clone() }, None);
+        for kind in [EventType::KeyExpire, EventType::ModelUnload] {
+            // As above: a poisoned log stops requests by itself.
+            let _ = self.record(kind, Outcome::Success, |event| event.model = named(&model));
+        }
+    }
+
+    /// Lets the gateway finish what runs.
+    fn drain(&mut self, voice: &Voice, inbox: &Receiver<Happening>) -> anyhow::Result<()> {
+        voice.say(&ToGateway::Drain, None);
+        let until = Instant::now() + DRAIN;
+        loop {
+            match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Happening::Gateway(FromGateway::Drained) | Happening::GatewayGone) => return Ok(()),
+                Ok(Happening::Gateway(message)) => self.answer(message, voice),
+                Ok(_) => {}
+                Err(_) => bail!("the gateway did not finish within {} s", DRAIN.as_secs()),
+            }
+        }
+    }
+}
+
+fn kind_of(message: &FromGateway) -> &'static str {
+    match message {
+        FromGateway::Hello { .. } => "hello",
+        FromGateway::Listening { .. } => "listening",
+        FromGateway::Attest { .. } => "attest",
+        FromGateway::Record { .. } => "record",
+        FromGateway::Drained => "drained",
+    }
+}
+
+/// SIGTERM and SIGINT become a happening.
+fn watch_signals(happenings: Sender<Happening>) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut terminate, mut interrupt) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        // When nobody listens any more, the keeper is ending already.
+        let _ = happenings.send(Happening::Terminate);
+    })?;
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The start, in order. Nothing is served before the last step; when a step fails, everything ends.
+//!
+//! 1. Confine the keeper; begin the boot's log.
+//! 2. Start the gateway, which makes the TLS key and confines itself. It does not listen yet.
+//! 3. Make the boot's keys and evidence; obtain each model's key from the broker.
+//! 4. Start a worker for each model and wait until the model is in memory.
+//! 5. Let the gateway listen.
+
+use crate::audit::Writer;
+use crate::children;
+use crate::clock::Clock;
+use crate::evidence::{Boot, Identity};
+use crate::gateway::Gateway;
+use crate::release::{Exchange, Releaser};
+use crate::run::{Keeper, Slot};
+use crate::settings::Settings;
+use crate::stages::{Stage, Stages};
+use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
+use anchorhold_confine::{Reach, Role};
+use anchorhold_ipc::FromGateway;
+use anyhow::{Context as _, bail};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+
+/// Starts everything and serves until told to stop.
+///
+/// # Errors
+/// The step that failed and why.
+pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
+    let clock = Clock::start();
+    let mut stages = Stages::new(clock);
+    let empty = empty_directory(&settings.audit.directory)?;
+    let releaser = Releaser::new(&settings)?;
+    let layers =
+        anchorhold_confine::enter(&Role::Keeper(reach(&settings)?)).context("confining the keeper")?;
+    for missing in &layers.missing {
+        warn(&format!("the keeper runs without {missing}"));
+    }
+
+    let boot = Boot::new(&settings.deployment)?;
+    let log_directory = settings.audit.directory.join(boot.signer.origin().as_str().replace('/', "-"));
+    let (child, line) = children::gateway(&settings.gateway.program, &settings.gateway.config, &empty)?;
+    let mut gateway = Gateway::new(child, line);
+    let first = gateway.receive().context("the gateway ended before it said which key it holds")?;
+    let FromGateway::Hello { tls_key, confinement } = first else {
+        bail!("the gateway did not begin with its key")
+    };
+    stages.tell(&Stage::Gateway {
+        pid: gateway.child.id(),
+        layers: &confinement.active,
+        missing: &confinement.missing,
+    });
+
+    let identity = Identity::launch(&settings, &boot, tls_key, clock)?;
+    let boot_id = BootId::new(boot.id);
+    let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
+        .context("beginning the audit log")?;
+    let writer = Writer::start(log, clock)?;
+    writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
+
+    let (happenings, inbox) = channel();
+    let mut keeper = Keeper {
+        settings,
+        clock,
+        stages,
+        identity,
+        releaser,
+        writer,
+        happenings,
+        empty,
+        slots: Vec::new(),
+        evidence_recorded: false,
+    };
+    let outcome = obtain_and_load(&mut keeper).and_then(|()| keeper.open(gateway, &log_directory));
+    match outcome {
+        Ok((child, voice)) => keeper.run(child, &voice, &inbox),
+        Err(error) => {
+            // Slots are dropped first: a worker that was loaded must not outlive a start that failed.
+            keeper.slots.clear();
+            match keeper.writer.close() {
+                Ok(()) => Err(error),
+                Err(log) => Err(log.context(error)),
+            }
+        }
+    }
+}
+
+fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
+    for model in keeper.settings.models.clone() {
+        let mut exchange = Exchange {
+            identity: &keeper.identity,
+            recorder: keeper.writer.recorder(),
+            stages: &mut keeper.stages,
+            clock: keeper.clock,
+            evidence_recorded: &mut keeper.evidence_recorded,
+        };
+        let key = keeper.releaser.obtain(&mut exchange, &model)?;
+        keeper.slots.push(Slot::new(model, key));
+    }
+    (0..keeper.slots.len()).try_for_each(|at| keeper.load(at))
+}
+
+fn warn(text: &str) {
+    use std::io::Write as _;
+    // Without standard error there is nobody to warn.
+    let _ = writeln!(std::io::stderr(), "anchorhold-keeper: warning: {text}");
+}
+
+/// The directory that children are started in, and out of which they make their root.
+fn empty_directory(audit: &Path) -> anyhow::Result<PathBuf> {
+    let empty = audit.join("empty");
+    std::fs::create_dir_all(&empty).with_context(|| empty.display().to_string())?;
+    Ok(empty)
+}
+
+/// What the keeper and its children still reach: the packages, the programs, the log, and what name resolution reads.
+fn reach(settings: &Settings) -> anyhow::Result<Reach> {
+    let present =
+        |paths: &[&str]| paths.iter().map(PathBuf::from).filter(|path| path.exists()).collect::<Vec<_>>();
+    let mut read = present(&[
+        "/etc/hosts",
+        "/etc/resolv.conf",
+        "/etc/nsswitch.conf",
+        "/etc/host.conf",
+        "/etc/ld.so.cache",
+        "/dev/null",
+        "/dev/urandom",
+    ]);
+    read.push(settings.gateway.config.clone());
+    read.extend(settings.models.iter().map(|model| model.package.clone()));
+    let mut execute = present(&["/lib", "/lib64", "/usr/lib", "/usr/lib64"]);
+    execute.push(std::env::current_exe()?);
+    execute.extend([settings.gateway.program.clone(), settings.worker.program.clone()]);
+    let mut write = settings.gateway.writes.clone();
+    write.push(settings.audit.directory.clone());
+    write.push(PathBuf::from("/dev/null"));
+    Ok(Reach { read, execute, write })
+}
