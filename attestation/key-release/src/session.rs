@@ -1,0 +1,197 @@
+//! The guest's side of one release: what was asked, and the rules for taking the answer.
+
+use crate::request::{self, ReleaseBody};
+use crate::response::{self, Exchange, ReleaseResponse, ReleasedTerms};
+use crate::{Challenge, GuestKeys, KeyRequest, ReleaseKey, RequestError, WrapError};
+use anchorhold_rats::{
+    Ed25519PublicKey, Evidence, KeyBinding, Nonce, ReportData, Secret, Sha256Digest, Timestamp,
+};
+use std::fmt;
+
+/// Why a guest did not take a challenge or an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionError {
+    /// The challenge or answer is not the documented JSON.
+    Malformed(RequestError),
+    /// The broker that challenges is not the one that is pinned.
+    OtherBroker {
+        /// SHA-256 of the pinned key.
+        wanted: Sha256Digest,
+        /// The key id in the challenge.
+        observed: Sha256Digest,
+    },
+    /// The release key to open with is not the one that the evidence names.
+    OtherReleaseKey,
+    /// The answer is not signed by the pinned broker for this exchange.
+    Signature,
+    /// The answer does not open with this exchange's transcript.
+    Wrap(WrapError),
+    /// The answer is for another model than was asked for.
+    Model,
+    /// The answer is for a lower version than was asked for.
+    Version {
+        /// The lowest that was asked for.
+        wanted: u64,
+        /// What came.
+        observed: u64,
+    },
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(error) => error.fmt(f),
+            Self::OtherBroker { wanted, observed } => {
+                write!(f, "the challenge is of broker key {observed}, the pinned one is {wanted}")
+            }
+            Self::OtherReleaseKey => f.write_str("the release key is not the one that the evidence names"),
+            Self::Signature => f.write_str("the answer is not signed by the pinned broker for this exchange"),
+            Self::Wrap(error) => error.fmt(f),
+            Self::Model => f.write_str("the answer is for another model"),
+            Self::Version { wanted, observed } => {
+                write!(f, "the answer is for version {observed}, at least {wanted} was asked for")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SessionError {}
+
+/// A challenge that was taken, before evidence was made for it.
+#[derive(Debug)]
+pub struct Session {
+    broker: Ed25519PublicKey,
+    nonce: Nonce,
+    broker_time: Timestamp,
+    request: KeyRequest,
+    request_json: String,
+    keys: GuestKeys,
+}
+
+impl Session {
+    /// Takes the broker's answer to `POST /v1/challenge`.
+    ///
+    /// # Errors
+    /// [`SessionError`] when it is not the documented JSON or not of the pinned broker. The key id is a
+    /// hint that a wrong pin is noticed early; trust comes from the signature on the answer.
+    pub fn begin(
+        challenge_json: &[u8],
+        broker: Ed25519PublicKey,
+        request: KeyRequest,
+        keys: GuestKeys,
+    ) -> Result<Self, SessionError> {
+        let challenge: Challenge =
+            request::read_json("challenge", challenge_json, response::MAX_RESPONSE_BYTES)
+                .map_err(SessionError::Malformed)?;
+        let wanted = Sha256Digest::of(broker.as_bytes());
+        if challenge.broker_key_id != wanted {
+            return Err(SessionError::OtherBroker { wanted, observed: challenge.broker_key_id });
+        }
+        let request_json =
+            serde_json::to_string(&request).expect("a request has only fields that JSON can hold");
+        let Challenge { nonce, broker_time, .. } = challenge;
+        Ok(Self { broker, nonce, broker_time, request, request_json, keys })
+    }
+
+    /// The broker's clock when it challenged; a claim.
+    #[must_use]
+    pub fn broker_time(&self) -> Timestamp {
+        self.broker_time
+    }
+
+    /// The broker's nonce; GPU evidence is made for it too.
+    #[must_use]
+    pub fn nonce(&self) -> &Nonce {
+        &self.nonce
+    }
+
+    /// SHA-256 of the request's exact bytes: the context of the key binding.
+    #[must_use]
+    pub fn context(&self) -> Sha256Digest {
+        Sha256Digest::of(self.request_json.as_bytes())
+    }
+
+    /// What the report must hold, given the digest of the GPU evidence ([`Evidence::gpu_digest`]).
+    #[must_use]
+    pub fn report_data(&self, gpu_evidence: Sha256Digest) -> ReportData {
+        self.binding(gpu_evidence).report_data()
+    }
+
+    fn binding(&self, gpu_evidence: Sha256Digest) -> KeyBinding {
+        request::key_binding(&self.nonce, &self.keys, self.context(), gpu_evidence)
+    }
+
+    /// The body of `POST /v1/release` with `evidence`, and what waits for its answer.
+    #[must_use]
+    pub fn send(self, evidence: Evidence) -> (Vec<u8>, Awaiting) {
+        let binding = self.binding(evidence.gpu_digest());
+        let report = Sha256Digest::of(&evidence.report);
+        let transcript = Exchange { binding, report }.transcript(&self.broker);
+        let body = ReleaseBody { nonce: self.nonce, request: self.request_json, keys: self.keys, evidence };
+        let json = serde_json::to_vec(&body).expect("a release request has only fields that JSON can hold");
+        let release_key = self.keys.release_key;
+        (json, Awaiting { broker: self.broker, transcript, request: self.request, release_key })
+    }
+}
+
+/// A request that was sent. One answer may be opened with it.
+#[derive(Debug)]
+pub struct Awaiting {
+    broker: Ed25519PublicKey,
+    transcript: Sha256Digest,
+    request: KeyRequest,
+    release_key: anchorhold_rats::X25519PublicKey,
+}
+
+impl Awaiting {
+    /// Takes the answer. Establishes that the pinned broker made it for exactly this request, these keys and
+    /// this evidence, and that it is for the model that was asked for.
+    ///
+    /// # Errors
+    /// [`SessionError`]; the answer is worth nothing then.
+    pub fn open(self, response_json: &[u8], key: &ReleaseKey) -> Result<ReleasedKey, SessionError> {
+        let response = ReleaseResponse::from_json(response_json).map_err(SessionError::Malformed)?;
+        if key.public_key() != self.release_key {
+            return Err(SessionError::OtherReleaseKey);
+        }
+        if !response.signed_by(&self.broker, &self.transcript) {
+            return Err(SessionError::Signature);
+        }
+        let (weights_key, terms) = response.open(key, &self.transcript).map_err(SessionError::Wrap)?;
+        if terms.model_id.as_str() != self.request.model_id {
+            return Err(SessionError::Model);
+        }
+        if terms.version < self.request.min_version {
+            let (wanted, observed) = (self.request.min_version, terms.version);
+            return Err(SessionError::Version { wanted, observed });
+        }
+        Ok(ReleasedKey { weights_key, terms })
+    }
+}
+
+/// A weights key that the pinned broker released to this guest.
+#[derive(Debug)]
+pub struct ReleasedKey {
+    weights_key: Secret<32>,
+    terms: ReleasedTerms,
+}
+
+impl ReleasedKey {
+    /// The key.
+    #[must_use]
+    pub fn weights_key(&self) -> &Secret<32> {
+        &self.weights_key
+    }
+
+    /// What it is for, and for how long.
+    #[must_use]
+    pub fn terms(&self) -> &ReleasedTerms {
+        &self.terms
+    }
+
+    /// Both parts.
+    #[must_use]
+    pub fn into_parts(self) -> (Secret<32>, ReleasedTerms) {
+        (self.weights_key, self.terms)
+    }
+}

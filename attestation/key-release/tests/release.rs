@@ -1,0 +1,266 @@
+//! Both ends of a release, with the software attester in between.
+
+use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
+use anchorhold_key_release::{
+    Awaiting, BrokerKey, Challenge, Denied, Explain, Grant, GuestKeys, InstanceId, KeyRequest, KeyUse,
+    NonceKey, Refusal, RefusalBody, ReleaseKey, ReleasePolicy, ReleaseRequest, Session, SessionError,
+    WeightsKeyTerms, decide,
+};
+use anchorhold_rats::{Ed25519PublicKey, Measurement, Nonce, Secret, Sha256Digest, Timestamp};
+use anchorhold_verifier::{TrustAnchors, dangerous::simulated_anchors};
+
+const POLICY: &str = include_str!("../../../policies/release/chat-prod.toml");
+
+fn at() -> Timestamp {
+    "2026-06-01T00:00:00Z".parse().unwrap()
+}
+
+fn broker() -> BrokerKey {
+    BrokerKey::from_seed(&Secret::take(&mut [5; 32]))
+}
+
+fn policy() -> ReleasePolicy {
+    ReleasePolicy::from_toml(POLICY).unwrap()
+}
+
+fn models() -> Vec<WeightsKeyTerms> {
+    vec![WeightsKeyTerms {
+        model_id: "acme/chat-70b".parse().unwrap(),
+        version: 7,
+        kid: "k7".to_owned(),
+        manifest_digest: Sha256Digest::new([7; 32]),
+        owner_key: Ed25519PublicKey::new([8; 32]),
+    }]
+}
+
+struct Guest {
+    machine: SoftwareGuest,
+    key: ReleaseKey,
+}
+
+impl Guest {
+    fn new() -> Self {
+        let machine = SoftwareGuest::launch(LaunchConfig::new(Measurement::new([0xa1; 48])), at()).unwrap();
+        Self { machine, key: ReleaseKey::generate().unwrap() }
+    }
+
+    fn keys(&self) -> GuestKeys {
+        GuestKeys {
+            tls_key: Sha256Digest::new([2; 32]),
+            release_key: self.key.public_key(),
+            audit_key: Ed25519PublicKey::new([3; 32]),
+        }
+    }
+
+    fn begin(&self, nonce: Nonce) -> Session {
+        let (broker_key_id, expires) = (broker().key_id(), at().plus_seconds(60));
+        let challenge = Challenge { nonce, expires, broker_time: at(), broker_key_id };
+        let request = KeyRequest {
+            model_id: "acme/chat-70b".to_owned(),
+            min_version: 7,
+            purpose: KeyUse::Serve,
+            instance_id: InstanceId::new([1; 16]),
+        };
+        Session::begin(&serde_json::to_vec(&challenge).unwrap(), broker().public_key(), request, self.keys())
+            .unwrap()
+    }
+
+    fn send(&self) -> (Vec<u8>, Awaiting) {
+        let (nonce, _) = NonceKey::new(&Secret::take(&mut [1; 32])).issue(at()).unwrap();
+        let session = self.begin(nonce);
+        let evidence = self.machine.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
+        session.send(evidence)
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "as decide")]
+fn judge(body: &[u8]) -> Result<Grant, Refusal> {
+    let anchors = simulated_anchors(simulated_ark_der()).unwrap();
+    decide(&policy(), &anchors, &ReleaseRequest::from_json(body).unwrap(), &models(), at())
+}
+
+fn weights_key() -> Secret<32> {
+    Secret::take(&mut [0x77; 32])
+}
+
+fn code(body: &serde_json::Value) -> String {
+    judge(&serde_json::to_vec(body).unwrap()).unwrap_err().denied().code().to_owned()
+}
+
+#[test]
+fn the_guest_that_the_evidence_names_gets_the_key_and_its_terms() {
+    let guest = Guest::new();
+    let (body, awaiting) = guest.send();
+    let grant = judge(&body).unwrap();
+    assert!(grant.attestation().simulated());
+    assert!(grant.checks().none_failed() && grant.checks().all().len() > 20);
+    let response = grant.seal(&weights_key(), &broker()).unwrap().to_json();
+    let released = awaiting.open(&response, &guest.key).unwrap();
+    assert_eq!(released.weights_key(), &weights_key());
+    let terms = released.terms();
+    assert_eq!((terms.version, terms.kid.as_str(), terms.lease_s), (7, "k7", 3600));
+    assert_eq!(terms.manifest_digest, Sha256Digest::new([7; 32]));
+    assert_eq!(terms.policy_digest, Sha256Digest::of(POLICY.as_bytes()));
+}
+
+#[test]
+fn case_03_refuses_evidence_that_names_other_keys() {
+    let (body, _) = Guest::new().send();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    for key in ["tls_key", "release_key", "audit_key"] {
+        let mut other = body.clone();
+        other["keys"][key] = "66".repeat(32).into();
+        assert_eq!(code(&other), "binding_mismatch", "{key}");
+    }
+}
+
+#[test]
+fn case_02_refuses_evidence_of_another_challenge_or_request() {
+    let (one, _) = Guest::new().send();
+    let mut one: serde_json::Value = serde_json::from_slice(&one).unwrap();
+    let (other, _) = Guest::new().send();
+    let other: serde_json::Value = serde_json::from_slice(&other).unwrap();
+    let mut changed = one.clone();
+    changed["nonce"] = other["nonce"].clone();
+    assert_eq!(code(&changed), "binding_mismatch");
+    let lower = one["request"].as_str().unwrap().replace("\"min_version\":7", "\"min_version\":0");
+    assert_ne!(lower, one["request"]);
+    one["request"] = lower.into();
+    assert_eq!(code(&one), "binding_mismatch");
+}
+
+#[test]
+fn case_05_production_anchors_refuse_the_simulated_root_whatever_the_policy() {
+    let (body, _) = Guest::new().send();
+    let request = ReleaseRequest::from_json(&body).unwrap();
+    let refusal = decide(&policy(), &TrustAnchors::production(), &request, &models(), at()).unwrap_err();
+    assert!(
+        matches!(refusal.denied(), Denied::Evidence(code) if code == "snp_no_trust_anchor"),
+        "{refusal:?}"
+    );
+    assert!(!refusal.platform_accepted());
+}
+
+#[test]
+fn case_05_refuses_a_forged_report() {
+    let (body, _) = Guest::new().send();
+    let mut request: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let (other, _) = Guest::new().send();
+    let other: serde_json::Value = serde_json::from_slice(&other).unwrap();
+    request["evidence"]["certificates"] = other["evidence"]["certificates"].clone();
+    assert_eq!(code(&request), "snp_report_signature");
+}
+
+#[test]
+fn case_04_a_relay_ends_with_a_ciphertext_that_it_cannot_open() {
+    let guest = Guest::new();
+    let (body, awaiting) = guest.send();
+    let response = judge(&body).unwrap().seal(&weights_key(), &broker()).unwrap().to_json();
+    let relay = ReleaseKey::generate().unwrap();
+    assert!(matches!(awaiting.open(&response, &relay), Err(SessionError::OtherReleaseKey)));
+}
+
+#[test]
+fn case_04_the_guest_refuses_an_answer_to_another_exchange() {
+    let guest = Guest::new();
+    let (body, _) = guest.send();
+    let response = judge(&body).unwrap().seal(&weights_key(), &broker()).unwrap().to_json();
+    let (_, later) = guest.send();
+    assert!(matches!(later.open(&response, &guest.key), Err(SessionError::Signature)));
+}
+
+#[test]
+fn the_guest_refuses_an_answer_of_another_broker_and_every_altered_byte() {
+    let guest = Guest::new();
+    let (body, awaiting) = guest.send();
+    let other = BrokerKey::from_seed(&Secret::take(&mut [6; 32]));
+    let response = judge(&body).unwrap().seal(&weights_key(), &other).unwrap().to_json();
+    assert!(matches!(awaiting.open(&response, &guest.key), Err(SessionError::Signature)));
+
+    for field in ["enc", "ciphertext", "signature"] {
+        let (body, awaiting) = guest.send();
+        let response = judge(&body).unwrap().seal(&weights_key(), &broker()).unwrap().to_json();
+        let mut response: serde_json::Value = serde_json::from_slice(&response).unwrap();
+        let text = response[field].as_str().unwrap();
+        let swapped = if text.starts_with('A') { "B" } else { "A" };
+        response[field] = format!("{swapped}{}", &text[1..]).into();
+        let altered = serde_json::to_vec(&response).unwrap();
+        assert!(matches!(awaiting.open(&altered, &guest.key), Err(SessionError::Signature)), "{field}");
+    }
+}
+
+#[test]
+fn the_guest_refuses_a_challenge_of_a_broker_that_is_not_pinned() {
+    let guest = Guest::new();
+    let other = BrokerKey::from_seed(&Secret::take(&mut [6; 32]));
+    let challenge = Challenge {
+        nonce: Nonce::new([1; 32]),
+        expires: at(),
+        broker_time: at(),
+        broker_key_id: other.key_id(),
+    };
+    let request = KeyRequest {
+        model_id: "acme/chat-70b".to_owned(),
+        min_version: 7,
+        purpose: KeyUse::Serve,
+        instance_id: InstanceId::new([1; 16]),
+    };
+    let json = serde_json::to_vec(&challenge).unwrap();
+    let error = Session::begin(&json, broker().public_key(), request, guest.keys()).unwrap_err();
+    assert!(matches!(error, SessionError::OtherBroker { .. }));
+}
+
+#[test]
+fn case_06_the_explanation_names_component_wanted_and_observed() {
+    let mut config = LaunchConfig::new(Measurement::new([0xa1; 48]));
+    let low = [10, 0, 0, 0, 0, 0, 22, 84];
+    (config.current_tcb, config.reported_tcb, config.committed_tcb, config.launch_tcb) = (low, low, low, low);
+    let guest =
+        Guest { machine: SoftwareGuest::launch(config, at()).unwrap(), key: ReleaseKey::generate().unwrap() };
+    let refusal = judge(&guest.send().0).unwrap_err();
+    let explained = refusal.trace().explain();
+    for part in ["grant \"chat-prod\" refused", "snp_tcb_minimum", "snp at least 23", "observed 22", "nearest grant"] {
+        assert!(explained.contains(part), "{part}: {explained}");
+    }
+    let told: RefusalBody = serde_json::from_slice(&refusal.to_json(Explain::Checks)).unwrap();
+    assert!(told.error.checks.unwrap().iter().any(|check| check.code == "snp_tcb_minimum"));
+    let told: RefusalBody = serde_json::from_slice(&refusal.to_json(Explain::Code)).unwrap();
+    assert_eq!((told.error.code.as_str(), told.error.checks), ("snp_tcb_minimum", None));
+}
+
+#[test]
+fn case_10_unknown_and_forbidden_models_get_the_same_bytes() {
+    let guest = Guest::new();
+    let answer = |id: &str, models: &[WeightsKeyTerms]| {
+        let (nonce, _) = NonceKey::new(&Secret::take(&mut [1; 32])).issue(at()).unwrap();
+        let challenge = Challenge {
+            nonce,
+            expires: at().plus_seconds(60),
+            broker_time: at(),
+            broker_key_id: broker().key_id(),
+        };
+        let request = KeyRequest {
+            model_id: id.to_owned(),
+            min_version: 0,
+            purpose: KeyUse::Serve,
+            instance_id: InstanceId::new([1; 16]),
+        };
+        let challenge = serde_json::to_vec(&challenge).unwrap();
+        let session = Session::begin(&challenge, broker().public_key(), request, guest.keys()).unwrap();
+        let evidence = guest.machine.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
+        let request = ReleaseRequest::from_json(&session.send(evidence).0).unwrap();
+        let anchors = simulated_anchors(simulated_ark_der()).unwrap();
+        let refusal = decide(&policy(), &anchors, &request, models, at()).unwrap_err();
+        assert!(refusal.platform_accepted());
+        (refusal.denied().status(), refusal.to_json(Explain::Checks))
+    };
+    let mut forbidden = models();
+    forbidden[0].model_id = "acme/secret".parse().unwrap();
+    let unknown = answer("acme/none", &[]);
+    assert_eq!(answer("acme/secret", &forbidden), unknown);
+    for trick in
+        ["acme/./chat-70b", "ACME/chat-70b", "acme%2Fchat-70b", "acme/chat-70b/", "acme/chat-70b\u{0}", ""]
+    {
+        assert_eq!(answer(trick, &[]), unknown, "{trick}");
+    }
+}
