@@ -1,0 +1,266 @@
+//! Releases and refusals through the router, each with its entry in the log.
+
+mod common;
+
+use anchorhold_attester::software::{Debug, LaunchConfig, MigrationAgent};
+use anchorhold_key_release::SessionError;
+use anchorhold_rats::Measurement;
+use anchorhold_verifier::TrustAnchors;
+use axum::body::Body;
+use common::{Guest, Site, call, challenge, import_file, post, refusal, weights_key};
+use http::Request;
+use std::sync::Arc;
+
+fn told(kind: &str, code: &str) -> (String, String) {
+    (kind.to_owned(), code.to_owned())
+}
+
+#[tokio::test]
+async fn a_guest_in_a_grant_gets_the_key_and_the_log_says_so() {
+    let (site, broker) = Site::with_model();
+    let guest = Guest::new(&site.clock);
+    let (body, awaiting) = guest.answer(&challenge(&broker).await);
+    let (status, response) = post(&broker, "/v1/release", body).await;
+    assert_eq!(status, 200);
+    let released = awaiting.open(&response, &guest.key).unwrap();
+    assert_eq!(released.weights_key(), &weights_key(7));
+    let entries = site.entries();
+    let entry = entries.iter().find(|entry| entry["type"] == "key.release").unwrap();
+    assert_eq!(entry["model"]["id"], "acme/chat-70b");
+    assert_eq!(entry["key"]["kid"], "k7");
+    assert_eq!(entry["decision"]["grant"], "chat-prod");
+    assert_eq!(entry["decision"]["lease_s"], 3600);
+    assert_eq!(entry["platform"]["tee"], "snp-simulated");
+    assert_eq!(entry["platform"]["meas"], "a1".repeat(48));
+    assert!(entry["decision"]["checks"].as_array().unwrap().len() > 20);
+}
+
+#[tokio::test]
+async fn case_01_refuses_a_replayed_request() {
+    let (site, broker) = Site::with_model();
+    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    assert_eq!(post(&broker, "/v1/release", body.clone()).await.0, 200);
+    assert_eq!(refusal(post(&broker, "/v1/release", body).await), (409, "challenge_used".to_owned()));
+    assert_eq!(
+        site.story(),
+        [told("policy.load", "ok"), told("key.release", "ok"), told("key.refuse", "challenge_used")]
+    );
+}
+
+#[tokio::test]
+async fn case_01_of_many_replays_at_once_one_gets_the_key() {
+    let (site, broker) = Site::with_model();
+    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (broker, body) = (Arc::clone(&broker), body.clone());
+        tasks.spawn(async move { post(&broker, "/v1/release", body).await.0 });
+    }
+    let mut statuses = tasks.join_all().await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409, 409, 409, 409, 409, 409]);
+}
+
+#[tokio::test]
+async fn case_02_refuses_expired_foreign_and_swapped_challenges() {
+    let (site, broker) = Site::with_model();
+    let guest = Guest::new(&site.clock);
+    let (late, _) = guest.answer(&challenge(&broker).await);
+    site.clock.pass(60);
+    assert_eq!(refusal(post(&broker, "/v1/release", late).await), (401, "challenge_expired".to_owned()));
+
+    let ours = challenge(&broker).await;
+    let mut foreign: serde_json::Value = serde_json::from_slice(&ours).unwrap();
+    foreign["nonce"] = "11".repeat(32).into();
+    let (body, _) = guest.answer(&serde_json::to_vec(&foreign).unwrap());
+    assert_eq!(refusal(post(&broker, "/v1/release", body).await), (401, "challenge_foreign".to_owned()));
+
+    let (body, _) = guest.answer(&ours);
+    let mut swapped: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let other: serde_json::Value = serde_json::from_slice(&challenge(&broker).await).unwrap();
+    swapped["nonce"] = other["nonce"].clone();
+    let swapped = serde_json::to_vec(&swapped).unwrap();
+    assert_eq!(refusal(post(&broker, "/v1/release", swapped).await), (403, "binding_mismatch".to_owned()));
+    // None of it used the honest challenge up.
+    assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
+    assert_eq!(
+        site.story()[1..],
+        [
+            told("key.refuse", "challenge_expired"),
+            told("key.refuse", "challenge_foreign"),
+            told("key.refuse", "binding_mismatch"),
+            told("key.release", "ok")
+        ]
+    );
+}
+
+#[tokio::test]
+async fn case_03_refuses_other_keys_than_the_evidence_names() {
+    let (site, broker) = Site::with_model();
+    let guest = Guest::new(&site.clock);
+    for key in ["tls_key", "release_key", "audit_key"] {
+        let (body, _) = guest.answer(&challenge(&broker).await);
+        let mut body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        body["keys"][key] = "66".repeat(32).into();
+        let body = serde_json::to_vec(&body).unwrap();
+        assert_eq!(
+            refusal(post(&broker, "/v1/release", body).await),
+            (403, "binding_mismatch".to_owned()),
+            "{key}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn case_05_each_unacceptable_guest_gets_its_own_code() {
+    let (site, broker) = Site::with_model();
+    let good = || LaunchConfig::new(Measurement::new([0xa1; 48]));
+    let low = [10, 0, 0, 0, 0, 0, 22, 84];
+    for (config, code) in [
+        (LaunchConfig { debug: Debug::Allowed, ..good() }, "snp_debug_allowed"),
+        (LaunchConfig { migration_agent: MigrationAgent::Allowed, ..good() }, "snp_migration_allowed"),
+        (LaunchConfig { vmpl: 1, ..good() }, "snp_vmpl"),
+        (LaunchConfig::new(Measurement::new([0xff; 48])), "snp_measurement"),
+        (
+            LaunchConfig {
+                current_tcb: low,
+                reported_tcb: low,
+                committed_tcb: low,
+                launch_tcb: low,
+                ..good()
+            },
+            "snp_tcb_minimum",
+        ),
+    ] {
+        let (body, _) = Guest::launch(config, &site.clock).answer(&challenge(&broker).await);
+        assert_eq!(refusal(post(&broker, "/v1/release", body).await), (403, code.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn case_05_a_broker_with_production_anchors_refuses_the_simulated_root() {
+    let (site, broker) = Site::with_model();
+    drop(broker);
+    let broker = site.open_with(TrustAnchors::production());
+    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    assert_eq!(refusal(post(&broker, "/v1/release", body).await), (403, "snp_no_trust_anchor".to_owned()));
+}
+
+#[tokio::test]
+async fn case_09_refuses_bodies_over_the_limits() {
+    let (site, broker) = Site::with_model();
+    let big = vec![b' '; 1024 * 1024 + 1];
+    assert_eq!(refusal(post(&broker, "/v1/release", big).await), (413, "too_large".to_owned()));
+    for bad in ["", "{}", "[1,2", "\u{0}", &"[".repeat(10_000), "{\"nonce\":1}"] {
+        let answer = post(&broker, "/v1/release", bad.into()).await;
+        assert_eq!(refusal(answer), (400, "malformed".to_owned()), "{bad:.20}");
+    }
+    let compressed =
+        Request::post("/v1/release").header("content-encoding", "gzip").body(Body::from("x")).unwrap();
+    assert_eq!(refusal(call(&broker, compressed).await), (415, "encoding_refused".to_owned()));
+    assert_eq!(
+        refusal(post(&broker, "/v1/challenge", vec![b' '; 2048]).await),
+        (413, "too_large".to_owned())
+    );
+    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_json_errors() {
+    let (_site, broker) = Site::with_model();
+    for path in ["/", "/v1", "/v1/release/", "/v1//release", "/v1/%72elease/x"] {
+        assert_eq!(refusal(post(&broker, path, Vec::new()).await), (404, "not_found".to_owned()), "{path}");
+    }
+    let wrong = Request::get("/v1/release").body(Body::empty()).unwrap();
+    assert_eq!(refusal(call(&broker, wrong).await), (405, "method_not_allowed".to_owned()));
+    let health = Request::get("/health").body(Body::empty()).unwrap();
+    assert_eq!(call(&broker, health).await, (200, br#"{"status":"ok"}"#.to_vec()));
+}
+
+#[tokio::test]
+async fn case_10_unknown_and_forbidden_models_get_the_same_answer() {
+    let (site, broker) = Site::with_model();
+    broker.import(&import_file("acme/secret", 1)).unwrap();
+    let guest = Guest::new(&site.clock);
+    let mut answers = Vec::new();
+    for id in ["acme/none", "acme/secret", "acme/../acme/chat-70b", "ACME/chat-70b"] {
+        let (body, _) = guest.ask(&challenge(&broker).await, id, 1);
+        answers.push(post(&broker, "/v1/release", body).await);
+    }
+    assert_eq!(refusal(answers[0].clone()), (403, "model_refused".to_owned()));
+    assert!(answers.iter().all(|answer| answer == &answers[0]));
+}
+
+#[tokio::test]
+async fn refuses_a_version_that_is_not_there_and_uses_the_nonce_up() {
+    let (site, broker) = Site::with_model();
+    let (body, _) = Guest::new(&site.clock).ask(&challenge(&broker).await, "acme/chat-70b", 8);
+    assert_eq!(
+        refusal(post(&broker, "/v1/release", body.clone()).await),
+        (403, "version_refused".to_owned())
+    );
+    broker.import(&import_file("acme/chat-70b", 8)).unwrap();
+    assert_eq!(refusal(post(&broker, "/v1/release", body).await), (409, "challenge_used".to_owned()));
+}
+
+#[tokio::test]
+async fn refuses_more_instances_than_granted_until_a_lease_ends() {
+    let site = Site::bare();
+    let broker = site.open();
+    broker.set_policy(&common::POLICY.replace("max_instances = 16", "max_instances = 1")).unwrap();
+    broker.import(&import_file("acme/chat-70b", 7)).unwrap();
+    let (one, mut two) = (Guest::new(&site.clock), Guest::new(&site.clock));
+    two.instance = 2;
+    let (body, _) = one.answer(&challenge(&broker).await);
+    assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
+    let (body, _) = two.answer(&challenge(&broker).await);
+    assert_eq!(refusal(post(&broker, "/v1/release", body).await), (403, "instances_exceeded".to_owned()));
+    // The first one renews: it is no second instance.
+    let (body, _) = one.answer(&challenge(&broker).await);
+    assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
+    site.clock.pass(3600);
+    let (body, _) = two.answer(&challenge(&broker).await);
+    assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
+    assert_eq!(broker.state().leases("chat-prod", site.clock.now()).unwrap(), 1);
+}
+
+#[tokio::test]
+async fn refuses_without_a_policy_and_after_it_expired() {
+    let site = Site::bare();
+    let broker = site.open();
+    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    assert_eq!(refusal(post(&broker, "/v1/release", body).await), (503, "no_policy".to_owned()));
+    broker.set_policy(common::POLICY).unwrap();
+    site.clock.pass(250 * 86_400);
+    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    assert_eq!(refusal(post(&broker, "/v1/release", body).await), (503, "policy_expired".to_owned()));
+}
+
+#[tokio::test]
+async fn wanted_and_observed_are_told_only_where_the_policy_says_so() {
+    let (site, broker) = Site::with_model();
+    let debug = LaunchConfig { debug: Debug::Allowed, ..LaunchConfig::new(Measurement::new([0xa1; 48])) };
+    let guest = Guest::launch(debug, &site.clock);
+    let (body, _) = guest.answer(&challenge(&broker).await);
+    let (_, quiet) = post(&broker, "/v1/release", body).await;
+    assert!(!String::from_utf8(quiet).unwrap().contains("checks"));
+    let explaining = common::POLICY.replace("explain_to_guest = false", "explain_to_guest = true");
+    broker.set_policy(&explaining.replace("= 42", "= 43")).unwrap();
+    let (body, _) = guest.answer(&challenge(&broker).await);
+    let (_, told) = post(&broker, "/v1/release", body).await;
+    let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+    let checks = told["error"]["checks"].as_array().unwrap();
+    assert_eq!(checks.len(), 1);
+    assert_eq!(checks[0]["code"], "snp_debug_allowed");
+}
+
+#[tokio::test]
+async fn case_04_the_answer_opens_only_for_its_own_exchange() {
+    let (site, broker) = Site::with_model();
+    let guest = Guest::new(&site.clock);
+    let (body, _) = guest.answer(&challenge(&broker).await);
+    let (_, response) = post(&broker, "/v1/release", body).await;
+    let (_, later) = guest.answer(&challenge(&broker).await);
+    assert!(matches!(later.open(&response, &guest.key), Err(SessionError::Signature)));
+}
