@@ -1,0 +1,56 @@
+//! The steps of a model that embeds.
+
+use crate::intake::Job;
+use crate::serve::{Steps, refusal};
+use anchorhold_engine::{Embedder, EmbeddingBatcher, EmbeddingLimits, RequestId};
+use anchorhold_ipc::{Event, RejectReason, RequestError};
+use std::collections::HashMap;
+
+pub(crate) struct Embedding {
+    batcher: EmbeddingBatcher,
+    embedder: Box<dyn Embedder>,
+    /// Tokens of each live request.
+    tokens_in: HashMap<RequestId, u64>,
+}
+
+impl Embedding {
+    pub(crate) fn new(limits: EmbeddingLimits, embedder: Box<dyn Embedder>, vocabulary: usize) -> Self {
+        let batcher = EmbeddingBatcher::new(limits, embedder.as_ref(), vocabulary);
+        Self { batcher, embedder, tokens_in: HashMap::new() }
+    }
+}
+
+impl Steps for Embedding {
+    fn submit(&mut self, id: RequestId, job: Job) -> Result<(), RequestError> {
+        let Job::Embed { inputs } = job else {
+            return Err(RequestError::Rejected(RejectReason::WrongKind));
+        };
+        let tokens: usize = inputs.iter().map(Vec::len).sum();
+        self.batcher.submit(id, inputs).map_err(|error| refusal(&error))?;
+        self.tokens_in.insert(id, u64::try_from(tokens).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    fn cancel(&mut self, id: RequestId) {
+        self.batcher.cancel(id);
+        self.tokens_in.remove(&id);
+    }
+
+    fn step(&mut self) -> Vec<Event> {
+        let outputs = self.batcher.step(self.embedder.as_mut()).into_iter();
+        outputs
+            .map(|output| {
+                let id = output.request;
+                let tokens_in = self.tokens_in.remove(&id).unwrap_or_default();
+                match output.vectors {
+                    Ok(vectors) => Event::Embedded { id, vectors, tokens_in },
+                    Err(_) => Event::Failed { id, error: RequestError::Internal },
+                }
+            })
+            .collect()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.batcher.is_idle()
+    }
+}

@@ -1,0 +1,97 @@
+//! Reads requests and turns text into tokens, beside the steps and not between them.
+
+use crate::{Language, LanguageError};
+use anchorhold_engine::{ModelKind, Prompt, RequestId, Sampling, StopRules, TokenId};
+use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, Work, WorkKind};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+/// Text with more bytes than this for each token of the context is refused before it is tokenized. Far more than any
+/// token is long on average, so it only bounds the time that hostile text takes.
+const MAX_BYTES_PER_TOKEN: usize = 256;
+
+/// What the intake tells the steps.
+pub(crate) enum Command {
+    /// Begin this request.
+    Submit { id: RequestId, job: Job },
+    /// The caller left.
+    Cancel { id: RequestId },
+    /// The line ended; nothing follows.
+    End,
+}
+
+/// A request in tokens.
+pub(crate) enum Job {
+    Embed { inputs: Vec<Vec<TokenId>> },
+    Generate { prompt: Vec<TokenId>, sampling: Sampling, stop: StopRules },
+}
+
+pub(crate) struct Intake {
+    pub(crate) language: Arc<dyn Language>,
+    pub(crate) kind: ModelKind,
+    pub(crate) context: usize,
+    pub(crate) commands: SyncSender<Command>,
+    pub(crate) events: SyncSender<Event>,
+}
+
+impl Intake {
+    /// Reads until the line ends or breaks, or nobody takes commands any more.
+    pub(crate) fn run(self, mut line: LineReader<Work>) {
+        // Descriptors have no place on this line; those that come are closed here.
+        while let Ok((work, _)) = line.receive() {
+            let taken = match work {
+                Work::Cancel { id } => self.commands.send(Command::Cancel { id }).is_ok(),
+                Work::Submit { id, kind } => match self.prepare(kind) {
+                    Ok(job) => self.commands.send(Command::Submit { id, job }).is_ok(),
+                    Err(error) => self.events.send(Event::Failed { id, error }).is_ok(),
+                },
+            };
+            if !taken {
+                return;
+            }
+        }
+        // Steps that ended by themselves do not listen any more.
+        let _ = self.commands.send(Command::End);
+    }
+
+    fn prepare(&self, work: WorkKind) -> Result<Job, RequestError> {
+        match (work, self.kind) {
+            (WorkKind::Embed { inputs }, ModelKind::Embedding) => {
+                let inputs = inputs.into_iter().map(|input| self.tokens(input));
+                Ok(Job::Embed { inputs: inputs.collect::<Result<_, _>>()? })
+            }
+            (WorkKind::Generate { prompt, sampling, stop }, ModelKind::Chat) => {
+                Ok(Job::Generate { prompt: self.tokens(prompt)?, sampling, stop })
+            }
+            _ => Err(RequestError::Rejected(RejectReason::WrongKind)),
+        }
+    }
+
+    fn tokens(&self, prompt: Prompt) -> Result<Vec<TokenId>, RequestError> {
+        let encoded = match prompt {
+            Prompt::Tokens(tokens) => return Ok(tokens),
+            Prompt::Text(text) => {
+                self.check_length(text.len())?;
+                self.language.encode(&text)
+            }
+            Prompt::Chat(messages) => {
+                self.check_length(messages.iter().map(|message| message.content.len()).sum())?;
+                self.language.encode_chat(&messages)
+            }
+        };
+        encoded.map_err(|error| match error {
+            LanguageError::Template => RequestError::Rejected(RejectReason::Template),
+            LanguageError::Tokenizer => RequestError::Internal,
+        })
+    }
+
+    fn check_length(&self, bytes: usize) -> Result<(), RequestError> {
+        if bytes <= self.context.saturating_mul(MAX_BYTES_PER_TOKEN) {
+            return Ok(());
+        }
+        // At least this many tokens; how many exactly is not worth the time to find out.
+        let tokens = u64::try_from(bytes / MAX_BYTES_PER_TOKEN + 1).unwrap_or(u64::MAX);
+        let limit = u64::try_from(self.context).unwrap_or(u64::MAX);
+        Err(RequestError::Rejected(RejectReason::ContextLength { tokens, limit }))
+    }
+}

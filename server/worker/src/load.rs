@@ -1,0 +1,117 @@
+//! From the keeper's order to a model in memory.
+
+use crate::package::open_package;
+use crate::{Compute, Decoder, Language, LanguageError, LoadFailure, Model};
+use anchorhold_engine::{ChatMessage, TokenId};
+use anchorhold_ipc::{LoadModel, LoadReport, ModelInfo};
+use anchorhold_model::{ChatTemplate, Codec, LoadError, LoadedModel, TextError, TextStream, Threads};
+use anchorhold_sealed_weights::VerifiedManifest;
+use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Verifies, decrypts and loads the sealed model of this order; see `open_package` for what that establishes. The
+/// weights key is erased before this returns.
+///
+/// # Errors
+/// [`LoadFailure`] with the stage that refused.
+pub fn load_sealed(order: LoadModel, descriptors: Vec<OwnedFd>) -> Result<(Model, LoadReport), LoadFailure> {
+    let started = Instant::now();
+    let threads = NonZeroUsize::new(order.threads.into()).unwrap_or(NonZeroUsize::MIN);
+    let threads = Threads::start(threads)?;
+    let (manifest, package) = open_package(&order, descriptors)?;
+    drop(order);
+    let (loaded, stats) = anchorhold_model::load(&package, &threads)?;
+    let (model, dimensions) = model(loaded);
+    let report = LoadReport {
+        model: info(&manifest, &model, dimensions),
+        bytes: stats.weight_bytes,
+        micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+    };
+    Ok((model, report))
+}
+
+fn info(manifest: &VerifiedManifest, model: &Model, dimensions: usize) -> ModelInfo {
+    let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    ModelInfo {
+        id: manifest.model_id().to_owned(),
+        version: manifest.version(),
+        kind: model.compute.kind(),
+        max_tokens: narrow(model.compute.context()),
+        dimensions: narrow(dimensions),
+        manifest_digest: *manifest.digest(),
+    }
+}
+
+/// The model and the length of its vectors, or 0.
+fn model(loaded: LoadedModel) -> (Model, usize) {
+    match loaded {
+        LoadedModel::Embedding(model) => {
+            let dimensions = model.embedder.dimensions();
+            let compute = Compute::Embedder { embedder: model.embedder, vocabulary: model.vocabulary };
+            let language = Arc::new(Words { codec: model.codec, template: None });
+            (Model { language, compute }, dimensions)
+        }
+        LoadedModel::Chat(model) => {
+            let compute = Compute::Generator { generator: model.generator, eos: model.end_tokens };
+            let language = Arc::new(Words { codec: model.codec, template: model.template });
+            (Model { language, compute }, 0)
+        }
+    }
+}
+
+/// The package's own tokenizer and template.
+struct Words {
+    codec: Codec,
+    template: Option<ChatTemplate>,
+}
+
+impl Language for Words {
+    fn encode(&self, text: &str) -> Result<Vec<TokenId>, LanguageError> {
+        Ok(self.codec.encode(text)?)
+    }
+
+    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<TokenId>, LanguageError> {
+        let template = self.template.as_ref().ok_or(LanguageError::Template)?;
+        Ok(self.codec.encode_chat(template, messages)?)
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(self.codec.stream())
+    }
+}
+
+impl Decoder for TextStream {
+    fn push(&mut self, token: TokenId) -> String {
+        TextStream::push(self, token)
+    }
+
+    fn finish(self: Box<Self>) -> String {
+        TextStream::finish(*self)
+    }
+}
+
+impl From<TextError> for LanguageError {
+    fn from(error: TextError) -> Self {
+        match error {
+            TextError::Template(_) => Self::Template,
+            TextError::TooLong(_) | TextError::Tokenizer | TextError::Noncharacters => Self::Tokenizer,
+        }
+    }
+}
+
+impl From<LoadError> for LoadFailure {
+    fn from(error: LoadError) -> Self {
+        let code = match &error {
+            LoadError::Package(error) => error.stage(),
+            LoadError::Form(_) | LoadError::Config(_) | LoadError::ConfigKey => "config",
+            LoadError::Architecture => "architecture",
+            LoadError::Tensor { .. } | LoadError::ExtraTensors(_) => "tensors",
+            LoadError::Tokenizer(_) => "tokenizer",
+            LoadError::Template(_) => "template",
+            LoadError::Threads => "threads",
+        };
+        Self { code: code.to_owned(), detail: error.to_string() }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the worker asks of a model: words, and arithmetic.
+
+use anchorhold_engine::{ChatMessage, Embedder, Generator, ModelKind, TokenId};
+use std::fmt;
+use std::sync::Arc;
+
+/// A loaded model.
+pub struct Model {
+    /// Its words; used by several threads.
+    pub language: Arc<dyn Language>,
+    /// Its arithmetic; used by one thread.
+    pub compute: Compute,
+}
+
+/// The arithmetic of a model, by what it can do.
+pub enum Compute {
+    /// Continues texts.
+    Generator {
+        /// The model.
+        generator: Box<dyn Generator>,
+        /// The tokens that end a text.
+        eos: Vec<TokenId>,
+    },
+    /// Turns texts into vectors.
+    Embedder {
+        /// The model.
+        embedder: Box<dyn Embedder>,
+        /// How many token ids there are.
+        vocabulary: usize,
+    },
+}
+
+/// Between text and tokens.
+pub trait Language: Send + Sync {
+    /// The tokens of plain text, with those that the model wants around it. Nothing in `text` becomes a control token.
+    ///
+    /// # Errors
+    /// [`LanguageError::Tokenizer`].
+    fn encode(&self, text: &str) -> Result<Vec<TokenId>, LanguageError>;
+
+    /// The tokens of a conversation, by the model's own template.
+    ///
+    /// # Errors
+    /// Either [`LanguageError`].
+    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<TokenId>, LanguageError>;
+
+    /// A decoder for one text.
+    fn decoder(&self) -> Box<dyn Decoder>;
+}
+
+/// Turns one text's tokens into characters, as they come.
+pub trait Decoder: Send {
+    /// The whole characters that are certain after this token; often none.
+    fn push(&mut self, token: TokenId) -> String;
+
+    /// What was still held back.
+    fn finish(self: Box<Self>) -> String;
+}
+
+/// Why text did not become tokens. Quotes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LanguageError {
+    /// The chat template refused the conversation, or there is none.
+    Template,
+    /// The tokenizer failed.
+    Tokenizer,
+}
+
+impl Compute {
+    /// What the model can do.
+    #[must_use]
+    pub fn kind(&self) -> ModelKind {
+        match self {
+            Self::Generator { .. } => ModelKind::Chat,
+            Self::Embedder { .. } => ModelKind::Embedding,
+        }
+    }
+
+    /// The most tokens of one sequence or input.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        match self {
+            Self::Generator { generator, .. } => generator.context(),
+            Self::Embedder { embedder, .. } => embedder.context(),
+        }
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Model({:?})", self.compute.kind())
+    }
+}

@@ -1,0 +1,141 @@
+//! Three threads around a model: one reads requests, one computes, one writes answers.
+
+use crate::embed::Embedding;
+use crate::generate::Generation;
+use crate::intake::{Command, Intake, Job};
+use crate::{Compute, Model};
+use anchorhold_engine::{EmbeddingLimits, GenerationLimits, RequestId, SubmitError};
+use anchorhold_ipc::{Event, Line, LineError, LineWriter, RejectReason, RequestError, Work};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+/// Requests between the intake and the steps. A full queue makes the intake, and then the gateway, wait for a step.
+const MAX_COMMANDS: usize = 256;
+/// Answers between the steps and the line. A gateway that does not read makes the steps wait.
+const MAX_EVENTS: usize = 1024;
+/// The most commands between two steps, so that those who run get on however many arrive.
+const MAX_COMMANDS_PER_STEP: usize = 2 * MAX_COMMANDS;
+
+/// The limits of a worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of a model that generates.
+    pub generation: GenerationLimits,
+    /// Of a model that embeds.
+    pub embedding: EmbeddingLimits,
+}
+
+/// A model with its queue: takes requests, and computes a step at a time.
+pub(crate) trait Steps {
+    /// Takes a request.
+    fn submit(&mut self, id: RequestId, job: Job) -> Result<(), RequestError>;
+    /// Forgets a request and frees what it holds; unknown ones are not alive any more.
+    fn cancel(&mut self, id: RequestId);
+    /// Computes one step and says what came of it.
+    fn step(&mut self) -> Vec<Event>;
+    /// Whether a step would do nothing.
+    fn is_idle(&self) -> bool;
+}
+
+/// Serves until the line ends, then drops the model.
+///
+/// # Errors
+/// The system gives no thread.
+pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io::Result<()> {
+    let Model { language, compute } = model;
+    let (writer, reader) = data.split();
+    let (events, outgoing) = sync_channel(MAX_EVENTS);
+    let (commands, incoming) = sync_channel(MAX_COMMANDS);
+    let intake = Intake {
+        language: Arc::clone(&language),
+        kind: compute.kind(),
+        context: compute.context(),
+        commands,
+        events: events.clone(),
+    };
+    let mut steps: Box<dyn Steps> = match compute {
+        Compute::Generator { generator, eos } => {
+            Box::new(Generation::new(limits.generation, generator, eos, language))
+        }
+        Compute::Embedder { embedder, vocabulary } => {
+            Box::new(Embedding::new(limits.embedding, embedder, vocabulary))
+        }
+    };
+    thread::scope(|scope| {
+        thread::Builder::new().spawn_scoped(scope, || write_events(writer, outgoing))?;
+        thread::Builder::new().spawn_scoped(scope, || intake.run(reader))?;
+        compute_steps(steps.as_mut(), incoming, events);
+        Ok(())
+    })
+}
+
+/// Takes commands and computes steps in turn, until the intake or the writer is gone.
+fn compute_steps(steps: &mut dyn Steps, commands: Receiver<Command>, events: SyncSender<Event>) {
+    loop {
+        let mut next = if steps.is_idle() { commands.recv().ok() } else { commands.try_recv().ok() };
+        let mut taken = 0;
+        while let Some(command) = next {
+            let refused = match command {
+                Command::Submit { id, job } => steps.submit(id, job).err().map(|error| (id, error)),
+                Command::Cancel { id } => {
+                    steps.cancel(id);
+                    None
+                }
+                Command::End => return,
+            };
+            if let Some((id, error)) = refused
+                && events.send(Event::Failed { id, error }).is_err()
+            {
+                return;
+            }
+            taken += 1;
+            next = if taken < MAX_COMMANDS_PER_STEP { commands.try_recv().ok() } else { None };
+        }
+        for event in steps.step() {
+            if events.send(event).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Writes events until nobody makes any, or the line breaks.
+fn write_events(mut line: LineWriter<Event>, events: Receiver<Event>) {
+    for event in events {
+        let sent = match line.send(&event, &[]) {
+            // Nothing of it was sent; the caller is told that there is no answer.
+            Err(LineError::TooLong { .. }) => {
+                line.send(&Event::Failed { id: request_of(&event), error: RequestError::Internal }, &[])
+            }
+            sent => sent,
+        };
+        if sent.is_err() {
+            break;
+        }
+    }
+    line.shut_down();
+}
+
+fn request_of(event: &Event) -> RequestId {
+    match event {
+        Event::Embedded { id, .. }
+        | Event::Delta { id, .. }
+        | Event::Finished { id, .. }
+        | Event::Failed { id, .. } => *id,
+    }
+}
+
+/// How a refusal of the queue reads on the line.
+pub(crate) fn refusal(error: &SubmitError) -> RequestError {
+    match *error {
+        SubmitError::Overloaded => RequestError::Overloaded,
+        SubmitError::Empty => RequestError::Rejected(RejectReason::EmptyPrompt),
+        SubmitError::TooLong { tokens, limit } => {
+            RequestError::Rejected(RejectReason::ContextLength { tokens, limit })
+        }
+        SubmitError::UnknownToken => RequestError::Rejected(RejectReason::UnknownToken),
+        SubmitError::InUse => RequestError::Internal,
+    }
+}

@@ -1,0 +1,148 @@
+//! The keeper's and the gateway's end of a worker that runs in a thread.
+
+use anchorhold_engine::{FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules};
+use anchorhold_ipc::{
+    Confinement, Event, FromWorker, Line, LoadModel, LoadReport, ModelInfo, ToWorker, WireSecret, Work,
+    WorkKind, pair,
+};
+use anchorhold_worker::{Exit, Limits, LoadFailure, Model, Sockets, run};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use std::os::fd::OwnedFd;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// A worker that is silent for this long is stuck; nothing here takes a hundredth of it.
+const STUCK: Duration = Duration::from_secs(60);
+
+pub(crate) struct Rig {
+    pub(crate) keeper: Line<ToWorker, FromWorker>,
+    pub(crate) gateway: Line<Work, Event>,
+    worker: JoinHandle<Exit>,
+}
+
+pub(crate) fn confinement() -> Confinement {
+    Confinement { active: vec!["seccomp".into()], missing: vec!["landlock: too old".into()] }
+}
+
+pub(crate) fn report() -> LoadReport {
+    let model = ModelInfo {
+        id: "toy".into(),
+        version: 3,
+        kind: ModelKind::Chat,
+        max_tokens: 64,
+        dimensions: 0,
+        manifest_digest: [7; 32],
+    };
+    LoadReport { model, bytes: 12, micros: 34 }
+}
+
+pub(crate) fn load_order() -> ToWorker {
+    ToWorker::Load(Box::new(LoadModel {
+        manifest: b"manifest".to_vec(),
+        manifest_digest: [7; 32],
+        version_min: 1,
+        owner_key: [1; 32],
+        weights_key: WireSecret(Box::new([2; 32])),
+        objects: Vec::new(),
+        threads: 1,
+    }))
+}
+
+impl Rig {
+    /// A worker that has not heard anything yet.
+    pub(crate) fn begin(
+        limits: Limits,
+        load: impl FnOnce(LoadModel, Vec<OwnedFd>) -> Result<(Model, LoadReport), LoadFailure> + Send + 'static,
+    ) -> Self {
+        let (control, keeper) = pair().unwrap();
+        let (data, gateway) = pair().unwrap();
+        set_socket_timeout(&keeper, Timeout::Recv, Some(STUCK)).unwrap();
+        set_socket_timeout(&gateway, Timeout::Recv, Some(STUCK)).unwrap();
+        let sockets = Sockets::new(control, data).unwrap();
+        let worker = thread::spawn(move || run(sockets, confinement(), limits, load).unwrap());
+        Self { keeper: Line::new(keeper), gateway: Line::new(gateway), worker }
+    }
+
+    /// A worker that serves this model.
+    pub(crate) fn serving(model: Model, limits: Limits) -> Self {
+        let mut rig = Self::begin(limits, |_, _| Ok((model, report())));
+        rig.keeper.send(&load_order(), &[]).unwrap();
+        assert_eq!(rig.keeper.receive().unwrap().0, FromWorker::Confined(confinement()));
+        assert_eq!(rig.keeper.receive().unwrap().0, FromWorker::Loaded(report()));
+        rig
+    }
+
+    pub(crate) fn submit(&mut self, id: u64, kind: WorkKind) {
+        self.gateway.send(&Work::Submit { id: RequestId(id), kind }, &[]).unwrap();
+    }
+
+    pub(crate) fn cancel(&mut self, id: u64) {
+        self.gateway.send(&Work::Cancel { id: RequestId(id) }, &[]).unwrap();
+    }
+
+    pub(crate) fn event(&mut self) -> Event {
+        self.gateway.receive().unwrap().0
+    }
+
+    /// The text of one generation, alone on the line, and how it ended.
+    pub(crate) fn read_generation(&mut self) -> Answer {
+        let mut deltas = Vec::new();
+        loop {
+            match self.event() {
+                Event::Delta { text, .. } => deltas.push(text),
+                Event::Finished { reason, tokens_in, tokens_out, .. } => {
+                    return Answer { deltas, reason, tokens_in, tokens_out };
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Waits for the worker's end; both lines stay open.
+    pub(crate) fn exit(self) -> Exit {
+        let Self { worker, keeper: _keeper, gateway: _gateway } = self;
+        worker.join().unwrap()
+    }
+
+    /// Ends the gateway's line and waits for the worker's end.
+    pub(crate) fn exit_without_gateway(self) -> Exit {
+        let Self { worker, keeper: _keeper, gateway } = self;
+        drop(gateway);
+        worker.join().unwrap()
+    }
+
+    /// Ends the keeper's line and waits for the worker's end.
+    pub(crate) fn exit_without_keeper(self) -> Exit {
+        let Self { worker, keeper, gateway: _gateway } = self;
+        drop(keeper);
+        worker.join().unwrap()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) deltas: Vec<String>,
+    pub(crate) reason: FinishReason,
+    pub(crate) tokens_in: u64,
+    pub(crate) tokens_out: u64,
+}
+
+pub(crate) fn text(text: &str) -> Prompt {
+    Prompt::Text(text.into())
+}
+
+/// A greedy generation that ends at any of `stop`.
+pub(crate) fn generate(prompt: Prompt, max_tokens: u32, stop: &[&str]) -> WorkKind {
+    let sampling = Sampling {
+        temperature: 0.0,
+        top_p: 1.0,
+        top_k: 0,
+        min_p: 0.0,
+        frequency_penalty: 0.0,
+        presence_penalty: 0.0,
+        logit_bias: Vec::new(),
+        seed: 0,
+    };
+    let stop = stop.iter().map(ToString::to_string).collect();
+    WorkKind::Generate { prompt, sampling, stop: StopRules { max_tokens, stop, ignore_eos: false } }
+}

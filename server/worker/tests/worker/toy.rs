@@ -1,0 +1,165 @@
+//! A language of bytes, a generator that recites, and an embedder that counts.
+
+use anchorhold_engine::{BackendError, ChatMessage, Embedder, Generator, Row, SequenceId, TokenId};
+use anchorhold_worker::{Compute, Decoder, Language, LanguageError, Model};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// The token after the bytes.
+pub(crate) const EOS: TokenId = 256;
+pub(crate) const VOCABULARY: usize = 257;
+/// What the generator recites: after `n` tokens comes byte `n` of this, round and round.
+pub(crate) const SCRIPT: &str = "a naïve 🦀 says STOP and goes on. ";
+
+/// What the model did, seen from outside.
+#[derive(Default)]
+pub(crate) struct Watch {
+    pub(crate) open: Mutex<HashSet<SequenceId>>,
+    pub(crate) encoded: AtomicUsize,
+    pub(crate) dropped: AtomicBool,
+    /// The next step fails.
+    pub(crate) breaks: AtomicBool,
+}
+
+/// The text that is recited after a prompt of `tokens_in` tokens, as bytes.
+pub(crate) fn recital(tokens_in: usize, tokens_out: usize) -> Vec<u8> {
+    SCRIPT.bytes().cycle().skip(tokens_in % SCRIPT.len()).take(tokens_out).collect()
+}
+
+struct Bytes(Arc<Watch>);
+
+impl Language for Bytes {
+    fn encode(&self, text: &str) -> Result<Vec<TokenId>, LanguageError> {
+        self.0.encoded.fetch_add(1, Ordering::SeqCst);
+        Ok(text.bytes().map(TokenId::from).collect())
+    }
+
+    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<TokenId>, LanguageError> {
+        let lines = messages.iter().map(|message| match message.role.as_str() {
+            "user" | "assistant" => Ok(format!("{}: {}\n", message.role, message.content)),
+            _ => Err(LanguageError::Template),
+        });
+        self.encode(&lines.collect::<Result<String, _>>()?)
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(Characters(Vec::new()))
+    }
+}
+
+/// Bytes that are not yet a character.
+struct Characters(Vec<u8>);
+
+impl Decoder for Characters {
+    fn push(&mut self, token: TokenId) -> String {
+        self.0.extend(u8::try_from(token));
+        match String::from_utf8(std::mem::take(&mut self.0)) {
+            Ok(text) => text,
+            Err(error) => {
+                self.0 = error.into_bytes();
+                String::new()
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+}
+
+struct Reciter {
+    watch: Arc<Watch>,
+    lengths: HashMap<SequenceId, usize>,
+    context: usize,
+    eos_after: Option<usize>,
+}
+
+impl Generator for Reciter {
+    fn vocabulary(&self) -> usize {
+        VOCABULARY
+    }
+
+    fn context(&self) -> usize {
+        self.context
+    }
+
+    fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError> {
+        let mut answers = Vec::new();
+        for row in rows {
+            self.watch.open.lock().unwrap().insert(row.sequence);
+            let length = self.lengths.entry(row.sequence).or_default();
+            *length += row.tokens.len();
+            let mut logits = vec![0.0; VOCABULARY];
+            let next = match self.eos_after {
+                Some(after) if *length >= after => EOS as usize,
+                _ => usize::from(SCRIPT.as_bytes()[*length % SCRIPT.len()]),
+            };
+            logits[next] = 1.0;
+            answers.push(logits);
+        }
+        match self.watch.breaks.swap(false, Ordering::SeqCst) {
+            true => Err(BackendError::new("broken on purpose")),
+            false => Ok(answers),
+        }
+    }
+
+    fn release(&mut self, sequence: SequenceId) {
+        assert!(self.lengths.remove(&sequence).is_some(), "released twice");
+        self.watch.open.lock().unwrap().remove(&sequence);
+    }
+}
+
+impl Drop for Reciter {
+    fn drop(&mut self) {
+        self.watch.dropped.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Answers with the count and the sum of an input's tokens, filled up to `dimensions`.
+struct Counter {
+    watch: Arc<Watch>,
+    context: usize,
+    dimensions: usize,
+}
+
+/// The vector of an input.
+pub(crate) fn count(input: &[TokenId], dimensions: usize) -> Vec<f32> {
+    let mut vector = vec![0.0; dimensions];
+    vector[0] = u16::try_from(input.len()).unwrap().into();
+    vector[1] = u16::try_from(input.iter().sum::<TokenId>()).unwrap().into();
+    vector
+}
+
+impl Embedder for Counter {
+    fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    fn context(&self) -> usize {
+        self.context
+    }
+
+    fn embed(&mut self, inputs: &[&[TokenId]]) -> Result<Vec<Vec<f32>>, BackendError> {
+        match self.watch.breaks.swap(false, Ordering::SeqCst) {
+            true => Err(BackendError::new("broken on purpose")),
+            false => Ok(inputs.iter().map(|input| count(input, self.dimensions)).collect()),
+        }
+    }
+}
+
+/// A model that recites, and what it does.
+pub(crate) fn reciter(context: usize, eos_after: Option<usize>) -> (Model, Arc<Watch>) {
+    let watch = Arc::<Watch>::default();
+    let generator = Reciter { watch: Arc::clone(&watch), lengths: HashMap::new(), context, eos_after };
+    let compute = Compute::Generator { generator: Box::new(generator), eos: vec![EOS] };
+    (Model { language: Arc::new(Bytes(Arc::clone(&watch))), compute }, watch)
+}
+
+/// A model that counts, and what it does.
+pub(crate) fn counter(context: usize, dimensions: usize) -> (Model, Arc<Watch>) {
+    let watch = Arc::<Watch>::default();
+    let embedder = Counter { watch: Arc::clone(&watch), context, dimensions };
+    let compute = Compute::Embedder { embedder: Box::new(embedder), vocabulary: VOCABULARY };
+    (Model { language: Arc::new(Bytes(Arc::clone(&watch))), compute }, watch)
+}
