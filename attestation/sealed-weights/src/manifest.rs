@@ -18,8 +18,8 @@ use crate::role::Role;
 pub const MAX_MANIFEST_LEN: usize = 256 << 10;
 /// The longest model id, in bytes.
 pub const MAX_MODEL_ID_LEN: usize = 128;
-/// The most segments of one object, which bounds its tree file to 64 MiB.
-pub const MAX_SEGMENTS: u64 = 1 << 21;
+/// The most segments of one object, which bounds its tree file to 64 MiB. Follows from the limits of the roles.
+pub const MAX_SEGMENTS: u64 = Role::Weights.max_len().div_ceil(SegmentSize::Mib1.payload_len() as u64);
 
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE_TYPE: &str = "https://anchorhold.dev/sealed-weights/v1";
@@ -514,9 +514,6 @@ impl Object {
             return Err(Error::Manifest("plaintext length is zero or beyond the limit of the role"));
         }
         let layout = Layout { size, plaintext_len: self.plaintext_len };
-        if layout.segment_count() > MAX_SEGMENTS {
-            return Err(Error::Manifest("more than 2097152 segments"));
-        }
         if self.segment_count != layout.segment_count()
             || Some(self.ciphertext_len) != layout.ciphertext_len()
         {
@@ -524,8 +521,7 @@ impl Object {
                 "segment count or ciphertext length does not follow from the plaintext",
             ));
         }
-        let parameters = u32::try_from(self.segment_len).map(floe::parameters);
-        if parameters.is_ok_and(|parameters| !self.header.0.starts_with(&parameters)) {
+        if !self.header.0.starts_with(&floe::parameters(size.segment_len())) {
             return Err(Error::Manifest("header has other parameters than the object"));
         }
         let header = self.header.0;

@@ -155,12 +155,6 @@ impl Sealer<'_> {
     ) -> Result<(ObjectEntry, Hash), Error> {
         let id = ObjectId::new(self.fresh()?);
         let layout = Layout { size: self.options.segment, plaintext_len };
-        if layout.segment_count() > manifest::MAX_SEGMENTS {
-            return Err(source::refused(
-                role.file_name(),
-                "needs more than 2097152 segments; use larger ones",
-            ));
-        }
         let (model_id, version) = (self.options.model_id, self.options.version);
         let associated_data = manifest::associated_data(model_id, version, id, role, plaintext_len);
         let start = Start {

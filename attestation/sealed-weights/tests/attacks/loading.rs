@@ -1,0 +1,179 @@
+//! Case 25 and the loader: what is loaded is what was sealed, by any number of threads.
+
+use std::num::NonZeroUsize;
+use std::thread;
+
+use anchorhold_sealed_weights::{Destination, Dtype, Error, Role, SealedModel, load_tensors, reads_as_f32};
+
+use crate::support::*;
+
+fn threads(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).unwrap()
+}
+
+/// Loads every tensor as stored and returns the bytes in file order.
+fn load_bytes(model: &SealedModel, count: usize) -> Vec<u8> {
+    let tensors = model.index().tensors();
+    let mut memory: Vec<Vec<u8>> =
+        tensors.iter().map(|tensor| vec![0; usize::try_from(tensor.len()).unwrap()]).collect();
+    let destinations = memory.iter_mut().map(|memory| Destination::Bytes(memory)).collect();
+    load_tensors(model.weights().unwrap(), model.index(), threads(count), destinations).unwrap();
+    memory.concat()
+}
+
+#[test]
+fn reads_back_every_file() {
+    let fixture = Fixture::new();
+    let model = opened(&fixture.package());
+    for role in [Role::Config, Role::Tokenizer, Role::Pooling] {
+        assert_eq!(*model.file(role).unwrap(), fixture.plain(role), "{role}");
+    }
+    assert_eq!(model.file(Role::ChatTemplate).unwrap_err(), Error::Absent("chat_template"));
+    let roles: Vec<Role> = model.roles().collect();
+    assert_eq!(roles, [Role::Config, Role::Tokenizer, Role::Pooling, Role::Weights]);
+    for file in model.card().files() {
+        assert_eq!(*file.sha256(), sha256(&fixture.plain(file.role())), "{}", file.name());
+    }
+}
+
+#[test]
+fn case_25_any_number_of_threads_loads_the_sequential_bytes() {
+    let fixture = Fixture::new();
+    let model = opened(&fixture.package());
+    let plain = fixture.plain(Role::Weights);
+    let start = usize::try_from(model.index().data_start()).unwrap();
+    for count in [1, 2, 3, 4, 7, 16, 63, 64, 1_000] {
+        assert!(load_bytes(&model, count) == plain[start..], "{count} threads");
+    }
+}
+
+#[test]
+fn case_25_segments_read_in_any_order_by_many_threads_are_the_same() {
+    let fixture = Fixture::new();
+    let model = opened(&fixture.package());
+    let plain = fixture.plain(Role::Weights);
+    let reader = model.weights().unwrap();
+    let count = reader.entry().segment_count();
+    let segments: Vec<&[u8]> = plain.chunks(usize::try_from(PAYLOAD).unwrap()).collect();
+    thread::scope(|scope| {
+        for worker in 0..64_u64 {
+            let segments = &segments;
+            scope.spawn(move || {
+                let mut scratch = reader.scratch();
+                for step in 0..count {
+                    let index = (worker * 7 + step * 3) % count;
+                    let expected = segments[usize::try_from(index).unwrap()];
+                    assert!(reader.read_segment(index, &mut scratch).unwrap() == expected, "{index}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn loads_numbers_exactly() {
+    let fixture = Fixture::new();
+    let model = opened(&fixture.package());
+    let plain = fixture.plain(Role::Weights);
+    let index = model.index();
+    let mut memory: Vec<Vec<f32>> =
+        index.tensors().iter().map(|tensor| vec![0.0; usize::try_from(tensor.elements()).unwrap()]).collect();
+    let destinations = index.tensors().iter().zip(&mut memory).map(|(tensor, memory)| {
+        if reads_as_f32(tensor.dtype) { Destination::F32(memory) } else { Destination::Skip }
+    });
+    load_tensors(model.weights().unwrap(), index, threads(2), destinations.collect()).unwrap();
+    for (tensor, numbers) in index.tensors().iter().zip(&memory) {
+        let start = usize::try_from(index.data_start() + tensor.begin).unwrap();
+        let bytes = &plain[start..start + usize::try_from(tensor.len()).unwrap()];
+        let expected: Vec<u32> = match tensor.dtype {
+            Dtype::F32 => {
+                bytes.chunks(4).map(|number| u32::from_le_bytes(number.try_into().unwrap())).collect()
+            }
+            Dtype::Bf16 => {
+                bytes.chunks(2).map(|number| u32::from_le_bytes([0, 0, number[0], number[1]])).collect()
+            }
+            Dtype::I64 => vec![0; numbers.len()],
+            _ => continue,
+        };
+        let found: Vec<u32> = numbers.iter().map(|number| number.to_bits()).collect();
+        assert!(found == expected, "{}", tensor.name);
+    }
+    let half = &memory[index.position("half").unwrap()];
+    let start =
+        usize::try_from(index.data_start() + index.tensors()[index.position("half").unwrap()].begin).unwrap();
+    for (at, number) in half.iter().enumerate() {
+        let bits = u16::from_le_bytes([plain[start + 2 * at], plain[start + 2 * at + 1]]);
+        let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 0x3ff));
+        let magnitude = match exponent {
+            0 => fraction * 2_f64.powi(-24),
+            31 if fraction == 0.0 => f64::INFINITY,
+            31 => f64::NAN,
+            _ => (1024.0 + fraction) * 2_f64.powi(exponent - 25),
+        };
+        let expected = if bits & 0x8000 == 0 { magnitude } else { -magnitude };
+        assert!(f64::from(*number) == expected || (number.is_nan() && expected.is_nan()), "{at}");
+    }
+}
+
+#[test]
+fn refuses_destinations_that_do_not_fit() {
+    let fixture = Fixture::new();
+    let model = opened(&fixture.package());
+    let (index, reader) = (model.index(), model.weights().unwrap());
+    let refusal = |alter: &dyn Fn(&mut Vec<Destination<'static>>)| {
+        let mut destinations = index.tensors().iter().map(|_| Destination::Skip).collect();
+        alter(&mut destinations);
+        load_tensors(reader, index, threads(1), destinations).unwrap_err()
+    };
+    let leak = |len: usize| Box::leak(vec![0.0_f32; len].into_boxed_slice());
+    let ids = index.position("ids").unwrap();
+    let length = Error::Destination("not of its tensor's length");
+    assert_eq!(refusal(&|all| drop(all.pop())), Error::Destination("not one for each tensor"));
+    assert_eq!(refusal(&|all| all[0] = Destination::F32(leak(599_999))), length);
+    assert_eq!(refusal(&|all| all[0] = Destination::F32(leak(600_001))), length);
+    assert_eq!(refusal(&|all| all[0] = Destination::Bytes(Box::leak(Box::new([0; 8])))), length);
+    let kind = Error::Destination("tensor is not of F32, F16 or BF16");
+    assert_eq!(refusal(&|all| all[ids] = Destination::F32(leak(17))), kind);
+    assert_eq!(model.load_f32(threads(1)).unwrap_err(), kind);
+}
+
+#[test]
+fn refuses_numbers_that_lie_across_segments() {
+    let fixture = Fixture::new();
+    let file = fixture.model.path().join("model.safetensors");
+    let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}} "#;
+    assert_eq!(header.len() % 4, 3);
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(&[1; 8]);
+    std::fs::write(file, bytes).unwrap();
+    let model = opened(&fixture.seal("unaligned", 1));
+    let refusal = model.load_f32(threads(1)).unwrap_err();
+    assert_eq!(refusal, Error::Tensors("tensor does not begin at a multiple of its element size"));
+    assert_eq!(load_bytes(&model, 1), [1; 8]);
+}
+
+#[test]
+fn refuses_an_index_of_another_object() {
+    let fixture = Fixture::new();
+    let model = opened(&fixture.package());
+    let header = r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.push(0);
+    let index = anchorhold_sealed_weights::TensorIndex::parse(&bytes, bytes.len() as u64).unwrap();
+    let refusal =
+        load_tensors(model.weights().unwrap(), &index, threads(1), vec![Destination::Skip]).unwrap_err();
+    assert_eq!(refusal, Error::Tensors("index is of another object"));
+}
+
+#[test]
+fn reads_small_objects_only_up_to_the_limit() {
+    let fixture = Fixture::new();
+    let model = opened(&fixture.package());
+    let reader = model.weights().unwrap();
+    let actual = reader.entry().plaintext_len();
+    let limit = actual - 1;
+    assert_eq!(reader.read_small(limit).unwrap_err(), Error::TooLarge { limit, actual });
+    assert_eq!(*reader.read_small(actual).unwrap(), fixture.plain(Role::Weights));
+}
