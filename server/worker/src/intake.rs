@@ -1,5 +1,6 @@
 //! Reads requests and turns text into tokens, beside the steps and not between them.
 
+use crate::panics::AbortOnPanic;
 use crate::{Language, LanguageError};
 use anchorhold_engine::{ModelKind, Prompt, RequestId, Sampling, StopRules, TokenId};
 use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, Work, WorkKind};
@@ -37,6 +38,7 @@ pub(crate) struct Intake {
 impl Intake {
     /// Reads until the line ends or breaks, or nobody takes commands any more.
     pub(crate) fn run(self, mut line: LineReader<Work>) {
+        let _guard = AbortOnPanic;
         // Descriptors have no place on this line; those that come are closed here.
         while let Ok((work, _)) = line.receive() {
             let taken = match work {

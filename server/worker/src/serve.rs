@@ -3,6 +3,7 @@
 use crate::embed::Embedding;
 use crate::generate::Generation;
 use crate::intake::{Command, Intake, Job};
+use crate::panics::AbortOnPanic;
 use crate::{Compute, Model};
 use anchorhold_engine::{EmbeddingLimits, GenerationLimits, RequestId, SubmitError};
 use anchorhold_ipc::{Event, Line, LineError, LineWriter, RejectReason, RequestError, Work};
@@ -73,6 +74,7 @@ pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io
 
 /// Takes commands and computes steps in turn, until the intake or the writer is gone.
 fn compute_steps(steps: &mut dyn Steps, commands: Receiver<Command>, events: SyncSender<Event>) {
+    let _guard = AbortOnPanic;
     loop {
         let mut next = if steps.is_idle() { commands.recv().ok() } else { commands.try_recv().ok() };
         let mut taken = 0;
@@ -103,6 +105,7 @@ fn compute_steps(steps: &mut dyn Steps, commands: Receiver<Command>, events: Syn
 
 /// Writes events until nobody makes any, or the line breaks.
 fn write_events(mut line: LineWriter<Event>, events: Receiver<Event>) {
+    let _guard = AbortOnPanic;
     for event in events {
         let sent = match line.send(&event, &[]) {
             // Nothing of it was sent; the caller is told that there is no answer.

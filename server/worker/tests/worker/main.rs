@@ -10,5 +10,6 @@
 mod embeds;
 mod generates;
 mod lives;
+mod process;
 mod rig;
 mod toy;

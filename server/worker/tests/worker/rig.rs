@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// A worker that is silent for this long is stuck; nothing here takes a hundredth of it.
-const STUCK: Duration = Duration::from_secs(60);
+pub(crate) const STUCK: Duration = Duration::from_secs(60);
 
 pub(crate) struct Rig {
     pub(crate) keeper: Line<ToWorker, FromWorker>,

@@ -20,6 +20,8 @@ pub(crate) struct Watch {
     pub(crate) dropped: AtomicBool,
     /// The next step fails.
     pub(crate) breaks: AtomicBool,
+    /// The next step panics, and quotes what it works on.
+    pub(crate) panics: AtomicBool,
 }
 
 /// The text that is recited after a prompt of `tokens_in` tokens, as bytes.
@@ -98,6 +100,7 @@ impl Generator for Reciter {
             logits[next] = 1.0;
             answers.push(logits);
         }
+        assert!(!self.watch.panics.load(Ordering::SeqCst), "the prompt is {SCRIPT}");
         match self.watch.breaks.swap(false, Ordering::SeqCst) {
             true => Err(BackendError::new("broken on purpose")),
             false => Ok(answers),
