@@ -1,0 +1,55 @@
+//! Log lines: one JSON object each, to stderr, made of the numbers and fixed words of a [`RequestRecord`] only.
+
+use anchorhold_ipc::{RequestOutcome, RequestRecord, Route};
+use tracing_subscriber::EnvFilter;
+
+/// Only our own words are logged: a library's debug lines may hold headers.
+const FILTER: &str = "off,anchorhold_gateway=info";
+
+/// Sends the lines to stderr from now on. A second call has no effect.
+pub fn init() {
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_target(false)
+        .with_env_filter(EnvFilter::new(FILTER))
+        .with_writer(std::io::stderr);
+    // Whoever installed one first keeps it.
+    let _ = subscriber.try_init();
+}
+
+/// One request that ended.
+pub(crate) fn request(record: &RequestRecord) {
+    tracing::info!(
+        rid = record.rid,
+        tenant = record.tenant,
+        route = route_word(record.route),
+        model = record.model,
+        outcome = outcome_word(record.outcome),
+        status = record.status,
+        stream = record.stream,
+        tokens_in = record.tokens_in,
+        tokens_out = record.tokens_out,
+        millis = record.millis,
+        "request"
+    );
+}
+
+pub(crate) fn route_word(route: Route) -> &'static str {
+    match route {
+        Route::ChatCompletions => "chat_completions",
+        Route::Completions => "completions",
+        Route::Embeddings => "embeddings",
+        Route::Models => "models",
+        Route::Other => "other",
+    }
+}
+
+pub(crate) fn outcome_word(outcome: RequestOutcome) -> &'static str {
+    match outcome {
+        RequestOutcome::Complete => "complete",
+        RequestOutcome::Rejected => "rejected",
+        RequestOutcome::Cancelled => "cancelled",
+        RequestOutcome::Error => "error",
+    }
+}

@@ -1,0 +1,81 @@
+//! The one place where errors become statuses, headers and constant bodies.
+
+use crate::flight::FlightError;
+use anchorhold_api::ApiError;
+use anchorhold_ipc::{RejectReason, RequestError, RequestOutcome};
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+/// A response with a JSON body.
+pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The response that tells this error.
+pub(crate) fn refuse(error: &ApiError) -> Response {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, error.to_json());
+    let headers = response.headers_mut();
+    if let Some(seconds) = error.retry_after() {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+pub(crate) fn audit_unavailable() -> ApiError {
+    ApiError::unavailable("audit_unavailable", "the audit log takes no entries now, so nothing is served")
+}
+
+pub(crate) fn worker_lost() -> ApiError {
+    ApiError::unavailable("worker_lost", "the model's process ended while it worked on this request")
+}
+
+pub(crate) fn overloaded() -> ApiError {
+    ApiError::unavailable("overloaded", "as many requests are running as this server takes at once")
+}
+
+/// Why a flight brought nothing more.
+pub(crate) fn flight(error: FlightError) -> ApiError {
+    match error {
+        FlightError::Lost => worker_lost(),
+        FlightError::Late => ApiError::unavailable("worker_timeout", "the model did not answer in time"),
+        FlightError::Full => overloaded(),
+    }
+}
+
+/// What a worker refused; `field` is where the route has the prompt.
+pub(crate) fn worker(error: &RequestError, field: &'static str) -> ApiError {
+    match error {
+        RequestError::Rejected(RejectReason::ContextLength { tokens, limit }) => {
+            ApiError::context_length(field, *tokens, *limit)
+        }
+        RequestError::Rejected(RejectReason::UnknownToken) => {
+            ApiError::invalid(field, "a token id is outside the model's vocabulary")
+        }
+        RequestError::Rejected(RejectReason::EmptyPrompt) => {
+            ApiError::invalid(field, "the prompt has no tokens")
+        }
+        RequestError::Rejected(RejectReason::WrongKind) => ApiError::wrong_kind("does something else"),
+        RequestError::Rejected(RejectReason::Template) => {
+            ApiError::invalid(field, "the model's chat template does not take this conversation")
+        }
+        RequestError::Overloaded => overloaded(),
+        RequestError::Internal => ApiError::internal(),
+    }
+}
+
+/// How the audit log calls a request that ended with this error.
+pub(crate) fn outcome(error: &ApiError) -> RequestOutcome {
+    match error.code() {
+        Some("internal_error" | "worker_lost" | "worker_timeout") => RequestOutcome::Error,
+        _ => RequestOutcome::Rejected,
+    }
+}

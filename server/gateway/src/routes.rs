@@ -1,0 +1,225 @@
+//! Which path and method leads where.
+
+use crate::App;
+use crate::exchange::{Answer, Exchange};
+use crate::front::{Caller, front, route_of};
+use crate::generate;
+use crate::refuse::{json, refuse};
+use crate::words::hex;
+use anchorhold_api::{ApiError, ModelCard, model, models};
+use anchorhold_ipc::{ModelInfo, ModelKind, Route};
+use anchorhold_rats::Nonce;
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, Request, State};
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use std::sync::Arc;
+
+/// What other servers of this API have and this one does not, so that the refusal can say so.
+const UNSUPPORTED: [&str; 20] = [
+    "/detokenize",
+    "/openapi.json",
+    "/rerank",
+    "/tokenize",
+    "/v1/assistants",
+    "/v1/audio",
+    "/v1/batches",
+    "/v1/conversations",
+    "/v1/evals",
+    "/v1/files",
+    "/v1/fine_tuning",
+    "/v1/images",
+    "/v1/messages",
+    "/v1/moderations",
+    "/v1/realtime",
+    "/v1/rerank",
+    "/v1/responses",
+    "/v1/threads",
+    "/v1/uploads",
+    "/v1/vector_stores",
+];
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+type Shared = State<Arc<App>>;
+
+/// All of it. The layer is put on last, so that it is around the fallbacks too.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/completions", post(completion))
+        .route("/v1/embeddings", post(embedding))
+        .route("/v1/models", get(all_models))
+        .route("/v1/models/{*id}", get(one_model))
+        .route("/health", get(health))
+        .route("/readyz", get(ready))
+        .route("/version", get(version))
+        .route("/metrics", get(metrics))
+        .route("/.well-known/anchorhold-attestation", get(attestation))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&app), front))
+        .with_state(app)
+}
+
+async fn chat(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {
+    match Exchange::begin(&app, caller, Route::ChatCompletions) {
+        Ok(mut exchange) => {
+            let answer = generate::chat(&mut exchange, request).await;
+            exchange.answer(answer).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn completion(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {
+    match Exchange::begin(&app, caller, Route::Completions) {
+        Ok(mut exchange) => {
+            let answer = generate::completion(&mut exchange, request).await;
+            exchange.answer(answer).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn embedding(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {
+    match Exchange::begin(&app, caller, Route::Embeddings) {
+        Ok(mut exchange) => {
+            let answer = generate::embedding(&mut exchange, request).await;
+            exchange.answer(answer).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Ends a request that no worker is asked about.
+async fn at_once(
+    app: &Arc<App>,
+    caller: Caller,
+    route: Route,
+    result: Result<Vec<u8>, ApiError>,
+) -> Response {
+    match Exchange::begin(app, caller, route) {
+        Ok(mut exchange) => {
+            if result.is_ok() {
+                exchange.no_body();
+            }
+            exchange.answer(result.map(Answer::Whole)).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn all_models(State(app): Shared, Extension(caller): Extension<Caller>) -> Response {
+    let cards: Vec<ModelCard> = app.pool.list().iter().map(card).collect();
+    at_once(&app, caller, Route::Models, Ok(models(&cards))).await
+}
+
+async fn one_model(
+    State(app): Shared,
+    Extension(caller): Extension<Caller>,
+    id: Result<Path<String>, PathRejection>,
+) -> Response {
+    let wanted = id.ok().map(|Path(id)| id);
+    let known = app.pool.list();
+    let found = known.iter().find(|(info, _)| Some(&info.id) == wanted.as_ref());
+    let result = found.map(|found| model(&card(found))).ok_or_else(ApiError::model_not_found);
+    at_once(&app, caller, Route::Models, result).await
+}
+
+fn card((info, created): &(ModelInfo, u64)) -> ModelCard {
+    let kind = match info.kind {
+        ModelKind::Chat => "chat",
+        ModelKind::Embedding => "embedding",
+    };
+    ModelCard {
+        id: info.id.clone(),
+        created: *created,
+        kind,
+        max_model_len: info.max_tokens,
+        dimensions: (info.kind == ModelKind::Embedding).then_some(info.dimensions),
+        version: info.version,
+        manifest_sha256: hex(&info.manifest_digest),
+    }
+}
+
+/// Alive: it answers, whatever the rest of the server does.
+async fn health() -> Response {
+    json(StatusCode::OK, r#"{"status":"ok"}"#)
+}
+
+async fn ready(State(app): Shared) -> Response {
+    if app.pool.ready(&app.expected) && !*app.draining.borrow() {
+        return json(StatusCode::OK, r#"{"status":"ready"}"#);
+    }
+    refuse(&ApiError::unavailable("not_ready", "not every model can answer now"))
+}
+
+async fn version() -> Response {
+    json(StatusCode::OK, concat!(r#"{"name":"anchorhold","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#))
+}
+
+/// Numbers for operators. They hold nothing of any request, so the answer does not wait for its audit entry: a log
+/// that takes none is just when they are needed.
+async fn metrics(State(app): Shared, Extension(caller): Extension<Caller>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (text, kind) = if accept.contains("application/openmetrics-text") {
+        (app.metrics.open_metrics(), OPEN_METRICS)
+    } else {
+        (app.metrics.prometheus(), PROMETHEUS)
+    };
+    if let Ok(exchange) = Exchange::begin(&app, caller, Route::Other) {
+        exchange.close_later(StatusCode::OK);
+    }
+    let mut response = Response::new(text.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// The evidence for a nonce that the caller chose, byte for byte as the keeper made it.
+async fn attestation(State(app): Shared, uri: Uri) -> Response {
+    let nonce = uri.query().and_then(|query| query.strip_prefix("nonce="));
+    let Some(nonce) = nonce.and_then(|hex| hex.parse::<Nonce>().ok()) else {
+        let message = "the query must be 'nonce=' and 64 lower-case hex digits, nothing else";
+        return refuse(&ApiError::invalid("nonce", message));
+    };
+    let Ok(_permit) = app.attestations.try_acquire() else {
+        return refuse(&ApiError::unavailable("attestation_busy", "too many attestations are being made"));
+    };
+    match app.keeper.attest(*nonce.as_bytes()).await {
+        Ok(document) => {
+            app.metrics.attestations.inc();
+            json(StatusCode::OK, document)
+        }
+        Err(_) => refuse(&ApiError::unavailable("attestation_unavailable", "evidence could not be made")),
+    }
+}
+
+/// A path that leads nowhere.
+async fn unknown(State(app): Shared, caller: Option<Extension<Caller>>, uri: Uri) -> Response {
+    let path = uri.path();
+    let below =
+        |route: &&str| path.strip_prefix(*route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let error = if UNSUPPORTED.iter().any(|route| below(route)) {
+        ApiError::unsupported_route()
+    } else {
+        ApiError::unknown_route()
+    };
+    refused(&app, caller, path, error).await
+}
+
+/// A path that does not know the method; axum adds `allow`.
+async fn wrong_method(State(app): Shared, caller: Option<Extension<Caller>>, uri: Uri) -> Response {
+    refused(&app, caller, uri.path(), ApiError::method_not_allowed()).await
+}
+
+async fn refused(app: &Arc<App>, caller: Option<Extension<Caller>>, path: &str, error: ApiError) -> Response {
+    match caller {
+        Some(Extension(caller)) => at_once(app, caller, route_of(path), Err(error)).await,
+        None => refuse(&error),
+    }
+}

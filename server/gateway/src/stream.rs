@@ -1,0 +1,125 @@
+//! Streamed answers: events as the worker makes them, the audit entry, then `[DONE]`.
+
+use crate::exchange::Exchange;
+use crate::flight::{Flight, Update};
+use crate::generate::finish;
+use crate::refuse;
+use anchorhold_api::{ApiError, DONE, Frames, Usage, error_event};
+use anchorhold_ipc::RequestOutcome;
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, StatusCode};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// A generation whose first event is there.
+pub(crate) struct Run {
+    flight: Flight,
+    frames: Frames,
+    /// How many requests have not ended.
+    open: usize,
+    tokens_in: u64,
+    tokens_out: u64,
+    /// Events on their way to the caller.
+    ready: VecDeque<String>,
+    failed: Option<ApiError>,
+}
+
+impl Run {
+    pub(crate) fn new(flight: Flight, frames: Frames, open: usize, first: (usize, Update)) -> Self {
+        let ready = frames.opening().into_iter().collect();
+        let mut run = Self { flight, frames, open, tokens_in: 0, tokens_out: 0, ready, failed: None };
+        run.take(first);
+        run
+    }
+
+    fn take(&mut self, (place, update): (usize, Update)) {
+        match update {
+            Update::Delta(text) => self.ready.push_back(self.frames.delta(place, &text)),
+            Update::Finished { reason, tokens_in, tokens_out } => {
+                self.tokens_in = self.tokens_in.saturating_add(tokens_in);
+                self.tokens_out = self.tokens_out.saturating_add(tokens_out);
+                self.open = self.open.saturating_sub(1);
+                self.ready.push_back(self.frames.finish(place, finish(reason)));
+                if self.open == 0 {
+                    self.ready.extend(self.frames.usage(Usage::new(self.tokens_in, self.tokens_out)));
+                }
+            }
+            // Once the stream has begun, the caller's field is no longer at fault.
+            Update::Failed(error) => self.failed = Some(refuse::worker(&error, "")),
+            Update::Embedded { .. } => self.failed = Some(ApiError::internal()),
+        }
+    }
+}
+
+/// Both halves of a stream. Dropped before its end, it cancels the work and logs that the caller left.
+struct Stream {
+    run: Run,
+    exchange: Exchange,
+    is_over: bool,
+}
+
+/// The response whose body is `run`.
+pub(crate) fn respond(exchange: Exchange, run: Run) -> Response {
+    let receipt = exchange.receipt_key();
+    let stream = Stream { run, exchange, is_over: false };
+    let events = futures_util::stream::unfold(Box::new(stream), |mut stream| async move {
+        let event = stream.next().await?;
+        Some((Ok::<_, Infallible>(Bytes::from(event)), stream))
+    });
+    let mut response = Response::new(Body::from_stream(events));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.extend(receipt);
+    response
+}
+
+impl Stream {
+    /// The next event; `None` after the last.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if self.is_over {
+                return None;
+            }
+            if let Some(event) = self.run.ready.pop_front() {
+                self.exchange.commit(event.as_bytes());
+                return Some(event);
+            }
+            if let Some(error) = self.run.failed.take() {
+                return Some(self.break_off(&error).await);
+            }
+            if self.run.open == 0 {
+                return Some(self.end().await);
+            }
+            match self.run.flight.next().await {
+                Ok(event) => self.run.take(event),
+                Err(error) => self.run.failed = Some(refuse::flight(error)),
+            }
+        }
+    }
+
+    /// The entry commits to the whole body, [`DONE`] included, and is durable before [`DONE`] leaves.
+    async fn end(&mut self) -> String {
+        self.is_over = true;
+        self.exchange.count(self.run.tokens_in, self.run.tokens_out);
+        self.exchange.commit(DONE.as_bytes());
+        match self.exchange.close(RequestOutcome::Complete, StatusCode::OK).await {
+            Ok(()) => DONE.to_owned(),
+            Err(error) => error_event(&error),
+        }
+    }
+
+    async fn break_off(&mut self, error: &ApiError) -> String {
+        self.is_over = true;
+        let event = error_event(error);
+        self.exchange.commit(event.as_bytes());
+        // The caller is told of the first error; a log that takes no entries shows in the next request.
+        let _ = self.exchange.close(RequestOutcome::Error, StatusCode::OK).await;
+        event
+    }
+}

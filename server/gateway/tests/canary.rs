@@ -1,0 +1,133 @@
+//! Case 34: texts that callers send are looked for in everything that leaves the gateway except their own answers.
+
+#![expect(clippy::unwrap_used, reason = "a test helper that fails is a failed test")]
+
+mod common;
+
+use anchorhold_ipc::{FromGateway, ModelKind};
+use axum::body::Body;
+use common::{KEY, Rig, chat, get, post, request, with};
+use http::Request;
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use tracing_subscriber::fmt::MakeWriter;
+
+const CANARY: &str = "canary-c0ffee-4711";
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Captured {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Requests of which every one is refused, with the canary wherever a caller's text can stand.
+fn refused() -> Vec<Request<Body>> {
+    let raw = |path: &str, body: String| request("POST", path, Body::from(body));
+    let mut requests: Vec<Request<Body>> = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
+        .into_iter()
+        .flat_map(|path| {
+            [
+                raw(path, format!("{{\"model\":\"chat\",\"{CANARY}")),
+                raw(path, format!("{{\"{CANARY}\":1,\"{CANARY}\":2}}")),
+                raw(path, CANARY.to_owned()),
+                raw(path, format!("{{\"model\":\"{CANARY}\",\"input\":\"x\",\"prompt\":\"x\"}}")),
+                raw(path, format!("{{\"model\":7,\"prompt\":\"{CANARY}\\ud800\"}}")),
+                raw(path, json!({"model": "chat", "stop": {CANARY: CANARY}}).to_string()),
+                raw(path, json!({"model": "chat", "prompt": [CANARY, 1], "input": [CANARY, 1]}).to_string()),
+                raw(
+                    path,
+                    json!({"model": CANARY, "messages": [{"role": CANARY, "content": CANARY}]}).to_string(),
+                ),
+                raw(path, json!({"model": "chat", "chat_template": CANARY, "user": CANARY}).to_string()),
+            ]
+        })
+        .collect();
+    for change in [
+        json!({"model": CANARY}),
+        json!({"temperature": CANARY}),
+        json!({"logit_bias": {CANARY: 1}}),
+        json!({"tools": [{"type": CANARY}]}),
+        json!({"response_format": {"type": CANARY}}),
+        json!({"messages": [{"role": CANARY, "content": CANARY}]}),
+        json!({"messages": [{"role": "user", "content": [{"type": CANARY, CANARY: CANARY}]}]}),
+    ] {
+        requests.push(post("/v1/chat/completions", &with(chat(CANARY), change)));
+    }
+    requests.push(get(&format!("/v1/models/{CANARY}")));
+    requests.push(get(&format!("/{CANARY}?{CANARY}={CANARY}")));
+    requests.push(get(&format!("/.well-known/anchorhold-attestation?nonce={CANARY}")));
+    for (name, value) in [
+        ("authorization", format!("Bearer {CANARY}")),
+        ("content-type", CANARY.to_owned()),
+        ("content-encoding", CANARY.to_owned()),
+    ] {
+        let mut request = post("/v1/chat/completions", &chat(CANARY));
+        request.headers_mut().insert(name, value.parse().unwrap());
+        requests.push(request);
+    }
+    for request in &mut requests {
+        request.headers_mut().insert("cookie", format!("session={CANARY}").parse().unwrap());
+        request.headers_mut().insert("user-agent", CANARY.parse().unwrap());
+    }
+    requests
+}
+
+#[tokio::test]
+async fn case_34_what_callers_send_is_in_no_error_log_metric_or_entry() {
+    let logs = Captured::default();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(logs.clone());
+    subscriber.try_init().unwrap();
+    let rig = Rig::new();
+    rig.worker("chat", ModelKind::Chat).await.serve();
+    rig.worker("embed", ModelKind::Embedding).await.serve();
+    for request in refused() {
+        let answer = rig.send(request).await;
+        assert!(answer.status.is_client_error(), "{}", answer.status);
+        assert!(!answer.text().contains(CANARY), "{}", answer.text());
+        assert!(answer.headers.values().all(|value| !value.to_str().unwrap().contains(CANARY)));
+        assert!(answer.json().get("error").is_some_and(Value::is_object));
+    }
+    let served = [
+        post("/v1/chat/completions", &chat(CANARY)),
+        post(
+            "/v1/chat/completions",
+            &with(chat(CANARY), json!({"stream": true, "user": CANARY, "cache_salt": CANARY})),
+        ),
+        post("/v1/completions", &json!({"model": "chat", "prompt": CANARY, "max_tokens": 100})),
+        post("/v1/embeddings", &json!({"model": "embed", "input": CANARY})),
+    ];
+    for request in served {
+        assert!(rig.send(request).await.status.is_success());
+    }
+    let metrics = rig.send(get("/metrics")).await.text();
+    // The last entry is the one of the request for the metrics.
+    let mut entries = String::new();
+    let mut count = 0;
+    while count < refused().len() + 4 - 2 + 1 {
+        let message = rig.next();
+        entries.push_str(&format!("{message:?}\n"));
+        count += usize::from(matches!(message, FromGateway::Record { .. }));
+    }
+    let logs = String::from_utf8(logs.0.lock().unwrap().clone()).unwrap();
+    assert!(logs.contains("chat_completions") && entries.contains("ChatCompletions"));
+    for (place, text) in [("logs", &logs), ("metrics", &metrics), ("entries", &entries)] {
+        assert!(!text.contains(CANARY) && !text.contains(KEY), "{place}: {text}");
+    }
+}

@@ -1,0 +1,326 @@
+//! A gateway between a fake keeper and fake workers, over real lines.
+
+#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test helper that fails is a failed test")]
+
+use anchorhold_gateway::{Config, Gateway};
+use anchorhold_ipc::{
+    Appended, AuditEvent, Event, FinishReason, FromGateway, Line, LineReader, LineWriter, ModelInfo,
+    ModelKind, Prompt, RequestRecord, ServingEvidence, ToGateway, Work, WorkKind, pair,
+};
+use anchorhold_rats::Sha256Digest;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tower::ServiceExt as _;
+
+pub const KEY: &str = "key-of-acme-5c1f";
+pub const OTHER_KEY: &str = "key-of-bolt-99aa";
+/// No wait of a test takes this long unless the test has failed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the fake keeper does with entries and nonces.
+#[derive(Default)]
+pub struct Manners {
+    pub log_refuses: AtomicBool,
+    pub no_evidence: AtomicBool,
+}
+
+pub struct Rig {
+    pub router: Router,
+    pub gateway: Gateway,
+    pub manners: Arc<Manners>,
+    pub events: Mutex<Receiver<FromGateway>>,
+    writer: Arc<Mutex<LineWriter<ToGateway>>>,
+}
+
+/// The worker's end of a line.
+pub struct FakeWorker {
+    pub work: Receiver<Work>,
+    pub events: LineWriter<Event>,
+}
+
+impl Rig {
+    pub fn new() -> Self {
+        Self::with("models = []", "")
+    }
+
+    /// With these lines in the settings: at the top, and under `[limits]`.
+    pub fn with(top: &str, limits: &str) -> Self {
+        let digest = |key: &str| Sha256Digest::of(key.as_bytes());
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\nnames = [\"localhost\"]\ncertificate = \"/dev/null\"\n{top}\n\
+             [[keys]]\ntenant = \"acme\"\nsha256 = \"{}\"\n[[keys]]\ntenant = \"bolt\"\nsha256 = \"{}\"\n\
+             [limits]\n{limits}\n",
+            digest(KEY),
+            digest(OTHER_KEY)
+        );
+        let (ours, theirs) = pair().unwrap();
+        let gateway = Gateway::start(Config::parse(&text).unwrap(), Line::new(theirs)).unwrap();
+        let (writer, reader) = Line::<ToGateway, FromGateway>::new(ours).split();
+        let writer = Arc::new(Mutex::new(writer));
+        let manners = Arc::new(Manners::default());
+        let (seen, events) = channel();
+        let (answers, behaves) = (Arc::clone(&writer), Arc::clone(&manners));
+        std::thread::spawn(move || keep(reader, &answers, &behaves, &seen));
+        Self { router: gateway.router(), gateway, manners, events: Mutex::new(events), writer }
+    }
+
+    /// A worker for this model, known to the gateway when this returns.
+    pub async fn worker(&self, id: &str, kind: ModelKind) -> FakeWorker {
+        let (ours, theirs) = pair().unwrap();
+        let info = ModelInfo {
+            id: id.to_owned(),
+            version: 1,
+            kind,
+            max_tokens: 512,
+            dimensions: if kind == ModelKind::Embedding { 4 } else { 0 },
+            manifest_digest: [7; 32],
+        };
+        self.writer.lock().unwrap().send(&ToGateway::WorkerReady(info), &[theirs.as_fd()]).unwrap();
+        self.settle().await;
+        let (events, mut reader) = Line::<Event, Work>::new(ours).split();
+        let (seen, work) = channel();
+        std::thread::spawn(move || {
+            while let Ok((item, _)) = reader.receive() {
+                if seen.send(item).is_err() {
+                    return;
+                }
+            }
+        });
+        FakeWorker { work, events }
+    }
+
+    /// The gateway has handled every earlier message of the keeper: answers come in order.
+    pub async fn settle(&self) {
+        let request = get(&format!("/.well-known/anchorhold-attestation?nonce={}", "0".repeat(64)));
+        self.send(request).await;
+    }
+
+    pub fn tell(&self, message: &ToGateway) {
+        self.writer.lock().unwrap().send(message, &[]).unwrap();
+    }
+
+    /// The keeper goes away.
+    pub fn hang_up(&self) {
+        self.writer.lock().unwrap().shut_down();
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        send(self.router.clone(), request).await
+    }
+
+    /// Sends the request from a task of its own.
+    pub fn begin(&self, request: Request<Body>) -> tokio::task::JoinHandle<Answer> {
+        tokio::spawn(send(self.router.clone(), request))
+    }
+
+    /// The next message from the gateway.
+    pub fn next(&self) -> FromGateway {
+        self.events.lock().unwrap().recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// The next audit entry about a request.
+    pub fn next_record(&self) -> RequestRecord {
+        loop {
+            if let FromGateway::Record { event: AuditEvent::Request(record), .. } = self.next() {
+                return record;
+            }
+        }
+    }
+}
+
+pub async fn send(router: Router, request: Request<Body>) -> Answer {
+    let response = router.oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+/// Runs what waits for a thread of the gateway, away from the test's own.
+pub async fn aside<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(wait).await.unwrap()
+}
+
+/// Answers as the keeper does.
+fn keep(
+    mut reader: LineReader<FromGateway>,
+    writer: &Mutex<LineWriter<ToGateway>>,
+    manners: &Manners,
+    seen: &Sender<FromGateway>,
+) {
+    let mut index = 0;
+    while let Ok((message, _)) = reader.receive() {
+        let answer = match &message {
+            FromGateway::Record { ticket, .. } => {
+                index += 1;
+                let index = (!manners.log_refuses.load(Ordering::SeqCst)).then_some(index);
+                Some(ToGateway::Appended(Appended { ticket: *ticket, index }))
+            }
+            FromGateway::Attest { ticket, nonce } => {
+                let document = format!("{{\"document for\":\"{nonce:?}\"}}").into_bytes();
+                let document = (!manners.no_evidence.load(Ordering::SeqCst)).then_some(document);
+                Some(ToGateway::Attested(Box::new(ServingEvidence { ticket: *ticket, document })))
+            }
+            _ => None,
+        };
+        // Nobody looks any more when the test is over.
+        let _ = seen.send(message);
+        if let Some(answer) = answer
+            && writer.lock().unwrap().send(&answer, &[]).is_err()
+        {
+            return;
+        }
+    }
+}
+
+impl FakeWorker {
+    pub fn next(&self) -> Work {
+        self.work.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// The next request: its id and what it asks.
+    pub fn submitted(&self) -> (anchorhold_ipc::RequestId, WorkKind) {
+        match self.next() {
+            Work::Submit { id, kind } => (id, kind),
+            other => panic!("expected a request, got {other:?}"),
+        }
+    }
+
+    pub fn say(&mut self, event: &Event) {
+        self.events.send(event, &[]).unwrap();
+    }
+
+    /// Answers everything from now on: a generation says the last text of its prompt back, one character at a time,
+    /// an embedding is `[index, 0.5, -1, 0.1]`.
+    pub fn serve(mut self) {
+        std::thread::spawn(move || {
+            while let Ok(work) = self.work.recv() {
+                let Work::Submit { id, kind } = work else { continue };
+                let events = match kind {
+                    WorkKind::Embed { inputs } => {
+                        let vector =
+                            |index: usize| vec![f32::from(u16::try_from(index).unwrap()), 0.5, -1.0, 0.1];
+                        let vectors: Vec<_> = (0..inputs.len()).map(vector).collect();
+                        vec![Event::Embedded { id, tokens_in: 3 * vectors.len() as u64, vectors }]
+                    }
+                    WorkKind::Generate { prompt, stop, .. } => {
+                        generation(id, &said(&prompt), stop.max_tokens)
+                    }
+                };
+                for event in events {
+                    if self.events.send(&event, &[]).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// The text that the fake worker says back.
+pub fn said(prompt: &Prompt) -> String {
+    match prompt {
+        Prompt::Chat(messages) => messages.last().unwrap().content.clone(),
+        Prompt::Text(text) => text.clone(),
+        Prompt::Tokens(ids) => format!("{ids:?}"),
+    }
+}
+
+fn generation(id: anchorhold_ipc::RequestId, text: &str, most: u32) -> Vec<Event> {
+    let most = if most == 0 { usize::MAX } else { usize::try_from(most).unwrap() };
+    let taken: Vec<char> = text.chars().take(most).collect();
+    let cut = taken.len() < text.chars().count();
+    let mut events: Vec<Event> =
+        taken.iter().map(|character| Event::Delta { id, text: character.to_string() }).collect();
+    let reason = if cut { FinishReason::Length } else { FinishReason::Stop };
+    events.push(Event::Finished { id, reason, tokens_in: 5, tokens_out: taken.len() as u64 });
+    events
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.to_vec()).unwrap()
+    }
+
+    pub fn code(&self) -> Value {
+        self.json()["error"]["code"].clone()
+    }
+
+    pub fn param(&self) -> Value {
+        self.json()["error"]["param"].clone()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap()
+    }
+
+    /// The JSON of each `data:` event; the last one is the text `[DONE]` in a stream that ended well.
+    pub fn events(&self) -> Vec<Value> {
+        let text = self.text();
+        assert!(text.ends_with("\n\n"));
+        text.trim_end()
+            .split("\n\n")
+            .map(|event| {
+                let data = event.trim_start_matches("event: error\n").strip_prefix("data: ").unwrap();
+                serde_json::from_str(data).unwrap_or_else(|_| Value::String(data.to_owned()))
+            })
+            .collect()
+    }
+}
+
+pub fn get(path: &str) -> Request<Body> {
+    request("GET", path, Body::empty())
+}
+
+pub fn request(method: &str, path: &str, body: Body) -> Request<Body> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {KEY}"))
+        .header("content-type", "application/json")
+        .body(body)
+        .unwrap()
+}
+
+pub fn post(path: &str, body: &Value) -> Request<Body> {
+    request("POST", path, Body::from(body.to_string()))
+}
+
+pub fn chat(text: &str) -> Value {
+    serde_json::json!({"model": "chat", "messages": [{"role": "user", "content": text}]})
+}
+
+/// `change` on top of `body`.
+pub fn with(mut body: Value, change: Value) -> Value {
+    for (key, value) in change.as_object().unwrap() {
+        body[key] = value.clone();
+    }
+    body
+}
+
+/// Polls until `holds`; threads of the gateway are on their way there.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        tokio::task::yield_now().await;
+    }
+}
