@@ -1,0 +1,14 @@
+//! The same start, refused: one line for each reason.
+
+use super::show::Show;
+use anchorhold_e2e::refusals::CASES;
+
+/// Shows every refusal; fails when a start is not refused as it must be.
+pub(crate) fn run(show: &Show) -> anyhow::Result<()> {
+    show.banner();
+    for case in CASES {
+        let refusal = case.run()?;
+        show.line(&format!("refused  {:<34} {}: {}: {}", case.name, refusal.by, refusal.code, refusal.text));
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! A key broker with a state of its own.
+
+use crate::owner::Sealed;
+use crate::process::{Process, Programs};
+use anyhow::Context as _;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const START: Duration = Duration::from_secs(30);
+
+/// Which of the two programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roots {
+    /// AMD's roots, fixed in the program.
+    Production,
+    /// The software attester's root.
+    Simulated,
+}
+
+impl Roots {
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Production => "anchorhold-key-broker",
+            Self::Simulated => "anchorhold-key-broker-simulated",
+        }
+    }
+}
+
+/// A broker; it serves while [`serve`](Self::serve)'s process lives.
+#[derive(Debug)]
+pub struct Broker {
+    programs: Programs,
+    roots: Roots,
+    /// Its folder.
+    pub state: PathBuf,
+    /// Its public keys.
+    pub keys: BrokerKeys,
+    process: Option<Process>,
+    /// Where it listens; before the first start a free port is taken.
+    pub address: Option<String>,
+}
+
+/// What `init` prints.
+#[derive(Debug, Clone, Deserialize)]
+pub struct BrokerKeys {
+    /// Signs answers, hex.
+    pub signing_key: String,
+    /// Owners wrap weights keys to it, hex.
+    pub import_key: String,
+    /// Its TLS certificate, PEM.
+    pub tls_certificate: PathBuf,
+}
+
+impl Broker {
+    /// A broker with a fresh state in `state`.
+    pub fn init(programs: &Programs, roots: Roots, state: &Path) -> anyhow::Result<Self> {
+        let printed = programs.run(roots.program(), &[&"init", &"--state", &state])?;
+        let keys = serde_json::from_str(&printed).with_context(|| printed.clone())?;
+        Ok(Self {
+            programs: programs.clone(),
+            roots,
+            state: state.to_owned(),
+            keys,
+            process: None,
+            address: None,
+        })
+    }
+
+    fn tell(&self, command: &str, file: &Path) -> anyhow::Result<String> {
+        self.programs.run(self.roots.program(), &[&command, &"--state", &self.state, &file])
+    }
+
+    /// Takes the key of a sealed package. Only while it does not serve.
+    pub fn import(&self, sealed: &Sealed) -> anyhow::Result<()> {
+        self.tell("import", &sealed.import).map(|_| ())
+    }
+
+    /// Puts a policy in force. Only while it does not serve.
+    pub fn set_policy(&self, toml: &str) -> anyhow::Result<()> {
+        let file = self.state.with_extension("policy.toml");
+        std::fs::write(&file, toml)?;
+        self.tell("policy", &file).map(|_| ())
+    }
+
+    /// Serves, on the same port as before if it has served before.
+    pub fn serve(&mut self) -> anyhow::Result<()> {
+        let mut command = Command::new(self.programs.path(self.roots.program()));
+        let listen = self.address.clone().unwrap_or_else(|| "127.0.0.1:0".to_owned());
+        command.args(["serve", "--print-ready", "--listen", &listen, "--state"]).arg(&self.state);
+        let process = Process::start(command, &self.state.with_extension("stderr"))?;
+        let line = process.line(START)?.with_context(|| process.stderr_text())?;
+        let ready: serde_json::Value = serde_json::from_str(&line)?;
+        self.address = Some(ready["listening"].as_str().context("no address")?.to_owned());
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Kills it with SIGKILL; its state stays.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// `https://host:port`.
+    pub fn url(&self) -> anyhow::Result<String> {
+        Ok(format!("https://{}", self.address.as_ref().context("the broker does not serve")?))
+    }
+}

@@ -1,0 +1,248 @@
+//! A simulated guest: settings, the keeper's process, and what it tells.
+
+use crate::broker::Broker;
+use crate::owner::{Owner, Sealed};
+use crate::process::{Process, Programs};
+use anchorhold_rats::Sha256Digest;
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long one stage of the start may take.
+const STAGE: Duration = Duration::from_secs(120);
+
+/// What a guest is started with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the keeper finds the broker.
+    pub broker_url: String,
+    /// The certificate that the broker must hold, PEM.
+    pub broker_certificate: PathBuf,
+    /// The key that must sign the broker's answers, hex.
+    pub broker_signing_key: String,
+    /// The owner of the models, hex.
+    pub owner_key: String,
+    /// Each model: id, package, lowest version.
+    pub models: Vec<(String, PathBuf, u64)>,
+    /// Whether the simulated guest policy allows debugging.
+    pub debug: bool,
+    /// SEV-SNP report version, 3 or 5.
+    pub report_version: u8,
+    /// Where the gateway listens.
+    pub listen: String,
+    /// The caller's key.
+    pub api_key: String,
+}
+
+impl Settings {
+    /// A guest for these packages, at this broker.
+    pub fn new(broker: &Broker, owner: &Owner, packages: &[Sealed]) -> anyhow::Result<Self> {
+        let models =
+            packages.iter().map(|sealed| (sealed.model_id.clone(), sealed.package.clone(), sealed.version));
+        Ok(Self {
+            broker_url: broker.url()?,
+            broker_certificate: broker.keys.tls_certificate.clone(),
+            broker_signing_key: broker.keys.signing_key.clone(),
+            owner_key: owner.public_key.clone(),
+            models: models.collect(),
+            debug: false,
+            report_version: 5,
+            listen: "127.0.0.1:0".to_owned(),
+            api_key: format!("ak-{}", Sha256Digest::of(anchorhold_rats::Nonce::random()?.as_bytes())),
+        })
+    }
+
+    fn keeper_toml(&self, programs: &Programs, directory: &Path) -> String {
+        let quoted = |path: &Path| Value::from(path.to_string_lossy().into_owned()).to_string();
+        let mut text = format!(
+            "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n\n\
+             [broker]\nurl = \"{}\"\ncertificate = {}\nsigning_key = \"{}\"\n\n\
+             [gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
+             [worker]\nprogram = {}\nthreads = 2\nrequired_layers = [\"seccomp\", \"no new privileges\", \"no capabilities\"]\n\n\
+             [audit]\ndirectory = {}\n",
+            self.report_version,
+            self.debug,
+            self.broker_url,
+            quoted(&self.broker_certificate),
+            self.broker_signing_key,
+            quoted(&programs.path("anchorhold-gateway")),
+            quoted(&directory.join("gateway.toml")),
+            quoted(&directory.join("public")),
+            quoted(&programs.path("anchorhold-worker")),
+            quoted(&directory.join("audit")),
+        );
+        for (id, package, version_min) in &self.models {
+            // Writing to a string cannot fail.
+            let _ = write!(
+                text,
+                "\n[[model]]\nid = \"{id}\"\npackage = {}\nowner_key = \"{}\"\nversion_min = {version_min}\n",
+                quoted(package),
+                self.owner_key
+            );
+        }
+        text
+    }
+
+    fn gateway_toml(&self, directory: &Path) -> String {
+        let ids: Vec<_> = self.models.iter().map(|(id, ..)| id).collect();
+        format!(
+            "listen = \"{}\"\nnames = [\"localhost\", \"127.0.0.1\"]\ncertificate = {:?}\nmodels = {ids:?}\n\n\
+             [[keys]]\ntenant = \"demo\"\nsha256 = \"{}\"\n",
+            self.listen,
+            directory.join("public/server.pem").to_string_lossy(),
+            Sha256Digest::of(self.api_key.as_bytes())
+        )
+    }
+}
+
+/// How a start ended.
+#[derive(Debug)]
+pub enum Start {
+    /// It serves.
+    Ready(Box<Guest>),
+    /// It ended.
+    Refused(Refusal),
+}
+
+/// Why a guest did not start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Who refused: `key broker`, `worker` or `keeper`.
+    pub by: String,
+    /// The stable code.
+    pub code: String,
+    /// What a person reads.
+    pub text: String,
+}
+
+/// A guest that serves.
+#[derive(Debug)]
+pub struct Guest {
+    process: Process,
+    /// Every stage of the start, as the keeper told it.
+    pub stages: Vec<Value>,
+    /// Where the gateway listens.
+    pub address: String,
+    /// The server's certificate, PEM.
+    pub certificate: PathBuf,
+    /// The audit log of this boot.
+    pub audit_log: PathBuf,
+    /// A key of tenant `demo`.
+    pub api_key: String,
+}
+
+/// The simulated launch digest of a guest made of these programs, hex.
+pub fn measurement(programs: &Programs) -> anyhow::Result<String> {
+    let component = |name: &str| format!("{name}={}", programs.path(&format!("anchorhold-{name}")).display());
+    let mut arguments: Vec<String> = vec!["image".into(), "measure".into()];
+    for name in ["keeper", "gateway", "worker"] {
+        arguments.extend(["--component".into(), component(name)]);
+    }
+    let borrowed: Vec<&dyn AsRef<std::ffi::OsStr>> = arguments.iter().map(|text| text as _).collect();
+    Ok(programs.run("anchorhold", &borrowed)?.trim().to_owned())
+}
+
+impl Guest {
+    /// Starts a guest whose files lie in `directory`; `hear` is told each stage.
+    pub fn start(
+        programs: &Programs,
+        directory: &Path,
+        settings: &Settings,
+        mut hear: impl FnMut(&Value),
+    ) -> anyhow::Result<Start> {
+        std::fs::create_dir_all(directory.join("public"))?;
+        std::fs::create_dir_all(directory.join("audit"))?;
+        std::fs::write(directory.join("keeper.toml"), settings.keeper_toml(programs, directory))?;
+        std::fs::write(directory.join("gateway.toml"), settings.gateway_toml(directory))?;
+        let mut command = Command::new(programs.path("anchorhold-keeper"));
+        command.arg("--config").arg(directory.join("keeper.toml"));
+        let mut process = Process::start(command, &directory.join("guest.stderr"))?;
+        let mut stages: Vec<Value> = Vec::new();
+        while let Some(line) = process.line(STAGE)? {
+            let stage: Value = serde_json::from_str(&line).with_context(|| line.clone())?;
+            hear(&stage);
+            stages.push(stage);
+            let Some(last) = stages.last().filter(|stage| stage["stage"] == "ready") else { continue };
+            let text = |key: &str| last[key].as_str().map(str::to_owned).context("ready without its parts");
+            return Ok(Start::Ready(Box::new(Self {
+                address: text("address")?,
+                audit_log: text("audit_log")?.into(),
+                certificate: directory.join("public/server.pem"),
+                api_key: settings.api_key.clone(),
+                process,
+                stages,
+            })));
+        }
+        let status = process.wait(STAGE)?;
+        if status.success() {
+            bail!("the keeper ended with success before it served");
+        }
+        Ok(Start::Refused(refusal(&stages, &process.stderr_text())))
+    }
+
+    /// Reads what the keeper tells next.
+    pub fn next_stage(&mut self, within: Duration) -> anyhow::Result<Value> {
+        let line = self.process.line(within)?.context("the keeper ended")?;
+        Ok(serde_json::from_str(&line)?)
+    }
+
+    /// The last told stage with this name and, if given, of this model.
+    #[must_use]
+    pub fn stage(&self, name: &str, model: Option<&str>) -> Option<&Value> {
+        let of_model = |stage: &&Value| model.is_none_or(|model| stage["model"] == model);
+        self.stages.iter().rev().filter(|stage| stage["stage"] == name).find(of_model)
+    }
+
+    /// The process id of a worker.
+    #[must_use]
+    pub fn worker_pid(&self, model: &str) -> Option<i32> {
+        self.stage("worker", Some(model))?["pid"].as_i64()?.try_into().ok()
+    }
+
+    /// The process id of the gateway.
+    #[must_use]
+    pub fn gateway_pid(&self) -> Option<i32> {
+        self.stage("gateway", None)?["pid"].as_i64()?.try_into().ok()
+    }
+
+    /// The process id of the keeper.
+    #[must_use]
+    pub fn keeper_pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What its processes wrote to standard error.
+    #[must_use]
+    pub fn stderr_text(&self) -> String {
+        self.process.stderr_text()
+    }
+
+    /// Ends it as an operator would, and waits for a clean end.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        self.process.signal(rustix::process::Signal::TERM)?;
+        let status = self.process.wait(Duration::from_secs(60))?;
+        if !status.success() {
+            bail!("the guest ended with {status}: {}", self.process.stderr_text());
+        }
+        Ok(())
+    }
+}
+
+fn refusal(stages: &[Value], stderr: &str) -> Refusal {
+    let text =
+        stderr.lines().rev().find_map(|line| line.split_once(": error: ")).map_or(stderr, |(_, text)| text);
+    let told = |stage: &Value, by: &str, code: &Value| Refusal {
+        by: by.to_owned(),
+        code: code.as_str().or(stage["stage"].as_str()).unwrap_or("unknown").to_owned(),
+        text: text.to_owned(),
+    };
+    match stages.last() {
+        Some(stage) if stage["stage"] == "refused" => told(stage, "key broker", &stage["error"]["code"]),
+        Some(stage) if stage["stage"] == "load_failed" => told(stage, "worker", &stage["code"]),
+        Some(stage) => told(stage, "keeper", &Value::Null),
+        None => Refusal { by: "keeper".to_owned(), code: "start".to_owned(), text: text.to_owned() },
+    }
+}

@@ -1,0 +1,18 @@
+//! A whole deployment on one machine, through real processes and sockets: owner, key broker, guest and client.
+//!
+//! The demonstration (`anchorhold-demo`) and the end-to-end tests are both made of these parts, so what is shown is
+//! what is tested. Nothing depends on this crate.
+#![expect(
+    clippy::missing_errors_doc,
+    reason = "every error here is anyhow's: what was tried and what the program said"
+)]
+
+pub mod broker;
+pub mod client;
+pub mod guest;
+pub mod models;
+pub mod owner;
+pub mod policy;
+pub mod process;
+pub mod refusals;
+pub mod relay;

@@ -1,0 +1,59 @@
+//! The release policy of the demonstration: one image, one grant for each model.
+
+use std::fmt::Write as _;
+
+/// What the policy asks for.
+#[derive(Debug, Clone)]
+pub struct Policy<'a> {
+    /// The policy's own version.
+    pub version: u64,
+    /// The launch digest, hex.
+    pub measurement: &'a str,
+    /// Each model and its lowest version.
+    pub models: &'a [(&'a str, u64)],
+    /// How long a key may be used, such as `60m`.
+    pub lease: &'a str,
+}
+
+impl Policy<'_> {
+    /// The policy as the owner signs off on it, TOML.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let Self { version, measurement, models, lease } = self;
+        let mut text = format!(
+            "policy = \"demo\"\nversion = {version}\nexpires = \"2100-01-01T00:00:00Z\"\nexplain_to_guest = true\n\n\
+             [revoked]\nmeasurements = \"none\"\nchips = \"none\"\nmanifests = \"none\"\nkids = \"none\"\n"
+        );
+        for (id, version_min) in *models {
+            // Writing to a string cannot fail.
+            let _ = write!(
+                text,
+                r#"
+[[grant]]
+name          = "{id}"
+model         = {{ id = "{id}", version_min = {version_min}, manifest = "any" }}
+purpose       = ["serve"]
+lease         = "{lease}"
+max_instances = 16
+
+[grant.image]
+measurements = ["sha384:{measurement}"]
+
+[grant.snp]
+products          = ["genoa"]
+debug             = false
+migration         = false
+smt               = "any"
+ciphertext_hiding = "any"
+alias_check       = true
+vmpl              = 0
+signer            = ["vcek"]
+host_data         = "any"
+chips             = "any"
+min_tcb           = {{ genoa = {{ bl = 10, tee = 0, snp = 23, ucode = 84 }} }}
+"#
+            );
+        }
+        text
+    }
+}
