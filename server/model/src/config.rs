@@ -89,3 +89,37 @@ pub(crate) const MAX_WIDTH: usize = 1 << 17;
 pub(crate) const MAX_LAYERS: usize = 512;
 /// The longest context: positions up to here are exact in f32.
 pub(crate) const MAX_CONTEXT: usize = 1 << 22;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    const KEYS: Keys = Keys { used: &["size"], off: &["bias"] };
+
+    fn check(json: &str) -> Result<HashMap<String, u32>, LoadError> {
+        read(object(Role::Config, json.as_bytes())?, &KEYS)
+    }
+
+    #[test]
+    fn reads_known_keys_and_passes_over_harmless_ones() {
+        let read =
+            check(r#"{"size":3,"use_cache":true,"bias":false,"dtype":"float32","whatever":null}"#).unwrap();
+        assert_eq!(read, HashMap::from([("size".to_owned(), 3)]));
+    }
+
+    #[test]
+    fn case_22_refuses_remote_code_and_what_it_would_ignore() {
+        for json in [
+            r#"{"size":3,"auto_map":{"AutoModel":"x.Y"}}"#,
+            r#"{"size":3,"bias":true}"#,
+            r#"{"size":3,"bias":1}"#,
+        ] {
+            assert_eq!(check(json), Err(LoadError::ConfigKey), "{json}");
+        }
+        let deep = format!("{{\"size\":{}", "[".repeat(100_000));
+        for json in ["[]", "{", "\u{0}", &deep, r#"{"size":"3"}"#] {
+            assert_eq!(check(json), Err(LoadError::Form(Role::Config)));
+        }
+    }
+}

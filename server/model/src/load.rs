@@ -22,6 +22,8 @@ pub struct EmbeddingModel {
     pub embedder: Box<dyn Embedder>,
     /// Cuts texts into tokens.
     pub codec: Codec,
+    /// How many token ids there are; the embedder refuses a whole batch for an id that is not below this.
+    pub vocabulary: usize,
 }
 
 /// A model that continues conversations.
@@ -118,8 +120,9 @@ fn load_bert(
     let prefix = if prefixed { "bert." } else { "" };
     let (needs, passed_over) = config.needs(prefix);
     let (weights, stats) = read_weights(package, threads, &needs, passed_over)?;
+    let vocabulary = config.vocabulary();
     let bert = Bert::new(&config, prefix, weights, pooling, threads)?;
-    Ok((LoadedModel::Embedding(EmbeddingModel { embedder: Box::new(bert), codec }), stats))
+    Ok((LoadedModel::Embedding(EmbeddingModel { embedder: Box::new(bert), codec, vocabulary }), stats))
 }
 
 fn load_llama(

@@ -1,7 +1,7 @@
 //! The model's chat template: a program that came with the package, run in a closed box.
 //!
-//! It reads no file, clock or environment, sees only the conversation and the names of four special tokens, and has limits for its size, its
-//! steps and its output. Not limited here is the memory of values that it builds on the way: the process' own limit ends that.
+//! It reads no file, clock or environment, sees only the conversation and the names of four special tokens, and has limits for its
+//! size, its output, and its steps and memory together: the template engine's fuel pays for both.
 
 use anchorhold_engine::ChatMessage;
 use minijinja::syntax::SyntaxConfig;
@@ -17,10 +17,12 @@ pub const MAX_TEMPLATE_LEN: usize = 256 << 10;
 pub const MAX_RENDERED_LEN: usize = 4 << 20;
 /// The most bytes of all messages together.
 pub const MAX_MESSAGES_LEN: usize = 4 << 20;
-/// Steps of the template's program for any conversation.
+/// Fuel for any conversation: one unit is a step of the template's program, or 64 bytes that it makes or reads.
 const FUEL: u64 = 50_000;
-/// Further steps for each message.
+/// Further fuel for each message.
 const FUEL_PER_MESSAGE: u64 = 2_000;
+/// One further unit for so many bytes of the messages: the template may go over them 16 times.
+const BYTES_PER_FUEL: u64 = 4;
 /// Calls within calls.
 const RECURSION: usize = 64;
 /// The widest indentation of `tojson`.
@@ -35,8 +37,8 @@ pub enum TemplateError {
     /// It is not a template.
     #[error("syntax is not understood")]
     Syntax,
-    /// It took more steps than it may.
-    #[error("took more steps than allowed")]
+    /// It took more steps or memory than it may.
+    #[error("took more steps or memory than allowed")]
     Steps,
     /// Messages or output are longer than allowed.
     #[error("messages or output are longer than allowed")]
@@ -88,8 +90,7 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise);
         environment.add_filter("tojson", to_json);
-        // Takes a width without a limit.
-        environment.remove_filter("indent");
+        environment.remove_global("debug");
         let added = environment.add_template_owned(NAME, source.to_owned());
         added.map_err(|_| TemplateError::Syntax)?;
         Ok(Self { environment, special })
@@ -101,12 +102,13 @@ impl ChatTemplate {
     /// Every other variant of [`TemplateError`].
     pub fn render(&self, messages: &[ChatMessage]) -> Result<String, TemplateError> {
         let length = |message: &ChatMessage| message.role.len() + message.content.len();
-        if messages.iter().map(length).sum::<usize>() > MAX_MESSAGES_LEN {
+        let length: usize = messages.iter().map(length).sum();
+        if length > MAX_MESSAGES_LEN {
             return Err(TemplateError::Length);
         }
         let mut environment = self.environment.clone();
-        let fuel = FUEL.saturating_add(FUEL_PER_MESSAGE.saturating_mul(messages.len() as u64));
-        environment.set_fuel(Some(fuel));
+        let fuel = FUEL_PER_MESSAGE.saturating_mul(messages.len() as u64).saturating_add(FUEL);
+        environment.set_fuel(Some(fuel.saturating_add(length as u64 / BYTES_PER_FUEL)));
         let template = environment.get_template(NAME).map_err(|_| TemplateError::Syntax)?;
         let values: Vec<Value> = messages
             .iter()
@@ -266,9 +268,28 @@ mod tests {
 
     #[test]
     fn case_22_refuses_long_output_and_long_input() {
-        let long = "{% for a in range(9000) %}{{ 'x' * 1000 }}{% endfor %}";
-        assert_eq!(render(long, &[]), Err(TemplateError::Length));
+        let long = "{% for a in range(9) %}{{ messages[0].content }}{% endfor %}";
+        assert_eq!(
+            render(long, &[message("user", &"x".repeat(MAX_RENDERED_LEN / 8))]),
+            Err(TemplateError::Length)
+        );
         assert_eq!(render("", &[message("user", &"x".repeat(MAX_MESSAGES_LEN))]), Err(TemplateError::Length));
+    }
+
+    #[test]
+    fn case_22_refuses_to_build_values_without_end() {
+        let doubled =
+            "{% set ns = namespace(x='x') %}{% for a in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}";
+        for source in [doubled, "{{ ('x' * 99999999)[:1] }}", "{{ 'x' | indent(99999999999) }}"] {
+            assert_eq!(render(source, &[]), Err(TemplateError::Steps), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_long_conversation_has_fuel_enough() {
+        let source = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</>{% endfor %}";
+        let messages: Vec<_> = (0..2000).map(|_| message("user", &" word".repeat(200))).collect();
+        assert!(render(source, &messages).unwrap().len() > 2_000_000);
     }
 
     #[test]
@@ -280,7 +301,6 @@ mod tests {
             "{{ ''.__class__.__mro__ }}",
             "{{ messages.__init__() }}",
             "{{ debug() }}",
-            "{{ 'x' | indent(99999999999) }}",
         ] {
             assert!(
                 matches!(render(source, &[]), Err(TemplateError::Failed | TemplateError::Syntax)),

@@ -1,0 +1,120 @@
+//! Models for the tests: sealed into a folder of their own and loaded back, as the worker does.
+
+#![allow(dead_code, reason = "each test binary uses some of it")]
+
+use anchorhold_model::{ChatModel, EmbeddingModel, LoadError, LoadStats, LoadedModel, Threads, load};
+use anchorhold_sealed_weights::{
+    Manifest, OwnerKey, PackageFiles, SealOptions, SealedModel, SegmentSize, WeightsKey, read_manifest, seal,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+const WEIGHTS_KEY: [u8; 32] = [7; 32];
+
+pub(crate) fn anchor_chat() -> PathBuf {
+    Path::new(ROOT).join("tests/models/anchor-chat")
+}
+
+/// The folder of MiniLM: where the environment says, else under `.demo`, fetched if it is not there.
+pub(crate) fn minilm() -> PathBuf {
+    if let Some(folder) = std::env::var_os("ANCHORHOLD_MINILM") {
+        return folder.into();
+    }
+    let folder = Path::new(ROOT).join(".demo/models/minilm");
+    let script = Path::new(ROOT).join("tests/models/fetch_minilm.sh");
+    let done = Command::new("sh").arg(script).arg(&folder).status();
+    assert!(
+        done.is_ok_and(|status| status.success()),
+        "MiniLM is not there and could not be fetched: set ANCHORHOLD_MINILM to its folder, or run tests/models/fetch_minilm.sh"
+    );
+    folder
+}
+
+/// A golden file of `tests/vectors/models`.
+pub(crate) fn goldens(name: &str) -> serde_json::Value {
+    let path = Path::new(ROOT).join("tests/vectors/models").join(name);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Little-endian f32 in base64.
+pub(crate) fn numbers(value: &serde_json::Value) -> Vec<f32> {
+    let bytes = STANDARD.decode(value.as_str().unwrap()).unwrap();
+    bytes.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
+}
+
+pub(crate) fn ids(value: &serde_json::Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+}
+
+/// A copy of the model files of `folder`, to be changed.
+pub(crate) fn copy(folder: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(inside) = folders.pop() {
+        std::fs::create_dir_all(copy.path().join(&inside)).unwrap();
+        for entry in std::fs::read_dir(folder.join(&inside)).unwrap() {
+            let entry = entry.unwrap();
+            let name = inside.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(name);
+            } else if !entry.file_name().to_string_lossy().starts_with('.') {
+                std::fs::copy(entry.path(), copy.path().join(name)).unwrap();
+            }
+        }
+    }
+    copy
+}
+
+/// Replaces the JSON file `name` of a folder by what `change` makes of it.
+pub(crate) fn change(folder: &Path, name: &str, change: impl FnOnce(&mut serde_json::Value)) {
+    let path = folder.join(name);
+    let mut value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(path, serde_json::to_vec(&value).unwrap()).unwrap();
+}
+
+/// Seals a folder and loads the package.
+pub(crate) fn sealed(folder: &Path, threads: usize) -> Result<(LoadedModel, LoadStats), LoadError> {
+    let place = tempfile::tempdir().unwrap();
+    let package = place.path().join("package");
+    let (owner, _) = OwnerKey::generate().unwrap();
+    let options = SealOptions {
+        model_id: "test/model",
+        version: 1,
+        created_s: 1,
+        not_after_s: 2,
+        previous: None,
+        segment: SegmentSize::Mib1,
+    };
+    seal(folder, &package, &options, &owner, &WEIGHTS_KEY).unwrap();
+    let manifest = Manifest::verify(&read_manifest(&package).unwrap(), &owner.public_key()).unwrap();
+    let key = WeightsKey::open(&manifest, &WEIGHTS_KEY).unwrap();
+    let files = PackageFiles::open(&package, &manifest).unwrap();
+    let model = SealedModel::open(&key, files)?;
+    load(&model, &Threads::start(NonZeroUsize::new(threads).unwrap()).unwrap())
+}
+
+pub(crate) fn chat(folder: &Path, threads: usize) -> ChatModel {
+    match sealed(folder, threads).unwrap().0 {
+        LoadedModel::Chat(model) => model,
+        LoadedModel::Embedding(_) => panic!("not a chat model"),
+    }
+}
+
+pub(crate) fn embedding(folder: &Path, threads: usize) -> EmbeddingModel {
+    match sealed(folder, threads).unwrap().0 {
+        LoadedModel::Embedding(model) => model,
+        LoadedModel::Chat(_) => panic!("not an embedding model"),
+    }
+}
+
+pub(crate) fn refusal(folder: &Path) -> LoadError {
+    match sealed(folder, 1) {
+        Ok(_) => panic!("a package that must be refused was loaded"),
+        Err(error) => error,
+    }
+}
