@@ -265,6 +265,8 @@ fn text(verified: &Verified<'_>) -> String {
             line(&mut out, "evidence", vouched);
         }
     }
-    line(&mut out, "verdict", &verified.verdict.replace('_', " "));
+    let simulated = verified.attestation.is_some_and(|attestation| attestation.simulated);
+    let remark = if simulated { " (simulated)" } else { "" };
+    line(&mut out, "verdict", &format!("{}{remark}", verified.verdict.replace('_', " ")));
     out
 }

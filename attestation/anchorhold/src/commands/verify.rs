@@ -8,6 +8,7 @@ use anchorhold_channel::client::{Limits, Target, connect_unverified_for_attestat
 use anchorhold_channel::document::{MAX_DOCUMENT_BYTES, Presented, Refusal};
 use anchorhold_channel::{AttestedServer, Subject, Verdict, VerificationDocument, verify_document};
 use anchorhold_rats::{Nonce, Sha256Digest};
+use anchorhold_verifier::codes::NO_TRUST_ANCHOR;
 use std::path::{Path, PathBuf};
 
 pub(crate) const EXAMPLE: &str = "\
@@ -16,6 +17,9 @@ Examples:
   anchorhold verify https://models.example --policy release.toml --json --save document.json
   anchorhold verify --document document.json --nonce $NONCE --tls-key $TLS_KEY \\
       --measurement $MEASUREMENT --at 2026-01-31T12:00:00Z";
+
+const OTHER_ROOT_HINT: &str = "\
+hint: the evidence does not lead to AMD's root; a software guest is judged only with --dangerous-simulated-root";
 
 /// Verify a running server, or a saved attestation document
 ///
@@ -76,6 +80,10 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         output::json(&document)?;
     } else {
         output::text(&report(&document))?;
+    }
+    let other_root = document.checks.failed().any(|check| check.code == NO_TRUST_ANCHOR.1);
+    if other_root && !document.simulated {
+        remark(OTHER_ROOT_HINT);
     }
     Ok(document.verdict.into())
 }

@@ -1,6 +1,8 @@
 //! The accept loop against clients that behave and clients that do not.
 
-use anchorhold_channel::client::{Client, Error, Limits as ClientLimits, Pinned, Target};
+use anchorhold_channel::client::{
+    Client, Error, Limits as ClientLimits, Pinned, Target, connect_unverified_for_attestation,
+};
 use anchorhold_channel::server::{self, BodyError, Limits, Served, read_body};
 use anchorhold_channel::tls::{SelfSigned, provider};
 use anchorhold_rats::Sha256Digest;
@@ -123,6 +125,44 @@ async fn a_pinned_client_refuses_another_key() {
         matches!(error, Error::OtherKey { wanted: w, observed } if w == wanted && observed == running.tls_key),
         "{error}"
     );
+}
+
+/// Presents a certificate with another key than its own.
+#[derive(Debug)]
+struct Impostor(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::server::ResolvesServerCert for Impostor {
+    fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_client_refuses_a_certificate_whose_key_the_peer_does_not_hold() {
+    let genuine = SelfSigned::generate(&["localhost".into()]).unwrap();
+    let impostor = SelfSigned::generate(&["localhost".into()]).unwrap();
+    let tls_key = genuine.tls_key;
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&impostor.key).unwrap();
+    let certified = rustls::sign::CertifiedKey::new(vec![genuine.certificate], key);
+    let config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Impostor(Arc::new(certified))));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target: Target = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(server::serve(
+        listener,
+        Arc::new(config),
+        hello(),
+        Limits::default(),
+        std::future::pending(),
+    ));
+    let client = Client::<Pinned>::pinned(target.clone(), tls_key, ClientLimits::default());
+    assert!(matches!(client.connect().await.err().unwrap(), Error::Connect { .. }));
+    // Not even for the document.
+    let unverified = connect_unverified_for_attestation(&target, &ClientLimits::default()).await;
+    assert!(matches!(unverified.err().unwrap(), Error::Connect { .. }));
 }
 
 #[tokio::test]

@@ -1,0 +1,148 @@
+//! `audit export` and `audit verify`.
+
+use crate::support::{Folder, MEASUREMENT, Ran, guest, run};
+use anchorhold_audit_log::{
+    BindingInputs, BindingPurpose, BootId, Event, EventType, Hash, Log, Origin, Outcome, Signer, Stamp, Tee,
+};
+use anchorhold_rats::{Ed25519PublicKey, KeyBinding, Nonce, Purpose, Sha256Digest, X25519PublicKey};
+use anchorhold_sealed_weights::OwnerKey;
+use std::path::Path;
+
+const SEED: [u8; 32] = [5; 32];
+
+/// The public half of the log's key; Ed25519 is the same for owners and logs.
+fn audit_key() -> Ed25519PublicKey {
+    Ed25519PublicKey::new(OwnerKey::from_seed(&SEED).unwrap().public_key())
+}
+
+/// Evidence that vouches for `vouched_for`, with the inputs of its report data.
+fn evidence(vouched_for: Ed25519PublicKey) -> (Vec<u8>, BindingInputs) {
+    let binding = KeyBinding {
+        purpose: Purpose::KeyRelease,
+        nonce: Nonce::new([1; 32]),
+        tls_key: Sha256Digest::new([2; 32]),
+        release_key: X25519PublicKey::new([3; 32]),
+        audit_key: vouched_for,
+        context: Sha256Digest::new([4; 32]),
+        gpu_evidence: Sha256Digest::of(b""),
+    };
+    let evidence = guest().attest(&binding.report_data()).unwrap();
+    let inputs = BindingInputs {
+        context: Hash::new([4; 32]),
+        nonce: Hash::new([1; 32]),
+        purpose: BindingPurpose::KeyRelease,
+        release_key: Hash::new([3; 32]),
+        tls_key: Hash::new([2; 32]),
+    };
+    (serde_json::to_vec(&evidence).unwrap(), inputs)
+}
+
+/// A log of a few entries, with evidence for `vouched_for` or without any; gives back its bundle.
+fn bundle(folder: &Folder, vouched_for: Option<Ed25519PublicKey>) -> String {
+    let at = Stamp { wall_ns: 1_800_000_000_000_000_000, mono_ns: 1 };
+    let signer = Signer::from_seed(Origin::new("acme/1").unwrap(), &SEED).unwrap();
+    let path = folder.path("log");
+    let mut log = Log::create(Path::new(&path), signer, BootId::new([6; 16]), at).unwrap();
+    if let Some(key) = vouched_for {
+        let (evidence, inputs) = evidence(key);
+        log.record_evidence(&evidence, &inputs, Tee::Snp, at).unwrap();
+    }
+    log.append(&[Event::new(EventType::LogExport, Outcome::Success, at)]).unwrap();
+    log.checkpoint().unwrap();
+    let out = folder.path("bundle.tar");
+    run(["audit", "export", "--log", &path, "--out", &out]).expect(0, "");
+    out
+}
+
+fn verify(folder: &Folder, bundle: &str, more: &[&str]) -> Ran {
+    let (root, measurement) = (folder.simulated_root(), MEASUREMENT.to_string());
+    let args =
+        ["audit", "verify", bundle, "--measurement", &measurement, "--dangerous-simulated-root", &root];
+    run(args.iter().chain(more))
+}
+
+#[test]
+fn a_bundle_is_accepted_when_the_guests_evidence_vouches_for_the_audit_key() {
+    let folder = Folder::new();
+    let bundle = bundle(&folder, Some(audit_key()));
+    let ran = verify(&folder, &bundle, &[]);
+    ran.expect(0, "SIMULATED ROOT");
+    assert!(ran.out.contains("evidence     vouches for the audit key\n"), "{}", ran.out);
+    assert!(ran.out.contains("\nsimulated    true"), "{}", ran.out);
+    assert!(ran.out.ends_with("verdict      accepted (simulated)\n"), "{}", ran.out);
+    let json = verify(&folder, &bundle, &["--json", "--origin", "acme/1"]).json();
+    assert_eq!((&json["verdict"], &json["origin"]), (&"accepted".into(), &"acme/1".into()));
+    assert_eq!(json["audit_key"], audit_key().to_string());
+    assert_eq!(json["attestation"]["measurement"], MEASUREMENT.to_string());
+    assert_eq!(json["attestation"]["simulated"], true);
+}
+
+#[test]
+fn case_03_evidence_for_another_key_vouches_for_nothing() {
+    let folder = Folder::new();
+    let bundle = bundle(&folder, Some(Ed25519PublicKey::new([9; 32])));
+    let ran = verify(&folder, &bundle, &[]);
+    ran.expect(3, "");
+    assert!(ran.out.contains("FAILED   snp_report_data"), "{}", ran.out);
+    assert!(ran.out.ends_with("verdict      not authentic (simulated)\n"), "{}", ran.out);
+}
+
+#[test]
+fn a_bundle_without_evidence_is_not_authentic_unless_the_key_is_known_beforehand() {
+    let folder = Folder::new();
+    let bundle = bundle(&folder, None);
+    let ran = verify(&folder, &bundle, &[]);
+    ran.expect(3, "");
+    assert!(ran.out.contains("FAILED   audit_evidence"), "{}", ran.out);
+    let key = audit_key().to_string();
+    let ran = run(["audit", "verify", &bundle, "--log-only", "--audit-key", &key]);
+    ran.expect(0, "");
+    assert!(ran.out.contains("not judged (--log-only)"), "{}", ran.out);
+    run(["audit", "verify", &bundle, "--log-only", "--audit-key", &"99".repeat(32)]).expect(6, "");
+    run(["audit", "verify", &bundle, "--log-only"]).expect(2, "--audit-key");
+    run(["audit", "verify", &bundle]).expect(2, "what is accepted is not said");
+}
+
+#[test]
+fn another_measurement_and_another_root_are_told_apart() {
+    let folder = Folder::new();
+    let bundle = bundle(&folder, Some(audit_key()));
+    let (root, other) = (folder.simulated_root(), "5b".repeat(48));
+    let args = ["audit", "verify", &bundle, "--measurement", &other, "--dangerous-simulated-root", &root];
+    run(args).expect(4, "");
+    run(["audit", "verify", &bundle, "--measurement", &MEASUREMENT.to_string()]).expect(3, "");
+}
+
+#[test]
+fn case_36_a_changed_bundle_proves_nothing() {
+    let folder = Folder::new();
+    let bundle = bundle(&folder, Some(audit_key()));
+    let genuine = std::fs::read(&bundle).unwrap();
+    let entries = genuine.windows(10).rposition(|window| window == b"log.export").unwrap();
+    let mut changed = genuine.clone();
+    changed[entries..entries + 10].copy_from_slice(b"log.anchor");
+    let changed = folder.write("changed.tar", changed);
+    let ran = verify(&folder, &changed, &[]);
+    ran.expect(6, "");
+    assert!(ran.out.ends_with("verdict      not proven (simulated)\n"), "{}", ran.out);
+    let cut = folder.write("cut.tar", &genuine[..genuine.len() / 2]);
+    verify(&folder, &cut, &[]).expect(6, "");
+    verify(&folder, &folder.write("empty.tar", ""), &[]).expect(6, "");
+    verify(&folder, &bundle, &["--origin", "acme/2"]).expect(6, "");
+}
+
+#[test]
+fn an_export_never_overwrites_and_leaves_nothing_half_done() {
+    let folder = Folder::new();
+    let out = bundle(&folder, None);
+    let log = folder.path("log");
+    run(["audit", "export", "--log", &log, "--out", &out]).expect(1, "cannot create");
+    let other = folder.path("other.tar");
+    run(["audit", "export", "--log", &log, "--out", &other, "--from", "0", "--to", "99"]).expect(1, "range");
+    assert!(!Path::new(&other).exists());
+    let json =
+        run(["audit", "export", "--log", &log, "--out", &other, "--from", "1", "--to", "2", "--json"]).json();
+    assert_eq!((&json["first"], &json["count"], &json["size"]), (&1.into(), &1.into(), &2.into()));
+    let part = run(["audit", "verify", &other, "--log-only", "--audit-key", &audit_key().to_string()]);
+    part.expect(0, "");
+}

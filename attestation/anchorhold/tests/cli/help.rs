@@ -1,0 +1,61 @@
+//! Help and usage.
+
+use crate::support::run;
+use std::path::Path;
+
+const COMMANDS: &[(&str, &[&str])] = &[
+    ("anchorhold", &[]),
+    ("owner-new", &["owner", "new"]),
+    ("owner-show", &["owner", "show"]),
+    ("seal", &["seal"]),
+    ("verify", &["verify"]),
+    ("audit-export", &["audit", "export"]),
+    ("audit-verify", &["audit", "verify"]),
+    ("policy-check", &["policy", "check"]),
+    ("image-measure", &["image", "measure"]),
+    ("simulated-root", &["simulated-root"]),
+];
+
+/// Compares with a file; writes it when `UPDATE_SNAPSHOTS` is set.
+fn snapshot(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/snapshots").join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(wanted == text, "{} differs; it now reads:\n{text}", path.display());
+}
+
+#[test]
+fn help_is_as_published_and_has_an_example_for_every_command() {
+    for (name, command) in COMMANDS {
+        let ran = run(command.iter().chain(&["--help"]));
+        ran.expect(0, "");
+        assert!(ran.err.is_empty(), "{}", ran.err);
+        assert!(command.is_empty() || ran.out.contains("Example"), "{name}");
+        snapshot(name, &ran.out);
+    }
+}
+
+#[test]
+fn the_exit_codes_are_in_the_help() {
+    let help = run(["--help"]).out;
+    for code in 0..=6 {
+        assert!(help.contains(&format!("\n  {code}  ")), "{code}");
+    }
+}
+
+#[test]
+fn a_command_line_that_is_not_understood_ends_with_2() {
+    run(["nonsense"]).expect(2, "anchorhold: error: unrecognized subcommand");
+    run([""; 0]).expect(2, "anchorhold: error: ");
+    run(["verify", "https://a.example", "--measurement", "xyz"]).expect(2, "not 48 bytes of lower-case hex");
+    run(["verify", "http://a.example", "--measurement", &"5a".repeat(48)])
+        .expect(2, "not https://host[:port]");
+    run(["image", "measure", "--component", "keeper"]).expect(2, "wanted NAME=PATH");
+}
+
+#[test]
+fn version_is_a_result() {
+    assert_eq!(run(["--version"]).out, concat!("anchorhold ", env!("CARGO_PKG_VERSION"), "\n"));
+}

@@ -1,0 +1,10 @@
+//! The program as a user or a script sees it: output, remarks, exit codes.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+
+mod audit;
+mod help;
+mod owner;
+mod policy;
+mod seal;
+mod support;
+mod verify;

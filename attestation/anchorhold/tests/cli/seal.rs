@@ -1,0 +1,93 @@
+//! `seal`: what comes out opens with the key in the import file, and with nothing else.
+
+use crate::support::{Folder, Ran, run};
+use anchorhold_key_release::{ReleaseKey, WeightsKeyImport};
+use anchorhold_sealed_weights::{Manifest, WeightsKey};
+use std::path::Path;
+
+/// A safetensors file of one tensor with four numbers.
+fn tensors() -> Vec<u8> {
+    let header = r#"{"weight":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}    "#;
+    let mut file = u64::try_from(header.len()).unwrap().to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.extend([1; 16]);
+    file
+}
+
+struct Sealing {
+    folder: Folder,
+    broker: ReleaseKey,
+}
+
+impl Sealing {
+    fn new() -> Self {
+        let folder = Folder::new();
+        run(["owner", "new", &folder.path("owner.key")]).expect(0, "");
+        folder.write("model/config.json", "{}");
+        folder.write("model/tokenizer.json", "{}");
+        folder.write("model/model.safetensors", tensors());
+        Self { folder, broker: ReleaseKey::generate().unwrap() }
+    }
+
+    fn run(&self, id: &str, more: &[&str]) -> Ran {
+        let path = |name| self.folder.path(name);
+        let (model, out, owner, import) =
+            (path("model"), path("sealed"), path("owner.key"), path("import.json"));
+        let broker = self.broker.public_key().to_string();
+        let mut args = vec!["seal", &model, "--out", &out, "--model-id", id, "--version", "3"];
+        args.extend(["--owner-key", &owner, "--broker-key", &broker, "--import-out", &import]);
+        run(args.iter().chain(more))
+    }
+}
+
+#[test]
+fn the_broker_and_nobody_else_can_open_what_was_sealed() {
+    let sealing = Sealing::new();
+    let ran = sealing.run("acme/chat", &["--json"]);
+    ran.expect(0, "sealed ");
+    let json = ran.json();
+    let import = std::fs::read(sealing.folder.path("import.json")).unwrap();
+    let import = WeightsKeyImport::from_json(&import).unwrap();
+    let key = import.open(&sealing.broker).unwrap();
+    assert!(import.open(&ReleaseKey::generate().unwrap()).is_err());
+    let manifest =
+        anchorhold_sealed_weights::read_manifest(Path::new(&sealing.folder.path("sealed"))).unwrap();
+    let manifest = Manifest::verify(&manifest, import.terms().owner_key.as_bytes()).unwrap();
+    assert_eq!((manifest.model_id(), manifest.version()), ("acme/chat", 3));
+    assert_eq!(manifest.digest(), import.terms().manifest_digest.as_bytes());
+    assert!(manifest.not_after_s() - manifest.created_s() == 365 * 86_400);
+    assert_eq!(json["manifest_digest"], import.terms().manifest_digest.to_string());
+    assert_eq!(json["kid"], import.terms().kid);
+    assert_eq!(json["owner_key"], run(["owner", "show", &sealing.folder.path("owner.key")]).out.trim());
+    WeightsKey::open(&manifest, key.expose()).unwrap();
+}
+
+#[test]
+fn a_person_reads_what_was_made() {
+    let sealing = Sealing::new();
+    let ran = sealing.run("acme/chat", &[]);
+    ran.expect(0, "sealing ");
+    assert!(ran.out.starts_with("model        acme/chat version 3\npackage "), "{}", ran.out);
+}
+
+#[test]
+fn nothing_is_left_behind_by_a_failure_and_nothing_is_overwritten() {
+    let sealing = Sealing::new();
+    let code = sealing.folder.write("model/modeling.py", "import os");
+    sealing.run("acme/chat", &[]).expect(1, "code is not sealed");
+    assert!(!Path::new(&sealing.folder.path("import.json")).exists());
+    assert!(!Path::new(&sealing.folder.path("sealed")).exists());
+    std::fs::remove_file(code).unwrap();
+    sealing.run("acme/chat", &[]).expect(0, "");
+    let import = std::fs::read(sealing.folder.path("import.json")).unwrap();
+    sealing.run("acme/chat", &[]).expect(1, "cannot create");
+    assert_eq!(std::fs::read(sealing.folder.path("import.json")).unwrap(), import);
+}
+
+#[test]
+fn refuses_ids_and_versions_that_a_broker_would_refuse() {
+    let sealing = Sealing::new();
+    sealing.run("Acme/../chat", &[]).expect(2, "--model-id");
+    let version = ["seal", "x", "--out", "x", "--model-id", "a", "--version", "0"];
+    run(version).expect(2, "--version");
+}

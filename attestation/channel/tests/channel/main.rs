@@ -1,0 +1,7 @@
+//! The channel as its users see it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+
+mod attested;
+mod document;
+mod server;
+mod support;
