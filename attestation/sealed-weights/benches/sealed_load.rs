@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::Instant;
 use std::{env, hint, thread};
@@ -26,45 +27,59 @@ type Failure = Box<dyn std::error::Error>;
 const RUNS: usize = 5;
 const TENSOR_LEN: usize = 8 << 20;
 const KEY: [u8; 32] = [0x5a; 32];
+const OWNER_SEED: [u8; 32] = [7; 32];
+/// Set in a process that makes one measurement.
+const CHILD: &str = "SEALED_LOAD_CHILD";
 
 fn main() -> Result<(), Failure> {
+    if let Ok(kind) = env::var(CHILD) {
+        return load_once(&kind);
+    }
     let place = env::var("SEALED_LOAD_DIR").unwrap_or_else(|_| "/dev/shm".to_owned());
     let mib: usize = env::var("SEALED_LOAD_MIB").map_or(Ok(512), |text| text.parse())?;
     let dir = tempfile::tempdir_in(place)?;
     let mut results = Results::default();
-    let plain = write_model(dir.path(), mib)?;
+    write_model(dir.path(), mib)?;
     bounds(&mut results, mib)?;
     for (name, segment) in
         [("1mib", SegmentSize::Mib1), ("4mib", SegmentSize::Mib4), ("16mib", SegmentSize::Mib16)]
     {
         let package = dir.path().join(name);
         let started = Instant::now();
-        let model = seal_and_open(&dir.path().join("model"), &package, segment)?;
+        seal_model(&dir.path().join("model"), &package, segment)?;
         if segment == SegmentSize::Mib4 {
             results.add("seal", gib_per_s(mib, started.elapsed().as_secs_f64()), "GiB/s", None);
         }
         for threads in [1, 2] {
-            compare(&mut results, &model, &plain, (name, threads, mib))?;
+            compare(&mut results, dir.path(), &package, (name, threads, mib))?;
         }
         fs::remove_dir_all(&package)?;
     }
     results.write()
 }
 
-/// Loads in turn: sealed, read into fresh memory, mapped and copied into fresh memory.
+/// Loads in turn: sealed, read into fresh memory, mapped and copied into fresh memory. Every load is in a process of its
+/// own, since memory that an earlier load has touched is not fresh.
 fn compare(
     results: &mut Results,
-    model: &SealedModel,
-    plain: &File,
+    dir: &Path,
+    package: &Path,
     (segment, threads, mib): (&str, usize, usize),
 ) -> Result<(), Failure> {
     let mut times = [Vec::new(), Vec::new(), Vec::new()];
-    let count = NonZeroUsize::new(threads).ok_or("no threads")?;
     for _ in 0..RUNS {
-        let [sealed, read, mapped] = &mut times;
-        sealed.push(time(|| Ok(model.load_f32(count)?))?);
-        read.push(time(|| load_plain(model, threads, |out, at| read_into(plain, out, at)))?);
-        mapped.push(time(|| load_mapped(model, plain, threads))?);
+        for (times, kind) in times.iter_mut().zip(["sealed", "read", "mmap"]) {
+            let mut child = Command::new(env::current_exe()?);
+            child
+                .env(CHILD, kind)
+                .args([package, &dir.join("model/model.safetensors")])
+                .arg(threads.to_string());
+            let output = child.output()?;
+            if !output.status.success() {
+                return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+            }
+            times.push(String::from_utf8(output.stdout)?.trim().parse()?);
+        }
     }
     let [sealed, read, mapped] = times.map(median);
     let name = |what: &str| format!("{what}_{segment}_{threads}t");
@@ -72,6 +87,21 @@ fn compare(
     results.add(&name("over_read"), sealed, "s", Some(("read into fresh memory", sealed / read)));
     results.add(&name("over_mmap"), sealed, "s", Some(("mmap and copy to fresh memory", sealed / mapped)));
     Ok(())
+}
+
+/// One load, whose seconds are printed.
+fn load_once(kind: &str) -> Result<(), Failure> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [package, plain, threads] = arguments.as_slice() else { return Err("three arguments".into()) };
+    let model = open(Path::new(package))?;
+    let plain = File::open(plain)?;
+    let threads: usize = threads.parse()?;
+    let seconds = match kind {
+        "sealed" => time(|| Ok(model.load_f32(NonZeroUsize::new(threads).ok_or("no threads")?)?))?,
+        "read" => time(|| load_plain(&model, threads, |out, at| read_into(&plain, out, at)))?,
+        _ => time(|| load_mapped(&model, &plain, threads))?,
+    };
+    Ok(writeln!(std::io::stdout(), "{seconds}")?)
 }
 
 /// What the parts of a sealed load cost alone, one thread, on memory in the cache: their sum bounds the load.
@@ -97,7 +127,7 @@ fn bounds(results: &mut Results, mib: usize) -> Result<(), Failure> {
 }
 
 /// A model folder whose weights are `mib` MiB of 8 MiB tensors.
-fn write_model(dir: &Path, mib: usize) -> Result<File, Failure> {
+fn write_model(dir: &Path, mib: usize) -> Result<(), Failure> {
     let model = dir.join("model");
     fs::create_dir(&model)?;
     let count = (mib << 20) / TENSOR_LEN;
@@ -108,8 +138,7 @@ fn write_model(dir: &Path, mib: usize) -> Result<File, Failure> {
     let entries: Vec<String> = (0..count).map(entry).collect();
     let mut header = format!("{{{}}}", entries.join(","));
     header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-    let path = model.join("model.safetensors");
-    let mut file = File::create(&path)?;
+    let mut file = File::create(model.join("model.safetensors"))?;
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;
     let mut state = 1_u64;
@@ -123,11 +152,10 @@ fn write_model(dir: &Path, mib: usize) -> Result<File, Failure> {
     }
     fs::write(model.join("config.json"), "{}")?;
     fs::write(model.join("tokenizer.json"), "{}")?;
-    Ok(File::open(path)?)
+    Ok(())
 }
 
-fn seal_and_open(source: &Path, out: &Path, segment: SegmentSize) -> Result<SealedModel, Failure> {
-    let owner = OwnerKey::from_seed(&[7; 32])?;
+fn seal_model(source: &Path, out: &Path, segment: SegmentSize) -> Result<(), Failure> {
     let options = SealOptions {
         model_id: "bench/model",
         version: 1,
@@ -136,10 +164,15 @@ fn seal_and_open(source: &Path, out: &Path, segment: SegmentSize) -> Result<Seal
         previous: None,
         segment,
     };
-    seal(source, out, &options, &owner, &KEY)?;
-    let manifest = Manifest::verify(&read_manifest(out)?, &owner.public_key())?;
+    seal(source, out, &options, &OwnerKey::from_seed(&OWNER_SEED)?, &KEY)?;
+    Ok(())
+}
+
+fn open(package: &Path) -> Result<SealedModel, Failure> {
+    let owner = OwnerKey::from_seed(&OWNER_SEED)?.public_key();
+    let manifest = Manifest::verify(&read_manifest(package)?, &owner)?;
     let key = WeightsKey::open(&manifest, &KEY)?;
-    Ok(SealedModel::open(&key, PackageFiles::open(out, &manifest)?)?)
+    Ok(SealedModel::open(&key, PackageFiles::open(package, &manifest)?)?)
 }
 
 /// Fills fresh memory for every tensor, tensor by tensor, from several threads.

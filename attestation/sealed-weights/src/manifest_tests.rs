@@ -171,9 +171,9 @@ fn refuses_a_wrong_set_of_objects() {
         altered.sign(&owner()).unwrap_err()
     };
     let missing = Error::Manifest("weights, config or tokenizer is missing");
-    assert_eq!(sign(|manifest| drop(manifest.objects.remove(0))), missing);
-    assert_eq!(sign(|manifest| drop(manifest.objects.remove(1))), missing);
-    assert_eq!(sign(|manifest| drop(manifest.objects.remove(2))), missing);
+    assert_eq!(sign(|manifest| _ = manifest.objects.remove(0)), missing);
+    assert_eq!(sign(|manifest| _ = manifest.objects.remove(1)), missing);
+    assert_eq!(sign(|manifest| _ = manifest.objects.remove(2)), missing);
     let shared = Error::Manifest("two objects share an id, a role or a header");
     assert_eq!(sign(|manifest| manifest.objects.push(entry(2, Role::Pooling, 1))), shared);
     assert_eq!(sign(|manifest| manifest.objects.push(entry(9, Role::Config, 1))), shared);

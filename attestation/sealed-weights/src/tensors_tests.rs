@@ -154,7 +154,7 @@ proptest! {
 
     #[test]
     fn agrees_with_the_safetensors_crate(sides in proptest::collection::vec((0_usize..5, 1_usize..5), 1..8)) {
-        let data = vec![0_u8; 64];
+        let data = [0_u8; 64];
         let views = sides.iter().enumerate().map(|(index, (rows, columns))| {
             let view = TensorView::new(safetensors::Dtype::F32, vec![*rows, *columns], &data[..rows * columns * 4]);
             (format!("t{index}"), view.unwrap())

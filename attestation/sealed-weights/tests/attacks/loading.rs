@@ -128,7 +128,7 @@ fn refuses_destinations_that_do_not_fit() {
     let leak = |len: usize| Box::leak(vec![0.0_f32; len].into_boxed_slice());
     let ids = index.position("ids").unwrap();
     let length = Error::Destination("not of its tensor's length");
-    assert_eq!(refusal(&|all| drop(all.pop())), Error::Destination("not one for each tensor"));
+    assert_eq!(refusal(&|all| _ = all.pop()), Error::Destination("not one for each tensor"));
     assert_eq!(refusal(&|all| all[0] = Destination::F32(leak(599_999))), length);
     assert_eq!(refusal(&|all| all[0] = Destination::F32(leak(600_001))), length);
     assert_eq!(refusal(&|all| all[0] = Destination::Bytes(Box::leak(Box::new([0; 8])))), length);
