@@ -229,7 +229,6 @@ impl Broker {
     }
 
     /// The decision, with everything that must be on disk before an answer.
-    #[expect(clippy::result_large_err, reason = "made once per request, and the caller keeps it")]
     fn judge(&self, visit: &Visit, request: &ReleaseRequest) -> Result<(Grant, Secret<32>), Refusal> {
         let expires = self
             .nonces

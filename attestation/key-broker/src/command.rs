@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The longest time for which an entry of the audit log stays without a checkpoint.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
@@ -196,14 +196,15 @@ async fn listen(serve: Serve, broker: Arc<Broker>) -> anyhow::Result<()> {
     let key = PrivateKeyDer::try_from(key.to_vec()).map_err(|why| anyhow::anyhow!("tls key: {why}"))?;
     let config = tls::server_config(chain, key)?;
     let listener = tokio::net::TcpListener::bind(serve.listen).await.context("listen address")?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let hangup = signal(SignalKind::hangup())?;
     if serve.print_ready {
         print(&serde_json::json!({ "listening": listener.local_addr()? }))?;
     }
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let shutdown = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
-    let upkeep = tokio::spawn(upkeep(Arc::clone(&broker), serve.policy));
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&broker), hangup, serve.policy));
     server::serve(listener, config, router(Arc::clone(&broker)), server::Limits::default(), shutdown).await;
     upkeep.abort();
     tokio::task::spawn_blocking(move || broker.close()).await??;
@@ -211,15 +212,18 @@ async fn listen(serve: Serve, broker: Arc<Broker>) -> anyhow::Result<()> {
 }
 
 /// Signs a checkpoint each second in which something was logged, and reads the policy again on SIGHUP.
-async fn upkeep(broker: Arc<Broker>, policy: Option<PathBuf>) -> anyhow::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
+async fn upkeep(broker: Arc<Broker>, mut hangup: Signal, policy: Option<PathBuf>) -> anyhow::Result<()> {
     let mut tick = tokio::time::interval(CHECKPOINT_EVERY);
     loop {
         let (broker, policy) = (Arc::clone(&broker), policy.clone());
         let work: Box<dyn FnOnce() -> anyhow::Result<()> + Send> = tokio::select! {
             _ = tick.tick() => Box::new(move || Ok(broker.journal().checkpoint()?)),
             _ = hangup.recv() => Box::new(move || match policy {
-                Some(file) => Ok(broker.set_policy(&policy_text(&file)?).map(drop)?),
+                Some(file) => {
+                    let policy = broker.set_policy(&policy_text(&file)?)?;
+                    let (id, version) = (policy.id(), policy.version());
+                    Ok(writeln!(std::io::stderr(), "key broker: policy {id} version {version} is in force")?)
+                }
                 None => Err(anyhow::anyhow!("SIGHUP without --policy: nothing to read")),
             }),
         };

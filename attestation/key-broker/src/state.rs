@@ -16,8 +16,10 @@ use std::path::{Path, PathBuf};
 const SECRETS: TableDefinition<&str, &[u8]> = TableDefinition::new("secrets");
 /// The policy file and its version.
 const POLICY: TableDefinition<(), (u64, &str)> = TableDefinition::new("policy");
+type ModelKey = (&'static str, u64);
+type ModelRow = (&'static [u8], &'static [u8]);
 /// Terms (JSON) and wrapped key of each model version.
-const MODELS: TableDefinition<(&str, u64), (&[u8], &[u8])> = TableDefinition::new("models");
+const MODELS: TableDefinition<ModelKey, ModelRow> = TableDefinition::new("models");
 /// Used nonces. A nonce begins with its expiry, so they lie in the order in which they expire.
 const NONCES: TableDefinition<&[u8], ()> = TableDefinition::new("nonces");
 /// Until which second nonces were forgotten. None that expired before is ever taken.
@@ -31,7 +33,7 @@ const MAX_NONCES: u64 = 65_536;
 const NONCE_SLACK_S: i64 = 60;
 /// The most versions that one model may have.
 const MAX_VERSIONS: usize = 1024;
-/// The longest line of bytes that redb may keep in memory.
+/// How many bytes of the store are kept in memory at most.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why the state did not do what was asked.

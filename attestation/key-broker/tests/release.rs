@@ -1,15 +1,20 @@
 //! Releases and refusals through the router, each with its entry in the log.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
 
 mod common;
 
 use anchorhold_attester::software::{Debug, LaunchConfig, MigrationAgent};
-use anchorhold_key_release::SessionError;
-use anchorhold_rats::Measurement;
+use anchorhold_key_release::{GuestKeys, InstanceId, KeyRequest, KeyUse, Session, SessionError};
+use anchorhold_rats::{Ed25519PublicKey, Measurement, Sha256Digest, X25519PublicKey};
 use anchorhold_verifier::TrustAnchors;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use common::{Guest, Site, call, challenge, import_file, post, refusal, weights_key};
 use http::Request;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower::ServiceExt as _;
 
 fn told(kind: &str, code: &str) -> (String, String) {
     (kind.to_owned(), code.to_owned())
@@ -263,4 +268,81 @@ async fn case_04_the_answer_opens_only_for_its_own_exchange() {
     let (_, response) = post(&broker, "/v1/release", body).await;
     let (_, later) = guest.answer(&challenge(&broker).await);
     assert!(matches!(later.open(&response, &guest.key), Err(SessionError::Signature)));
+}
+
+#[tokio::test]
+async fn case_13_a_renewal_is_refused_after_revocation() {
+    let (site, broker) = Site::with_model();
+    let guest = Guest::new(&site.clock);
+    let (body, _) = guest.answer(&challenge(&broker).await);
+    assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
+    let image = format!("[\"sha384:{}\"]", "a1".repeat(48));
+    for (version, list, value, code) in [
+        (43, "kids         = \"none\"", "kids = [\"k7\"]".to_owned(), "revoked"),
+        (44, "measurements = \"none\"", format!("measurements = {image}"), "release_measurement_revoked"),
+    ] {
+        assert!(common::POLICY.contains(list), "{list}");
+        let policy = common::POLICY.replace(list, &value).replace("= 42", &format!("= {version}"));
+        broker.set_policy(&policy).unwrap();
+        let (body, _) = guest.answer(&challenge(&broker).await);
+        assert_eq!(refusal(post(&broker, "/v1/release", body).await), (403, code.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn refuses_a_release_key_to_which_nothing_can_be_wrapped() {
+    let (site, broker) = Site::with_model();
+    let guest = Guest::new(&site.clock);
+    let keys = GuestKeys {
+        tls_key: Sha256Digest::new([2; 32]),
+        release_key: X25519PublicKey::new([0; 32]),
+        audit_key: Ed25519PublicKey::new([3; 32]),
+    };
+    let request = KeyRequest {
+        model_id: "acme/chat-70b".to_owned(),
+        min_version: 1,
+        purpose: KeyUse::Serve,
+        instance_id: InstanceId::new([1; 16]),
+    };
+    let challenge = challenge(&broker).await;
+    let session = Session::begin(&challenge, common::signing_key().public_key(), request, keys).unwrap();
+    let evidence = guest.machine.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
+    let (body, _) = session.send(evidence);
+    assert_eq!(refusal(post(&broker, "/v1/release", body).await), (400, "malformed".to_owned()));
+    assert_eq!(site.story()[1..], [told("key.refuse", "malformed")]);
+}
+
+/// A body that never comes.
+struct Never;
+
+impl HttpBody for Never {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn case_09_releases_at_one_time_are_bounded_and_challenges_go_on() {
+    let (_site, broker) = Site::with_model();
+    let router = anchorhold_key_broker::router::router(Arc::clone(&broker));
+    let mut stuck = tokio::task::JoinSet::new();
+    for _ in 0..32 {
+        let request = Request::post("/v1/release").body(Body::new(Never)).unwrap();
+        stuck.spawn(router.clone().oneshot(request));
+    }
+    // One turn of the single thread takes every task to the wait for its body.
+    tokio::task::yield_now().await;
+    let one_more = Request::post("/v1/release").body(Body::from("{}")).unwrap();
+    assert_eq!(router.clone().oneshot(one_more).await.unwrap().status(), 503);
+    let challenge = Request::post("/v1/challenge").body(Body::empty()).unwrap();
+    assert_eq!(router.clone().oneshot(challenge).await.unwrap().status(), 200);
+    stuck.shutdown().await;
+    let one_more = Request::post("/v1/release").body(Body::from("{}")).unwrap();
+    assert_eq!(router.oneshot(one_more).await.unwrap().status(), 400);
 }

@@ -1,4 +1,5 @@
 //! What survives a crash, what is refused at start, and what happens when the store is at fault.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
 
 mod common;
 
@@ -9,6 +10,9 @@ use anchorhold_rats::Nonce;
 use common::{Guest, Site, challenge, import_file, post, refusal, terms, weights_key};
 use redb::{Database, ReadableTable as _, TableDefinition};
 use std::sync::Arc;
+
+/// Terms and wrapped key, as the state stores them.
+type ModelRow = (&'static [u8], &'static [u8]);
 
 /// Takes the files of a state as they are at this moment, as a crash would leave them.
 fn crashed(site: &Site) -> Site {
@@ -148,7 +152,7 @@ async fn case_12_a_key_that_does_not_open_is_503_and_does_not_use_the_challenge_
     let (site, broker) = Site::with_model();
     let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
     drop(broker);
-    let models: TableDefinition<(&str, u64), (&[u8], &[u8])> = TableDefinition::new("models");
+    let models: TableDefinition<(&str, u64), ModelRow> = TableDefinition::new("models");
     let path = site.folder.path().join("broker.redb");
     let change = |change: &dyn Fn(&mut Vec<u8>)| {
         let database = Database::open(&path).unwrap();
@@ -191,4 +195,51 @@ async fn without_its_log_the_broker_answers_nothing() {
     assert_eq!(refusal(post(&broker, "/v1/release", body).await), (503, "backend".to_owned()));
     let health = http::Request::get("/health").body(axum::body::Body::empty()).unwrap();
     assert_eq!(common::call(&broker, health).await.0, 503);
+}
+
+#[tokio::test]
+async fn case_11_a_full_set_of_used_nonces_is_busy_and_empties_by_itself() {
+    let (site, broker) = Site::with_model();
+    drop(broker);
+    let nonces: TableDefinition<&[u8], ()> = TableDefinition::new("nonces");
+    let database = Database::open(site.folder.path().join("broker.redb")).unwrap();
+    let write = database.begin_write().unwrap();
+    {
+        let mut table = write.open_table(nonces).unwrap();
+        for number in 0..65_536_u64 {
+            let mut nonce = [0; 32];
+            nonce[..8].copy_from_slice(&site.clock.now().unix_seconds().to_be_bytes());
+            nonce[8..16].copy_from_slice(&number.to_be_bytes());
+            table.insert(nonce.as_slice(), ()).unwrap();
+        }
+    }
+    write.commit().unwrap();
+    drop(database);
+    let broker = site.open();
+    let guest = Guest::new(&site.clock);
+    let (body, _) = guest.answer(&challenge(&broker).await);
+    assert_eq!(refusal(post(&broker, "/v1/release", body).await), (503, "busy".to_owned()));
+    site.clock.pass(120);
+    let (body, _) = guest.answer(&challenge(&broker).await);
+    assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
+}
+
+#[test]
+fn refuses_more_versions_of_a_model_than_there_may_be() {
+    let site = Site::bare();
+    let models: TableDefinition<(&str, u64), ModelRow> = TableDefinition::new("models");
+    let database = Database::open(site.folder.path().join("broker.redb")).unwrap();
+    let write = database.begin_write().unwrap();
+    {
+        let mut table = write.open_table(models).unwrap();
+        for version in 1000..2024 {
+            table.insert(("acme/chat-70b", version), (b"{}".as_slice(), b"".as_slice())).unwrap();
+        }
+    }
+    write.commit().unwrap();
+    drop(database);
+    let state = State::open(&site.layout()).unwrap();
+    let full = state.import(&terms("acme/chat-70b", 7), &weights_key(7));
+    assert!(matches!(full, Err(StateError::TooManyVersions)));
+    state.import(&terms("acme/embed", 7), &weights_key(7)).unwrap();
 }

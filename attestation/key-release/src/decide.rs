@@ -85,6 +85,19 @@ impl Trace {
 
 /// A decision for a request. It exists only after every rule of one grant passed, and [`seal`](Self::seal) uses
 /// it up.
+///
+/// ```compile_fail,E0382
+/// # use anchorhold_key_release::{BrokerKey, Grant};
+/// # use anchorhold_rats::Secret;
+/// fn twice(grant: Grant, weights_key: &Secret<32>, broker: &BrokerKey) {
+///     let _ = grant.seal(weights_key, broker);
+///     let _ = grant.seal(weights_key, broker); // used up
+/// }
+/// ```
+///
+/// ```compile_fail,E0599
+/// let grant = anchorhold_key_release::Grant::default(); // nor can it be made in any other way
+/// ```
 #[derive(Debug)]
 pub struct Grant {
     name: String,
@@ -172,7 +185,6 @@ impl Grant {
 ///
 /// # Errors
 /// [`Refusal`] with the rule that decided and what every grant said.
-#[expect(clippy::result_large_err, reason = "made once per request, and the caller keeps it")]
 pub fn decide(
     policy: &ReleasePolicy,
     anchors: &TrustAnchors,
@@ -293,7 +305,6 @@ struct Platform<'a> {
 
 /// Judges the evidence once for each different set of platform rules. Each appraisal uses an authentication up, so
 /// each has its own; [`ReleasePolicy`] bounds how many there are.
-#[expect(clippy::result_large_err, reason = "made once per request, and the caller keeps it")]
 fn judge_platforms<'a>(
     policy: &'a ReleasePolicy,
     anchors: &TrustAnchors,

@@ -1,0 +1,150 @@
+//! From a challenge to an opened weights key: over HTTPS on the loopback, and in the broker alone.
+//!
+//! Run with `cargo bench -p anchorhold-key-broker`. `RELEASE_DIR` names the folder for the broker's state (default
+//! `/tmp`; its disk takes two syncs per release), `RELEASES` the number of releases (default 200), `JSON` a file for
+//! the results. Each HTTPS exchange is two connections, each with its own TLS handshake. Making the evidence is not
+//! counted; verifying it is.
+
+use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
+use anchorhold_audit_log::Stamp;
+use anchorhold_channel::client::{Client, Limits, Pinned};
+use anchorhold_channel::{server, tls};
+use anchorhold_key_broker::broker::{Broker, Surroundings, secrets};
+use anchorhold_key_broker::router::router;
+use anchorhold_key_broker::state::{Layout, State};
+use anchorhold_key_release::{
+    Awaiting, BrokerKey, GuestKeys, InstanceId, KeyRequest, KeyUse, ReleaseKey, Session, WeightsKeyImport,
+    WeightsKeyTerms,
+};
+use anchorhold_rats::{Ed25519PublicKey, Measurement, Secret, Sha256Digest, Timestamp};
+use anchorhold_verifier::dangerous::simulated_anchors;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+type Failure = Box<dyn std::error::Error>;
+
+const POLICY: &str = include_str!("../../../policies/release/chat-prod.toml");
+const WARM_UP: usize = 10;
+
+fn stamp() -> Stamp {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Stamp { wall_ns: i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX), mono_ns: 0 }
+}
+
+fn main() -> Result<(), Failure> {
+    let place = std::env::var("RELEASE_DIR").unwrap_or_else(|_| "/tmp".to_owned());
+    let count: usize = std::env::var("RELEASES").map_or(Ok(200), |text| text.parse())?;
+    let folder = tempfile::tempdir_in(place)?;
+    let broker = broker(&Layout::of(folder.path()))?;
+    let guest = Guest::new()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+
+    let mut alone = Vec::new();
+    for _ in 0..count + WARM_UP {
+        let began = Instant::now();
+        let challenge = broker.challenge().body;
+        let challenged = began.elapsed();
+        let (body, awaiting) = guest.ask(&challenge)?;
+        let began = Instant::now();
+        let answer = broker.release(&body);
+        awaiting.open(&answer.body, &guest.key)?;
+        alone.push(challenged + began.elapsed());
+    }
+    let https = runtime.block_on(over_https(Arc::clone(&broker), &guest, count))?;
+    let results = serde_json::json!({
+        "releases": count,
+        "broker_ms": quantiles(alone),
+        "https_loopback_ms": quantiles(https),
+    });
+    writeln!(std::io::stdout(), "{results:#}")?;
+    if let Ok(path) = std::env::var("JSON") {
+        std::fs::write(path, serde_json::to_vec_pretty(&results)?)?;
+    }
+    Ok(())
+}
+
+async fn over_https(broker: Arc<Broker>, guest: &Guest, count: usize) -> Result<Vec<Duration>, Failure> {
+    let own = tls::SelfSigned::generate(&["127.0.0.1".to_owned()])?;
+    let tls_key = own.tls_key;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let target = format!("https://{}", listener.local_addr()?).parse()?;
+    let config = own.into_server_config()?;
+    let serving =
+        server::serve(listener, config, router(broker), server::Limits::default(), std::future::pending());
+    let serving = tokio::spawn(serving);
+    let client: Client<Pinned> = Client::pinned(target, tls_key, Limits::default());
+    let mut times = Vec::new();
+    for _ in 0..count + WARM_UP {
+        let began = Instant::now();
+        let challenge = client.post_json("/v1/challenge", &[], Vec::new().into()).await?;
+        let challenged = began.elapsed();
+        let (body, awaiting) = guest.ask(&challenge.body)?;
+        let began = Instant::now();
+        let answer = client.post_json("/v1/release", &[], body.into()).await?;
+        awaiting.open(&answer.body, &guest.key)?;
+        times.push(challenged + began.elapsed());
+    }
+    serving.abort();
+    Ok(times)
+}
+
+fn quantiles(mut times: Vec<Duration>) -> serde_json::Value {
+    times.drain(..WARM_UP);
+    times.sort_unstable();
+    let at = |share: usize| {
+        let index = (times.len() * share / 100).min(times.len().saturating_sub(1));
+        times.get(index).map(|time| time.as_secs_f64() * 1000.0)
+    };
+    serde_json::json!({ "p50": at(50), "p99": at(99) })
+}
+
+fn broker(layout: &Layout) -> Result<Arc<Broker>, Failure> {
+    let seed = [7; 32];
+    let kinds = [secrets::SIGNING, secrets::IMPORT, secrets::LOG, secrets::NONCE, secrets::CHIP];
+    drop(State::create(layout, &kinds.map(|kind| (kind, seed.as_slice())))?);
+    let around = Surroundings { clock: Arc::new(stamp), report: Arc::new(|_| ()) };
+    let broker = Broker::open(layout, simulated_anchors(simulated_ark_der())?, around)?;
+    broker.set_policy(&POLICY.replace("2027-01-31", "2199-01-31"))?;
+    let terms = WeightsKeyTerms {
+        model_id: "acme/chat-70b".parse()?,
+        version: 7,
+        kid: "k7".to_owned(),
+        manifest_digest: Sha256Digest::new([7; 32]),
+        owner_key: Ed25519PublicKey::new([8; 32]),
+    };
+    let import_key = ReleaseKey::from_seed(&Secret::take(&mut [7; 32])).public_key();
+    broker.import(&WeightsKeyImport::wrap(&Secret::random()?, terms, &import_key)?.to_json())?;
+    Ok(Arc::new(broker))
+}
+
+struct Guest {
+    machine: SoftwareGuest,
+    key: ReleaseKey,
+}
+
+impl Guest {
+    fn new() -> Result<Self, Failure> {
+        let at = Timestamp::from_unix_seconds(stamp().wall_ns / 1_000_000_000);
+        let machine = SoftwareGuest::launch(LaunchConfig::new(Measurement::new([0xa1; 48])), at)?;
+        Ok(Self { machine, key: ReleaseKey::generate()? })
+    }
+
+    fn ask(&self, challenge: &[u8]) -> Result<(Vec<u8>, Awaiting), Failure> {
+        let request = KeyRequest {
+            model_id: "acme/chat-70b".to_owned(),
+            min_version: 1,
+            purpose: KeyUse::Serve,
+            instance_id: InstanceId::new([1; 16]),
+        };
+        let keys = GuestKeys {
+            tls_key: Sha256Digest::new([2; 32]),
+            release_key: self.key.public_key(),
+            audit_key: Ed25519PublicKey::new([3; 32]),
+        };
+        let signing = BrokerKey::from_seed(&Secret::take(&mut [7; 32])).public_key();
+        let session = Session::begin(challenge, signing, request, keys)?;
+        let evidence = self.machine.attest(&session.report_data(Sha256Digest::of(b"")))?;
+        Ok(session.send(evidence))
+    }
+}
