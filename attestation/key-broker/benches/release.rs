@@ -40,18 +40,7 @@ fn main() -> Result<(), Failure> {
     let guest = Guest::new()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 
-    let mut alone = Vec::new();
-    for _ in 0..count + WARM_UP {
-        let began = Instant::now();
-        let challenge = broker.challenge().body;
-        let challenged = began.elapsed();
-        let (body, awaiting) = guest.ask(&challenge)?;
-        let began = Instant::now();
-        let answer = broker.release(&body);
-        awaiting.open(&answer.body, &guest.key)?;
-        alone.push(challenged + began.elapsed());
-    }
-    let https = runtime.block_on(over_https(Arc::clone(&broker), &guest, count))?;
+    let (alone, https) = runtime.block_on(measure(broker, &guest, count))?;
     let results = serde_json::json!({
         "releases": count,
         "broker_ms": quantiles(alone),
@@ -64,18 +53,31 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-async fn over_https(broker: Arc<Broker>, guest: &Guest, count: usize) -> Result<Vec<Duration>, Failure> {
+/// The two ways in turn, so that both meet the same disk and the same neighbours.
+async fn measure(
+    broker: Arc<Broker>,
+    guest: &Guest,
+    count: usize,
+) -> Result<(Vec<Duration>, Vec<Duration>), Failure> {
     let own = tls::SelfSigned::generate(&["127.0.0.1".to_owned()])?;
     let tls_key = own.tls_key;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let target = format!("https://{}", listener.local_addr()?).parse()?;
-    let config = own.into_server_config()?;
-    let serving =
-        server::serve(listener, config, router(broker), server::Limits::default(), std::future::pending());
-    let serving = tokio::spawn(serving);
+    let (config, limits) = (own.into_server_config()?, server::Limits::default());
+    let router = router(Arc::clone(&broker));
+    let serving = tokio::spawn(server::serve(listener, config, router, limits, std::future::pending()));
     let client: Client<Pinned> = Client::pinned(target, tls_key, Limits::default());
-    let mut times = Vec::new();
+    let (mut alone, mut https) = (Vec::new(), Vec::new());
     for _ in 0..count + WARM_UP {
+        let began = Instant::now();
+        let challenge = broker.challenge().body;
+        let challenged = began.elapsed();
+        let (body, awaiting) = guest.ask(&challenge)?;
+        let began = Instant::now();
+        let answer = broker.release(&body);
+        awaiting.open(&answer.body, &guest.key)?;
+        alone.push(challenged + began.elapsed());
+
         let began = Instant::now();
         let challenge = client.post_json("/v1/challenge", &[], Vec::new().into()).await?;
         let challenged = began.elapsed();
@@ -83,10 +85,10 @@ async fn over_https(broker: Arc<Broker>, guest: &Guest, count: usize) -> Result<
         let began = Instant::now();
         let answer = client.post_json("/v1/release", &[], body.into()).await?;
         awaiting.open(&answer.body, &guest.key)?;
-        times.push(challenged + began.elapsed());
+        https.push(challenged + began.elapsed());
     }
     serving.abort();
-    Ok(times)
+    Ok((alone, https))
 }
 
 fn quantiles(mut times: Vec<Duration>) -> serde_json::Value {
