@@ -16,10 +16,8 @@ pub(crate) enum Command {
     /// Make or show the key with which a model's owner signs
     #[command(subcommand)]
     Owner(owner::Command),
-    /// Encrypt and sign a model folder, and wrap its key for a key broker
     #[command(after_help = seal::EXAMPLE)]
     Seal(seal::Args),
-    /// Verify a running server, or a saved attestation document
     #[command(after_help = verify::EXAMPLE)]
     Verify(verify::Args),
     /// Export or verify an audit log
@@ -31,7 +29,6 @@ pub(crate) enum Command {
     /// Compute measurements
     #[command(subcommand)]
     Image(image::Command),
-    /// Write the root certificate of the software guest, which protects nothing
     #[command(after_help = simulated_root::EXAMPLE)]
     SimulatedRoot(simulated_root::Args),
 }

@@ -143,7 +143,7 @@ mod tests {
     fn the_tls_key_is_the_digest_of_the_public_key_info() {
         let own = SelfSigned::generate(&["localhost".into(), "127.0.0.1".into()]).unwrap();
         let from_pem = certificates_from_pem(own.certificate_pem().as_bytes()).unwrap();
-        assert_eq!(from_pem, [own.certificate.clone()]);
+        assert_eq!(from_pem, std::slice::from_ref(&own.certificate));
         assert_eq!(tls_key_of(&own.certificate).unwrap(), own.tls_key);
         assert_ne!(SelfSigned::generate(&["localhost".into()]).unwrap().tls_key, own.tls_key);
         assert_eq!(format!("{own:?}"), format!("SelfSigned({})", own.tls_key));

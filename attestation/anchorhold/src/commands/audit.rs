@@ -27,7 +27,6 @@ pub(crate) enum Command {
         after_help = "Example:\n  anchorhold audit export --log /var/lib/anchorhold/audit --out bundle.tar"
     )]
     Export(ExportArgs),
-    /// Verify a bundle: the log, and the evidence that its key is a guest's
     #[command(after_help = "Examples:\n  anchorhold audit verify bundle.tar --measurement $MEASUREMENT\n  \
         anchorhold audit verify broker.tar --log-only --audit-key $BROKER_AUDIT_KEY")]
     Verify(VerifyArgs),

@@ -71,7 +71,7 @@ fn check(path: &Path, format: Format) -> Result<Exit, Failure> {
     line(&mut out, "expires", &checked.expires.to_string());
     line(&mut out, "digest", &checked.digest.to_string());
     for CheckedGrant { name, model, measurements } in &checked.grants {
-        line(&mut out, "grant", &format!("{name}: {model} to {measurements} measurements"));
+        line(&mut out, "grant", &format!("{name}: {model}, {measurements} measurement(s)"));
     }
     output::text(&out)?;
     Ok(Exit::Ok)

@@ -11,7 +11,7 @@ fn a_good_policy_is_summed_up() {
     let ran = run(["policy", "check", &file]);
     ran.expect(0, "");
     assert!(ran.out.contains("policy       acme-prod version 42\n"), "{}", ran.out);
-    assert!(ran.out.contains("grant        chat-prod: acme/chat-70b to 1 measurements\n"), "{}", ran.out);
+    assert!(ran.out.contains("grant        chat-prod: acme/chat-70b, 1 measurement(s)\n"), "{}", ran.out);
     let json = run(["policy", "check", &file, "--json"]).json();
     assert_eq!(json["digest"], Sha256Digest::of(text.as_bytes()).to_string());
     assert_eq!(json["grants"][0]["measurements"], 1);
