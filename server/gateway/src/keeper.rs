@@ -196,6 +196,8 @@ fn read(
                 let waiter = waiting.lock().appended.remove(&answer.ticket);
                 let _ = waiter.map(|waiter| waiter.send(answer.index));
             }
+            // The port is open already.
+            ToGateway::Listen => {}
             ToGateway::Drain => {
                 draining.send_replace(true);
             }

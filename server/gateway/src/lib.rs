@@ -33,10 +33,11 @@ pub use config::{Config, ConfigError, Limits};
 pub use keys::{Keyring, MAX_KEY_BYTES, MAX_KEYS};
 pub use log::init as init_log;
 
-use anchorhold_ipc::{FromGateway, Line, ToGateway};
+use anchorhold_ipc::{FromGateway, Line, ModelInfo, ToGateway};
 use axum::Router;
 use metrics::Metrics;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
@@ -68,13 +69,19 @@ struct App {
 }
 
 impl Gateway {
-    /// Begins to listen to the keeper, in threads of its own. `Hello` and `Listening` are sent before this.
+    /// Begins with these workers and listens to the keeper, in threads of its own. `Hello` and `Listening` are sent
+    /// before this.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(config: Config, line: Line<FromGateway, ToGateway>) -> io::Result<Self> {
+    pub fn start(
+        config: Config,
+        line: Line<FromGateway, ToGateway>,
+        workers: Vec<(ModelInfo, OwnedFd)>,
+    ) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), config.limits.answer));
+        workers.into_iter().for_each(|(info, socket)| pool.add(info, socket));
         let draining = watch::Sender::new(false);
         let keeper = keeper::Keeper::start(line, Arc::clone(&pool), draining.clone())?;
         let app = App {

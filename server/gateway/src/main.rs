@@ -1,5 +1,6 @@
 //! Starts the gateway: settings, key, port, confinement, then requests. Started by the keeper, with the keeper's line
-//! as descriptor 3.
+//! as standard input. The port is bound at once, so that a taken one is noticed, and opened when the keeper says that
+//! every model is loaded.
 //!
 //! Exit codes: 0 after a drain, 1 when it could not start.
 
@@ -7,18 +8,20 @@ use anchorhold_channel::server::{self, serve};
 use anchorhold_channel::tls::SelfSigned;
 use anchorhold_confine::{Role, enter};
 use anchorhold_gateway::{Config, Gateway, init_log};
-use anchorhold_ipc::{Confinement, FromGateway, Line, ToGateway, inherited};
+use anchorhold_ipc::{Confinement, FromGateway, KEEPER_LINE, Line, ModelInfo, ToGateway, inherited};
 use anyhow::Context as _;
 use clap::Parser;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The descriptor on which the keeper left its line.
-const KEEPER: i32 = 3;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// The most bytes of the settings file.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 /// What is left after the drain for the last message to the keeper.
@@ -48,14 +51,12 @@ fn main() -> ExitCode {
 
 fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let config = read_config(arguments)?;
-    let line = inherited(KEEPER).context("descriptor 3 is not the keeper's line")?;
+    let line = inherited(KEEPER_LINE).context("standard input is not the keeper's line")?;
     let mut line: Line<FromGateway, ToGateway> = Line::new(line);
     let own = SelfSigned::generate(&config.names).context("names")?;
     std::fs::write(&config.certificate, own.certificate_pem())
         .with_context(|| format!("certificate {}", config.certificate.display()))?;
-    let listener =
-        TcpListener::bind(config.listen).with_context(|| format!("listen on {}", config.listen))?;
-    listener.set_nonblocking(true)?;
+    let listener = bind(config.listen).with_context(|| format!("listen on {}", config.listen))?;
     let address = listener.local_addr()?.to_string();
     let tls_key = *own.tls_key.as_bytes();
     let tls = own.into_server_config()?;
@@ -65,12 +66,14 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let active = layers.active.iter().map(ToString::to_string).collect();
     let confinement = Confinement { active, missing: layers.missing };
     line.send(&FromGateway::Hello { tls_key, confinement }, &[])?;
+    let workers = first_workers(&mut line)?;
+    rustix::net::listen(&listener, BACKLOG).with_context(|| format!("listen on {address}"))?;
     line.send(&FromGateway::Listening { address }, &[])?;
 
     let drain = config.limits.drain;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let gateway = Gateway::start(config, line)?;
+        let gateway = Gateway::start(config, line, workers)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -89,6 +92,32 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     runtime.shutdown_timeout(LAST_WORDS);
     Ok(())
+}
+
+/// Takes the address without listening on it: until then a connection is refused by the system.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket.into())
+}
+
+/// Collects workers until the keeper says that the port may open.
+fn first_workers(line: &mut Line<FromGateway, ToGateway>) -> anyhow::Result<Vec<(ModelInfo, OwnedFd)>> {
+    let mut workers = Vec::new();
+    loop {
+        let (message, mut descriptors) = line.receive().context("waiting for the first models")?;
+        match message {
+            ToGateway::Listen => return Ok(workers),
+            ToGateway::WorkerReady(info) => {
+                let socket = descriptors.pop().context("a worker came without its line")?;
+                workers.push((info, socket));
+            }
+            _ => anyhow::bail!("the keeper said something else before the port was open"),
+        }
+    }
 }
 
 fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {

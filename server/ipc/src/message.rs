@@ -107,6 +107,8 @@ pub struct ModelInfo {
 /// From the keeper to the gateway.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToGateway {
+    /// Every model that is to be served is loaded: open the port. Comes once, after the first workers.
+    Listen,
     /// A model answers on the descriptor that comes with this message.
     WorkerReady(ModelInfo),
     /// The worker of this model is gone; a new one may follow.
@@ -143,14 +145,14 @@ pub struct Appended {
 /// From the gateway to the keeper.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromGateway {
-    /// The gateway's TLS key: SHA-256 of its SubjectPublicKeyInfo, and where it will listen. Comes first, once.
+    /// The gateway's TLS key: SHA-256 of its SubjectPublicKeyInfo. Comes first, once.
     Hello {
         /// The digest of the key.
         tls_key: [u8; 32],
         /// What holds the gateway.
         confinement: Confinement,
     },
-    /// The port is open.
+    /// The port is open; answer to [`ToGateway::Listen`].
     Listening {
         /// The address, as text.
         address: String,

@@ -185,6 +185,7 @@ impl Keeper {
         for at in 0..self.slots.len() {
             self.hand_over(at, &gateway.voice);
         }
+        gateway.voice.say(&ToGateway::Listen, None);
         let address = match gateway.receive().context("the gateway ended before it listened")? {
             FromGateway::Listening { address } => address,
             other => bail!("the gateway said {} before it listened", kind_of(&other)),

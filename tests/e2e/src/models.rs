@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The embedding model, as callers name it.
-pub const EMBEDDING: &str = "all-MiniLM-L6-v2";
+pub const EMBEDDING: &str = "all-minilm-l6-v2";
 /// The chat model, as callers name it.
 pub const CHAT: &str = "anchor-chat";
 

@@ -1,6 +1,7 @@
 //! A gateway between a fake keeper and fake workers, over real lines.
 
 #![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(unreachable_pub, reason = "the crate of a test file has no users")]
 #![allow(clippy::unwrap_used, reason = "a test helper that fails is a failed test")]
 
 use anchorhold_gateway::{Config, Gateway};
@@ -14,7 +15,7 @@ use axum::body::{Body, Bytes};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -63,7 +64,7 @@ impl Rig {
             digest(OTHER_KEY)
         );
         let (ours, theirs) = pair().unwrap();
-        let gateway = Gateway::start(Config::parse(&text).unwrap(), Line::new(theirs)).unwrap();
+        let gateway = Gateway::start(Config::parse(&text).unwrap(), Line::new(theirs), Vec::new()).unwrap();
         let (writer, reader) = Line::<ToGateway, FromGateway>::new(ours).split();
         let writer = Arc::new(Mutex::new(writer));
         let manners = Arc::new(Manners::default());
@@ -75,27 +76,11 @@ impl Rig {
 
     /// A worker for this model, known to the gateway when this returns.
     pub async fn worker(&self, id: &str, kind: ModelKind) -> FakeWorker {
-        let (ours, theirs) = pair().unwrap();
-        let info = ModelInfo {
-            id: id.to_owned(),
-            version: 1,
-            kind,
-            max_tokens: 512,
-            dimensions: if kind == ModelKind::Embedding { 4 } else { 0 },
-            manifest_digest: [7; 32],
-        };
-        self.writer.lock().unwrap().send(&ToGateway::WorkerReady(info), &[theirs.as_fd()]).unwrap();
+        let (theirs, worker) = FakeWorker::new();
+        let ready = ToGateway::WorkerReady(info(id, kind));
+        self.writer.lock().unwrap().send(&ready, &[theirs.as_fd()]).unwrap();
         self.settle().await;
-        let (events, mut reader) = Line::<Event, Work>::new(ours).split();
-        let (seen, work) = channel();
-        std::thread::spawn(move || {
-            while let Ok((item, _)) = reader.receive() {
-                if seen.send(item).is_err() {
-                    return;
-                }
-            }
-        });
-        FakeWorker { work, events }
+        worker
     }
 
     /// The gateway has handled every earlier message of the keeper: answers come in order.
@@ -181,7 +166,40 @@ fn keep(
     }
 }
 
+impl Drop for FakeWorker {
+    /// A process that ends closes its descriptors; here a thread holds one of them.
+    fn drop(&mut self) {
+        self.events.shut_down();
+    }
+}
+
+pub fn info(id: &str, kind: ModelKind) -> ModelInfo {
+    ModelInfo {
+        id: id.to_owned(),
+        version: 1,
+        kind,
+        max_tokens: 512,
+        dimensions: if kind == ModelKind::Embedding { 4 } else { 0 },
+        manifest_digest: [7; 32],
+    }
+}
+
 impl FakeWorker {
+    /// A worker, and the gateway's end of its line.
+    pub fn new() -> (OwnedFd, Self) {
+        let (ours, theirs) = pair().unwrap();
+        let (events, mut reader) = Line::<Event, Work>::new(ours).split();
+        let (seen, work) = channel();
+        std::thread::spawn(move || {
+            while let Ok((item, _)) = reader.receive() {
+                if seen.send(item).is_err() {
+                    return;
+                }
+            }
+        });
+        (theirs, Self { work, events })
+    }
+
     pub fn next(&self) -> Work {
         self.work.recv_timeout(PATIENCE).unwrap()
     }
