@@ -96,7 +96,8 @@ struct Report(Vec<serde_json::Value>);
 
 impl Report {
     fn add(&mut self, name: &str, value: f64, unit: &str) {
-        writeln!(std::io::stdout(), "{name}: {value:.1} {unit}").unwrap();
+        let mut out = std::io::stdout();
+        writeln!(out, "{name}: {value:.1} {unit}").unwrap();
         self.0.push(serde_json::json!({ "name": name, "value": value, "unit": unit }));
     }
 }

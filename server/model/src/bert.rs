@@ -7,7 +7,7 @@ use crate::attention::{self, QUERIES, Queries, Unit};
 use crate::config::{self, Keys, MAX_CONTEXT, MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH, dimension};
 use crate::error::LoadError;
 use crate::kernel::{Isa, WIDTH};
-use crate::math::{Activation, Norm};
+use crate::math::{self, Activation, Norm};
 use crate::ops::{self, Linear, failed};
 use crate::packed::{Packed, copy_into};
 use crate::pooling::Pooling;
@@ -18,6 +18,7 @@ use candle_core::{Device, Result as Tensors, Tensor};
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 /// Tokens of one pass through the layers: longer batches are cut between inputs, so that activations stay in the cache.
 const PASS_TOKENS: usize = 1024;
@@ -136,9 +137,9 @@ struct Layer {
 pub(crate) struct Bert {
     isa: Isa,
     threads: Threads,
-    words: Tensor,
+    words: Zeroizing<Vec<f32>>,
     /// Position embeddings with the first token type's added.
-    positions: Tensor,
+    positions: Zeroizing<Vec<f32>>,
     norm: Norm,
     layers: Vec<Layer>,
     heads: usize,
@@ -170,10 +171,6 @@ impl Bert {
                 *value += kind;
             }
         }
-        let table = |values: Vec<f32>, rows| {
-            Tensor::from_vec(values, (rows, hidden), &Device::Cpu)
-                .map_err(|_| LoadError::Config("a table is refused"))
-        };
         let build = |weights: &mut Weights, layer| {
             Layer::new(isa, config, weights, &format!("{prefix}encoder.layer.{layer}"))
         };
@@ -183,8 +180,8 @@ impl Bert {
         Ok(Self {
             isa,
             threads: threads.clone(),
-            words: table(words, config.vocab_size)?,
-            positions: table(positions, config.max_position_embeddings)?,
+            words: Zeroizing::new(words),
+            positions: Zeroizing::new(positions),
             norm: layer_norm(config, &mut weights, &format!("{prefix}embeddings.LayerNorm"))?,
             layers,
             heads: config.num_attention_heads,
@@ -197,23 +194,23 @@ impl Bert {
 
     /// The last hidden states of all tokens of `inputs`, one input after the other.
     fn hidden_states(&self, inputs: &[&[TokenId]]) -> Tensors<Tensor> {
-        let ids: Vec<u32> = inputs.iter().flat_map(|input| input.iter().copied()).collect();
-        let places: Vec<u32> =
-            inputs.iter().flat_map(|input| (0_u32..).zip(*input).map(|(place, _)| place)).collect();
-        let (count, device) = (ids.len(), Device::Cpu);
-        let words = self.words.index_select(&Tensor::from_vec(ids, count, &device)?, 0)?;
-        let places = self.positions.index_select(&Tensor::from_vec(places, count, &device)?, 0)?;
-        let mut x = ops::normalise(self.isa, &(words + places)?, &self.norm)?;
         let lengths: Vec<usize> = inputs.iter().map(|input| input.len()).collect();
+        let count = lengths.iter().sum::<usize>();
+        let mut table = vec![0.0; count * self.hidden];
+        let tokens =
+            inputs.iter().flat_map(|input| input.iter().zip(self.positions.chunks_exact(self.hidden)));
+        for (line, (&id, place)) in table.chunks_exact_mut(self.hidden).zip(tokens) {
+            let word = id as usize * self.hidden;
+            math::add(self.words.get(word..word + self.hidden).unwrap_or_default(), place, line);
+        }
+        let table = Tensor::from_vec(table, (count, self.hidden), &Device::Cpu)?;
+        let mut x = ops::normalise(self.isa, &table, &self.norm)?;
         for layer in &self.layers {
             let mixed = self.attention(&layer.query_key_value.forward(&x)?, &lengths)?;
-            x = ops::normalise(
-                self.isa,
-                &(x + layer.attention_out.forward(&mixed)?)?,
-                &layer.attention_norm,
-            )?;
-            let wide = layer.up.forward(&x)?;
-            x = ops::normalise(self.isa, &(x + layer.down.forward(&wide)?)?, &layer.norm)?;
+            let mixed = layer.attention_out.forward(&mixed)?;
+            x = ops::add_normalise(self.isa, &x, &mixed, &layer.attention_norm)?;
+            let wide = layer.down.forward(&layer.up.forward(&x)?)?;
+            x = ops::add_normalise(self.isa, &x, &wide, &layer.norm)?;
         }
         Ok(x)
     }
@@ -274,15 +271,16 @@ fn attend_head(isa: Isa, lines: &[&[f32]], hidden: usize, unit: Unit, at: usize)
     let units: Vec<&[f32]> = store.chunks_exact(unit.len()).collect();
     #[expect(clippy::cast_precision_loss, reason = "a head is narrower than 2^24")]
     let scale = 1.0 / (unit.head as f32).sqrt();
-    let answer = |queries: &[&[f32]]| {
+    let mut out = Vec::with_capacity(lines.len() * unit.head);
+    for queries in lines.chunks(QUERIES) {
         let queries = Queries {
             lines: queries.iter().map(|line| line.get(part(line, 0)).unwrap_or_default()).collect(),
             visible: vec![lines.len(); queries.len()],
             scale,
         };
-        attention::attend(isa, unit, &units, &queries)
-    };
-    lines.chunks(QUERIES).flat_map(answer).collect()
+        out.extend(attention::attend(isa, unit, &units, &queries));
+    }
+    out
 }
 
 impl Embedder for Bert {

@@ -54,7 +54,7 @@ pub(crate) fn read<T: DeserializeOwned>(mut object: Map<String, Value>, keys: &K
     for (key, value) in &object {
         let key = key.as_str();
         let known = keys.used.contains(&key) || HARMLESS.contains(&key);
-        if !known && !(keys.off.contains(&key) && is_off(value)) {
+        if !(known || keys.off.contains(&key) && is_off(value)) {
             return Err(LoadError::ConfigKey);
         }
     }

@@ -279,18 +279,19 @@ impl Llama {
             let normed = ops::normalise(self.isa, &x, &layer.attention_norm)?;
             let mixed = layer.query_key_value.forward(&normed)?.flatten_all()?.to_vec1::<f32>()?;
             let mixed = self.attention(index, mixed, rows, caches)?;
-            x = (x + layer.attention_out.forward(&mixed)?)?;
+            x = ops::add(&x, &layer.attention_out.forward(&mixed)?)?;
             let wide = layer.gate_up.forward(&ops::normalise(self.isa, &x, &layer.norm)?)?;
             let wide = ops::silu_multiply(self.isa, &wide, sizes.intermediate)?;
-            x = (x + layer.down.forward(&wide)?)?;
+            x = ops::add(&x, &layer.down.forward(&wide)?)?;
         }
-        let mut last = Vec::with_capacity(rows.len());
-        let mut end = 0_u32;
+        let states = x.flatten_all()?.to_vec1::<f32>()?;
+        let mut last = Vec::with_capacity(rows.len() * sizes.hidden);
+        let mut end = 0;
         for row in rows {
-            end = end.saturating_add(u32::try_from(row.tokens.len()).unwrap_or(u32::MAX));
-            last.push(end.saturating_sub(1));
+            end += row.tokens.len() * sizes.hidden;
+            last.extend_from_slice(states.get(end - sizes.hidden..end).unwrap_or_default());
         }
-        let x = x.index_select(&Tensor::from_vec(last, rows.len(), &Device::Cpu)?, 0)?;
+        let x = Tensor::from_vec(last, (rows.len(), sizes.hidden), &Device::Cpu)?;
         self.head_out.forward(&ops::normalise(self.isa, &x, &self.norm)?)?.flatten_all()?.to_vec1()
     }
 

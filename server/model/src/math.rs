@@ -32,9 +32,16 @@ pub(crate) fn softmax(isa: Isa, scores: &mut [f32]) {
     isa.run(Softmax(scores));
 }
 
-/// Normalises each row of `x`: mean and variance for layer norm, root mean square without `bias`.
-pub(crate) fn normalise(isa: Isa, x: &[f32], norm: &Norm, out: &mut [f32]) {
-    isa.run(Normalise { x, norm, out });
+/// Normalises each row of `out` in place: mean and variance for layer norm, root mean square without `bias`.
+pub(crate) fn normalise(isa: Isa, norm: &Norm, out: &mut [f32]) {
+    isa.run(Normalise { norm, out });
+}
+
+/// `out = x + y`.
+pub(crate) fn add(x: &[f32], y: &[f32], out: &mut [f32]) {
+    for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+        *out = x + y;
+    }
 }
 
 /// The parameters of a normalisation.
@@ -62,7 +69,7 @@ fn exp<const FUSED: bool>(x: f32) -> f32 {
     let r = fma::<FUSED>(n, -0.693_359_4, x);
     let r = fma::<FUSED>(n, 2.121_944_4e-4, r);
     let mut p = 1.987_569_1e-4;
-    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = fma::<FUSED>(p, r, c);
     }
     let value = fma::<FUSED>(p, r * r, r) + 1.0;
@@ -76,9 +83,7 @@ fn erf<const FUSED: bool>(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
     let square = x * x;
     let mut p = -2.726_142_3e-10;
-    for c in
-        [2.770_681_5e-8, -2.101_024e-6, -5.692_506_4e-5, -7.349_906_3e-4, -2.954_599_8e-3, -1.609_603_3e-2]
-    {
+    for c in [2.770_681_5e-8, -2.101_024e-6, -5.692_506_4e-5, -7.349_906_3e-4, -2.954_6e-3, -1.609_603_3e-2] {
         p = fma::<FUSED>(p, square, c);
     }
     let mut q = -1.456_607_2e-5;
@@ -144,7 +149,6 @@ impl Vectorised for Softmax<'_> {
 }
 
 struct Normalise<'a> {
-    x: &'a [f32],
     norm: &'a Norm,
     out: &'a mut [f32],
 }
@@ -154,15 +158,15 @@ impl Vectorised for Normalise<'_> {
     #[expect(clippy::cast_precision_loss, reason = "a row is shorter than 2^24")]
     fn run<const FUSED: bool>(self) {
         let width = self.norm.weight.len().max(1);
-        for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
-            let mean = if self.norm.bias.is_some() { lanes(x, |x| x) / width as f32 } else { 0.0 };
-            let variance = lanes(x, |x| (x - mean) * (x - mean)) / width as f32;
+        for row in self.out.chunks_exact_mut(width) {
+            let mean = if self.norm.bias.is_some() { lanes(row, |x| x) / width as f32 } else { 0.0 };
+            let variance = lanes(row, |x| (x - mean) * (x - mean)) / width as f32;
             let scale = 1.0 / (variance + self.norm.epsilon).sqrt();
-            for ((out, &x), &weight) in out.iter_mut().zip(x).zip(&self.norm.weight) {
-                *out = (x - mean) * scale * weight;
+            for (x, &weight) in row.iter_mut().zip(&self.norm.weight) {
+                *x = (*x - mean) * scale * weight;
             }
-            for (out, &bias) in out.iter_mut().zip(self.norm.bias.iter().flatten()) {
-                *out += bias;
+            for (x, &bias) in row.iter_mut().zip(self.norm.bias.iter().flatten()) {
+                *x += bias;
             }
         }
     }
@@ -230,17 +234,14 @@ mod tests {
     #[test]
     fn layer_norm_has_mean_zero_and_rms_norm_keeps_the_mean() {
         let x = [1.0, 2.0, 3.0, 6.0];
-        let mut out = [0.0; 4];
+        let mut out = x;
         let weight = vec![1.0; 4];
-        normalise(
-            Isa::detect(),
-            &x,
-            &Norm { weight: weight.clone(), bias: Some(vec![0.0; 4]), epsilon: 0.0 },
-            &mut out,
-        );
+        let layer = Norm { weight: weight.clone(), bias: Some(vec![0.0; 4]), epsilon: 0.0 };
+        normalise(Isa::detect(), &layer, &mut out);
         let deviation = 3.5_f32.sqrt();
         assert!((out[3] - 3.0 / deviation).abs() < 1e-6 && out.iter().sum::<f32>().abs() < 1e-6);
-        normalise(Isa::detect(), &x, &Norm { weight, bias: None, epsilon: 0.0 }, &mut out);
+        let mut out = x;
+        normalise(Isa::detect(), &Norm { weight, bias: None, epsilon: 0.0 }, &mut out);
         assert!((out[3] - 6.0 / 12.5_f32.sqrt()).abs() < 1e-6);
     }
 

@@ -1,10 +1,13 @@
 //! Our kernels as operations on candle's tensors.
+//!
+//! candle holds the tensors and checks their shapes. Its own element-wise operations and products are not used: they run on a thread pool
+//! of candle's, and their sums depend on the number of rows.
 
 use crate::kernel::Isa;
 use crate::math::{self, Activation, Norm};
-use crate::packed::{Epilogue, Packed};
+use crate::packed::{Epilogue, Packed, copy_into};
 use anchorhold_engine::BackendError;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 /// Rows of one task of a row-wise operation.
@@ -36,12 +39,33 @@ impl Linear {
 
 /// Layer norm or RMS norm of each row.
 pub(crate) fn normalise(isa: Isa, x: &Tensor, norm: &Norm) -> Result<Tensor> {
-    let width = norm.weight.len();
-    rowwise("norm", x, width, |x, out| {
-        let x = x.par_chunks((ROWS * width).max(1));
-        x.zip(out.par_chunks_mut((ROWS * width).max(1)))
-            .for_each(|(x, out)| math::normalise(isa, x, norm, out));
+    let share = (ROWS * norm.weight.len()).max(1);
+    rowwise("norm", x, norm.weight.len(), |x, out| {
+        x.par_chunks(share).zip(out.par_chunks_mut(share)).for_each(|(x, out)| {
+            copy_into(Some(&mut *out), x);
+            math::normalise(isa, norm, out);
+        });
     })
+}
+
+/// The norm of each row of `x + y`.
+pub(crate) fn add_normalise(isa: Isa, x: &Tensor, y: &Tensor, norm: &Norm) -> Result<Tensor> {
+    let share = (ROWS * norm.weight.len()).max(1);
+    x.apply_op2_no_bwd(
+        y,
+        &Pairwise(|x: &[f32], y: &[f32], out: &mut [f32]| {
+            let parts = x.par_chunks(share).zip(y.par_chunks(share)).zip(out.par_chunks_mut(share));
+            parts.for_each(|((x, y), out)| {
+                math::add(x, y, out);
+                math::normalise(isa, norm, out);
+            });
+        }),
+    )
+}
+
+/// `x + y`. candle's own sum would run on threads of its own.
+pub(crate) fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    x.apply_op2_no_bwd(y, &Pairwise(math::add))
 }
 
 /// `silu(gate) * up` of each row, which holds the gate, then the up.
@@ -76,20 +100,48 @@ impl<F: Fn(&[f32], &mut [f32])> CustomOp1 for Rowwise<F> {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (rows, _) = layout.shape().dims2()?;
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            candle_core::bail!("rows are not side by side")
-        };
-        let Some(x) = storage.as_slice::<f32>()?.get(start..end) else {
-            candle_core::bail!("rows are missing")
-        };
+        let x = slice(storage, layout)?;
         let mut out = vec![0.0; rows * self.columns];
         (self.work)(x, &mut out);
         Ok((CpuStorage::F32(out), Shape::from((rows, self.columns))))
     }
 }
 
+/// A tensor made from two of one shape.
+struct Pairwise<F>(F);
+
+impl<F: Fn(&[f32], &[f32], &mut [f32])> CustomOp2 for Pairwise<F> {
+    fn name(&self) -> &'static str {
+        "pairwise"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        if x_layout.shape() != y_layout.shape() {
+            candle_core::bail!("shapes differ");
+        }
+        let (x, y) = (slice(x, x_layout)?, slice(y, y_layout)?);
+        let mut out = vec![0.0; x.len()];
+        (self.0)(x, y, &mut out);
+        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+    }
+}
+
+/// The elements of a tensor whose rows lie side by side.
+fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        candle_core::bail!("rows are not side by side")
+    };
+    let Some(x) = storage.as_slice::<f32>()?.get(start..end) else { candle_core::bail!("rows are missing") };
+    Ok(x)
+}
+
 /// candle's error as the engine's: candle's text may name shapes, which tell the length of a prompt.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn failed(_: candle_core::Error) -> BackendError {
     BackendError::new("a tensor operation was refused")
 }

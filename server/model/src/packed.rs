@@ -211,8 +211,10 @@ fn heights(isa: Isa, count: usize) -> impl Iterator<Item = usize> {
 
 /// Copies as much as fits.
 pub(crate) fn copy_into(to: Option<&mut [f32]>, from: &[f32]) {
-    for (to, &from) in to.into_iter().flatten().zip(from) {
-        *to = from;
+    let Some(to) = to else { return };
+    let len = to.len().min(from.len());
+    if let (Some(to), Some(from)) = (to.get_mut(..len), from.get(..len)) {
+        to.copy_from_slice(from);
     }
 }
 

@@ -116,7 +116,7 @@ fn overlap(text: &str, stop: &str) -> usize {
     let starts = stop.char_indices().map(|(at, _)| at).rev();
     starts
         .filter(|&len| len <= text.len())
-        .find(|&len| text.as_bytes().ends_with(&stop.as_bytes()[..len]))
+        .find(|&len| stop.get(..len).is_some_and(|start| text.ends_with(start)))
         .unwrap_or(0)
 }
 

@@ -67,7 +67,7 @@ pub struct SpecialTokens {
 /// A compiled chat template.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Box<Environment<'static>>,
     special: SpecialTokens,
 }
 
@@ -93,7 +93,7 @@ impl ChatTemplate {
         environment.remove_global("debug");
         let added = environment.add_template_owned(NAME, source.to_owned());
         added.map_err(|_| TemplateError::Syntax)?;
-        Ok(Self { environment, special })
+        Ok(Self { environment: Box::new(environment), special })
     }
 
     /// The prompt for a conversation, up to where the assistant's answer begins.
@@ -106,7 +106,7 @@ impl ChatTemplate {
         if length > MAX_MESSAGES_LEN {
             return Err(TemplateError::Length);
         }
-        let mut environment = self.environment.clone();
+        let mut environment = Environment::clone(&self.environment);
         let fuel = FUEL_PER_MESSAGE.saturating_mul(messages.len() as u64).saturating_add(FUEL);
         environment.set_fuel(Some(fuel.saturating_add(length as u64 / BYTES_PER_FUEL)));
         let template = environment.get_template(NAME).map_err(|_| TemplateError::Syntax)?;

@@ -1,5 +1,7 @@
 //! anchor-chat against transformers (tests/vectors/models/anchor-chat.json), and against itself in other company.
 
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use anchorhold_engine::{ChatMessage, Generator, Row, SequenceId};

@@ -1,5 +1,7 @@
 //! MiniLM against sentence-transformers (tests/vectors/models/minilm.json).
 
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 /// sentence-transformers in f32, on the same weights: what remains is the order of sums.

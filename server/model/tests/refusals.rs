@@ -1,5 +1,7 @@
 //! Packages that are sealed by their owner and still not what they should be.
 
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use anchorhold_model::{LoadError, LoadedModel, TemplateError};

@@ -1,6 +1,7 @@
 //! Models for the tests: sealed into a folder of their own and loaded back, as the worker does.
 
 #![allow(dead_code, reason = "each test binary uses some of it")]
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use anchorhold_model::{ChatModel, EmbeddingModel, LoadError, LoadStats, LoadedModel, Threads, load};
 use anchorhold_sealed_weights::{
