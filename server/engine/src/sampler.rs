@@ -273,6 +273,42 @@ mod tests {
         assert_distributed(&tally(&sampling, 500), &weights(|token| f64::from(u8::from(token == 15))));
     }
 
+    /// The documented order of steps, written down as plainly as it can be.
+    fn reference(logits: &[f32], sampling: &Sampling) -> TokenId {
+        let top = logits.iter().copied().fold(f32::MIN, f32::max);
+        let weight = |logit: &f32| ((logit - top) / sampling.temperature).exp();
+        let mut kept: Vec<(usize, f32)> = logits.iter().map(weight).enumerate().collect();
+        kept.sort_by(|a, b| b.1.total_cmp(&a.1));
+        kept.truncate(sampling.top_k as usize);
+        let whole: f64 = kept.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        let mut before = 0.0;
+        kept.retain(|(_, weight)| {
+            let keep = before < f64::from(sampling.top_p) * whole;
+            before += f64::from(*weight);
+            keep
+        });
+        kept.retain(|(_, weight)| *weight >= sampling.min_p);
+        kept.sort_by_key(|(token, _)| *token);
+        let whole: f64 = kept.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        let mut point = uniform(sampling.seed, 0) * whole;
+        let chosen = kept.iter().find(|(_, weight)| {
+            point -= f64::from(*weight);
+            point < 0.0
+        });
+        TokenId::try_from(chosen.expect("a candidate").0).expect("a small vocabulary")
+    }
+
+    #[test]
+    #[expect(clippy::cast_possible_truncation, reason = "any logit will do")]
+    fn agrees_with_the_plain_reference() {
+        for seed in 0..2_000 {
+            let logits: Vec<f32> = (0..300).map(|token| uniform(seed, 1_000 + token) as f32 * 8.0).collect();
+            let sampling = Sampling { temperature: 1.3, top_k: 150, top_p: 0.9, min_p: 0.02, ..plain(seed) };
+            let drawn = Sampler::new(sampling.clone()).draw(logits.clone()).unwrap();
+            assert_eq!(drawn, reference(&logits, &sampling), "seed {seed}");
+        }
+    }
+
     #[test]
     fn greedy_takes_the_lowest_id_on_a_tie() {
         let mut sampler = Sampler::new(Sampling { temperature: 0.0, ..plain(3) });

@@ -145,6 +145,16 @@ fn small_requests_share_a_batch_and_large_ones_are_spread() {
 }
 
 #[test]
+fn nobody_overtakes_a_long_input() {
+    let (mut batcher, mut toy) = batcher(EmbeddingLimits { batch_tokens: 24, ..EmbeddingLimits::default() });
+    for (id, length) in [(1, 10), (2, 20), (3, 10)] {
+        batcher.submit(RequestId(id), vec![vec![1; length]]).unwrap();
+    }
+    let first: Vec<u64> = (0..3).map(|_| batcher.step(&mut toy)[0].request.0).collect();
+    assert_eq!((first, toy.batches), (vec![1, 2, 3], vec![1, 1, 1]));
+}
+
+#[test]
 fn embedding_refuses_empty_long_unknown_doubled_and_too_many() {
     let limits = EmbeddingLimits { waiting_inputs: 2, ..EmbeddingLimits::default() };
     let (mut batcher, _) = batcher(limits);
