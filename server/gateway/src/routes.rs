@@ -204,11 +204,8 @@ async fn unknown(State(app): Shared, caller: Option<Extension<Caller>>, uri: Uri
     let path = uri.path();
     let below =
         |route: &&str| path.strip_prefix(*route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let error = if UNSUPPORTED.iter().any(|route| below(route)) {
-        ApiError::unsupported_route()
-    } else {
-        ApiError::unknown_route()
-    };
+    let error =
+        if UNSUPPORTED.iter().any(below) { ApiError::unsupported_route() } else { ApiError::unknown_route() };
     refused(&app, caller, path, error).await
 }
 

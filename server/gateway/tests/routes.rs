@@ -1,10 +1,6 @@
 //! Every route as its users know it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test helper that fails is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "a test helper that fails is a failed test")]
 
 mod common;
 

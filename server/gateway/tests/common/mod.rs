@@ -2,7 +2,12 @@
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 #![allow(unreachable_pub, reason = "the crate of a test file has no users")]
-#![allow(clippy::unwrap_used, reason = "a test helper that fails is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test helper that fails is a failed test"
+)]
 
 use anchorhold_gateway::{Config, Gateway};
 use anchorhold_ipc::{
