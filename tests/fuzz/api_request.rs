@@ -1,0 +1,44 @@
+//! Request bodies. What is refused is a client error in ASCII; what is accepted is within its ranges.
+#![no_main]
+
+use anchorhold_api::{
+    ApiError, ChatRequest, CompletionRequest, EmbeddingRequest, Generation, MAX_INPUTS, MAX_MESSAGES,
+    MAX_PROMPTS, MAX_STOPS,
+};
+use libfuzzer_sys::fuzz_target;
+
+fn check_error(error: &ApiError) {
+    assert!((400..500).contains(&error.status()));
+    // Every text is our own, and ours are ASCII.
+    assert!(error.to_json().is_ascii());
+}
+
+fn check_generation(generation: &Generation) {
+    assert!((0.0..=2.0).contains(&generation.temperature));
+    assert!(generation.top_p > 0.0 && generation.top_p <= 1.0);
+    assert!((0.0..=1.0).contains(&generation.min_p));
+    assert!(generation.stop.len() <= MAX_STOPS && generation.stop.iter().all(|stop| !stop.is_empty()));
+    assert!(generation.logit_bias.iter().all(|(_, bias)| (-100.0..=100.0).contains(bias)));
+    assert!(generation.max_tokens.is_none_or(|tokens| tokens > 0));
+}
+
+fuzz_target!(|body: &[u8]| {
+    match ChatRequest::parse(body) {
+        Ok(request) => {
+            assert!((1..=MAX_MESSAGES).contains(&request.messages.len()));
+            check_generation(&request.generation);
+        }
+        Err(error) => check_error(&error),
+    }
+    match CompletionRequest::parse(body) {
+        Ok(request) => {
+            assert!((1..=MAX_PROMPTS).contains(&request.prompts.len()));
+            check_generation(&request.generation);
+        }
+        Err(error) => check_error(&error),
+    }
+    match EmbeddingRequest::parse(body) {
+        Ok(request) => assert!((1..=MAX_INPUTS).contains(&request.inputs.len())),
+        Err(error) => check_error(&error),
+    }
+});
