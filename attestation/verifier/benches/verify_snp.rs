@@ -1,6 +1,6 @@
 //! Time of one verification: authenticate and appraise a Genoa v5 report with its VCEK and ASK.
 //!
-//! Prints the median; with `VERIFY_SNP_JSON=path` also writes it there as JSON.
+//! Prints the median; with `JSON=path` also writes it there as JSON.
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_rats::{Measurement, ReportData, Timestamp};
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::io::stdout(),
         "verify_snp: median {median_us} us of {ITERATIONS} (authenticate and appraise)"
     )?;
-    if let Some(path) = std::env::var_os("VERIFY_SNP_JSON") {
+    if let Some(path) = std::env::var_os("JSON") {
         let json = format!("{{\"name\":\"verify_snp_median\",\"value\":{median_us},\"unit\":\"us\"}}\n");
         std::fs::write(path, json)?;
     }

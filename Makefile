@@ -1,0 +1,43 @@
+# `make help` lists what there is to do.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+PROGRAMS := $(or $(CARGO_TARGET_DIR),target)/release
+SECONDS_PER_TARGET ?= 20
+
+.PHONY: help setup build run demo demo-refuse test lint fuzz bench deny
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install what a fresh Debian 12 with Rust still lacks (a C compiler, pip)
+	@tests/scripts/setup.sh
+
+build: setup ## Build every program (release profile)
+	$(CARGO) build --release --workspace --bins
+
+run: build ## Seal, attest, serve and ask; stay up on https://127.0.0.1:8443
+	@$(PROGRAMS)/anchorhold-demo --stay
+
+demo: build ## The same without staying up; JSON=FILE writes the stage times
+	@$(PROGRAMS)/anchorhold-demo $(if $(JSON),--json '$(JSON)')
+
+demo-refuse: build ## The same start, refused, once for each reason
+	@$(PROGRAMS)/anchorhold-demo --refuse
+
+test: build ## Build and run every test; the last line counts them
+	@CARGO='$(CARGO)' tests/scripts/test.sh
+
+lint: setup ## Formatting and lints, warnings refused
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+fuzz: setup ## Run every fuzz target for SECONDS_PER_TARGET seconds (20)
+	@CARGO='$(CARGO)' tests/scripts/fuzz.sh $(SECONDS_PER_TARGET)
+
+deny: ## Licences, sources and second versions of dependencies
+	$(CARGO) deny check bans licenses sources
+
+bench: build ## Measure; JSON=FILE writes name, value, unit, peer and ratio
+	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/bench.sh

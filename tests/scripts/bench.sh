@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Measures what the README states. JSON=FILE collects everything in one object: name to value, unit, peer and ratio.
+# PEERS_PYTHON names a Python with sentence-transformers and onnxruntime; without it the embedding peers are left out.
+set -euo pipefail
+cargo=${CARGO:-cargo}
+parts=$(mktemp -d)
+trap 'rm -rf "$parts"' EXIT
+minilm=.demo/models/minilm
+sh tests/models/fetch_minilm.sh "$minilm"
+
+bench() { # PACKAGE BENCH [ARGUMENT ...]
+    local package=$1 name=$2
+    shift 2
+    echo "== $name"
+    JSON="$parts/$name.json" "$cargo" bench --quiet -p "$package" --bench "$name" -- "$@"
+}
+
+bench anchorhold-verifier verify_snp
+bench anchorhold-key-broker release
+bench anchorhold-sealed-weights sealed_load
+bench anchorhold-audit-log append
+for threads in 1 2; do
+    bench anchorhold-model embed "$threads" "JSON=$parts/embed-$threads.json"
+    if [ -n "${PEERS_PYTHON:-}" ]; then
+        "$PEERS_PYTHON" tests/models/bench_embed_peers.py "$minilm" "$threads" "JSON=$parts/peers-$threads.json"
+    else
+        echo "embedding peers: PEERS_PYTHON is not set, left out"
+    fi
+done
+
+echo "== sizes"
+python3 tests/scripts/bench_collect.py "$parts" "${CARGO_TARGET_DIR:-target}/release" "${JSON:-}"
