@@ -17,7 +17,7 @@ pub const MAX_RANGE_PROOF_HASHES: usize = 128;
 pub enum ProofError {
     /// More hashes than any tree needs.
     TooLong,
-    /// The index is not below the size, or the old size is above the new one.
+    /// The index is not below the size, or the old size is zero or above the new one.
     OutOfRange,
     /// Too few or too many hashes for these sizes.
     WrongLength,
@@ -253,8 +253,8 @@ pub struct TreeHead {
     pub root: Hash,
 }
 
-/// Establishes that `new` extends `old` without a change (RFC 9162, section 2.1.4.2). Of an empty old tree
-/// everything is an extension; its root must still be that of the empty tree.
+/// Establishes that `new` extends `old` without a change (RFC 9162, section 2.1.4.2). Of an empty old tree there
+/// is nothing to establish; it is refused.
 ///
 /// # Errors
 /// [`ProofError`].
@@ -262,13 +262,12 @@ pub fn verify_consistency(old: &TreeHead, new: &TreeHead, proof: &[Hash]) -> Res
     if proof.len() > MAX_PROOF_HASHES {
         return Err(ProofError::TooLong);
     }
-    if old.size > new.size {
+    if old.size == 0 || old.size > new.size {
         return Err(ProofError::OutOfRange);
     }
-    if old.size == new.size || old.size == 0 {
-        let wanted = if old.size == new.size { new.root } else { Hash::of(b"") };
+    if old.size == new.size {
         return match proof {
-            [] if old.root == wanted => Ok(()),
+            [] if old.root == new.root => Ok(()),
             [] => Err(ProofError::RootMismatch),
             _ => Err(ProofError::WrongLength),
         };

@@ -1,0 +1,506 @@
+//! Bundles: what a good one proves, and every way in which a bad one is refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at a surprise"
+)]
+
+mod fixture;
+
+use anchorhold_audit_log::{
+    Check, Entry, Expectations, ExportError, ExportOptions, Finding, Hash, Log, LogReader, Manifest, Origin,
+    PublicKey, Report, Signer, Status, Tee, export, export_jsonl, verify, verify_each,
+};
+use fixture::{
+    EVIDENCE, End, Members, binding, boot, bundle, bundle_of, lines, member, pack, refusal_event,
+    request_event, signer, stamp, tar_header, unpack, write_log,
+};
+use proptest::prelude::*;
+use std::io::Read;
+
+fn check(bundle: &[u8]) -> Report {
+    verify(bundle, &Expectations::default()).unwrap()
+}
+
+fn found(report: &Report, check: Check) -> (Status, Finding) {
+    let verdict = report.verdict(check).unwrap();
+    (verdict.status, verdict.finding)
+}
+
+/// The findings of a bundle that must be refused, after `change` to its members.
+fn refused(bundle: &[u8], change: impl FnOnce(&mut Members)) -> Report {
+    let mut members = unpack(bundle);
+    change(&mut members);
+    let report = check(&pack(&members));
+    assert!(!report.is_accepted(), "{:?}", report.verdicts);
+    report
+}
+
+fn set_lines(members: &mut Members, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
+    let mut all = lines(members);
+    change(&mut all);
+    *member(members, "entries.jsonl") = all.concat();
+}
+
+fn set_manifest(members: &mut Members, change: impl FnOnce(&mut Manifest)) {
+    let manifest = member(members, "manifest.json");
+    let mut parsed: Manifest = serde_json::from_slice(manifest).unwrap();
+    change(&mut parsed);
+    *manifest = serde_json::to_vec(&parsed).unwrap();
+}
+
+#[test]
+fn a_closed_log_is_accepted_and_its_export_is_deterministic() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    write_log(&path, 6, End::Closed);
+    let bytes = bundle_of(&path);
+    assert_eq!(bytes, bundle_of(&path));
+    assert_eq!(pack(&unpack(&bytes)), bytes);
+    let mut kinds = Vec::new();
+    let expectations = Expectations {
+        audit_key: Some(signer().key().public_key()),
+        origin: Some(signer().origin().clone()),
+        earlier: vec![],
+    };
+    let report =
+        verify_each(bytes.as_slice(), &expectations, |entry: &Entry| kinds.push(entry.kind.name())).unwrap();
+    assert!(report.is_accepted());
+    for passes in [
+        Check::Structure,
+        Check::Order,
+        Check::Leaves,
+        Check::Root,
+        Check::Signature,
+        Check::Expected,
+        Check::Evidence,
+    ] {
+        assert_eq!(found(&report, passes), (Status::Passed, Finding::AsExpected), "{passes:?}");
+    }
+    assert_eq!(found(&report, Check::Closure), (Status::Passed, Finding::Closed));
+    assert_eq!((kinds[0], kinds[1], kinds[8]), ("log.open", "boot.evidence", "log.close"));
+    assert_eq!(report.evidence.as_deref(), Some(EVIDENCE));
+    let manifest = report.manifest.unwrap();
+    assert_eq!(manifest.binding, Some(binding()));
+    assert_eq!((manifest.count, manifest.size, manifest.boot), (9, 9, boot()));
+}
+
+#[test]
+fn an_unclosed_log_states_what_may_be_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    write_log(&path, 3, End::Uncovered);
+    // Only the checkpoint of entry 0 is there; four entries lie beyond it.
+    let report = check(&bundle_of(&path));
+    assert_eq!(
+        found(&report, Check::Closure),
+        (Status::Noted, Finding::NotClosed { lost_max: 1024, uncovered: 4 })
+    );
+    assert!(found(&report, Check::Closure).1.to_string().contains("at most 1024 entries"));
+    let mut jsonl = Vec::new();
+    assert_eq!(export_jsonl(&path, &mut jsonl).unwrap(), 5);
+    assert_eq!(jsonl.split(|byte| *byte == b'\n').filter(|line| Entry::from_bytes(line).is_ok()).count(), 5);
+}
+
+#[test]
+fn every_range_is_accepted_and_a_wrong_one_is_not_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    write_log(&path, 6, End::Closed);
+    for first in 0..9 {
+        for end in first + 1..=9 {
+            let mut out = Vec::new();
+            export(&path, &mut out, &ExportOptions { range: Some(first..end) }).unwrap();
+            let mut indexes = Vec::new();
+            let report =
+                verify_each(out.as_slice(), &Expectations::default(), |entry| indexes.push(entry.seq))
+                    .unwrap();
+            assert!(report.is_accepted(), "{first}..{end} {:?}", report.verdicts);
+            assert_eq!(indexes, (first..end).collect::<Vec<_>>());
+            assert_eq!(found(&report, Check::Root).0, Status::Passed);
+        }
+    }
+    #[expect(clippy::reversed_empty_ranges, reason = "the range under test")]
+    for range in [3..3, 5..3, 8..10, 9..10] {
+        let options = ExportOptions { range: Some(range) };
+        assert!(matches!(export(&path, Vec::new(), &options), Err(ExportError::Range { size: 9 })));
+    }
+}
+
+#[test]
+fn case_36_an_edited_entry_is_found_with_its_index() {
+    let good = bundle(6);
+    for index in [0, 1, 4, 7, 8] {
+        let report = refused(&good, |members| {
+            set_lines(members, |lines| {
+                let text = String::from_utf8(lines[index].clone()).unwrap();
+                let at = text.find("\"t\":17").unwrap() + 6;
+                lines[index][at] = if lines[index][at] == b'9' { b'8' } else { b'9' };
+            });
+        });
+        assert_eq!(found(&report, Check::Leaves), (Status::Failed, Finding::Changed { index: index as u64 }));
+        assert_eq!(found(&report, Check::Root).0, Status::Passed, "the listed hashes are the log's");
+        assert_eq!(found(&report, Check::Order).0, Status::Passed);
+    }
+}
+
+#[test]
+fn case_36_dropped_inserted_and_reordered_entries_are_found_with_their_index() {
+    let good = bundle(6);
+    for index in 0..8_usize {
+        let at = index as u64;
+        let misplaced = |report: &Report| match found(report, Check::Order) {
+            (Status::Failed, Finding::Misplaced { index, .. }) => index,
+            other => panic!("{other:?}"),
+        };
+        let swapped = refused(&good, |members| set_lines(members, |lines| lines.swap(index, index + 1)));
+        assert_eq!(misplaced(&swapped), at);
+        assert_eq!(found(&swapped, Check::Leaves), (Status::Failed, Finding::Changed { index: at }));
+        let dropped = refused(&good, |members| set_lines(members, |lines| drop(lines.remove(index))));
+        assert_eq!(misplaced(&dropped), at);
+        assert_eq!(found(&dropped, Check::Structure), (Status::Failed, Finding::Count { announced: 9 }));
+        let inserted = refused(&good, |members| {
+            set_lines(members, |lines| lines.insert(index, lines[index].clone()));
+        });
+        assert_eq!(misplaced(&inserted), at + 1);
+        assert_eq!(found(&inserted, Check::Structure), (Status::Failed, Finding::Count { announced: 9 }));
+    }
+    // At the end, and with a manifest that agrees.
+    let shorter = refused(&good, |members| {
+        set_lines(members, |lines| drop(lines.pop()));
+        member(members, "leaf-hashes.bin").truncate(8 * 32);
+        set_manifest(members, |manifest| (manifest.count, manifest.size) = (8, 8));
+    });
+    assert_eq!(found(&shorter, Check::Root), (Status::Failed, Finding::Size { announced: 8, observed: 9 }));
+    let range = refused(&good, |members| {
+        set_lines(members, |lines| drop(lines.pop()));
+        member(members, "leaf-hashes.bin").truncate(8 * 32);
+        set_manifest(members, |manifest| manifest.count = 8);
+    });
+    assert_eq!(found(&range, Check::Structure), (Status::Failed, Finding::Member { name: "proof.json" }));
+}
+
+#[test]
+fn case_36_an_edit_that_also_fixes_the_leaf_hashes_fails_the_root() {
+    let good = bundle(6);
+    let edit = |members: &mut Members| {
+        let mut hash = Hash::new([0; 32]);
+        set_lines(members, |lines| {
+            let line = &mut lines[4];
+            let at = String::from_utf8_lossy(line).find("\"ms\":420").unwrap() + 5;
+            line[at] = b'9';
+            hash = anchorhold_audit_log::merkle::leaf_hash(&line[..line.len() - 1]);
+        });
+        member(members, "leaf-hashes.bin")[4 * 32..5 * 32].copy_from_slice(hash.as_bytes());
+    };
+    let report = refused(&good, edit);
+    assert_eq!(found(&report, Check::Root), (Status::Failed, Finding::RootMismatch));
+    assert_eq!(found(&report, Check::Leaves).0, Status::Passed);
+    let unlisted = refused(&good, |members| {
+        edit(members);
+        members.retain(|member| member.0 != "leaf-hashes.bin");
+        set_manifest(members, |manifest| manifest.leaf_hashes = false);
+    });
+    assert_eq!(found(&unlisted, Check::Root), (Status::Failed, Finding::RootMismatch));
+    assert_eq!(found(&unlisted, Check::Leaves), (Status::NotApplicable, Finding::NotLocated));
+}
+
+#[test]
+fn a_bundle_without_leaf_hashes_is_accepted_by_its_root() {
+    let mut members = unpack(&bundle(6));
+    members.retain(|member| member.0 != "leaf-hashes.bin");
+    set_manifest(&mut members, |manifest| manifest.leaf_hashes = false);
+    let report = check(&pack(&members));
+    assert!(report.is_accepted(), "{:?}", report.verdicts);
+}
+
+#[test]
+fn case_36_a_swapped_checkpoint_is_refused() {
+    let good = bundle(6);
+    let other = Signer::generate(signer().origin().clone()).unwrap();
+    let note = unpack(&good).into_iter().find(|member| member.0 == "checkpoint.note").unwrap().1;
+    let text = String::from_utf8(note).unwrap();
+    let (text, _) = text.split_once("\n\n").unwrap();
+    let resigned = other.sign(&format!("{text}\n")).unwrap();
+    let report = refused(&good, |members| *member(members, "checkpoint.note") = resigned.clone());
+    assert_eq!(found(&report, Check::Signature).0, Status::Failed);
+    assert_eq!(report.checkpoint, None);
+    // With the manifest's key changed as well, only an expected key, or the evidence, tells.
+    let mut members = unpack(&good);
+    *member(&mut members, "checkpoint.note") = resigned;
+    set_manifest(&mut members, |manifest| manifest.audit_key = other.key().public_key());
+    let forged = pack(&members);
+    let expectations = Expectations { audit_key: Some(signer().key().public_key()), ..Default::default() };
+    let report = verify(forged.as_slice(), &expectations).unwrap();
+    assert_eq!(found(&report, Check::Expected), (Status::Failed, Finding::OtherKey));
+    assert_eq!(found(&report, Check::Signature).0, Status::Failed);
+    // A checkpoint of the same log at another size.
+    let shorter = unpack(&bundle(5)).into_iter().find(|member| member.0 == "checkpoint.note").unwrap().1;
+    let report = refused(&good, |members| *member(members, "checkpoint.note") = shorter);
+    assert_eq!(found(&report, Check::Root), (Status::Failed, Finding::Size { announced: 9, observed: 8 }));
+    // A checkpoint of another run with the same key and size.
+    let rerun = unpack(&bundle(6)).into_iter().find(|member| member.0 == "checkpoint.note").unwrap().1;
+    let report = refused(&good, |members| *member(members, "checkpoint.note") = rerun);
+    assert_eq!(found(&report, Check::Root), (Status::Failed, Finding::RootMismatch));
+}
+
+#[test]
+fn refuses_another_key_and_another_log_than_expected() {
+    let good = bundle(1);
+    let key = Expectations { audit_key: Some(PublicKey::new([1; 32])), ..Default::default() };
+    let report = verify(good.as_slice(), &key).unwrap();
+    assert_eq!(found(&report, Check::Expected), (Status::Failed, Finding::OtherKey));
+    let log =
+        Expectations { origin: Some(Origin::new("elsewhere.example/1").unwrap()), ..Default::default() };
+    let report = verify(good.as_slice(), &log).unwrap();
+    assert_eq!(found(&report, Check::Expected), (Status::Failed, Finding::OtherLog));
+}
+
+#[test]
+fn case_36_altered_or_removed_evidence_is_refused() {
+    let good = bundle(2);
+    let report = refused(&good, |members| member(members, "evidence.json")[5] ^= 1);
+    assert_eq!(found(&report, Check::Evidence), (Status::Failed, Finding::OtherEvidence));
+    let report = refused(&good, |members| {
+        member(members, "evidence.json")[5] ^= 1;
+        let digest = Hash::of(member(members, "evidence.json"));
+        set_manifest(members, |manifest| manifest.evidence = Some(digest));
+    });
+    assert_eq!(found(&report, Check::Evidence), (Status::Failed, Finding::OtherEvidence));
+    let report = refused(&good, |members| {
+        members.retain(|member| member.0 != "evidence.json");
+        set_manifest(members, |manifest| (manifest.evidence, manifest.binding) = (None, None));
+    });
+    assert_eq!(found(&report, Check::Evidence), (Status::Failed, Finding::EvidenceMissing));
+}
+
+#[test]
+fn a_log_without_evidence_is_accepted_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = Log::create(&path, signer(), boot(), stamp(0)).unwrap();
+    log.append(&[refusal_event(1)]).unwrap();
+    log.close(stamp(2)).unwrap();
+    let bytes = bundle_of(&path);
+    let report = check(&bytes);
+    assert!(report.is_accepted());
+    assert_eq!(found(&report, Check::Evidence), (Status::NotApplicable, Finding::NoEvidence));
+    let report = refused(&bytes, |members| {
+        members.insert(3, ("evidence.json".into(), EVIDENCE.to_vec()));
+        set_manifest(members, |manifest| manifest.evidence = Some(Hash::of(EVIDENCE)));
+    });
+    assert_eq!(found(&report, Check::Evidence), (Status::Failed, Finding::OtherEvidence));
+}
+
+#[test]
+fn case_36_the_structure_is_fixed() {
+    let good = bundle(2);
+    let count = unpack(&good).len();
+    assert_eq!(count, 6);
+    for at in 0..count {
+        let name = unpack(&good)[at].0.clone();
+        let broken = |report: &Report| found(report, Check::Structure).0 == Status::Failed;
+        assert!(broken(&refused(&good, |members| drop(members.remove(at)))), "without {name}");
+        assert!(broken(&refused(&good, |members| members.insert(at, members[at].clone()))), "{name} twice");
+        assert!(broken(&refused(&good, |members| members[at].0 = format!("../{name}"))), "../{name}");
+        assert!(broken(&refused(&good, |members| members[at].0 = format!("/{name}"))), "/{name}");
+        if at > 0 {
+            assert!(broken(&refused(&good, |members| members.swap(at, at - 1))), "{name} moved");
+        }
+        let mut start = 0;
+        for (_, bytes) in &unpack(&good)[..at] {
+            start += 512 + bytes.len().next_multiple_of(512);
+        }
+        for kind in *b"125xgL" {
+            let mut linked = good.clone();
+            let size = unpack(&good)[at].1.len() as u64;
+            linked[start..start + 512].copy_from_slice(&tar_header(&name, size, kind, "/etc/passwd"));
+            assert!(broken(&check(&linked)), "{name} as {}", char::from(kind));
+        }
+    }
+    let report = refused(&good, |members| members.push(("more.txt".into(), vec![1])));
+    assert_eq!(found(&report, Check::Structure), (Status::Failed, Finding::TrailingBytes));
+    for length in 0..good.len() {
+        assert!(!check(&good[..length]).is_accepted(), "cut at {length}");
+    }
+}
+
+#[test]
+fn case_36_a_manifest_has_one_spelling_and_numbers_that_fit() {
+    let good = bundle(2);
+    let bad: [fn(&mut Manifest); 6] = [
+        |manifest| manifest.format = "anchorhold-audit-bundle-v2".into(),
+        |manifest| manifest.count = 0,
+        |manifest| manifest.count += 1,
+        |manifest| (manifest.first, manifest.count) = (u64::MAX, 2),
+        |manifest| (manifest.first, manifest.leaf_hashes) = (1, false),
+        |manifest| manifest.evidence = None,
+    ];
+    for change in bad {
+        let report = refused(&good, |members| set_manifest(members, change));
+        assert_eq!(
+            found(&report, Check::Structure),
+            (Status::Failed, Finding::Member { name: "manifest.json" })
+        );
+    }
+    let report = refused(&good, |members| member(members, "manifest.json").push(b'\n'));
+    assert_eq!(found(&report, Check::Structure), (Status::Failed, Finding::Member { name: "manifest.json" }));
+    let report = refused(&good, |members| set_manifest(members, |manifest| manifest.boot = [9; 16].into()));
+    assert_eq!(found(&report, Check::Order), (Status::Failed, Finding::ForeignBoot { index: 0 }));
+    let origin = Origin::new("elsewhere.example/1").unwrap();
+    let report = refused(&good, |members| set_manifest(members, |manifest| manifest.origin = origin));
+    assert_eq!(found(&report, Check::Order), (Status::Failed, Finding::NotOpened));
+    assert_eq!(found(&report, Check::Signature).0, Status::Failed);
+}
+
+/// Counts what is taken from an endless source.
+struct Counted<R>(R, u64);
+
+impl<R: Read> Read for &mut Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        self.1 += count as u64;
+        Ok(count)
+    }
+}
+
+#[test]
+fn case_36_endless_zeros_are_given_up_at_once() {
+    let ten_gigabytes = std::io::repeat(0).take(10 << 30);
+    let mut source = Counted(ten_gigabytes, 0);
+    let report = verify(&mut source, &Expectations::default()).unwrap();
+    assert!(!report.is_accepted());
+    assert!(source.1 < 1 << 20, "{} bytes", source.1);
+    for name in ["README.txt", "checkpoint.note", "evidence.json", "leaf-hashes.bin", "entries.jsonl"] {
+        let mut members = unpack(&bundle(2));
+        let at = members.iter().position(|member| member.0 == name).unwrap();
+        members.truncate(at);
+        let mut start = pack(&members);
+        start.truncate(start.len() - 1024);
+        start.extend_from_slice(&tar_header(name, (1 << 33) - 1, b'0', ""));
+        let mut source = Counted(start.chain(std::io::repeat(0).take(10 << 30)), 0);
+        let report = verify(&mut source, &Expectations::default()).unwrap();
+        assert_eq!(
+            found(&report, Check::Structure),
+            (
+                Status::Failed,
+                Finding::TooLong {
+                    name: match name {
+                        "README.txt" => "README.txt",
+                        "checkpoint.note" => "checkpoint.note",
+                        "evidence.json" => "evidence.json",
+                        "leaf-hashes.bin" => "leaf-hashes.bin",
+                        _ => "entries.jsonl",
+                    }
+                }
+            )
+        );
+        assert!(source.1 < 1 << 20, "{name}: {} bytes", source.1);
+    }
+}
+
+/// A log with the fixed key, and the notes of its checkpoints by size.
+fn log_with_checkpoints(path: &std::path::Path, events: i64, first: i64) -> Vec<Vec<u8>> {
+    let mut log = Log::create(path, signer(), boot(), stamp(0)).unwrap();
+    log.record_evidence(EVIDENCE, &binding(), Tee::Snp, stamp(1)).unwrap();
+    let append = |log: &mut Log, second| {
+        log.append(&[request_event(first + second)]).unwrap();
+        log.checkpoint().unwrap()
+    };
+    let mut notes: Vec<Vec<u8>> = (0..events).map(|second| append(&mut log, second)).collect();
+    notes.push(log.close(stamp(9)).unwrap());
+    notes
+}
+
+#[test]
+fn case_29_earlier_checkpoints_must_be_of_the_same_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    let own = log_with_checkpoints(&one, 5, 0);
+    let forked = log_with_checkpoints(&two, 6, 100);
+    let bytes = bundle_of(&one);
+    let with = |earlier: &[Vec<u8>]| {
+        let expectations = Expectations { earlier: earlier.to_vec(), ..Default::default() };
+        verify(bytes.as_slice(), &expectations).unwrap()
+    };
+    let report = with(&own);
+    assert!(report.is_accepted(), "{:?}", report.verdicts);
+    assert_eq!(report.verdicts.iter().filter(|verdict| verdict.check == Check::Earlier).count(), 6);
+    for (note, size) in forked.iter().zip([3, 4, 5, 6, 7]) {
+        let report = with(std::slice::from_ref(note));
+        assert_eq!(found(&report, Check::Earlier), (Status::Failed, Finding::Equivocation { size }));
+    }
+    // More than the bundle's 8 entries were seen.
+    let report = with(&forked[6..]);
+    assert_eq!(found(&report, Check::Earlier), (Status::Failed, Finding::Outdated { seen: 9 }));
+    let report = with(&[b"nonsense".to_vec()]);
+    assert_eq!(found(&report, Check::Earlier).0, Status::Failed);
+}
+
+#[test]
+fn export_needs_an_undamaged_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    write_log(&path, 3, End::Closed);
+    let segment = path.join("entries/00000000.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    assert!(matches!(export(&path, Vec::new(), &ExportOptions::default()), Err(ExportError::Read(_))));
+    std::fs::remove_file(path.join("checkpoint")).unwrap();
+    assert!(export_jsonl(&path, Vec::new()).is_err());
+    let path = dir.path().join("unsigned");
+    write_log(&path, 3, End::Uncovered);
+    std::fs::remove_file(path.join("checkpoint")).unwrap();
+    assert!(LogReader::open(&path).is_ok());
+    assert!(matches!(export(&path, Vec::new(), &ExportOptions::default()), Err(ExportError::NoCheckpoint)));
+}
+
+/// The bytes of a bundle that nothing signed covers, by design: the text for people, and what the manifest
+/// says of the binding (shown by the evidence) and of entries left out.
+fn unproven(good: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let find = |text: &str| good.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
+    let readme = find("Anchorhold audit bundle");
+    let readme_end = readme + unpack(good)[1].1.len();
+    let uncovered = find("\"uncovered\":");
+    vec![readme..readme_end, find("\"binding\":")..find("\"boot\":"), uncovered..uncovered + 15]
+}
+
+#[test]
+fn case_47_every_byte_of_a_bundle_matters() {
+    let good = bundle(2);
+    let unproven = unproven(&good);
+    for at in (0..good.len()).filter(|at| !unproven.iter().any(|range| range.contains(at))) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        assert!(!check(&bad).is_accepted(), "byte {at}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn case_47_changed_bundles_never_panic_and_never_pass(
+        at in any::<prop::sample::Index>(),
+        bytes in prop::collection::vec(any::<u8>(), 1..64),
+    ) {
+        static GOOD: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| bundle(4));
+        let at = at.index(GOOD.len() - 64);
+        let mut bad = GOOD.clone();
+        bad[at..at + bytes.len()].copy_from_slice(&bytes);
+        let touched = |range: &std::ops::Range<usize>| at < range.end && range.start < at + bytes.len();
+        let report = check(&bad);
+        if bad != *GOOD && !unproven(&GOOD).iter().any(touched) {
+            prop_assert!(!report.is_accepted());
+        }
+    }
+
+    #[test]
+    fn case_47_random_bytes_are_no_bundle_note_or_entry(bytes in prop::collection::vec(any::<u8>(), 0..4096)) {
+        prop_assert!(!check(&bytes).is_accepted());
+        prop_assert!(Entry::from_bytes(&bytes).is_err());
+        prop_assert!(anchorhold_audit_log::note::Note::parse(&bytes).is_err());
+    }
+}

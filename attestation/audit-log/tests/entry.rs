@@ -1,0 +1,162 @@
+//! The one spelling of an entry, and what cannot be put into one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at a surprise"
+)]
+
+mod fixture;
+
+use anchorhold_audit_log::{
+    CheckResult, Claim, Code, Entry, EntryError, Event, Log, LogError, LogReader, MAX_CHECKS, MAX_ENTRY_BYTES,
+};
+use fixture::{End, boot, refusal_event, request_event, signer, stamp, write_log};
+use serde_json::Value;
+
+fn entries(events: i64) -> Vec<Vec<u8>> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    write_log(&path, events, End::Closed);
+    let reader = LogReader::open(&path).unwrap();
+    let mut out = Vec::new();
+    let count = reader.head().size;
+    reader
+        .for_each_leaf::<anchorhold_audit_log::ReadError>(count, |_, leaf| {
+            out.push(leaf.to_vec());
+            Ok(())
+        })
+        .unwrap();
+    out
+}
+
+fn assert_sorted(value: &Value) {
+    match value {
+        Value::Object(map) => {
+            let keys: Vec<&String> = map.keys().collect();
+            assert!(keys.is_sorted(), "{keys:?}");
+            map.values().for_each(assert_sorted);
+        }
+        Value::Array(items) => items.iter().for_each(assert_sorted),
+        Value::Number(number) => assert!(number.is_i64() || number.is_u64(), "{number}"),
+        _ => {}
+    }
+}
+
+#[test]
+fn entries_are_canonical_sorted_and_without_floats() {
+    let entries = entries(8);
+    assert_eq!(entries.len(), 11);
+    for (index, bytes) in entries.iter().enumerate() {
+        let entry = Entry::from_bytes(bytes).unwrap();
+        assert_eq!(entry.seq, index as u64);
+        assert_eq!(entry.to_bytes().unwrap(), *bytes);
+        let value: Value = serde_json::from_slice(bytes).unwrap();
+        assert_sorted(&value);
+        assert_eq!(serde_json::to_vec(&value).unwrap(), *bytes);
+        assert!(!bytes.contains(&b'\n'));
+    }
+}
+
+#[test]
+fn refuses_other_spellings_of_the_same_entry() {
+    let bytes = &entries(1)[2];
+    let text = std::str::from_utf8(bytes).unwrap();
+    assert!(text.contains(r#""status":200"#));
+    for (from, to, wanted) in [
+        (r#"{"act""#, r#"{ "act""#, EntryError::NotCanonical),
+        (r#""v":1}"#, "\"v\":1}\n", EntryError::NotCanonical),
+        (r#""status":200"#, r#""status":2e2"#, EntryError::Malformed),
+        (r#""status":200"#, r#""status":200.0"#, EntryError::Malformed),
+        (r#""status":200"#, r#""status":null"#, EntryError::NotCanonical),
+        (r#""status":200"#, r#""status":200,"text":"hello""#, EntryError::Malformed),
+        (r#""v":1}"#, r#""v":1,"v":1}"#, EntryError::Malformed),
+        (r#""v":1}"#, r#""text":"hello","v":1}"#, EntryError::Malformed),
+        (r#""v":1}"#, r#""v":2}"#, EntryError::Version { observed: 2 }),
+        (r#""v":1}"#, r#""v":1}{}"#, EntryError::Malformed),
+        (r#""sev":1"#, r#""sev":5"#, EntryError::Classification),
+        (r#""cls":6003"#, r#""cls":6002"#, EntryError::Classification),
+        ("acme/chat-70b", "acme\\u002fchat-70b", EntryError::NotCanonical),
+    ] {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text, "{from}");
+        assert_eq!(Entry::from_bytes(changed.as_bytes()), Err(wanted), "{from} -> {to}");
+    }
+    let long = vec![b' '; MAX_ENTRY_BYTES + 1];
+    assert_eq!(Entry::from_bytes(&long), Err(EntryError::TooLong { observed_bytes: MAX_ENTRY_BYTES + 1 }));
+}
+
+/// Paths to every string in a JSON value.
+fn strings(value: &Value, at: &str, out: &mut Vec<String>) {
+    match value {
+        Value::String(_) => out.push(at.to_owned()),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| strings(item, &format!("{at}/{index}"), out));
+        }
+        Value::Object(map) => map.iter().for_each(|(key, item)| strings(item, &format!("{at}/{key}"), out)),
+        _ => {}
+    }
+}
+
+#[test]
+fn case_33_no_string_of_an_entry_takes_hostile_text() {
+    let long = "a".repeat(1024 * 1024);
+    let hostile = [
+        "",
+        "What is the capital of France?",
+        "line\nbreak",
+        "\u{1b}[31mred",
+        "\"},{\"",
+        "=cmd|' /C calc'!A0",
+        "@SUM(1+1)",
+        "<script>alert(1)</script>",
+        "\u{202e}abc",
+        "nul\0",
+        long.as_str(),
+    ];
+    let mut seen = 0;
+    for bytes in entries(4) {
+        let value: Value = serde_json::from_slice(&bytes).unwrap();
+        let mut paths = Vec::new();
+        strings(&value, "", &mut paths);
+        for path in paths {
+            seen += 1;
+            for text in hostile {
+                let mut changed = value.clone();
+                *changed.pointer_mut(&path).unwrap() = Value::String(text.to_owned());
+                let changed = serde_json::to_vec(&changed).unwrap();
+                assert!(Entry::from_bytes(&changed).is_err(), "{path} takes {text:.20}");
+            }
+        }
+    }
+    assert!(seen > 60, "{seen} strings");
+}
+
+fn decision_with(checks: usize, claim: &str) -> Event {
+    let mut event = refusal_event(1);
+    let check = CheckResult {
+        got: Claim::new(claim).unwrap(),
+        id: Code::from_static("snp_measurement"),
+        ok: true,
+        want: Claim::new(claim).unwrap(),
+    };
+    event.decision.as_mut().unwrap().checks = vec![check; checks];
+    event
+}
+
+#[test]
+fn an_event_over_a_limit_is_refused_and_the_log_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::create(&dir.path().join("log"), signer(), boot(), stamp(0)).unwrap();
+    let many = decision_with(MAX_CHECKS + 1, "1");
+    assert!(matches!(
+        log.append(&[request_event(1), many]),
+        Err(LogError::Entry(EntryError::TooManyChecks { observed: 65 }))
+    ));
+    let long = decision_with(MAX_CHECKS, &"a".repeat(Claim::LIMIT_BYTES));
+    assert!(matches!(log.append(&[long]), Err(LogError::Entry(EntryError::TooLong { .. }))));
+    assert!(matches!(log.append(&[]), Err(LogError::BatchLength { observed: 0 })));
+    assert!(!log.is_poisoned());
+    assert_eq!(log.append(&[decision_with(MAX_CHECKS, &"a".repeat(48))]).unwrap(), 1);
+}

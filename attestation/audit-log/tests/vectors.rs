@@ -1,0 +1,47 @@
+//! The log in `tests/vectors/audit`, which `check_log.py` verifies without this code.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at a surprise"
+)]
+
+mod fixture;
+
+use anchorhold_audit_log::merkle::{TreeHead, leaf_hash, root};
+use anchorhold_audit_log::{Checkpoint, Entry, Hash, VerifierKey, export_jsonl};
+use fixture::{End, VECTORS, write_log};
+
+fn read(name: &str) -> Vec<u8> {
+    std::fs::read(format!("{VECTORS}/{name}")).unwrap()
+}
+
+#[test]
+fn the_published_log_verifies() {
+    let key = String::from_utf8(read("log.vkey")).unwrap();
+    let key = VerifierKey::parse(key.trim_end()).unwrap();
+    assert_eq!(key, *fixture::signer().key());
+    let checkpoint = Checkpoint::verify(&read("checkpoint.note"), &key).unwrap();
+    let entries = read("entries.jsonl");
+    let leaves: Vec<&[u8]> = entries.strip_suffix(b"\n").unwrap().split(|byte| *byte == b'\n').collect();
+    for (index, leaf) in leaves.iter().enumerate() {
+        assert_eq!(Entry::from_bytes(leaf).unwrap().seq, index as u64);
+    }
+    let hashes: Vec<Hash> = leaves.iter().map(|leaf| leaf_hash(leaf)).collect();
+    assert_eq!(checkpoint.head, TreeHead { size: 5, root: root(&hashes) });
+}
+
+/// Writes the files anew, with other ids, when asked to.
+#[test]
+#[ignore = "writes tests/vectors/audit"]
+fn write_the_published_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    write_log(&path, 2, End::Closed);
+    let mut entries = Vec::new();
+    export_jsonl(&path, &mut entries).unwrap();
+    std::fs::write(format!("{VECTORS}/entries.jsonl"), entries).unwrap();
+    std::fs::copy(path.join("checkpoint"), format!("{VECTORS}/checkpoint.note")).unwrap();
+    std::fs::copy(path.join("key.vkey"), format!("{VECTORS}/log.vkey")).unwrap();
+}
