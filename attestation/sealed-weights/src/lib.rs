@@ -9,6 +9,21 @@
 //! 3. [`SealedModel::open`] checks the card, trees and headers. [`SealedModel::file`] decrypts small files,
 //!    [`load_tensors`] and [`SealedModel::load_f32`] the weights, in parallel.
 //!
+//! ```no_run
+//! use anchorhold_sealed_weights::{Error, Manifest, PackageFiles, Role, SealedModel, WeightsKey, read_manifest};
+//! # use std::{num::NonZeroUsize, path::Path};
+//! # fn load(dir: &Path, owner: &[u8; 32], released: (&[u8; 32], u64), key: &[u8; 32]) -> Result<(), Error> {
+//! let manifest = Manifest::verify(&read_manifest(dir)?, owner)?;
+//! manifest.require(released.0, released.1)?;
+//! let key = WeightsKey::open(&manifest, key)?;
+//! let model = SealedModel::open(&key, PackageFiles::open(dir, &manifest)?)?;
+//! let config = model.file(Role::Config)?;
+//! let tensors = model.load_f32(NonZeroUsize::MIN)?;
+//! # drop((config, tensors));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Promised: no plaintext byte is seen before its segment was found under the owner's signed root *and* its
 //! authentication tag verified, both over private memory. So neither a host without the key nor another holder of the
 //! key can alter, shorten, reorder or mix a model. `FORMAT.md` describes every byte.

@@ -202,7 +202,7 @@ fn check_ciphertext(entry: &ObjectEntry, data: &File, tree: Option<&File>) -> Re
             reader::read_full(data, &mut segment, span.offset).map_err(Error::io("reading an object"))?;
         Error::check_length("object", span.len as u64, read as u64)?;
         let leaf = merkle::leaf(&segment);
-        let named = expected.as_ref().map(|leaves| leaves.get(leaves_index(index)));
+        let named = expected.as_ref().map(|expected| expected.get(leaves.len()));
         if named.is_some_and(|named| named != Some(&leaf)) {
             return Err(refused("not the segment that the tree names"));
         }
@@ -214,12 +214,8 @@ fn check_ciphertext(entry: &ObjectEntry, data: &File, tree: Option<&File>) -> Re
     Ok(())
 }
 
-fn leaves_index(index: u64) -> usize {
-    usize::try_from(index).unwrap_or(usize::MAX)
-}
-
 /// The leaf hashes of a tree file that leads to the signed root.
-pub(crate) fn read_leaves(entry: &ObjectEntry, tree: &File) -> Result<Vec<Hash>, Error> {
+fn read_leaves(entry: &ObjectEntry, tree: &File) -> Result<Vec<Hash>, Error> {
     let len = entry.segment_count().saturating_mul(HASH_LEN as u64);
     let bytes = reader::read_whole(tree, "tree", len)?;
     let (leaves, _) = bytes.as_chunks::<HASH_LEN>();

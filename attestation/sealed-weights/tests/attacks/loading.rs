@@ -1,9 +1,12 @@
 //! Case 25 and the loader: what is loaded is what was sealed, by any number of threads.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::thread;
 
-use anchorhold_sealed_weights::{Destination, Dtype, Error, Role, SealedModel, load_tensors, reads_as_f32};
+use anchorhold_sealed_weights::{
+    Destination, Dtype, Error, Role, SealedModel, SegmentSize, load_tensors, reads_as_f32,
+};
 
 use crate::support::*;
 
@@ -68,6 +71,54 @@ fn case_25_segments_read_in_any_order_by_many_threads_are_the_same() {
             });
         }
     });
+}
+
+#[test]
+fn loads_packages_of_every_segment_size() {
+    let fixture = Fixture::new();
+    let plain = fixture.plain(Role::Weights);
+    for (segment, count) in [(SegmentSize::Mib1, 4), (SegmentSize::Mib4, 1), (SegmentSize::Mib16, 1)] {
+        let out = fixture.package().with_file_name(format!("{count}-{}", segment.payload_len()));
+        seal_folder(fixture.model.path(), &out, 1, segment);
+        let model = opened(&out);
+        assert_eq!(model.weights().unwrap().entry().segment_count(), count);
+        let start = usize::try_from(model.index().data_start()).unwrap();
+        assert!(load_bytes(&model, 2) == plain[start..]);
+        assert_eq!(*model.file(Role::Tokenizer).unwrap(), fixture.plain(Role::Tokenizer));
+    }
+}
+
+#[test]
+fn loads_weights_whose_header_fills_several_segments() {
+    let fixture = Fixture::new();
+    let entry = |index: usize| {
+        let (begin, end) = (index * 3, index * 3 + 3);
+        format!(r#""tensor-{index:060}":{{"dtype":"U8","shape":[3],"data_offsets":[{begin},{end}]}}"#)
+    };
+    let entries: Vec<String> = (0..20_000).map(entry).collect();
+    let header = format!("{{{}}}", entries.join(","));
+    assert!(header.len() as u64 > 2 * PAYLOAD);
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    let data: Vec<u8> = (0..60_000_u32).map(|index| u8::try_from(index % 251).unwrap()).collect();
+    bytes.extend_from_slice(&data);
+    std::fs::write(fixture.model.path().join("model.safetensors"), bytes).unwrap();
+    let model = opened(&fixture.seal("long-header", 1));
+    assert!(load_bytes(&model, 2) == data);
+}
+
+#[test]
+fn reads_the_published_package() {
+    let package = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/sealed-package"));
+    assert_eq!(
+        hex(verified(package).digest()),
+        std::fs::read_to_string(package.join("manifest.sha256")).unwrap().trim()
+    );
+    let model = opened(package);
+    assert_eq!(*model.file(Role::Config).unwrap(), br#"{"hidden_size":3}"#);
+    assert_eq!(*model.file(Role::Tokenizer).unwrap(), br#"{"model":{}}"#);
+    assert_eq!(model.load_f32(threads(1)).unwrap(), [vec![1.0, -2.0, 0.5], vec![65504.0]]);
+    model.verify(threads(1)).unwrap();
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Fixture {
     /// Seals the folder once more under another name.
     pub(crate) fn seal(&self, name: &str, version: u64) -> PathBuf {
         let out = self.dir.path().join(name);
-        seal_folder(self.model.path(), &out, version);
+        seal_folder(self.model.path(), &out, version, SegmentSize::Mib1);
         out
     }
 
@@ -62,14 +62,14 @@ impl Fixture {
     }
 }
 
-pub(crate) fn seal_folder(model: &Path, out: &Path, version: u64) {
+pub(crate) fn seal_folder(model: &Path, out: &Path, version: u64, segment: SegmentSize) {
     let options = SealOptions {
         model_id: "acme/tiny",
         version,
         created_s: 1_000,
         not_after_s: 2_000,
         previous: None,
-        segment: SegmentSize::Mib1,
+        segment,
     };
     let owner = OwnerKey::from_seed(&OWNER_SEED).unwrap();
     seal(model, out, &options, &owner, &KEY).unwrap();
