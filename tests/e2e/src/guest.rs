@@ -118,6 +118,24 @@ pub struct Refusal {
     pub text: String,
 }
 
+impl Start {
+    /// The guest, which must serve.
+    pub fn ready(self) -> anyhow::Result<Guest> {
+        match self {
+            Self::Ready(guest) => Ok(*guest),
+            Self::Refused(Refusal { by, code, text }) => bail!("{by} refused with {code}: {text}"),
+        }
+    }
+
+    /// The refusal, which must have come.
+    pub fn refused(self) -> anyhow::Result<Refusal> {
+        match self {
+            Self::Refused(refusal) => Ok(refusal),
+            Self::Ready(guest) => bail!("the guest serves on {}", guest.address),
+        }
+    }
+}
+
 /// A guest that serves.
 #[derive(Debug)]
 pub struct Guest {
@@ -183,10 +201,17 @@ impl Guest {
         Ok(Start::Refused(refusal(&stages, &process.stderr_text())))
     }
 
-    /// Reads what the keeper tells next.
-    pub fn next_stage(&mut self, within: Duration) -> anyhow::Result<Value> {
-        let line = self.process.line(within)?.context("the keeper ended")?;
-        Ok(serde_json::from_str(&line)?)
+    /// Reads what the keeper tells up to the next stage with this name.
+    pub fn next_stage(&mut self, name: &str, within: Duration) -> anyhow::Result<&Value> {
+        loop {
+            let line = self.process.line(within)?.context("the keeper ended")?;
+            let stage: Value = serde_json::from_str(&line)?;
+            let found = stage["stage"] == name;
+            self.stages.push(stage);
+            if found {
+                return self.stages.last().context("no stage");
+            }
+        }
     }
 
     /// The last told stage with this name and, if given, of this model.
@@ -214,6 +239,11 @@ impl Guest {
         self.process.id()
     }
 
+    /// The entries of its audit log so far, those included that no checkpoint covers yet.
+    pub fn entries(&self) -> anyhow::Result<Vec<Value>> {
+        log_entries(&self.audit_log)
+    }
+
     /// What its processes wrote to standard error.
     #[must_use]
     pub fn stderr_text(&self) -> String {
@@ -231,18 +261,27 @@ impl Guest {
     }
 }
 
+/// The entries of the audit log in this directory.
+pub fn log_entries(log: &Path) -> anyhow::Result<Vec<Value>> {
+    let mut lines = Vec::new();
+    anchorhold_audit_log::export_jsonl(log, &mut lines)?;
+    serde_json::Deserializer::from_slice(&lines).into_iter().map(|entry| Ok(entry?)).collect()
+}
+
 fn refusal(stages: &[Value], stderr: &str) -> Refusal {
-    let text =
-        stderr.lines().rev().find_map(|line| line.split_once(": error: ")).map_or(stderr, |(_, text)| text);
+    // When the gateway or a worker ended the start, its own words say more than the keeper's.
+    let errors: Vec<_> =
+        stderr.lines().filter_map(|line| line.split_once(": error: ")).map(|(_, text)| text).collect();
+    let text = if errors.is_empty() { stderr.to_owned() } else { errors.join("; ") };
     let told = |stage: &Value, by: &str, code: &Value| Refusal {
         by: by.to_owned(),
         code: code.as_str().or(stage["stage"].as_str()).unwrap_or("unknown").to_owned(),
-        text: text.to_owned(),
+        text: text.clone(),
     };
     match stages.last() {
         Some(stage) if stage["stage"] == "refused" => told(stage, "key broker", &stage["error"]["code"]),
         Some(stage) if stage["stage"] == "load_failed" => told(stage, "worker", &stage["code"]),
         Some(stage) => told(stage, "keeper", &Value::Null),
-        None => Refusal { by: "keeper".to_owned(), code: "start".to_owned(), text: text.to_owned() },
+        None => Refusal { by: "keeper".to_owned(), code: "start".to_owned(), text },
     }
 }

@@ -3,8 +3,9 @@
 use crate::broker::{Broker, Roots};
 use crate::guest::{Guest, Refusal, Settings, Start, measurement};
 use crate::models::{self, CHAT};
-use crate::owner::{Owner, Sealed};
+use crate::owner::{Chosen, Owner, Sealed};
 use crate::policy::Policy;
+use crate::port::Watch;
 use crate::process::Programs;
 use crate::relay::{Attack, Relay};
 use anyhow::{Context as _, bail, ensure};
@@ -36,7 +37,7 @@ pub const CASES: &[Case] = &[
         code: "challenge_used",
         start: |s| attacked(s, Attack::Replay),
     },
-    Case { name: "debug guest", by: "key broker", code: "snp_debug", start: debug_guest },
+    Case { name: "debug guest", by: "key broker", code: "snp_debug_allowed", start: debug_guest },
     Case {
         name: "swapped release key",
         by: "key broker",
@@ -58,7 +59,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "production broker, simulated root",
         by: "key broker",
-        code: "chain_anchor",
+        code: "snp_no_trust_anchor",
         start: production_broker,
     },
     Case { name: "one flipped bit in the weights", by: "worker", code: "segment", start: flipped_bit },
@@ -133,11 +134,18 @@ impl Stand {
         Ok(sealed)
     }
 
+    /// The same with a weights key and segments of the caller's choice.
+    pub fn seal_with(&self, source: &Path, id: (&str, u64), chosen: &Chosen) -> anyhow::Result<Sealed> {
+        let sealed = self.owner.seal_with(source, id, &self.broker.keys.import_key, chosen)?;
+        self.broker.import(&sealed)?;
+        Ok(sealed)
+    }
+
     /// Puts a policy for these packages and this launch digest in force, and serves.
     pub fn serve(&mut self, packages: &[Sealed], measurement: &str) -> anyhow::Result<()> {
         let models: Vec<_> =
             packages.iter().map(|sealed| (sealed.model_id.as_str(), sealed.version)).collect();
-        let policy = Policy { version: 1, measurement, models: &models, lease: "60m" };
+        let policy = Policy { version: 1, measurement, models: &models, lease: "60m", max_instances: 64 };
         self.broker.set_policy(&policy.to_toml())?;
         self.broker.serve()
     }
@@ -150,9 +158,16 @@ impl Stand {
         Settings::new(&self.broker, &self.owner, &sealed)
     }
 
-    /// Starts a guest.
+    /// Starts a guest on a port that is watched: one that is refused must never have opened it.
     pub fn start(&self, settings: &Settings) -> anyhow::Result<Start> {
-        Guest::start(&self.programs, &self.path().join("guest"), settings, |_| {})
+        let watch = Watch::begin()?;
+        let settings = Settings { listen: watch.address().to_string(), ..settings.clone() };
+        let start =
+            Guest::start(&self.programs, &self.path().join("guest"), &settings, |_| watch.look_again())?;
+        if matches!(start, Start::Refused(_)) {
+            watch.end()?;
+        }
+        Ok(start)
     }
 }
 

@@ -8,7 +8,9 @@ pub(crate) fn run(show: &Show) -> anyhow::Result<()> {
     show.banner();
     for case in CASES {
         let refusal = case.run()?;
-        show.line(&format!("refused  {:<34} {}: {}: {}", case.name, refusal.by, refusal.code, refusal.text));
+        // Who refused and the code stand before the text already.
+        let (_, why) = refusal.text.split_once(&format!("{}: ", refusal.code)).unwrap_or(("", &refusal.text));
+        show.line(&format!("refused  {:<34} by the {}, {}: {why}", case.name, refusal.by, refusal.code));
     }
     Ok(())
 }

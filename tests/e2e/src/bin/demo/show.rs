@@ -139,10 +139,9 @@ The server stays up until you interrupt it. In another terminal:
   {anchorhold} verify https://{address} \
     --dangerous-simulated-root {root} --measurement {measurement}
 
-  python3 - <<'END'      # pip install openai
-  import ssl, httpx, openai
-  client = openai.OpenAI(base_url="https://{address}/v1", api_key="{key}",
-      http_client=httpx.Client(verify=ssl.create_default_context(cafile="{certificate}")))
+  SSL_CERT_FILE={certificate} python3 - <<'END'      # pip install openai
+  import openai
+  client = openai.OpenAI(base_url="https://{address}/v1", api_key="{key}")
   for chunk in client.chat.completions.create(model="{CHAT}", stream=True, temperature=0, max_tokens=64,
           messages=[{{"role": "user", "content": "What is sealed?"}}]):
       print(chunk.choices[0].delta.content or "", end="", flush=True)
