@@ -1,5 +1,7 @@
 //! Runs the probe as a process of its own, because confinement cannot be undone.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
