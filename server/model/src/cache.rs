@@ -32,9 +32,7 @@ pub(crate) struct Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        for block in &mut self.blocks {
-            block.zeroize();
-        }
+        self.erase();
     }
 }
 
@@ -61,6 +59,14 @@ impl Cache {
         }
     }
 
+    /// Overwrites everything, in a way that the compiler does not leave out.
+    fn erase(&mut self) {
+        for block in &mut self.blocks {
+            block.zeroize();
+        }
+        self.len = 0;
+    }
+
     /// Counts `more` positions as filled, in every layer.
     pub(crate) fn advance(&mut self, more: usize) {
         self.len += more;
@@ -80,4 +86,37 @@ pub(crate) struct Place {
     pub(crate) layer: usize,
     pub(crate) head: usize,
     pub(crate) position: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: Shape = Shape { layers: 2, heads: 3, unit: Unit { head: 4 } };
+
+    #[test]
+    fn places_are_apart_and_blocks_are_made_as_needed() {
+        let mut cache = Cache::default();
+        cache.reserve(&SHAPE, WIDTH + 1);
+        assert_eq!(cache.blocks.len(), 2);
+        let mut written = 0.0;
+        for (layer, head, position) in [(0, 0, 0), (0, 2, 31), (1, 1, 32), (1, 2, 5)] {
+            cache.write(&SHAPE, Place { layer, head, position }, &[1.0; 4], &[2.0; 4]);
+            written += 4.0 + 8.0;
+        }
+        assert_eq!(cache.blocks.iter().flatten().sum::<f32>(), written);
+        assert_eq!(cache.units(&SHAPE, 1, 1, WIDTH).len(), 1);
+        let units = cache.units(&SHAPE, 1, 1, WIDTH + 1);
+        assert_eq!(units.iter().map(|unit| unit.iter().sum::<f32>()).collect::<Vec<_>>(), [0.0, 12.0]);
+    }
+
+    #[test]
+    fn erasing_leaves_nothing() {
+        let mut cache = Cache::default();
+        cache.reserve(&SHAPE, 1);
+        cache.write(&SHAPE, Place { layer: 0, head: 0, position: 0 }, &[1.0; 4], &[2.0; 4]);
+        cache.advance(1);
+        cache.erase();
+        assert!(cache.len() == 0 && cache.blocks.iter().flatten().all(|value| *value == 0.0));
+    }
 }

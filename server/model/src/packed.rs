@@ -9,6 +9,8 @@ use zeroize::Zeroize as _;
 const TALL: usize = 96;
 /// Below this many rows the product is split by columns, so that a single token still uses every thread.
 const SHORT: usize = 24;
+/// Steps of `k` whose panel (16 KiB) and rows (6 KiB) fit in a first-level cache of 32 KiB.
+const NEAR: usize = 128;
 /// Products with fewer multiplications than this are not worth waking another thread.
 const ALONE: usize = 1 << 18;
 
@@ -78,19 +80,15 @@ impl Packed {
         }
     }
 
-    /// The product of a few rows, on this thread.
+    /// The product of some rows, on this thread.
     fn all_columns(&self, isa: Isa, x: &[f32], epilogue: &Epilogue, out: &mut [f32]) {
         let rows = Rows::pack(isa, x.chunks_exact(self.depth), self.depth);
+        let mut sums = vec![[0.0; WIDTH]; rows.count];
         for (index, panel) in self.panels().enumerate() {
-            let first = index * WIDTH;
-            let bias = epilogue.bias_line(first);
-            for block in rows.blocks() {
-                let mut sums = [bias; MAX_HEIGHT];
-                isa.multiply(block.height, block.values, panel, &mut sums);
-                let lines = out.chunks_exact_mut(self.columns).skip(block.first);
-                for (line, sums) in lines.zip(sums.iter().take(block.height)) {
-                    copy_into(line.get_mut(first..), sums);
-                }
+            sums.fill(epilogue.bias_line(index * WIDTH));
+            rows.multiply(panel, &mut sums);
+            for (line, sums) in out.chunks_exact_mut(self.columns).zip(&sums) {
+                copy_into(line.get_mut(index * WIDTH..), sums);
             }
         }
         math::activate(isa, epilogue.activation, out);
@@ -99,32 +97,25 @@ impl Packed {
     /// The product of a few rows, every task taking some panels.
     fn by_columns(&self, isa: Isa, x: &[f32], epilogue: &Epilogue, out: &mut [f32]) {
         let rows = Rows::pack(isa, x.chunks_exact(self.depth), self.depth);
-        let count = x.len() / self.depth;
         let group = self.panels().len().div_ceil(rayon::current_num_threads() * 2).max(1);
-        let parts: Vec<Vec<f32>> = self
+        let parts: Vec<Vec<[f32; WIDTH]>> = self
             .panels
             .par_chunks(group * WIDTH * self.depth)
             .enumerate()
             .map(|(task, panels)| {
-                let mut part = vec![0.0; panels.len() / self.depth * count];
                 let panels = panels.chunks_exact(WIDTH * self.depth);
-                let slots = part.chunks_exact_mut(WIDTH * count);
-                for ((index, panel), slot) in panels.enumerate().zip(slots) {
-                    let bias = epilogue.bias_line((task * group + index) * WIDTH);
-                    let (lines, _) = slot.as_chunks_mut::<WIDTH>();
-                    lines.fill(bias);
-                    for block in rows.blocks() {
-                        let lines = lines.get_mut(block.first..).unwrap_or_default();
-                        isa.multiply(block.height, block.values, panel, lines);
-                    }
+                let mut part = vec![[0.0; WIDTH]; panels.len() * rows.count];
+                for ((index, panel), sums) in panels.enumerate().zip(part.chunks_exact_mut(rows.count)) {
+                    sums.fill(epilogue.bias_line((task * group + index) * WIDTH));
+                    rows.multiply(panel, sums);
                 }
-                math::activate(isa, epilogue.activation, &mut part);
+                math::activate(isa, epilogue.activation, part.as_flattened_mut());
                 part
             })
             .collect();
-        let panels = parts.iter().flat_map(|part| part.chunks_exact(WIDTH * count));
+        let panels = parts.iter().flat_map(|part| part.chunks_exact(rows.count));
         for (index, panel) in panels.enumerate() {
-            for (line, sums) in out.chunks_exact_mut(self.columns).zip(panel.as_chunks::<WIDTH>().0) {
+            for (line, sums) in out.chunks_exact_mut(self.columns).zip(panel) {
                 copy_into(line.get_mut(index * WIDTH..), sums);
             }
         }
@@ -184,6 +175,22 @@ impl Rows {
             }
         }
         packed
+    }
+
+    /// Adds the product with `panel` to `sums`, a line for each row. Some of `k` at a time, so that a part of the panel stays in the
+    /// nearest cache while all blocks pass over it.
+    fn multiply(&self, panel: &[f32], sums: &mut [[f32; WIDTH]]) {
+        for (part, panel) in panel.chunks(NEAR * WIDTH).enumerate() {
+            for block in self.blocks() {
+                let values = block.values.get(part * NEAR * block.height..).unwrap_or_default();
+                self.isa.multiply(
+                    block.height,
+                    values,
+                    panel,
+                    sums.get_mut(block.first..).unwrap_or_default(),
+                );
+            }
+        }
     }
 
     /// The blocks, in order.
