@@ -34,6 +34,8 @@ pub struct LoadModel {
     pub manifest_digest: [u8; 32],
     /// The lowest version that the release policy allows.
     pub version_min: u64,
+    /// The keeper's clock, in seconds of the Unix epoch; a manifest that has expired by then is refused.
+    pub at_s: u64,
     /// The Ed25519 key of the model's owner.
     pub owner_key: [u8; 32],
     /// The key that opens the package.

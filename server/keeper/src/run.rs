@@ -138,7 +138,8 @@ impl Keeper {
             layers: &layers.active,
             missing: &layers.missing,
         });
-        let order = LoadOrder { model: &model, key, threads: self.settings.worker.threads };
+        let order =
+            LoadOrder { model: &model, key, threads: self.settings.worker.threads, at: self.clock.wall() };
         let (loaded, report) = match starting.load(&order) {
             Ok(loaded) => loaded,
             Err(failure) => return Err(self.load_failed(&model, failure)),

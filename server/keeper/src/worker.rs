@@ -8,6 +8,7 @@ use anchorhold_ipc::{
     ObjectDescriptors, ToWorker, WireSecret,
 };
 use anchorhold_key_release::ReleasedKey;
+use anchorhold_rats::Timestamp;
 use anyhow::{Context as _, bail, ensure};
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -122,6 +123,7 @@ pub(crate) struct LoadOrder<'a> {
     pub(crate) model: &'a Model,
     pub(crate) key: &'a ReleasedKey,
     pub(crate) threads: u16,
+    pub(crate) at: Timestamp,
 }
 
 impl LoadOrder<'_> {
@@ -139,6 +141,7 @@ impl LoadOrder<'_> {
             manifest,
             manifest_digest: *terms.manifest_digest.as_bytes(),
             version_min: terms.version.max(self.model.version_min),
+            at_s: u64::try_from(self.at.unix_seconds()).unwrap_or(u64::MAX),
             owner_key: *self.model.owner_key.as_bytes(),
             weights_key: WireSecret(Box::new(*self.key.weights_key().expose())),
             objects: objects.into_iter().map(|id| ObjectDescriptors { id }).collect(),

@@ -24,6 +24,7 @@ pub(crate) fn open_package(
 ) -> Result<(VerifiedManifest, SealedModel), LoadFailure> {
     let manifest = Manifest::verify(&order.manifest, &order.owner_key)?;
     manifest.require(&order.manifest_digest, order.version_min)?;
+    manifest.require_valid_at(order.at_s)?;
     let files = files(order, &manifest, descriptors)?;
     let key = WeightsKey::open(&manifest, &order.weights_key.0)?;
     let model = SealedModel::open(&key, files)?;

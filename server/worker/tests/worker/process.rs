@@ -120,6 +120,7 @@ fn order() -> (LoadModel, Vec<File>) {
         manifest: fs::read(path.join("manifest.json")).unwrap(),
         manifest_digest: *manifest_digest,
         version_min: VERSION,
+        at_s: 0,
         owner_key: OwnerKey::from_seed(&OWNER_SEED).unwrap().public_key(),
         weights_key: WireSecret(Box::new(WEIGHTS_KEY)),
         objects: ids.into_iter().map(|id| ObjectDescriptors { id }).collect(),
@@ -157,11 +158,12 @@ fn answers_a_conversation_under_its_confinement() {
 #[test]
 fn refuses_a_package_that_is_not_the_released_one() {
     type Change = fn(&mut LoadModel, &mut Vec<File>);
-    let cases: [(&str, Change); 9] = [
+    let cases: [(&str, Change); 10] = [
         ("manifest", |order, _| order.manifest.truncate(100)),
         ("signature", |order, _| order.owner_key = [1; 32]),
         ("mixed", |order, _| order.manifest_digest[0] ^= 1),
         ("version", |order, _| order.version_min = VERSION + 1),
+        ("expired", |order, _| order.at_s = u64::MAX),
         ("wrong_key", |order, _| order.weights_key.0[0] ^= 1),
         ("descriptors", |_, files| drop(files.pop())),
         ("descriptors", |_, files| files.clear()),

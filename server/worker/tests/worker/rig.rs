@@ -41,6 +41,7 @@ pub(crate) fn load_order() -> ToWorker {
         manifest: b"manifest".to_vec(),
         manifest_digest: [7; 32],
         version_min: 1,
+        at_s: 0,
         owner_key: [1; 32],
         weights_key: WireSecret(Box::new([2; 32])),
         objects: Vec::new(),
