@@ -10,8 +10,8 @@
 mod fixture;
 
 use anchorhold_audit_log::merkle::{TreeHead, leaf_hash, root};
-use anchorhold_audit_log::{Checkpoint, Entry, Hash, VerifierKey, export_jsonl};
-use fixture::{End, VECTORS, write_log};
+use anchorhold_audit_log::{Checkpoint, Entry, Expectations, Hash, VerifierKey, export_jsonl, verify};
+use fixture::{End, VECTORS, bundle_of, unpack, write_log};
 
 fn read(name: &str) -> Vec<u8> {
     std::fs::read(format!("{VECTORS}/{name}")).unwrap()
@@ -32,6 +32,18 @@ fn the_published_log_verifies() {
     assert_eq!(checkpoint.head, TreeHead { size: 5, root: root(&hashes) });
 }
 
+#[test]
+fn the_published_bundle_is_accepted_and_holds_the_published_log() {
+    let bundle = read("bundle.tar");
+    let audit_key = Some(fixture::signer().key().public_key());
+    let expectations =
+        Expectations { audit_key, earlier: vec![read("checkpoint.note")], ..Default::default() };
+    let report = verify(bundle.as_slice(), &expectations).unwrap();
+    assert!(report.is_accepted(), "{:?}", report.verdicts);
+    let mut members = unpack(&bundle);
+    assert_eq!(*fixture::member(&mut members, "entries.jsonl"), read("entries.jsonl"));
+}
+
 /// Writes the files anew, with other ids, when asked to.
 #[test]
 #[ignore = "writes tests/vectors/audit"]
@@ -42,6 +54,7 @@ fn write_the_published_log() {
     let mut entries = Vec::new();
     export_jsonl(&path, &mut entries).unwrap();
     std::fs::write(format!("{VECTORS}/entries.jsonl"), entries).unwrap();
+    std::fs::write(format!("{VECTORS}/bundle.tar"), bundle_of(&path)).unwrap();
     std::fs::copy(path.join("checkpoint"), format!("{VECTORS}/checkpoint.note")).unwrap();
     std::fs::copy(path.join("key.vkey"), format!("{VECTORS}/log.vkey")).unwrap();
 }

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import pathlib
+import tarfile
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -36,6 +37,12 @@ def main():
     signature = base64.b64decode(signature)
     assert signer == name and signature[:4].hex() == key_id
     Ed25519PublicKey.from_public_bytes(base64.b64decode(key)[1:]).verify(signature[4:], (text + "\n").encode())
+    with tarfile.open(HERE / "bundle.tar") as bundle:
+        members = {member.name: bundle.extractfile(member).read() for member in bundle}
+    assert members["entries.jsonl"] == (HERE / "entries.jsonl").read_bytes()
+    assert members["checkpoint.note"] == (HERE / "checkpoint.note").read_bytes()
+    hashes = b"".join(hashlib.sha256(b"\0" + leaf).digest() for leaf in leaves)
+    assert members["leaf-hashes.bin"] == hashes
     print(f"{len(leaves)} entries, root and signature are right")
 
 
