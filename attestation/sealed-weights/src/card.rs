@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::hex::Hex;
-use crate::manifest::{ObjectEntry, ObjectId};
 use crate::merkle::Hash;
+use crate::object::{ObjectEntry, ObjectId};
 use crate::role::Role;
 use crate::tensors::{Tensor, TensorIndex};
 

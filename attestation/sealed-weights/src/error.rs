@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::manifest::ObjectId;
+use crate::object::ObjectId;
 
 /// Why a package, a key or a source folder was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::floe::{Message, Start};
-use crate::manifest::{KeyId, ObjectEntry, VerifiedManifest};
+use crate::manifest::VerifiedManifest;
+use crate::object::{KeyId, ObjectEntry};
 
 const KEY_ID_LABEL: &[u8] = b"anchorhold/sealed-weights/v1/key-id";
 const COMMITMENT_LABEL: &[u8] = b"anchorhold/sealed-weights/v1/commitment";

@@ -42,6 +42,7 @@ mod layout;
 mod load;
 mod manifest;
 mod merkle;
+mod object;
 mod package;
 mod reader;
 mod role;
@@ -54,10 +55,8 @@ pub use error::Error;
 pub use key::{OwnerKey, WeightsKey, key_id};
 pub use layout::SegmentSize;
 pub use load::{Destination, MAX_THREADS, load_f32, load_tensors, reads_as_f32};
-pub use manifest::{
-    KeyId, MAX_MANIFEST_LEN, MAX_MODEL_ID_LEN, MAX_SEGMENTS, Manifest, ObjectEntry, ObjectId,
-    VerifiedManifest,
-};
+pub use manifest::{MAX_MANIFEST_LEN, MAX_MODEL_ID_LEN, MAX_SEGMENTS, Manifest, VerifiedManifest};
+pub use object::{KeyId, ObjectEntry, ObjectId};
 pub use package::{MANIFEST_NAME, ObjectFiles, PackageFiles, SealedModel, read_manifest};
 pub use reader::{ObjectReader, Scratch, open_card};
 pub use role::Role;

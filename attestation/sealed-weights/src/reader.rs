@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::floe::{HEADER_LEN, Header, Message, SegmentRefusal};
 use crate::key::WeightsKey;
 use crate::layout::Span;
-use crate::manifest::{ObjectEntry, ObjectId};
 use crate::merkle::{self, HASH_LEN, Hash, LeafHasher};
+use crate::object::{ObjectEntry, ObjectId};
 use crate::role::Role;
 
 /// Bytes read at once while hashing, so that they are hashed from the cache.

@@ -16,8 +16,9 @@ use crate::floe::{IV_LEN, Message, PAYLOAD_OFFSET, Start};
 use crate::hex;
 use crate::key::{self, OwnerKey};
 use crate::layout::{Layout, SegmentSize};
-use crate::manifest::{self, KeyId, Manifest, ObjectEntry, ObjectId};
+use crate::manifest::{self, Manifest};
 use crate::merkle::{self, Hash};
+use crate::object::{self, KeyId, ObjectEntry, ObjectId};
 use crate::package::MANIFEST_NAME;
 use crate::role::Role;
 use crate::source::{self, Source};
@@ -156,7 +157,7 @@ impl Sealer<'_> {
         let id = ObjectId::new(self.fresh()?);
         let layout = Layout { size: self.options.segment, plaintext_len };
         let (model_id, version) = (self.options.model_id, self.options.version);
-        let associated_data = manifest::associated_data(model_id, version, id, role, plaintext_len);
+        let associated_data = object::associated_data(model_id, version, id, role, plaintext_len);
         let start = Start {
             key: self.key,
             associated_data: &associated_data,
