@@ -2,10 +2,6 @@
 
 use anchorhold_verifier::{AttestationResult, AuthenticEvidence};
 
-pub fn by_literal(evidence: AuthenticEvidence) -> AttestationResult {
-    AttestationResult { evidence }
-}
-
 pub fn by_constructor(evidence: AuthenticEvidence) -> AttestationResult {
     AttestationResult::new(evidence)
 }

@@ -270,3 +270,11 @@ fn every_failed_rule_is_reported() {
         ]
     );
 }
+
+#[test]
+fn case_05_refuses_a_simulated_root_unless_the_policy_was_told() {
+    let strict = anchorhold_verifier::AppraisalPolicy::strict(vec![MEASUREMENT], minimum());
+    assert_eq!(failed(judge(&evidence(), &strict)), ["snp_simulated"]);
+    assert_eq!(failed(judge(&evidence(), &dangerous::allow_debug(strict.clone()))), ["snp_simulated"]);
+    assert_eq!(failed(judge(&evidence(), &dangerous::allow_simulated(strict))), [""; 0]);
+}
