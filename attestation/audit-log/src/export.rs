@@ -5,6 +5,8 @@ use crate::bundle::{
     CHECKPOINT, ENTRIES, EVIDENCE, FORMAT, LEAF_HASHES, MANIFEST, MAX_LOCATED_ENTRIES, Manifest, PROOF,
     README, README_TEXT, RangeProof,
 };
+use crate::entry::Entry;
+use crate::event::EventType;
 use crate::merkle::{self, Range, RangeProver, TreeHead};
 use crate::reader::{LogReader, ReadError, read_small};
 use crate::storage::{BINDING_FILE, EVIDENCE_FILE};
@@ -88,6 +90,8 @@ pub struct ExportSummary {
 struct Plan {
     range: Range,
     entries_bytes: u64,
+    /// The digest of the evidence that a covered entry names.
+    evidence: Option<Hash>,
     leaf_hashes: Option<Vec<Hash>>,
     proof: Option<Vec<Hash>>,
 }
@@ -106,7 +110,7 @@ pub fn export(
     let checkpoint = reader.checkpoint().ok_or(ExportError::NoCheckpoint)?;
     let head = checkpoint.head;
     let mut plan = plan(&reader, head.size, options)?;
-    let (evidence, binding) = read_evidence(directory)?;
+    let (evidence, binding) = read_evidence(directory, plan.evidence)?;
     let manifest = Manifest {
         audit_key: reader.key().public_key(),
         binding,
@@ -152,10 +156,14 @@ fn plan(reader: &LogReader, size: u64, options: &ExportOptions) -> Result<Plan, 
     }
     let mut inside = Vec::new();
     let mut entries_bytes = 0;
+    let mut evidence = None;
     let tree_range = Range { first: range.start, end: range.end, size };
     let mut prover = RangeProver::new(tree_range).ok_or(ExportError::Range { size })?;
     reader.for_each_leaf::<ReadError>(size, |index, leaf| {
         let hash = merkle::leaf_hash(leaf);
+        if evidence.is_none() {
+            evidence = evidence_named_by(leaf);
+        }
         if range.contains(&index) {
             entries_bytes += leaf.len() as u64 + 1;
             if located {
@@ -170,12 +178,26 @@ fn plan(reader: &LogReader, size: u64, options: &ExportOptions) -> Result<Plan, 
     Ok(Plan {
         range: tree_range,
         entries_bytes,
+        evidence,
         leaf_hashes: located.then_some(inside),
         proof: (!whole).then_some(proof),
     })
 }
 
-fn read_evidence(directory: &Path) -> Result<(Option<Vec<u8>>, Option<BindingInputs>), ExportError> {
+fn evidence_named_by(leaf: &[u8]) -> Option<Hash> {
+    let entry = Entry::from_bytes(leaf).ok().filter(|entry| entry.kind == EventType::BootEvidence)?;
+    entry.platform?.evidence
+}
+
+/// The evidence and its inputs, unless the log was stopped before a covered entry named them: what lies in
+/// the directory then belongs to nothing.
+fn read_evidence(
+    directory: &Path,
+    named: Option<Hash>,
+) -> Result<(Option<Vec<u8>>, Option<BindingInputs>), ExportError> {
+    if named.is_none() {
+        return Ok((None, None));
+    }
     let read = |name| match read_small(&directory.join(name)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

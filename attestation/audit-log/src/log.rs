@@ -215,7 +215,7 @@ impl<S: Storage> Log<S> {
     }
 
     /// Stores the boot's evidence, what its report data was made of, and a `boot.evidence` entry with its
-    /// digest. Once in the life of a log.
+    /// digest, and signs a checkpoint. Once in the life of a log.
     ///
     /// # Errors
     /// [`LogError`].
@@ -240,6 +240,7 @@ impl<S: Storage> Log<S> {
         event.platform = Some(Platform::of_evidence(tee, digest));
         let index = self.append(&[event])?;
         self.evidence = Some(digest);
+        self.checkpoint()?;
         Ok(index)
     }
 
