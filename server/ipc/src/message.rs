@@ -85,7 +85,7 @@ pub struct LoadReport {
     pub model: ModelInfo,
     /// Bytes of plaintext that came out of the package.
     pub bytes: u64,
-    /// Time from the first verified byte to the last tensor, in microseconds.
+    /// Time from the order to a model that answers, tokenizer included, in microseconds.
     pub micros: u64,
 }
 

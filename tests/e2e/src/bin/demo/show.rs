@@ -96,12 +96,17 @@ impl Show {
                 ("evidence", took, format!("for {model}, {since:.0} ms after the keeper started"))
             }
             "release" => {
-                ("release", took, format!("weights key of {model}, lease {} s", number(stage, "lease_s")))
+                let (lease, since) = (number(stage, "lease_s"), number(stage, "at_ms"));
+                let shown = format!(
+                    "weights key of {model}, lease {lease} s; attested {since:.0} ms after the start"
+                );
+                ("release", took, shown)
             }
             "worker" => ("worker", took, format!("for {model}, held by {} layers", layers())),
             "loaded" => {
                 let (megabytes, rate) = (number(stage, "bytes") / 1e6, number(stage, "gigabytes_per_s"));
-                let shown = format!("{model}: {megabytes:.1} MB verified and decrypted at {rate:.2} GB/s");
+                let shown =
+                    format!("{model}: {megabytes:.1} MB verified, decrypted and ready at {rate:.2} GB/s");
                 ("load", number(stage, "load_ms"), shown)
             }
             "ready" => (
