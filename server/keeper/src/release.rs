@@ -17,8 +17,11 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::Bytes;
 use std::time::Duration;
 
-/// How often a broker that cannot be reached or that is not well is asked again at start.
-const ATTEMPTS: u32 = 5;
+/// How often a broker that cannot be reached or that is not well is asked at the start of a guest.
+pub(crate) const ATTEMPTS_AT_START: u32 = 5;
+/// A renewal is asked for once at a time, because callers wait meanwhile; it is tried again later.
+pub(crate) const ATTEMPTS_TO_RENEW: u32 = 1;
+const CONNECT: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Talks to the broker. One exchange at a time.
@@ -45,7 +48,7 @@ impl Releaser {
         let [certificate] = certificates.as_slice() else {
             bail!("{}: wanted one certificate, found {}", broker.certificate.display(), certificates.len())
         };
-        let limits = Limits { max_body_bytes: 64 * 1024, ..Limits::default() };
+        let limits = Limits { max_body_bytes: 64 * 1024, connect_timeout: CONNECT, ..Limits::default() };
         let target: Target = broker.url.parse().context("broker.url")?;
         let client = Client::pinned_certificate(target, certificate, limits)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -56,15 +59,20 @@ impl Releaser {
     ///
     /// # Errors
     /// The refusal, or what kept the broker from deciding.
-    pub(crate) fn obtain(&self, exchange: &mut Exchange<'_>, model: &Model) -> anyhow::Result<ReleasedKey> {
+    pub(crate) fn obtain(
+        &self,
+        exchange: &mut Exchange<'_>,
+        model: &Model,
+        attempts: u32,
+    ) -> anyhow::Result<ReleasedKey> {
         let mut pause = FIRST_PAUSE;
-        for attempt in 1..=ATTEMPTS {
+        for attempt in 1..=attempts {
             match self.exchange(exchange, model) {
                 Ok(key) => return exchange.released(model, key),
                 Err(Failure::Refused(error)) => return Err(exchange.refused(model, &error)),
-                Err(Failure::Unreachable(error)) if attempt == ATTEMPTS => {
+                Err(Failure::Unreachable(error)) if attempt == attempts => {
                     return Err(
-                        error.context(format!("key broker at {}, {ATTEMPTS} attempts", self.broker.url))
+                        error.context(format!("key broker at {}, {attempts} attempts", self.broker.url))
                     );
                 }
                 Err(Failure::Unreachable(_)) => std::thread::sleep(pause),

@@ -4,7 +4,7 @@ use crate::audit::Writer;
 use crate::clock::Clock;
 use crate::evidence::Identity;
 use crate::gateway::{Desk, Gateway, Voice};
-use crate::release::{Exchange, Releaser};
+use crate::release::{ATTEMPTS_TO_RENEW, Exchange, Releaser};
 use crate::settings::{Model, Settings};
 use crate::stages::{Stage, Stages};
 use crate::worker::{LoadFailure, LoadOrder, Running, Starting};
@@ -348,7 +348,7 @@ impl Keeper {
             clock: self.clock,
             evidence_recorded: &mut self.evidence_recorded,
         };
-        let renewed = self.releaser.obtain(&mut exchange, &model);
+        let renewed = self.releaser.obtain(&mut exchange, &model, ATTEMPTS_TO_RENEW);
         let Some(slot) = self.slots.get_mut(at) else { return };
         match renewed {
             Ok(key) => slot.take(key),

@@ -11,7 +11,7 @@ use crate::children;
 use crate::clock::Clock;
 use crate::evidence::{Boot, Identity};
 use crate::gateway::Gateway;
-use crate::release::{Exchange, Releaser};
+use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::run::{Keeper, Slot};
 use crate::settings::Settings;
 use crate::stages::{Stage, Stages};
@@ -94,7 +94,7 @@ fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
             clock: keeper.clock,
             evidence_recorded: &mut keeper.evidence_recorded,
         };
-        let key = keeper.releaser.obtain(&mut exchange, &model)?;
+        let key = keeper.releaser.obtain(&mut exchange, &model, ATTEMPTS_AT_START)?;
         keeper.slots.push(Slot::new(model, key));
     }
     (0..keeper.slots.len()).try_for_each(|at| keeper.load(at))
