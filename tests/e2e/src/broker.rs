@@ -32,12 +32,15 @@ impl Roots {
 #[derive(Debug)]
 pub struct Broker {
     programs: Programs,
-    roots: Roots,
+    /// Which program serves.
+    pub roots: Roots,
     /// Its folder.
     pub state: PathBuf,
     /// Its public keys.
     pub keys: BrokerKeys,
     process: Option<Process>,
+    /// Environment variables that it is started with besides its own.
+    pub environment: Vec<(String, String)>,
     /// Where it listens; before the first start a free port is taken.
     pub address: Option<String>,
 }
@@ -64,6 +67,7 @@ impl Broker {
             state: state.to_owned(),
             keys,
             process: None,
+            environment: Vec::new(),
             address: None,
         })
     }
@@ -88,6 +92,7 @@ impl Broker {
     pub fn serve(&mut self) -> anyhow::Result<()> {
         let mut command = Command::new(self.programs.path(self.roots.program()));
         let listen = self.address.clone().unwrap_or_else(|| "127.0.0.1:0".to_owned());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(["serve", "--print-ready", "--listen", &listen, "--state"]).arg(&self.state);
         let process = Process::start(command, &self.state.with_extension("stderr"))?;
         let line = process.line(START)?.with_context(|| process.stderr_text())?;
@@ -100,6 +105,12 @@ impl Broker {
     /// Kills it with SIGKILL; its state stays.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// Its process id, while it serves.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
     }
 
     /// `https://host:port`.

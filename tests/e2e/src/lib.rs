@@ -10,9 +10,11 @@
 pub mod broker;
 pub mod client;
 pub mod guest;
+pub mod memory;
 pub mod models;
 pub mod owner;
 pub mod policy;
+pub mod port;
 pub mod process;
 pub mod refusals;
 pub mod relay;

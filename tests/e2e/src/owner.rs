@@ -1,9 +1,16 @@
 //! The owner of the models: seals them and hands their keys to the broker.
 
+use crate::client::now;
 use crate::process::Programs;
-use anyhow::Context as _;
+use anchorhold_key_release::{WeightsKeyImport, WeightsKeyTerms};
+use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, X25519PublicKey};
+use anchorhold_sealed_weights::{OwnerKey, SealOptions, SegmentSize, seal};
+use anyhow::{Context as _, anyhow};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+
+/// The time for which packages that are sealed in this process may be loaded, in seconds.
+const DAY_S: u64 = 24 * 60 * 60;
 
 /// An owner with a key of its own.
 #[derive(Debug)]
@@ -29,6 +36,15 @@ pub struct Sealed {
     pub manifest_digest: String,
     /// Bytes of plaintext in it.
     pub plaintext_bytes: u64,
+}
+
+/// What the command line does not let an owner choose.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen {
+    /// The weights key, so that a test can look for it where it must not be.
+    pub weights_key: [u8; 32],
+    /// The segments, so that a small model has several.
+    pub segment: SegmentSize,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +95,49 @@ impl Owner {
             import,
             manifest_digest,
             plaintext_bytes,
+        })
+    }
+
+    /// The same as [`seal`](Self::seal) in this process, with a weights key and segments of the caller's choice.
+    pub fn seal_with(
+        &self,
+        source: &Path,
+        id: (&str, u64),
+        broker_key: &str,
+        chosen: &Chosen,
+    ) -> anyhow::Result<Sealed> {
+        let (model_id, version) = id;
+        let name = format!("{}-v{version}-chosen", model_id.replace('/', "-"));
+        let package = self.directory.join(&name);
+        let import = self.directory.join(format!("{name}.import.json"));
+        let key = OwnerKey::from_pkcs8(&std::fs::read(self.directory.join("owner.key"))?)?;
+        let created_s = u64::try_from(now().unix_seconds())?;
+        let options = SealOptions {
+            model_id,
+            version,
+            created_s,
+            not_after_s: created_s + DAY_S,
+            previous: None,
+            segment: chosen.segment,
+        };
+        let summary = seal(source, &package, &options, &key, &chosen.weights_key)?;
+        let terms = WeightsKeyTerms {
+            model_id: model_id.parse()?,
+            version,
+            kid: summary.kid.to_string(),
+            manifest_digest: Sha256Digest::new(summary.manifest_digest),
+            owner_key: Ed25519PublicKey::new(key.public_key()),
+        };
+        let broker_key: X25519PublicKey = broker_key.parse().map_err(|e| anyhow!("import key: {e}"))?;
+        let weights_key = Secret::take(&mut { chosen.weights_key });
+        std::fs::write(&import, WeightsKeyImport::wrap(&weights_key, terms, &broker_key)?.to_json())?;
+        Ok(Sealed {
+            model_id: model_id.to_owned(),
+            version,
+            package,
+            import,
+            manifest_digest: Sha256Digest::new(summary.manifest_digest).to_string(),
+            plaintext_bytes: summary.plaintext_bytes,
         })
     }
 }

@@ -13,13 +13,15 @@ pub struct Policy<'a> {
     pub models: &'a [(&'a str, u64)],
     /// How long a key may be used, such as `60m`.
     pub lease: &'a str,
+    /// How many guests may hold a key of one model at a time.
+    pub max_instances: u32,
 }
 
 impl Policy<'_> {
     /// The policy as the owner signs off on it, TOML.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let Self { version, measurement, models, lease } = self;
+        let Self { version, measurement, models, lease, max_instances } = self;
         let mut text = format!(
             "policy = \"demo\"\nversion = {version}\nexpires = \"2100-01-01T00:00:00Z\"\nexplain_to_guest = true\n\n\
              [revoked]\nmeasurements = \"none\"\nchips = \"none\"\nmanifests = \"none\"\nkids = \"none\"\n"
@@ -34,7 +36,7 @@ name          = "{id}"
 model         = {{ id = "{id}", version_min = {version_min}, manifest = "any" }}
 purpose       = ["serve"]
 lease         = "{lease}"
-max_instances = 16
+max_instances = {max_instances}
 
 [grant.image]
 measurements = ["sha384:{measurement}"]

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -36,13 +36,18 @@ impl Programs {
         self.0.join(name)
     }
 
-    /// Runs a program to its end and gives back what it printed.
-    pub fn run(&self, name: &str, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> anyhow::Result<String> {
-        let output = Command::new(self.path(name))
+    /// Runs a program to its end, however that is.
+    pub fn output(&self, name: &str, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> anyhow::Result<Output> {
+        Command::new(self.path(name))
             .args(arguments.iter().map(AsRef::as_ref))
             .stdin(Stdio::null())
             .output()
-            .with_context(|| name.to_owned())?;
+            .with_context(|| name.to_owned())
+    }
+
+    /// Runs a program to its end, which must be a good one, and gives back what it printed.
+    pub fn run(&self, name: &str, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> anyhow::Result<String> {
+        let output = self.output(name, arguments)?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             bail!("{name} ended with {}: {}{text}", output.status, String::from_utf8_lossy(&output.stderr));

@@ -1,0 +1,153 @@
+//! Which of our crates may depend on which: the table of the style guide, held against what cargo says.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Package, folder, and what it may depend on.
+///
+/// What goes beyond the style guide's own table:
+/// * `confine` is a crate of its own because keeper, gateway and worker use it, and it holds no other knowledge.
+/// * `key-broker` uses `channel`, because it serves HTTPS as the gateway does, with the same limits; and `attester`, for
+///   the fixture root of `anchorhold-key-broker-simulated` alone.
+/// * `keeper` uses `channel`, as a client of the broker and for the attestation document. It needs no `verifier`.
+/// * `worker` uses `sealed-weights`, because it opens the package from descriptors and hands `model` the opened one.
+const TABLE: &[(&str, &str, &[&str])] = &[
+    ("rats", "attestation", &[]),
+    ("audit-log", "attestation", &[]),
+    ("sealed-weights", "attestation", &[]),
+    ("verifier", "attestation", &["rats"]),
+    ("attester", "attestation", &["rats"]),
+    ("channel", "attestation", &["rats", "verifier"]),
+    ("key-release", "attestation", &["rats", "verifier"]),
+    ("key-broker", "attestation", &["rats", "verifier", "key-release", "audit-log", "channel", "attester"]),
+    (
+        "anchorhold",
+        "attestation",
+        &["rats", "audit-log", "sealed-weights", "verifier", "attester", "channel", "key-release"],
+    ),
+    ("api", "server", &[]),
+    ("engine", "server", &[]),
+    ("confine", "server", &[]),
+    ("model", "server", &["engine", "sealed-weights"]),
+    ("ipc", "server", &["engine"]),
+    ("gateway", "server", &["api", "ipc", "channel", "rats", "confine"]),
+    ("keeper", "server", &["ipc", "rats", "attester", "key-release", "audit-log", "channel", "confine"]),
+    ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
+];
+/// Crates that a reviewer reads whole, and the most direct dependencies of each.
+const SMALL: &[&str] = &["rats", "verifier", "audit-log", "engine"];
+const SMALL_DEPENDENCIES: usize = 8;
+/// Depends on anything; nothing depends on it.
+const E2E: &str = "e2e";
+
+struct Package {
+    folder: PathBuf,
+    /// Direct dependencies that are not only for tests, ours without their prefix.
+    dependencies: BTreeSet<String>,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+fn short(name: &str) -> String {
+    name.strip_prefix("anchorhold-").unwrap_or(name).to_owned()
+}
+
+fn packages() -> BTreeMap<String, Package> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let package = |package: &Value| {
+        let manifest = Path::new(package["manifest_path"].as_str().unwrap());
+        let counted = |dependency: &&Value| dependency["kind"] != "dev";
+        let dependencies = package["dependencies"].as_array().unwrap().iter().filter(counted);
+        let names = dependencies.map(|dependency| short(dependency["name"].as_str().unwrap()));
+        let folder = manifest.parent().unwrap().strip_prefix(root()).unwrap().to_owned();
+        (short(package["name"].as_str().unwrap()), Package { folder, dependencies: names.collect() })
+    };
+    metadata["packages"].as_array().unwrap().iter().map(package).collect()
+}
+
+/// Every arrow between our crates that `table` does not have.
+fn new_arrows(packages: &BTreeMap<String, Package>, table: &[(&str, &str, &[&str])]) -> Vec<String> {
+    let mut arrows = Vec::new();
+    for (name, package) in packages.iter().filter(|(name, _)| *name != E2E) {
+        let allowed = table.iter().find(|(known, ..)| known == name).map_or(&[][..], |(.., allowed)| allowed);
+        let ours = package.dependencies.iter().filter(|dependency| packages.contains_key(*dependency));
+        arrows.extend(ours.filter(|to| !allowed.contains(&to.as_str())).map(|to| format!("{name} -> {to}")));
+    }
+    arrows
+}
+
+#[test]
+fn no_crate_depends_on_one_that_the_table_does_not_allow() {
+    let packages = packages();
+    assert_eq!(new_arrows(&packages, TABLE), Vec::<String>::new());
+    // The check finds what is there: with one row emptied, its arrows are new.
+    let without: Vec<_> =
+        TABLE.iter().map(|&(name, at, to)| (name, at, if name == "ipc" { &[][..] } else { to })).collect();
+    assert_eq!(new_arrows(&packages, &without), ["ipc -> engine"]);
+}
+
+#[test]
+fn every_crate_is_in_the_table_and_in_its_folder() {
+    let packages = packages();
+    let known: BTreeSet<_> = TABLE.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    let there: BTreeSet<_> = packages.keys().filter(|name| *name != E2E).cloned().collect();
+    assert_eq!(there, known);
+    for (name, at, _) in TABLE {
+        assert_eq!(packages[*name].folder, Path::new(at).join(name));
+    }
+}
+
+#[test]
+fn nothing_under_attestation_depends_on_server_and_nothing_on_e2e() {
+    let packages = packages();
+    let folder_of = |name: &String| packages.get(name).map(|package| package.folder.clone());
+    for (name, package) in &packages {
+        assert!(!package.dependencies.contains(E2E), "{name} depends on the end-to-end tests");
+        if package.folder.starts_with("attestation") {
+            let server = |to: &&String| folder_of(to).is_some_and(|folder| folder.starts_with("server"));
+            assert_eq!(package.dependencies.iter().find(server), None, "{name} is not usable alone");
+        }
+    }
+}
+
+#[test]
+fn the_crates_that_are_read_whole_have_few_dependencies() {
+    let packages = packages();
+    for name in SMALL {
+        let dependencies = &packages[*name].dependencies;
+        assert!(
+            dependencies.len() <= SMALL_DEPENDENCIES,
+            "{name} has {} direct dependencies, the limit is {SMALL_DEPENDENCIES}: {dependencies:?}",
+            dependencies.len()
+        );
+    }
+}
+
+/// The arrow from `key-broker` to `attester` is for one program, which cargo cannot say.
+#[test]
+fn of_the_key_broker_only_the_simulated_program_names_the_attester() {
+    let mut naming = Vec::new();
+    let mut waiting = vec![root().join("attestation/key-broker/src")];
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if std::fs::read_to_string(&path).unwrap().contains("anchorhold_attester") {
+                naming.push(path.file_name().unwrap().to_string_lossy().into_owned());
+            }
+        }
+    }
+    assert_eq!(naming, ["anchorhold-key-broker-simulated.rs"]);
+}
