@@ -11,8 +11,23 @@ cargo=${CARGO:-cargo}
 
 targets=$("$cargo" fuzz list --fuzz-dir tests/fuzz)
 "$cargo" fuzz build --fuzz-dir tests/fuzz
+seeds() { # what a target begins with, so that it gets past the first bytes at once
+    case $1 in
+        attestation_document) echo tests/vectors/simulated/document.json ;;
+        audit_bundle) echo tests/vectors/audit/bundle.tar ;;
+        audit_entry) echo tests/vectors/audit/entries.jsonl ;;
+        release_policy) echo policies/release/*.toml ;;
+        sealed_manifest) echo tests/vectors/sealed-package/manifest.json ;;
+        signed_note) echo tests/vectors/audit/checkpoint.note ;;
+        snp_report) echo tests/vectors/simulated/report-v5.bin ;;
+        x509_certificate) echo tests/vectors/simulated/vcek.der attestation/attester/fixtures/ask.der ;;
+    esac
+}
 for target in $targets; do
     mkdir -p "tests/fuzz/corpus/$target"
+    for seed in $(seeds "$target"); do
+        cp "$seed" "tests/fuzz/corpus/$target/"
+    done
     out=$("$cargo" fuzz run --fuzz-dir tests/fuzz "$target" "tests/fuzz/corpus/$target" -- \
         -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 2>&1) || { echo "$out" | tail -40; exit 1; }
     echo "fuzz $target: $(echo "$out" | grep -E '^Done|DONE' | tail -1)"
