@@ -2,6 +2,7 @@
 //!
 //! The demonstration (`anchorhold-demo`) and the end-to-end tests are both made of these parts, so what is shown is
 //! what is tested. Nothing depends on this crate.
+#![allow(clippy::indexing_slicing, reason = "indexing a JSON value answers null and does not panic")]
 #![expect(
     clippy::missing_errors_doc,
     reason = "every error here is anyhow's: what was tried and what the program said"
