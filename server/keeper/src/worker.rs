@@ -48,7 +48,7 @@ pub(crate) struct Starting {
 
 /// Why a worker has no model.
 pub(crate) enum LoadFailure {
-    /// It refused the package.
+    /// It refused the package, or the package's files cannot be read (`unreadable`).
     Refused { code: String, detail: String },
     /// It ended or said something else.
     Broken(anyhow::Error),
@@ -79,7 +79,13 @@ impl Starting {
 
     /// Hands over the package and the key, and waits until the model is in memory.
     pub(crate) fn load(mut self, order: &LoadOrder<'_>) -> Result<(Loaded, LoadReport), LoadFailure> {
-        let outcome = order.send(&mut self.running.control).and_then(|()| Ok(self.reader.receive()?.0));
+        let (load, files) = order.gather().map_err(|error| LoadFailure::Refused {
+            code: "unreadable".to_owned(),
+            detail: format!("{error:#}"),
+        })?;
+        let descriptors: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
+        let sent = self.running.control.send(&ToWorker::Load(Box::new(load)), &descriptors);
+        let outcome: anyhow::Result<_> = sent.map_err(Into::into).and_then(|()| Ok(self.reader.receive()?.0));
         match outcome {
             Ok(FromWorker::Loaded(report)) => {
                 Ok((Loaded { running: self.running, reader: self.reader, data: self.data }, report))
@@ -127,7 +133,11 @@ pub(crate) struct LoadOrder<'a> {
 }
 
 impl LoadOrder<'_> {
-    fn send(&self, control: &mut LineWriter<ToWorker>) -> anyhow::Result<()> {
+    /// The order as the worker gets it, and the open files that go with it.
+    ///
+    /// # Errors
+    /// A file of the package is not there, cannot be read, or there are too many.
+    fn gather(&self) -> anyhow::Result<(LoadModel, Vec<File>)> {
         let package = &self.model.package;
         let manifest = read_manifest(&package.join("manifest.json"))?;
         let objects = object_ids(&package.join("objects"))?;
@@ -147,8 +157,7 @@ impl LoadOrder<'_> {
             objects: objects.into_iter().map(|id| ObjectDescriptors { id }).collect(),
             threads: self.threads,
         };
-        let descriptors: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
-        Ok(control.send(&ToWorker::Load(Box::new(load)), &descriptors)?)
+        Ok((load, files))
     }
 }
 

@@ -52,6 +52,8 @@ pub struct BrokerKeys {
     pub signing_key: String,
     /// Owners wrap weights keys to it, hex.
     pub import_key: String,
+    /// Signs its audit log, hex.
+    pub log_key: String,
     /// Its TLS certificate, PEM.
     pub tls_certificate: PathBuf,
 }
@@ -105,6 +107,12 @@ impl Broker {
     /// Kills it with SIGKILL; its state stays.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// The directories of its audit logs, one for each time that a program had its state.
+    pub fn logs(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let logs = std::fs::read_dir(self.state.join("log"))?;
+        logs.map(|log| Ok(log?.path())).collect()
     }
 
     /// Its process id, while it serves.

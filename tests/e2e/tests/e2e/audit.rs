@@ -5,6 +5,7 @@ use crate::support::{Served, chat, count, with};
 use anchorhold_attester::software::simulated_ark_der;
 use anchorhold_audit_log::Receipt;
 use anchorhold_e2e::client::Caller;
+use anchorhold_e2e::guest::log_entries;
 use anchorhold_e2e::refusals::Stand;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -149,9 +150,9 @@ fn alter(members: &mut Members, consistent: bool, change: impl FnOnce(&mut Vec<S
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     change(&mut lines);
     if consistent {
-        let hashes = lines.iter().flat_map(|line| {
-            *anchorhold_audit_log::merkle::leaf_hash(line.as_bytes()).as_bytes()
-        });
+        let hashes = lines
+            .iter()
+            .flat_map(|line| *anchorhold_audit_log::merkle::leaf_hash(line.as_bytes()).as_bytes());
         *member(members, "leaf-hashes.bin") = hashes.collect();
         let manifest = member(members, "manifest.json");
         let mut json: Value = serde_json::from_slice(manifest).unwrap();
@@ -159,7 +160,8 @@ fn alter(members: &mut Members, consistent: bool, change: impl FnOnce(&mut Vec<S
         json["size"] = lines.len().into();
         *manifest = json.to_string().into_bytes();
     }
-    *member(members, "entries.jsonl") = lines.into_iter().map(|line| line + "\n").collect::<String>().into_bytes();
+    *member(members, "entries.jsonl") =
+        lines.into_iter().map(|line| line + "\n").collect::<String>().into_bytes();
 }
 
 #[test]
@@ -177,7 +179,8 @@ fn case_36_a_bundle_verifies_offline_and_every_change_shows() {
 
     let (exit, verdict) = verify(&stand, &bundle, &trust);
     assert_eq!((exit, &verdict["verdict"]), (Some(0), &"accepted".into()), "{verdict}");
-    let closure = verdict["log"].as_array().unwrap().iter().find(|check| check["check"] == "closure").unwrap();
+    let closure =
+        verdict["log"].as_array().unwrap().iter().find(|check| check["check"] == "closure").unwrap();
     assert_eq!(closure["finding"], "closed");
     // Whose log it is, only the evidence says, and only under a root that is named.
     assert_eq!(verify(&stand, &bundle, &["--measurement", &stand.measurement]).0, Some(3));
@@ -231,4 +234,23 @@ fn case_36_a_checkpoint_of_another_boot_does_not_fit() {
     assert_eq!(exits, [Some(6); 3]);
     std::fs::write(&path, pack(&members)).unwrap();
     assert_eq!(verify(&stand, &path, &trust).0, Some(0));
+}
+
+#[test]
+fn the_log_of_the_broker_verifies_under_its_own_key_and_no_other() {
+    let served = Served::chat();
+    let Served { mut stand, guest, .. } = served;
+    guest.stop().unwrap();
+    stand.broker.kill();
+    let released = |log: &PathBuf| count(&log_entries(log).unwrap(), "key.release") == 1;
+    let log = stand.broker.logs().unwrap().into_iter().find(released).unwrap();
+    let bundle = export(&stand, &log, "broker.tar");
+    let own = ["--log-only", "--audit-key", &stand.broker.keys.log_key];
+    let (exit, verdict) = verify(&stand, &bundle, &own);
+    assert_eq!(exit, Some(0), "{verdict}");
+    let closure =
+        verdict["log"].as_array().unwrap().iter().find(|check| check["check"] == "closure").unwrap();
+    assert_eq!((&closure["finding"], &closure["status"]), (&"not_closed".into(), &"noted".into()));
+    let other = ["--log-only", "--audit-key", &stand.broker.keys.signing_key];
+    assert_eq!(verify(&stand, &bundle, &other).0, Some(6));
 }

@@ -28,11 +28,8 @@ fn start_across_a_kill(attack: Attack) -> (Stand, Start) {
     let mut stand = Stand::new().unwrap();
     let settings = stand.with_chat().unwrap();
     let relay = Relay::start(&stand.broker, attack, stand.path()).unwrap();
-    let settings = Settings {
-        broker_url: relay.url.clone(),
-        broker_certificate: relay.certificate.clone(),
-        ..settings
-    };
+    let settings =
+        Settings { broker_url: relay.url.clone(), broker_certificate: relay.certificate.clone(), ..settings };
     let (programs, directory) = (stand.programs.clone(), stand.path().join("guest"));
     let start = std::thread::scope(|scope| {
         let starting = scope.spawn(|| Guest::start(&programs, &directory, &settings, |_| {}).unwrap());

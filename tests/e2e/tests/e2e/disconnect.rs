@@ -55,7 +55,8 @@ fn case_45_a_key_with_all_its_requests_under_way_may_ask_again_when_they_have_le
     let paused = served.pause_worker(CHAT);
     let callers: Vec<_> = (0..MOST_OF_A_TENANT)
         .map(|_| {
-            let caller = wait(anchorhold_e2e::client::Caller::verify(&served.guest, &served.stand.measurement));
+            let caller =
+                wait(anchorhold_e2e::client::Caller::verify(&served.guest, &served.stand.measurement));
             let caller = caller.unwrap();
             crate::support::aside(async move { caller.post("/v1/chat/completions", &chat("hello")).await })
         })

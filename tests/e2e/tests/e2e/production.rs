@@ -12,8 +12,7 @@ use anchorhold_e2e::refusals::Stand;
 const PRODUCTION: &str = "anchorhold-key-broker";
 const SIMULATED: &str = "anchorhold-key-broker-simulated";
 /// Words of a flag that could weaken what is trusted.
-const WEAKER: [&str; 8] =
-    ["root", "simulat", "danger", "insecure", "trust", "ark", "--anchor", "allow"];
+const WEAKER: [&str; 8] = ["root", "simulat", "danger", "insecure", "trust", "ark", "--anchor", "allow"];
 
 fn text(programs: &Programs, name: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let arguments: Vec<&dyn AsRef<std::ffi::OsStr>> = arguments.iter().map(|text| text as _).collect();
@@ -39,7 +38,8 @@ fn case_05_the_production_broker_has_no_flag_for_another_root() {
     // The search finds such a flag where there is one.
     let (_, help) = text(&programs, "anchorhold", &["verify", "--help"]);
     assert!(weaker(&help).contains(&"simulat"), "{help}");
-    for flag in ["--dangerous-simulated-root", "--simulated-root", "--root", "--trust-anchor", "--simulated"] {
+    for flag in ["--dangerous-simulated-root", "--simulated-root", "--root", "--trust-anchor", "--simulated"]
+    {
         let serve = ["serve", "--state", "nowhere", "--listen", "127.0.0.1:0", flag, "root.der"];
         let (exit, said) = text(&programs, PRODUCTION, &serve);
         assert_eq!(exit, Some(2), "{said}");
@@ -76,13 +76,16 @@ fn check_no_anchor(refusal: &Refusal) {
 fn case_05_neither_variables_nor_files_bring_the_production_broker_another_root() {
     let mut stand = Stand::with(Roots::Production).unwrap();
     let root = simulated_ark_der();
-    let places = ["ark.der", "root.der", "roots.der", "simulated-root.der", "trust-anchors.der", "anchors/genoa.der"];
+    let places =
+        ["ark.der", "root.der", "roots.der", "simulated-root.der", "trust-anchors.der", "anchors/genoa.der"];
     std::fs::create_dir(stand.broker.state.join("anchors")).unwrap();
     for place in places {
         std::fs::write(stand.broker.state.join(place), root).unwrap();
     }
     let path = stand.broker.state.join("root.der").display().to_string();
-    for name in ["SIMULATED", "SIMULATED_ROOT", "DANGEROUS_SIMULATED_ROOT", "TRUST_ANCHORS", "ROOT", "ROOTS", "ARK"] {
+    for name in
+        ["SIMULATED", "SIMULATED_ROOT", "DANGEROUS_SIMULATED_ROOT", "TRUST_ANCHORS", "ROOT", "ROOTS", "ARK"]
+    {
         let variables = [("", path.as_str()), ("_FILE", path.as_str()), ("_ALLOW", "true"), ("_ON", "1")];
         let named = |(end, value): (&str, &str)| (format!("ANCHORHOLD_{name}{end}"), value.to_owned());
         stand.broker.environment.extend(variables.map(named));
@@ -114,7 +117,7 @@ fn case_08_a_policy_cannot_name_a_root() {
     ] {
         let (head, tail) = good.split_once(before).unwrap();
         let error = stand.broker.set_policy(&format!("{head}{line}{before}{tail}")).unwrap_err();
-        assert!(format!("{error:#}").contains("unknown key"), "{line}: {error:#}");
+        assert!(format!("{error:#}").contains("is no key of a release policy"), "{line}: {error:#}");
     }
     // The policy without such a line is taken, and the start is refused all the same.
     stand.broker.set_policy(&good).unwrap();

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 /// How long something may take that takes a moment.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(2);
+/// Between two questions at first, and at most.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Connections live on this runtime, also while a test does something else.
 static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
@@ -41,12 +43,14 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 /// Asks again and again until there is an answer.
 pub(crate) fn until<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + within;
+    let mut pause = PAUSE;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
         assert!(Instant::now() < end, "not within {} ms: {what}", within.as_millis());
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

@@ -256,6 +256,12 @@ fn case_16_refuses_what_was_cut_or_added_to() {
     ] {
         group.refuses(what, "manifest", |package| edit(&package.path.join("manifest.json"), change));
     }
+    for (what, file) in [("no card", "card.sealed"), ("no manifest", "manifest.json")] {
+        group.refuses(what, "unreadable", |package| std::fs::remove_file(package.path.join(file)).unwrap());
+    }
+    group.refuses("no tree", "unreadable", |package| {
+        std::fs::remove_file(package.tree(Role::Config)).unwrap();
+    });
     group.refuses("no tokenizer", "absent", |package| {
         for path in [package.object(Role::Tokenizer), package.tree(Role::Tokenizer)] {
             std::fs::remove_file(path).unwrap();
@@ -311,7 +317,7 @@ fn case_17_refuses_parts_in_the_wrong_place() {
 fn case_17_case_18_refuses_parts_of_another_version_under_the_same_key() {
     let group = Group::new();
     let other = group.other_version();
-    let take = |from: PathBuf, to: PathBuf| drop(std::fs::copy(from, to).unwrap());
+    let take = |from: PathBuf, to: PathBuf| assert!(std::fs::copy(from, to).unwrap() > 0);
     group.refuses("the weights", "header", |package| {
         take(other.object(Role::Weights), package.object(Role::Weights));
     });
@@ -332,7 +338,7 @@ fn case_17_case_18_refuses_parts_of_another_version_under_the_same_key() {
         let foreign = std::fs::read(other.object(Role::Weights)).unwrap();
         edit(&package.object(Role::Weights), |bytes| bytes[..HEADER].copy_from_slice(&foreign[..HEADER]));
     });
-    group.refuses("the card", "header", |package| {
+    group.refuses("the card", "mixed", |package| {
         take(other.path.join("card.sealed"), package.path.join("card.sealed"));
     });
 }

@@ -13,7 +13,12 @@ use std::time::Duration;
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Requests that are sent together and answered whenever they are.
-fn send(served: &Served, count: u32, path: &'static str, body: &Value) -> Vec<tokio::task::JoinHandle<Answer>> {
+fn send(
+    served: &Served,
+    count: u32,
+    path: &'static str,
+    body: &Value,
+) -> Vec<tokio::task::JoinHandle<Answer>> {
     let begin = |_| {
         let caller = wait(Caller::verify(&served.guest, &served.stand.measurement)).unwrap();
         let body = body.clone();
@@ -76,8 +81,8 @@ fn case_44_who_waits_for_a_killed_worker_is_told_and_later_requests_succeed() {
 
 /// How many keys the broker has released.
 fn releases(served: &Served) -> usize {
-    let logs = std::fs::read_dir(served.stand.broker.state.join("log")).unwrap();
-    logs.map(|log| count(&log_entries(&log.unwrap().path()).unwrap(), "key.release")).sum()
+    let logs = served.stand.broker.logs().unwrap();
+    logs.iter().map(|log| count(&log_entries(log).unwrap(), "key.release")).sum()
 }
 
 #[test]
