@@ -41,12 +41,14 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 
     let (alone, https) = runtime.block_on(measure(broker, &guest, count))?;
-    let results = serde_json::json!({
-        "releases": count,
-        "broker_ms": quantiles(alone),
-        "https_loopback_ms": quantiles(https),
-    });
-    writeln!(std::io::stdout(), "{results:#}")?;
+    let results: Vec<_> = [("release_broker_alone", alone), ("release_https_loopback", https)]
+        .into_iter()
+        .flat_map(|(name, times)| quantiles(name, times))
+        .collect();
+    for result in &results {
+        let (name, value) = (result["name"].as_str().unwrap_or_default(), result["value"].as_f64());
+        writeln!(std::io::stdout(), "{name}: {:.2} ms of {count} releases", value.unwrap_or_default())?;
+    }
     if let Ok(path) = std::env::var("JSON") {
         std::fs::write(path, serde_json::to_vec_pretty(&results)?)?;
     }
@@ -91,14 +93,17 @@ async fn measure(
     Ok((alone, https))
 }
 
-fn quantiles(mut times: Vec<Duration>) -> serde_json::Value {
+fn quantiles(name: &str, mut times: Vec<Duration>) -> Vec<serde_json::Value> {
     times.drain(..WARM_UP);
     times.sort_unstable();
     let at = |share: usize| {
         let index = (times.len() * share / 100).min(times.len().saturating_sub(1));
         times.get(index).map(|time| time.as_secs_f64() * 1000.0)
     };
-    serde_json::json!({ "p50": at(50), "p99": at(99) })
+    [("p50", at(50)), ("p99", at(99))]
+        .into_iter()
+        .map(|(share, value)| serde_json::json!({ "name": format!("{name}_{share}"), "value": value, "unit": "ms" }))
+        .collect()
 }
 
 fn broker(layout: &Layout) -> Result<Arc<Broker>, Failure> {
