@@ -93,6 +93,9 @@ fn each_request_has_one_entry_that_its_caller_can_open() {
     assert!(!receipt(requests[1]).opens(&key, &request, &answer));
 }
 
+/// What somebody does to the entries of a bundle.
+type Change = fn(&mut Vec<String>);
+
 /// The members of a bundle, in order.
 type Members = Vec<(String, Vec<u8>)>;
 
@@ -189,7 +192,7 @@ fn case_36_a_bundle_verifies_offline_and_every_change_shows() {
 
     let good = unpack(&bundle);
     assert_eq!(pack(&good), std::fs::read(&bundle).unwrap(), "the test packs as the program does");
-    let changes: [(&str, fn(&mut Vec<String>)); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("changed", |lines| {
             let line = lines.iter_mut().find(|line| line.contains("\"tout\":")).unwrap();
             *line = line.replace("\"status\":200", "\"status\":201");

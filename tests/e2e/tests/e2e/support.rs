@@ -7,6 +7,7 @@ use anchorhold_e2e::models::{self, CHAT, EMBEDDING};
 use anchorhold_e2e::refusals::Stand;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,17 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     // A test that failed leaves nothing behind that could disturb the next.
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether memory and environment of other processes may be read. Where the suite has to be whole, it must be.
+pub(crate) fn may_read_memory() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    assert!(is_root || std::env::var_os("CI").is_none(), "reading the memory of processes needs root");
+    if !is_root {
+        // Past the test harness, which shows only what failed; without standard error nobody reads it.
+        let _ = writeln!(std::io::stderr(), "skipped: reading the memory of processes needs root");
+    }
+    is_root
 }
 
 /// Asks again and again until there is an answer.
