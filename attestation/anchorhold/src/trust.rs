@@ -133,25 +133,12 @@ fn from_policy(text: &str, at: Timestamp) -> Result<Vec<AppraisalPolicy>, Failur
     if at >= policy.expires() {
         return Err(Failure::other(format!("policy {} expired at {}", policy.id(), policy.expires())));
     }
-    let revoked = revoked(text)?;
+    let revoked = policy.revoked_measurements();
     let without_revoked = |mut appraisal: AppraisalPolicy| {
         appraisal.measurements.retain(|measurement| !revoked.contains(measurement));
         appraisal
     };
     Ok(policy.grants().iter().map(|grant| without_revoked(grant.appraisal().clone())).collect())
-}
-
-/// The launch digests that a policy revokes. The policy was read before, so only its shape is looked at here.
-fn revoked(text: &str) -> Result<Vec<Measurement>, Failure> {
-    let wrong = || Failure::other("the policy's revoked.measurements cannot be read");
-    let file: toml::Table = text.parse().map_err(|_| wrong())?;
-    let list = file.get("revoked").and_then(|table| table.get("measurements")).ok_or_else(wrong)?;
-    let Some(list) = list.as_array() else {
-        // The word "none".
-        return list.as_str().map(|_| Vec::new()).ok_or_else(wrong);
-    };
-    let digest = |item: &toml::Value| item.as_str()?.strip_prefix("sha384:")?.parse().ok();
-    list.iter().map(|item| digest(item).ok_or_else(wrong)).collect()
 }
 
 /// The present, from the system's clock.

@@ -158,6 +158,12 @@ impl ReleasePolicy {
     pub fn grants(&self) -> &[GrantRules] {
         &self.grants
     }
+
+    /// The launch digests that are refused whatever a grant says.
+    #[must_use]
+    pub fn revoked_measurements(&self) -> &[Measurement] {
+        &self.revoked.measurements
+    }
 }
 
 /// Names go into the audit log, which holds identifiers and no sentences.
