@@ -124,8 +124,8 @@ async fn serves_over_tls_with_the_key_it_named_and_drains_on_sigterm() {
     program.line.send(&ToGateway::WorkerReady(info("chat", ModelKind::Chat)), &[theirs.as_fd()]).unwrap();
     drop(theirs);
     let address = program.listen();
-    let (_, placeholder) = pair().unwrap();
-    let keeper = keep(std::mem::replace(&mut program.line, Line::new(placeholder)));
+    let (_, nobody) = pair().unwrap();
+    let keeper = keep(std::mem::replace(&mut program.line, Line::new(nobody)));
     let client = client(&address, key);
     assert_eq!(client.get("/readyz", &[]).await.unwrap().status, 200);
     assert_eq!(client.get("/v1/models", &[]).await.unwrap().status, 401);
@@ -180,7 +180,7 @@ fn a_taken_port_and_a_keeper_that_leaves_end_the_program() {
     let mut program = Program::start("alone", "127.0.0.1:0");
     program.hello();
     program.listen();
-    let (_, placeholder) = pair().unwrap();
-    drop(std::mem::replace(&mut program.line, Line::new(placeholder)));
+    let (_, nobody) = pair().unwrap();
+    drop(std::mem::replace(&mut program.line, Line::new(nobody)));
     assert_eq!(program.finish().0, Some(0));
 }
