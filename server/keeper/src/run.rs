@@ -241,7 +241,8 @@ impl Keeper {
         // The gateway has drained or is gone; one that hangs is ended.
         let _ = child.kill();
         let _ = child.wait();
-        self.record(EventType::BootStop, Outcome::Success, |_| {})?;
+        let ended = if outcome.is_ok() { Outcome::Success } else { Outcome::Failure };
+        self.record(EventType::BootStop, ended, |_| {})?;
         outcome.and(self.writer.close())
     }
 
@@ -321,21 +322,22 @@ impl Keeper {
         let outcome = self.load(at);
         let Some(slot) = self.slots.get_mut(at) else { return };
         let (model, count) = (slot.model.id.clone(), u32::try_from(slot.crashes.len()).unwrap_or(u32::MAX));
-        match outcome {
+        let logged = match outcome {
             Ok(()) => {
                 self.hand_over(at, voice);
                 self.stages.tell(&Stage::Restarted { model: &model, count });
+                Outcome::Success
             }
             // A package that was good and is not any more, or a worker that cannot start: try again, as after a crash.
             Err(_) if slot.crashes.len() < MAX_CRASHES => {
                 slot.crashes.push(Instant::now());
                 slot.restart_at = Some(Instant::now() + FIRST_RESTART_PAUSE * 8);
+                Outcome::Failure
             }
-            Err(_) => {}
-        }
+            Err(_) => Outcome::Failure,
+        };
         // The log refuses only when it is poisoned, and then the next request is refused because of it.
-        let _ =
-            self.record(EventType::ComponentRestart, Outcome::Success, |event| event.model = named(&model));
+        let _ = self.record(EventType::ComponentRestart, logged, |event| event.model = named(&model));
     }
 
     /// Attests again before the lease ends.

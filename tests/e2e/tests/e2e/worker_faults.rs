@@ -118,3 +118,38 @@ fn case_44_a_worker_that_keeps_dying_stays_down_and_the_rest_goes_on() {
     assert_eq!((count(&entries, "component.crash"), count(&entries, "component.restart")), (5, 4));
     assert_eq!(entries.last().unwrap()["type"], "log.close");
 }
+
+/// Whether the log has an entry of this kind that ended so.
+fn logged(served: &Served, kind: &str, outcome: &str) -> bool {
+    let entries = served.guest.entries().unwrap();
+    entries.iter().any(|entry| entry["type"] == kind && entry["out"] == outcome)
+}
+
+#[test]
+fn case_44_a_restart_that_fails_is_logged_as_one_and_is_tried_again() {
+    let _turn = alone();
+    let mut served = Served::chat();
+    let package = served.stand.path().join("owner").join(format!("{CHAT}-v1"));
+    let away = package.with_extension("away");
+    std::fs::rename(package.join("card.sealed"), &away).unwrap();
+    kill_process(served.worker(CHAT), Signal::KILL).unwrap();
+    until("a restart that failed", SOON, || logged(&served, "component.restart", "failure").then_some(()));
+    assert!(!logged(&served, "component.restart", "success"));
+    std::fs::rename(&away, package.join("card.sealed")).unwrap();
+    served.guest.next_stage("restarted", SOON).unwrap();
+    check_answers(&served, "/v1/chat/completions", &chat("What is Anchorhold?"));
+    assert!(logged(&served, "component.restart", "success"));
+}
+
+#[test]
+fn a_guest_whose_gateway_died_does_not_log_that_it_ended_well() {
+    let _turn = alone();
+    let served = Served::chat();
+    let gateway = rustix::process::Pid::from_raw(served.guest.gateway_pid().unwrap()).unwrap();
+    kill_process(gateway, Signal::KILL).unwrap();
+    until("the end of the log", SOON, || {
+        (served.guest.entries().unwrap().last()?["type"] == "log.close").then_some(())
+    });
+    assert!(logged(&served, "component.crash", "failure") && logged(&served, "boot.stop", "failure"));
+    assert!(!logged(&served, "boot.stop", "success"));
+}
