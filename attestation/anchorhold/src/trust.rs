@@ -93,7 +93,7 @@ impl TrustArgs {
             Some(path) => {
                 let root = files::read(path, MAX_CERTIFICATE_BYTES)?;
                 let anchors =
-                    dangerous::simulated_anchors(&root).map_err(|e| Failure::other(e).hint(ROOT_HINT))?;
+                    dangerous::simulated_anchors(&SimulatedRoots::amd(&root)).map_err(|e| Failure::other(e).hint(ROOT_HINT))?;
                 policies = policies.into_iter().map(dangerous::allow_simulated).collect();
                 remark(WARNING);
                 anchors

@@ -17,7 +17,7 @@ mod tests {
     }
 
     fn simulated() -> TrustAnchors {
-        dangerous::simulated_anchors(simulated_ark_der()).unwrap()
+        dangerous::simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap()
     }
 
     fn evidence(config: LaunchConfig) -> Evidence {

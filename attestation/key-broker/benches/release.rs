@@ -111,7 +111,7 @@ fn broker(layout: &Layout) -> Result<Arc<Broker>, Failure> {
     let kinds = [secrets::SIGNING, secrets::IMPORT, secrets::LOG, secrets::NONCE, secrets::CHIP];
     drop(State::create(layout, &kinds.map(|kind| (kind, seed.as_slice())))?);
     let around = Surroundings { clock: Arc::new(stamp), report: Arc::new(|_| ()) };
-    let broker = Broker::open(layout, simulated_anchors(simulated_ark_der())?, around)?;
+    let broker = Broker::open(layout, simulated_anchors(&SimulatedRoots::amd(simulated_ark_der()))?, around)?;
     broker.set_policy(&POLICY.replace("2027-01-31", "2199-01-31"))?;
     let terms = WeightsKeyTerms {
         model_id: "acme/chat-70b".parse()?,

@@ -143,7 +143,7 @@ fn run(path: &Path) -> Option<String> {
         owner_key: Ed25519PublicKey::new([4; 32]),
     };
     let models: Vec<_> = case.model.iter().filter(|m| m.id == case.request.model_id).map(terms).collect();
-    let anchors = simulated_anchors(simulated_ark_der()).unwrap();
+    let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap();
     let observed = match decide(&policy, &anchors, &request, &models, case.at) {
         Ok(grant) => ("release", Some(grant.name().to_owned()), Some(grant.terms().version), None),
         Err(refusal) => ("refuse", None, None, Some(refusal.denied().code().to_owned())),

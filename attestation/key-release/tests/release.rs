@@ -75,7 +75,7 @@ impl Guest {
 }
 
 fn judge(body: &[u8]) -> Result<Grant, Refusal> {
-    let anchors = simulated_anchors(simulated_ark_der()).unwrap();
+    let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap();
     decide(&policy(), &anchors, &ReleaseRequest::from_json(body).unwrap(), &models(), at())
 }
 
@@ -251,7 +251,7 @@ fn case_10_unknown_and_forbidden_models_get_the_same_bytes() {
         let session = Session::begin(&challenge, broker().public_key(), request, guest.keys()).unwrap();
         let evidence = guest.machine.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
         let request = ReleaseRequest::from_json(&session.send(evidence).0).unwrap();
-        let anchors = simulated_anchors(simulated_ark_der()).unwrap();
+        let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap();
         let refusal = decide(&policy(), &anchors, &request, models, at()).unwrap_err();
         assert!(refusal.platform_accepted());
         (refusal.denied().status(), refusal.to_json(Explain::Checks))

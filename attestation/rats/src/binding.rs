@@ -66,6 +66,49 @@ impl KeyBinding {
         out.copy_from_slice(context.finish().as_ref());
         ReportData::new(out)
     }
+
+    /// The nonce for the reports of GPUs and switches: SHA-256 over a domain string, the relying party's nonce and the
+    /// guest's keys, every one preceded by its length as 8 bytes big-endian. The devices sign it, and the
+    /// TEE signs the digest of what they signed, so neither can be exchanged for another guest's.
+    #[must_use]
+    pub fn gpu_nonce(&self) -> Nonce {
+        let items: [&[u8]; 5] = [
+            b"anchorhold gpu nonce v1",
+            self.nonce.as_bytes(),
+            self.tls_key.as_bytes(),
+            self.release_key.as_bytes(),
+            self.audit_key.as_bytes(),
+        ];
+        let mut context = digest::Context::new(&digest::SHA256);
+        for item in items {
+            context.update(&(item.len() as u64).to_be_bytes());
+            context.update(item);
+        }
+        let mut out = [0; Nonce::LEN];
+        out.copy_from_slice(context.finish().as_ref());
+        Nonce::new(out)
+    }
+
+    /// What evidence for this binding must show.
+    #[must_use]
+    pub fn expected(&self) -> Expected {
+        Expected { report_data: self.report_data(), gpu_nonce: Some(self.gpu_nonce()) }
+    }
+}
+
+/// What a relying party computed itself and evidence must show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// The report data of the TEE's report.
+    pub report_data: ReportData,
+    /// The nonce in each device's report; `None` where no devices are expected.
+    pub gpu_nonce: Option<Nonce>,
+}
+
+impl From<ReportData> for Expected {
+    fn from(report_data: ReportData) -> Self {
+        Self { report_data, gpu_nonce: None }
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,49 @@ pub enum Stage {
     Rim,
 }
 
+/// A rule by its stable name, with where in the evidence it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// Where the rule belongs.
+    pub stage: Stage,
+    /// Stable reason code, such as `snp_debug_allowed`; codes are only ever added.
+    pub name: &'static str,
+    /// The part of the evidence, the offset and the length in bytes of what is judged, where it is one place.
+    pub source: Option<(&'static str, usize, usize)>,
+}
+
+impl Code {
+    /// A rule that judges no single place of the evidence.
+    #[must_use]
+    pub const fn new(stage: Stage, name: &'static str) -> Self {
+        Self { stage, name, source: None }
+    }
+
+    /// The same rule, judging `length` bytes at `offset` of `part`.
+    #[must_use]
+    pub const fn at(self, part: &'static str, offset: usize, length: usize) -> Self {
+        Self { source: Some((part, offset, length)), ..self }
+    }
+}
+
+impl From<(Stage, &'static str)> for Code {
+    fn from((stage, name): (Stage, &'static str)) -> Self {
+        Self::new(stage, name)
+    }
+}
+
+/// The bytes of the evidence that a rule judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Which part, such as `report`, `quote` or `leaf certificate`.
+    pub part: Cow<'static, str>,
+    /// Offset in that part, in bytes.
+    pub offset: usize,
+    /// Length in bytes.
+    pub length: usize,
+}
+
 /// How one rule ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -55,6 +98,9 @@ pub struct Check {
     pub wanted: String,
     /// What was there.
     pub observed: String,
+    /// Where it stood, when the rule judges one place of the evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
 }
 
 /// Every rule that was looked at, in order.
@@ -74,35 +120,30 @@ impl Checks {
     /// Records a rule that wanted `wanted` and saw `observed`, and gives back `passed`.
     pub fn record(
         &mut self,
-        (stage, code): (Stage, &'static str),
+        code: impl Into<Code>,
         passed: bool,
         wanted: impl Into<String>,
         observed: impl Into<String>,
     ) -> bool {
         let outcome = if passed { Outcome::Passed } else { Outcome::Failed };
-        self.0.push(Check {
-            code: Cow::Borrowed(code),
-            stage,
-            outcome,
-            wanted: wanted.into(),
-            observed: observed.into(),
-        });
+        self.push(code.into(), outcome, wanted.into(), observed.into());
         passed
     }
 
     /// Records a rule that does not apply, and why.
-    pub fn skip(
-        &mut self,
-        (stage, code): (Stage, &'static str),
-        wanted: impl Into<String>,
-        why: impl Into<String>,
-    ) {
+    pub fn skip(&mut self, code: impl Into<Code>, wanted: impl Into<String>, why: impl Into<String>) {
+        self.push(code.into(), Outcome::Skipped, wanted.into(), why.into());
+    }
+
+    fn push(&mut self, code: Code, outcome: Outcome, wanted: String, observed: String) {
+        let source = code.source.map(|(part, offset, length)| Source { part: part.into(), offset, length });
         self.0.push(Check {
-            code: Cow::Borrowed(code),
-            stage,
-            outcome: Outcome::Skipped,
-            wanted: wanted.into(),
-            observed: why.into(),
+            code: Cow::Borrowed(code.name),
+            stage: code.stage,
+            outcome,
+            wanted,
+            observed,
+            source,
         });
     }
 

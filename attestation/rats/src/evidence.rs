@@ -6,13 +6,18 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The longest evidence JSON that is read, in bytes.
-pub const MAX_EVIDENCE_JSON_BYTES: usize = 256 * 1024;
+pub const MAX_EVIDENCE_JSON_BYTES: usize = 1024 * 1024;
 /// The most certificates that may accompany a report.
 pub const MAX_CERTIFICATES: usize = 8;
 const MAX_REPORT_BYTES: usize = 16 * 1024;
 const MAX_CERTIFICATE_BYTES: usize = 8 * 1024;
+/// Eight GPUs and four switches are the largest board that NVIDIA ships.
 const MAX_GPUS: usize = 16;
-const MAX_GPU_BYTES: usize = 64 * 1024;
+const MAX_GPU_REPORT_BYTES: usize = 16 * 1024;
+const MAX_EVENT_LOG_BYTES: usize = 256 * 1024;
+const MAX_PARAVISOR_BYTES: usize = 8 * 1024;
+const MAX_PCRS: usize = 24;
+const MAX_PCR_BYTES: usize = 64;
 
 /// The kind of trusted execution environment that signed a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,20 +25,51 @@ const MAX_GPU_BYTES: usize = 64 * 1024;
 pub enum Tee {
     /// AMD SEV-SNP.
     Snp,
+    /// Intel TDX.
+    Tdx,
 }
 
 impl fmt::Display for Tee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Snp => f.write_str("snp"),
+            Self::Tdx => f.write_str("tdx"),
         }
     }
 }
 
-/// Bytes that claim to be DER (a certificate) or a device's raw report; base64 in JSON.
+/// Bytes of a format that is judged later, mostly DER; base64 in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Der(#[serde(with = "base64_bytes")] pub Vec<u8>);
+
+/// What one GPU or NVSwitch signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GpuEvidence {
+    /// The SPDM request and response, byte for byte as the driver gave them.
+    #[serde(with = "base64_bytes")]
+    pub report: Vec<u8>,
+    /// DER certificates of the device, leaf first. A root among them is not trusted for being there.
+    pub certificates: Vec<Der>,
+}
+
+/// What a cloud's paravisor adds: the virtual TPM's quote, and the report that vouches for its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paravisor {
+    /// The HCL report as read from the virtual TPM.
+    #[serde(with = "base64_bytes")]
+    pub hcl_report: Vec<u8>,
+    /// TPMS_ATTEST of the quote.
+    #[serde(with = "base64_bytes")]
+    pub quote: Vec<u8>,
+    /// The signature over it, without TPM framing.
+    #[serde(with = "base64_bytes")]
+    pub signature: Vec<u8>,
+    /// The PCR values that were quoted, in the order of their numbers.
+    pub pcrs: Vec<Der>,
+}
 
 /// What an attester sends. Untrusted until a verifier has authenticated and appraised it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,14 +77,20 @@ pub struct Der(#[serde(with = "base64_bytes")] pub Vec<u8>);
 pub struct Evidence {
     /// Who signed the report.
     pub tee: Tee,
-    /// The report, byte for byte as the TEE gave it.
+    /// The SNP report or TDX quote, byte for byte as the TEE gave it.
     #[serde(with = "base64_bytes")]
     pub report: Vec<u8>,
-    /// DER certificates, leaf (VCEK or VLEK) first, then its issuers. A root among them is ignored:
-    /// trust anchors are never taken from evidence.
+    /// For SNP, DER certificates, leaf (VCEK or VLEK) first, then its issuers. A root among them is ignored:
+    /// trust anchors are never taken from evidence. A TDX quote carries its own.
     pub certificates: Vec<Der>,
-    /// Evidence of each GPU; empty where there is none.
-    pub gpus: Vec<Der>,
+    /// Evidence of each GPU and switch; empty where there is none.
+    pub gpus: Vec<GpuEvidence>,
+    /// The measured-boot event log (CCEL).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_log: Option<Der>,
+    /// What a cloud's paravisor adds, where the guest runs below one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paravisor: Option<Paravisor>,
 }
 
 /// Why evidence JSON was not read.
@@ -73,6 +115,11 @@ pub enum EvidenceError {
         /// The most that is allowed.
         limit: usize,
     },
+    /// A file that says it is of another format.
+    Format {
+        /// The format that is read.
+        wanted: &'static str,
+    },
 }
 
 impl fmt::Display for EvidenceError {
@@ -85,6 +132,7 @@ impl fmt::Display for EvidenceError {
                 write!(f, "evidence is not the expected JSON (line {line}, column {column})")
             }
             Self::Limit { what, limit } => write!(f, "{what} over the limit of {limit}"),
+            Self::Format { wanted } => write!(f, "not of the format {wanted}"),
         }
     }
 }
@@ -92,6 +140,25 @@ impl fmt::Display for EvidenceError {
 impl std::error::Error for EvidenceError {}
 
 impl Evidence {
+    /// An SNP report and its certificates, leaf first, with no devices.
+    #[must_use]
+    pub const fn snp(report: Vec<u8>, certificates: Vec<Der>) -> Self {
+        Self { tee: Tee::Snp, report, certificates, gpus: Vec::new(), event_log: None, paravisor: None }
+    }
+
+    /// A TDX quote with no devices and no event log.
+    #[must_use]
+    pub const fn tdx(quote: Vec<u8>) -> Self {
+        Self {
+            tee: Tee::Tdx,
+            report: quote,
+            certificates: Vec::new(),
+            gpus: Vec::new(),
+            event_log: None,
+            paravisor: None,
+        }
+    }
+
     /// Reads evidence and holds it to the limits of this module.
     ///
     /// # Errors
@@ -112,28 +179,56 @@ impl Evidence {
     /// [`EvidenceError::Limit`] naming the list or item.
     pub fn check_limits(&self) -> Result<(), EvidenceError> {
         let over = |items: &[Der], limit: usize| items.iter().any(|item| item.0.len() > limit);
-        for (broken, what, limit) in [
+        let mut rules = vec![
             (self.report.len() > MAX_REPORT_BYTES, "report bytes", MAX_REPORT_BYTES),
             (self.certificates.len() > MAX_CERTIFICATES, "certificates", MAX_CERTIFICATES),
             (over(&self.certificates, MAX_CERTIFICATE_BYTES), "certificate bytes", MAX_CERTIFICATE_BYTES),
             (self.gpus.len() > MAX_GPUS, "gpus", MAX_GPUS),
-            (over(&self.gpus, MAX_GPU_BYTES), "gpu evidence bytes", MAX_GPU_BYTES),
-        ] {
-            if broken {
-                return Err(EvidenceError::Limit { what, limit });
-            }
+        ];
+        for gpu in self.gpus.iter().take(MAX_GPUS) {
+            rules.extend([
+                (gpu.report.len() > MAX_GPU_REPORT_BYTES, "gpu report bytes", MAX_GPU_REPORT_BYTES),
+                (gpu.certificates.len() > MAX_CERTIFICATES, "gpu certificates", MAX_CERTIFICATES),
+                (
+                    over(&gpu.certificates, MAX_CERTIFICATE_BYTES),
+                    "gpu certificate bytes",
+                    MAX_CERTIFICATE_BYTES,
+                ),
+            ]);
         }
-        Ok(())
+        let event_log = self.event_log.as_ref().map_or(0, |log| log.0.len());
+        rules.push((event_log > MAX_EVENT_LOG_BYTES, "event log bytes", MAX_EVENT_LOG_BYTES));
+        if let Some(paravisor) = &self.paravisor {
+            let longest = [&paravisor.hcl_report, &paravisor.quote, &paravisor.signature]
+                .map(Vec::len)
+                .into_iter()
+                .max();
+            rules.extend([
+                (longest > Some(MAX_PARAVISOR_BYTES), "paravisor bytes", MAX_PARAVISOR_BYTES),
+                (paravisor.pcrs.len() > MAX_PCRS, "pcrs", MAX_PCRS),
+                (over(&paravisor.pcrs, MAX_PCR_BYTES), "pcr bytes", MAX_PCR_BYTES),
+            ]);
+        }
+        match rules.into_iter().find(|(broken, ..)| *broken) {
+            Some((_, what, limit)) => Err(EvidenceError::Limit { what, limit }),
+            None => Ok(()),
+        }
     }
 
-    /// The digest of all GPU evidence that goes into the key binding: SHA-256 over each item's length
-    /// (8 bytes, big-endian) and bytes. Of no GPU it is the digest of nothing, not zero.
+    /// The digest of all GPU evidence that goes into the key binding: SHA-256 over, for each device, its report and
+    /// then each of its certificates, every one preceded by its length (8 bytes, big-endian), and each device preceded
+    /// by the count of its certificates (8 bytes, big-endian). Of no GPU it is the digest of nothing, not zero.
     #[must_use]
     pub fn gpu_digest(&self) -> Sha256Digest {
         let mut context = digest::Context::new(&digest::SHA256);
+        let mut item = |bytes: &[u8]| {
+            context.update(&(bytes.len() as u64).to_be_bytes());
+            context.update(bytes);
+        };
         for gpu in &self.gpus {
-            context.update(&(gpu.0.len() as u64).to_be_bytes());
-            context.update(&gpu.0);
+            item(&(gpu.certificates.len() as u64).to_be_bytes());
+            item(&gpu.report);
+            gpu.certificates.iter().for_each(|certificate| item(&certificate.0));
         }
         let mut out = [0; 32];
         out.copy_from_slice(context.finish().as_ref());
@@ -146,7 +241,7 @@ mod tests {
     use super::*;
 
     fn evidence() -> Evidence {
-        Evidence { tee: Tee::Snp, report: vec![1, 2], certificates: vec![Der(vec![3])], gpus: vec![] }
+        Evidence::snp(vec![1, 2], vec![Der(vec![3])])
     }
 
     #[test]

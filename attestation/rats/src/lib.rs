@@ -8,18 +8,24 @@
 //! This crate is *not* a verifier and holds no clock, device or network.
 
 mod binding;
+mod bundle;
 mod bytes;
 mod check;
+mod endorsements;
 mod evidence;
 mod secret;
 mod time;
 
-pub use binding::{KeyBinding, Purpose};
+pub use binding::{Expected, KeyBinding, Purpose};
+pub use bundle::{BUNDLE_FORMAT, EvidenceBundle, MAX_BUNDLE_JSON_BYTES};
 pub use bytes::{
     Ed25519PublicKey, Measurement, Nonce, ParseHexError, ReportData, Sha256Digest, X25519PublicKey,
 };
-pub use check::{Check, Checks, Outcome, Stage};
-pub use evidence::{Der, Evidence, EvidenceError, MAX_CERTIFICATES, MAX_EVIDENCE_JSON_BYTES, Tee};
+pub use check::{Check, Checks, Code, Outcome, Source, Stage};
+pub use endorsements::{Endorsements, TdxCollateral};
+pub use evidence::{
+    Der, Evidence, EvidenceError, GpuEvidence, MAX_CERTIFICATES, MAX_EVIDENCE_JSON_BYTES, Paravisor, Tee,
+};
 pub use secret::{RandomError, Secret};
 pub use time::{ParseTimestampError, Timestamp};
 

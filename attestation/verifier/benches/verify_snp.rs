@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let at: Timestamp = "2026-07-25T00:00:00Z".parse()?;
     let (measurement, report_data) = (Measurement::new([7; 48]), ReportData::new([9; 64]));
     let evidence = SoftwareGuest::launch(LaunchConfig::new(measurement), at)?.attest(&report_data)?;
-    let anchors = dangerous::simulated_anchors(simulated_ark_der())?;
+    let anchors = dangerous::simulated_anchors(&SimulatedRoots::amd(simulated_ark_der()))?;
     let minimum = GenoaTcb { bootloader: 10, tee: 0, snp: 25, microcode: 84 };
     let minimum = MinimumTcb { genoa: Some(minimum), ..MinimumTcb::default() };
     let policy = dangerous::allow_simulated(AppraisalPolicy::strict(vec![measurement], minimum));

@@ -1,5 +1,6 @@
-//! The roots that a caller trusts, one AMD root key (ARK) for each product.
+//! The roots that a caller trusts.
 
+use crate::dangerous::SimulatedRoots;
 use crate::snp::Product;
 use std::borrow::Cow;
 
@@ -14,22 +15,34 @@ pub(crate) struct Anchor {
     pub(crate) asvk: Option<&'static [u8]>,
 }
 
-/// The root certificates that chains must end in, pinned per product by all their bytes.
+/// The root certificates that chains must end in, pinned by all their bytes.
 ///
 /// [`production`](Self::production) is the default for everything that protects something;
 /// [`dangerous::simulated_anchors`](crate::dangerous::simulated_anchors) is the other way to make one.
 #[derive(Debug, Clone)]
 pub struct TrustAnchors {
-    milan: Anchor,
-    genoa: Anchor,
-    turin: Anchor,
+    amd: Option<AmdAnchors>,
+    intel: Option<Cow<'static, [u8]>>,
+    nvidia_device: Option<Cow<'static, [u8]>>,
+    nvidia_rim: Option<Cow<'static, [u8]>>,
     simulated: bool,
 }
 
+#[derive(Debug, Clone)]
+struct AmdAnchors {
+    milan: Anchor,
+    genoa: Anchor,
+    turin: Anchor,
+}
+
 impl TrustAnchors {
-    /// AMD's own ARKs for Milan, Genoa (with Bergamo and Siena) and Turin, with the ASKs and ASVKs that they
+    /// The vendors' own roots.
+    ///
+    /// AMD's ARKs for Milan, Genoa (with Bergamo and Siena) and Turin, with the ASKs and ASVKs that they
     /// issued, as published by AMD's key distribution service (`https://kdsintf.amd.com/vcek/v1/PRODUCT/cert_chain`
-    /// and `vlek/v1/PRODUCT/cert_chain`).
+    /// and `vlek/v1/PRODUCT/cert_chain`); Intel's SGX root CA
+    /// (`https://certificates.trustedservices.intel.com/IntelSGXRootCA.der`); NVIDIA's device identity CA and
+    /// CoRIM signing root CA, as published with NVIDIA's own verifier (package `nv-local-gpu-verifier`).
     #[must_use]
     pub fn production() -> Self {
         macro_rules! amd {
@@ -41,24 +54,57 @@ impl TrustAnchors {
                 }
             };
         }
-        Self { milan: amd!("milan"), genoa: amd!("genoa"), turin: amd!("turin"), simulated: false }
-    }
-
-    /// One root for all products, not AMD's; results say so.
-    pub(crate) fn simulated(ark: &[u8]) -> Self {
-        let anchor = Anchor { ark: Cow::Owned(ark.to_vec()), ask: None, asvk: None };
-        Self { milan: anchor.clone(), genoa: anchor.clone(), turin: anchor, simulated: true }
-    }
-
-    pub(crate) const fn of(&self, product: Product) -> &Anchor {
-        match product {
-            Product::Milan => &self.milan,
-            Product::Genoa => &self.genoa,
-            Product::Turin => &self.turin,
+        Self {
+            amd: Some(AmdAnchors { milan: amd!("milan"), genoa: amd!("genoa"), turin: amd!("turin") }),
+            intel: Some(Cow::Borrowed(include_bytes!("tdx/roots/intel-sgx-root-ca.der"))),
+            nvidia_device: Some(Cow::Borrowed(include_bytes!("nvidia/roots/device-identity-ca.der"))),
+            nvidia_rim: Some(Cow::Borrowed(include_bytes!("nvidia/roots/corim-signing-root-ca.der"))),
+            simulated: false,
         }
     }
 
-    /// Whether these are not AMD's roots.
+    /// Roots that are not the vendors'; results say so.
+    pub(crate) fn simulated(roots: &SimulatedRoots<'_>) -> Self {
+        let owned = |root: Option<&[u8]>| root.map(|der| Cow::Owned(der.to_vec()));
+        let amd = owned(roots.amd).map(|ark| {
+            let anchor = Anchor { ark, ask: None, asvk: None };
+            AmdAnchors { milan: anchor.clone(), genoa: anchor.clone(), turin: anchor }
+        });
+        Self {
+            amd,
+            intel: owned(roots.intel),
+            nvidia_device: owned(roots.nvidia_device),
+            nvidia_rim: owned(roots.nvidia_rim),
+            simulated: true,
+        }
+    }
+
+    /// AMD's certificates of one product.
+    pub(crate) fn amd(&self, product: Product) -> Option<&Anchor> {
+        let anchors = self.amd.as_ref()?;
+        Some(match product {
+            Product::Milan => &anchors.milan,
+            Product::Genoa => &anchors.genoa,
+            Product::Turin => &anchors.turin,
+        })
+    }
+
+    /// Intel's SGX root CA, DER.
+    pub(crate) fn intel(&self) -> Option<&[u8]> {
+        self.intel.as_deref()
+    }
+
+    /// NVIDIA's device identity CA, DER.
+    pub(crate) fn nvidia_device(&self) -> Option<&[u8]> {
+        self.nvidia_device.as_deref()
+    }
+
+    /// NVIDIA's CoRIM signing root CA, DER.
+    pub(crate) fn nvidia_rim(&self) -> Option<&[u8]> {
+        self.nvidia_rim.as_deref()
+    }
+
+    /// Whether these are not the vendors' roots.
     #[must_use]
     pub const fn are_simulated(&self) -> bool {
         self.simulated

@@ -1,184 +1,52 @@
 //! Every reason code of this crate, with the stage it belongs to. Codes are only ever added.
+//!
+//! Each family of evidence has its own table; [`all`] joins them.
 
-use anchorhold_rats::Stage;
+use anchorhold_rats::{Code, Stage};
 
-/// A stage and the code of a rule in it, as [`Checks::record`](anchorhold_rats::Checks::record) takes it.
-pub type Code = (Stage, &'static str);
+pub use crate::azure::codes as azure;
+pub use crate::event_log::codes as event_log;
+pub use crate::nvidia::codes as nvidia;
+pub use crate::nvidia::rim::codes as rim;
+pub use crate::snp::codes as snp;
+pub use crate::tdx::codes as tdx;
 
+/// Declares the codes of one family: a constant for each and `ALL`. A code may name the one place of the evidence that
+/// it judges: `NAME = Stage "code" @ "report" 0x90 48;`.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $stage:ident $text:literal;)+) => {
-        $($(#[$doc])* pub const $name: Code = (Stage::$stage, $text);)+
+    ($($(#[$doc:meta])* $name:ident = $stage:ident $text:literal $(@ $part:literal $offset:literal $length:literal)?;)*) => {
+        $($(#[$doc])* pub const $name: anchorhold_rats::Code =
+            anchorhold_rats::Code::new(anchorhold_rats::Stage::$stage, $text)$(.at($part, $offset, $length))?;)*
 
         /// All of them.
-        pub const ALL: &[Code] = &[$($name),+];
+        pub const ALL: &[anchorhold_rats::Code] = &[$($name),*];
     };
 }
+pub(crate) use codes;
 
-codes! {
-    /// A list or an item of the evidence is over its limit.
-    EVIDENCE_LIMIT = Parse "evidence_limit";
-    /// The report is exactly 1184 bytes.
-    REPORT_LENGTH = Parse "snp_report_length";
-    /// VERSION is 2, 3, 4 or 5.
-    REPORT_VERSION = Parse "snp_report_version";
-    /// SIGNATURE_ALGO is 1, ECDSA P-384 with SHA-384.
-    SIGNATURE_ALGORITHM = Parse "snp_signature_algorithm";
-    /// All reserved bytes and bits of the signed part are zero.
-    REPORT_RESERVED = Parse "snp_report_reserved";
-    /// The bytes that no signature covers are zero: R and S above 48 bytes, and the tail of the signature.
-    SIGNATURE_PADDING = Parse "snp_signature_padding";
-    /// Bit 17 of the guest policy is one and bits 26 to 63 are zero.
-    GUEST_POLICY_RESERVED = Parse "snp_guest_policy_reserved";
-    /// VMPL is 0 to 3.
-    VMPL_RANGE = Parse "snp_vmpl_range";
-    /// SIGNING_KEY is 0 (VCEK), 1 (VLEK) or 7 (none).
-    SIGNING_KEY_RESERVED = Parse "snp_signing_key_reserved";
-    /// Each certificate is strict DER of an X.509 v3 certificate.
-    CERTIFICATE_MALFORMED = Parse "snp_certificate_malformed";
-    /// At most leaf, intermediate and root come with the report.
-    CERTIFICATE_COUNT = Parse "snp_certificate_count";
+/// A list or an item of the evidence or its endorsements is over its limit.
+pub const EVIDENCE_LIMIT: Code = Code::new(Stage::Parse, "evidence_limit");
+/// The policy says nothing about this kind of evidence, so it is refused.
+pub const FAMILY_DENIED: Code = Code::new(Stage::Policy, "family_denied");
 
-    /// The evidence holds the certificate of the key that signed the report.
-    LEAF_MISSING = Chain "snp_leaf_missing";
-    /// The certificate of the intermediate came with the evidence or is built in.
-    INTERMEDIATE_MISSING = Chain "snp_intermediate_missing";
-    /// The intermediate names the pinned ARK as its issuer: a chain to another root ends here.
-    NO_TRUST_ANCHOR = Chain "snp_no_trust_anchor";
-    /// The pinned ARK signed the intermediate (RSASSA-PSS, SHA-384, salt 48, RSA-4096).
-    INTERMEDIATE_SIGNATURE = Chain "snp_intermediate_signature";
-    /// The intermediate is a CA, may sign certificates, and allows no further CA.
-    INTERMEDIATE_AUTHORITY = Chain "snp_intermediate_authority";
-    /// A VCEK comes below an ASK and a VLEK below an ASVK.
-    INTERMEDIATE_KIND = Chain "snp_intermediate_kind";
-    /// The leaf names the intermediate as its issuer.
-    LEAF_ISSUER = Chain "snp_leaf_issuer";
-    /// The intermediate signed the leaf (RSASSA-PSS, SHA-384, salt 48, RSA-4096).
-    LEAF_SIGNATURE = Chain "snp_leaf_signature";
-    /// The leaf is the kind of certificate that SIGNING_KEY names: VCEK or VLEK.
-    LEAF_KIND = Chain "snp_leaf_kind";
-    /// The leaf's key is on P-384 and the leaf is not a CA.
-    LEAF_KEY = Chain "snp_leaf_key";
-    /// AMD's extensions of the leaf are well-formed and complete.
-    LEAF_EXTENSIONS = Chain "snp_leaf_extensions";
-    /// Every certificate of the chain is valid at the given time.
-    CERTIFICATE_VALIDITY = Chain "snp_certificate_validity";
+/// The codes that belong to no family.
+const COMMON: &[Code] = &[EVIDENCE_LIMIT, FAMILY_DENIED];
 
-    /// The given revocation list is well-formed.
-    CRL_MALFORMED = Collateral "snp_crl_malformed";
-    /// The given revocation list is issued and signed by the pinned ARK.
-    CRL_SIGNATURE = Collateral "snp_crl_signature";
-    /// The given revocation list is the current one at the given time.
-    CRL_FRESHNESS = Collateral "snp_crl_freshness";
-    /// The intermediate is not revoked.
-    CRL_REVOKED = Collateral "snp_certificate_revoked";
-    /// The policy asks for a revocation list and one was judged.
-    CRL_MISSING = Collateral "snp_crl_missing";
-
-    /// The report is signed at all: SIGNING_KEY is not 7 and the chip key is not masked.
-    REPORT_UNSIGNED = Signature "snp_report_unsigned";
-    /// The leaf's key signed the bytes 0x000 to 0x29f of the report.
-    REPORT_SIGNATURE = Signature "snp_report_signature";
-
-    /// Family and model of a v3 or later report are those of the leaf's productName.
-    PRODUCT_CPUID = Identity "snp_product_cpuid";
-    /// The HWID of a VCEK equals CHIP_ID, unless the host masked CHIP_ID.
-    CHIP_ID = Identity "snp_chip_id";
-
-    /// The reserved bytes of each TCB version are zero.
-    TCB_RESERVED = Tcb "snp_tcb_reserved";
-    /// The TCB in the leaf's extensions equals REPORTED_TCB, each component.
-    TCB_CERTIFIED = Tcb "snp_tcb_certified";
-    /// COMMITTED, REPORTED and LAUNCH TCB are not above CURRENT_TCB in any component.
-    TCB_ORDER = Tcb "snp_tcb_order";
-    /// REPORTED_TCB is at or above the policy's minimum for this product in each component.
-    TCB_MINIMUM = Tcb "snp_tcb_minimum";
-    /// COMMITTED_TCB is at or above the policy's minimum in each component.
-    TCB_COMMITTED_MINIMUM = Tcb "snp_tcb_committed_minimum";
-    /// LAUNCH_TCB is at or above the policy's minimum in each component.
-    TCB_LAUNCH_MINIMUM = Tcb "snp_tcb_launch_minimum";
-    /// The firmware in use is the committed one, when the policy asks for it.
-    FIRMWARE_PROVISIONAL = Tcb "snp_firmware_provisional";
-    /// The committed firmware version is at or above the policy's minimum.
-    FIRMWARE_VERSION = Tcb "snp_firmware_version";
-    /// The mitigations that the policy names are active, at launch and now (v5 reports).
-    MITIGATIONS = Tcb "snp_mitigations";
-
-    /// The policy names at least one measurement.
-    MEASUREMENTS_EMPTY = Policy "snp_measurements_empty";
-    /// MEASUREMENT is one that the policy names.
-    MEASUREMENT = Policy "snp_measurement";
-    /// The product is one that the policy names.
-    PRODUCT_DENIED = Policy "snp_product_denied";
-    /// Simulated roots are accepted only by a policy that was told so.
-    SIMULATED = Policy "snp_simulated";
-    /// The guest policy does not allow debugging.
-    DEBUG_ALLOWED = Policy "snp_debug_allowed";
-    /// The guest policy does not allow a migration agent.
-    MIGRATION_ALLOWED = Policy "snp_migration_allowed";
-    /// The report was asked for at a VMPL that the policy names.
-    VMPL = Policy "snp_vmpl";
-    /// The report is signed by a kind of key that the policy names.
-    SIGNER = Policy "snp_signer";
-    /// GUEST_SVN is at or above the policy's minimum.
-    GUEST_SVN = Policy "snp_guest_svn";
-    /// The guest policy asks for at least this firmware ABI.
-    ABI_VERSION = Policy "snp_abi_version";
-    /// The SMT bit of the guest policy is as the appraisal policy asks.
-    SMT = Policy "snp_smt";
-    /// The single-socket bit of the guest policy is as asked.
-    SINGLE_SOCKET = Policy "snp_single_socket";
-    /// The CXL bit of the guest policy is as asked.
-    CXL = Policy "snp_cxl";
-    /// The AES-256-XTS bit of the guest policy is as asked.
-    AES_256_XTS = Policy "snp_aes_256_xts";
-    /// The RAPL bit of the guest policy is as asked.
-    RAPL = Policy "snp_rapl";
-    /// The ciphertext-hiding bit of the guest policy is as asked.
-    CIPHERTEXT_HIDING = Policy "snp_ciphertext_hiding";
-    /// The page-swap bit of the guest policy is as asked.
-    PAGE_SWAP = Policy "snp_page_swap";
-    /// The platform has finished its check for memory aliases.
-    ALIAS_CHECK = Policy "snp_alias_check";
-    /// SMT of the platform is as asked.
-    PLATFORM_SMT = Policy "snp_platform_smt";
-    /// TSME of the platform is as asked.
-    PLATFORM_TSME = Policy "snp_platform_tsme";
-    /// ECC memory of the platform is as asked.
-    PLATFORM_ECC = Policy "snp_platform_ecc";
-    /// RAPL of the platform is as asked.
-    PLATFORM_RAPL = Policy "snp_platform_rapl";
-    /// Ciphertext hiding of the platform is as asked.
-    PLATFORM_CIPHERTEXT_HIDING = Policy "snp_platform_ciphertext_hiding";
-    /// HOST_DATA is the one that the policy names.
-    HOST_DATA = Policy "snp_host_data";
-    /// FAMILY_ID is the one that the policy names.
-    FAMILY_ID = Policy "snp_family_id";
-    /// IMAGE_ID is the one that the policy names.
-    IMAGE_ID = Policy "snp_image_id";
-    /// ID_KEY_DIGEST is one that the policy names.
-    ID_KEY = Policy "snp_id_key";
-    /// AUTHOR_KEY_EN is set, when the policy asks for an author key.
-    AUTHOR_KEY_MISSING = Policy "snp_author_key_missing";
-    /// AUTHOR_KEY_DIGEST is one that the policy names.
-    AUTHOR_KEY = Policy "snp_author_key";
-    /// The chip is not on the policy's list of denied chips.
-    CHIP_DENIED = Policy "snp_chip_denied";
-    /// The chip is on the policy's list of allowed chips, when there is one.
-    CHIP_NOT_ALLOWED = Policy "snp_chip_not_allowed";
-
-    /// REPORT_DATA is what the relying party expects.
-    REPORT_DATA = Binding "snp_report_data";
+/// All codes of all families.
+pub fn all() -> impl Iterator<Item = &'static Code> {
+    [COMMON, snp::ALL, tdx::ALL, event_log::ALL, nvidia::ALL, rim::ALL, azure::ALL].into_iter().flatten()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ALL;
+    use super::all;
 
     #[test]
     fn no_code_is_used_twice() {
-        let mut names: Vec<_> = ALL.iter().map(|(_, name)| name).collect();
+        let mut names: Vec<_> = all().map(|code| code.name).collect();
+        let count = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), ALL.len());
+        assert_eq!(names.len(), count);
     }
 }

@@ -10,22 +10,32 @@
 //! Neither result can be made in any other way, so a function that takes one cannot be reached by evidence
 //! that skipped a step.
 //!
-//! Clock, trust anchors, revocation lists and evidence are arguments: nothing here reads a device, the
-//! network, the environment or the time. The only family is AMD SEV-SNP ([`snp`]).
+//! Clock, trust anchors, endorsements and evidence are arguments: nothing here reads a device, the
+//! network, the environment or the time. Each family of evidence ([`snp`]) has the same two steps
+//! for itself.
 //!
 //! This crate is *not* a relying party: it does not choose nonces, bind keys or release anything.
 
 mod anchors;
+pub mod azure;
 pub mod codes;
 pub mod dangerous;
 pub mod der;
+pub mod event_log;
+mod evidence;
+pub mod nvidia;
+mod outcome;
+pub mod pem;
 mod refusal;
+mod relaxation;
 pub mod snp;
+pub mod tdx;
 pub mod x509;
 
 pub use anchors::TrustAnchors;
-pub use refusal::Refusal;
-pub use snp::{
-    AppraisalPolicy, AttestationResult, AuthenticEvidence, Collateral, appraise, authenticate,
-    authenticate_with_collateral,
+pub use evidence::{
+    AppraisalPolicy, AttestationResult, AuthenticEvidence, Claims, TeeClaims, appraise, authenticate,
 };
+pub use outcome::{Accepted, Authentic};
+pub use refusal::Refusal;
+pub use relaxation::{Relax, Relaxations};

@@ -1,7 +1,6 @@
 //! The one way in which this crate says no.
 
-use crate::codes::Code;
-use anchorhold_rats::{Check, Checks, Outcome, Stage};
+use anchorhold_rats::{Check, Checks, Code, Outcome, Stage};
 use std::fmt;
 
 /// Evidence was refused: at least one rule failed. Lists every rule that was looked at, passed ones too.

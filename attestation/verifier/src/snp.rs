@@ -6,18 +6,19 @@
 mod appraise;
 mod authenticate;
 mod chain;
+pub mod codes;
 mod fields;
 mod policy;
 mod product;
 mod report;
-mod result;
 mod tcb;
 
 pub use appraise::appraise;
-pub use authenticate::{AuthenticEvidence, Collateral, authenticate, authenticate_with_collateral};
+pub(crate) use appraise::judge_policy;
+pub(crate) use authenticate::judge;
+pub use authenticate::{AuthenticReport, Input, authenticate};
 pub use fields::{ChipId, FirmwareVersion, GuestPolicy, MitigationVectors, PlatformInfo, Signer, SigningKey};
-pub use policy::{AppraisalPolicy, Flag, GuestPolicyRules, MinimumTcb, PlatformRules};
+pub use policy::{Flag, GuestPolicyRules, MinimumTcb, PlatformRules, Policy};
 pub use product::{Cpuid, Product};
 pub use report::{REPORT_LEN, Report, SIGNED_LEN};
-pub use result::AttestationResult;
 pub use tcb::{GenoaTcb, MilanTcb, RawTcb, Tcb, TcbVersion, TurinTcb};

@@ -1,13 +1,17 @@
-//! A strict reader of X.509 certificates (RFC 5280) of the kind that AMD issues.
+//! A strict reader of X.509 certificates (RFC 5280) of the kinds that AMD, Intel and NVIDIA issue.
 //!
-//! A serial number of 0 is accepted, since every VCEK has it (RFC 5280 asks for a positive one). The only
-//! signature that is verified is RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes; its
-//! parameters are compared byte for byte. Parsing establishes nothing about who issued a certificate:
-//! see [`Certificate::verify_signature`] and the chain rules in [`crate::snp`].
+//! A serial number of 0 is accepted, since every VCEK has it (RFC 5280 asks for a positive one). Three kinds of
+//! signatures are verified, each with one kind of key: RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes
+//! by RSA-4096, its parameters compared byte for byte; ECDSA with SHA-256 on P-256; and ECDSA with SHA-384 on P-384. Parsing
+//! establishes nothing about who issued a certificate: see [`Certificate::verify_signature`] and the
+//! chain rules of each family.
 
 use crate::der::{self, Reader};
 use anchorhold_rats::Timestamp;
-use ring::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PSS_2048_8192_SHA384, UnparsedPublicKey,
+    VerificationAlgorithm,
+};
 
 mod crl;
 pub use crl::{MAX_REVOKED, RevocationList};
@@ -32,20 +36,35 @@ const RSA_ENCRYPTION: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05
 /// AlgorithmIdentifier contents of id-ecPublicKey on secp384r1.
 const EC_P384: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22";
 
+/// AlgorithmIdentifier contents of id-ecPublicKey on prime256v1.
+const EC_P256: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+/// AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758, section 3.2: no parameters).
+const ECDSA_SHA256: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+/// AlgorithmIdentifier of ecdsa-with-SHA384.
+const ECDSA_SHA384: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03";
+
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const SUBJECT_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x0e];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 const CRL_DISTRIBUTION_POINTS: &[u8] = &[0x55, 0x1d, 0x1f];
 const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x23];
+const SUBJECT_ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
 /// 1.3.6.1.4.1.3704.1, the arc of AMD's extensions.
 const AMD_ARC: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x01];
+/// 1.2.840.113741.1.13.1, Intel's extension of PCK certificates.
+pub const SGX_EXTENSION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01];
+/// 2.23.133.5.4, the arc of the TCG's DICE extensions.
+pub const DICE_ARC: &[u8] = &[0x67, 0x81, 0x05, 0x05, 0x04];
 
 /// A subject public key of a kind that is used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublicKey<'a> {
     /// RSA with a modulus of 4096 bits: the DER of RSAPublicKey (RFC 8017).
     Rsa4096(&'a [u8]),
+    /// NIST P-256: the uncompressed point, 65 bytes.
+    P256(&'a [u8]),
     /// NIST P-384: the uncompressed point, 97 bytes.
     P384(&'a [u8]),
     /// Anything else; nothing is verified with it.
@@ -87,7 +106,7 @@ pub struct Certificate<'a> {
     pub public_key_info: &'a [u8],
     /// What the certificate may sign.
     pub authority: Authority,
-    amd: Vec<(&'a [u8], &'a [u8])>,
+    extensions: Extensions<'a>,
 }
 
 impl<'a> Certificate<'a> {
@@ -122,7 +141,7 @@ impl<'a> Certificate<'a> {
         let subject = fields.read_whole(der::SEQUENCE)?;
         let public_key_info = fields.read_whole(der::SEQUENCE)?;
         let public_key = read_public_key(public_key_info)?;
-        let (authority, amd) = read_extensions(fields.read(0xa3)?)?;
+        let (authority, extensions) = read_extensions(fields.read(0xa3)?)?;
         fields.finish()?;
         Ok(Self {
             signed,
@@ -136,7 +155,7 @@ impl<'a> Certificate<'a> {
             public_key,
             public_key_info,
             authority,
-            amd,
+            extensions,
         })
     }
 
@@ -146,14 +165,14 @@ impl<'a> Certificate<'a> {
         is_pss_sha384(self.algorithm)
     }
 
-    /// Whether `issuer` signed this certificate, with [`is_pss_sha384`](Self::is_pss_sha384) parameters and
-    /// an RSA key of 4096 bits.
+    /// Whether `issuer` signed this certificate, with one of the algorithms of this module and the kind of key that
+    /// belongs to it.
     ///
     /// Establishes that the holder of that key issued these bytes. Presumes that the caller has judged
     /// names, validity and authority of both.
     #[must_use]
     pub fn verify_signature(&self, issuer: &PublicKey<'_>) -> bool {
-        self.is_pss_sha384() && verify_pss(issuer, self.signed, self.signature)
+        verify(issuer, self.algorithm, self.signed, self.signature)
     }
 
     /// Whether `at` lies within the validity, both ends included.
@@ -171,7 +190,13 @@ impl<'a> Certificate<'a> {
     /// The value of the extension with the OID 1.3.6.1.4.1.3704.1 followed by `arc`.
     #[must_use]
     pub fn amd_extension(&self, arc: &[u8]) -> Option<&'a [u8]> {
-        self.amd.iter().find(|(id, _)| *id == arc).map(|(_, value)| *value)
+        self.extensions.iter().find(|(id, _)| id.strip_prefix(AMD_ARC) == Some(arc)).map(|(_, value)| *value)
+    }
+
+    /// The value of the extension with this OID, which is given as the contents of its DER.
+    #[must_use]
+    pub fn extension(&self, id: &[u8]) -> Option<&'a [u8]> {
+        self.extensions.iter().find(|(known, _)| *known == id).map(|(_, value)| *value)
     }
 }
 
@@ -179,9 +204,15 @@ fn is_pss_sha384(algorithm: &[u8]) -> bool {
     algorithm == PSS_SHA384 || algorithm == PSS_SHA384_TRAILER
 }
 
-fn verify_pss(issuer: &PublicKey<'_>, signed: &[u8], signature: &[u8]) -> bool {
-    let PublicKey::Rsa4096(key) = issuer else { return false };
-    UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, key).verify(signed, signature).is_ok()
+/// Whether `issuer` made `signature` over `signed`, where `algorithm` is the DER of the AlgorithmIdentifier.
+pub(crate) fn verify(issuer: &PublicKey<'_>, algorithm: &[u8], signed: &[u8], signature: &[u8]) -> bool {
+    let (with, key): (&'static dyn VerificationAlgorithm, _) = match issuer {
+        PublicKey::Rsa4096(key) if is_pss_sha384(algorithm) => (&RSA_PSS_2048_8192_SHA384, key),
+        PublicKey::P256(key) if algorithm == ECDSA_SHA256 => (&ECDSA_P256_SHA256_ASN1, key),
+        PublicKey::P384(key) if algorithm == ECDSA_SHA384 => (&ECDSA_P384_SHA384_ASN1, key),
+        _ => return false,
+    };
+    UnparsedPublicKey::new(with, key).verify(signed, signature).is_ok()
 }
 
 fn read_public_key(info: &[u8]) -> Result<PublicKey<'_>, der::Error> {
@@ -200,42 +231,52 @@ fn read_public_key(info: &[u8]) -> Result<PublicKey<'_>, der::Error> {
             // A modulus of exactly 4096 bits has its top bit set, so DER puts a zero byte before it.
             if modulus.len() == RSA_4096_BYTES + 1 { PublicKey::Rsa4096(key) } else { PublicKey::Other }
         }
+        (EC_P256, [0x04, point @ ..]) if point.len() == 64 => PublicKey::P256(key),
         (EC_P384, [0x04, point @ ..]) if point.len() == 96 => PublicKey::P384(key),
         _ => PublicKey::Other,
     })
 }
 
-type AmdExtensions<'a> = Vec<(&'a [u8], &'a [u8])>;
+/// OIDs and values, in order.
+type Extensions<'a> = Vec<(&'a [u8], &'a [u8])>;
 
-fn read_extensions(bytes: &[u8]) -> Result<(Authority, AmdExtensions<'_>), der::Error> {
+/// Whether an extension may be critical: either its meaning is judged by a chain rule, or it forbids nothing.
+fn is_known(id: &[u8]) -> bool {
+    const KNOWN: &[&[u8]] = &[
+        SUBJECT_KEY_IDENTIFIER,
+        AUTHORITY_KEY_IDENTIFIER,
+        CRL_DISTRIBUTION_POINTS,
+        SUBJECT_ALTERNATIVE_NAME,
+        EXTENDED_KEY_USAGE,
+        SGX_EXTENSION,
+    ];
+    KNOWN.contains(&id) || id.starts_with(AMD_ARC) || id.starts_with(DICE_ARC)
+}
+
+fn read_extensions(bytes: &[u8]) -> Result<(Authority, Extensions<'_>), der::Error> {
     let mut outer = Reader::new(bytes);
     let mut list = Reader::new(outer.read(der::SEQUENCE)?);
     outer.finish()?;
-    let mut seen: Vec<&[u8]> = Vec::new();
     let mut authority = Authority::default();
-    let mut amd = Vec::new();
+    let mut all: Extensions<'_> = Vec::new();
     while !list.is_empty() {
         let mut extension = Reader::new(list.read(der::SEQUENCE)?);
         let id = extension.read(der::OBJECT_IDENTIFIER)?;
         let critical = extension.default_false()?;
         let value = extension.read(der::OCTET_STRING)?;
         extension.finish()?;
-        if seen.contains(&id) || seen.len() == MAX_EXTENSIONS {
+        if all.iter().any(|(seen, _)| *seen == id) || all.len() == MAX_EXTENSIONS {
             return Err(der::Error::Value("list of extensions"));
         }
-        seen.push(id);
         match id {
             BASIC_CONSTRAINTS => (authority.is_ca, authority.path_length) = read_basic_constraints(value)?,
             KEY_USAGE => (authority.signs_certificates, authority.signs_crls) = read_key_usage(value)?,
-            SUBJECT_KEY_IDENTIFIER | AUTHORITY_KEY_IDENTIFIER | CRL_DISTRIBUTION_POINTS => {}
-            _ => match id.strip_prefix(AMD_ARC) {
-                Some(arc) => amd.push((arc, value)),
-                None if critical => return Err(der::Error::Value("critical extension")),
-                None => {}
-            },
+            _ if critical && !is_known(id) => return Err(der::Error::Value("critical extension")),
+            _ => {}
         }
+        all.push((id, value));
     }
-    Ok((authority, amd))
+    Ok((authority, all))
 }
 
 fn read_basic_constraints(value: &[u8]) -> Result<(bool, Option<u8>), der::Error> {

@@ -32,7 +32,7 @@ pub fn now() -> Timestamp {
 
 /// The root of the software attester, which the demonstration names explicitly.
 pub fn simulated_anchors() -> anyhow::Result<TrustAnchors> {
-    Ok(dangerous::simulated_anchors(anchorhold_attester::software::simulated_ark_der())?)
+    Ok(dangerous::simulated_anchors(&SimulatedRoots::amd(anchorhold_attester::software::simulated_ark_der()))?)
 }
 
 /// Accepts simulated evidence with this launch digest and the demonstration's firmware floor.

@@ -3,7 +3,7 @@
 use super::certificate::{Extension, Template, name, p384_key_info, pss_sha384};
 use super::report::{ReportFields, append_signature};
 use super::{Authority, Error, LaunchConfig, Product, ReportVersion, Signer};
-use anchorhold_rats::{Der, Evidence, ReportData, Tee, Timestamp};
+use anchorhold_rats::{Der, Evidence, ReportData, Timestamp};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use std::fmt;
@@ -108,12 +108,7 @@ impl SoftwareGuest {
     pub fn sign(&self, signed: &[u8]) -> Result<Evidence, Error> {
         let signature =
             self.key.sign(&SystemRandom::new(), signed).map_err(|_| Error::Signature("report"))?;
-        Ok(Evidence {
-            tee: Tee::Snp,
-            report: append_signature(signed, signature.as_ref()),
-            certificates: self.certificates.clone(),
-            gpus: Vec::new(),
-        })
+        Ok(Evidence::snp(append_signature(signed, signature.as_ref()), self.certificates.clone()))
     }
 
     /// What the certificate of this guest's key says.

@@ -19,7 +19,7 @@ pub(crate) fn at() -> Timestamp {
 }
 
 pub(crate) fn anchors() -> TrustAnchors {
-    dangerous::simulated_anchors(simulated_ark_der()).unwrap()
+    dangerous::simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap()
 }
 
 /// Accepts the software guest, without the word that a simulated root is acceptable.

@@ -15,7 +15,7 @@ const BANNER: &str = "\
 fn main() -> ExitCode {
     let mut stderr = std::io::stderr();
     let _ = writeln!(stderr, "{BANNER}");
-    match dangerous::simulated_anchors(anchorhold_attester::software::simulated_ark_der()) {
+    match dangerous::simulated_anchors(&SimulatedRoots::amd(anchorhold_attester::software::simulated_ark_der())) {
         Ok(anchors) => anchorhold_key_broker::command::run(NAME, anchors),
         Err(error) => {
             let _ = writeln!(stderr, "{NAME}: error: {error}");

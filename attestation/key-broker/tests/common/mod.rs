@@ -110,7 +110,7 @@ impl Site {
     }
 
     pub(crate) fn open(&self) -> Arc<Broker> {
-        self.open_with(simulated_anchors(simulated_ark_der()).unwrap())
+        self.open_with(simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap())
     }
 
     pub(crate) fn open_with(&self, anchors: TrustAnchors) -> Arc<Broker> {

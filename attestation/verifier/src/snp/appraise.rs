@@ -1,37 +1,51 @@
 //! Whether authentic evidence is acceptable.
 
+use super::codes;
 use super::tcb::{ReportTcbs, TcbSet};
-use super::{
-    AppraisalPolicy, AttestationResult, AuthenticEvidence, Flag, MinimumTcb, Report, Signer, TcbVersion,
-};
-use crate::Refusal;
-use crate::codes::{self, Code};
+use super::{AuthenticReport, Flag, MinimumTcb, Policy, Report, Signer, TcbVersion};
+use crate::{Accepted, Authentic, Refusal};
+use anchorhold_rats::Code;
 use anchorhold_rats::{Checks, ReportData};
 
-/// Judges authentic evidence against `policy` and the report data that the relying party computed itself.
+/// Judges an authentic report against `policy` and the report data that the relying party computed itself.
 ///
 /// Establishes that every rule of the policy holds and that the report was made for `report_data`. Presumes
-/// that the caller chose a fresh nonce that `report_data` commits to. The evidence is consumed, so that one
-/// authentication is appraised once.
+/// that the caller chose a fresh nonce that `report_data` commits to.
 ///
 /// # Errors
 /// [`Refusal`] with every rule that failed, not only the first.
 pub fn appraise(
-    mut evidence: AuthenticEvidence,
-    policy: &AppraisalPolicy,
+    mut evidence: Authentic<AuthenticReport>,
+    policy: &Policy,
     report_data: &ReportData,
-) -> Result<AttestationResult, Refusal> {
+) -> Result<Accepted<AuthenticReport>, Refusal> {
     let mut checks = std::mem::take(&mut evidence.checks);
-    judge_guest(&evidence, policy, &mut checks);
-    judge_guest_policy(&evidence.report, policy, &mut checks);
-    judge_platform(&evidence, policy, &mut checks);
-    judge_launch(&evidence.report, policy, &mut checks);
+    judge_policy(&evidence.claims, evidence.simulated, policy, report_data, &mut checks);
+    Accepted::judged(evidence, checks)
+}
+
+/// Records every rule of the policy.
+pub(crate) fn judge_policy(
+    evidence: &AuthenticReport,
+    simulated: bool,
+    policy: &Policy,
+    report_data: &ReportData,
+    checks: &mut Checks,
+) {
+    let root = if simulated { "a simulated root" } else { "AMD's root" };
+    let allowed = policy.relaxations.simulated;
+    let wanted = if allowed { "any root the caller named" } else { "AMD's root" };
+    checks.record(codes::SIMULATED, allowed || !simulated, wanted, root);
+    judge_guest(evidence, policy, checks);
+    judge_guest_policy(&evidence.report, policy, checks);
+    judge_platform(evidence, policy, checks);
+    judge_launch(&evidence.report, policy, checks);
     match &evidence.tcbs {
-        ReportTcbs::Milan(set) => judge_tcb(set, policy, |minimum| minimum.milan, &mut checks),
-        ReportTcbs::Genoa(set) => judge_tcb(set, policy, |minimum| minimum.genoa, &mut checks),
-        ReportTcbs::Turin(set) => judge_tcb(set, policy, |minimum| minimum.turin, &mut checks),
+        ReportTcbs::Milan(set) => judge_tcb(set, policy, |minimum| minimum.milan, checks),
+        ReportTcbs::Genoa(set) => judge_tcb(set, policy, |minimum| minimum.genoa, checks),
+        ReportTcbs::Turin(set) => judge_tcb(set, policy, |minimum| minimum.turin, checks),
     }
-    judge_firmware(&evidence.report, policy, &mut checks);
+    judge_firmware(&evidence.report, policy, checks);
     let observed = evidence.report.report_data;
     checks.record(
         codes::REPORT_DATA,
@@ -39,21 +53,11 @@ pub fn appraise(
         report_data.to_string(),
         observed.to_string(),
     );
-    if !checks.none_failed() {
-        return Err(Refusal::new(checks));
-    }
-    evidence.checks = checks;
-    Ok(AttestationResult::new(evidence))
 }
 
 /// Who made the report, and of what guest.
-fn judge_guest(evidence: &AuthenticEvidence, policy: &AppraisalPolicy, checks: &mut Checks) {
+fn judge_guest(evidence: &AuthenticReport, policy: &Policy, checks: &mut Checks) {
     let report = &evidence.report;
-    let root = if evidence.simulated { "a simulated root" } else { "AMD's root" };
-    let allowed = policy.relaxations.simulated;
-    let wanted = if allowed { "any root the caller named" } else { "AMD's root" };
-    checks.record(codes::SIMULATED, allowed || !evidence.simulated, wanted, root);
-
     let count = policy.measurements.len();
     checks.record(
         codes::MEASUREMENTS_EMPTY,
@@ -92,7 +96,7 @@ fn judge_guest(evidence: &AuthenticEvidence, policy: &AppraisalPolicy, checks: &
     }
 }
 
-fn judge_guest_policy(report: &Report, policy: &AppraisalPolicy, checks: &mut Checks) {
+fn judge_guest_policy(report: &Report, policy: &Policy, checks: &mut Checks) {
     let (bits, rules) = (report.policy, &policy.guest_policy);
     for (code, relaxed, set) in [
         (codes::DEBUG_ALLOWED, policy.relaxations.debug, bits.debug_allowed()),
@@ -124,7 +128,7 @@ fn judge_guest_policy(report: &Report, policy: &AppraisalPolicy, checks: &mut Ch
     checks.record(codes::GUEST_SVN, svn >= wanted, format!("at least {wanted}"), svn.to_string());
 }
 
-fn judge_platform(evidence: &AuthenticEvidence, policy: &AppraisalPolicy, checks: &mut Checks) {
+fn judge_platform(evidence: &AuthenticReport, policy: &Policy, checks: &mut Checks) {
     let (bits, rules) = (evidence.report.platform_info, &policy.platform);
     let alias = if policy.require_alias_check { Flag::Set } else { Flag::Either };
     for (code, rule, set) in [
@@ -150,7 +154,7 @@ fn judge_platform(evidence: &AuthenticEvidence, policy: &AppraisalPolicy, checks
 }
 
 /// What the launch of the guest was bound to.
-fn judge_launch(report: &Report, policy: &AppraisalPolicy, checks: &mut Checks) {
+fn judge_launch(report: &Report, policy: &Policy, checks: &mut Checks) {
     record_bytes(codes::HOST_DATA, policy.host_data.as_ref(), &report.host_data, checks);
     record_bytes(codes::FAMILY_ID, policy.family_id.as_ref(), &report.family_id, checks);
     record_bytes(codes::IMAGE_ID, policy.image_id.as_ref(), &report.image_id, checks);
@@ -174,7 +178,7 @@ fn judge_launch(report: &Report, policy: &AppraisalPolicy, checks: &mut Checks) 
 /// so only versions of one product can meet here.
 fn judge_tcb<T: TcbVersion>(
     set: &TcbSet<T>,
-    policy: &AppraisalPolicy,
+    policy: &Policy,
     pick: impl Fn(&MinimumTcb) -> Option<T>,
     checks: &mut Checks,
 ) {
@@ -243,7 +247,7 @@ fn record_floor<T: TcbVersion>(
     }
 }
 
-fn judge_firmware(report: &Report, policy: &AppraisalPolicy, checks: &mut Checks) {
+fn judge_firmware(report: &Report, policy: &Policy, checks: &mut Checks) {
     let provisional =
         report.committed_tcb != report.current_tcb || report.committed_version != report.current_version;
     let observed = if provisional { "provisional" } else { "committed" };

@@ -1,38 +1,37 @@
 //! Whether evidence is authentic.
 
 use super::chain::{self, Chain};
+use super::codes;
 use super::tcb::ReportTcbs;
 use super::{ChipId, Product, Report, SIGNED_LEN, Signer, SigningKey, Tcb};
 use crate::x509::RevocationList;
-use crate::{Refusal, TrustAnchors, codes};
-use anchorhold_rats::{Checks, Evidence, Timestamp};
+use crate::{Authentic, Refusal, TrustAnchors};
+use anchorhold_rats::{Checks, Der, Timestamp};
 use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 
-/// Signed input beside the evidence. Untrusted until judged; none of it is fetched here.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Collateral<'a> {
-    /// DER of the ARK's revocation list for the product and kind of the leaf. AMD lists ASKs and ASVKs in it.
-    pub crl: Option<&'a [u8]>,
+/// A report and what vouches for its key. Untrusted until judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The report as received.
+    pub report: &'a [u8],
+    /// DER certificates, leaf first. A missing intermediate is taken from the trust anchors; a root is ignored.
+    pub certificates: &'a [Der],
+    /// Revocation lists of the product, DER. Each must be issued by the ARK or by the leaf's issuer.
+    pub crls: &'a [Der],
 }
 
-/// Evidence whose signatures hold up to a trust anchor that the caller named.
-///
-/// Says that a chip (or whoever holds a simulated root) made the report; not that anyone should like what it
-/// says. Made only by [`authenticate`] and [`authenticate_with_collateral`].
+/// A report whose signature holds up to a trust anchor.
 #[derive(Debug)]
-pub struct AuthenticEvidence {
+pub struct AuthenticReport {
     pub(super) report: Report,
     pub(super) product: Product,
     pub(super) signer: Signer,
     pub(super) tcbs: ReportTcbs,
     pub(super) chip_id: Option<ChipId>,
-    pub(super) expires: Timestamp,
-    pub(super) simulated: bool,
     pub(super) crl_judged: bool,
-    pub(super) checks: Checks,
 }
 
-impl AuthenticEvidence {
+impl AuthenticReport {
     /// The report.
     #[must_use]
     pub const fn report(&self) -> &Report {
@@ -62,86 +61,46 @@ impl AuthenticEvidence {
     pub const fn chip_id(&self) -> Option<ChipId> {
         self.chip_id
     }
-
-    /// The end of the earliest validity among the chain and the revocation list.
-    #[must_use]
-    pub const fn expires(&self) -> Timestamp {
-        self.expires
-    }
-
-    /// Whether the chain ends in a root that is not AMD's.
-    #[must_use]
-    pub const fn simulated(&self) -> bool {
-        self.simulated
-    }
-
-    /// Every rule that was looked at.
-    #[must_use]
-    pub const fn checks(&self) -> &Checks {
-        &self.checks
-    }
 }
 
-/// Judges whether `evidence` is authentic at the time `at`, without revocation lists.
+/// Judges whether a report is authentic at the time `at`.
 ///
 /// Establishes that the report has the documented shape, that the chip's key signed exactly the received bytes, that
-/// the root in `anchors` certified that key for the TCB and chip that the report names, and that all
-/// certificates were valid at `at`. Presumes that `at` is the caller's honest time. GPU evidence is not read.
+/// the root in `anchors` certified that key for the TCB and chip that the report names, that all
+/// certificates were valid at `at`, and that each given revocation list is signed, current and names none of them.
+/// Presumes that `at` is the caller's honest time.
 ///
 /// # Errors
 /// [`Refusal`], with the rules of the first stage that failed.
 pub fn authenticate(
-    evidence: &Evidence,
+    input: &Input<'_>,
     anchors: &TrustAnchors,
     at: Timestamp,
-) -> Result<AuthenticEvidence, Refusal> {
-    authenticate_with_collateral(evidence, anchors, &Collateral::default(), at)
-}
-
-/// [`authenticate`], and judges the given revocation list.
-///
-/// Establishes also, if a list is given, that the ARK issued it, that it was current at `at`, and that it does not
-/// name the intermediate. VCEKs all have serial number 0 and cannot be listed.
-///
-/// # Errors
-/// [`Refusal`], with the rules of the first stage that failed.
-pub fn authenticate_with_collateral(
-    evidence: &Evidence,
-    anchors: &TrustAnchors,
-    collateral: &Collateral<'_>,
-    at: Timestamp,
-) -> Result<AuthenticEvidence, Refusal> {
-    evidence
-        .check_limits()
-        .map_err(|error| Refusal::of(codes::EVIDENCE_LIMIT, "evidence within limits", error.to_string()))?;
+) -> Result<Authentic<AuthenticReport>, Refusal> {
     let mut checks = Checks::new();
-    let Some(found) = judge(evidence, anchors, collateral, at, &mut checks) else {
-        return Err(Refusal::new(checks));
-    };
-    Ok(AuthenticEvidence {
-        simulated: anchors.are_simulated(),
-        crl_judged: collateral.crl.is_some(),
-        checks,
-        ..found
-    })
+    match judge(input, anchors, at, &mut checks) {
+        Some((claims, expires)) if checks.none_failed() => {
+            Ok(Authentic { claims, expires, simulated: anchors.are_simulated(), checks })
+        }
+        _ => Err(Refusal::new(checks)),
+    }
 }
 
-/// Everything that was found; the caller fills in `simulated`, `crl_judged` and `checks`.
-fn judge(
-    evidence: &Evidence,
+/// Everything that was found, and the end of the earliest validity; `None` when a rule failed.
+pub(crate) fn judge(
+    input: &Input<'_>,
     anchors: &TrustAnchors,
-    collateral: &Collateral<'_>,
     at: Timestamp,
     checks: &mut Checks,
-) -> Option<AuthenticEvidence> {
-    let report = Report::read(&evidence.report, checks)?;
+) -> Option<(AuthenticReport, Timestamp)> {
+    let report = Report::read(input.report, checks)?;
     let signer = record_signer(&report, checks)?;
-    let chain = chain::judge(&evidence.certificates, anchors, signer, at, checks)?;
-    let crl_expires = match collateral.crl {
-        Some(crl) => record_crl(crl, &chain, at, checks)?,
-        None => chain.expires,
-    };
-    let signed = evidence.report.get(..SIGNED_LEN)?;
+    let chain = chain::judge(input.certificates, anchors, signer, at, checks)?;
+    let mut expires = chain.expires;
+    for crl in input.crls {
+        expires = expires.min(record_crl(&crl.0, &chain, at, checks)?);
+    }
+    let signed = input.report.get(..SIGNED_LEN)?;
     let valid =
         UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, chain.key).verify(signed, &report.signature).is_ok();
     let observed = if valid { "valid" } else { "not valid" };
@@ -157,19 +116,9 @@ fn judge(
     let identified = record_identity(&report, &chain, checks);
     let tcbs = record_tcb(&report, &chain, checks);
     let chip_id = if report.chip_id.is_zero() { chain.extensions.hwid } else { Some(report.chip_id) };
-    let expires = chain.expires.min(crl_expires);
     let tcbs = tcbs.filter(|_| identified)?;
-    Some(AuthenticEvidence {
-        report,
-        product,
-        signer,
-        tcbs,
-        chip_id,
-        expires,
-        simulated: true,
-        crl_judged: false,
-        checks: Checks::new(),
-    })
+    let crl_judged = !input.crls.is_empty();
+    Some((AuthenticReport { report, product, signer, tcbs, chip_id, crl_judged }, expires))
 }
 
 fn record_signer(report: &Report, checks: &mut Checks) -> Option<Signer> {

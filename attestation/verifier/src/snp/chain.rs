@@ -1,12 +1,12 @@
 //! From the certificate of the key that signed a report up to a pinned ARK (AMD 57230, chapter 3).
 
+use super::codes;
 use super::{ChipId, Product, RawTcb, Signer};
 use crate::TrustAnchors;
 use crate::anchors::Anchor;
-use crate::codes;
 use crate::der::{self, Reader};
 use crate::x509::{Certificate, PublicKey};
-use anchorhold_rats::{Checks, Der, Timestamp};
+use anchorhold_rats::{Checks, Code, Der, Timestamp};
 
 /// Leaf, intermediate and root.
 const MAX_CHAIN: usize = 3;
@@ -90,7 +90,11 @@ pub(crate) fn judge<'a>(
     let observed = extensions.as_ref().map_or_else(ToString::to_string, |e| e.product.to_string());
     checks.record(codes::LEAF_EXTENSIONS, extensions.is_ok(), "AMD's extensions, complete", observed);
     let extensions = extensions.ok()?;
-    let anchor = anchors.of(extensions.product);
+    let anchor = anchors.amd(extensions.product);
+    if anchor.is_none() {
+        checks.record(codes::NO_TRUST_ANCHOR, false, "a root for SEV-SNP among the trust anchors", "none");
+    }
+    let anchor = anchor?;
     let intermediate = find_intermediate(certificates, anchor, signer, checks)?;
     let ark = parse(&anchor.ark, "trust anchor", checks)?;
 
@@ -221,10 +225,10 @@ fn record_leaf(
 fn record_signature(
     certificate: &Certificate<'_>,
     issuer: &PublicKey<'_>,
-    code: codes::Code,
+    code: Code,
     checks: &mut Checks,
 ) -> bool {
-    let signed = certificate.verify_signature(issuer);
+    let signed = certificate.is_pss_sha384() && certificate.verify_signature(issuer);
     let observed = match (signed, certificate.is_pss_sha384(), issuer) {
         (true, ..) => "valid",
         (_, false, _) => "another algorithm or other parameters",

@@ -1,6 +1,7 @@
 //! What a relying party accepts.
 
 use super::{ChipId, FirmwareVersion, GenoaTcb, MilanTcb, Signer, TurinTcb};
+use crate::relaxation::{Relax, Relaxations, sealed};
 use anchorhold_rats::Measurement;
 
 /// What is asked of one bit.
@@ -63,17 +64,9 @@ pub struct PlatformRules {
     pub ciphertext_hiding_enabled: Flag,
 }
 
-/// What [`crate::dangerous`] may loosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Relaxations {
-    pub(crate) simulated: bool,
-    pub(crate) debug: bool,
-    pub(crate) migration_agent: bool,
-}
-
 /// What a relying party accepts. Start from [`strict`](Self::strict) and change what differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AppraisalPolicy {
+pub struct Policy {
     /// The launch digests that are accepted. An empty list refuses everything.
     pub measurements: Vec<Measurement>,
     /// The lowest REPORTED_TCB, per product; a product without one is refused.
@@ -121,7 +114,7 @@ pub struct AppraisalPolicy {
     pub(crate) relaxations: Relaxations,
 }
 
-impl AppraisalPolicy {
+impl Policy {
     /// The policy for guests with one of these launch digests on a product and TCB at or above these, with all
     /// other rules at their defaults.
     #[must_use]
@@ -151,5 +144,12 @@ impl AppraisalPolicy {
             allowed_chips: None,
             relaxations: Relaxations::default(),
         }
+    }
+}
+
+impl sealed::Sealed for Policy {}
+impl Relax for Policy {
+    fn relax(&mut self, change: fn(&mut Relaxations)) {
+        change(&mut self.relaxations);
     }
 }

@@ -1,10 +1,11 @@
 //! The attestation report as bytes, versions 2 to 5 (AMD 56860, "ATTESTATION_REPORT structure").
 
+use super::codes;
 use super::{
     ChipId, Cpuid, FirmwareVersion, GuestPolicy, MitigationVectors, PlatformInfo, RawTcb, Signer, SigningKey,
 };
 use crate::Refusal;
-use crate::codes::{self, Code};
+use anchorhold_rats::Code;
 use anchorhold_rats::{Checks, Measurement, ReportData};
 
 /// The length of a report in bytes.

@@ -1,6 +1,6 @@
-//! Certificate revocation lists (RFC 5280, section 5), as AMD's ARK issues them.
+//! Certificate revocation lists (RFC 5280, section 5), as AMD and Intel issue them.
 
-use super::{PublicKey, is_pss_sha384, verify_pss};
+use super::{PublicKey, verify};
 use crate::der::{self, Reader};
 use anchorhold_rats::Timestamp;
 
@@ -65,10 +65,10 @@ impl<'a> RevocationList<'a> {
         Ok(Self { signed, algorithm, signature, issuer, this_update, next_update, revoked })
     }
 
-    /// Whether `issuer` signed this list, with the same exact parameters as certificates.
+    /// Whether `issuer` signed this list, with the same algorithms and keys as certificates.
     #[must_use]
     pub fn verify_signature(&self, issuer: &PublicKey<'_>) -> bool {
-        is_pss_sha384(self.algorithm) && verify_pss(issuer, self.signed, self.signature)
+        verify(issuer, self.algorithm, self.signed, self.signature)
     }
 
     /// Whether the list is the current one at `at`.

@@ -69,7 +69,7 @@ fn the_simulated_root_says_that_it_is_simulated() {
 
 #[test]
 fn case_05_refuses_anchors_that_are_no_roots() {
-    let refused = |der: &[u8]| simulated_anchors(der).unwrap_err();
+    let refused = |der: &[u8]| simulated_anchors(&SimulatedRoots::amd(der)).unwrap_err();
     assert!(matches!(refused(b"no certificate"), AnchorError::Malformed(_)));
     assert_eq!(refused(Authority::Ask.certificate_der()), AnchorError::NotARoot);
     let mut template = ask_template();

@@ -23,7 +23,7 @@ pub(crate) fn now() -> Timestamp {
 }
 
 pub(crate) fn simulated() -> TrustAnchors {
-    dangerous::simulated_anchors(simulated_ark_der()).unwrap()
+    dangerous::simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap()
 }
 
 pub(crate) fn config() -> LaunchConfig {

@@ -1,0 +1,3 @@
+//! The measured-boot event log (CCEL) and its replay.
+
+pub mod codes;

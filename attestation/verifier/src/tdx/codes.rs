@@ -1,0 +1,3 @@
+//! The reason codes of this family.
+
+crate::codes::codes! {}
