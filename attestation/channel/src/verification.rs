@@ -93,8 +93,8 @@ impl VerificationDocument {
         let result = server.result();
         Self {
             measurement: Some(result.measurement()),
-            product: Some(result.product().to_string()),
-            tcb: Some(result.tcb().to_string()),
+            product: Some(result.claims().tee.product()),
+            tcb: Some(result.claims().tee.tcb()),
             keys: Some(*server.keys()),
             state: Some(server.state().clone()),
             expires: Some(server.expires()),
