@@ -4,7 +4,8 @@ use super::body::offset;
 use super::codes;
 use super::policy::{Flag, Grace, Policy};
 use super::show::{hex, join};
-use super::{AuthenticQuote, Tcb, TcbStatus, Xfam};
+use super::{AuthenticQuote, Tcb, Xfam};
+use crate::event_log;
 use crate::{Accepted, Authentic, Refusal};
 use anchorhold_rats::{Checks, Code, ReportData, Timestamp};
 
@@ -42,6 +43,15 @@ pub(crate) fn judge_policy(
     judge_bound(evidence, policy, checks);
     judge_tcb(evidence, policy, checks);
     judge_platform(evidence, policy, checks);
+    match &policy.event_log {
+        Some(policy) => {
+            event_log::judge(evidence.event_log.as_ref(), &evidence.body().rtmrs, policy, checks);
+        }
+        None => {
+            let observed = if evidence.event_log.is_some() { "one" } else { "none" };
+            checks.skip(event_log::codes::MISSING, "not asked", observed);
+        }
+    }
     let padding = evidence.quote.padding;
     let (code, observed) = (codes::PADDING, format!("{padding} zero bytes"));
     let wanted =
@@ -184,10 +194,8 @@ fn judge_tcb(evidence: &AuthenticQuote, policy: &Policy, checks: &mut Checks) {
     checks.record(codes::EVALUATION_NUMBER, passed, format!("at least {wanted}"), observed);
 }
 
+/// Whether the policy accepts the status, which is never revoked: authentication refuses that.
 fn status_accepted(tcb: &Tcb, policy: &Policy, at: Timestamp) -> bool {
-    if tcb.status == TcbStatus::Revoked {
-        return false;
-    }
     let within_grace = policy.grace.as_ref().is_some_and(|grace| {
         let until = tcb.superseded().map(|since| since.plus_seconds(grace.seconds.into()));
         grace.statuses.contains(&tcb.status) && until.is_some_and(|until| at < until)

@@ -1,9 +1,11 @@
 //! Real samples with the verdicts that their manifest states, under Intel's root.
 
+use crate::made::Made;
 use crate::support::*;
-use anchorhold_rats::{Outcome, Stage, Timestamp};
-use anchorhold_verifier::tdx::{AuthenticQuote, Policy, TcbStatus};
-use anchorhold_verifier::{Accepted, Refusal, dangerous};
+use anchorhold_rats::{Outcome, Sha256Digest, Stage, Timestamp};
+use anchorhold_verifier::event_log::{self, Rtmr};
+use anchorhold_verifier::tdx::{AuthenticQuote, Input, Policy, TcbStatus, appraise, authenticate};
+use anchorhold_verifier::{Accepted, Refusal, TrustAnchors, dangerous};
 
 /// How many TDX samples with a quote the manifest has.
 const SAMPLES: usize = 10;
@@ -108,4 +110,135 @@ fn every_real_sample_has_its_stated_verdict_at_its_stated_time() {
         }
     }
     assert!(samples.is_empty() || (samples.len() == SAMPLES && judged == 18), "{judged} verdicts");
+}
+
+#[test]
+fn every_real_sample_reads_as_the_fields_that_its_manifest_states() {
+    for sample in read_samples() {
+        let (quote, fields) = (sample.parsed(), &sample.fields);
+        let body = &quote.body;
+        assert_eq!(quote.version, fields["quote_version"]);
+        assert_eq!(quote.kind.length(), fields["body_size"]);
+        assert_eq!(quote.padding, fields["trailing_bytes"]);
+        for (name, observed) in [
+            ("tee_tcb_svn", hex(&body.tee_tcb_svn)),
+            ("mrseam", hex(&body.mr_seam)),
+            ("td_attributes", hex(&body.td_attributes.0.to_le_bytes())),
+            ("xfam", hex(&body.xfam.0.to_le_bytes())),
+            ("mrtd", body.mrtd.to_string()),
+            ("mr_config_id", hex(&body.mr_config_id)),
+            ("rtmr0", hex(&body.rtmrs[0])),
+            ("rtmr1", hex(&body.rtmrs[1])),
+            ("rtmr2", hex(&body.rtmrs[2])),
+            ("rtmr3", hex(&body.rtmrs[3])),
+            ("report_data", body.report_data.to_string()),
+        ] {
+            assert_eq!(fields[name], observed, "{} {name}", sample.id);
+        }
+        if let Some(td15) = &body.td15 {
+            assert_eq!(fields["tee_tcb_svn_2"], hex(&td15.tee_tcb_svn2));
+            assert_eq!(fields["mr_service_td"], hex(&td15.mr_service_td));
+        }
+        let Ok(authentic) = sample.authenticate(sample.expected[0].0) else { continue };
+        let pck = authentic.claims().pck();
+        for (name, observed) in [
+            ("fmspc", hex(&pck.fmspc)),
+            ("pceid", hex(&pck.pce_id)),
+            ("ppid", pck.platform_id.to_string()),
+            ("pck_cpusvn", hex(&pck.cpu_svn)),
+        ] {
+            assert_eq!(fields[name], observed, "{} {name}", sample.id);
+        }
+        assert_eq!(fields["pck_pcesvn"], pck.pce_svn);
+    }
+}
+
+#[test]
+fn the_samples_are_the_files_that_the_manifest_names() {
+    let Some(folder) = samples() else { return };
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let mut files = 0;
+    for sample in manifest["samples"].as_array().unwrap().iter().filter(|sample| sample["platform"] == "tdx")
+    {
+        for (path, facts) in sample["files"].as_object().unwrap() {
+            let digest = Sha256Digest::of(&std::fs::read(folder.join(path)).unwrap());
+            assert_eq!(digest.to_string(), facts["sha256"].as_str().unwrap(), "{path}");
+            files += 1;
+        }
+    }
+    assert!(files > 2 * SAMPLES, "{files} files");
+}
+
+#[test]
+fn case_03_refuses_every_real_sample_for_fresh_report_data_and_another_mrtd() {
+    for sample in read_samples() {
+        let Ok(authentic) = sample.authenticate(sample.expected[0].0) else { continue };
+        let policy = Policy::strict(vec![OTHER_MRTD]);
+        let failed = codes_of(&appraise(authentic, &policy, &OTHER_REPORT_DATA).unwrap_err());
+        for code in ["tdx_report_data", "tdx_mrtd"] {
+            assert!(failed.contains(&code.to_string()), "{}: {failed:?}", sample.id);
+        }
+    }
+}
+
+#[test]
+fn case_05_refuses_every_real_sample_under_the_simulated_root() {
+    for sample in read_samples() {
+        let made = Made { quote: sample.quote, collateral: sample.collateral, event_log: None };
+        assert_eq!(made.refused_at(sample.expected[0].0), ["tdx_no_trust_anchor"], "{}", sample.id);
+    }
+}
+
+#[test]
+fn case_05_refuses_intels_pre_production_root_even_with_collateral() {
+    let (Some(preprod), Some(other)) = (sample("tdx/v4-preprod-root"), sample("tdx/v4-gcp")) else { return };
+    assert_eq!(preprod.with_collateral_of(&other).refused(), ["tdx_no_trust_anchor"]);
+}
+
+#[test]
+fn case_06_the_evaluation_floor_refuses_older_collateral_of_the_same_quote() {
+    let Some(newer) = sample("tdx/v5-alibaba") else { return };
+    let older =
+        Sample { collateral: read_collateral("tdx/v5-alibaba/collateral-2025.json"), ..newer.clone() };
+    let allow = allow_services(&newer);
+    let floor = |policy: &mut Policy| {
+        allow(policy);
+        policy.accepted_statuses.push(TcbStatus::OutOfDate);
+        policy.min_tcb_evaluation_number = 18;
+    };
+    let (then, now) = (newer.expected[0].0, newer.expected[1].0);
+    assert_eq!(codes_of(&older.verify(then, floor).unwrap_err()), ["tdx_evaluation_number"]);
+    assert!(newer.verify(now, floor).is_ok());
+}
+
+#[test]
+fn a_real_log_replays_to_the_registers_of_its_quote() {
+    let (Some(folder), Some(sample)) = (samples(), sample("tdx/v4-gcp-cos113")) else { return };
+    let log = std::fs::read(folder.join("tdx/v4-gcp-cos113/ccel-data.dat")).unwrap();
+    let input = Input { quote: &sample.quote, collateral: sample.collateral.as_ref(), event_log: Some(&log) };
+    let authentic = authenticate(&input, &TrustAnchors::production(), sample.expected[0].0).unwrap();
+    let (mrtd, report_data) = (authentic.claims().body().mrtd, authentic.claims().body().report_data);
+    assert!(authentic.claims().events(Rtmr::Rtmr1).unwrap().count() > 0);
+    let mut policy = Policy::strict(vec![mrtd]);
+    policy.event_log = Some(event_log::Policy::strict());
+    let accepted = appraise(authentic, &policy, &report_data).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert_eq!(accepted.claims().pck().smt_enabled, Some(true));
+    assert!(
+        sample.failed(|policy| policy.event_log = Some(event_log::Policy::strict())) == ["eventlog_missing"]
+    );
+}
+
+#[test]
+fn a_changed_byte_of_a_real_quote_is_refused_where_it_stands() {
+    let Some(sample) = sample("tdx/v4-gcp") else { return };
+    for (at, code) in [
+        (0, "tdx_quote_version"),
+        (12, "tdx_qe_vendor"),
+        (48 + 136, "tdx_quote_signature"),
+        (48 + 584 + 4, "tdx_quote_signature"),
+        (7999, "tdx_trailing_bytes"),
+    ] {
+        assert_eq!(sample.with_quote(|quote| quote[at] ^= 0x40).refused(), [code], "{at}");
+    }
 }

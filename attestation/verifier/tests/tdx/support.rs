@@ -74,7 +74,7 @@ impl Sample {
     }
 
     pub(crate) fn authenticate(&self, at: Timestamp) -> Result<Authentic<AuthenticQuote>, Refusal> {
-        let input = Input { quote: &self.quote, collateral: self.collateral.as_ref() };
+        let input = Input { quote: &self.quote, collateral: self.collateral.as_ref(), event_log: None };
         authenticate(&input, &TrustAnchors::production(), at)
     }
 
