@@ -5,6 +5,7 @@ mod fixtures;
 mod guest;
 mod launch;
 mod measure;
+pub mod paravisor;
 pub mod report;
 pub mod revocation;
 
@@ -12,6 +13,7 @@ pub use fixtures::{Authority, simulated_ark_der};
 pub use guest::SoftwareGuest;
 pub use launch::{Debug, LaunchConfig, MigrationAgent, Product, ReportVersion, Signer, TcbBytes};
 pub use measure::measure_components;
+pub use paravisor::SoftwareParavisor;
 
 use std::fmt;
 
