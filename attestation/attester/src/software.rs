@@ -6,6 +6,7 @@ mod fixtures;
 mod guest;
 mod launch;
 mod measure;
+pub mod paravisor;
 mod pem;
 pub mod report;
 pub mod revocation;
@@ -16,6 +17,7 @@ pub use fixtures::{Authority, simulated_ark_der};
 pub use guest::SoftwareGuest;
 pub use launch::{Debug, LaunchConfig, MigrationAgent, Product, ReportVersion, Signer, TcbBytes};
 pub use measure::measure_components;
+pub use paravisor::SoftwareParavisor;
 
 use std::fmt;
 
