@@ -3,6 +3,7 @@
 pub mod certificate;
 mod ecdsa;
 mod fixtures;
+pub mod gpu;
 mod guest;
 mod launch;
 mod measure;
