@@ -1,11 +1,10 @@
-//! Time of one verification: authenticate and appraise a version 5 quote with its collateral and event log.
+//! Time of one verification: authenticate and appraise a version 5 quote with its collateral.
 //!
 //! Prints the median; with `JSON=path` also writes it there as JSON.
 
 use anchorhold_attester::software::tdx::{TdConfig, TdxGuest, simulated_intel_root_der};
 use anchorhold_rats::{Measurement, ReportData, Timestamp};
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
-use anchorhold_verifier::event_log;
 use anchorhold_verifier::tdx::{Input, Policy, appraise, authenticate};
 use std::error::Error;
 use std::hint::black_box;
@@ -19,16 +18,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let at: Timestamp = "2026-07-25T00:00:00Z".parse()?;
     let (mrtd, report_data) = (Measurement::new([7; 48]), ReportData::new([9; 64]));
     let guest = TdxGuest::launch(TdConfig::new(mrtd), at)?;
-    let (evidence, collateral) = (guest.attest(&report_data)?, guest.collateral(at)?);
-    let input = Input {
-        quote: &evidence.report,
-        collateral: Some(&collateral),
-        event_log: evidence.event_log.as_ref().map(|log| log.0.as_slice()),
-    };
+    let (quote, collateral) = (guest.quote(&report_data)?, guest.collateral(at)?);
+    let input = Input { quote: &quote, collateral: Some(&collateral) };
     let roots = SimulatedRoots { intel: Some(simulated_intel_root_der()), ..SimulatedRoots::default() };
     let anchors = dangerous::simulated_anchors(&roots)?;
-    let mut policy = dangerous::allow_simulated(Policy::strict(vec![mrtd]));
-    policy.event_log = Some(event_log::Policy::strict());
+    let policy = dangerous::allow_simulated(Policy::strict(vec![mrtd]));
 
     let mut times_ns = Vec::with_capacity(ITERATIONS);
     for round in 0..WARM_UP + ITERATIONS {

@@ -5,7 +5,6 @@ use super::codes;
 use super::policy::{Flag, Grace, Policy};
 use super::show::{hex, join};
 use super::{AuthenticQuote, Tcb, Xfam};
-use crate::event_log;
 use crate::{Accepted, Authentic, Refusal};
 use anchorhold_rats::{Checks, Code, ReportData, Timestamp};
 
@@ -43,15 +42,6 @@ pub(crate) fn judge_policy(
     judge_bound(evidence, policy, checks);
     judge_tcb(evidence, policy, checks);
     judge_platform(evidence, policy, checks);
-    match &policy.event_log {
-        Some(policy) => {
-            event_log::judge(evidence.event_log.as_ref(), &evidence.body().rtmrs, policy, checks);
-        }
-        None => {
-            let observed = if evidence.event_log.is_some() { "one" } else { "none" };
-            checks.skip(event_log::codes::MISSING, "not asked", observed);
-        }
-    }
     let padding = evidence.quote.padding;
     let (code, observed) = (codes::PADDING, format!("{padding} zero bytes"));
     let wanted =

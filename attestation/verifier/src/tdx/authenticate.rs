@@ -2,7 +2,6 @@
 
 use super::pck::Pck;
 use super::{Quote, Tcb, TdBody, chain, codes, collateral, level, qe};
-use crate::event_log::{self, Event, Replayed, Rtmr};
 use crate::{Authentic, Refusal, TrustAnchors};
 use anchorhold_rats::{Checks, TdxCollateral, Timestamp};
 
@@ -13,8 +12,6 @@ pub struct Input<'a> {
     pub quote: &'a [u8],
     /// Intel's collateral for its platform. Without it the evidence is refused.
     pub collateral: Option<&'a TdxCollateral>,
-    /// The measured-boot event log (CCEL). One that is given must be well-formed.
-    pub event_log: Option<&'a [u8]>,
 }
 
 /// A quote whose signatures hold up to a trust anchor, on a platform of known TCB status.
@@ -24,7 +21,6 @@ pub struct AuthenticQuote {
     pub(super) pck: Pck,
     pub(super) tcb: Tcb,
     pub(super) at: Timestamp,
-    pub(super) event_log: Option<Replayed>,
 }
 
 impl AuthenticQuote {
@@ -50,15 +46,6 @@ impl AuthenticQuote {
     #[must_use]
     pub const fn tcb(&self) -> &Tcb {
         &self.tcb
-    }
-
-    /// The events of one register in their order; `None` when no log came, or when it does not add up to the register in
-    /// the quote, so that its events prove nothing.
-    #[must_use]
-    pub fn events(&self, register: Rtmr) -> Option<impl Iterator<Item = &Event>> {
-        let log = self.event_log.as_ref()?;
-        let same = register.of(log.rtmrs()) == register.of(&self.quote.body.rtmrs);
-        same.then(|| log.events().iter().filter(move |event| event.register() == register))
     }
 
     /// When the evidence was judged, as the caller said.
@@ -112,10 +99,6 @@ pub(crate) fn judge(
     let known = qe::judge_identity(&qe_report, &collateral.qe_identity, checks);
     let tcb = level::judge(&quote, &chain.pck, qe_report.svn, &collateral, checks);
     let tcb = tcb.filter(|_| known)?;
-    let event_log = match input.event_log {
-        Some(log) => Some(event_log::replay(log, checks)?),
-        None => None,
-    };
     let pck = chain.pck;
-    Some((AuthenticQuote { quote, pck, tcb, at, event_log }, expires))
+    Some((AuthenticQuote { quote, pck, tcb, at }, expires))
 }

@@ -1,7 +1,6 @@
 //! What a relying party accepts.
 
 use super::{PlatformId, TcbStatus, Xfam};
-use crate::event_log;
 use crate::relaxation::{Relax, Relaxations, sealed};
 pub use crate::snp::Flag;
 use anchorhold_rats::Measurement;
@@ -97,8 +96,6 @@ pub struct Policy {
     pub allowed_platforms: Option<Vec<PlatformId>>,
     /// Zero bytes may follow the quote, as the kernel's interface returns it. Default: yes.
     pub allow_zero_padding: bool,
-    /// What the event log must show; with a policy here, a log must come. Default: not asked.
-    pub event_log: Option<event_log::Policy>,
     pub(crate) relaxations: Relaxations,
 }
 
@@ -135,7 +132,6 @@ impl Policy {
             denied_platforms: Vec::new(),
             allowed_platforms: None,
             allow_zero_padding: true,
-            event_log: None,
             relaxations: Relaxations::default(),
         }
     }

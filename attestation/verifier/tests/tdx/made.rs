@@ -29,17 +29,11 @@ pub(crate) fn simulated() -> TrustAnchors {
 pub(crate) struct Made {
     pub(crate) quote: Vec<u8>,
     pub(crate) collateral: Option<TdxCollateral>,
-    pub(crate) event_log: Option<Vec<u8>>,
 }
 
 impl Made {
     pub(crate) fn by(guest: &TdxGuest) -> Self {
-        let evidence = guest.attest(&REPORT_DATA).unwrap();
-        Self {
-            quote: evidence.report,
-            collateral: Some(guest.collateral(now()).unwrap()),
-            event_log: evidence.event_log.map(|log| log.0),
-        }
+        Self { quote: guest.quote(&REPORT_DATA).unwrap(), collateral: Some(guest.collateral(now()).unwrap()) }
     }
 
     pub(crate) fn authenticate_under(
@@ -47,12 +41,8 @@ impl Made {
         anchors: &TrustAnchors,
         at: Timestamp,
     ) -> Result<Authentic<AuthenticQuote>, Refusal> {
-        let event_log = self.event_log.as_deref();
-        authenticate(
-            &Input { quote: &self.quote, collateral: self.collateral.as_ref(), event_log },
-            anchors,
-            at,
-        )
+        let input = Input { quote: &self.quote, collateral: self.collateral.as_ref() };
+        authenticate(&input, anchors, at)
     }
 
     pub(crate) fn authentic(&self) -> Authentic<AuthenticQuote> {

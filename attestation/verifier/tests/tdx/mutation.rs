@@ -56,7 +56,7 @@ fn collateral_of_another_sample_is_refused() {
 proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2048)) {
-        let made = Made { quote: bytes, collateral: None, event_log: None };
+        let made = Made { quote: bytes, collateral: None };
         prop_assert!(!made.refused().is_empty());
     }
 

@@ -3,9 +3,8 @@
 use crate::made::Made;
 use crate::support::*;
 use anchorhold_rats::{Outcome, Sha256Digest, Stage, Timestamp};
-use anchorhold_verifier::event_log::{self, Rtmr};
-use anchorhold_verifier::tdx::{AuthenticQuote, Input, Policy, TcbStatus, appraise, authenticate};
-use anchorhold_verifier::{Accepted, Refusal, TrustAnchors, dangerous};
+use anchorhold_verifier::tdx::{AuthenticQuote, Policy, TcbStatus, appraise};
+use anchorhold_verifier::{Accepted, Refusal, dangerous};
 
 /// How many TDX samples with a quote the manifest has.
 const SAMPLES: usize = 10;
@@ -185,7 +184,7 @@ fn case_03_refuses_every_real_sample_for_fresh_report_data_and_another_mrtd() {
 #[test]
 fn case_05_refuses_every_real_sample_under_the_simulated_root() {
     for sample in read_samples() {
-        let made = Made { quote: sample.quote, collateral: sample.collateral, event_log: None };
+        let made = Made { quote: sample.quote, collateral: sample.collateral };
         assert_eq!(made.refused_at(sample.expected[0].0), ["tdx_no_trust_anchor"], "{}", sample.id);
     }
 }
@@ -210,23 +209,6 @@ fn case_06_the_evaluation_floor_refuses_older_collateral_of_the_same_quote() {
     let (then, now) = (newer.expected[0].0, newer.expected[1].0);
     assert_eq!(codes_of(&older.verify(then, floor).unwrap_err()), ["tdx_evaluation_number"]);
     assert!(newer.verify(now, floor).is_ok());
-}
-
-#[test]
-fn a_real_log_replays_to_the_registers_of_its_quote() {
-    let (Some(folder), Some(sample)) = (samples(), sample("tdx/v4-gcp-cos113")) else { return };
-    let log = std::fs::read(folder.join("tdx/v4-gcp-cos113/ccel-data.dat")).unwrap();
-    let input = Input { quote: &sample.quote, collateral: sample.collateral.as_ref(), event_log: Some(&log) };
-    let authentic = authenticate(&input, &TrustAnchors::production(), sample.expected[0].0).unwrap();
-    let (mrtd, report_data) = (authentic.claims().body().mrtd, authentic.claims().body().report_data);
-    assert!(authentic.claims().events(Rtmr::Rtmr1).unwrap().count() > 0);
-    let mut policy = Policy::strict(vec![mrtd]);
-    policy.event_log = Some(event_log::Policy::strict());
-    let accepted = appraise(authentic, &policy, &report_data).unwrap_or_else(|refusal| panic!("{refusal}"));
-    assert_eq!(accepted.claims().pck().smt_enabled, Some(true));
-    assert!(
-        sample.failed(|policy| policy.event_log = Some(event_log::Policy::strict())) == ["eventlog_missing"]
-    );
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use crate::made::*;
 use crate::support::codes_of;
 use anchorhold_attester::software::certificate::{Extension, Template};
-use anchorhold_attester::software::tdx::{SgxExtension, TdxAuthority, intel_name, simulated_intel_root_der};
+use anchorhold_attester::software::revocation::RevocationTemplate;
+use anchorhold_attester::software::tdx::{
+    CollateralTemplate, SgxExtension, TdxAuthority, intel_name, simulated_intel_root_der,
+};
 use anchorhold_attester::software::{Curve, SigningKey, simulated_ark_der};
 use anchorhold_rats::Stage;
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
@@ -114,7 +117,8 @@ fn refuses_a_leaf_of_another_name() {
 
 #[test]
 fn refuses_a_leaf_that_is_a_ca_or_signs_no_data() {
-    let changes: [fn(&mut Template); 4] = [
+    let changes: [fn(&mut Template); 5] = [
+        |leaf| leaf.extensions[3] = Extension::key_usage(0x82),
         |leaf| leaf.extensions[3] = Extension::key_usage(0x40),
         |leaf| leaf.extensions[3] = Extension::key_usage(0x84),
         |leaf| leaf.extensions[4] = Extension::authority(Some(0)),
@@ -192,6 +196,8 @@ fn refuses_certificates_outside_their_validity() {
     assert_eq!(ends_now.authentic().expires(), now());
     let ended = with_ca(&root_key(), |ca| ca.not_after = now().plus_seconds(-1));
     assert_eq!(ended.refused(), ["tdx_certificate_validity"]);
+    let ends_now = with_ca(&root_key(), |ca| ca.not_after = now());
+    assert_eq!(ends_now.authentic().expires(), now());
 }
 
 #[test]
@@ -201,4 +207,43 @@ fn the_root_is_compared_by_all_its_bytes() {
         let made = with_chain(|chain| chain[2][at] ^= 1);
         assert_eq!(made.refused(), ["tdx_no_trust_anchor"], "{at}");
     }
+}
+
+/// Evidence of a whole hierarchy below a new root with these changes, judged under it.
+fn below_own_root(edit: impl FnOnce(&mut Template)) -> Vec<String> {
+    let key = new_key();
+    let name = intel_name("SIMULATED other root");
+    let mut root = Template {
+        serial: vec![1],
+        issuer: name.clone(),
+        subject: name.clone(),
+        public_key_info: key.key_info(),
+        extensions: vec![Extension::key_usage(0x06), Extension::authority(None)],
+        ..ca_template()
+    };
+    edit(&mut root);
+    let signed = |template: Template| Template { issuer: name.clone(), ..template }.sign_ecdsa(&key).unwrap();
+    let (root, ca, signer) =
+        (root.sign_ecdsa(&key).unwrap(), signed(ca_template()), signed(signer_template()));
+    let mut made = with_chain(|chain| chain.splice(1.., [ca.clone(), root.clone()]).for_each(drop));
+    let collateral = made.collateral.as_mut().unwrap();
+    collateral.pck_crl_issuer_chain = pem(&[&ca, &root]);
+    collateral.tcb_info_issuer_chain = pem(&[&signer, &root]);
+    collateral.qe_identity_issuer_chain = pem(&[&signer, &root]);
+    let list = CollateralTemplate::for_platform(&Default::default(), now()).root_crl;
+    collateral.root_ca_crl.0 = RevocationTemplate { issuer: name, ..list }.sign_ecdsa(&key, &[]).unwrap();
+    let roots = SimulatedRoots { intel: Some(&root), ..SimulatedRoots::default() };
+    match made.authenticate_under(&dangerous::simulated_anchors(&roots).unwrap(), now()) {
+        Ok(_) => Vec::new(),
+        Err(refusal) => codes_of(&refusal),
+    }
+}
+
+#[test]
+fn a_named_root_must_be_valid_and_allowed_to_sign_revocation_lists() {
+    assert_eq!(below_own_root(|_| {}), [""; 0]);
+    let ended = below_own_root(|root| root.not_after = now().plus_seconds(-1));
+    assert_eq!(ended, ["tdx_certificate_validity"]);
+    let without_lists = below_own_root(|root| root.extensions[0] = Extension::key_usage(0x04));
+    assert_eq!(without_lists, ["tdx_crl_signature"]);
 }

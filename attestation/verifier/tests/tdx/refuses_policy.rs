@@ -5,7 +5,6 @@ use crate::support::codes_of;
 use anchorhold_attester::software::tdx::{PlatformFlags, QuoteVersion, Registers, TdConfig};
 use anchorhold_rats::{Measurement, Outcome, ReportData};
 use anchorhold_verifier::dangerous;
-use anchorhold_verifier::event_log::{self, Rtmr};
 use anchorhold_verifier::tdx::{Flag, PlatformId, Policy, Xfam, appraise, codes};
 
 #[test]
@@ -224,39 +223,6 @@ fn refuses_denied_platforms_and_those_that_are_not_allowed() {
         ["tdx_platform_not_allowed"]
     );
     assert_eq!(made.failed(|policy| policy.allowed_platforms = Some(vec![other, this])), [""; 0]);
-}
-
-#[test]
-fn a_log_must_come_and_match_when_the_policy_asks() {
-    let strict = |policy: &mut Policy| policy.event_log = Some(event_log::Policy::strict());
-    let made = made(|_| {});
-    assert_eq!(made.failed(strict), [""; 0]);
-    let without = Made { event_log: None, ..made.clone() };
-    assert_eq!(without.failed(strict), ["eventlog_missing"]);
-    assert_eq!(without.failed(|_| {}), [""; 0]);
-    let other = Made { quote: with_registers([[3; 48]; 4]).quote, ..made.clone() };
-    let other = Made { collateral: with_registers([[3; 48]; 4]).collateral, ..other };
-    assert_eq!(other.failed(strict), ["eventlog_replay"; 4]);
-    let broken = Made { event_log: Some(vec![1, 2, 3]), ..made };
-    assert_eq!(broken.refused().len(), 1);
-    assert!(broken.refused()[0].starts_with("eventlog_"), "{:?}", broken.refused());
-}
-
-fn with_registers(values: [[u8; 48]; 4]) -> Made {
-    made(|config| config.registers = Registers::Values(values))
-}
-
-#[test]
-fn events_are_given_out_only_where_they_add_up_to_the_register() {
-    let made = made(|_| {});
-    let authentic = made.authentic();
-    let claims = authentic.claims();
-    assert!(claims.events(Rtmr::Rtmr0).unwrap().count() > 0);
-    let log = made.event_log.clone();
-    let authentic = Made { event_log: log, ..with_registers([[3; 48]; 4]) }.authentic();
-    assert!(Rtmr::ALL.into_iter().all(|register| authentic.claims().events(register).is_none()));
-    let authentic = Made { event_log: None, ..made }.authentic();
-    assert!(authentic.claims().events(Rtmr::Rtmr0).is_none());
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Sample {
     }
 
     pub(crate) fn authenticate(&self, at: Timestamp) -> Result<Authentic<AuthenticQuote>, Refusal> {
-        let input = Input { quote: &self.quote, collateral: self.collateral.as_ref(), event_log: None };
+        let input = Input { quote: &self.quote, collateral: self.collateral.as_ref() };
         authenticate(&input, &TrustAnchors::production(), at)
     }
 
@@ -96,14 +96,6 @@ impl Sample {
         edit(&mut policy);
         let report_data = authentic.claims().body().report_data;
         appraise(authentic, &policy, &report_data)
-    }
-
-    /// The codes of all rules that a changed policy finds broken at the first stated time.
-    pub(crate) fn failed(&self, edit: impl FnOnce(&mut Policy)) -> Vec<String> {
-        match self.verify(self.expected[0].0, edit) {
-            Ok(_) => Vec::new(),
-            Err(refusal) => codes_of(&refusal),
-        }
     }
 
     pub(crate) fn parsed(&self) -> Quote {
