@@ -22,9 +22,12 @@ fn allow_debug(policy: &mut Policy) {
     *policy = dangerous::allow_debug(policy.clone());
 }
 
-/// One stated verdict. `out_of_date` accepts that status too.
+fn out_of_date(policy: &mut Policy) {
+    policy.accepted_statuses.push(TcbStatus::OutOfDate);
+}
+
+/// One stated verdict at its stated time.
 fn check_verdict(sample: &Sample, at: Timestamp, verdict: &str) {
-    let out_of_date = |policy: &mut Policy| policy.accepted_statuses.push(TcbStatus::OutOfDate);
     let found = sample.verify(at, |_| {});
     let refused_as = first(&found);
     let context = format!("{} at {at}, {verdict}: {refused_as:?}", sample.id);
@@ -35,67 +38,79 @@ fn check_verdict(sample: &Sample, at: Timestamp, verdict: &str) {
             assert!(!accepted.simulated() && accepted.expires() > at, "{context}");
         }
         "reject: collateral" => assert_eq!(refused_as.map(|r| r.0), Some(Stage::Collateral), "{context}"),
-        "reject: policy" => {
-            let codes = codes_of(&found.unwrap_err());
-            let wanted: &[&str] = match sample.id.as_str() {
-                "tdx/v4-debug" => &["tdx_debug", "tdx_tcb_status"],
-                "azure/tdx-vtpm" => &["tdx_sept_ve_disable", "tdx_tcb_status"],
-                other => panic!("{other}"),
-            };
-            assert_eq!(codes, wanted, "{context}");
-        }
-        "OutOfDate when debug is allowed" => {
-            assert_eq!(codes_of(&sample.verify(at, allow_debug).unwrap_err()), ["tdx_tcb_status"]);
-            let accepted = sample.verify(at, |policy| {
-                allow_debug(policy);
-                out_of_date(policy);
-            });
-            let advisories = &accepted.unwrap().claims().tcb().advisories.clone();
-            assert_eq!(advisories.len(), 11, "{context}");
-            assert_eq!(advisories.first().unwrap(), "INTEL-SA-00837");
-            assert_eq!(advisories.last().unwrap(), "INTEL-SA-01111");
-        }
-        "reject: policy; UpToDate when service TDs are allowed" => {
-            let sample = Sample {
-                collateral: read_collateral("tdx/v5-alibaba/collateral-2025.json"),
-                ..sample.clone()
-            };
-            assert_eq!(codes_of(&sample.verify(at, |_| {}).unwrap_err()), ["tdx_service_td"], "{context}");
-            let accepted = sample.verify(at, allow_services(&sample)).unwrap();
-            assert_eq!(accepted.claims().tcb().status, TcbStatus::UpToDate);
-        }
-        "reject: policy; OutOfDate when service TDs are allowed" => {
-            let codes = codes_of(&found.unwrap_err());
-            assert_eq!(codes, ["tdx_service_td", "tdx_tcb_status"], "{context}");
-            let allow = allow_services(sample);
-            assert_eq!(codes_of(&sample.verify(at, &allow).unwrap_err()), ["tdx_tcb_status"], "{context}");
-            let accepted = sample.verify(at, |policy| {
-                allow(policy);
-                out_of_date(policy);
-            });
-            assert_eq!(accepted.unwrap().claims().tcb().status, TcbStatus::OutOfDate);
+        "reject: untrusted root" => {
+            assert_eq!(refused_as, Some((Stage::Chain, "tdx_no_trust_anchor")), "{context}");
         }
         "OutOfDate: reject by default" => {
             assert_eq!(codes_of(&found.unwrap_err()), ["tdx_tcb_status"], "{context}");
             assert!(sample.verify(at, out_of_date).is_ok(), "{context}");
         }
-        "reject: untrusted root" => {
-            assert_eq!(refused_as, Some((Stage::Chain, "tdx_no_trust_anchor")), "{context}");
+        "reject: policy" => {
+            let wanted: &[&str] = match sample.id.as_str() {
+                "tdx/v4-debug" => &["tdx_debug", "tdx_tcb_status"],
+                "azure/tdx-vtpm" => &["tdx_sept_ve_disable", "tdx_tcb_status"],
+                other => panic!("{other}"),
+            };
+            assert_eq!(codes_of(&found.unwrap_err()), wanted, "{context}");
+        }
+        "OutOfDate when debug is allowed" => check_debug(sample, at),
+        "reject: policy; UpToDate when service TDs are allowed" => {
+            let collateral = read_collateral("tdx/v5-alibaba/collateral-2025.json");
+            check_service_tds(&Sample { collateral, ..sample.clone() }, at, TcbStatus::UpToDate);
+        }
+        "reject: policy; OutOfDate when service TDs are allowed" => {
+            check_service_tds(sample, at, TcbStatus::OutOfDate);
         }
         "signature-only accept; reject under a strict no-trailing-bytes policy unless they are zero" => {
             // The stated time is five days before the PCK certificate begins, so the chain is refused at it.
             assert_eq!(refused_as, Some((Stage::Chain, "tdx_certificate_validity")), "{context}");
-            let refusal = sample.verify(crate::support::at("2024-10-01T00:00:00Z"), |_| {}).unwrap_err();
-            assert_eq!(codes_of(&refusal), ["tdx_collateral_missing"], "{context}");
-            let passed = |code: &str| {
-                let check = refusal.checks().all().iter().find(|check| check.code == code);
-                check.is_some_and(|check| check.outcome == Outcome::Passed)
-            };
-            assert!(passed("tdx_quote_signature") && passed("tdx_leaf_signature"), "{context}");
-            assert_eq!(sample.parsed().padding, 70);
+            check_signatures(sample, crate::support::at("2024-10-01T00:00:00Z"));
         }
         other => panic!("{}: unknown verdict {other}", sample.id),
     }
+}
+
+fn check_debug(sample: &Sample, at: Timestamp) {
+    assert_eq!(codes_of(&sample.verify(at, allow_debug).unwrap_err()), ["tdx_tcb_status"]);
+    let accepted = sample.verify(at, |policy| {
+        allow_debug(policy);
+        out_of_date(policy);
+    });
+    let accepted = accepted.unwrap();
+    let advisories = &accepted.claims().tcb().advisories;
+    assert_eq!(advisories.len(), 11);
+    assert_eq!(advisories.first().unwrap(), "INTEL-SA-00837");
+    assert_eq!(advisories.last().unwrap(), "INTEL-SA-01111");
+}
+
+/// Refused for its service TDs, and with them named for its status where that is not up to date.
+fn check_service_tds(sample: &Sample, at: Timestamp, status: TcbStatus) {
+    let current = status == TcbStatus::UpToDate;
+    let (both, one): (&[&str], &[&str]) = if current {
+        (&["tdx_service_td"], &[])
+    } else {
+        (&["tdx_service_td", "tdx_tcb_status"], &["tdx_tcb_status"])
+    };
+    assert_eq!(codes_of(&sample.verify(at, |_| {}).unwrap_err()), both);
+    let allow = allow_services(sample);
+    let found = sample.verify(at, &allow);
+    assert_eq!(found.err().map_or_else(Vec::new, |refusal| codes_of(&refusal)), one);
+    let accepted = sample.verify(at, |policy| {
+        allow(policy);
+        out_of_date(policy);
+    });
+    assert_eq!(accepted.unwrap().claims().tcb().status, status);
+}
+
+/// Every signature holds; only collateral is missing.
+fn check_signatures(sample: &Sample, at: Timestamp) {
+    let refusal = sample.verify(at, |_| {}).unwrap_err();
+    assert_eq!(codes_of(&refusal), ["tdx_collateral_missing"]);
+    for code in ["tdx_quote_signature", "tdx_qe_report_signature", "tdx_leaf_signature"] {
+        let check = refusal.checks().all().iter().find(|check| check.code == code).unwrap();
+        assert_eq!(check.outcome, Outcome::Passed, "{code}");
+    }
+    assert_eq!(sample.parsed().padding, 70);
 }
 
 #[test]

@@ -60,6 +60,9 @@ fn refuses_measurements_that_are_not_the_named_ones() {
     assert_eq!(made.failed(|policy| policy.mr_owner_config = Some([9; 48])), ["tdx_mr_owner_config"]);
 }
 
+/// Where a policy holds a rule about a bit.
+type Rule = fn(&mut Policy) -> &mut Flag;
+
 const SEPT: u64 = 1 << 28;
 
 fn with_attributes(attributes: u64) -> Made {
@@ -108,7 +111,7 @@ fn refuses_performance_monitoring_unless_told() {
 
 #[test]
 fn refuses_attribute_bits_that_are_not_as_asked() {
-    let rules: [(u32, fn(&mut Policy) -> &mut Flag, &str, &[&str]); 5] = [
+    let rules: [(u32, Rule, &str, &[&str]); 5] = [
         (30, |policy| &mut policy.attributes.pks, "tdx_pks", &[]),
         (31, |policy| &mut policy.attributes.key_locker, "tdx_key_locker", &[]),
         (27, |policy| &mut policy.attributes.lass, "tdx_lass", &[]),
@@ -186,7 +189,7 @@ fn refuses_devices_and_vm_indices_that_are_not_named() {
 
 #[test]
 fn refuses_platform_flags_that_are_not_as_asked_or_not_stated() {
-    let rules: [(fn(&mut Policy) -> &mut Flag, &str); 3] = [
+    let rules: [(Rule, &str); 3] = [
         (|policy| &mut policy.platform.dynamic_platform, "tdx_dynamic_platform"),
         (|policy| &mut policy.platform.cached_keys, "tdx_cached_keys"),
         (|policy| &mut policy.platform.smt, "tdx_smt"),

@@ -51,7 +51,8 @@ fn case_05_refuses_a_quote_that_was_changed_after_signing() {
 
 #[test]
 fn refuses_a_quoting_enclave_that_is_not_the_one_that_intel_describes() {
-    let changes: [(fn(&mut EnclaveReport), &str); 6] = [
+    type Change = fn(&mut EnclaveReport);
+    let changes: [(Change, &str); 6] = [
         (|report| report.mr_signer[0] ^= 1, "tdx_qe_mrsigner"),
         (|report| report.product_id = 1, "tdx_qe_product"),
         (|report| report.attributes[0] |= 0x02, "tdx_qe_attributes"),
