@@ -8,13 +8,12 @@ use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
 };
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 pub(crate) const NONCE: Nonce = Nonce::new([0x5a; 32]);
 pub(crate) const ECDSA_SHA384: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03";
 const EC_P384: &[u8] = b"\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22";
 const SHA384: &[u8] = b"\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02";
-const CORIM_ROOT: &[u8] = include_bytes!("../../src/nvidia/roots/corim-signing-root-ca.der");
 
 /// The time of all forged evidence.
 pub(crate) fn now() -> Timestamp {
@@ -56,7 +55,7 @@ pub(crate) fn new_key() -> EcdsaKeyPair {
 /// A key that signs certificates and, as r and s, reports.
 pub(crate) struct ReportKey {
     pub(crate) asn1: EcdsaKeyPair,
-    fixed: EcdsaKeyPair,
+    pub(crate) fixed: EcdsaKeyPair,
 }
 
 impl ReportKey {
@@ -168,11 +167,16 @@ pub(crate) fn signs_data() -> Extension {
 /// What stands above every device.
 pub(crate) struct Authority {
     pub(crate) root: EcdsaKeyPair,
+    pub(crate) root_template: Template,
     pub(crate) root_der: Vec<u8>,
     pub(crate) identity: EcdsaKeyPair,
     pub(crate) identity_template: Template,
     pub(crate) provisioner: EcdsaKeyPair,
     brom: EcdsaKeyPair,
+    pub(crate) rim_root: EcdsaKeyPair,
+    pub(crate) rim_root_template: Template,
+    pub(crate) rim_root_der: Vec<u8>,
+    pub(crate) rim_signer: ReportKey,
 }
 
 pub(crate) static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
@@ -180,21 +184,33 @@ pub(crate) static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     let root_name = name(None, "Simulated NVIDIA Device Identity CA");
     let root_template = Template::new(root_name.clone(), &root, root_name.clone(), ca());
     let identity_name = name(None, "NVIDIA GH100 Identity");
+    let rim_root = new_key();
+    let rim_name = rim_root_name();
+    let rim_root_template = Template::new(rim_name.clone(), &rim_root, rim_name, ca());
     Authority {
         root_der: root_template.sign(&root),
+        root_template,
         identity_template: Template::new(identity_name, &identity, root_name, ca()),
         root,
         identity,
         provisioner: new_key(),
         brom: new_key(),
+        rim_root_der: rim_root_template.sign(&rim_root),
+        rim_root_template,
+        rim_root,
+        rim_signer: ReportKey::new(),
     }
 });
 
-/// The forged root for devices, and NVIDIA's own for manifests.
+pub(crate) fn rim_root_name() -> Vec<u8> {
+    name(None, "Simulated NVIDIA CoRIM signing Root CA")
+}
+
+/// The forged roots for devices and manifests.
 pub(crate) fn anchors() -> TrustAnchors {
     let roots = dangerous::SimulatedRoots {
         nvidia_device: Some(&AUTHORITY.root_der),
-        nvidia_rim: Some(CORIM_ROOT),
+        nvidia_rim: Some(&AUTHORITY.rim_root_der),
         ..Default::default()
     };
     dangerous::simulated_anchors(&roots).unwrap()
@@ -202,7 +218,7 @@ pub(crate) fn anchors() -> TrustAnchors {
 
 /// A device before it signs. All of it may be changed.
 pub(crate) struct Device {
-    pub(crate) key: ReportKey,
+    pub(crate) key: Arc<ReportKey>,
     /// From the attestation key to the identity certificate, as templates.
     pub(crate) chain: [Template; 4],
     pub(crate) root: Vec<u8>,
@@ -273,7 +289,7 @@ impl Device {
     fn new(chip: &str, engine: (&str, &str), pdi: u64, fields: Vec<(u16, Vec<u8>)>, blocks: u8) -> Self {
         let authority = &AUTHORITY;
         let (engine, prefix) = engine;
-        let key = ReportKey::new();
+        let key = Arc::new(ReportKey::new());
         let serial = format!("{prefix}{pdi:016X}");
         let brom = name(Some(&serial), &format!("{chip} A01 {engine} BROM"));
         let provisioner = name(None, &format!("NVIDIA {chip} Provisioner ICA 1"));
