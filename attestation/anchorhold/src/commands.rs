@@ -1,11 +1,13 @@
 //! The commands, one file each.
 
 mod audit;
+mod evidence;
 mod image;
 mod owner;
 mod policy;
 mod seal;
 mod simulated_root;
+mod vectors;
 mod verify;
 
 use crate::exit::{Exit, Failure};
@@ -20,6 +22,8 @@ pub(crate) enum Command {
     Seal(seal::Args),
     #[command(after_help = verify::EXAMPLE)]
     Verify(verify::Args),
+    #[command(subcommand)]
+    Evidence(evidence::Command),
     /// Export or verify an audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -29,6 +33,9 @@ pub(crate) enum Command {
     /// Compute measurements
     #[command(subcommand)]
     Image(image::Command),
+    /// Hold the verifier to a folder of cases
+    #[command(subcommand)]
+    Vectors(vectors::Command),
     #[command(after_help = simulated_root::EXAMPLE)]
     SimulatedRoot(simulated_root::Args),
 }
@@ -39,9 +46,11 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Owner(command) => owner::run(&command),
         Command::Seal(args) => seal::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Evidence(command) => evidence::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Image(command) => image::run(&command),
+        Command::Vectors(command) => vectors::run(&command),
         Command::SimulatedRoot(args) => simulated_root::run(&args),
     }
 }

@@ -5,8 +5,9 @@ use crate::files;
 use crate::output::remark;
 use anchorhold_key_release::{MAX_POLICY_BYTES, ReleasePolicy};
 use anchorhold_rats::{Measurement, Timestamp};
-use anchorhold_verifier::snp::{GenoaTcb, MilanTcb, MinimumTcb, TurinTcb};
-use anchorhold_verifier::{AppraisalPolicy, TrustAnchors, dangerous};
+use anchorhold_verifier::dangerous::{self, SimulatedRoots};
+use anchorhold_verifier::snp::{self, GenoaTcb, MilanTcb, MinimumTcb, TurinTcb};
+use anchorhold_verifier::{AppraisalPolicy, TrustAnchors};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -86,14 +87,14 @@ impl TrustArgs {
                 let text = "what is accepted is not said: give --measurement or --policy";
                 return Err(Failure::usage(text).hint("the measurement of a release is published with it"));
             }
-            None => vec![from_floors(&self.measurement, &self.min_tcb)],
+            None => vec![from_floors(&self.measurement, &self.min_tcb).into()],
         };
         let anchors = match &self.dangerous_simulated_root {
             None => TrustAnchors::production(),
             Some(path) => {
                 let root = files::read(path, MAX_CERTIFICATE_BYTES)?;
-                let anchors =
-                    dangerous::simulated_anchors(&SimulatedRoots::amd(&root)).map_err(|e| Failure::other(e).hint(ROOT_HINT))?;
+                let anchors = dangerous::simulated_anchors(&SimulatedRoots::amd(&root))
+                    .map_err(|e| Failure::other(e).hint(ROOT_HINT))?;
                 policies = policies.into_iter().map(dangerous::allow_simulated).collect();
                 remark(WARNING);
                 anchors
@@ -108,7 +109,7 @@ const WARNING: &str = "\
 anchorhold: warning: SIMULATED ROOT. Anybody can make evidence under this root. Whatever the verdict says, no hardware
 anchorhold: warning: has vouched for anything, and nothing is protected from whoever runs the server.";
 
-fn from_floors(measurements: &[Measurement], floors: &[Floor]) -> AppraisalPolicy {
+fn from_floors(measurements: &[Measurement], floors: &[Floor]) -> snp::Policy {
     let mut minimum = MinimumTcb::default();
     if floors.is_empty() {
         minimum.genoa = Some(GENOA_FLOOR);
@@ -120,7 +121,7 @@ fn from_floors(measurements: &[Measurement], floors: &[Floor]) -> AppraisalPolic
             Floor::Turin(floor) => minimum.turin = Some(floor),
         }
     }
-    let mut policy = AppraisalPolicy::strict(measurements.to_vec(), minimum);
+    let mut policy = snp::Policy::strict(measurements.to_vec(), minimum);
     // A platform that was below the floor at launch, or can be rolled back below it, could read the guest's memory.
     policy.min_committed_tcb = Some(minimum);
     policy.min_launch_tcb = Some(minimum);
@@ -135,7 +136,9 @@ fn from_policy(text: &str, at: Timestamp) -> Result<Vec<AppraisalPolicy>, Failur
     }
     let revoked = policy.revoked_measurements();
     let without_revoked = |mut appraisal: AppraisalPolicy| {
-        appraisal.measurements.retain(|measurement| !revoked.contains(measurement));
+        if let Some(policy) = &mut appraisal.snp {
+            policy.measurements.retain(|measurement| !revoked.contains(measurement));
+        }
         appraisal
     };
     Ok(policy.grants().iter().map(|grant| without_revoked(grant.appraisal().clone())).collect())

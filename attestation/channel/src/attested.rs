@@ -2,7 +2,7 @@
 
 use crate::client::{Attested, Connection, Error, Unattested};
 use crate::document::{self, Document, DocumentKeys, DocumentState, Presented, Refusal};
-use anchorhold_rats::{Checks, Nonce, Sha256Digest, Stage, Timestamp};
+use anchorhold_rats::{Checks, Endorsements, Nonce, Sha256Digest, Stage, Timestamp};
 use anchorhold_verifier::{AppraisalPolicy, AttestationResult, TrustAnchors, appraise, authenticate};
 
 /// A server whose document passed every check. Made by [`verify_document`] and nothing else.
@@ -85,8 +85,8 @@ pub fn verify_document(
     // What is known first hand goes into the binding, so that the signed report decides, not the text around it.
     let keys = DocumentKeys { tls_key, ..*document.keys() };
     let binding = document::binding(nonce, &keys, document.state_json(), document.evidence().gpu_digest());
-    let judged = authenticate(document.evidence(), anchors, at)
-        .and_then(|evidence| appraise(evidence, policy, &binding.report_data()));
+    let judged = authenticate(document.evidence(), &Endorsements::default(), anchors, at)
+        .and_then(|evidence| appraise(evidence, policy, &binding.expected()));
     match judged {
         Ok(result) if checks.none_failed() => {
             checks.append(result.checks().clone());

@@ -17,7 +17,7 @@ use anchorhold_key_release::{
     WeightsKeyTerms,
 };
 use anchorhold_rats::{Ed25519PublicKey, Measurement, Secret, Sha256Digest, Timestamp};
-use anchorhold_verifier::dangerous::simulated_anchors;
+use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -7,7 +7,7 @@ use anchorhold_audit_log::{
 };
 use anchorhold_key_release::{Grant, ReleasePolicy, WeightsKeyTerms};
 use anchorhold_rats::{Checks, Evidence, Outcome, Secret};
-use anchorhold_verifier::{AttestationResult, snp};
+use anchorhold_verifier::{AttestationResult, TeeClaims, snp};
 use ring::hmac;
 use std::io;
 use std::path::Path;
@@ -122,13 +122,22 @@ impl Journal {
     #[must_use]
     pub fn platform_of(&self, evidence: &Evidence, result: &AttestationResult) -> Platform {
         let mut platform = platform_of_evidence(self.tee(), evidence);
-        platform.chip = result.chip_id().map(|chip| {
-            let tag = hmac::sign(&self.chip_key, &chip.0);
-            Hash::try_from(tag.as_ref()).unwrap_or_else(|_| Hash::new([0; 32]))
-        });
         platform.meas = Some(Measurement::new(*result.measurement().as_bytes()));
-        platform.policy_bits = Some(result.policy_bits());
-        platform.tcb = Some(tcb(result.tcb()));
+        match &result.claims().tee {
+            TeeClaims::Snp(report) => {
+                platform.chip = report.chip_id().map(|chip| {
+                    let tag = hmac::sign(&self.chip_key, &chip.0);
+                    Hash::try_from(tag.as_ref()).unwrap_or_else(|_| Hash::new([0; 32]))
+                });
+                platform.policy_bits = Some(report.report().policy.0);
+                platform.tcb = Some(tcb(report.tcb()));
+            }
+            TeeClaims::Tdx(quote) => {
+                let tag = hmac::sign(&self.chip_key, &quote.pck().platform_id.0);
+                platform.chip = Hash::try_from(tag.as_ref()).ok();
+                platform.policy_bits = Some(quote.body().td_attributes.0);
+            }
+        }
         platform
     }
 }

@@ -8,7 +8,7 @@ use crate::policy::{ManifestRule, Revocations};
 use crate::refusal::{Denied, Refusal};
 use crate::response::{BrokerKey, Exchange, ReleaseResponse, ReleasedTerms};
 use crate::{GrantRules, InstanceId, ReleasePolicy, ReleaseRequest, WeightsKeyTerms, WrapError};
-use anchorhold_rats::{Check, Checks, Secret, Sha256Digest, Stage, Timestamp};
+use anchorhold_rats::{Check, Checks, Endorsements, Secret, Sha256Digest, Stage, Timestamp};
 use anchorhold_verifier::{
     AppraisalPolicy, AttestationResult, TrustAnchors, appraise, authenticate, dangerous,
 };
@@ -311,18 +311,19 @@ fn judge_platforms<'a>(
     request: &ReleaseRequest,
     at: Timestamp,
 ) -> Result<Vec<Platform<'a>>, Refusal> {
-    let report_data = request.key_binding().report_data();
+    let expected = request.key_binding().expected();
     let mut platforms: Vec<Platform<'a>> = Vec::new();
     for rules in &policy.grants {
         if platforms.iter().any(|platform| platform.appraisal == &rules.appraisal) {
             continue;
         }
-        let authentic = authenticate(request.evidence(), anchors, at).map_err(|refusal| {
-            let code = first_failed_code(refusal.checks());
-            Refusal::new(Denied::Evidence(code)).with_checks(refusal.into_checks())
-        })?;
+        let authentic =
+            authenticate(request.evidence(), &Endorsements::default(), anchors, at).map_err(|refusal| {
+                let code = first_failed_code(refusal.checks());
+                Refusal::new(Denied::Evidence(code)).with_checks(refusal.into_checks())
+            })?;
         let appraisal = appraisal_for(&rules.appraisal, anchors);
-        let (checks, attestation) = match appraise(authentic, &appraisal, &report_data) {
+        let (checks, attestation) = match appraise(authentic, &appraisal, &expected) {
             Err(refusal) => (refusal.into_checks(), None),
             Ok(result) => {
                 let mut checks = result.checks().clone();

@@ -203,6 +203,7 @@ fn grant(mut reader: Reader, revoked: &Revocations) -> Result<GrantRules, Policy
     image.finish()?;
     let mut appraisal = snp::rules(reader.table("snp")?, measurements)?;
     appraisal.denied_chips.clone_from(&revoked.chips);
+    let appraisal = appraisal.into();
     reader.finish()?;
     Ok(GrantRules { name, model_id, version_min, manifests, purposes, lease_s, max_instances, appraisal })
 }

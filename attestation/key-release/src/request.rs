@@ -341,8 +341,7 @@ mod tests {
 
     fn body() -> serde_json::Value {
         let request = r#"{"model_id":"acme/chat","min_version":1,"purpose":"serve","instance_id":"00112233445566778899aabbccddeeff"}"#;
-        let evidence =
-            Evidence::snp(vec![1], vec![Der(vec![2])]);
+        let evidence = Evidence::snp(vec![1], vec![Der(vec![2])]);
         serde_json::json!({
             "nonce": "11".repeat(32), "request": request, "evidence": evidence,
             "keys": { "tls_key": "22".repeat(32), "release_key": "33".repeat(32), "audit_key": "44".repeat(32) },

@@ -9,7 +9,7 @@ use anchorhold_key_release::{
     WeightsKeyTerms, decide,
 };
 use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, Timestamp};
-use anchorhold_verifier::dangerous::simulated_anchors;
+use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use serde::Deserialize;
 use std::path::Path;
 

@@ -8,7 +8,8 @@ use anchorhold_key_release::{
     WeightsKeyTerms, decide,
 };
 use anchorhold_rats::{Ed25519PublicKey, Measurement, Nonce, Secret, Sha256Digest, Timestamp};
-use anchorhold_verifier::{TrustAnchors, dangerous::simulated_anchors};
+use anchorhold_verifier::TrustAnchors;
+use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 
 const POLICY: &str = include_str!("../../../policies/release/chat-prod.toml");
 

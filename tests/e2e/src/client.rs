@@ -7,8 +7,9 @@ use anchorhold_channel::client::{
 use anchorhold_channel::document::Presented;
 use anchorhold_channel::{AttestedServer, verify_document};
 use anchorhold_rats::{Measurement, Nonce, Timestamp};
-use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb};
-use anchorhold_verifier::{AppraisalPolicy, TrustAnchors, dangerous};
+use anchorhold_verifier::dangerous::{self, SimulatedRoots};
+use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb, Policy};
+use anchorhold_verifier::{AppraisalPolicy, TrustAnchors};
 use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
@@ -32,7 +33,9 @@ pub fn now() -> Timestamp {
 
 /// The root of the software attester, which the demonstration names explicitly.
 pub fn simulated_anchors() -> anyhow::Result<TrustAnchors> {
-    Ok(dangerous::simulated_anchors(&SimulatedRoots::amd(anchorhold_attester::software::simulated_ark_der()))?)
+    Ok(dangerous::simulated_anchors(
+        &SimulatedRoots::amd(anchorhold_attester::software::simulated_ark_der()),
+    )?)
 }
 
 /// Accepts simulated evidence with this launch digest and the demonstration's firmware floor.
@@ -40,7 +43,7 @@ pub fn appraisal(measurement: &str) -> anyhow::Result<AppraisalPolicy> {
     let measurement: Measurement = measurement.parse().map_err(|e| anyhow!("measurement: {e}"))?;
     let genoa = GenoaTcb { bootloader: 10, tee: 0, snp: 23, microcode: 84 };
     let min_tcb = MinimumTcb { genoa: Some(genoa), ..MinimumTcb::default() };
-    Ok(dangerous::allow_simulated(AppraisalPolicy::strict(vec![measurement], min_tcb)))
+    Ok(dangerous::allow_simulated(Policy::strict(vec![measurement], min_tcb)).into())
 }
 
 impl Caller {

@@ -53,7 +53,7 @@ fn check(path: &Path, format: Format) -> Result<Exit, Failure> {
     let grants = policy.grants().iter().map(|grant| CheckedGrant {
         name: grant.name(),
         model: grant.model_id().as_str(),
-        measurements: grant.appraisal().measurements.len(),
+        measurements: grant.appraisal().snp.as_ref().map_or(0, |policy| policy.measurements.len()),
     });
     let checked = Checked {
         policy: policy.id(),

@@ -8,7 +8,7 @@ use anchorhold_channel::client::{Limits, Target, connect_unverified_for_attestat
 use anchorhold_channel::document::{MAX_DOCUMENT_BYTES, Presented, Refusal};
 use anchorhold_channel::{AttestedServer, Subject, Verdict, VerificationDocument, verify_document};
 use anchorhold_rats::{Nonce, Sha256Digest};
-use anchorhold_verifier::codes::NO_TRUST_ANCHOR;
+use anchorhold_verifier::codes::snp::NO_TRUST_ANCHOR;
 use std::path::{Path, PathBuf};
 
 pub(crate) const EXAMPLE: &str = "\
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     } else {
         output::text(&report(&document))?;
     }
-    let other_root = document.checks.failed().any(|check| check.code == NO_TRUST_ANCHOR.1);
+    let other_root = document.checks.failed().any(|check| check.code == NO_TRUST_ANCHOR.name);
     if other_root && !document.simulated {
         remark(OTHER_ROOT_HINT);
     }

@@ -8,8 +8,9 @@ use anchorhold_channel::{AttestedServer, verify_document};
 use anchorhold_rats::{
     Ed25519PublicKey, Measurement, Nonce, Purpose, Sha256Digest, Timestamp, X25519PublicKey,
 };
-use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb};
-use anchorhold_verifier::{AppraisalPolicy, TrustAnchors, dangerous};
+use anchorhold_verifier::dangerous::{self, SimulatedRoots};
+use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb, Policy};
+use anchorhold_verifier::{AppraisalPolicy, TrustAnchors};
 
 pub(crate) const MEASUREMENT: Measurement = Measurement::new([0x5a; 48]);
 pub(crate) const NONCE: Nonce = Nonce::new([7; 32]);
@@ -25,7 +26,7 @@ pub(crate) fn anchors() -> TrustAnchors {
 /// Accepts the software guest, without the word that a simulated root is acceptable.
 pub(crate) fn strict_policy() -> AppraisalPolicy {
     let genoa = Some(GenoaTcb { bootloader: 10, tee: 0, snp: 23, microcode: 84 });
-    AppraisalPolicy::strict(vec![MEASUREMENT], MinimumTcb { genoa, ..MinimumTcb::default() })
+    Policy::strict(vec![MEASUREMENT], MinimumTcb { genoa, ..MinimumTcb::default() }).into()
 }
 
 pub(crate) fn policy() -> AppraisalPolicy {

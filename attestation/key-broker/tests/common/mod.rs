@@ -10,7 +10,8 @@ use anchorhold_key_release::{
     WeightsKeyImport, WeightsKeyTerms,
 };
 use anchorhold_rats::{Ed25519PublicKey, Measurement, Secret, Sha256Digest, Timestamp};
-use anchorhold_verifier::{TrustAnchors, dangerous::simulated_anchors};
+use anchorhold_verifier::TrustAnchors;
+use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt as _;

@@ -2,8 +2,9 @@
 
 use super::reader::{PolicyError, Reader};
 use anchorhold_rats::{Measurement, ReportData, Sha256Digest};
-use anchorhold_verifier::AppraisalPolicy;
-use anchorhold_verifier::snp::{ChipId, Flag, GenoaTcb, MilanTcb, MinimumTcb, Product, Signer, TurinTcb};
+use anchorhold_verifier::snp::{
+    ChipId, Flag, GenoaTcb, MilanTcb, MinimumTcb, Policy, Product, Signer, TurinTcb,
+};
 
 const DEBUG: &str = "a guest that can be debugged keeps no secret";
 const MIGRATION: &str = "a migration agent can export the guest";
@@ -11,10 +12,7 @@ const SVN: &str = "a whole number from 0 to 255";
 
 /// Reads the table. Every key decides about security, so every key is mandatory. What a guest may be allowed, it
 /// is allowed only where the word for it stands there.
-pub(super) fn rules(
-    mut reader: Reader,
-    measurements: Vec<Measurement>,
-) -> Result<AppraisalPolicy, PolicyError> {
+pub(super) fn rules(mut reader: Reader, measurements: Vec<Measurement>) -> Result<Policy, PolicyError> {
     let products = reader.list("products", "a list of \"milan\", \"genoa\", \"turin\"", product)?;
     let minimum = min_tcb(reader.table("min_tcb")?, &products)?;
     reader.must_be_false("debug", DEBUG)?;
@@ -42,7 +40,7 @@ pub(super) fn rules(
     let chips = reader.list_or("chips", "any", "\"any\" or a list of CHIP_IDs in hex", chip)?;
     reader.finish()?;
 
-    let mut policy = AppraisalPolicy::strict(measurements, minimum);
+    let mut policy = Policy::strict(measurements, minimum);
     // A platform below the floor when the guest was launched, or that can be rolled back below it, could have
     // read the guest's memory then.
     policy.min_committed_tcb = Some(minimum);

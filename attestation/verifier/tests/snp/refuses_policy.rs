@@ -3,8 +3,8 @@
 use crate::support::*;
 use anchorhold_attester::software::{Debug, LaunchConfig, MigrationAgent, Signer};
 use anchorhold_rats::{Measurement, Outcome, ReportData, Stage};
+use anchorhold_verifier::dangerous;
 use anchorhold_verifier::snp::{ChipId, Flag, GuestPolicyRules, PlatformRules};
-use anchorhold_verifier::{appraise, dangerous};
 
 fn attest(config: LaunchConfig) -> anchorhold_rats::Evidence {
     launch(config).attest(&REPORT_DATA).unwrap()
@@ -14,11 +14,11 @@ fn attest(config: LaunchConfig) -> anchorhold_rats::Evidence {
 fn accepts_the_control_and_says_what_it_saw() {
     let evidence = attest(LaunchConfig { chip_id: Some([5; 64]), ..config() });
     let result = judge(&evidence, &policy()).unwrap();
-    assert_eq!(result.measurement(), MEASUREMENT);
-    assert_eq!(result.chip_id(), Some(ChipId([5; 64])));
-    assert_eq!(result.policy_bits(), 0x3_0000);
-    assert_eq!(result.tcb().to_string(), "bootloader 10 tee 0 snp 25 microcode 84");
-    assert_eq!(result.report().report_data, REPORT_DATA);
+    assert_eq!(result.claims().report().measurement, MEASUREMENT);
+    assert_eq!(result.claims().chip_id(), Some(ChipId([5; 64])));
+    assert_eq!(result.claims().report().policy.0, 0x3_0000);
+    assert_eq!(result.claims().tcb().to_string(), "bootloader 10 tee 0 snp 25 microcode 84");
+    assert_eq!(result.claims().report().report_data, REPORT_DATA);
     assert!(result.simulated());
     assert!(result.checks().none_failed());
     assert!(
@@ -101,6 +101,24 @@ fn case_05_refuses_signers_that_the_policy_does_not_name() {
 }
 
 #[test]
+fn case_05_refuses_providers_that_the_policy_does_not_name() {
+    use anchorhold_verifier::snp::Signer as Named;
+    let vlek = attest(LaunchConfig { signer: Signer::Vlek, ..config() });
+    let allowed = |providers: &[&str]| {
+        policy_with(|policy| {
+            policy.allowed_signers = vec![Named::Vcek, Named::Vlek];
+            policy.allowed_providers = Some(providers.iter().map(ToString::to_string).collect());
+        })
+    };
+    let this = "CN=simulated.anchorhold.invalid";
+    assert_eq!(authentic(&vlek).claims().provider(), Some(this));
+    assert_eq!(failed(judge(&vlek, &allowed(&["CN=another.invalid", this]))), [""; 0]);
+    assert_eq!(failed(judge(&vlek, &allowed(&["CN=another.invalid"]))), ["snp_provider"]);
+    assert_eq!(failed(judge(&vlek, &allowed(&[]))), ["snp_provider"]);
+    assert_eq!(failed(judge(&evidence(), &allowed(&[]))), [""; 0], "a VCEK is of no provider");
+}
+
+#[test]
 fn refuses_guest_svn_below_the_minimum() {
     let evidence = attest(LaunchConfig { guest_svn: 3, ..config() });
     assert_eq!(failed(judge(&evidence, &policy_with(|policy| policy.min_guest_svn = 3))), [""; 0]);
@@ -153,12 +171,13 @@ fn refuses_platforms_without_a_finished_alias_check() {
 #[test]
 fn refuses_each_platform_bit_that_is_not_as_asked() {
     type Pick = fn(&mut PlatformRules) -> &mut Flag;
-    let bits: [(u32, Pick, &str); 5] = [
+    let bits: [(u32, Pick, &str); 6] = [
         (0, |rules| &mut rules.smt_enabled, "snp_platform_smt"),
         (1, |rules| &mut rules.tsme_enabled, "snp_platform_tsme"),
         (2, |rules| &mut rules.ecc_enabled, "snp_platform_ecc"),
         (3, |rules| &mut rules.rapl_disabled, "snp_platform_rapl"),
         (4, |rules| &mut rules.ciphertext_hiding_enabled, "snp_platform_ciphertext_hiding"),
+        (7, |rules| &mut rules.tio_enabled, "snp_platform_tio"),
     ];
     for (bit, pick, code) in bits {
         let set = attest(LaunchConfig { platform_info: 1 << 5 | 1 << bit, ..config() });
@@ -227,7 +246,7 @@ fn case_06_refuses_denied_chips_and_chips_off_the_list() {
 #[test]
 fn case_06_a_hidden_chip_does_not_pass_a_list_of_chips() {
     let hidden = attest(LaunchConfig { signer: Signer::Vlek, ..config() });
-    let base = |policy: &mut anchorhold_verifier::AppraisalPolicy| {
+    let base = |policy: &mut anchorhold_verifier::snp::Policy| {
         policy.allowed_signers = vec![anchorhold_verifier::snp::Signer::Vlek];
     };
     let denied = policy_with(|policy| {
@@ -273,7 +292,7 @@ fn every_failed_rule_is_reported() {
 
 #[test]
 fn case_05_refuses_a_simulated_root_unless_the_policy_was_told() {
-    let strict = anchorhold_verifier::AppraisalPolicy::strict(vec![MEASUREMENT], minimum());
+    let strict = anchorhold_verifier::snp::Policy::strict(vec![MEASUREMENT], minimum());
     assert_eq!(failed(judge(&evidence(), &strict)), ["snp_simulated"]);
     assert_eq!(failed(judge(&evidence(), &dangerous::allow_debug(strict.clone()))), ["snp_simulated"]);
     assert_eq!(failed(judge(&evidence(), &dangerous::allow_simulated(strict))), [""; 0]);

@@ -4,8 +4,8 @@ use crate::trust::Trust;
 use anchorhold_audit_log::{BindingInputs, BindingPurpose, Report};
 use anchorhold_channel::Verdict;
 use anchorhold_rats::{
-    Checks, Ed25519PublicKey, Evidence, KeyBinding, Measurement, Nonce, Purpose, Sha256Digest, Stage,
-    Timestamp, X25519PublicKey,
+    Checks, Ed25519PublicKey, Endorsements, Evidence, KeyBinding, Measurement, Nonce, Purpose, Sha256Digest,
+    Stage, Timestamp, X25519PublicKey,
 };
 use anchorhold_verifier::{AttestationResult, appraise, authenticate};
 use serde::Serialize;
@@ -26,8 +26,8 @@ pub(super) fn judge(report: &Report, trust: &Trust) -> Attestation {
     let mut checks = Checks::new();
     let result = vouched(report, &mut checks).and_then(|(evidence, binding)| {
         let nearest = trust.policies.iter().map(|policy| {
-            authenticate(&evidence, &trust.anchors, trust.at)
-                .and_then(|authentic| appraise(authentic, policy, &binding.report_data()))
+            authenticate(&evidence, &Endorsements::default(), &trust.anchors, trust.at)
+                .and_then(|authentic| appraise(authentic, policy, &binding.expected()))
         });
         let nearest =
             nearest.min_by_key(|judged| judged.as_ref().err().map_or(0, |r| r.checks().failed().count()));
