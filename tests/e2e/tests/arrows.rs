@@ -10,6 +10,7 @@ use std::process::Command;
 ///
 /// What goes beyond the style guide's own table:
 /// * `confine` is a crate of its own because keeper, gateway and worker use it, and it holds no other knowledge.
+/// * `endorsements` uses `verifier`, for its readers of reports, certificates and revocation lists; it judges nothing.
 /// * `key-broker` uses `channel`, because it serves HTTPS as the gateway does, with the same limits; and `attester`, for
 ///   the fixture root of `anchorhold-key-broker-simulated` alone.
 /// * `keeper` uses `channel`, as a client of the broker and for the attestation document. It needs no `verifier`.
@@ -21,6 +22,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("verifier", "attestation", &["rats"]),
     ("attester", "attestation", &["rats"]),
     ("channel", "attestation", &["rats", "verifier"]),
+    ("endorsements", "attestation", &["rats", "verifier"]),
     ("key-release", "attestation", &["rats", "verifier"]),
     ("key-broker", "attestation", &["rats", "verifier", "key-release", "audit-log", "channel", "attester"]),
     (
