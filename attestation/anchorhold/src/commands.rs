@@ -6,6 +6,7 @@ mod owner;
 mod policy;
 mod seal;
 mod simulated_root;
+mod vectors;
 mod verify;
 
 use crate::exit::{Exit, Failure};
@@ -29,6 +30,9 @@ pub(crate) enum Command {
     /// Compute measurements
     #[command(subcommand)]
     Image(image::Command),
+    /// Hold the verifier to a folder of cases
+    #[command(subcommand)]
+    Vectors(vectors::Command),
     #[command(after_help = simulated_root::EXAMPLE)]
     SimulatedRoot(simulated_root::Args),
 }
@@ -42,6 +46,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Audit(command) => audit::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Image(command) => image::run(&command),
+        Command::Vectors(command) => vectors::run(&command),
         Command::SimulatedRoot(args) => simulated_root::run(&args),
     }
 }

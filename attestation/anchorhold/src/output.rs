@@ -27,6 +27,12 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     text(&format!("{json}\n"))
 }
 
+/// Prints a result as JSON on one line.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string(value).map_err(|e| Failure::other(format!("no JSON: {e}")))?;
+    text(&format!("{json}\n"))
+}
+
 /// Prints a remark to stderr. A lost remark is no failure.
 pub(crate) fn remark(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");

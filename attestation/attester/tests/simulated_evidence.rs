@@ -5,9 +5,12 @@ mod tests {
     use anchorhold_attester::software::{
         LaunchConfig, Product, ReportVersion, Signer, SoftwareGuest, simulated_ark_der,
     };
-    use anchorhold_rats::{Evidence, Measurement, ReportData, Stage, Timestamp};
-    use anchorhold_verifier::snp::{GenoaTcb, MilanTcb, MinimumTcb, TurinTcb};
-    use anchorhold_verifier::{AppraisalPolicy, TrustAnchors, appraise, authenticate, dangerous};
+    use anchorhold_rats::{Endorsements, Evidence, Measurement, ReportData, Stage, Timestamp};
+    use anchorhold_verifier::dangerous::SimulatedRoots;
+    use anchorhold_verifier::snp::{GenoaTcb, MilanTcb, MinimumTcb, Policy, Signer as Named, TurinTcb};
+    use anchorhold_verifier::{
+        AppraisalPolicy, AuthenticEvidence, Refusal, TrustAnchors, appraise, dangerous,
+    };
 
     const MEASUREMENT: Measurement = Measurement::new([7; 48]);
     const REPORT_DATA: ReportData = ReportData::new([9; 64]);
@@ -24,13 +27,21 @@ mod tests {
         SoftwareGuest::launch(config, now()).unwrap().attest(&REPORT_DATA).unwrap()
     }
 
-    fn policy() -> AppraisalPolicy {
+    fn authenticate(
+        evidence: &Evidence,
+        anchors: &TrustAnchors,
+        at: Timestamp,
+    ) -> Result<AuthenticEvidence, Refusal> {
+        anchorhold_verifier::authenticate(evidence, &Endorsements::default(), anchors, at)
+    }
+
+    fn policy() -> Policy {
         let minimum = MinimumTcb {
             milan: Some(MilanTcb { bootloader: 4, tee: 0, snp: 27, microcode: 222 }),
             genoa: Some(GenoaTcb { bootloader: 10, tee: 0, snp: 25, microcode: 84 }),
             turin: Some(TurinTcb { fmc: 0, bootloader: 1, tee: 0, snp: 2, microcode: 71 }),
         };
-        dangerous::allow_simulated(AppraisalPolicy::strict(vec![MEASUREMENT], minimum))
+        dangerous::allow_simulated(Policy::strict(vec![MEASUREMENT], minimum))
     }
 
     #[test]
@@ -47,12 +58,15 @@ mod tests {
                     let authentic = authenticate(&evidence(config), &simulated(), now())
                         .unwrap_or_else(|e| panic!("{text}: {e}"));
                     let mut policy = policy();
-                    policy.allowed_signers = vec![authentic.signer()];
-                    let result =
-                        appraise(authentic, &policy, &REPORT_DATA).unwrap_or_else(|e| panic!("{text}: {e}"));
+                    policy.allowed_signers = vec![match signer {
+                        Signer::Vcek => Named::Vcek,
+                        Signer::Vlek => Named::Vlek,
+                    }];
+                    let result = appraise(authentic, &policy.into(), &REPORT_DATA.into())
+                        .unwrap_or_else(|e| panic!("{text}: {e}"));
                     assert!(result.simulated());
                     assert_eq!(result.measurement(), MEASUREMENT);
-                    assert_eq!(result.product().to_string(), format!("{product:?}"));
+                    assert_eq!(result.claims().tee.product(), format!("{product:?}"));
                 }
             }
         }
@@ -83,8 +97,8 @@ mod tests {
     #[test]
     fn case_05_refuses_simulated_evidence_by_a_policy_that_was_not_told() {
         let authentic = authenticate(&evidence(LaunchConfig::new(MEASUREMENT)), &simulated(), now()).unwrap();
-        let strict = AppraisalPolicy::strict(vec![MEASUREMENT], policy().min_tcb);
-        let refusal = appraise(authentic, &strict, &REPORT_DATA).unwrap_err();
+        let strict = AppraisalPolicy::from(Policy::strict(vec![MEASUREMENT], policy().min_tcb));
+        let refusal = appraise(authentic, &strict, &REPORT_DATA.into()).unwrap_err();
         let codes: Vec<_> = refusal.checks().failed().map(|check| check.code.as_ref()).collect();
         assert_eq!(codes, ["snp_simulated"]);
     }

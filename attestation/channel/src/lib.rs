@@ -18,5 +18,6 @@ pub mod server;
 pub mod tls;
 mod verification;
 
+pub use anchorhold_evaluation::Verdict;
 pub use attested::{AttestError, AttestedServer, verify_document};
-pub use verification::{Subject, VERIFICATION_FORMAT, Verdict, VerificationDocument};
+pub use verification::{Subject, VERIFICATION_FORMAT, VerificationDocument};

@@ -2,45 +2,12 @@
 
 use crate::AttestedServer;
 use crate::document::{DocumentKeys, DocumentState};
-use anchorhold_rats::{Checks, Measurement, Sha256Digest, Stage, Timestamp};
+use anchorhold_evaluation::Verdict;
+use anchorhold_rats::{Checks, Measurement, Sha256Digest, Timestamp};
 use serde::Serialize;
 
 /// The value of `format`. Keys are only ever added under one format.
 pub const VERIFICATION_FORMAT: &str = "urn:anchorhold:verification:v1";
-
-/// How a verification ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Every rule passed.
-    Accepted,
-    /// It is not shown that the evidence is genuine, fresh and made by whoever holds the connection's key.
-    NotAuthentic,
-    /// A revocation list or other signed side input is missing, stale or names a certificate of the chain.
-    EndorsementsUnavailable,
-    /// Authentic, and the policy does not accept it.
-    NotAcceptable,
-}
-
-impl Verdict {
-    /// The verdict for these checks. Of several failures the one that says least about the peer decides: what is not
-    /// authentic cannot be called unacceptable.
-    #[must_use]
-    pub fn of(checks: &Checks) -> Self {
-        let rank = |stage| match stage {
-            Stage::Parse
-            | Stage::Signature
-            | Stage::Chain
-            | Stage::Identity
-            | Stage::Binding
-            | Stage::Eventlog => (0, Self::NotAuthentic),
-            Stage::Collateral => (1, Self::EndorsementsUnavailable),
-            Stage::Tcb | Stage::Policy | Stage::Rim => (2, Self::NotAcceptable),
-        };
-        let first = checks.failed().map(|check| rank(check.stage)).min_by_key(|(rank, _)| *rank);
-        first.map_or(Self::Accepted, |(_, verdict)| verdict)
-    }
-}
 
 /// What a verification looked at and how it ended. A report and not a pass: reading one back proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -119,33 +86,6 @@ impl VerificationDocument {
             state: None,
             expires: None,
             checks: checks.clone(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failing(stages: &[Stage]) -> Checks {
-        let mut checks = Checks::new();
-        checks.record((Stage::Parse, "passed"), true, "", "");
-        for stage in stages {
-            checks.record((*stage, "failed"), false, "", "");
-        }
-        checks
-    }
-
-    #[test]
-    fn the_failure_that_says_least_decides() {
-        for (stages, verdict) in [
-            (&[][..], Verdict::Accepted),
-            (&[Stage::Policy], Verdict::NotAcceptable),
-            (&[Stage::Policy, Stage::Collateral], Verdict::EndorsementsUnavailable),
-            (&[Stage::Policy, Stage::Collateral, Stage::Binding], Verdict::NotAuthentic),
-            (&[Stage::Signature, Stage::Tcb], Verdict::NotAuthentic),
-        ] {
-            assert_eq!(Verdict::of(&failing(stages)), verdict, "{stages:?}");
         }
     }
 }

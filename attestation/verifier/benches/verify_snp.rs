@@ -3,8 +3,9 @@
 //! Prints the median; with `JSON=path` also writes it there as JSON.
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
-use anchorhold_rats::{Measurement, ReportData, Timestamp};
-use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb};
+use anchorhold_rats::{Endorsements, Expected, Measurement, ReportData, Timestamp};
+use anchorhold_verifier::dangerous::SimulatedRoots;
+use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb, Policy};
 use anchorhold_verifier::{AppraisalPolicy, appraise, authenticate, dangerous};
 use std::error::Error;
 use std::hint::black_box;
@@ -21,13 +22,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let anchors = dangerous::simulated_anchors(&SimulatedRoots::amd(simulated_ark_der()))?;
     let minimum = GenoaTcb { bootloader: 10, tee: 0, snp: 25, microcode: 84 };
     let minimum = MinimumTcb { genoa: Some(minimum), ..MinimumTcb::default() };
-    let policy = dangerous::allow_simulated(AppraisalPolicy::strict(vec![measurement], minimum));
+    let policy = dangerous::allow_simulated(Policy::strict(vec![measurement], minimum));
+    let (policy, expected) = (AppraisalPolicy::from(policy), Expected::from(report_data));
 
     let mut times_ns = Vec::with_capacity(ITERATIONS);
     for round in 0..WARM_UP + ITERATIONS {
         let start = Instant::now();
-        let authentic = authenticate(black_box(&evidence), &anchors, at)?;
-        black_box(appraise(authentic, &policy, &report_data)?);
+        let authentic = authenticate(black_box(&evidence), &Endorsements::default(), &anchors, at)?;
+        black_box(appraise(authentic, &policy, &expected)?);
         if round >= WARM_UP {
             times_ns.push(start.elapsed().as_nanos());
         }

@@ -11,15 +11,19 @@ pub use crate::nvidia::rim::codes as rim;
 pub use crate::snp::codes as snp;
 pub use crate::tdx::codes as tdx;
 
-/// Declares the codes of one family: a constant for each and `ALL`. A code may name the one place of the evidence that
-/// it judges: `NAME = Stage "code" @ "report" 0x90 48;`.
+/// Declares the codes of one family: a constant for each, `ALL`, and `MEANINGS` in the same order, which are the
+/// constants' documentation. A code may name the one place of the evidence that it judges:
+/// `NAME = Stage "code" @ "report" 0x90 48;`.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $stage:ident $text:literal $(@ $part:literal $offset:literal $length:literal)?;)*) => {
-        $($(#[$doc])* pub const $name: anchorhold_rats::Code =
+    ($($(#[doc = $doc:literal])* $name:ident = $stage:ident $text:literal $(@ $part:literal $offset:literal $length:literal)?;)*) => {
+        $($(#[doc = $doc])* pub const $name: anchorhold_rats::Code =
             anchorhold_rats::Code::new(anchorhold_rats::Stage::$stage, $text)$(.at($part, $offset, $length))?;)*
 
         /// All of them.
         pub const ALL: &[anchorhold_rats::Code] = &[$($name),*];
+
+        /// What each of them demands, in the order of [`ALL`].
+        pub const MEANINGS: &[&str] = &[$(concat!($($doc),*)),*];
     };
 }
 pub(crate) use codes;
@@ -37,9 +41,30 @@ pub fn all() -> impl Iterator<Item = &'static Code> {
     [COMMON, snp::ALL, tdx::ALL, event_log::ALL, nvidia::ALL, rim::ALL, azure::ALL].into_iter().flatten()
 }
 
+/// What the rule with this code demands, in plain words; `None` for a code that is not of this crate.
+#[must_use]
+pub fn meaning(name: &str) -> Option<&'static str> {
+    let families = [
+        (snp::ALL, snp::MEANINGS),
+        (tdx::ALL, tdx::MEANINGS),
+        (event_log::ALL, event_log::MEANINGS),
+        (nvidia::ALL, nvidia::MEANINGS),
+        (rim::ALL, rim::MEANINGS),
+        (azure::ALL, azure::MEANINGS),
+    ];
+    let mut rules = families.into_iter().flat_map(|(codes, meanings)| codes.iter().zip(meanings));
+    rules.find(|(code, _)| code.name == name).map(|(_, meaning)| meaning.trim())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::all;
+    use super::{all, meaning};
+
+    #[test]
+    fn a_code_means_its_documentation() {
+        assert_eq!(meaning("snp_report_length"), Some("The report is exactly 1184 bytes."));
+        assert_eq!(meaning("no_such_code"), None);
+    }
 
     #[test]
     fn no_code_is_used_twice() {

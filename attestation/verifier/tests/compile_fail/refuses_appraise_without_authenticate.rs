@@ -1,14 +1,14 @@
 //! Evidence cannot be appraised before it was authenticated.
 
-use anchorhold_rats::{Evidence, ReportData};
+use anchorhold_rats::{Evidence, Expected};
 use anchorhold_verifier::{AppraisalPolicy, AttestationResult, Refusal, appraise};
 
 pub fn verify(
     evidence: Evidence,
     policy: &AppraisalPolicy,
-    report_data: &ReportData,
+    expected: &Expected,
 ) -> Result<AttestationResult, Refusal> {
-    appraise(evidence, policy, report_data)
+    appraise(evidence, policy, expected)
 }
 
 fn main() {}

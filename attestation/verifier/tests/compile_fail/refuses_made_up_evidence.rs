@@ -1,10 +1,15 @@
 //! Authentic evidence cannot be made from a report that was only read.
 
-use anchorhold_verifier::AuthenticEvidence;
-use anchorhold_verifier::snp::Report;
+use anchorhold_verifier::snp::{AuthenticReport, Report};
+use anchorhold_verifier::{Authentic, AuthenticEvidence};
 
-pub fn by_change(mut evidence: AuthenticEvidence, report: Report) -> AuthenticEvidence {
+pub fn by_change(mut evidence: AuthenticReport, report: Report) -> AuthenticReport {
     evidence.report = report;
+    evidence
+}
+
+pub fn by_other_claims(mut evidence: Authentic<AuthenticReport>, claims: AuthenticReport) -> Authentic<AuthenticReport> {
+    evidence.claims = claims;
     evidence
 }
 

@@ -2,8 +2,8 @@
 
 use anchorhold_verifier::{AttestationResult, AuthenticEvidence};
 
-pub fn by_literal(evidence: AuthenticEvidence) -> AttestationResult {
-    AttestationResult { evidence }
+pub fn by_literal(authentic: AuthenticEvidence) -> AttestationResult {
+    AttestationResult { authentic }
 }
 
 fn main() {}

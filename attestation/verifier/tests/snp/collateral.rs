@@ -4,19 +4,18 @@ use crate::support::*;
 use anchorhold_attester::software::Authority;
 use anchorhold_attester::software::certificate::name;
 use anchorhold_attester::software::revocation::RevocationTemplate;
-use anchorhold_rats::{Evidence, Stage, Timestamp};
+use anchorhold_rats::{Der, Evidence, Stage, Timestamp};
+use anchorhold_verifier::snp::AuthenticReport;
 use anchorhold_verifier::x509::RevocationList;
-use anchorhold_verifier::{
-    AuthenticEvidence, Collateral, Refusal, TrustAnchors, appraise, authenticate_with_collateral,
-};
+use anchorhold_verifier::{Authentic, Refusal, TrustAnchors};
 
 fn with_crl(
     evidence: &Evidence,
     anchors: &TrustAnchors,
     crl: &[u8],
     at: Timestamp,
-) -> Result<AuthenticEvidence, Refusal> {
-    authenticate_with_collateral(evidence, anchors, &Collateral { crl: Some(crl) }, at)
+) -> Result<Authentic<AuthenticReport>, Refusal> {
+    authenticate_with(evidence, &[Der(crl.to_vec())], anchors, at)
 }
 
 fn template(revoked: &[&[u8]]) -> RevocationTemplate {

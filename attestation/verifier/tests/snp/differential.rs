@@ -5,8 +5,8 @@
 use crate::support::*;
 use anchorhold_attester::software::{Authority, LaunchConfig, Product, ReportVersion, simulated_ark_der};
 use anchorhold_rats::Evidence;
+use anchorhold_verifier::TrustAnchors;
 use anchorhold_verifier::snp::{Report, Tcb};
-use anchorhold_verifier::{TrustAnchors, authenticate};
 use sev::certs::snp::{Certificate as SevCertificate, Chain, Verifiable as _, builtin};
 use sev::firmware::guest::AttestationReport;
 use sev::firmware::host::TcbVersion;
@@ -75,7 +75,7 @@ fn sev_agrees_on_simulated_evidence() {
             let evidence = launch(config).attest(&REPORT_DATA).unwrap();
             let authentic = authentic(&evidence);
             assert!(sev_verifies(&evidence, simulated_ark_der(), Authority::Ask.certificate_der()));
-            assert_same_fields(&evidence, authentic.product());
+            assert_same_fields(&evidence, authentic.claims().product());
         }
     }
 }
@@ -89,7 +89,7 @@ fn sev_agrees_on_the_real_samples() {
         else {
             continue;
         };
-        let (ark, ask) = match authentic.product() {
+        let (ark, ask) = match authentic.claims().product() {
             anchorhold_verifier::snp::Product::Milan => {
                 (of_pem(builtin::milan::ARK), of_pem(builtin::milan::ASK))
             }
@@ -104,7 +104,7 @@ fn sev_agrees_on_the_real_samples() {
         if sample.id != "snp/milan-v3-vlek-aws" {
             assert!(sev_verifies(&sample.evidence, &ark, &ask), "{}", sample.id);
         }
-        assert_same_fields(&sample.evidence, authentic.product());
+        assert_same_fields(&sample.evidence, authentic.claims().product());
         compared += 1;
     }
     assert!(samples.is_empty() || compared == 10, "{compared} compared");
@@ -138,7 +138,7 @@ fn the_samples_of_the_sev_crate_have_their_verdicts() {
     let good = of_files(report.clone(), vec![vector!("vcek_milan.der")]);
     let anchors = TrustAnchors::production();
     let authentic = authenticate(&good, &anchors, now()).unwrap_or_else(|refusal| panic!("{refusal}"));
-    assert_same_fields(&good, authentic.product());
+    assert_same_fields(&good, authentic.claims().product());
     let swapped = of_files(report, vec![vector!("vcek_turin.der")]);
     assert_eq!(authenticate(&swapped, &anchors, now()).unwrap_err().code(), "snp_report_signature");
 }

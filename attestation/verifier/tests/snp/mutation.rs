@@ -4,10 +4,10 @@ use crate::support::*;
 use anchorhold_attester::software::LaunchConfig;
 use anchorhold_attester::software::Product;
 use anchorhold_rats::{Evidence, Timestamp};
+use anchorhold_verifier::TrustAnchors;
 use anchorhold_verifier::der::Reader;
 use anchorhold_verifier::snp::Report;
 use anchorhold_verifier::x509::{Certificate, RevocationList};
-use anchorhold_verifier::{TrustAnchors, authenticate};
 use proptest::prelude::*;
 
 fn assert_refused(evidence: &Evidence, anchors: &TrustAnchors, at: Timestamp, context: &str) {

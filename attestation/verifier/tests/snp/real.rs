@@ -2,10 +2,8 @@
 
 use crate::support::*;
 use anchorhold_rats::{Der, Evidence, ReportData, Sha256Digest, Stage, Timestamp};
-use anchorhold_verifier::snp::{RawTcb, Report, SigningKey, Tcb};
-use anchorhold_verifier::{
-    AppraisalPolicy, AttestationResult, Refusal, TrustAnchors, appraise, authenticate, dangerous,
-};
+use anchorhold_verifier::snp::{AuthenticReport, Policy, RawTcb, Report, SigningKey, Tcb};
+use anchorhold_verifier::{Accepted, Refusal, TrustAnchors, dangerous};
 
 /// How many SNP samples with a report the manifest has.
 const SAMPLES: usize = 11;
@@ -13,19 +11,19 @@ const SAMPLES: usize = 11;
 fn verify(
     evidence: &Evidence,
     at: Timestamp,
-    edit: impl FnOnce(AppraisalPolicy) -> AppraisalPolicy,
-) -> Result<AttestationResult, Refusal> {
+    edit: impl FnOnce(Policy) -> Policy,
+) -> Result<Accepted<AuthenticReport>, Refusal> {
     let authentic = authenticate(evidence, &TrustAnchors::production(), at)?;
-    let policy = edit(permissive(authentic.report()));
-    let report_data = authentic.report().report_data;
+    let policy = edit(permissive(authentic.claims().report()));
+    let report_data = authentic.claims().report().report_data;
     appraise(authentic, &policy, &report_data)
 }
 
-fn unchanged(policy: AppraisalPolicy) -> AppraisalPolicy {
+fn unchanged(policy: Policy) -> Policy {
     policy
 }
 
-fn with_vmpl_1(mut policy: AppraisalPolicy) -> AppraisalPolicy {
+fn with_vmpl_1(mut policy: Policy) -> Policy {
     policy.allowed_vmpls = vec![1];
     policy
 }
@@ -190,7 +188,7 @@ fn case_05_refuses_a_real_vlek_below_the_ask_and_a_real_vcek_below_the_asvk() {
             sample.id
         );
         evidence.certificates[1] = ca(right);
-        let edit = |mut policy: AppraisalPolicy| {
+        let edit = |mut policy: Policy| {
             policy.allowed_vmpls = vec![0, 1];
             policy
         };
@@ -201,7 +199,7 @@ fn case_05_refuses_a_real_vlek_below_the_ask_and_a_real_vcek_below_the_asvk() {
 #[test]
 fn case_06_refuses_a_real_milan_unless_the_policy_names_milan() {
     let Some(sample) = sample("snp/milan-v5-gcp") else { return };
-    let without_milan = |mut policy: AppraisalPolicy| {
+    let without_milan = |mut policy: Policy| {
         policy.min_tcb.milan = None;
         policy
     };
@@ -218,7 +216,7 @@ fn case_03_refuses_every_real_sample_for_fresh_report_data() {
             assert_eq!(sample.id, "snp/milan-v4-gcp");
             continue;
         };
-        let policy = permissive(authentic.report());
+        let policy = permissive(authentic.claims().report());
         let refusal = appraise(authentic, &policy, &fresh).unwrap_err();
         let failed: Vec<_> = refusal.checks().failed().map(|check| check.code.to_string()).collect();
         assert!(failed.contains(&"snp_report_data".to_string()), "{}: {failed:?}", sample.id);

@@ -6,7 +6,6 @@ use anchorhold_attester::software::certificate::{Extension, name, pss_sha384, rs
 use anchorhold_attester::software::{Authority, LaunchConfig, Product, Signer, simulated_ark_der};
 use anchorhold_rats::Der;
 use anchorhold_verifier::TrustAnchors;
-use anchorhold_verifier::authenticate;
 use anchorhold_verifier::x509::{Certificate, PublicKey};
 
 #[test]
@@ -252,7 +251,7 @@ fn case_06_refuses_a_certificate_of_another_product() {
     template.extensions[1] = Extension::amd_text(&[2], "Milan-B0");
     guest.certify(template).unwrap();
     let v2 = guest_report_with(&guest, |fields| fields.version = 2);
-    assert_eq!(authentic(&v2).product(), anchorhold_verifier::snp::Product::Milan);
+    assert_eq!(authentic(&v2).claims().product(), anchorhold_verifier::snp::Product::Milan);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use crate::support::*;
 use anchorhold_attester::software::certificate::Extension;
 use anchorhold_attester::software::report::ReportFields;
 use anchorhold_attester::software::{LaunchConfig, Product, ReportVersion, SoftwareGuest};
-use anchorhold_verifier::snp::{FirmwareVersion, GenoaTcb, MinimumTcb, TurinTcb};
-use anchorhold_verifier::{AppraisalPolicy, dangerous};
+use anchorhold_verifier::dangerous;
+use anchorhold_verifier::snp::{FirmwareVersion, GenoaTcb, MinimumTcb, Policy, TurinTcb};
 
 /// The bytes of a TCB version in use by Milan and Genoa, and by Turin.
 const OLD: [usize; 4] = [0, 1, 6, 7];
@@ -39,8 +39,8 @@ fn minimum_of(value: u8) -> MinimumTcb {
     }
 }
 
-fn policy_of(minimum: MinimumTcb) -> AppraisalPolicy {
-    dangerous::allow_simulated(AppraisalPolicy::strict(vec![MEASUREMENT], minimum))
+fn policy_of(minimum: MinimumTcb) -> Policy {
+    dangerous::allow_simulated(Policy::strict(vec![MEASUREMENT], minimum))
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use crate::support::*;
 use anchorhold_attester::software::{Debug, LaunchConfig, MigrationAgent, Signer};
 use anchorhold_rats::{Measurement, Outcome, ReportData, Stage};
+use anchorhold_verifier::dangerous;
 use anchorhold_verifier::snp::{ChipId, Flag, GuestPolicyRules, PlatformRules};
-use anchorhold_verifier::{appraise, dangerous};
 
 fn attest(config: LaunchConfig) -> anchorhold_rats::Evidence {
     launch(config).attest(&REPORT_DATA).unwrap()
@@ -14,11 +14,11 @@ fn attest(config: LaunchConfig) -> anchorhold_rats::Evidence {
 fn accepts_the_control_and_says_what_it_saw() {
     let evidence = attest(LaunchConfig { chip_id: Some([5; 64]), ..config() });
     let result = judge(&evidence, &policy()).unwrap();
-    assert_eq!(result.measurement(), MEASUREMENT);
-    assert_eq!(result.chip_id(), Some(ChipId([5; 64])));
-    assert_eq!(result.policy_bits(), 0x3_0000);
-    assert_eq!(result.tcb().to_string(), "bootloader 10 tee 0 snp 25 microcode 84");
-    assert_eq!(result.report().report_data, REPORT_DATA);
+    assert_eq!(result.claims().report().measurement, MEASUREMENT);
+    assert_eq!(result.claims().chip_id(), Some(ChipId([5; 64])));
+    assert_eq!(result.claims().report().policy.0, 0x3_0000);
+    assert_eq!(result.claims().tcb().to_string(), "bootloader 10 tee 0 snp 25 microcode 84");
+    assert_eq!(result.claims().report().report_data, REPORT_DATA);
     assert!(result.simulated());
     assert!(result.checks().none_failed());
     assert!(
@@ -227,7 +227,7 @@ fn case_06_refuses_denied_chips_and_chips_off_the_list() {
 #[test]
 fn case_06_a_hidden_chip_does_not_pass_a_list_of_chips() {
     let hidden = attest(LaunchConfig { signer: Signer::Vlek, ..config() });
-    let base = |policy: &mut anchorhold_verifier::AppraisalPolicy| {
+    let base = |policy: &mut anchorhold_verifier::snp::Policy| {
         policy.allowed_signers = vec![anchorhold_verifier::snp::Signer::Vlek];
     };
     let denied = policy_with(|policy| {
@@ -273,7 +273,7 @@ fn every_failed_rule_is_reported() {
 
 #[test]
 fn case_05_refuses_a_simulated_root_unless_the_policy_was_told() {
-    let strict = anchorhold_verifier::AppraisalPolicy::strict(vec![MEASUREMENT], minimum());
+    let strict = anchorhold_verifier::snp::Policy::strict(vec![MEASUREMENT], minimum());
     assert_eq!(failed(judge(&evidence(), &strict)), ["snp_simulated"]);
     assert_eq!(failed(judge(&evidence(), &dangerous::allow_debug(strict.clone()))), ["snp_simulated"]);
     assert_eq!(failed(judge(&evidence(), &dangerous::allow_simulated(strict))), [""; 0]);

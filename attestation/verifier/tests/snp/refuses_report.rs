@@ -4,8 +4,8 @@
 use crate::support::*;
 use anchorhold_attester::software::{LaunchConfig, Product, ReportVersion, Signer};
 use anchorhold_rats::{Der, Stage};
+use anchorhold_verifier::TrustAnchors;
 use anchorhold_verifier::snp::{ChipId, REPORT_LEN, Report, SIGNED_LEN};
-use anchorhold_verifier::{TrustAnchors, authenticate};
 
 #[test]
 fn accepts_every_known_version() {
@@ -178,9 +178,9 @@ fn a_masked_chip_id_is_taken_from_the_certificate() {
     let chip_id = [5; 64];
     let guest = launch(LaunchConfig { chip_id: Some(chip_id), ..config() });
     let masked = guest_report_with(&guest, |fields| fields.chip_id = [0; 64]);
-    assert_eq!(authentic(&masked).chip_id(), Some(ChipId(chip_id)));
+    assert_eq!(authentic(&masked).claims().chip_id(), Some(ChipId(chip_id)));
     let vlek = launch(LaunchConfig { signer: Signer::Vlek, ..config() });
-    assert_eq!(authentic(&vlek.attest(&REPORT_DATA).unwrap()).chip_id(), None);
+    assert_eq!(authentic(&vlek.attest(&REPORT_DATA).unwrap()).claims().chip_id(), None);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::support::*;
 use anchorhold_attester::software::certificate::Extension;
 use anchorhold_attester::software::{Authority, simulated_ark_der};
-use anchorhold_verifier::dangerous::{AnchorError, simulated_anchors};
+use anchorhold_verifier::dangerous::{AnchorError, SimulatedRoots, simulated_anchors};
 use anchorhold_verifier::x509::Certificate;
 use sev::certs::snp::{Certificate as SevCertificate, builtin};
 
@@ -76,7 +76,8 @@ fn case_05_refuses_anchors_that_are_no_roots() {
     template.issuer = template.subject.clone();
     let ark_key = Authority::Ark.key().unwrap();
     assert_eq!(refused(&template.sign(&ark_key).unwrap()), AnchorError::Signature);
-    assert!(simulated_anchors(&template.sign(&Authority::Ask.key().unwrap()).unwrap()).is_ok());
+    let own = template.sign(&Authority::Ask.key().unwrap()).unwrap();
+    assert!(simulated_anchors(&SimulatedRoots::amd(&own)).is_ok());
     template.extensions = vec![Extension::amd_byte(&[1], 0)];
     assert_eq!(refused(&template.sign(&Authority::Ask.key().unwrap()).unwrap()), AnchorError::NotARoot);
 }

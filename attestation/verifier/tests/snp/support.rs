@@ -3,12 +3,13 @@
 use anchorhold_attester::software::certificate::{Extension, Template, name, pss_sha384, rsa_key_info};
 use anchorhold_attester::software::report::ReportFields;
 use anchorhold_attester::software::{Authority, LaunchConfig, Product, SoftwareGuest, simulated_ark_der};
-use anchorhold_rats::{Der, Evidence, Measurement, ReportData, Tee, Timestamp};
-use anchorhold_verifier::snp::{GenoaTcb, MilanTcb, MinimumTcb, Report, Signer, TurinTcb};
-use anchorhold_verifier::{
-    AppraisalPolicy, AttestationResult, AuthenticEvidence, Refusal, TrustAnchors, appraise, authenticate,
-    dangerous,
+use anchorhold_rats::{Der, Endorsements, Evidence, Measurement, ReportData, Timestamp};
+use anchorhold_verifier::dangerous::SimulatedRoots;
+pub(crate) use anchorhold_verifier::snp::appraise;
+use anchorhold_verifier::snp::{
+    self, AuthenticReport, GenoaTcb, Input, MilanTcb, MinimumTcb, Policy, Report, Signer, TurinTcb,
 };
+use anchorhold_verifier::{Accepted, Authentic, Refusal, TrustAnchors, dangerous};
 use std::path::PathBuf;
 
 pub(crate) const MEASUREMENT: Measurement = Measurement::new([7; 48]);
@@ -96,17 +97,37 @@ pub(crate) fn evidence() -> Evidence {
     launch(config()).attest(&REPORT_DATA).unwrap()
 }
 
-pub(crate) fn authentic(evidence: &Evidence) -> AuthenticEvidence {
+/// What the family says of this evidence, without revocation lists.
+pub(crate) fn authenticate(
+    evidence: &Evidence,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+) -> Result<Authentic<AuthenticReport>, Refusal> {
+    authenticate_with(evidence, &[], anchors, at)
+}
+
+/// The same with revocation lists.
+pub(crate) fn authenticate_with(
+    evidence: &Evidence,
+    crls: &[Der],
+    anchors: &TrustAnchors,
+    at: Timestamp,
+) -> Result<Authentic<AuthenticReport>, Refusal> {
+    let input = Input { report: &evidence.report, certificates: &evidence.certificates, crls };
+    snp::authenticate(&input, anchors, at)
+}
+
+pub(crate) fn authentic(evidence: &Evidence) -> Authentic<AuthenticReport> {
     authenticate(evidence, &simulated(), now()).unwrap_or_else(|refusal| panic!("{refusal}"))
 }
 
-/// The code with which authentication under the simulated root refuses this evidence.
+/// The code with which authentication of whole evidence under the simulated root refuses this evidence.
 pub(crate) fn refusal(evidence: &Evidence) -> String {
     refusal_at(evidence, now())
 }
 
 pub(crate) fn refusal_at(evidence: &Evidence, at: Timestamp) -> String {
-    match authenticate(evidence, &simulated(), at) {
+    match anchorhold_verifier::authenticate(evidence, &Endorsements::default(), &simulated(), at) {
         Ok(_) => panic!("accepted"),
         Err(refusal) => refusal.code().to_string(),
     }
@@ -121,22 +142,33 @@ pub(crate) fn minimum() -> MinimumTcb {
     }
 }
 
-pub(crate) fn policy() -> AppraisalPolicy {
-    dangerous::allow_simulated(AppraisalPolicy::strict(vec![MEASUREMENT], minimum()))
+pub(crate) fn policy() -> Policy {
+    dangerous::allow_simulated(Policy::strict(vec![MEASUREMENT], minimum()))
 }
 
-pub(crate) fn policy_with(edit: impl FnOnce(&mut AppraisalPolicy)) -> AppraisalPolicy {
+pub(crate) fn policy_with(edit: impl FnOnce(&mut Policy)) -> Policy {
     let mut policy = policy();
     edit(&mut policy);
     policy
 }
 
-pub(crate) fn judge(evidence: &Evidence, policy: &AppraisalPolicy) -> Result<AttestationResult, Refusal> {
-    appraise(authentic(evidence), policy, &REPORT_DATA)
+/// What the family's policy says of evidence under the simulated root. The same policy as part of a whole one must
+/// come to the same rules with the same outcomes.
+pub(crate) fn judge(evidence: &Evidence, policy: &Policy) -> Result<Accepted<AuthenticReport>, Refusal> {
+    let verdict = appraise(authentic(evidence), policy, &REPORT_DATA);
+    let none = Endorsements::default();
+    let whole = anchorhold_verifier::authenticate(evidence, &none, &simulated(), now()).unwrap();
+    let whole = anchorhold_verifier::appraise(whole, &policy.clone().into(), &REPORT_DATA.into());
+    match (&verdict, &whole) {
+        (Ok(part), Ok(whole)) => assert_eq!(part.checks(), whole.checks()),
+        (Err(part), Err(whole)) => assert_eq!(part.checks(), whole.checks()),
+        _ => panic!("the family and the whole disagree"),
+    }
+    verdict
 }
 
 /// The codes of all rules that failed, in order.
-pub(crate) fn failed(result: Result<AttestationResult, Refusal>) -> Vec<String> {
+pub(crate) fn failed<T>(result: Result<T, Refusal>) -> Vec<String> {
     match result {
         Ok(_) => Vec::new(),
         Err(refusal) => refusal.checks().failed().map(|check| check.code.to_string()).collect(),
@@ -144,13 +176,13 @@ pub(crate) fn failed(result: Result<AttestationResult, Refusal>) -> Vec<String> 
 }
 
 /// A policy that asks for nothing beside what is always judged.
-pub(crate) fn permissive(report: &Report) -> AppraisalPolicy {
+pub(crate) fn permissive(report: &Report) -> Policy {
     let floor = MinimumTcb {
         milan: Some(MilanTcb { bootloader: 0, tee: 0, snp: 0, microcode: 0 }),
         genoa: Some(GenoaTcb { bootloader: 0, tee: 0, snp: 0, microcode: 0 }),
         turin: Some(TurinTcb { fmc: 0, bootloader: 0, tee: 0, snp: 0, microcode: 0 }),
     };
-    let mut policy = AppraisalPolicy::strict(vec![report.measurement], floor);
+    let mut policy = Policy::strict(vec![report.measurement], floor);
     policy.require_alias_check = false;
     policy.allowed_signers = vec![Signer::Vcek, Signer::Vlek];
     policy.guest_policy.cxl_allowed = anchorhold_verifier::snp::Flag::Either;
@@ -159,7 +191,7 @@ pub(crate) fn permissive(report: &Report) -> AppraisalPolicy {
 
 pub(crate) fn of_files(report: Vec<u8>, certificates: Vec<Vec<u8>>) -> Evidence {
     let certificates = certificates.into_iter().map(Der).collect();
-    Evidence { tee: Tee::Snp, report, certificates, gpus: vec![] }
+    Evidence::snp(report, certificates)
 }
 
 /// The folder of real samples, or `None` where a developer does not have it. CI must have it.

@@ -1,0 +1,137 @@
+//! EAT Attestation Results (draft-ietf-rats-ear) as JSON web tokens, from the same evaluation as every other form.
+//!
+//! The trustworthiness vector is that of AR4SI (draft-ietf-rats-ar4si, section 2.3). Only claims that an evaluation can
+//! back are made; the others stay out.
+
+mod jwt;
+mod vector;
+
+pub use jwt::{Algorithm, Error, MAX_TOKEN_BYTES, Signer, verify};
+pub use vector::{Status, TrustVector};
+
+use crate::Evaluation;
+use anchorhold_rats::{Nonce, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The profile of the claims, which Veraison's libraries and Trustee name too.
+pub const PROFILE: &str = "tag:github.com,2023:veraison/ear";
+
+/// The claims of one EAR.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ear {
+    /// [`PROFILE`].
+    pub eat_profile: String,
+    /// When the evaluation was made, in seconds since the Unix epoch.
+    pub iat: i64,
+    /// From when on it must not be relied on, in seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp: Option<i64>,
+    /// The relying party's nonce, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eat_nonce: Option<String>,
+    /// Who evaluated.
+    #[serde(rename = "ear.verifier-id")]
+    pub verifier_id: VerifierId,
+    /// The evaluation of each part: `cpu`, and `gpu` and `vtpm` where there is one.
+    pub submods: BTreeMap<String, Submodule>,
+}
+
+/// The program that evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifierId {
+    /// Who makes it.
+    pub developer: String,
+    /// Which version.
+    pub build: String,
+}
+
+/// The evaluation of one part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submodule {
+    /// The worst of the vector.
+    #[serde(rename = "ear.status")]
+    pub status: Status,
+    /// AR4SI's claims.
+    #[serde(rename = "ear.trustworthiness-vector")]
+    pub trust_vector: TrustVector,
+    /// The digest of the policy, as a URI.
+    #[serde(rename = "ear.appraisal-policy-id", default, skip_serializing_if = "Option::is_none")]
+    pub policy_id: Option<String>,
+    /// Each rule that failed, by its code, with what was wanted and observed. A private claim of this verifier.
+    #[serde(rename = "anchorhold.failed", default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedRule>,
+    /// Whether the root is not the vendor's. A private claim of this verifier.
+    #[serde(rename = "anchorhold.simulated", default)]
+    pub simulated: bool,
+    /// What was launched, in hexadecimal. A private claim of this verifier.
+    #[serde(rename = "anchorhold.measurement", default, skip_serializing_if = "Option::is_none")]
+    pub measurement: Option<String>,
+}
+
+/// A rule that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedRule {
+    /// Its code.
+    pub code: String,
+    /// What it asked for.
+    pub wanted: String,
+    /// What was there.
+    pub observed: String,
+}
+
+impl Ear {
+    /// The result of an evaluation, for a nonce if there was one, under the policy with this id.
+    #[must_use]
+    pub fn of(evaluation: &Evaluation, nonce: Option<&Nonce>, policy_id: Option<&str>) -> Self {
+        let mut parts: BTreeMap<&str, Vec<_>> = BTreeMap::from([("cpu", Vec::new())]);
+        for check in evaluation.checks.all() {
+            let part = match check.code.split('_').next() {
+                Some("nvidia" | "rim") => "gpu",
+                Some("azure") => "vtpm",
+                _ => "cpu",
+            };
+            parts.entry(part).or_default().push(check);
+        }
+        let submodule = |name: &str, checks: &[&anchorhold_rats::Check]| {
+            let trust_vector = TrustVector::of(checks, evaluation.simulated);
+            Submodule {
+                status: trust_vector.status(),
+                trust_vector,
+                policy_id: policy_id.map(ToOwned::to_owned),
+                failed: vector::failed(checks)
+                    .map(|check| FailedRule {
+                        code: check.code.to_string(),
+                        wanted: check.wanted.clone(),
+                        observed: check.observed.clone(),
+                    })
+                    .collect(),
+                simulated: evaluation.simulated,
+                measurement: evaluation
+                    .measurement
+                    .filter(|_| name == "cpu")
+                    .map(|measurement| measurement.to_string()),
+            }
+        };
+        Self {
+            eat_profile: PROFILE.to_owned(),
+            iat: evaluation.at.unix_seconds(),
+            exp: evaluation.expires.map(Timestamp::unix_seconds),
+            eat_nonce: nonce.map(ToString::to_string),
+            verifier_id: VerifierId {
+                developer: "https://anchorhold.invalid".to_owned(),
+                build: concat!("anchorhold-verifier ", env!("CARGO_PKG_VERSION")).to_owned(),
+            },
+            submods: parts
+                .iter()
+                .map(|(name, checks)| ((*name).to_owned(), submodule(name, checks)))
+                .collect(),
+        }
+    }
+
+    /// Whether every part is affirmed. Says nothing about who signed: see [`verify`].
+    #[must_use]
+    pub fn is_affirming(&self) -> bool {
+        !self.submods.is_empty() && self.submods.values().all(|part| part.status == Status::Affirming)
+    }
+}

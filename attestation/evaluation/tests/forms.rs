@@ -1,0 +1,131 @@
+//! One evaluation in its three forms, and tokens that are refused.
+
+use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
+use anchorhold_evaluation::ear::{Algorithm, Ear, Error, MAX_TOKEN_BYTES, Signer, Status, verify};
+use anchorhold_evaluation::{Evaluation, Verdict, explain};
+use anchorhold_rats::{Endorsements, Evidence, Expected, Measurement, Nonce, ReportData, Timestamp};
+use anchorhold_verifier::dangerous::{self, SimulatedRoots};
+use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb, Policy};
+use anchorhold_verifier::{AppraisalPolicy, appraise, authenticate};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+
+const MEASUREMENT: Measurement = Measurement::new([7; 48]);
+const REPORT_DATA: ReportData = ReportData::new([9; 64]);
+
+fn at() -> Timestamp {
+    "2026-07-25T00:00:00Z".parse().unwrap()
+}
+
+fn evidence() -> Evidence {
+    SoftwareGuest::launch(LaunchConfig::new(MEASUREMENT), at()).unwrap().attest(&REPORT_DATA).unwrap()
+}
+
+fn policy(measurement: Measurement) -> AppraisalPolicy {
+    let genoa = Some(GenoaTcb { bootloader: 10, tee: 0, snp: 25, microcode: 84 });
+    let minimum = MinimumTcb { genoa, ..MinimumTcb::default() };
+    dangerous::allow_simulated(Policy::strict(vec![measurement], minimum)).into()
+}
+
+fn evaluate(evidence: &Evidence, policy: &AppraisalPolicy) -> Evaluation {
+    let anchors = dangerous::simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap();
+    let outcome = authenticate(evidence, &Endorsements::default(), &anchors, at())
+        .and_then(|authentic| appraise(authentic, policy, &Expected::from(REPORT_DATA)));
+    Evaluation::of(evidence.tee, &outcome, at(), true)
+}
+
+fn p256() -> Signer {
+    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+    Signer::from_pkcs8(key.as_ref()).unwrap()
+}
+
+fn ed25519() -> Signer {
+    Signer::from_pkcs8(Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap().as_ref()).unwrap()
+}
+
+#[test]
+fn the_three_forms_say_the_same_of_accepted_evidence() {
+    let evaluation = evaluate(&evidence(), &policy(MEASUREMENT));
+    assert_eq!(evaluation.verdict, Verdict::Accepted);
+    let text = evaluation.text();
+    assert!(text.starts_with("accepted (simulated root: nothing is protected): snp"), "{text}");
+    assert!(text.contains(&MEASUREMENT.to_string()) && text.contains("Genoa"), "{text}");
+    let json = serde_json::to_value(&evaluation).unwrap();
+    assert_eq!((&json["verdict"], &json["simulated"]), (&"accepted".into(), &true.into()));
+    let nonce = Nonce::new([3; 32]);
+    let ear = Ear::of(&evaluation, Some(&nonce), Some("urn:sha256:aa"));
+    let cpu = &ear.submods["cpu"];
+    assert_eq!(cpu.measurement.as_deref(), Some(MEASUREMENT.to_string().as_str()));
+    assert_eq!((cpu.trust_vector.executables, cpu.trust_vector.configuration), (Some(3), Some(2)));
+    // A simulated root is no hardware that anybody recognises.
+    assert_eq!((cpu.trust_vector.hardware, cpu.status), (Some(97), Status::Contraindicated));
+    assert!(!ear.is_affirming());
+    assert_eq!(ear.eat_nonce, Some(nonce.to_string()));
+    assert_eq!(ear.exp, evaluation.expires.map(Timestamp::unix_seconds));
+}
+
+#[test]
+fn the_three_forms_say_the_same_of_refused_evidence() {
+    let evaluation = evaluate(&evidence(), &policy(Measurement::new([8; 48])));
+    assert_eq!(evaluation.verdict, Verdict::NotAcceptable);
+    assert!(evaluation.text().contains("FAILED snp_measurement"), "{}", evaluation.text());
+    assert_eq!((evaluation.measurement, evaluation.expires), (None, None));
+    let ear = Ear::of(&evaluation, None, None);
+    let cpu = &ear.submods["cpu"];
+    assert_eq!(cpu.failed.len(), 1);
+    assert_eq!(cpu.failed[0].code, "snp_measurement");
+    assert_eq!((cpu.trust_vector.executables, cpu.status), (Some(97), Status::Contraindicated));
+
+    let mut forged = evidence();
+    forged.report[0x90] ^= 1;
+    let evaluation = evaluate(&forged, &policy(MEASUREMENT));
+    assert_eq!(evaluation.verdict, Verdict::NotAuthentic);
+    assert_eq!(Ear::of(&evaluation, None, None).submods["cpu"].trust_vector.executables, Some(99));
+}
+
+#[test]
+fn an_explanation_shows_meaning_and_bytes() {
+    let evidence = evidence();
+    let evaluation = evaluate(&evidence, &policy(MEASUREMENT));
+    let explained = explain(&evaluation.checks, &evidence);
+    assert_eq!(explained.len(), evaluation.checks.all().len());
+    let measurement = explained.iter().find(|rule| rule.check.code == "snp_measurement").unwrap();
+    assert!(measurement.meaning.unwrap().starts_with("MEASUREMENT"), "{:?}", measurement.meaning);
+    // Every rule of the verifier has a meaning.
+    assert!(explained.iter().all(|rule| rule.meaning.is_some() || !rule.check.code.contains("snp_")));
+}
+
+#[test]
+fn a_token_is_read_with_the_key_and_algorithm_that_signed_it() {
+    let ear = Ear::of(&evaluate(&evidence(), &policy(MEASUREMENT)), None, None);
+    for (signer, algorithm) in [(p256(), Algorithm::Es256), (ed25519(), Algorithm::EdDsa)] {
+        assert_eq!(signer.algorithm(), algorithm);
+        let token = signer.sign(&ear).unwrap();
+        assert_eq!(verify(&token, algorithm, signer.public_key(), ear.iat), Ok(ear.clone()));
+    }
+}
+
+#[test]
+fn refuses_tokens_of_other_keys_algorithms_profiles_and_times() {
+    let ear = Ear::of(&evaluate(&evidence(), &policy(MEASUREMENT)), None, None);
+    let (signer, other) = (ed25519(), ed25519());
+    let token = signer.sign(&ear).unwrap();
+    let read = |token: &str, at| verify(token, Algorithm::EdDsa, signer.public_key(), at);
+    assert_eq!(verify(&token, Algorithm::EdDsa, other.public_key(), ear.iat), Err(Error::Signature));
+    assert_eq!(verify(&token, Algorithm::Es256, signer.public_key(), ear.iat), Err(Error::Algorithm));
+    assert_eq!(read(&token, ear.iat - 1), Err(Error::Expired));
+    assert_eq!(read(&token, ear.exp.unwrap()), Err(Error::Expired));
+    let profile = Ear { eat_profile: "tag:other".into(), ..ear.clone() };
+    assert_eq!(read(&signer.sign(&profile).unwrap(), ear.iat), Err(Error::Profile));
+    // {"alg":"none"} with no signature.
+    let claims = token.split('.').nth(1).unwrap();
+    let none = format!("eyJhbGciOiJub25lIn0.{claims}.");
+    assert_eq!(read(&none, ear.iat), Err(Error::Malformed("header")));
+    for bad in ["", "a", "a.b", "@.@.@"] {
+        assert!(matches!(read(bad, ear.iat), Err(Error::Malformed(_))), "{bad}");
+    }
+    let cut = token.rsplit_once('.').unwrap().0;
+    assert_eq!(read(&format!("{cut}."), ear.iat), Err(Error::Signature));
+    assert_eq!(read(&"a".repeat(MAX_TOKEN_BYTES + 1), ear.iat), Err(Error::TooLong));
+    assert_eq!(Signer::from_pkcs8(&[1, 2, 3]).unwrap_err(), Error::Key);
+}

@@ -1,0 +1,103 @@
+//! Cases of SEV-SNP.
+
+use super::{anchors, hex, hex_bytes, of_refusal};
+use crate::corpus::{Error, Files};
+use crate::manifest::{Case, CasePolicy};
+use anchorhold_rats::{Checks, Der, Measurement, ReportData};
+use anchorhold_verifier::dangerous::{self, SimulatedRoots};
+use anchorhold_verifier::snp::{
+    self, AuthenticReport, Flag, GenoaTcb, Input, MilanTcb, MinimumTcb, Policy, Product, Signer, TurinTcb,
+};
+use std::collections::BTreeMap;
+
+pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
+    files.only(&["report", "vek", "ask", "ark", "crl"])?;
+    let roots = SimulatedRoots { amd: files.get("ark"), ..SimulatedRoots::default() };
+    let anchors = match anchors(case.pin, &roots) {
+        Ok(anchors) => anchors,
+        Err(checks) => return Ok(checks),
+    };
+    let certificates: Vec<Der> = ["vek", "ask", "ark"]
+        .into_iter()
+        .filter_map(|role| files.get(role))
+        .map(|der| Der(der.into()))
+        .collect();
+    let crls: Vec<Der> = files.get("crl").map(|der| Der(der.into())).into_iter().collect();
+    let input = Input { report: files.need("report")?, certificates: &certificates, crls: &crls };
+    let authentic = match snp::authenticate(&input, &anchors, case.at) {
+        Ok(authentic) => authentic,
+        Err(refusal) => return Ok(of_refusal(refusal)),
+    };
+    let (policy, report_data) = policy(&case.policy, authentic.claims())?;
+    Ok(match snp::appraise(authentic, &policy, &report_data) {
+        Ok(accepted) => accepted.checks().clone(),
+        Err(refusal) => of_refusal(refusal),
+    })
+}
+
+/// The rules of the case; everything else accepts what the report says.
+fn policy(rules: &CasePolicy, evidence: &AuthenticReport) -> Result<(Policy, ReportData), Error> {
+    let (report, product) = (evidence.report(), evidence.product());
+    let measurement = match &rules.measurement {
+        Some(text) => Measurement::new(hex("measurement", text)?),
+        None => report.measurement,
+    };
+    let report_data = match &rules.report_data {
+        Some(text) => ReportData::new(hex("report_data", text)?),
+        None => report.report_data,
+    };
+    let minimum = floor(product, rules.min_tcb.as_ref())?;
+    let mut policy = dangerous::allow_simulated(Policy::strict(vec![measurement], minimum));
+    policy.allowed_vmpls = rules.allow_vmpl.clone().unwrap_or_else(|| vec![0]);
+    policy.allowed_signers = vec![Signer::Vcek, Signer::Vlek];
+    policy.guest_policy.cxl_allowed = Flag::Either;
+    if rules.allow_smt == Some(false) {
+        policy.guest_policy.smt_allowed = Flag::Clear;
+    }
+    policy.require_alias_check = rules.require_alias_check;
+    policy.require_crl = rules.require_crl;
+    policy.require_author_key = rules.require_author_key;
+    policy.host_data = rules.host_data.as_ref().map(|text| hex("host_data", text)).transpose()?;
+    if rules.min_launch_tcb.is_some() {
+        policy.min_launch_tcb = Some(floor(product, rules.min_launch_tcb.as_ref())?);
+    }
+    if let Some(text) = &rules.require_mit_vector {
+        policy.required_mitigations = bits(text)?;
+    }
+    if rules.allow_debug {
+        policy = dangerous::allow_debug(policy);
+    }
+    Ok((policy, report_data))
+}
+
+/// Hexadecimal of a number, most significant digit first, with or without `0x`.
+fn bits(text: &str) -> Result<u64, Error> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let wrong = Error::Form { what: "require_mit_vector", wanted: "a number of 64 bits in hexadecimal" };
+    let padded = format!("{digits:0>16}");
+    let bytes = hex_bytes("require_mit_vector", &padded)?;
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| wrong)
+}
+
+/// The floor for the product of the report; components that are not named are 0.
+fn floor(product: Product, components: Option<&BTreeMap<String, u8>>) -> Result<MinimumTcb, Error> {
+    let mut known: Vec<&str> = vec!["bootloader", "tee", "snp", "microcode"];
+    if product == Product::Turin {
+        known.push("fmc");
+    }
+    let named = |name: &str| components.and_then(|all| all.get(name)).copied().unwrap_or(0);
+    if components.is_some_and(|all| all.keys().any(|name| !known.contains(&name.as_str()))) {
+        return Err(Error::Form { what: "min_tcb", wanted: "an object of this product's components" });
+    }
+    let (bootloader, tee, snp, microcode) =
+        (named("bootloader"), named("tee"), named("snp"), named("microcode"));
+    let mut minimum = MinimumTcb::default();
+    match product {
+        Product::Milan => minimum.milan = Some(MilanTcb { bootloader, tee, snp, microcode }),
+        Product::Genoa => minimum.genoa = Some(GenoaTcb { bootloader, tee, snp, microcode }),
+        Product::Turin => {
+            minimum.turin = Some(TurinTcb { fmc: named("fmc"), bootloader, tee, snp, microcode });
+        }
+    }
+    Ok(minimum)
+}
