@@ -1,0 +1,88 @@
+//! What a relying party accepts, as a file.
+
+use crate::header::{Header, NotInForce};
+use crate::rule::{self, Rule};
+use crate::snp::Snp;
+use crate::{PolicyError, Reader, snp};
+use anchorhold_rats::{Sha256Digest, Timestamp};
+use anchorhold_verifier::AppraisalPolicy;
+
+/// An appraisal profile: one table of rules for each family of evidence that is accepted. A family without a table is
+/// refused.
+#[derive(Debug, Clone)]
+pub struct AppraisalProfile {
+    header: Header,
+    snp: Option<Snp>,
+    appraisal: AppraisalPolicy,
+    digest: Sha256Digest,
+}
+
+impl AppraisalProfile {
+    /// Reads a profile. Whether it holds at a time is asked by [`require_at`](Self::require_at), not here.
+    ///
+    /// # Errors
+    /// [`PolicyError`] with the path of the key: unknown, missing, empty, of the wrong form, or never allowed.
+    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
+        let mut file = Reader::of_file(text)?;
+        let header = Header::read(&mut file)?;
+        let snp = family(&mut file, "snp", snp::read)?;
+        file.finish()?;
+        let appraisal = AppraisalPolicy { snp: snp.as_ref().map(|snp| snp.policy.clone()) };
+        Ok(Self { header, snp, appraisal, digest: Sha256Digest::of(text.as_bytes()) })
+    }
+
+    /// Name, version and time.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What the verifier is asked for. Use it only while the profile is in force, and after the machine lists were
+    /// applied to it: without them, a family whose `machines` are `"listed"` accepts none.
+    #[must_use]
+    pub const fn appraisal(&self) -> &AppraisalPolicy {
+        &self.appraisal
+    }
+
+    /// SHA-256 of the file.
+    #[must_use]
+    pub const fn digest(&self) -> Sha256Digest {
+        self.digest
+    }
+
+    /// Establishes that the profile is in force at the time `at`.
+    ///
+    /// # Errors
+    /// [`NotInForce`] before it was issued and from its end on.
+    pub fn require_at(&self, at: Timestamp) -> Result<(), NotInForce> {
+        self.header.require_at(at)
+    }
+
+    /// Whether the profile is in force at the time `at`.
+    #[must_use]
+    pub fn valid_at(&self, at: Timestamp) -> bool {
+        self.require_at(at).is_ok()
+    }
+
+    /// Every rule with the value in force, whether the file spells it out or not.
+    #[must_use]
+    pub fn rules(&self) -> Vec<Rule> {
+        let mut out = self.header.rules();
+        out.extend(self.snp.iter().flat_map(snp::rules));
+        out
+    }
+
+    /// The same profile with every rule spelled out. Reading it back gives the same policies.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        rule::to_toml(&self.rules())
+    }
+}
+
+fn family<T>(
+    file: &mut Reader,
+    key: &str,
+    read: impl FnOnce(Reader) -> Result<T, PolicyError>,
+) -> Result<Option<T>, PolicyError> {
+    if file.has(key) { read(file.table(key)?).map(Some) } else { Ok(None) }
+}
