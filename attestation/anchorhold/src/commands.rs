@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod audit;
+mod evidence;
 mod image;
 mod owner;
 mod policy;
@@ -21,6 +22,8 @@ pub(crate) enum Command {
     Seal(seal::Args),
     #[command(after_help = verify::EXAMPLE)]
     Verify(verify::Args),
+    #[command(subcommand)]
+    Evidence(evidence::Command),
     /// Export or verify an audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -43,6 +46,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Owner(command) => owner::run(&command),
         Command::Seal(args) => seal::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Evidence(command) => evidence::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Image(command) => image::run(&command),

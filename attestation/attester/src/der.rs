@@ -6,6 +6,7 @@ pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const ENUMERATED: u8 = 0x0a;
 pub(crate) const UTF8_STRING: u8 = 0x0c;
 pub(crate) const PRINTABLE_STRING: u8 = 0x13;
 pub(crate) const IA5_STRING: u8 = 0x16;
@@ -53,6 +54,26 @@ pub(crate) fn unsigned_integer(bytes: &[u8]) -> Vec<u8> {
 /// A BIT STRING of whole bytes.
 pub(crate) fn bit_string(bytes: &[u8]) -> Vec<u8> {
     value(BIT_STRING, &[&[0], bytes].concat())
+}
+
+/// An OBJECT IDENTIFIER with these contents.
+pub(crate) fn object_identifier(contents: &[u8]) -> Vec<u8> {
+    value(OBJECT_IDENTIFIER, contents)
+}
+
+/// An OCTET STRING.
+pub(crate) fn octet_string(bytes: &[u8]) -> Vec<u8> {
+    value(OCTET_STRING, bytes)
+}
+
+/// A BOOLEAN.
+pub(crate) fn boolean(is_true: bool) -> Vec<u8> {
+    value(BOOLEAN, if is_true { &[0xff] } else { &[0] })
+}
+
+/// An ENUMERATED of one byte below 128.
+pub(crate) fn enumerated(number: u8) -> Vec<u8> {
+    value(ENUMERATED, &[number])
 }
 
 /// UTCTime until 2049, GeneralizedTime after (RFC 5280, section 4.1.2.5).

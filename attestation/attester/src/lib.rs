@@ -2,7 +2,11 @@
 //!
 //! [`software::SoftwareGuest`] is a guest without hardware: it makes SEV-SNP reports in the real format and signs them
 //! under a root of its own, so that verifier, key release and serving run their real code everywhere.
-//! Its keys are published with the source. Evidence from it protects nothing, and no verifier accepts it
+//! [`software::tdx::TdxGuest`] does the same for Intel TDX: quotes, collateral and event logs.
+//!
+//! What is simulated is who vouches: the roots, and what firmware and hardware measure and hold. What is real
+//! is every byte layout and every signature; tests read real samples into the same types and write them again.
+//! The roots' keys are published with the source. Evidence from here protects nothing, and no verifier accepts it
 //! unless its caller names the simulated root.
 //!
 //! This crate is *not* a driver for `/dev/sev-guest`, and it judges nothing.

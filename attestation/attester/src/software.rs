@@ -1,13 +1,17 @@
 //! A guest without hardware: real formats under a published root.
 
 pub mod certificate;
+mod ecdsa;
 mod fixtures;
 mod guest;
 mod launch;
 mod measure;
+mod pem;
 pub mod report;
 pub mod revocation;
+pub mod tdx;
 
+pub use ecdsa::{Curve, SigningKey};
 pub use fixtures::{Authority, simulated_ark_der};
 pub use guest::SoftwareGuest;
 pub use launch::{Debug, LaunchConfig, MigrationAgent, Product, ReportVersion, Signer, TcbBytes};
@@ -24,6 +28,8 @@ pub enum Error {
     Key(&'static str),
     /// A signature was not made; the text says what should be signed.
     Signature(&'static str),
+    /// A text to be signed was not written; the text says which.
+    Encoding(&'static str),
 }
 
 impl fmt::Display for Error {
@@ -32,6 +38,7 @@ impl fmt::Display for Error {
             Self::Random => f.write_str("the system's random generator gave nothing"),
             Self::Key(which) => write!(f, "the {which} key is not readable"),
             Self::Signature(what) => write!(f, "the {what} was not signed"),
+            Self::Encoding(what) => write!(f, "the {what} was not written"),
         }
     }
 }

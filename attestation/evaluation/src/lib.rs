@@ -7,11 +7,13 @@
 //! An evaluation is a report and not a pass: holding one proves nothing. Trust is created only in
 //! `anchorhold-verifier`.
 
+mod describe;
 pub mod ear;
 mod evaluation;
 mod explain;
 mod verdict;
 
+pub use describe::{Field, Part, describe};
 pub use evaluation::{EVALUATION_FORMAT, Evaluation};
 pub use explain::{Explained, explain};
 pub use verdict::Verdict;

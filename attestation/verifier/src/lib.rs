@@ -31,6 +31,7 @@ mod relaxation;
 pub mod snp;
 pub mod tdx;
 pub mod x509;
+pub mod xml;
 
 pub use anchors::TrustAnchors;
 pub use evidence::{

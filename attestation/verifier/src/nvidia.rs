@@ -1,4 +1,25 @@
 //! NVIDIA GPUs and NVSwitches: the SPDM measurement report, the device's chain, reference manifests, and the appraisal policy.
+//!
+//! Sources: *Security Protocol and Data Model* 1.1 (DMTF DSP0274) for request and response; TCG *DICE Attestation
+//! Architecture* for the firmware identity; NVIDIA's own verifiers (`nvtrust`, `attestation-sdk`) for the opaque data,
+//! which has no public specification; RFC 6960 for OCSP.
 
+mod authenticate;
+mod chain;
 pub mod codes;
+mod device;
+mod fwid;
+mod opaque;
+mod report;
 pub mod rim;
+mod serialized;
+
+pub(crate) use authenticate::judge;
+pub use authenticate::{AuthenticDevice, Input, authenticate};
+pub use chain::CHAIN_LEN;
+pub use device::{Architecture, DriverVersion, Kind, Mode, ParseVersionError, Pdi, VbiosVersion};
+pub use opaque::{
+    FWID_LEN, GPU_LINKS, GpuFields, MAX_FIELDS, OpaqueFields, SWITCH_GPUS, SWITCH_PORTS, SwitchFields,
+};
+pub use report::{MEASUREMENT_LEN, REQUEST_LEN, Report, SIGNATURE_LEN};
+pub use serialized::{MAX_DEVICES, MAX_SERIALIZED_BYTES, SerializedError, read_serialized};

@@ -184,7 +184,14 @@ impl<'a> Certificate<'a> {
     /// The subject's common name, when there is exactly one and it is text.
     #[must_use]
     pub fn common_name(&self) -> Option<&'a str> {
-        common_name(self.subject).ok().flatten()
+        self.subject_attribute(COMMON_NAME)
+    }
+
+    /// The value of the subject's attribute with this OID, which is given as the contents of its DER, when there is
+    /// exactly one and it is text.
+    #[must_use]
+    pub fn subject_attribute(&self, id: &[u8]) -> Option<&'a str> {
+        name_attribute(self.subject, id).ok().flatten()
     }
 
     /// The value of the extension with the OID 1.3.6.1.4.1.3704.1 followed by `arc`.
@@ -300,7 +307,7 @@ fn read_key_usage(value: &[u8]) -> Result<(bool, bool), der::Error> {
     }
 }
 
-fn common_name(name: &[u8]) -> Result<Option<&str>, der::Error> {
+fn name_attribute<'a>(name: &'a [u8], wanted: &[u8]) -> Result<Option<&'a str>, der::Error> {
     let mut found = None;
     let mut parts = Reader::new(Reader::new(name).read(der::SEQUENCE)?);
     while !parts.is_empty() {
@@ -310,13 +317,13 @@ fn common_name(name: &[u8]) -> Result<Option<&str>, der::Error> {
             let id = attribute.read(der::OBJECT_IDENTIFIER)?;
             let (tag, value) = attribute.any()?;
             attribute.finish()?;
-            if id != COMMON_NAME {
+            if id != wanted {
                 continue;
             }
             if found.is_some() || !matches!(tag, der::UTF8_STRING | der::PRINTABLE_STRING) {
-                return Err(der::Error::Value("common name"));
+                return Err(der::Error::Value("attribute of a name"));
             }
-            found = Some(std::str::from_utf8(value).map_err(|_| der::Error::Value("common name"))?);
+            found = Some(std::str::from_utf8(value).map_err(|_| der::Error::Value("attribute of a name"))?);
         }
     }
     Ok(found)

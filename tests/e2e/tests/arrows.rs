@@ -51,6 +51,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("gateway", "server", &["api", "ipc", "channel", "rats", "confine"]),
     ("keeper", "server", &["ipc", "rats", "attester", "key-release", "audit-log", "channel", "confine"]),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
+    ("differential", "tests", &[]),
 ];
 /// Crates that a reviewer reads whole, and the most direct dependencies of each.
 const SMALL: &[&str] = &["rats", "verifier", "audit-log", "engine"];

@@ -9,10 +9,14 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("owner-show", &["owner", "show"]),
     ("seal", &["seal"]),
     ("verify", &["verify"]),
+    ("evidence-show", &["evidence", "show"]),
+    ("evidence-verify", &["evidence", "verify"]),
+    ("evidence-explain", &["evidence", "explain"]),
     ("audit-export", &["audit", "export"]),
     ("audit-verify", &["audit", "verify"]),
     ("policy-check", &["policy", "check"]),
     ("image-measure", &["image", "measure"]),
+    ("vectors-run", &["vectors", "run"]),
     ("simulated-root", &["simulated-root"]),
 ];
 

@@ -1,6 +1,6 @@
-//! X.509 certificates of the simulated hierarchy (AMD 57230, chapter 3), open enough to make bad ones for tests.
+//! X.509 certificates of the simulated hierarchies, open enough to make bad ones for tests.
 
-use super::Error;
+use super::{Error, SigningKey};
 use crate::der;
 use anchorhold_rats::Timestamp;
 use ring::rand::SystemRandom;
@@ -24,20 +24,45 @@ pub fn pss_sha384(salt_bytes: u8) -> Vec<u8> {
 /// A name of the simulated hierarchy with this common name, DER.
 #[must_use]
 pub fn name(common_name: &str) -> Vec<u8> {
-    let parts: Vec<Vec<u8>> = [
-        (0x0b, der::UTF8_STRING, "Simulation"),
-        (0x06, der::PRINTABLE_STRING, "XX"),
-        (0x07, der::UTF8_STRING, "Nowhere"),
-        (0x08, der::UTF8_STRING, "XX"),
-        (0x0a, der::UTF8_STRING, "Anchorhold"),
-        (0x03, der::UTF8_STRING, common_name),
-    ]
-    .into_iter()
-    .map(|(attribute, tag, text)| {
-        let id = der::value(der::OBJECT_IDENTIFIER, &[0x55, 0x04, attribute]);
-        der::set(&der::sequence(&[&id, &der::value(tag, text.as_bytes())]))
-    })
-    .collect();
+    name_of(&[
+        (ORGANIZATIONAL_UNIT, "Simulation"),
+        (COUNTRY, "XX"),
+        (LOCALITY, "Nowhere"),
+        (STATE, "XX"),
+        (ORGANIZATION, "Anchorhold"),
+        (COMMON_NAME, common_name),
+    ])
+}
+
+/// Last arc of the attribute type 2.5.4.3.
+pub const COMMON_NAME: u8 = 0x03;
+/// Last arc of the attribute type 2.5.4.5.
+pub const SERIAL_NUMBER: u8 = 0x05;
+/// Last arc of the attribute type 2.5.4.6, a PrintableString.
+pub const COUNTRY: u8 = 0x06;
+/// Last arc of the attribute type 2.5.4.7.
+pub const LOCALITY: u8 = 0x07;
+/// Last arc of the attribute type 2.5.4.8.
+pub const STATE: u8 = 0x08;
+/// Last arc of the attribute type 2.5.4.10.
+pub const ORGANIZATION: u8 = 0x0a;
+/// Last arc of the attribute type 2.5.4.11.
+pub const ORGANIZATIONAL_UNIT: u8 = 0x0b;
+
+/// A name with these attributes (last arcs below 2.5.4 and texts) in order, DER.
+#[must_use]
+pub fn name_of(attributes: &[(u8, &str)]) -> Vec<u8> {
+    let parts: Vec<Vec<u8>> = attributes
+        .iter()
+        .map(|(attribute, text)| {
+            let id = der::object_identifier(&[0x55, 0x04, *attribute]);
+            let tag = match *attribute {
+                COUNTRY | SERIAL_NUMBER => der::PRINTABLE_STRING,
+                _ => der::UTF8_STRING,
+            };
+            der::set(&der::sequence(&[&id, &der::value(tag, text.as_bytes())]))
+        })
+        .collect();
     der::sequence(&[&parts.concat()])
 }
 
@@ -97,7 +122,59 @@ impl Extension {
         ]
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// An extension below 2.5.29.
+    #[must_use]
+    pub fn standard(arc: u8, critical: bool, value: Vec<u8>) -> Self {
+        Self { id: vec![0x55, 0x1d, arc], critical, value }
+    }
+
+    /// Basic constraints of a CA, with a path length or without.
+    #[must_use]
+    pub fn authority(path_length: Option<u8>) -> Self {
+        let path_length = path_length.map(|length| der::unsigned_integer(&[length])).unwrap_or_default();
+        Self::standard(0x13, true, der::sequence(&[&der::boolean(true), &path_length]))
+    }
+
+    /// Basic constraints of what is no CA.
+    #[must_use]
+    pub fn end_entity() -> Self {
+        Self::standard(0x13, true, der::sequence(&[]))
+    }
+
+    /// Key usage from the bits of its first byte: 0x80 digitalSignature, 0x40 nonRepudiation, 0x04 keyCertSign, 0x02 cRLSign.
+    #[must_use]
+    pub fn key_usage(bits: u8) -> Self {
+        let unused = bits.trailing_zeros().min(7).to_le_bytes()[0];
+        Self::standard(0x0f, true, der::value(der::BIT_STRING, &[unused, bits]))
+    }
+
+    /// Subject key identifier.
+    #[must_use]
+    pub fn subject_key(identifier: &[u8]) -> Self {
+        Self::standard(0x0e, false, der::octet_string(identifier))
+    }
+
+    /// Authority key identifier, of certificates and revocation lists.
+    #[must_use]
+    pub fn authority_key(identifier: &[u8]) -> Self {
+        Self::standard(0x23, false, der::sequence(&[&der::value(0x80, identifier)]))
+    }
+
+    /// CRL distribution point with this URI.
+    #[must_use]
+    pub fn crl_distribution_point(uri: &str) -> Self {
+        let full_name = der::value(0xa0, &der::value(0x86, uri.as_bytes()));
+        let point = der::sequence(&[&der::value(0xa0, &full_name)]);
+        Self::standard(0x1f, false, der::sequence(&[&point]))
+    }
+
+    /// Number of a revocation list, unsigned big-endian.
+    #[must_use]
+    pub fn crl_number(number: &[u8]) -> Self {
+        Self::standard(0x14, false, der::unsigned_integer(number))
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
         let critical = if self.critical { der::value(der::BOOLEAN, &[0xff]) } else { Vec::new() };
         let id = der::value(der::OBJECT_IDENTIFIER, &self.id);
         der::sequence(&[&id, &critical, &der::value(der::OCTET_STRING, &self.value)])
@@ -109,7 +186,7 @@ impl Extension {
 pub struct Template {
     /// The serial number, unsigned big-endian; empty is 0, which every VCEK has.
     pub serial: Vec<u8>,
-    /// DER of the AlgorithmIdentifier that the certificate claims; it is signed with salt 48 whatever this says.
+    /// DER of the AlgorithmIdentifier that the certificate claims, whatever it is signed with.
     pub algorithm: Vec<u8>,
     /// DER of the issuer's name.
     pub issuer: Vec<u8>,
@@ -131,8 +208,27 @@ impl Template {
     /// # Errors
     /// [`Error::Signature`] when ring does not sign.
     pub fn sign(&self, key: &RsaKeyPair) -> Result<Vec<u8>, Error> {
+        let signed = self.encode();
+        let mut signature = vec![0; key.public().modulus_len()];
+        key.sign(&RSA_PSS_SHA384, &SystemRandom::new(), &signed, &mut signature)
+            .map_err(|_| Error::Signature("certificate"))?;
+        Ok(der::sequence(&[&signed, &self.algorithm, &der::bit_string(&signature)]))
+    }
+
+    /// The certificate, DER, signed by `key` with ECDSA and the hash of its curve.
+    ///
+    /// # Errors
+    /// [`Error::Signature`] when ring does not sign.
+    pub fn sign_ecdsa(&self, key: &SigningKey) -> Result<Vec<u8>, Error> {
+        let signed = self.encode();
+        let signature = key.sign_der(&signed, "certificate")?;
+        Ok(der::sequence(&[&signed, &self.algorithm, &der::bit_string(&signature)]))
+    }
+
+    /// The signed part, DER.
+    fn encode(&self) -> Vec<u8> {
         let extensions: Vec<u8> = self.extensions.iter().flat_map(Extension::encode).collect();
-        let signed = der::sequence(&[
+        der::sequence(&[
             &der::value(0xa0, &der::unsigned_integer(&[2])),
             &der::unsigned_integer(&self.serial),
             &self.algorithm,
@@ -141,10 +237,6 @@ impl Template {
             &self.subject,
             &self.public_key_info,
             &der::value(0xa3, &der::sequence(&[&extensions])),
-        ]);
-        let mut signature = vec![0; key.public().modulus_len()];
-        key.sign(&RSA_PSS_SHA384, &SystemRandom::new(), &signed, &mut signature)
-            .map_err(|_| Error::Signature("certificate"))?;
-        Ok(der::sequence(&[&signed, &self.algorithm, &der::bit_string(&signature)]))
+        ])
     }
 }

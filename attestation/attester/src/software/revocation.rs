@@ -1,7 +1,7 @@
-//! Revocation lists of the simulated hierarchy (RFC 5280, section 5).
+//! Revocation lists of the simulated hierarchies (RFC 5280, section 5).
 
-use super::Error;
-use super::certificate::pss_sha384;
+use super::certificate::{Extension, pss_sha384};
+use super::{Error, SigningKey};
 use crate::der;
 use anchorhold_rats::Timestamp;
 use ring::rand::SystemRandom;
@@ -27,25 +27,49 @@ impl RevocationTemplate {
     /// [`Error::Signature`] when ring does not sign.
     pub fn sign(&self, key: &RsaKeyPair) -> Result<Vec<u8>, Error> {
         let algorithm = pss_sha384(48);
-        let time = der::time(self.this_update);
-        let entries: Vec<u8> = self
-            .revoked
-            .iter()
-            .flat_map(|serial| der::sequence(&[&der::unsigned_integer(serial), &time]))
-            .collect();
-        // RFC 5280 wants the list left out when it is empty.
-        let entries = if entries.is_empty() { entries } else { der::sequence(&[&entries]) };
-        let signed = der::sequence(&[
-            &der::unsigned_integer(&[1]),
-            &algorithm,
-            &self.issuer,
-            &time,
-            &der::time(self.next_update),
-            &entries,
-        ]);
+        let signed = self.encode(&algorithm, &[], &[]);
         let mut signature = vec![0; key.public().modulus_len()];
         key.sign(&RSA_PSS_SHA384, &SystemRandom::new(), &signed, &mut signature)
             .map_err(|_| Error::Signature("revocation list"))?;
         Ok(der::sequence(&[&signed, &algorithm, &der::bit_string(&signature)]))
     }
+
+    /// The list, DER, as Intel writes it: every entry with the reason keyCompromise, these extensions of the list, and
+    /// signed by `key` with ECDSA and the hash of its curve.
+    ///
+    /// # Errors
+    /// [`Error::Signature`] when ring does not sign.
+    pub fn sign_ecdsa(&self, key: &SigningKey, extensions: &[Extension]) -> Result<Vec<u8>, Error> {
+        let reason = Extension::standard(0x15, false, der::enumerated(KEY_COMPROMISE));
+        let algorithm = key.curve().signature_algorithm();
+        let extensions: Vec<u8> = extensions.iter().flat_map(Extension::encode).collect();
+        let extensions = der::value(0xa0, &der::sequence(&[&extensions]));
+        let signed = self.encode(&algorithm, &der::sequence(&[&reason.encode()]), &extensions);
+        let signature = key.sign_der(&signed, "revocation list")?;
+        Ok(der::sequence(&[&signed, &algorithm, &der::bit_string(&signature)]))
+    }
+
+    /// The signed part, DER, with these extensions of every entry and of the list.
+    fn encode(&self, algorithm: &[u8], of_entries: &[u8], of_list: &[u8]) -> Vec<u8> {
+        let time = der::time(self.this_update);
+        let entries: Vec<u8> = self
+            .revoked
+            .iter()
+            .flat_map(|serial| der::sequence(&[&der::unsigned_integer(serial), &time, of_entries]))
+            .collect();
+        // RFC 5280 wants the list left out when it is empty.
+        let entries = if entries.is_empty() { entries } else { der::sequence(&[&entries]) };
+        der::sequence(&[
+            &der::unsigned_integer(&[1]),
+            algorithm,
+            &self.issuer,
+            &time,
+            &der::time(self.next_update),
+            &entries,
+            of_list,
+        ])
+    }
 }
+
+/// CRLReason of RFC 5280, section 5.3.1.
+const KEY_COMPROMISE: u8 = 1;

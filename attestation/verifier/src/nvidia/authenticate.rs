@@ -1,0 +1,190 @@
+//! Whether the evidence of devices is authentic.
+
+use super::chain::{self, Chain};
+use super::device::DeviceChecks;
+use super::opaque::OpaqueFields;
+use super::report::SIGNATURE_LEN;
+use super::{Architecture, Kind, Pdi, Report, codes, fwid};
+use crate::{Authentic, Refusal, TrustAnchors};
+use anchorhold_rats::{Checks, Der, GpuEvidence, Timestamp};
+use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
+use std::collections::BTreeMap;
+
+/// The evidence of a board's devices and what vouches for it. Untrusted until judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The reports of GPUs and switches, each with its five certificates, leaf first.
+    pub devices: &'a [GpuEvidence],
+    /// Reference manifests, XML.
+    pub rims: &'a [Der],
+    /// OCSP responses, DER.
+    pub ocsp: &'a [Der],
+}
+
+/// A device whose report's signature holds up to a trust anchor.
+#[derive(Debug)]
+pub struct AuthenticDevice {
+    pub(super) report: Report,
+    pub(super) fields: OpaqueFields,
+    pub(super) chip: String,
+    pub(super) architecture: Architecture,
+    pub(super) pdi: Pdi,
+    key: Vec<u8>,
+}
+
+impl AuthenticDevice {
+    /// The report.
+    #[must_use]
+    pub const fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// What the device's driver and firmware say of themselves.
+    #[must_use]
+    pub const fn fields(&self) -> &OpaqueFields {
+        &self.fields
+    }
+
+    /// The chip as the device's certificate names it, such as `GH100`.
+    #[must_use]
+    pub fn chip(&self) -> &str {
+        &self.chip
+    }
+
+    /// The architecture of the chip.
+    #[must_use]
+    pub const fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    /// Whether it is a GPU or a switch.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.architecture.kind()
+    }
+
+    /// The certified identity of the device.
+    #[must_use]
+    pub const fn pdi(&self) -> Pdi {
+        self.pdi
+    }
+}
+
+/// Judges whether the evidence of `input` is authentic at the time `at`.
+///
+/// Establishes for each device that its report has the documented shape, that the device's key signed exactly the received
+/// bytes, request included, that the root in `anchors` certified that key for the device and the firmware that the report
+/// names, that all certificates were valid at `at`, that no device stands there twice, that each given manifest and OCSP
+/// response is signed and current, and that the measurements are those of each manifest that belongs to the device.
+/// Presumes that `at` is the caller's honest time.
+///
+/// # Errors
+/// [`Refusal`], with the rules of the first stage that failed for each device.
+pub fn authenticate(
+    input: &Input<'_>,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+) -> Result<Authentic<Vec<AuthenticDevice>>, Refusal> {
+    let mut checks = Checks::new();
+    match judge(input, anchors, at, &mut checks) {
+        Some((claims, expires)) if checks.none_failed() => {
+            Ok(Authentic { claims, expires, simulated: anchors.are_simulated(), checks })
+        }
+        _ => Err(Refusal::new(checks)),
+    }
+}
+
+/// Every device, and the end of the earliest validity; `None` when a rule failed. Of no device the validity has no end.
+pub(crate) fn judge(
+    input: &Input<'_>,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+    checks: &mut Checks,
+) -> Option<(Vec<AuthenticDevice>, Timestamp)> {
+    let mut devices = Vec::with_capacity(input.devices.len());
+    let mut expires = Timestamp::from_unix_seconds(i64::MAX);
+    for (index, evidence) in input.devices.iter().enumerate() {
+        let mut checks = DeviceChecks { index, checks };
+        if let Some((device, end)) = judge_device(evidence, anchors, at, &mut checks) {
+            devices.push((index, device));
+            expires = expires.min(end);
+        }
+    }
+    let sound = record_unique(&devices, checks) && devices.len() == input.devices.len();
+    let devices = devices.into_iter().map(|(_, device)| device).collect();
+    sound.then_some((devices, expires))
+}
+
+fn judge_device(
+    evidence: &GpuEvidence,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+    checks: &mut DeviceChecks<'_>,
+) -> Option<(AuthenticDevice, Timestamp)> {
+    let report = Report::read(&evidence.report, checks)?;
+    let chain = chain::judge(&evidence.certificates, anchors, at, checks)?;
+    let signed = evidence.report.len().checked_sub(SIGNATURE_LEN)?;
+    let message = evidence.report.get(..signed)?;
+    let valid = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, chain.key)
+        .verify(message, &report.signature)
+        .is_ok();
+    let code = codes::REPORT_SIGNATURE.at("gpu report", signed, SIGNATURE_LEN);
+    let wanted = "a signature by the attestation key over request and response";
+    if !checks.record(code, valid, wanted, if valid { "valid" } else { "not valid" }) {
+        return None;
+    }
+    let fields = OpaqueFields::read(chain.architecture.kind(), &report.opaque, report.opaque_offset, checks)?;
+    let same = record_firmware(&chain, &fields, checks) & record_switch(&chain, &fields, checks);
+    let device = AuthenticDevice {
+        report,
+        fields,
+        chip: chain.chip.to_owned(),
+        architecture: chain.architecture,
+        pdi: chain.pdi,
+        key: chain.key.to_vec(),
+    };
+    same.then_some((device, chain.expires))
+}
+
+/// The firmware that the certificate states, and that the report states the same one, if any.
+fn record_firmware(chain: &Chain<'_>, fields: &OpaqueFields, checks: &mut DeviceChecks<'_>) -> bool {
+    let [leaf, brom, ..] = &chain.certificates;
+    let certified = fwid::certified(leaf, brom);
+    let observed = certified.as_ref().map_or_else(ToString::to_string, |_| "one".to_owned());
+    let wanted = "a firmware identity in the attestation key's certificate";
+    checks.record(codes::FWID_CERTIFIED, certified.is_ok(), wanted, observed);
+    let Ok(certified) = certified else { return false };
+    match fields.fwid() {
+        Some(stated) => checks.record(codes::FWID, *stated == certified, hex(&certified), hex(stated)),
+        None => {
+            checks.skip(codes::FWID, hex(&certified), "the report states none");
+            true
+        }
+    }
+}
+
+fn record_switch(chain: &Chain<'_>, fields: &OpaqueFields, checks: &mut DeviceChecks<'_>) -> bool {
+    let Some(switch) = fields.switch() else { return true };
+    let same = switch.pdi == chain.pdi;
+    checks.record(codes::SWITCH_IDENTITY, same, chain.pdi.to_string(), switch.pdi.to_string())
+}
+
+/// No device twice, neither by its identity nor by its key, so that no device can stand for two.
+fn record_unique(devices: &[(usize, AuthenticDevice)], checks: &mut Checks) -> bool {
+    let mut identities = BTreeMap::new();
+    let mut keys = BTreeMap::new();
+    let mut sound = true;
+    for (index, device) in devices {
+        let (index, device) = (*index, device);
+        let earlier = identities.insert(device.pdi, index).or(keys.insert(&device.key, index));
+        let observed =
+            earlier.map_or_else(|| "new".to_owned(), |other| format!("the same as device {other}"));
+        let mut checks = DeviceChecks { index, checks };
+        sound &= checks.record(codes::DUPLICATE_DEVICE, earlier.is_none(), "a device of its own", observed);
+    }
+    sound
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,49 @@
+//! The committed suite: every case has the verdict that its manifest names, and every reason code has a case.
+
+use anchorhold_vectors::{Corpus, Expectation};
+use anchorhold_verifier::codes;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Codes that no case of a folder can show, with the reason.
+const WITHOUT_A_CASE: &[(&str, &str)] = &[
+    ("evidence_limit", "a rule of the evidence JSON, which a folder of files does not have"),
+    ("family_denied", "a rule of policies over several families, which a case does not have"),
+];
+/// The suite shall not shrink.
+const LEAST_CASES: usize = 250;
+
+fn corpus() -> Corpus {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/rejection"));
+    Corpus::open(&folder).unwrap()
+}
+
+#[test]
+fn every_case_has_the_verdict_stage_and_code_that_its_manifest_names() {
+    let corpus = corpus();
+    let wrong: Vec<String> = corpus
+        .cases()
+        .iter()
+        .map(|case| corpus.run(case, || 0))
+        .filter(|outcome| !outcome.ok)
+        .map(|outcome| format!("{}: {} {} {}", outcome.id, outcome.verdict, outcome.stage, outcome.code))
+        .collect();
+    assert!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));
+    let rejections = corpus.cases().iter().filter(|case| case.expect == Expectation::Reject);
+    assert!(rejections.clone().all(|case| !case.stage.is_empty() && !case.code.is_empty()));
+    assert!(rejections.count() >= LEAST_CASES);
+}
+
+#[test]
+fn every_reason_code_has_a_case() {
+    let corpus = corpus();
+    let shown: BTreeSet<&str> = corpus.cases().iter().map(|case| case.code.as_str()).collect();
+    let excused: BTreeSet<&str> = WITHOUT_A_CASE.iter().map(|(code, _)| *code).collect();
+    let missing: Vec<&str> = codes::all()
+        .map(|code| code.name)
+        .filter(|code| !shown.contains(code) && !excused.contains(code))
+        .collect();
+    assert!(missing.is_empty(), "{} codes without a case: {missing:?}", missing.len());
+    let stale: Vec<_> = excused.intersection(&shown).collect();
+    assert!(stale.is_empty(), "excused and shown: {stale:?}");
+}
