@@ -187,7 +187,7 @@ fn entry(mut table: Reader) -> Result<MachineEntry, PolicyError> {
     } else if table.has("gpu") {
         Machine::Gpu(fixed(&mut table, "gpu", "a PDI, 8 bytes in hex")?)
     } else {
-        return Err(PolicyError::Missing { path: table.path_of("snp_chip, tdx_platform or gpu") });
+        return Err(PolicyError::Missing { path: table.path_of("snp_chip|tdx_platform|gpu") });
     };
     let reason = table.sentence("reason")?;
     let since = table.parsed("since", SINCE)?;
