@@ -13,6 +13,15 @@ pub(crate) fn decode<const N: usize>(text: &str) -> Result<[u8; N], ()> {
     Ok(out)
 }
 
+/// The bytes of 1 to `max_bytes` pairs of lower-case digits.
+pub(crate) fn decode_any(text: &str, max_bytes: usize) -> Result<Vec<u8>, ()> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() || pairs.is_empty() || pairs.len() > max_bytes {
+        return Err(());
+    }
+    pairs.iter().map(|[high, low]| Ok(digit(*high)? << 4 | digit(*low)?)).collect()
+}
+
 /// The lower-case digits of `bytes`.
 pub(crate) fn encode(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -36,6 +45,10 @@ mod tests {
         assert_eq!(encode(&[0, 255]), "00ff");
         for text in ["", "00f", "00FF", "00ff00", "0x00", "00fg", "é0ff"] {
             assert_eq!(decode::<2>(text), Err(()), "{text}");
+        }
+        assert_eq!(decode_any("00ff", 2), Ok(vec![0, 255]));
+        for text in ["", "00f", "0F", "00ff00"] {
+            assert_eq!(decode_any(text, 2), Err(()), "{text}");
         }
     }
 }

@@ -75,3 +75,8 @@ pub(crate) fn machines_word<T>(machines: Option<&Vec<T>>, word: impl Fn(&T) -> S
         Some(machines) => list(machines, word),
     }
 }
+
+/// `"none"` for an empty list.
+pub(crate) fn none_or<T, V: Into<Value>>(items: &[T], word: impl Fn(&T) -> V) -> Value {
+    if items.is_empty() { Value::from("none") } else { list(items, word) }
+}

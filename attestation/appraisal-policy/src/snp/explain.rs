@@ -1,7 +1,7 @@
 //! Every rule of the table `[snp]` with the value in force.
 
 use super::{Snp, floors};
-use crate::words::{flag_word, list, machines_word, or_any};
+use crate::words::{flag_word, list, machines_word, none_or, or_any};
 use crate::{Rule, hex};
 use anchorhold_rats::Measurement;
 use anchorhold_verifier::snp::{ChipId, Flag, MinimumTcb, Policy, Signer};
@@ -56,7 +56,7 @@ fn rules_of_origin(snp: &Snp) -> Vec<Rule> {
             policy.allowed_chips.is_none(),
             "any chip of the product will do, also one in an attacker's hands",
         ),
-        Rule::new("snp.denied_machines", none_or_chips(&policy.denied_chips), "the chips that are refused"),
+        Rule::new("snp.denied_machines", none_or(&policy.denied_chips, ChipId::to_string), "the chips that are refused"),
     ];
     if let Some(because) = &snp.milan_because {
         let why =
@@ -85,10 +85,6 @@ fn rules_of_guest(policy: &Policy) -> Vec<Rule> {
     let meaning = "the ID key must be signed by an author key";
     out.push(Rule::new("snp.require_author_key", policy.require_author_key, meaning));
     out
-}
-
-fn none_or_chips(chips: &[ChipId]) -> Value {
-    if chips.is_empty() { Value::from("none") } else { list(chips, ChipId::to_string) }
 }
 
 fn rules_of_firmware(policy: &Policy) -> Vec<Rule> {
