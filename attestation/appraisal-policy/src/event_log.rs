@@ -72,7 +72,11 @@ pub(crate) fn rules(policy: &Policy) -> Vec<Rule> {
             "events of types without a name are accepted",
         )
         .weaker_if(policy.allow_unknown_events, "nobody knows what such events measure"),
-        Rule::new("event_log.require_secure_boot", policy.require_secure_boot, "Secure Boot was measured as on"),
+        Rule::new(
+            "event_log.require_secure_boot",
+            policy.require_secure_boot,
+            "Secure Boot was measured as on",
+        ),
         Rule::new(
             "event_log.required_events",
             none_or(&policy.required_events, event),

@@ -16,14 +16,17 @@
 //! older one.
 
 mod error;
+mod event_log;
 mod header;
 mod hex;
 mod machines;
+mod paravisor;
 mod profile;
 mod reader;
 mod rule;
 mod signed;
 pub mod snp;
+mod tdx;
 mod words;
 
 pub use error::{MAX_POLICY_BYTES, PolicyError};

@@ -5,6 +5,7 @@ use crate::{PolicyError, Reader, Rule, hex, snp};
 use anchorhold_rats::{Sha256Digest, Timestamp};
 use anchorhold_verifier::AppraisalPolicy;
 use anchorhold_verifier::snp::ChipId;
+use anchorhold_verifier::tdx::PlatformId;
 use std::fmt;
 
 /// What a list does to a policy.
@@ -22,7 +23,7 @@ pub enum Machine {
     /// CHIP_ID of an SNP chip.
     SnpChip(ChipId),
     /// PPID of a TDX platform, which its PCK certificate names.
-    TdxPlatform([u8; 16]),
+    TdxPlatform(PlatformId),
     /// PDI of a GPU or NVSwitch, which its certificate chain names.
     Gpu([u8; 8]),
 }
@@ -31,7 +32,7 @@ impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SnpChip(chip) => write!(f, "snp chip {chip}"),
-            Self::TdxPlatform(ppid) => write!(f, "tdx platform {}", hex::encode(ppid)),
+            Self::TdxPlatform(ppid) => write!(f, "tdx platform {ppid}"),
             Self::Gpu(pdi) => write!(f, "gpu {}", hex::encode(pdi)),
         }
     }
@@ -132,6 +133,12 @@ impl MachineList {
         if let Some(snp) = &mut policy.snp {
             self.merge(chips, at, &mut snp.allowed_chips, &mut snp.denied_chips);
         }
+        let platforms = |machine: &Machine| {
+            if let Machine::TdxPlatform(platform) = machine { Some(*platform) } else { None }
+        };
+        if let Some(tdx) = &mut policy.tdx {
+            self.merge(platforms, at, &mut tdx.allowed_platforms, &mut tdx.denied_platforms);
+        }
         Ok(())
     }
 
@@ -183,7 +190,8 @@ fn entry(mut table: Reader) -> Result<MachineEntry, PolicyError> {
         }
         Machine::SnpChip(chip)
     } else if table.has("tdx_platform") {
-        Machine::TdxPlatform(fixed(&mut table, "tdx_platform", "a PPID, 16 bytes in hex")?)
+        let ppid = fixed(&mut table, "tdx_platform", "a PPID, 16 bytes in hex")?;
+        Machine::TdxPlatform(PlatformId(ppid))
     } else if table.has("gpu") {
         Machine::Gpu(fixed(&mut table, "gpu", "a PDI, 8 bytes in hex")?)
     } else {

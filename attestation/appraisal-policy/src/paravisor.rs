@@ -15,7 +15,8 @@ const PCRS: std::ops::Range<u8> = 0..24;
 /// `pcrs` is mandatory and may be empty, which refuses everything. What is left out has the value of [`Policy::strict`].
 pub(crate) fn read(mut table: Reader) -> Result<Policy, PolicyError> {
     let mut policy = Policy::strict(read_pcrs(table.table("pcrs")?)?);
-    policy.require_secure_boot = table.or("require_secure_boot", policy.require_secure_boot, Reader::truth)?;
+    policy.require_secure_boot =
+        table.or("require_secure_boot", policy.require_secure_boot, Reader::truth)?;
     policy.require_no_console = table.or("require_no_console", policy.require_no_console, Reader::truth)?;
     policy.vm_ids =
         table.or("vm_ids", None, |table, key| table.list_or(key, "any", VM_IDS, str::parse::<VmId>))?;
@@ -40,10 +41,18 @@ pub(crate) fn rules(policy: &Policy) -> Vec<Rule> {
     let values = |values: &Vec<[u8; 32]>| list(values, |value| format!("sha256:{}", hex::encode(value)));
     let pcrs: Table = policy.pcrs.iter().map(|(pcr, all)| (pcr.to_string(), values(all))).collect();
     vec![
-        Rule::new("paravisor.pcrs", Value::Table(pcrs), "the values of the virtual TPM's PCRs that are accepted")
-            .weaker_if(policy.pcrs.is_empty(), "no PCR is named, so every guest is refused"),
-        Rule::new("paravisor.require_secure_boot", policy.require_secure_boot, "the paravisor says: Secure Boot is on")
-            .weaker_if(!policy.require_secure_boot, "a boot loader that nobody signed may run"),
+        Rule::new(
+            "paravisor.pcrs",
+            Value::Table(pcrs),
+            "the values of the virtual TPM's PCRs that are accepted",
+        )
+        .weaker_if(policy.pcrs.is_empty(), "no PCR is named, so every guest is refused"),
+        Rule::new(
+            "paravisor.require_secure_boot",
+            policy.require_secure_boot,
+            "the paravisor says: Secure Boot is on",
+        )
+        .weaker_if(!policy.require_secure_boot, "a boot loader that nobody signed may run"),
         Rule::new(
             "paravisor.require_no_console",
             policy.require_no_console,

@@ -3,9 +3,9 @@
 use crate::header::{Header, NotInForce};
 use crate::rule::{self, Rule};
 use crate::snp::Snp;
-use crate::{PolicyError, Reader, snp};
+use crate::{PolicyError, Reader, event_log, paravisor, snp, tdx};
 use anchorhold_rats::{Sha256Digest, Timestamp};
-use anchorhold_verifier::AppraisalPolicy;
+use anchorhold_verifier::{AppraisalPolicy, azure};
 
 /// An appraisal profile: one table of rules for each family of evidence that is accepted. A family without a table is
 /// refused.
@@ -13,6 +13,7 @@ use anchorhold_verifier::AppraisalPolicy;
 pub struct AppraisalProfile {
     header: Header,
     snp: Option<Snp>,
+    paravisor: Option<azure::Policy>,
     appraisal: AppraisalPolicy,
     digest: Sha256Digest,
 }
@@ -26,9 +27,25 @@ impl AppraisalProfile {
         let mut file = Reader::of_file(text)?;
         let header = Header::read(&mut file)?;
         let snp = family(&mut file, "snp", snp::read)?;
+        let tdx = family(&mut file, "tdx", tdx::read)?;
+        let event_log = family(&mut file, "event_log", event_log::read)?;
+        let paravisor = family(&mut file, "paravisor", paravisor::read)?;
         file.finish()?;
-        let appraisal = AppraisalPolicy { snp: snp.as_ref().map(|snp| snp.policy.clone()) };
-        Ok(Self { header, snp, appraisal, digest: Sha256Digest::of(text.as_bytes()) })
+        // Rules without the report that holds them to the guest would never be asked.
+        for (table, named, holder) in [
+            (
+                "event_log",
+                event_log.is_some() && tdx.is_none(),
+                "beside a table tdx, whose quote holds the log",
+            ),
+            ("paravisor", paravisor.is_some() && snp.is_none() && tdx.is_none(), "beside a table snp or tdx"),
+        ] {
+            if named {
+                return Err(PolicyError::Value { path: table.to_owned(), wanted: holder });
+            }
+        }
+        let appraisal = AppraisalPolicy { snp: snp.as_ref().map(|snp| snp.policy.clone()), tdx, event_log };
+        Ok(Self { header, snp, paravisor, appraisal, digest: Sha256Digest::of(text.as_bytes()) })
     }
 
     /// Name, version and time.
@@ -69,6 +86,9 @@ impl AppraisalProfile {
     pub fn rules(&self) -> Vec<Rule> {
         let mut out = self.header.rules();
         out.extend(self.snp.iter().flat_map(snp::rules));
+        out.extend(self.appraisal.tdx.iter().flat_map(tdx::rules));
+        out.extend(self.appraisal.event_log.iter().flat_map(event_log::rules));
+        out.extend(self.paravisor.iter().flat_map(paravisor::rules));
         out
     }
 

@@ -10,7 +10,9 @@ pub use grant::grant_rules;
 use crate::words::{bytes, bytes_list, flag, machines};
 use crate::{DEBUG, MIGRATION, PolicyError, Reader, SIMULATED, measurement};
 use anchorhold_rats::ReportData;
-use anchorhold_verifier::snp::{ChipId, FirmwareVersion, MinimumTcb, Policy, Product, Signer};
+use anchorhold_verifier::snp::{
+    ChipId, FirmwareVersion, MinimumTcb, MitigationVectors, Policy, Product, Signer,
+};
 
 const MEASUREMENTS: &str = "a list of launch digests as \"sha384:…\"";
 const CHIPS: &str = "\"listed\", \"any\" or a list of CHIP_IDs in hex";
@@ -18,6 +20,10 @@ const SIGNERS: &str = "a list of \"vcek\", \"vlek\"";
 const BYTES_16: &str = "\"any\" or 16 bytes in hex";
 const BYTES_32: &str = "\"any\" or 32 bytes in hex";
 const KEYS: &str = "\"any\" or a list of 48-byte key digests in hex";
+const PROVIDERS: &str = "\"any\" or a list of CSP_IDs, as VLEKs state them";
+const VECTOR: &str = "the bits of a vector as a whole number, 0 or more";
+/// The longest CSP_ID, in bytes.
+const MAX_PROVIDER_BYTES: usize = 256;
 const VMPL: &str = "a list of whole numbers from 0 to 3";
 
 /// What the table says beside the verifier's policy.
@@ -91,9 +97,13 @@ fn read_firmware(table: &mut Reader, policy: &mut Policy) -> Result<(), PolicyEr
             numbers(&text).ok_or_else(|| table.wrong(key, "\"any\" or a version such as \"1.55.43\""))?;
         Ok(Some(FirmwareVersion { major, minor, build }))
     })?;
-    policy.required_mitigations = table.or("required_mitigations", 0, |table, key| {
-        table.number(key, "the bits of a vector as a whole number, 0 or more")
-    })?;
+    policy.required_mitigations =
+        table.or("required_mitigations", MitigationVectors::default(), |table, key| {
+            let mut vectors = table.table(key)?;
+            let (launch, current) = (vectors.number("launch", VECTOR)?, vectors.number("current", VECTOR)?);
+            vectors.finish()?;
+            Ok(MitigationVectors { launch, current })
+        })?;
     policy.require_alias_check =
         table.or("require_alias_check", policy.require_alias_check, Reader::truth)?;
     Ok(())
@@ -109,6 +119,9 @@ fn read_guest(table: &mut Reader, policy: &mut Policy) -> Result<(), PolicyError
     })?;
     policy.allowed_signers =
         table.or("signers", vec![Signer::Vcek], |table, key| table.list(key, SIGNERS, signer))?;
+    policy.allowed_providers = table.or("allowed_providers", None, |table, key| {
+        table.list_or(key, "any", PROVIDERS, |text| provider(text).then(|| text.to_owned()).ok_or(()))
+    })?;
     policy.min_guest_svn =
         table.or("min_guest_svn", 0, |table, key| table.number(key, "a whole number, 0 or more"))?;
     policy.host_data = table.or("host_data", None, |table, key| bytes(table, key, BYTES_32))?;
@@ -149,6 +162,7 @@ fn read_platform(mut table: Reader, policy: &mut Policy) -> Result<(), PolicyErr
         ("ecc_enabled", &mut rules.ecc_enabled),
         ("rapl_disabled", &mut rules.rapl_disabled),
         ("ciphertext_hiding_enabled", &mut rules.ciphertext_hiding_enabled),
+        ("tio_enabled", &mut rules.tio_enabled),
     ] {
         *rule = table.or(key, *rule, flag)?;
     }
@@ -169,6 +183,11 @@ fn signer(text: &str) -> Result<Signer, ()> {
         "vlek" => Ok(Signer::Vlek),
         _ => Err(()),
     }
+}
+
+fn provider(text: &str) -> bool {
+    let plain = |c: u8| c == b' ' || c.is_ascii_graphic();
+    (1..=MAX_PROVIDER_BYTES).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// `N` numbers from 0 to 255 between dots, without leading zeros.

@@ -115,9 +115,8 @@ fn read_parts(table: &mut Reader, policy: &mut Policy) -> Result<(), PolicyError
 }
 
 fn read_tcb(table: &mut Reader, policy: &mut Policy) -> Result<(), PolicyError> {
-    policy.accepted_statuses = table.or("statuses", vec![TcbStatus::UpToDate], |table, key| {
-        table.list(key, STATUSES, status)
-    })?;
+    policy.accepted_statuses =
+        table.or("statuses", vec![TcbStatus::UpToDate], |table, key| table.list(key, STATUSES, status))?;
     policy.grace = table.or("grace", None, |table, key| {
         if table.take_word(key, "none") {
             return Ok(None);
@@ -131,9 +130,8 @@ fn read_tcb(table: &mut Reader, policy: &mut Policy) -> Result<(), PolicyError> 
     policy.accepted_advisories = table.or("accepted_advisories", None, |table, key| {
         table.list_or(key, "none", ADVISORIES, |text| advisory(text).then(|| text.to_owned()).ok_or(()))
     })?;
-    policy.min_tcb_evaluation_number = table.or("min_tcb_evaluation_number", 0, |table, key| {
-        table.number(key, "a whole number, 0 or more")
-    })?;
+    policy.min_tcb_evaluation_number = table
+        .or("min_tcb_evaluation_number", 0, |table, key| table.number(key, "a whole number, 0 or more"))?;
     Ok(())
 }
 

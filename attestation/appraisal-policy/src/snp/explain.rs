@@ -5,7 +5,7 @@ use crate::words::{flag_word, list, machines_word, none_or, or_any};
 use crate::{Rule, hex};
 use anchorhold_rats::Measurement;
 use anchorhold_verifier::snp::{ChipId, Flag, MinimumTcb, Policy, Signer};
-use toml::Value;
+use toml::{Table, Value};
 
 pub(crate) fn rules(snp: &Snp) -> Vec<Rule> {
     let policy = &snp.policy;
@@ -48,6 +48,15 @@ fn rules_of_origin(snp: &Snp) -> Vec<Rule> {
             "a provider's key names no chip, so no machine can be allowed or revoked",
         ),
         Rule::new(
+            "snp.allowed_providers",
+            or_any(policy.allowed_providers.as_ref(), |all| list(all, |id| Value::from(id.as_str()))),
+            "the providers (CSP_ID) whose keys may sign; asks nothing of a chip's own key",
+        )
+        .weaker_if(
+            policy.allowed_signers.contains(&Signer::Vlek) && policy.allowed_providers.is_none(),
+            "the key of any provider and region will do",
+        ),
+        Rule::new(
             "snp.machines",
             machines_word(policy.allowed_chips.as_ref(), ChipId::to_string),
             "the chips that are accepted; \"listed\" are those of the machine lists",
@@ -56,7 +65,11 @@ fn rules_of_origin(snp: &Snp) -> Vec<Rule> {
             policy.allowed_chips.is_none(),
             "any chip of the product will do, also one in an attacker's hands",
         ),
-        Rule::new("snp.denied_machines", none_or(&policy.denied_chips, ChipId::to_string), "the chips that are refused"),
+        Rule::new(
+            "snp.denied_machines",
+            none_or(&policy.denied_chips, ChipId::to_string),
+            "the chips that are refused",
+        ),
     ];
     if let Some(because) = &snp.milan_because {
         let why =
@@ -91,7 +104,10 @@ fn rules_of_firmware(policy: &Policy) -> Vec<Rule> {
     let floor = |path, minima: &Option<MinimumTcb>, meaning, why| {
         Rule::new(path, or_any(minima.as_ref(), floors::table), meaning).weaker_if(minima.is_none(), why)
     };
-    let mitigations = i64::try_from(policy.required_mitigations).unwrap_or(i64::MAX);
+    let vector = |bits: u64| Value::from(i64::try_from(bits).unwrap_or(i64::MAX));
+    let mut mitigations = Table::new();
+    mitigations.insert("launch".to_owned(), vector(policy.required_mitigations.launch));
+    mitigations.insert("current".to_owned(), vector(policy.required_mitigations.current));
     vec![
         Rule::new("snp.min_tcb", floors::table(&policy.min_tcb), "the lowest firmware that is reported"),
         floor(
@@ -118,7 +134,7 @@ fn rules_of_firmware(policy: &Policy) -> Vec<Rule> {
         ),
         Rule::new(
             "snp.required_mitigations",
-            mitigations,
+            Value::Table(mitigations),
             "mitigations that must be active at launch and now",
         ),
         Rule::new(

@@ -33,7 +33,10 @@ fn rules_of_guest(policy: &Policy) -> Vec<Rule> {
             machines_word(policy.allowed_platforms.as_ref(), PlatformId::to_string),
             "the platforms that are accepted; \"listed\" are those of the machine lists",
         )
-        .weaker_if(policy.allowed_platforms.is_none(), "any platform will do, also one in an attacker's hands"),
+        .weaker_if(
+            policy.allowed_platforms.is_none(),
+            "any platform will do, also one in an attacker's hands",
+        ),
         Rule::new(
             "tdx.denied_machines",
             none_or(&policy.denied_platforms, PlatformId::to_string),
@@ -73,7 +76,11 @@ fn rules_of_registers(policy: &Policy) -> Vec<Rule> {
     })
     .collect();
     let seams = or_any(policy.mr_seams.as_ref(), |seams| list(seams, digest));
-    out.push(Rule::new("tdx.mr_seams", seams, "the TDX modules that are accepted, beside their signer and level"));
+    out.push(Rule::new(
+        "tdx.mr_seams",
+        seams,
+        "the TDX modules that are accepted, beside their signer and level",
+    ));
     for (path, bytes, meaning) in [
         ("tdx.mr_config_id", &policy.mr_config_id, "MRCONFIGID"),
         ("tdx.mr_owner", &policy.mr_owner, "MROWNER"),
@@ -98,11 +105,15 @@ fn rules_of_tcb(policy: &Policy) -> Vec<Rule> {
     };
     let advisories = policy.accepted_advisories.as_ref();
     vec![
-        Rule::new("tdx.statuses", words(&policy.accepted_statuses), "Intel's words on the TCB that are accepted")
-            .weaker_if(
-                policy.accepted_statuses.iter().any(|status| *status != TcbStatus::UpToDate),
-                "the platform may lack updates or settings that Intel asks for",
-            ),
+        Rule::new(
+            "tdx.statuses",
+            words(&policy.accepted_statuses),
+            "Intel's words on the TCB that are accepted",
+        )
+        .weaker_if(
+            policy.accepted_statuses.iter().any(|status| *status != TcbStatus::UpToDate),
+            "the platform may lack updates or settings that Intel asks for",
+        ),
         Rule::new(
             "tdx.grace",
             policy.grace.as_ref().map_or_else(|| Value::from("none"), grace),
@@ -111,7 +122,7 @@ fn rules_of_tcb(policy: &Policy) -> Vec<Rule> {
         .weaker_if(policy.grace.is_some(), "known holes stay open for that time"),
         Rule::new(
             "tdx.accepted_advisories",
-            advisories.map_or_else(|| Value::from("none"), |ids| list(ids, |id| id.as_str())),
+            advisories.map_or_else(|| Value::from("none"), |ids| list(ids, |id| Value::from(id.as_str()))),
             "other words are accepted when Intel's advisories are all among these",
         )
         .weaker_if(advisories.is_some(), "these advisories are borne"),
@@ -164,7 +175,11 @@ fn rules_of_platform(policy: &Policy) -> Vec<Rule> {
             flag_word(rules.dynamic_platform),
             "packages can be added to the platform",
         ),
-        Rule::new("tdx.platform.cached_keys", flag_word(rules.cached_keys), "Intel keeps the platform's root keys"),
+        Rule::new(
+            "tdx.platform.cached_keys",
+            flag_word(rules.cached_keys),
+            "Intel keeps the platform's root keys",
+        ),
         Rule::new("tdx.platform.smt", flag_word(rules.smt), "simultaneous multithreading"),
         Rule::new("tdx.allow_zero_padding", policy.allow_zero_padding, "zero bytes may follow the quote"),
     ]

@@ -5,6 +5,7 @@ use anchorhold_appraisal_policy::{ListKind, Machine, MachineList, NotInForce, Po
 use anchorhold_rats::Timestamp;
 use anchorhold_verifier::AppraisalPolicy;
 use anchorhold_verifier::snp::ChipId;
+use anchorhold_verifier::tdx::PlatformId;
 
 const LIST: &str = r#"
 format = 1
@@ -80,7 +81,10 @@ fn reads_machines_of_every_family() {
     let mut platform = [7; 16];
     platform[15] = 0x0f;
     let machines: Vec<_> = list.machines().iter().map(|entry| entry.machine).collect();
-    assert_eq!(machines, [Machine::SnpChip(CHIP), Machine::TdxPlatform(platform), Machine::Gpu([8; 8])]);
+    assert_eq!(
+        machines,
+        [Machine::SnpChip(CHIP), Machine::TdxPlatform(PlatformId(platform)), Machine::Gpu([8; 8])]
+    );
     assert_eq!(list.machines()[1].reason, "rack 5");
     let rules = list.rules();
     assert!(

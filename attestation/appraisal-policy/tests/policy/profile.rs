@@ -64,7 +64,14 @@ fn every_rule_of_the_verifier_can_be_written() {
     assert!(snp("snp.require_committed_firmware", true).require_committed_firmware);
     let version = snp("snp.min_firmware_version", "1.55.43").min_firmware_version.unwrap();
     assert_eq!((version.major, version.minor, version.build), (1, 55, 43));
-    assert_eq!(snp("snp.required_mitigations", 0xb).required_mitigations, 0xb);
+    let vectors = |vectors: [(&str, i64); 2]| {
+        Value::Table(vectors.map(|(key, bits)| (key.to_owned(), Value::from(bits))).into_iter().collect())
+    };
+    let mitigations =
+        snp("snp.required_mitigations", vectors([("launch", 8), ("current", 0xb)])).required_mitigations;
+    assert_eq!((mitigations.launch, mitigations.current), (8, 0xb));
+    let providers = snp("snp.allowed_providers", vec!["CN=cloud.example"]).allowed_providers;
+    assert_eq!(providers, Some(vec!["CN=cloud.example".to_owned()]));
     assert_eq!(snp("snp.vmpls", vec![0, 1]).allowed_vmpls, [0, 1]);
     assert_eq!(snp("snp.signers", vec!["vlek", "vcek"]).allowed_signers, [Signer::Vlek, Signer::Vcek]);
     assert_eq!(snp("snp.min_guest_svn", 4).min_guest_svn, 4);
@@ -93,6 +100,7 @@ fn every_rule_of_the_verifier_can_be_written() {
     assert_eq!(platform("tsme_enabled").tsme_enabled, Flag::Clear);
     assert_eq!(platform("ecc_enabled").ecc_enabled, Flag::Clear);
     assert_eq!(platform("rapl_disabled").rapl_disabled, Flag::Clear);
+    assert_eq!(platform("tio_enabled").tio_enabled, Flag::Clear);
     assert_eq!(platform("ciphertext_hiding_enabled").ciphertext_hiding_enabled, Flag::Clear);
 }
 
@@ -163,7 +171,9 @@ fn case_08_refuses_a_profile_without_any_one_of_its_mandatory_keys() {
     }
     // Every other key of the full form may be left out, and then has the value that stood there.
     let (_, keys) = paths(&full());
-    let below_floors = |key: &str| key.starts_with("snp.min_") && key.contains("tcb.");
+    let below_floors = |key: &str| {
+        (key.starts_with("snp.min_") && key.contains("tcb.")) || key.starts_with("snp.required_mitigations.")
+    };
     let optional: Vec<_> =
         keys.iter().filter(|key| !mandatory.contains(&key.as_str()) && !below_floors(key)).collect();
     assert!(optional.len() > 35, "{}", optional.len());
@@ -237,8 +247,10 @@ fn refuses_values_out_of_range_and_of_another_form() {
         ("snp.min_firmware_version", "snp.min_firmware_version", Value::from("1.55.43.1")),
         ("snp.min_firmware_version", "snp.min_firmware_version", Value::from("1.055.43")),
         ("snp.min_firmware_version", "snp.min_firmware_version", Value::from("1.256.43")),
-        ("snp.required_mitigations", "snp.required_mitigations", Value::from(-1)),
+        ("snp.required_mitigations", "snp.required_mitigations", Value::from(11)),
         ("snp.min_launch_tcb", "snp.min_launch_tcb", Value::from("none")),
+        ("snp.allowed_providers", "snp.allowed_providers[0]", Value::from(vec!["two\nlines"])),
+        ("snp.allowed_providers", "snp.allowed_providers[0]", Value::from(vec!["x".repeat(257)])),
         ("snp.host_data", "snp.host_data", Value::from("01".repeat(31))),
         ("snp.host_data", "snp.host_data", Value::from("0A".repeat(32))),
         ("snp.image_id", "snp.image_id", Value::from("")),
