@@ -34,7 +34,8 @@ const ACCEPTABLE: [TcbStatus; 8] = [
 
 /// Reads the table `[tdx]` of a profile.
 ///
-/// `mrtds` is mandatory. What is left out has the value of [`Policy::strict`] but for one rule, which is tighter: only
+/// `mrtds`, `rtmr1` and `rtmr2` are mandatory: MRTD is the firmware alone, and what it boots is in the registers, so no
+/// file leaves them open without a word. What is left out has the value of [`Policy::strict`] but for one rule, which is tighter: only
 /// listed machines are accepted.
 pub(crate) fn read(mut table: Reader) -> Result<Policy, PolicyError> {
     for (key, reason) in
@@ -72,16 +73,11 @@ fn platform(text: &str) -> Result<PlatformId, ()> {
 
 /// What is measured of the TD and of the TDX module.
 fn read_registers(table: &mut Reader, policy: &mut Policy) -> Result<(), PolicyError> {
-    for (key, register) in ["rtmr0", "rtmr1", "rtmr2", "rtmr3"].into_iter().zip(&mut policy.rtmrs) {
-        *register = table.or(key, None, |table, key| {
-            let text = table.text(key)?;
-            if text == "any" {
-                return Ok(None);
-            }
-            let digest = measurement(&text).map_err(|_| table.wrong(key, REGISTER))?;
-            Ok(Some(*digest.as_bytes()))
-        })?;
-    }
+    let [firmware, kernel, command_line, running] = &mut policy.rtmrs;
+    *firmware = table.or("rtmr0", None, register)?;
+    *kernel = register(table, "rtmr1")?;
+    *command_line = register(table, "rtmr2")?;
+    *running = table.or("rtmr3", None, register)?;
     policy.mr_seams = table.or("mr_seams", None, |table, key| {
         let digests: Option<Vec<Measurement>> = table.list_or(key, "any", MR_SEAMS, measurement)?;
         Ok(digests.map(|digests| digests.iter().map(|digest| *digest.as_bytes()).collect()))
@@ -90,6 +86,15 @@ fn read_registers(table: &mut Reader, policy: &mut Policy) -> Result<(), PolicyE
     policy.mr_owner = table.or("mr_owner", None, |table, key| bytes(table, key, BYTES_48))?;
     policy.mr_owner_config = table.or("mr_owner_config", None, |table, key| bytes(table, key, BYTES_48))?;
     Ok(())
+}
+
+fn register(table: &mut Reader, key: &str) -> Result<Option<[u8; 48]>, PolicyError> {
+    let text = table.text(key)?;
+    if text == "any" {
+        return Ok(None);
+    }
+    let digest = measurement(&text).map_err(|_| table.wrong(key, REGISTER))?;
+    Ok(Some(*digest.as_bytes()))
 }
 
 /// What else belongs to the TD.

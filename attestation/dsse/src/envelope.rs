@@ -121,12 +121,15 @@ pub fn add_signature(bytes: &[u8], payload_type: &'static str, key: &SigningKey)
     checked(&envelope)
 }
 
-/// The payload type that an envelope states, unverified: for telling files apart, not for trust.
+/// What an envelope states, unverified: its payload type and payload, for telling files apart and for reading what
+/// is about to be signed. Not for trust.
 ///
 /// # Errors
 /// [`Error`] when the bytes are no canonical envelope.
-pub fn payload_type(bytes: &[u8]) -> Result<String, Error> {
-    Envelope::read(bytes).map(|envelope| envelope.payload_type)
+pub fn unverified(bytes: &[u8]) -> Result<(String, Vec<u8>), Error> {
+    let envelope = Envelope::read(bytes)?;
+    let payload = envelope.payload()?;
+    Ok((envelope.payload_type, payload))
 }
 
 /// The payload of an envelope.

@@ -196,5 +196,5 @@ fn refuses_signers_that_trust_nobody_or_one_key_twice() {
 fn a_signing_key_is_read_strictly_and_prints_its_type_only() {
     assert_eq!(SigningKey::from_pkcs8(b"no key").unwrap_err(), crate::KeyError);
     assert_eq!(format!("{:?}", owner()), "SigningKey");
-    assert_eq!(payload_type(signed(b"x").as_bytes()).unwrap(), TYPE);
+    assert_eq!(unverified(signed(b"x").as_bytes()).unwrap(), (TYPE.to_owned(), b"x".to_vec()));
 }

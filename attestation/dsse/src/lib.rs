@@ -13,6 +13,6 @@ mod envelope;
 mod error;
 mod signers;
 
-pub use envelope::{MAX_ENVELOPE_BYTES, MAX_SIGNATURES, Verified, add_signature, payload_type, sign, verify};
+pub use envelope::{MAX_ENVELOPE_BYTES, MAX_SIGNATURES, Verified, add_signature, sign, unverified, verify};
 pub use error::Error;
 pub use signers::{KeyError, SignersError, SigningKey, TrustedSigners, key_id};

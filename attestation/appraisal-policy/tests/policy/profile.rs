@@ -1,6 +1,6 @@
 //! What a profile says and may not say. The starting point is a small one that is accepted.
 
-use crate::support::{HEADER, edited, path_of, paths, read, with, without};
+use crate::support::{HEADER, SNP, edited, path_of, paths, read, with, without};
 use anchorhold_appraisal_policy::{
     AppraisalProfile, FileKind, MAX_LIST_ITEMS, MAX_POLICY_BYTES, NotInForce, PolicyError,
 };
@@ -8,13 +8,6 @@ use anchorhold_rats::{Measurement, Sha256Digest, Timestamp};
 use anchorhold_verifier::AppraisalPolicy;
 use anchorhold_verifier::snp::{Flag, GenoaTcb, MinimumTcb, Policy, Signer};
 use toml::Value;
-
-const SNP: &str = r#"
-[snp]
-measurements = ["sha384:5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"]
-products = ["genoa"]
-min_tcb.genoa = { bl = 10, tee = 0, snp = 23, ucode = 84 }
-"#;
 
 fn small() -> String {
     format!("{HEADER}{SNP}")

@@ -14,6 +14,36 @@ expires = "2027-01-01T00:00:00Z"
 description = "a test"
 "#;
 
+pub(crate) const SNP: &str = r#"
+[snp]
+measurements = ["sha384:5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"]
+products = ["genoa"]
+min_tcb.genoa = { bl = 10, tee = 0, snp = 23, ucode = 84 }
+"#;
+
+pub(crate) const TDX: &str = r#"
+[tdx]
+mrtds = ["sha384:6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a"]
+rtmr1 = "sha384:010101010101010101010101010101010101010101010101010101010101010101010101010101010101010101010101"
+rtmr2 = "sha384:020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202020202"
+"#;
+
+pub(crate) const GPU: &str = r#"
+[gpu]
+mode = "protected-pcie"
+gpus = 8
+switches = 4
+architectures = ["hopper", "ls10"]
+"#;
+
+pub(crate) const PARAVISOR: &str = r#"
+[paravisor]
+pcrs = { 4 = ["sha256:0404040404040404040404040404040404040404040404040404040404040404"] }
+"#;
+
+/// A profile of every family; the event log is last.
+pub(crate) const ALL: [&str; 6] = [HEADER, SNP, TDX, GPU, PARAVISOR, "[event_log]\n"];
+
 pub(crate) fn policies() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies")
 }
