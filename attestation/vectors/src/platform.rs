@@ -1,5 +1,6 @@
 //! One case of each platform, as the verifier's types.
 
+mod azure;
 mod snp;
 mod tdx;
 
@@ -14,9 +15,8 @@ pub(crate) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
     match case.platform {
         Platform::Snp => snp::judge(case, files),
         Platform::Tdx => tdx::judge(case, files),
-        Platform::Nvidia | Platform::Azure => {
-            Err(Error::Form { what: "platform", wanted: "one that is read here" })
-        }
+        Platform::Azure => azure::judge(case, files),
+        Platform::Nvidia => Err(Error::Form { what: "platform", wanted: "one that is read here" }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::outcome::{Accepted, Authentic};
 use crate::relaxation::{Relax, Relaxations, sealed};
-use crate::{Refusal, TrustAnchors, codes, event_log, snp, tdx};
+use crate::{Refusal, TrustAnchors, azure, codes, event_log, snp, tdx};
 use anchorhold_rats::{Checks, Endorsements, Evidence, Expected, Measurement, Tee, Timestamp};
 
 /// What the parts of the evidence state.
@@ -12,6 +12,8 @@ pub struct Claims {
     pub tee: TeeClaims,
     /// The event log, replayed; not yet compared with any register.
     pub event_log: Option<event_log::Replayed>,
+    /// Of the paravisor, where the guest runs below one.
+    pub paravisor: Option<Box<azure::AuthenticVtpm>>,
 }
 
 /// What the TEE states.
@@ -78,6 +80,8 @@ pub struct AppraisalPolicy {
     pub tdx: Option<tdx::Policy>,
     /// For the event log of a TDX quote: when it is named, a log must be there. Default: not asked.
     pub event_log: Option<event_log::Policy>,
+    /// For a cloud's paravisor: when it is named, the guest must run below one, and otherwise must not.
+    pub paravisor: Option<azure::Policy>,
 }
 
 impl From<snp::Policy> for AppraisalPolicy {
@@ -126,9 +130,13 @@ pub fn authenticate(
     let mut checks = Checks::new();
     let judged = judge_tee(evidence, endorsements, anchors, at, &mut checks);
     let event_log = evidence.event_log.as_ref().and_then(|log| event_log::replay(&log.0, &mut checks));
+    let paravisor = evidence.paravisor.as_ref().and_then(|paravisor| {
+        let input = azure::Input::new(paravisor, evidence.tee, &evidence.report);
+        azure::judge(&input, &mut checks).map(Box::new)
+    });
     match judged {
         Some((tee, expires)) if checks.none_failed() => {
-            let claims = Claims { tee, event_log };
+            let claims = Claims { tee, event_log, paravisor };
             Ok(Authentic { claims, expires, simulated: anchors.are_simulated(), checks })
         }
         _ => Err(Refusal::new(checks)),
@@ -175,7 +183,19 @@ pub fn appraise(
 ) -> Result<AttestationResult, Refusal> {
     let mut checks = std::mem::take(&mut evidence.checks);
     let (claims, simulated) = (&evidence.claims, evidence.simulated);
-    let report_data = &expected.report_data;
+    // Below a paravisor the nonce is in the TPM's quote, and the TEE's report is for the paravisor's claims.
+    let vtpm = claims.paravisor.as_deref();
+    let report_data = &vtpm.map_or(expected.report_data, azure::AuthenticVtpm::report_data);
+    match (vtpm, &policy.paravisor) {
+        (Some(vtpm), Some(policy)) => {
+            azure::judge_policy(vtpm, policy, expected.report_data.as_bytes(), &mut checks);
+        }
+        (Some(_), None) => record_denied("a paravisor", &mut checks),
+        (None, Some(_)) => {
+            checks.record(codes::FAMILY_MISSING, false, "a paravisor, for which the policy asks", "none");
+        }
+        (None, None) => {}
+    }
     match (&claims.tee, &policy.snp, &policy.tdx) {
         (TeeClaims::Snp(report), Some(policy), _) => {
             snp::judge_policy(report, simulated, policy, report_data, &mut checks);

@@ -5,8 +5,8 @@ use crate::corpus::{Error, Files};
 use crate::manifest::{Case, CasePolicy};
 use anchorhold_rats::{Checks, Der, Measurement, ReportData, TdxCollateral};
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
-use anchorhold_verifier::event_log;
 use anchorhold_verifier::tdx::{self, AuthenticQuote, Flag, Input, Policy};
+use anchorhold_verifier::{TrustAnchors, event_log};
 use serde::Deserialize;
 
 pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
@@ -16,24 +16,36 @@ pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
         Ok(anchors) => anchors,
         Err(checks) => return Ok(checks),
     };
-    let collateral = files.get("collateral").map(read_collateral).transpose()?;
-    let input = Input { quote: files.need("quote")?, collateral: collateral.as_ref() };
-    let authentic = match tdx::authenticate(&input, &anchors, case.at) {
-        Ok(authentic) => authentic,
-        Err(refusal) => return Ok(of_refusal(refusal)),
-    };
-    let log = judge_log(files.get("eventlog"), &case.policy, authentic.claims());
-    let (policy, report_data) = policy(&case.policy, authentic.claims())?;
-    let mut checks = match tdx::appraise(authentic, &policy, &report_data) {
-        Ok(accepted) => accepted.checks().clone(),
-        Err(refusal) => of_refusal(refusal),
-    };
-    checks.append(log);
+    let (quote, collateral) = (files.need("quote")?, files.get("collateral"));
+    let mut checks = judge_quote(case, quote, collateral, &anchors, None)?;
+    checks.append(judge_log(files.get("eventlog"), &case.policy, quote));
     Ok(checks)
 }
 
+/// Judges a quote; `bound` is the report data that it must be for, where the case itself names none.
+pub(super) fn judge_quote(
+    case: &Case,
+    quote: &[u8],
+    collateral: Option<&[u8]>,
+    anchors: &TrustAnchors,
+    bound: Option<ReportData>,
+) -> Result<Checks, Error> {
+    let collateral = collateral.map(read_collateral).transpose()?;
+    let input = Input { quote, collateral: collateral.as_ref() };
+    let authentic = match tdx::authenticate(&input, anchors, case.at) {
+        Ok(authentic) => authentic,
+        Err(refusal) => return Ok(of_refusal(refusal)),
+    };
+    let (policy, report_data) = policy(&case.policy, authentic.claims())?;
+    let report_data = bound.unwrap_or(report_data);
+    Ok(match tdx::appraise(authentic, &policy, &report_data) {
+        Ok(accepted) => accepted.checks().clone(),
+        Err(refusal) => of_refusal(refusal),
+    })
+}
+
 /// A log that is there must be the history of the quote's registers, whether the case asks for one or not.
-fn judge_log(log: Option<&[u8]>, rules: &CasePolicy, quote: &AuthenticQuote) -> Checks {
+fn judge_log(log: Option<&[u8]>, rules: &CasePolicy, quote: &[u8]) -> Checks {
     if log.is_none() && !rules.require_eventlog {
         return Checks::new();
     }
@@ -41,8 +53,10 @@ fn judge_log(log: Option<&[u8]>, rules: &CasePolicy, quote: &AuthenticQuote) -> 
         Ok(replayed) => replayed,
         Err(refusal) => return of_refusal(refusal),
     };
+    // A quote that cannot be read was refused already.
+    let Ok(quote) = tdx::Quote::parse(quote) else { return Checks::new() };
     let policy = event_log::Policy { allow_unknown_events: true, ..event_log::Policy::strict() };
-    match event_log::appraise(replayed.as_ref(), &quote.body().rtmrs, &policy) {
+    match event_log::appraise(replayed.as_ref(), &quote.body.rtmrs, &policy) {
         Ok(checks) => checks,
         Err(refusal) => of_refusal(refusal),
     }
