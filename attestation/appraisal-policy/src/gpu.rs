@@ -145,7 +145,10 @@ fn rules_of_devices(policy: &Policy) -> Vec<Rule> {
             machines_word(policy.allowed_devices.as_ref(), Pdi::to_string),
             "the devices that are accepted; \"listed\" are those of the machine lists",
         )
-        .weaker_if(policy.allowed_devices.is_none(), "any genuine device will do, also one of another machine"),
+        .weaker_if(
+            policy.allowed_devices.is_none(),
+            "any genuine device will do, also one of another machine",
+        ),
         Rule::new(
             "gpu.denied_machines",
             none_or(&policy.denied_devices, Pdi::to_string),
@@ -173,7 +176,11 @@ fn rules_of_firmware(policy: &Policy) -> Vec<Rule> {
             or_any(policy.allowed_drivers.as_ref(), |all| list(all, DriverVersion::to_string)),
             "the only driver versions that are accepted",
         ),
-        Rule::new("gpu.min_vbios_version", vbios(&policy.min_vbios_version), "the lowest VBIOS version of GPUs"),
+        Rule::new(
+            "gpu.min_vbios_version",
+            vbios(&policy.min_vbios_version),
+            "the lowest VBIOS version of GPUs",
+        ),
         Rule::new(
             "gpu.min_switch_bios_version",
             vbios(&policy.min_switch_bios_version),
@@ -184,7 +191,10 @@ fn rules_of_firmware(policy: &Policy) -> Vec<Rule> {
             policy.require_rims,
             "the measurements are those of NVIDIA's signed manifests for driver and VBIOS",
         )
-        .weaker_if(!policy.require_rims, "nothing says that the firmware is NVIDIA's, nor that debugging is off"),
+        .weaker_if(
+            !policy.require_rims,
+            "nothing says that the firmware is NVIDIA's, nor that debugging is off",
+        ),
         Rule::new(
             "gpu.allow_missing_fwid",
             policy.allow_missing_fwid,
@@ -203,8 +213,12 @@ fn rules_of_firmware(policy: &Policy) -> Vec<Rule> {
 fn rules_of_revocation(policy: &Policy) -> Vec<Rule> {
     let rules = &policy.ocsp;
     vec![
-        Rule::new("gpu.ocsp.require", rules.require, "every certificate has a fresh answer about its revocation")
-            .weaker_if(!rules.require, "a device or signer that NVIDIA revoked may go unnoticed"),
+        Rule::new(
+            "gpu.ocsp.require",
+            rules.require,
+            "every certificate has a fresh answer about its revocation",
+        )
+        .weaker_if(!rules.require, "a device or signer that NVIDIA revoked may go unnoticed"),
         Rule::new(
             "gpu.ocsp.max_age_seconds",
             rules.max_age_seconds,

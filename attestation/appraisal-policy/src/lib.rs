@@ -17,6 +17,7 @@
 
 mod error;
 mod event_log;
+mod gpu;
 mod header;
 mod hex;
 mod machines;

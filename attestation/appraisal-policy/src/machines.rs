@@ -4,6 +4,7 @@ use crate::header::{Header, NotInForce};
 use crate::{PolicyError, Reader, Rule, hex, snp};
 use anchorhold_rats::{Sha256Digest, Timestamp};
 use anchorhold_verifier::AppraisalPolicy;
+use anchorhold_verifier::nvidia::{self, Pdi};
 use anchorhold_verifier::snp::ChipId;
 use anchorhold_verifier::tdx::PlatformId;
 use std::fmt;
@@ -25,7 +26,7 @@ pub enum Machine {
     /// PPID of a TDX platform, which its PCK certificate names.
     TdxPlatform(PlatformId),
     /// PDI of a GPU or NVSwitch, which its certificate chain names.
-    Gpu([u8; 8]),
+    Gpu(Pdi),
 }
 
 impl fmt::Display for Machine {
@@ -33,7 +34,7 @@ impl fmt::Display for Machine {
         match self {
             Self::SnpChip(chip) => write!(f, "snp chip {chip}"),
             Self::TdxPlatform(ppid) => write!(f, "tdx platform {ppid}"),
-            Self::Gpu(pdi) => write!(f, "gpu {}", hex::encode(pdi)),
+            Self::Gpu(pdi) => write!(f, "gpu {pdi}"),
         }
     }
 }
@@ -142,6 +143,18 @@ impl MachineList {
         Ok(())
     }
 
+    /// As [`apply`](Self::apply), for the policy of GPUs and switches.
+    ///
+    /// # Errors
+    /// [`NotInForce`] when the list does not hold at `at`; `policy` is as before, and must not be used without the list.
+    pub fn apply_to_gpus(&self, policy: &mut nvidia::Policy, at: Timestamp) -> Result<(), NotInForce> {
+        self.header.require_at(at)?;
+        let devices =
+            |machine: &Machine| if let Machine::Gpu(device) = machine { Some(*device) } else { None };
+        self.merge(devices, at, &mut policy.allowed_devices, &mut policy.denied_devices);
+        Ok(())
+    }
+
     /// Adds the machines that `pick` knows to one family's lists.
     fn merge<T: Copy + PartialEq>(
         &self,
@@ -193,7 +206,7 @@ fn entry(mut table: Reader) -> Result<MachineEntry, PolicyError> {
         let ppid = fixed(&mut table, "tdx_platform", "a PPID, 16 bytes in hex")?;
         Machine::TdxPlatform(PlatformId(ppid))
     } else if table.has("gpu") {
-        Machine::Gpu(fixed(&mut table, "gpu", "a PDI, 8 bytes in hex")?)
+        Machine::Gpu(Pdi(fixed(&mut table, "gpu", "a PDI, 8 bytes in hex")?))
     } else {
         return Err(PolicyError::Missing { path: table.path_of("snp_chip|tdx_platform|gpu") });
     };

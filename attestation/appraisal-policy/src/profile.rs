@@ -3,9 +3,9 @@
 use crate::header::{Header, NotInForce};
 use crate::rule::{self, Rule};
 use crate::snp::Snp;
-use crate::{PolicyError, Reader, event_log, paravisor, snp, tdx};
+use crate::{PolicyError, Reader, event_log, gpu, paravisor, snp, tdx};
 use anchorhold_rats::{Sha256Digest, Timestamp};
-use anchorhold_verifier::{AppraisalPolicy, azure};
+use anchorhold_verifier::{AppraisalPolicy, azure, event_log as log, nvidia, snp as amd, tdx as intel};
 
 /// An appraisal profile: one table of rules for each family of evidence that is accepted. A family without a table is
 /// refused.
@@ -13,7 +13,10 @@ use anchorhold_verifier::{AppraisalPolicy, azure};
 pub struct AppraisalProfile {
     header: Header,
     snp: Option<Snp>,
-    paravisor: Option<azure::Policy>,
+    gpu: Option<nvidia::Policy>,
+    /// Of every family but GPUs.
+    families: AppraisalPolicy,
+    /// What the verifier is asked for.
     appraisal: AppraisalPolicy,
     digest: Sha256Digest,
 }
@@ -29,23 +32,34 @@ impl AppraisalProfile {
         let snp = family(&mut file, "snp", snp::read)?;
         let tdx = family(&mut file, "tdx", tdx::read)?;
         let event_log = family(&mut file, "event_log", event_log::read)?;
+        let gpu = family(&mut file, "gpu", gpu::read)?;
         let paravisor = family(&mut file, "paravisor", paravisor::read)?;
         file.finish()?;
         // Rules without the report that holds them to the guest would never be asked.
-        for (table, named, holder) in [
+        let has_tee = snp.is_some() || tdx.is_some();
+        for (table, is_idle, wanted) in [
             (
                 "event_log",
                 event_log.is_some() && tdx.is_none(),
                 "beside a table tdx, whose quote holds the log",
             ),
-            ("paravisor", paravisor.is_some() && snp.is_none() && tdx.is_none(), "beside a table snp or tdx"),
+            ("gpu", gpu.is_some() && !has_tee, "beside a table snp or tdx, whose report holds the devices"),
+            (
+                "paravisor",
+                paravisor.is_some() && !has_tee,
+                "beside a table snp or tdx, whose report holds it",
+            ),
         ] {
-            if named {
-                return Err(PolicyError::Value { path: table.to_owned(), wanted: holder });
+            if is_idle {
+                return Err(PolicyError::Value { path: table.to_owned(), wanted });
             }
         }
-        let appraisal = AppraisalPolicy { snp: snp.as_ref().map(|snp| snp.policy.clone()), tdx, event_log };
-        Ok(Self { header, snp, paravisor, appraisal, digest: Sha256Digest::of(text.as_bytes()) })
+        let policy = snp.as_ref().map(|snp| snp.policy.clone());
+        let families = AppraisalPolicy { snp: policy, tdx, event_log, paravisor };
+        // The verifier's policy has no place for GPUs. Without it, a guest would be accepted whose GPUs nobody asked for.
+        let appraisal = if gpu.is_some() { AppraisalPolicy::default() } else { families.clone() };
+        let digest = Sha256Digest::of(text.as_bytes());
+        Ok(Self { header, snp, gpu, families, appraisal, digest })
     }
 
     /// Name, version and time.
@@ -55,10 +69,41 @@ impl AppraisalProfile {
     }
 
     /// What the verifier is asked for. Use it only while the profile is in force, and after the machine lists were
-    /// applied to it: without them, a family whose `machines` are `"listed"` accepts none.
+    /// applied to it: without them, a family whose `machines` are `"listed"` accepts none. Accepts nothing when the
+    /// profile has rules for GPUs, which are judged by [`gpu`](Self::gpu).
     #[must_use]
     pub const fn appraisal(&self) -> &AppraisalPolicy {
         &self.appraisal
+    }
+
+    /// The rules for SEV-SNP.
+    #[must_use]
+    pub const fn snp(&self) -> Option<&amd::Policy> {
+        self.families.snp.as_ref()
+    }
+
+    /// The rules for TDX.
+    #[must_use]
+    pub const fn tdx(&self) -> Option<&intel::Policy> {
+        self.families.tdx.as_ref()
+    }
+
+    /// The rules for the event log of a TD.
+    #[must_use]
+    pub const fn event_log(&self) -> Option<&log::Policy> {
+        self.families.event_log.as_ref()
+    }
+
+    /// The rules for NVIDIA's GPUs and switches.
+    #[must_use]
+    pub const fn gpu(&self) -> Option<&nvidia::Policy> {
+        self.gpu.as_ref()
+    }
+
+    /// The rules for Azure's paravisor.
+    #[must_use]
+    pub const fn paravisor(&self) -> Option<&azure::Policy> {
+        self.families.paravisor.as_ref()
     }
 
     /// SHA-256 of the file.
@@ -86,9 +131,10 @@ impl AppraisalProfile {
     pub fn rules(&self) -> Vec<Rule> {
         let mut out = self.header.rules();
         out.extend(self.snp.iter().flat_map(snp::rules));
-        out.extend(self.appraisal.tdx.iter().flat_map(tdx::rules));
-        out.extend(self.appraisal.event_log.iter().flat_map(event_log::rules));
-        out.extend(self.paravisor.iter().flat_map(paravisor::rules));
+        out.extend(self.tdx().into_iter().flat_map(tdx::rules));
+        out.extend(self.event_log().into_iter().flat_map(event_log::rules));
+        out.extend(self.gpu().into_iter().flat_map(gpu::rules));
+        out.extend(self.paravisor().into_iter().flat_map(paravisor::rules));
         out
     }
 

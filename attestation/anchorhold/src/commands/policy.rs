@@ -38,7 +38,9 @@ pub(crate) enum Command {
         format: Format,
     },
     /// Sign an appraisal profile or machine list, or add a signature to a signed one
-    #[command(after_help = "Example:\n  anchorhold policy sign --key owner.key --out profile.dsse profile.toml")]
+    #[command(
+        after_help = "Example:\n  anchorhold policy sign --key owner.key --out profile.dsse profile.toml"
+    )]
     Sign {
         /// The profile or list, TOML or already signed
         file: PathBuf,

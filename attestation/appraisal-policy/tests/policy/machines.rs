@@ -4,6 +4,7 @@ use crate::support::{path_of, paths, read, with, without};
 use anchorhold_appraisal_policy::{ListKind, Machine, MachineList, NotInForce, PolicyError};
 use anchorhold_rats::Timestamp;
 use anchorhold_verifier::AppraisalPolicy;
+use anchorhold_verifier::nvidia::Pdi;
 use anchorhold_verifier::snp::ChipId;
 use anchorhold_verifier::tdx::PlatformId;
 
@@ -83,7 +84,7 @@ fn reads_machines_of_every_family() {
     let machines: Vec<_> = list.machines().iter().map(|entry| entry.machine).collect();
     assert_eq!(
         machines,
-        [Machine::SnpChip(CHIP), Machine::TdxPlatform(PlatformId(platform)), Machine::Gpu([8; 8])]
+        [Machine::SnpChip(CHIP), Machine::TdxPlatform(PlatformId(platform)), Machine::Gpu(Pdi([8; 8]))]
     );
     assert_eq!(list.machines()[1].reason, "rack 5");
     let rules = list.rules();
@@ -102,6 +103,30 @@ fn an_allow_list_fills_listed_narrows_any_and_adds_to_a_list() {
     assert_eq!(applied("\"any\"", &[&allow]).0, Some(vec![CHIP]));
     let explicit = format!("[\"{other}\"]");
     assert_eq!(applied(&explicit, &[&allow, &allow]).0, Some(vec![other, CHIP]));
+}
+
+#[test]
+fn a_list_reaches_the_policies_of_every_family() {
+    let profile = read(&crate::support::ALL.concat());
+    let (mut gpus, mut platforms) = (profile.gpu().unwrap().clone(), profile.tdx().unwrap().clone().into());
+    let (allow, revoke) = (list(&text()), list(&text().replace("allow", "revoke")));
+    for list in [&allow, &revoke] {
+        list.apply_to_gpus(&mut gpus, at()).unwrap();
+        list.apply(&mut platforms, at()).unwrap();
+    }
+    let mut ppid = [7; 16];
+    ppid[15] = 0x0f;
+    let tdx = platforms.tdx.unwrap();
+    assert_eq!(
+        (tdx.allowed_platforms, tdx.denied_platforms),
+        (Some(vec![PlatformId(ppid)]), vec![PlatformId(ppid)])
+    );
+    assert_eq!((&gpus.allowed_devices, &gpus.denied_devices), (&Some(vec![Pdi([8; 8])]), &vec![Pdi([8; 8])]));
+    let late = allow.header().expires;
+    assert!(
+        allow.apply_to_gpus(&mut gpus, late).is_err()
+            && allow.apply(&mut AppraisalPolicy::default(), late).is_err()
+    );
 }
 
 #[test]

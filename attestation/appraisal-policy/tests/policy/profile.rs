@@ -24,7 +24,7 @@ fn refused(text: &str) -> PolicyError {
 
 /// The policy of SNP after one edit of the small profile.
 fn snp(path: &str, value: impl Into<Value>) -> Policy {
-    read(&with(&small(), path, value)).appraisal().snp.clone().unwrap()
+    read(&with(&small(), path, value)).snp().unwrap().clone()
 }
 
 const FLOOR: GenoaTcb = GenoaTcb { bootloader: 10, tee: 0, snp: 23, microcode: 84 };
@@ -135,7 +135,7 @@ fn case_06_refuses_milan_without_a_word_on_why() {
     let blank = with(&milan, "snp.milan_because", "  ");
     assert_eq!(path_of(&refused(&blank)), ("value", "snp.milan_because"));
     let named = read(&with(&milan, "snp.milan_because", "trials only"));
-    assert!(named.appraisal().snp.as_ref().unwrap().min_tcb.milan.is_some());
+    assert!(named.snp().unwrap().min_tcb.milan.is_some());
     let rule = named.rules().into_iter().find(|rule| rule.path() == "snp.milan_because").unwrap();
     assert!(rule.weaker().unwrap().contains("forged"), "{rule:?}");
     // The word stands for Milan and for nothing else.

@@ -10,7 +10,7 @@ fn profile(name: &str) -> AppraisalProfile {
 }
 
 fn snp(name: &str) -> Policy {
-    profile(name).appraisal().snp.clone().unwrap()
+    profile(name).snp().unwrap().clone()
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn every_profile_has_its_files_name_says_why_and_names_no_reference_value() {
         let comments = text.lines().filter(|line| line.trim_start().starts_with('#')).count();
         assert!(comments >= 5, "{name} has {comments} lines of reasons");
         assert_eq!(read(&profile.to_toml()).appraisal(), profile.appraisal(), "{name}");
-        if let Some(snp) = &profile.appraisal().snp {
+        if let Some(snp) = profile.snp() {
             assert!(snp.measurements.is_empty(), "{name}");
         }
     }
@@ -32,7 +32,7 @@ fn every_profile_has_its_files_name_says_why_and_names_no_reference_value() {
 #[test]
 fn every_profile_asks_for_the_alias_check_a_revocation_list_and_floors_at_launch() {
     for (name, text) in shipped() {
-        let Some(snp) = read(&text).appraisal().snp.clone() else { continue };
+        let Some(snp) = read(&text).snp().cloned() else { continue };
         assert!(snp.require_alias_check && snp.require_crl, "{name}");
         assert_eq!(snp.min_committed_tcb, Some(snp.min_tcb), "{name}");
         assert_eq!(snp.min_launch_tcb, Some(snp.min_tcb), "{name}");
@@ -45,7 +45,7 @@ fn every_profile_asks_for_the_alias_check_a_revocation_list_and_floors_at_launch
 fn case_06_no_profile_but_that_of_aws_names_milan_and_that_one_says_so() {
     for (name, text) in shipped() {
         let profile = read(&text);
-        let named = profile.appraisal().snp.as_ref().is_some_and(|snp| snp.min_tcb.milan.is_some());
+        let named = profile.snp().is_some_and(|snp| snp.min_tcb.milan.is_some());
         assert_eq!(named, name == "snp-aws", "{name}");
     }
     let (_, text) = shipped().into_iter().find(|(name, _)| name == "snp-aws").unwrap();

@@ -74,11 +74,10 @@ fn in_force(path: &Path, header: &Header) -> Result<(), Failure> {
 }
 
 pub(super) fn of_profile(profile: &AppraisalProfile) -> CheckedFile<'_> {
-    let appraisal = profile.appraisal();
     let families = [
-        ("snp", appraisal.snp.is_some()),
-        ("tdx", appraisal.tdx.is_some()),
-        ("event_log", appraisal.event_log.is_some()),
+        ("snp", profile.snp().is_some()),
+        ("tdx", profile.tdx().is_some()),
+        ("event_log", profile.event_log().is_some()),
         ("gpu", profile.gpu().is_some()),
         ("paravisor", profile.paravisor().is_some()),
     ];
@@ -94,10 +93,7 @@ pub(super) fn of_list(list: &MachineList) -> CheckedFile<'_> {
         ListKind::Allow => "list of allowed machines",
         ListKind::Revoke => "list of revoked machines",
     };
-    CheckedFile {
-        machines: Some(list.machines().len()),
-        ..of_header(kind, list.header(), list.digest())
-    }
+    CheckedFile { machines: Some(list.machines().len()), ..of_header(kind, list.header(), list.digest()) }
 }
 
 fn of_header<'a>(kind: &'static str, header: &'a Header, digest: Sha256Digest) -> CheckedFile<'a> {
@@ -142,7 +138,11 @@ pub(super) fn summary(file: &CheckedFile<'_>) -> String {
 }
 
 fn print(file: &CheckedFile<'_>, format: Format) -> Result<Exit, Failure> {
-    if format.json { output::json(file)? } else { output::text(&summary(file))? }
+    if format.json {
+        output::json(file)?
+    } else {
+        output::text(&summary(file))?
+    }
     Ok(Exit::Ok)
 }
 
