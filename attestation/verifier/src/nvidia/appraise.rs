@@ -130,8 +130,8 @@ fn judge_references(device: &AuthenticDevice, policy: &Policy, checks: &mut Devi
 
 fn describe(answer: &Answer) -> String {
     let subject = match answer.subject {
-        Subject::Device => "device",
-        Subject::Rim => "manifest",
+        Subject::Device => "the device's",
+        Subject::Rim => "its manifests'",
     };
     format!("{subject} {}", answer.certificate)
 }

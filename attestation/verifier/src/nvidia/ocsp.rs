@@ -3,10 +3,10 @@
 //! Nobody is asked over a network. A response is the issuer's statement about one of its certificates, so it does not
 //! matter who brought it; how old it is does.
 
-use super::chain::signs_data;
-use super::device::DeviceChecks;
 use super::authenticate::hex;
+use super::chain::signs_data;
 use super::codes;
+use super::device::DeviceChecks;
 use crate::der::{self, Reader};
 use crate::x509::{Certificate, PublicKey, verify};
 use anchorhold_rats::{Checks, Der, Timestamp};
@@ -87,7 +87,8 @@ impl<'a> Responses<'a> {
     ) -> Option<(Option<Standing>, Timestamp)> {
         let mut standing: Option<Standing> = None;
         let mut expires = Timestamp::from_unix_seconds(i64::MAX);
-        let pairs = self.0.iter().flat_map(|response| response.singles.iter().map(move |single| (response, single)));
+        let pairs =
+            self.0.iter().flat_map(|response| response.singles.iter().map(move |single| (response, single)));
         let about: Vec<_> = pairs.filter(|(_, single)| is_about(&single.id, certificate, issuer)).collect();
         let count = about.len();
         let wanted = format!("at most {MAX_ANSWERS} answers about {which}");
@@ -221,7 +222,8 @@ fn record_answer(
         Status::Good | Status::Unknown => "not revoked",
     };
     let serial = hex(certificate_serial(single));
-    sound &= checks.record(codes::OCSP_REVOKED, !revoked, format!("{which} ({serial}) not revoked"), observed);
+    sound &=
+        checks.record(codes::OCSP_REVOKED, !revoked, format!("{which} ({serial}) not revoked"), observed);
     let age_seconds = at.unix_seconds() - single.this_update.unix_seconds();
     sound.then_some((Standing { on_hold, age_seconds }, end))
 }

@@ -4,7 +4,7 @@ use super::authenticate::AuthenticDevice;
 use super::device::DeviceChecks;
 use super::rim::{self, AuthenticRim, Kind, Measured};
 use super::{Architecture, OpaqueFields, codes};
-use anchorhold_rats::{Check, Checks, Code, Outcome};
+use anchorhold_rats::{Check, Checks, Outcome};
 
 /// LS10's reports name no project; NVIDIA's manifest service has one name for all.
 const LS10_BOARD: &str = "5612_0002_890";
@@ -57,7 +57,10 @@ pub(super) fn judge<'a>(
             missing.push(wanted.name);
         } else {
             // Boards of one chip may share a version with other values, and nothing signed names the board.
-            sets = sets.iter().flat_map(|set| found.iter().map(|rim| [set.as_slice(), &[*rim]].concat())).collect();
+            sets = sets
+                .iter()
+                .flat_map(|set| found.iter().map(|rim| [set.as_slice(), &[*rim]].concat()))
+                .collect();
         }
     }
     let used = compare(device, sets, checks);

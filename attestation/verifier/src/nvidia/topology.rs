@@ -11,7 +11,11 @@ use std::collections::BTreeSet;
 /// Records for each device whether its links lead to exactly the devices of the other kind.
 pub(super) fn judge(devices: &[AuthenticDevice], checks: &mut Checks) {
     let certified = |kind| {
-        devices.iter().filter(move |device| device.kind() == kind).map(AuthenticDevice::pdi).collect::<BTreeSet<_>>()
+        devices
+            .iter()
+            .filter(move |device| device.kind() == kind)
+            .map(AuthenticDevice::pdi)
+            .collect::<BTreeSet<_>>()
     };
     let (gpus, switches) = (certified(Kind::Gpu), certified(Kind::Switch));
     for (index, device) in devices.iter().enumerate() {
