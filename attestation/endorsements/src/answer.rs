@@ -31,13 +31,16 @@ pub(crate) fn take(item: &Item, answer: &Answer) -> Result<Endorsement, Cause> {
     match item {
         Item::Vcek { .. } => Ok(Endorsement::Certificate { der: body() }),
         Item::AmdChain { .. } => {
-            let certificates = std::str::from_utf8(&answer.body).ok().and_then(|t| pem::read(t, MAX_CHAIN).ok());
-            let certificates = certificates.ok_or(Cause::Content { wanted: "a chain of PEM certificates" })?;
+            let certificates =
+                std::str::from_utf8(&answer.body).ok().and_then(|t| pem::read(t, MAX_CHAIN).ok());
+            let certificates =
+                certificates.ok_or(Cause::Content { wanted: "a chain of PEM certificates" })?;
             Ok(Endorsement::Certificates { ders: certificates.into_iter().map(Der).collect() })
         }
-        Item::AmdCrl { .. } | Item::IntelRootCrl => {
-            Ok(Endorsement::RevocationList { der: Der(der_or_hex(&answer.body)), issuer_chain: String::new() })
-        }
+        Item::AmdCrl { .. } | Item::IntelRootCrl => Ok(Endorsement::RevocationList {
+            der: Der(der_or_hex(&answer.body)),
+            issuer_chain: String::new(),
+        }),
         Item::PckCrl { .. } => Ok(Endorsement::RevocationList {
             der: Der(der_or_hex(&answer.body)),
             issuer_chain: issuer_chain(answer, &["sgx-pck-crl-issuer-chain"])?,
@@ -95,9 +98,11 @@ struct RimAnswer<'a> {
 
 fn statement(text: &RawValue, signature: &str, issuer_chain: String) -> Result<Endorsement, Cause> {
     match unhex(signature.as_bytes()) {
-        Some(signature) if signature.len() == 64 => {
-            Ok(Endorsement::Statement { text: text.get().to_owned(), signature: Der(signature), issuer_chain })
-        }
+        Some(signature) if signature.len() == 64 => Ok(Endorsement::Statement {
+            text: text.get().to_owned(),
+            signature: Der(signature),
+            issuer_chain,
+        }),
         _ => wrong("signed with 64 bytes in hex"),
     }
 }
@@ -110,7 +115,10 @@ fn manifest(id: &RimId, body: &[u8]) -> Result<Endorsement, Cause> {
         return wrong("the reference manifest of that id");
     }
     let xml = STANDARD.decode(rim.as_bytes());
-    xml.map_or_else(|_| wrong("a reference manifest in base64"), |xml| Ok(Endorsement::Manifest { xml: Der(xml) }))
+    xml.map_or_else(
+        |_| wrong("a reference manifest in base64"),
+        |xml| Ok(Endorsement::Manifest { xml: Der(xml) }),
+    )
 }
 
 /// The PEM certificates in a header field, which Intel writes percent-encoded since they have line ends.
@@ -159,13 +167,16 @@ pub(crate) fn judge(item: &Item, value: &Endorsement) -> Result<Option<Timestamp
             judge_vcek(product_of(tcb), chip_id, &der.0).map(Some)
         }
         (Item::AmdChain { .. }, Endorsement::Certificates { ders }) => {
-            let ends = ders.iter().map(|der| Certificate::parse(&der.0).map(|certificate| certificate.not_after));
+            let ends =
+                ders.iter().map(|der| Certificate::parse(&der.0).map(|certificate| certificate.not_after));
             match ends.collect::<Result<Vec<_>, _>>() {
                 Ok(ends) if !ends.is_empty() => Ok(ends.into_iter().min()),
                 _ => wrong("a chain of X.509 certificates"),
             }
         }
-        (Item::AmdCrl { .. } | Item::IntelRootCrl, Endorsement::RevocationList { der, .. }) => judge_crl(&der.0),
+        (Item::AmdCrl { .. } | Item::IntelRootCrl, Endorsement::RevocationList { der, .. }) => {
+            judge_crl(&der.0)
+        }
         (Item::PckCrl { .. }, Endorsement::RevocationList { der, issuer_chain }) => {
             judge_chain(issuer_chain).and_then(|()| judge_crl(&der.0))
         }
@@ -187,7 +198,9 @@ fn judge_vcek(product: Product, chip_id: &ChipId, der: &[u8]) -> Result<Timestam
     let wanted = hwid(product, chip_id);
     match certificate.amd_extension(AMD_HWID_ARC) {
         // Bare in real certificates, a DER OCTET STRING in the specification.
-        Some(observed) if observed == wanted || observed.get(2..) == Some(wanted) => Ok(certificate.not_after),
+        Some(observed) if observed == wanted || observed.get(2..) == Some(wanted) => {
+            Ok(certificate.not_after)
+        }
         _ => wrong("the certificate of that chip"),
     }
 }
@@ -297,7 +310,10 @@ mod tests {
             ("<html>", vec![chain]),
             ("", vec![chain]),
         ] {
-            assert!(matches!(take(&TCB, &answer(body, &headers)), Err(Cause::Content { .. })), "{body} {headers:?}");
+            assert!(
+                matches!(take(&TCB, &answer(body, &headers)), Err(Cause::Content { .. })),
+                "{body} {headers:?}"
+            );
         }
         let nothing = take(&TCB, &answer(&good, &[("tcb-info-issuer-chain", "none")])).unwrap();
         assert_eq!(judge(&TCB, &nothing), wrong("accompanied by an issuer chain in PEM"));
@@ -310,9 +326,11 @@ mod tests {
             signature: Der(vec![0; 64]),
             issuer_chain: PEM.to_owned(),
         };
-        let other = statement("{\"id\":\"TDX\",\"fmspc\":\"FFFFFFFFFFFF\",\"nextUpdate\":\"2025-07-19T10:16:03Z\"}");
+        let other =
+            statement("{\"id\":\"TDX\",\"fmspc\":\"FFFFFFFFFFFF\",\"nextUpdate\":\"2025-07-19T10:16:03Z\"}");
         assert!(judge(&TCB, &other).is_err());
-        let sgx = statement("{\"id\":\"SGX\",\"fmspc\":\"0102030405AB\",\"nextUpdate\":\"2025-07-19T10:16:03Z\"}");
+        let sgx =
+            statement("{\"id\":\"SGX\",\"fmspc\":\"0102030405AB\",\"nextUpdate\":\"2025-07-19T10:16:03Z\"}");
         assert!(judge(&TCB, &sgx).is_err());
         let qe = Item::QeIdentity { update: Update::Standard };
         assert!(judge(&qe, &sgx).is_err());
@@ -337,7 +355,9 @@ mod tests {
     #[test]
     fn refuses_the_manifest_of_another_id() {
         let item = Item::Rim(RimId::new("NV_A").unwrap());
-        let body = |id: &str, rim: &str| answer(&format!("{{\"id\":\"{id}\",\"rim\":\"{rim}\",\"sha256\":\"\"}}"), &[]);
+        let body = |id: &str, rim: &str| {
+            answer(&format!("{{\"id\":\"{id}\",\"rim\":\"{rim}\",\"sha256\":\"\"}}"), &[])
+        };
         let xml = STANDARD.encode("<SoftwareIdentity xmlns=\"\"></SoftwareIdentity>");
         let good = take(&item, &body("NV_A", &xml)).unwrap();
         assert_eq!(judge(&item, &good), Ok(None));

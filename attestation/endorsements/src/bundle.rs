@@ -7,7 +7,7 @@ use crate::error::Unplannable;
 use crate::item::Item;
 use crate::plan::{Wanted, follow_up, has_leaf, leaf_of, plan, product_of_leaf, vcek};
 use crate::rim;
-use anchorhold_rats::{Der, Endorsements, Evidence, EvidenceBundle, Tee, TdxCollateral};
+use anchorhold_rats::{Der, Endorsements, Evidence, EvidenceBundle, TdxCollateral, Tee};
 use anchorhold_verifier::snp::{Report, Signer, SigningKey};
 use anchorhold_verifier::x509::RevocationList;
 
@@ -17,7 +17,9 @@ pub(crate) fn assemble(mut evidence: Evidence, found: &[(Item, Endorsement)]) ->
     let mut issuers = &[][..];
     for (item, value) in found {
         match (item, value) {
-            (Item::Vcek { .. }, Endorsement::Certificate { der }) => evidence.certificates.insert(0, der.clone()),
+            (Item::Vcek { .. }, Endorsement::Certificate { der }) => {
+                evidence.certificates.insert(0, der.clone())
+            }
             (Item::AmdChain { .. }, Endorsement::Certificates { ders }) => issuers = ders,
             (Item::AmdCrl { .. }, Endorsement::RevocationList { der, .. }) => {
                 endorsements.snp_crls.push(der.clone());
@@ -120,12 +122,15 @@ pub(crate) fn entries(
 fn snp_entries(evidence: &Evidence, crls: &[Der]) -> Vec<(Item, Endorsement)> {
     let mut entries = Vec::new();
     let leaf = leaf_of(&evidence.certificates);
-    let (Some(product), Ok(report)) = (leaf.as_ref().and_then(product_of_leaf), Report::parse(&evidence.report))
+    let (Some(product), Ok(report)) =
+        (leaf.as_ref().and_then(product_of_leaf), Report::parse(&evidence.report))
     else {
         return entries;
     };
     let SigningKey::Signed(signer) = report.signing_key else { return entries };
-    if let (Signer::Vcek, Some(item), Some(der)) = (signer, vcek(&report, product), evidence.certificates.first()) {
+    if let (Signer::Vcek, Some(item), Some(der)) =
+        (signer, vcek(&report, product), evidence.certificates.first())
+    {
         entries.push((item, Endorsement::Certificate { der: der.clone() }));
     }
     if let Some(issuers) = evidence.certificates.get(1..).filter(|issuers| !issuers.is_empty()) {

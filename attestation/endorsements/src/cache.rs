@@ -172,7 +172,8 @@ impl Inner {
         let bytes = encode(entry)?;
         let random = anchorhold_rats::Nonce::random().map_err(io::Error::other)?;
         let temporary = self.folder.join(format!("{random}{TEMPORARY}"));
-        let written = write_whole(&temporary, &bytes, entry.fetched).and_then(|()| fs::rename(&temporary, &path));
+        let written =
+            write_whole(&temporary, &bytes, entry.fetched).and_then(|()| fs::rename(&temporary, &path));
         if written.is_err() {
             discard(&temporary);
         }
@@ -283,7 +284,10 @@ mod tests {
         for mode in [0o755, 0o770, 0o701] {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
             let opened = Cache::open(folder.path(), CacheLimits::default());
-            assert!(matches!(opened, Err(CacheError::Permissions { observed, .. }) if observed == mode), "{mode:o}");
+            assert!(
+                matches!(opened, Err(CacheError::Permissions { observed, .. }) if observed == mode),
+                "{mode:o}"
+            );
         }
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
         fs::write(folder.path().join("file"), b"").unwrap();
@@ -306,7 +310,9 @@ mod tests {
         let long = [good.clone(), vec![b' '; usize::try_from(MAX_FILE_BYTES).unwrap()]].concat();
         let other_key = encode(&entry("b", 0, 10)).unwrap();
         let not_json = [format!("{}\n", Sha256Digest::of(b"{}")).into_bytes(), b"{}".to_vec()].concat();
-        for bad in [altered, long, other_key, not_json, encode(&other_format).unwrap(), good[..70].to_vec(), vec![]] {
+        for bad in
+            [altered, long, other_key, not_json, encode(&other_format).unwrap(), good[..70].to_vec(), vec![]]
+        {
             fs::write(cache.path("a"), &bad).unwrap();
             assert_eq!(cache.read("a"), None);
             assert!(!cache.path("a").exists());

@@ -37,7 +37,11 @@ impl BaseUrl {
     pub fn new(text: &str) -> Result<Self, BaseUrlError> {
         let (base, scheme) = Self::read(text)?;
         let local = base.host == "localhost"
-            || base.host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+            || base
+                .host
+                .trim_matches(['[', ']'])
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback());
         if scheme == Scheme::HTTPS || local { Ok(base) } else { Err(BaseUrlError::PlainHttp) }
     }
 
@@ -256,7 +260,8 @@ impl Config {
     /// The vendors' own services, with the default limits.
     #[must_use]
     pub fn production() -> Self {
-        let at = |host: &str| Source::from(BaseUrl { text: format!("https://{host}"), host: host.to_owned() });
+        let at =
+            |host: &str| Source::from(BaseUrl { text: format!("https://{host}"), host: host.to_owned() });
         Self {
             kds: at("kdsintf.amd.com"),
             pcs: at("api.trustedservices.intel.com"),
@@ -285,10 +290,20 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_this_machine_unless_it_is_named_insecure() {
-        for local in ["http://127.0.0.1:8080", "http://[::1]:8080/x", "http://localhost", "https://mirror.example/kds/"] {
+        for local in [
+            "http://127.0.0.1:8080",
+            "http://[::1]:8080/x",
+            "http://localhost",
+            "https://mirror.example/kds/",
+        ] {
             assert!(BaseUrl::new(local).is_ok(), "{local}");
         }
-        for remote in ["http://mirror.example", "http://10.0.0.1", "http://127.0.0.1.example", "http://localhost.example"] {
+        for remote in [
+            "http://mirror.example",
+            "http://10.0.0.1",
+            "http://127.0.0.1.example",
+            "http://localhost.example",
+        ] {
             assert_eq!(BaseUrl::new(remote), Err(BaseUrlError::PlainHttp), "{remote}");
             assert!(BaseUrl::insecure_plain_http(remote).is_ok(), "{remote}");
         }

@@ -83,7 +83,9 @@ fn describe(error: &io::Error) -> String {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "certificate for another name".to_owned()
             }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate expired".to_owned(),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "certificate expired".to_owned()
+            }
             _ => "certificate not valid".to_owned(),
         },
         Some(error) => error.to_string(),
@@ -110,12 +112,14 @@ where
 {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
+        .max_header_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| broken(&error))?;
     let _connection = Connection(tokio::spawn(connection));
-    let (head, body) = sender.send_request(compose(request)?).await.map_err(|error| broken(&error))?.into_parts();
+    let (head, body) =
+        sender.send_request(compose(request)?).await.map_err(|error| broken(&error))?.into_parts();
     let max_bytes = request.max_bytes;
     if body.size_hint().lower() > max_bytes as u64 {
         return Err(TransportError::TooLong { max_bytes });
@@ -132,7 +136,8 @@ where
 fn compose(request: &Request) -> Result<http::Request<Full<Bytes>>, TransportError> {
     let invalid = |_| TransportError::Broken("request not valid".to_owned());
     let authority = request.url.authority().map_or("", |authority| authority.as_str());
-    let host = HeaderValue::from_str(authority).map_err(|_| TransportError::Broken("host not valid".to_owned()))?;
+    let host =
+        HeaderValue::from_str(authority).map_err(|_| TransportError::Broken("host not valid".to_owned()))?;
     let path = request.url.path_and_query().map_or("/", |path| path.as_str());
     let mut builder =
         http::Request::builder().method(request.method.clone()).uri(path).header(header::HOST, host);

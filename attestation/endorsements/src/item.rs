@@ -277,7 +277,9 @@ impl fmt::Display for Item {
             Self::AmdChain { product, signer } => write!(f, "{signer:?} issuers of {product}"),
             Self::AmdCrl { product, signer } => write!(f, "{signer:?} revocation list of {product}"),
             Self::TcbInfo { fmspc, update } => write!(f, "TCB info of FMSPC {fmspc} ({})", update.as_str()),
-            Self::QeIdentity { update } => write!(f, "identity of the TDX quoting enclave ({})", update.as_str()),
+            Self::QeIdentity { update } => {
+                write!(f, "identity of the TDX quoting enclave ({})", update.as_str())
+            }
             Self::PckCrl { ca } => write!(f, "revocation list of the PCK {} CA", ca.as_str()),
             Self::IntelRootCrl => f.write_str("revocation list of Intel's root"),
             Self::Rim(id) => write!(f, "reference manifest {}", id.as_str()),
@@ -323,10 +325,14 @@ mod tests {
 
     #[test]
     fn refuses_rim_ids_that_would_change_the_path() {
-        for bad in ["", "GPU", "NV_/../x", "NV_a?b", "NV_a b", "NV_%2e", "NV_é", &format!("NV_{:0>126}", 1)] {
+        for bad in ["", "GPU", "NV_/../x", "NV_a?b", "NV_a b", "NV_%2e", "NV_é", &format!("NV_{:0>126}", 1)]
+        {
             assert_eq!(RimId::new(bad), None, "{bad}");
         }
-        assert_eq!(RimId::new("NV_GPU_DRIVER_GH100_550.144.03").unwrap().as_str(), "NV_GPU_DRIVER_GH100_550.144.03");
+        assert_eq!(
+            RimId::new("NV_GPU_DRIVER_GH100_550.144.03").unwrap().as_str(),
+            "NV_GPU_DRIVER_GH100_550.144.03"
+        );
     }
 
     #[test]

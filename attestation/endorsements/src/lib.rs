@@ -13,7 +13,7 @@
 //! # async fn verify(evidence: Evidence, now: Timestamp) -> Result<(), Box<dyn std::error::Error>> {
 //! let cache = Cache::open("/var/cache/anchorhold/endorsements", CacheLimits::default())?;
 //! let store = EndorsementStore::new(Config::production(), HttpsTransport::new()?, cache);
-//! let endorsed = store.endorse(&evidence, &[], now).await?;
+//! let endorsed = store.endorse(&evidence, now).await?;
 //! let authentic =
 //!     authenticate(&endorsed.evidence, &endorsed.endorsements, &TrustAnchors::production(), now)?;
 //! // The same evidence, to be judged elsewhere without a network.
@@ -47,6 +47,7 @@ mod plan;
 mod request;
 mod retry;
 mod rim;
+mod rim_ids;
 mod store;
 mod transport;
 
@@ -59,5 +60,6 @@ pub use error::{Cause, Error, Failure, Unplannable};
 pub use https::HttpsTransport;
 pub use item::{CertId, Fmspc, Item, PckCa, RimId, Update, Vendor};
 pub use plan::{Wanted, follow_up, plan};
-pub use store::{EndorsementStore, Endorsed, Gathered};
+pub use rim_ids::rim_ids;
+pub use store::{Endorsed, EndorsementStore, Gathered};
 pub use transport::{Answer, Request, Transport, TransportError};

@@ -9,8 +9,9 @@ use anchorhold_verifier::der::{self, Reader};
 use anchorhold_verifier::x509::Certificate;
 use ring::digest::{SHA384, digest};
 
-/// AlgorithmIdentifier of SHA-384 without parameters (RFC 5754, section 2), tag and length included.
-const SHA384_ID: &[u8] = b"\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02";
+/// AlgorithmIdentifier of SHA-384, tag and length included. RFC 5754, section 2, would rather have its parameters absent than
+/// NULL and wants both understood; NULL is what OpenSSL sends, and with it NVIDIA's own clients.
+const SHA384_ID: &[u8] = b"\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00";
 /// id-pkix-ocsp-basic.
 const BASIC: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01];
 const ENUMERATED: u8 = 0x0a;
@@ -156,7 +157,7 @@ pub(crate) mod tests {
         level.finish().unwrap();
         assert!(cert_id.starts_with(SHA384_ID));
         assert!(is_about(cert_id, &id()).unwrap());
-        assert_eq!(bytes[..3], [0x30, 0x81, u8::try_from(bytes.len()).unwrap() - 3]);
+        assert_eq!(bytes[..2], [0x30, 127]);
     }
 
     #[test]
@@ -176,8 +177,7 @@ pub(crate) mod tests {
         let cert_id = request.get(request.len() - cert_id_len(id)..).unwrap();
         let time = |text: &str| encode(der::GENERALIZED_TIME, &[text.as_bytes()]);
         let next = next_update.map(|text| encode(EXPLICIT_0, &[&time(text)])).unwrap_or_default();
-        let single =
-            encode(der::SEQUENCE, &[cert_id, &encode(0x80, &[]), &time("20250101000000Z"), &next]);
+        let single = encode(der::SEQUENCE, &[cert_id, &encode(0x80, &[]), &time("20250101000000Z"), &next]);
         let list = encode(der::SEQUENCE, &[&single]);
         let responder = encode(0xa2, &[&encode(der::OCTET_STRING, &[&[7; 20]])]);
         let data = encode(der::SEQUENCE, &[&responder, &time("20250101000000Z"), &list]);

@@ -62,7 +62,8 @@ pub fn plan(evidence: &Evidence, rim_ids: &[String], config: &Config) -> Result<
     }
     for GpuEvidence { certificates, .. } in &evidence.gpus {
         // NVIDIA's responder knows the certificates that it issued, not the one that the device made itself.
-        let chain: Vec<&[u8]> = certificates.iter().skip(1).map(|certificate| certificate.0.as_slice()).collect();
+        let chain: Vec<&[u8]> =
+            certificates.iter().skip(1).map(|certificate| certificate.0.as_slice()).collect();
         about(&chain).into_iter().for_each(|id| add(&mut items, id));
     }
     check_ocsp(items.iter())?;
@@ -136,7 +137,8 @@ fn amd_items(product: Product, signer: Signer, config: &Config) -> Vec<Item> {
 }
 
 fn plan_snp(evidence: &Evidence, config: &Config) -> Result<Vec<Wanted>, Unplannable> {
-    let report = Report::parse(&evidence.report).map_err(|refusal| Unplannable::Report(refusal.code().to_owned()))?;
+    let report =
+        Report::parse(&evidence.report).map_err(|refusal| Unplannable::Report(refusal.code().to_owned()))?;
     let SigningKey::Signed(signer) = report.signing_key else { return Err(Unplannable::Unsigned) };
     let leaf = leaf_of(&evidence.certificates);
     let product = match report.cpuid {

@@ -81,7 +81,12 @@ mod tests {
         assert_eq!(asked.method, Method::POST);
         assert_eq!(asked.url, "https://ocsp.ndis.nvidia.com/");
         assert_eq!(asked.body, ocsp::encode_request(&id));
-        assert!(asked.headers.iter().any(|(name, value)| name == header::AUTHORIZATION && value == "Bearer secret"));
+        assert!(
+            asked
+                .headers
+                .iter()
+                .any(|(name, value)| name == header::AUTHORIZATION && value == "Bearer secret")
+        );
         let other = request(&config, &Item::IntelRootCrl).unwrap();
         assert!(other.headers.iter().all(|(name, _)| name != header::AUTHORIZATION));
     }

@@ -8,6 +8,7 @@ use crate::error::{Cause, Error, Failure};
 use crate::fetch::{Flights, fetch};
 use crate::item::Item;
 use crate::plan::{Wanted, follow_up, plan};
+use crate::rim_ids::rim_ids;
 use crate::transport::Transport;
 use crate::{answer, request};
 use anchorhold_rats::{Endorsements, Evidence, EvidenceBundle, EvidenceError, Timestamp};
@@ -77,18 +78,13 @@ impl<T: Transport> EndorsementStore<T> {
         Self { config, transport, cache, permits, flights: Flights::default(), absent: Mutex::default() }
     }
 
-    /// The endorsements that judging `evidence` at `at` needs. `rim_ids` are the names of the manifests for its devices.
+    /// The endorsements that judging `evidence` at `at` needs.
     ///
     /// # Errors
     /// [`Error::Missing`] unless all of them were found; then nothing is returned, but what was found is in the cache. For
     /// what there is, see [`gather`](Self::gather).
-    pub async fn endorse(
-        &self,
-        evidence: &Evidence,
-        rim_ids: &[String],
-        at: Timestamp,
-    ) -> Result<Endorsed, Error> {
-        let Gathered { endorsed, missing } = self.gather(evidence, rim_ids, at).await?;
+    pub async fn endorse(&self, evidence: &Evidence, at: Timestamp) -> Result<Endorsed, Error> {
+        let Gathered { endorsed, missing } = self.gather(evidence, at).await?;
         if missing.is_empty() { Ok(endorsed) } else { Err(Error::Missing(missing)) }
     }
 
@@ -96,16 +92,11 @@ impl<T: Transport> EndorsementStore<T> {
     ///
     /// # Errors
     /// [`Error::Evidence`] when the evidence does not say what to ask for, [`Error::Limits`] when it is over its own limits.
-    pub async fn gather(
-        &self,
-        evidence: &Evidence,
-        rim_ids: &[String],
-        at: Timestamp,
-    ) -> Result<Gathered, Error> {
+    pub async fn gather(&self, evidence: &Evidence, at: Timestamp) -> Result<Gathered, Error> {
         evidence.check_limits()?;
         let deadline = Instant::now() + self.config.limits.total_timeout;
         let mut found = Found::default();
-        let first = plan(evidence, rim_ids, &self.config)?;
+        let first = plan(evidence, &rim_ids(evidence), &self.config)?;
         self.obtain_all(&first, (at, deadline), &mut found).await;
         let second = follow_up(&first, &found.items, &self.config)?;
         self.obtain_all(&second, (at, deadline), &mut found).await;
@@ -119,17 +110,12 @@ impl<T: Transport> EndorsementStore<T> {
     ///
     /// # Errors
     /// [`Error::Evidence`] and [`Error::Limits`] as [`gather`](Self::gather), [`Error::Cache`] when the disk refuses.
-    pub async fn import(
-        &self,
-        bundle: &EvidenceBundle,
-        rim_ids: &[String],
-        at: Timestamp,
-    ) -> Result<Vec<Item>, Error> {
+    pub async fn import(&self, bundle: &EvidenceBundle, at: Timestamp) -> Result<Vec<Item>, Error> {
         bundle.evidence.check_limits()?;
         bundle.endorsements.check_limits()?;
         let fetched = bundle.taken.unwrap_or(at).min(at);
         let mut kept = Vec::new();
-        for (item, value) in bundle::entries(bundle, rim_ids, &self.config)? {
+        for (item, value) in bundle::entries(bundle, &rim_ids(&bundle.evidence), &self.config)? {
             let Ok(ends) = answer::judge(&item, &value) else { continue };
             let entry = self.entry(&item, value, fetched, ends);
             let known = self.cache.get(item.key()).await;
@@ -167,7 +153,8 @@ impl<T: Transport> EndorsementStore<T> {
                 Ok(found) => return Ok((item.clone(), found)),
                 Err(cause) => cause,
             };
-            let may_be_other = matches!(cause, Cause::Absent { .. } | Cause::NotCached | Cause::Expired { .. });
+            let may_be_other =
+                matches!(cause, Cause::Absent { .. } | Cause::NotCached | Cause::Expired { .. });
             match others.next() {
                 Some(other) if may_be_other => item = other,
                 _ => return Err(self.failure(item, cause)),

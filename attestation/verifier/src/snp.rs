@@ -12,6 +12,7 @@ pub mod codes;
 mod crl;
 mod extensions;
 mod fields;
+mod intermediate;
 mod policy;
 mod product;
 mod report;

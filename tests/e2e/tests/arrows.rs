@@ -10,6 +10,7 @@ use std::process::Command;
 ///
 /// What goes beyond the style guide's own table:
 /// * `confine` is a crate of its own because keeper, gateway and worker use it, and it holds no other knowledge.
+/// * `endorsements` uses `verifier`, for its readers of reports, certificates and revocation lists; it judges nothing.
 /// * `key-broker` uses `channel`, because it serves HTTPS as the gateway does, with the same limits; and `attester`, for
 ///   the fixture root of `anchorhold-key-broker-simulated` alone.
 /// * `keeper` uses `channel`, as a client of the broker and for the attestation document. It needs no `verifier`.
@@ -25,7 +26,10 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("verifier", "attestation", &["rats"]),
     ("appraisal-policy", "attestation", &["dsse", "rats", "verifier"]),
     ("attester", "attestation", &["rats"]),
-    ("channel", "attestation", &["rats", "verifier"]),
+    ("channel", "attestation", &["rats", "verifier", "evaluation"]),
+    ("endorsements", "attestation", &["rats", "verifier"]),
+    ("evaluation", "attestation", &["rats", "verifier"]),
+    ("vectors", "attestation", &["rats", "verifier"]),
     ("key-release", "attestation", &["rats", "verifier", "appraisal-policy"]),
     ("key-broker", "attestation", &["rats", "verifier", "key-release", "audit-log", "channel", "attester"]),
     (
@@ -36,7 +40,10 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "appraisal-policy",
             "audit-log",
             "dsse",
+            "endorsements",
+            "evaluation",
             "sealed-weights",
+            "vectors",
             "verifier",
             "attester",
             "channel",
@@ -51,6 +58,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("gateway", "server", &["api", "ipc", "channel", "rats", "confine"]),
     ("keeper", "server", &["ipc", "rats", "attester", "key-release", "audit-log", "channel", "confine"]),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
+    ("corpus", "tests", &["attester", "rats", "verifier"]),
     ("differential", "tests", &[]),
 ];
 /// Crates that a reviewer reads whole, and the most direct dependencies of each.

@@ -3,7 +3,7 @@
 use super::chain_cache::{ChainCache, chain_digest};
 use super::codes;
 use super::extensions::Extensions;
-use super::{Product, Signer};
+use super::{Signer, intermediate};
 use crate::TrustAnchors;
 use crate::anchors::Anchor;
 use crate::x509::{Certificate, PublicKey};
@@ -67,16 +67,16 @@ pub(crate) fn judge<'a>(
         checks.record(codes::NO_TRUST_ANCHOR, false, "a root for SEV-SNP among the trust anchors", "none");
     }
     let anchor = anchor?;
-    let intermediate = find_intermediate(certificates, anchor, signer, checks)?;
+    let issuer = find_intermediate(certificates, anchor, signer, checks)?;
     let ark = parse(&anchor.ark, "trust anchor", checks)?;
 
-    let members = [&ark, &intermediate, &leaf].map(|member| &member.certificate);
-    let mut sound = record_intermediate(members, signer, checks);
-    sound &= record_product(members, extensions.product, anchors.are_simulated(), checks);
+    let members = [&ark, &issuer, &leaf].map(|member| &member.certificate);
+    let mut sound = intermediate::record(members, signer, checks);
+    sound &= intermediate::record_product(members, (signer, extensions.product), anchors, checks);
     sound &= record_leaf(members, signer, &extensions, checks);
-    sound &= record_signatures([&ark, &intermediate, &leaf], cache, checks);
+    sound &= record_signatures([&ark, &issuer, &leaf], cache, checks);
     sound &= record_validity(members, at, checks);
-    let [ark, intermediate, leaf] = [ark, intermediate, leaf].map(|member| member.certificate);
+    let [ark, intermediate, leaf] = [ark, issuer, leaf].map(|member| member.certificate);
     let PublicKey::P384(key) = leaf.public_key else { return None };
     sound.then(|| Chain {
         extensions,
@@ -124,62 +124,7 @@ fn find_intermediate<'a>(
 }
 
 /// Root, intermediate and leaf.
-type Members<'c, 'a> = [&'c Certificate<'a>; 3];
-
-fn record_intermediate([ark, intermediate, _]: Members<'_, '_>, signer: Signer, checks: &mut Checks) -> bool {
-    let named = intermediate.issuer == ark.subject;
-    let observed = if named { "it" } else { "another" };
-    let mut sound = checks.record(codes::NO_TRUST_ANCHOR, named, "the pinned ARK as issuer", observed);
-    let authority = intermediate.authority;
-    sound &= checks.record(
-        codes::INTERMEDIATE_AUTHORITY,
-        authority.is_ca && authority.signs_certificates && authority.path_length == Some(0),
-        "a CA with path length 0 that signs certificates",
-        format!("{authority:?}"),
-    );
-    let kind = intermediate.common_name().map(issued_kind);
-    let issuer_of = |kind| match kind {
-        Some(Signer::Vcek) => "ASK",
-        Some(Signer::Vlek) => "ASVK",
-        None => "an unnamed one",
-    };
-    sound
-        & checks.record(
-            codes::INTERMEDIATE_KIND,
-            kind == Some(signer),
-            issuer_of(Some(signer)),
-            issuer_of(kind),
-        )
-}
-
-const ASVK_PREFIX: &str = "SEV-VLEK-";
-const ASK_PREFIX: &str = "SEV-";
-
-/// What an intermediate with this common name issues.
-fn issued_kind(common_name: &str) -> Signer {
-    if common_name.starts_with(ASVK_PREFIX) { Signer::Vlek } else { Signer::Vcek }
-}
-
-/// The product in the common name of an intermediate, such as `SEV-Milan` or `SEV-VLEK-Milan`.
-fn issued_product(common_name: &str) -> Option<Product> {
-    let name = common_name.strip_prefix(ASVK_PREFIX).or_else(|| common_name.strip_prefix(ASK_PREFIX))?;
-    Product::ALL.into_iter().find(|product| product.name() == name)
-}
-
-/// The pinned ARK is the product's own, so this holds for all that AMD issued. A simulated root stands for all products;
-/// its intermediates need not name one.
-fn record_product(
-    [_, intermediate, _]: Members<'_, '_>,
-    product: Product,
-    simulated: bool,
-    checks: &mut Checks,
-) -> bool {
-    let named = intermediate.common_name().and_then(issued_product);
-    let observed = named.map_or("no product", Product::name);
-    let passed = named == Some(product) || (simulated && named.is_none());
-    let wanted = format!("{product} in the intermediate's name");
-    checks.record(codes::INTERMEDIATE_PRODUCT, passed, wanted, observed)
-}
+pub(super) type Members<'c, 'a> = [&'c Certificate<'a>; 3];
 
 /// Judges the two signatures of the chain, unless `cache` remembers exactly these bytes.
 fn record_signatures(

@@ -36,6 +36,8 @@ crate::codes::codes! {
     INTERMEDIATE_KIND = Chain "snp_intermediate_kind";
     /// The intermediate's name names the product of the leaf.
     INTERMEDIATE_PRODUCT = Chain "snp_intermediate_product";
+    /// The intermediate points to AMD's revocation list of its kind and product.
+    INTERMEDIATE_CRL_LINK = Chain "snp_intermediate_crl_link";
     /// The leaf names the intermediate as its issuer.
     LEAF_ISSUER = Chain "snp_leaf_issuer";
     /// The intermediate signed the leaf (RSASSA-PSS, SHA-384, salt 48, RSA-4096).

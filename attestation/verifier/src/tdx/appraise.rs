@@ -4,7 +4,7 @@ use super::body::offset;
 use super::codes;
 use super::policy::{Flag, Grace, Policy};
 use super::show::{hex, join};
-use super::{AuthenticQuote, Tcb, TcbStatus, Xfam};
+use super::{AuthenticQuote, Tcb, Xfam};
 use crate::{Accepted, Authentic, Refusal};
 use anchorhold_rats::{Checks, Code, ReportData, Timestamp};
 
@@ -184,10 +184,8 @@ fn judge_tcb(evidence: &AuthenticQuote, policy: &Policy, checks: &mut Checks) {
     checks.record(codes::EVALUATION_NUMBER, passed, format!("at least {wanted}"), observed);
 }
 
+/// Whether the policy accepts the status, which is never revoked: authentication refuses that.
 fn status_accepted(tcb: &Tcb, policy: &Policy, at: Timestamp) -> bool {
-    if tcb.status == TcbStatus::Revoked {
-        return false;
-    }
     let within_grace = policy.grace.as_ref().is_some_and(|grace| {
         let until = tcb.superseded().map(|since| since.plus_seconds(grace.seconds.into()));
         grace.statuses.contains(&tcb.status) && until.is_some_and(|until| at < until)

@@ -103,6 +103,7 @@ fn refuses_another_number_of_pcr_values() {
         other.refusal()
     };
     assert_eq!(refusal(|pcrs| pcrs.push(Der(vec![0; 32]))), "azure_pcr_count");
+    assert_eq!(refusal(|pcrs| pcrs.push(Der(vec![]))), "azure_pcr_count");
     assert_eq!(refusal(|pcrs| pcrs.truncate(23)), "azure_pcr_count");
     assert_eq!(refusal(Vec::clear), "azure_pcr_count");
     assert_eq!(refusal(|pcrs| pcrs[23].0.push(0)), "azure_pcr_count");

@@ -20,13 +20,18 @@ pub(crate) fn now() -> Timestamp {
     at("2026-07-25T00:00:00Z")
 }
 
+fn le16(length: usize) -> [u8; 2] {
+    u16::try_from(length).unwrap().to_le_bytes()
+}
+
 /// One DER value.
 pub(crate) fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
     let length = contents.len();
+    let [low, high] = le16(length);
     let mut out = match length {
-        0..=0x7f => vec![tag, length as u8],
-        0x80..=0xff => vec![tag, 0x81, length as u8],
-        _ => vec![tag, 0x82, (length >> 8) as u8, length as u8],
+        0..=0x7f => vec![tag, low],
+        0x80..=0xff => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
     };
     out.extend_from_slice(contents);
     out
@@ -235,8 +240,8 @@ pub(crate) struct Device {
 }
 
 pub(crate) fn block(index: u8, value: &[u8]) -> Vec<u8> {
-    let [low, high] = (value.len() as u16).to_le_bytes();
-    let [size, size_high] = (value.len() as u16 + 3).to_le_bytes();
+    let [low, high] = le16(value.len());
+    let [size, size_high] = le16(value.len() + 3);
     [&[index, 1, size, size_high, 1, low, high], value].concat()
 }
 
@@ -340,16 +345,14 @@ impl Device {
 
     pub(crate) fn report(&self) -> Vec<u8> {
         let blocks = self.blocks.concat();
-        let length = (blocks.len() as u32).to_le_bytes();
+        let length = u32::try_from(blocks.len()).unwrap().to_le_bytes();
         let opaque: Vec<u8> = self
             .fields
             .iter()
-            .flat_map(|(kind, value)| {
-                [&kind.to_le_bytes()[..], &(value.len() as u16).to_le_bytes(), value].concat()
-            })
+            .flat_map(|(kind, value)| [&kind.to_le_bytes()[..], &le16(value.len()), value].concat())
             .chain(self.opaque_tail.iter().copied())
             .collect();
-        let count = self.count.unwrap_or(self.blocks.len() as u8);
+        let count = self.count.unwrap_or(u8::try_from(self.blocks.len()).unwrap());
         let mut report = [
             &self.request[..],
             self.nonce.as_bytes(),
@@ -359,7 +362,7 @@ impl Device {
             &length[..3],
             &blocks,
             &[0x77; 32],
-            &(opaque.len() as u16).to_le_bytes(),
+            &le16(opaque.len()),
             &opaque,
         ]
         .concat();

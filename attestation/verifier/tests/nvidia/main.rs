@@ -22,6 +22,8 @@ mod refuses_chain;
 #[cfg(test)]
 mod refuses_report;
 #[cfg(test)]
+mod simulated;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod topology;

@@ -116,16 +116,16 @@ fn refuses_an_attestation_key_that_is_a_ca_or_may_not_sign_data() {
 
 #[test]
 fn refuses_issuers_that_are_no_cas_or_allow_fewer_below_them() {
-    let path = |length: u8| sequence(&[&[1, 1, 0xff], &[2, 1, length]]);
+    let path = |length: usize| sequence(&[&[1, 1, 0xff], &[2, 1, u8::try_from(length).unwrap()]]);
     for place in 1..4 {
         let code = ["nvidia_certificate_authority"];
         assert_eq!(with(place, |ca| ca.without(BASIC_CONSTRAINTS)), code);
         assert_eq!(with(place, |ca| ca.set(BASIC_CONSTRAINTS, sequence(&[]))), code);
         assert_eq!(with(place, |ca| ca.without(KEY_USAGE)), code);
         assert_eq!(with(place, |ca| ca.set(KEY_USAGE, vec![3, 2, 7, 0x80])), code);
-        assert_eq!(with(place, |ca| ca.set(BASIC_CONSTRAINTS, path(place as u8 - 1))), [""; 0]);
+        assert_eq!(with(place, |ca| ca.set(BASIC_CONSTRAINTS, path(place - 1))), [""; 0]);
         if place > 1 {
-            assert_eq!(with(place, |ca| ca.set(BASIC_CONSTRAINTS, path(place as u8 - 2))), code);
+            assert_eq!(with(place, |ca| ca.set(BASIC_CONSTRAINTS, path(place - 2))), code);
         }
     }
 }
@@ -262,7 +262,7 @@ fn reads_the_first_firmware_identity_of_the_other_form() {
     assert_eq!(tcb_info(&[&model, &vendor, &list(&[&good])]), code);
     assert_eq!(tcb_info(&[&list(&[&good]), &list(&[&good])]), code);
     assert_eq!(tcb_info(&[&list(&[&good]), &tlv(0x8f, &[0])]), code);
-    assert_eq!(tcb_info(&[&list(&vec![good.as_slice(); 9])]), code);
+    assert_eq!(tcb_info(&[&list(&[good.as_slice(); 9])]), code);
     assert_eq!(tcb_info(&[&list(&[&fwid_der(&[0xf2; 48])])]), ["nvidia_fwid"]);
 }
 

@@ -160,7 +160,7 @@ fn refuses_reports_without_the_fields_that_all_have() {
 fn refuses_fields_of_another_length_or_range() {
     let fields: &[(u16, &[u8])] = &[
         (3, b"590.12\0x"),
-        (3, b"\0590.12"),
+        (3, b"\x00590.12"),
         (3, b"590.12\n"),
         (3, b"five"),
         (4, &[0; 7]),

@@ -3,7 +3,8 @@
 //! The texts here are written in canonical form, so that what is signed is the text itself and not the output of the
 //! code under test.
 
-use crate::certificates::{Key, SIGNS_DATA, Template};
+use crate::certificates::{SIGNS_DATA, Template, key};
+use anchorhold_attester::software::SigningKey;
 use anchorhold_rats::Timestamp;
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use anchorhold_verifier::nvidia::rim::{AuthenticRim, authenticate};
@@ -29,7 +30,7 @@ pub(crate) fn now() -> Timestamp {
 
 /// A chain of root, CA, issuer and signer, of which any certificate can be changed before it is signed.
 pub(crate) struct Chain {
-    pub(crate) signer_key: Key,
+    pub(crate) signer_key: SigningKey,
     /// Signer first, root last.
     pub(crate) certificates: Vec<Vec<u8>>,
 }
@@ -41,7 +42,7 @@ impl Chain {
 
     /// `edit` gets each template with its number: 0 is the signer, 3 the root.
     pub(crate) fn with(edit: impl Fn(usize, &mut Template)) -> Self {
-        let keys: Vec<Key> = (0..4).map(|_| Key::generate()).collect();
+        let keys: Vec<SigningKey> = (0..4).map(|_| key()).collect();
         let mut certificates = Vec::new();
         for (number, key) in keys.iter().enumerate() {
             let issuer = (number + 1).min(3);
@@ -128,7 +129,7 @@ pub(crate) fn key_info(chain: &Chain) -> String {
 
 /// The Signature element around this SignedInfo, which is signed as it stands.
 pub(crate) fn signature(signed_info: &str, chain: &Chain) -> String {
-    let value = STANDARD.encode(chain.signer_key.sign(signed_info.as_bytes()));
+    let value = STANDARD.encode(chain.signer_key.sign_fixed(signed_info.as_bytes(), "manifest").unwrap());
     let key_info = key_info(chain);
     format!(
         "<ds:Signature xmlns:ds=\"{DS}\">{signed_info}<ds:SignatureValue>{value}</ds:SignatureValue>{key_info}</ds:Signature>"

@@ -181,6 +181,28 @@ fn case_06_refuses_an_intermediate_that_names_another_product() {
 }
 
 #[test]
+fn case_06_refuses_an_intermediate_that_points_to_another_revocation_list() {
+    authentic(&ask_with_crl_at("https://kdsintf.amd.com/vcek/v1/Genoa/crl"));
+    for other in [
+        "https://kdsintf.amd.com/vcek/v1/Milan/crl",
+        "https://kdsintf.amd.com/vlek/v1/Genoa/crl",
+        "http://kdsintf.amd.com/vcek/v1/Genoa/crl",
+        "https://kdsintf.amd.com/vcek/v1/Genoa/crl2",
+        "",
+    ] {
+        let found = failed(authenticate(&ask_with_crl_at(other), &simulated(), now()));
+        assert_eq!(found, ["snp_intermediate_crl_link"], "{other}");
+    }
+    for malformed in [vec![], vec![0x30, 0], vec![5, 0]] {
+        let extension = Extension { id: vec![0x55, 0x1d, 0x1f], critical: false, value: malformed };
+        let evidence = ask_with(|ask| ask.extensions.push(extension));
+        assert_eq!(refusal(&evidence), "snp_intermediate_crl_link");
+    }
+    let without = authenticate(&evidence(), &TrustAnchors::production(), now()).unwrap_err();
+    assert!(without.checks().failed().any(|check| check.code == "snp_intermediate_crl_link"));
+}
+
+#[test]
 fn case_05_refuses_a_signing_key_that_is_not_the_leaf() {
     // The report says VLEK; leaf and intermediate are VCEK and ASK.
     assert_eq!(refusal(&report_with(|fields| fields.flags = 1 << 2)), "snp_intermediate_kind");

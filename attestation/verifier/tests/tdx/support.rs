@@ -98,14 +98,6 @@ impl Sample {
         appraise(authentic, &policy, &report_data)
     }
 
-    /// The codes of all rules that a changed policy finds broken at the first stated time.
-    pub(crate) fn failed(&self, edit: impl FnOnce(&mut Policy)) -> Vec<String> {
-        match self.verify(self.expected[0].0, edit) {
-            Ok(_) => Vec::new(),
-            Err(refusal) => codes_of(&refusal),
-        }
-    }
-
     pub(crate) fn parsed(&self) -> Quote {
         Quote::parse(&self.quote).unwrap()
     }

@@ -1,5 +1,6 @@
 //! A whole simulated HGX board: eight GPUs and the four switches between them.
 
+use super::device::delegated;
 use super::{Chip, Edition, GpuConfig, GpuDevice, GpuHierarchy, RimSigner, RimTemplate, SwitchLinks};
 use crate::software::Error;
 use anchorhold_rats::{Der, GpuEvidence, Nonce, Timestamp};
@@ -96,7 +97,7 @@ impl Board {
             for (answer, key) in device.ocsp_templates(at)? {
                 let about: Vec<_> = answer.entries.iter().map(|entry| entry.serial.clone()).collect();
                 if !seen.contains(&about) {
-                    responses.push(Der(answer.sign(&key)?));
+                    responses.push(delegated(answer, &key)?);
                     seen.push(about);
                 }
             }

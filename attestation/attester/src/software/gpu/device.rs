@@ -154,12 +154,12 @@ impl GpuDevice {
         ])
     }
 
-    /// The responses to [`ocsp_templates`](Self::ocsp_templates), DER.
+    /// Responses with the same answers, DER, by responders to whom the issuers delegate.
     ///
     /// # Errors
     /// [`Error`] when ring does not sign or a fixture is damaged.
     pub fn ocsp(&self, at: Timestamp) -> Result<Vec<Der>, Error> {
-        self.ocsp_templates(at)?.iter().map(|(answer, key)| answer.sign(key).map(Der)).collect()
+        self.ocsp_templates(at)?.into_iter().map(|(answer, key)| delegated(answer, &key)).collect()
     }
 }
 
@@ -171,4 +171,10 @@ pub(super) fn answer(
 ) -> Result<(OcspTemplate, SigningKey), Error> {
     let answer = OcspTemplate::good(&template.serial, &template.issuer, issuer.point(), at);
     Ok((answer, issuer.copy()?))
+}
+
+/// The response with this answer by a responder to whom `issuer_key` delegates.
+pub(super) fn delegated(answer: OcspTemplate, issuer_key: &SigningKey) -> Result<Der, Error> {
+    let (answer, key) = answer.delegate(issuer_key)?;
+    answer.sign(&key).map(Der)
 }

@@ -119,6 +119,20 @@ impl OcspTemplate {
         }
     }
 
+    /// The same answer by a responder to whom the issuer delegates, as NVIDIA's does: with a new key, which is to sign it, and
+    /// the certificate for it.
+    ///
+    /// # Errors
+    /// [`Error`] when there is no randomness or ring does not sign.
+    pub fn delegate(mut self, issuer_key: &SigningKey) -> Result<(Self, SigningKey), Error> {
+        let key = SigningKey::generate(Curve::P384)?;
+        let issuer = self.entries.first().map(|entry| entry.issuer.as_slice()).unwrap_or_default();
+        let template = responder_template(issuer, issuer_key, &key, self.produced);
+        self.certificates = vec![template.sign_ecdsa(issuer_key)?];
+        self.responder = Responder::Name(template.subject);
+        Ok((self, key))
+    }
+
     /// The response, DER, signed by `key` with ECDSA and the hash of its curve.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //! of its signer.
 
 use super::certificates::{OCSP_URI, serial};
-use super::device::answer;
+use super::device::{answer, delegated};
 use super::extensions::ocsp_access;
 use super::rim::NAMESPACES;
 use super::{Chip, NvidiaRoot, OcspTemplate, nvidia_name};
@@ -132,12 +132,12 @@ impl RimSigner {
         ])
     }
 
-    /// The responses to [`ocsp_templates`](Self::ocsp_templates), DER.
+    /// Responses with the same answers, DER, by responders to whom the issuers delegate.
     ///
     /// # Errors
     /// [`Error`] when ring does not sign or a fixture is damaged.
     pub fn ocsp(&self, at: Timestamp) -> Result<Vec<Der>, Error> {
-        self.ocsp_templates(at)?.iter().map(|(answer, key)| answer.sign(key).map(Der)).collect()
+        self.ocsp_templates(at)?.into_iter().map(|(answer, key)| delegated(answer, &key)).collect()
     }
 }
 
