@@ -2,6 +2,7 @@
 
 use crate::manifest::{Case, Expectation, MAX_CASES, MAX_MANIFEST_BYTES, Manifest};
 use crate::platform;
+use anchorhold_appraisal_policy::PolicyError;
 use anchorhold_rats::{Checks, Stage};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -56,6 +57,9 @@ pub enum Error {
         /// What it should be.
         wanted: &'static str,
     },
+    /// A file of role `profile` is not an appraisal profile.
+    #[error("profile: {0}")]
+    Profile(#[from] PolicyError),
 }
 
 /// How one case ended.

@@ -1,6 +1,8 @@
 //! The cases of each platform.
 
+mod azure;
 mod bytes;
+mod profile;
 mod snp;
 mod tdx;
 
@@ -12,5 +14,6 @@ use crate::Suite;
 /// When evidence cannot be made.
 pub fn write_all(suite: &mut Suite) -> anyhow::Result<()> {
     snp::write(suite)?;
-    tdx::write(suite)
+    tdx::write(suite)?;
+    azure::write(suite)
 }

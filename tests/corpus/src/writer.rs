@@ -136,10 +136,11 @@ impl Suite {
 /// For people and their tools; nothing reads it.
 fn extension(role: &str) -> &'static str {
     match role {
-        "vek" | "ask" | "ark" | "root" | "rimroot" | "crl" => "der",
+        "vek" | "ask" | "ark" | "root" | "rimroot" => "der",
+        crl if crl.starts_with("crl") => "der",
         "driver-rim" | "vbios-rim" => "xml",
         "chain" => "pem",
-        "collateral" | "evidence" => "json",
+        "collateral" | "evidence" | "dstack-eventlog" => "json",
         "profile" => "toml",
         _ => "bin",
     }
