@@ -90,11 +90,11 @@ pub(crate) fn percent_encode(text: &str) -> String {
     text.chars().map(|c| if plain(c) { c.to_string() } else { format!("%{:02X}", u32::from(c)) }).collect()
 }
 
-/// The four paths of a platform with what Intel would answer there, and the name of the chain's header field.
-pub(crate) fn intel_answers(
-    tdx: &TdxCollateral,
-    items: &[Item],
-) -> Vec<(String, Vec<u8>, Option<(&'static str, String)>)> {
+/// Path, body, and the header field with the issuer chain.
+pub(crate) type IntelAnswer = (String, Vec<u8>, Option<(&'static str, String)>);
+
+/// What Intel would answer about each item of a platform.
+pub(crate) fn intel_answers(tdx: &TdxCollateral, items: &[Item]) -> Vec<IntelAnswer> {
     let signed = |name: &str, text: &str, signature: &[u8]| {
         format!("{{\"{name}\":{text},\"signature\":\"{}\"}}", hex(signature)).into_bytes()
     };
