@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Export or verify an audit log
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Check a release policy
+    /// Check, explain and sign release policies, appraisal profiles and machine lists
     #[command(subcommand)]
     Policy(policy::Command),
     /// Compute measurements

@@ -76,6 +76,12 @@ pub(crate) fn enumerated(number: u8) -> Vec<u8> {
     value(ENUMERATED, &[number])
 }
 
+/// GeneralizedTime, whatever the year.
+pub(crate) fn generalized_time(at: Timestamp) -> Vec<u8> {
+    let text: String = at.to_string().chars().filter(|c| !matches!(c, '-' | ':' | 'T')).collect();
+    value(GENERALIZED_TIME, text.as_bytes())
+}
+
 /// UTCTime until 2049, GeneralizedTime after (RFC 5280, section 4.1.2.5).
 pub(crate) fn time(at: Timestamp) -> Vec<u8> {
     let text: String = at.to_string().chars().filter(|c| !matches!(c, '-' | ':' | 'T')).collect();

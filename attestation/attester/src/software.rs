@@ -3,9 +3,11 @@
 pub mod certificate;
 mod ecdsa;
 mod fixtures;
+pub mod gpu;
 mod guest;
 mod launch;
 mod measure;
+pub mod paravisor;
 mod pem;
 pub mod report;
 pub mod revocation;
@@ -16,6 +18,7 @@ pub use fixtures::{Authority, simulated_ark_der};
 pub use guest::SoftwareGuest;
 pub use launch::{Debug, LaunchConfig, MigrationAgent, Product, ReportVersion, Signer, TcbBytes};
 pub use measure::measure_components;
+pub use paravisor::SoftwareParavisor;
 
 use std::fmt;
 

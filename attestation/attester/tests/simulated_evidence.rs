@@ -47,7 +47,8 @@ mod tests {
     #[test]
     fn every_product_version_and_signer_is_accepted_under_the_named_root() {
         for product in [Product::Milan, Product::Genoa, Product::Turin] {
-            for report_version in [ReportVersion::V3, ReportVersion::V5] {
+            for report_version in [ReportVersion::V2, ReportVersion::V3, ReportVersion::V4, ReportVersion::V5]
+            {
                 for signer in [Signer::Vcek, Signer::Vlek] {
                     let config = LaunchConfig {
                         report_version,

@@ -1,4 +1,4 @@
-//! EAT Attestation Results (draft-ietf-rats-ear) as JSON web tokens, from the same evaluation as every other form.
+//! EAT Attestation Results (draft-ietf-rats-ear-04) as JSON web tokens, from the same evaluation as every other form.
 //!
 //! The trustworthiness vector is that of AR4SI (draft-ietf-rats-ar4si, section 2.3). Only claims that an evaluation can
 //! back are made; the others stay out.
@@ -11,11 +11,12 @@ pub use vector::{Status, TrustVector};
 
 use crate::Evaluation;
 use anchorhold_rats::{Nonce, Timestamp};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The profile of the claims, which Veraison's libraries and Trustee name too.
-pub const PROFILE: &str = "tag:github.com,2023:veraison/ear";
+/// The profile of the claims (draft-ietf-rats-ear-04, section 3).
+pub const PROFILE: &str = "tag:ietf.org,2026:rats/ear#04";
 
 /// The claims of one EAR.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +28,11 @@ pub struct Ear {
     /// From when on it must not be relied on, in seconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exp: Option<i64>,
-    /// The relying party's nonce, in hexadecimal.
+    /// The relying party's nonce, in base64url (RFC 9711, section 4.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eat_nonce: Option<String>,
     /// Who evaluated.
-    #[serde(rename = "ear.verifier-id")]
+    #[serde(rename = "ear_verifier_id")]
     pub verifier_id: VerifierId,
     /// The evaluation of each part: `cpu`, and `gpu` and `vtpm` where there is one.
     pub submods: BTreeMap<String, Submodule>,
@@ -50,22 +51,30 @@ pub struct VerifierId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submodule {
     /// The worst of the vector.
-    #[serde(rename = "ear.status")]
+    #[serde(rename = "ear_status")]
     pub status: Status,
     /// AR4SI's claims.
-    #[serde(rename = "ear.trustworthiness-vector")]
+    #[serde(rename = "ear_trustworthiness_vector")]
     pub trust_vector: TrustVector,
-    /// The digest of the policy, as a URI.
-    #[serde(rename = "ear.appraisal-policy-id", default, skip_serializing_if = "Option::is_none")]
-    pub policy_id: Option<String>,
-    /// Each rule that failed, by its code, with what was wanted and observed. A private claim of this verifier.
-    #[serde(rename = "anchorhold.failed", default, skip_serializing_if = "Vec::is_empty")]
+    /// The policies, as URIs.
+    #[serde(rename = "ear_appraisal_policy_ids", default, skip_serializing_if = "Vec::is_empty")]
+    pub policy_ids: Vec<String>,
+    /// What this verifier adds.
+    #[serde(rename = "ear_verifier_claims", default)]
+    pub verifier_claims: VerifierClaims,
+}
+
+/// What this verifier says beside the vector.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifierClaims {
+    /// Each rule that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedRule>,
-    /// Whether the root is not the vendor's. A private claim of this verifier.
-    #[serde(rename = "anchorhold.simulated", default)]
+    /// Whether the root is not the vendor's.
+    #[serde(default)]
     pub simulated: bool,
-    /// What was launched, in hexadecimal. A private claim of this verifier.
-    #[serde(rename = "anchorhold.measurement", default, skip_serializing_if = "Option::is_none")]
+    /// What was launched, in hexadecimal; only of an accepted TEE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measurement: Option<String>,
 }
 
@@ -98,26 +107,28 @@ impl Ear {
             Submodule {
                 status: trust_vector.status(),
                 trust_vector,
-                policy_id: policy_id.map(ToOwned::to_owned),
-                failed: vector::failed(checks)
-                    .map(|check| FailedRule {
-                        code: check.code.to_string(),
-                        wanted: check.wanted.clone(),
-                        observed: check.observed.clone(),
-                    })
-                    .collect(),
-                simulated: evaluation.simulated,
-                measurement: evaluation
-                    .measurement
-                    .filter(|_| name == "cpu")
-                    .map(|measurement| measurement.to_string()),
+                policy_ids: policy_id.map(ToOwned::to_owned).into_iter().collect(),
+                verifier_claims: VerifierClaims {
+                    failed: vector::failed(checks)
+                        .map(|check| FailedRule {
+                            code: check.code.to_string(),
+                            wanted: check.wanted.clone(),
+                            observed: check.observed.clone(),
+                        })
+                        .collect(),
+                    simulated: evaluation.simulated,
+                    measurement: evaluation
+                        .measurement
+                        .filter(|_| name == "cpu")
+                        .map(|measurement| measurement.to_string()),
+                },
             }
         };
         Self {
             eat_profile: PROFILE.to_owned(),
             iat: evaluation.at.unix_seconds(),
             exp: evaluation.expires.map(Timestamp::unix_seconds),
-            eat_nonce: nonce.map(ToString::to_string),
+            eat_nonce: nonce.map(|nonce| URL_SAFE_NO_PAD.encode(nonce.as_bytes())),
             verifier_id: VerifierId {
                 developer: "https://anchorhold.invalid".to_owned(),
                 build: concat!("anchorhold-verifier ", env!("CARGO_PKG_VERSION")).to_owned(),

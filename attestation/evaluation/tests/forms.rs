@@ -55,12 +55,12 @@ fn the_three_forms_say_the_same_of_accepted_evidence() {
     let nonce = Nonce::new([3; 32]);
     let ear = Ear::of(&evaluation, Some(&nonce), Some("urn:sha256:aa"));
     let cpu = &ear.submods["cpu"];
-    assert_eq!(cpu.measurement.as_deref(), Some(MEASUREMENT.to_string().as_str()));
+    assert_eq!(cpu.verifier_claims.measurement.as_deref(), Some(MEASUREMENT.to_string().as_str()));
     assert_eq!((cpu.trust_vector.executables, cpu.trust_vector.configuration), (Some(3), Some(2)));
     // A simulated root is no hardware that anybody recognises.
     assert_eq!((cpu.trust_vector.hardware, cpu.status), (Some(97), Status::Contraindicated));
     assert!(!ear.is_affirming());
-    assert_eq!(ear.eat_nonce, Some(nonce.to_string()));
+    assert_eq!(ear.eat_nonce.as_deref(), Some("AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM"));
     assert_eq!(ear.exp, evaluation.expires.map(Timestamp::unix_seconds));
 }
 
@@ -72,8 +72,8 @@ fn the_three_forms_say_the_same_of_refused_evidence() {
     assert_eq!((evaluation.measurement, evaluation.expires), (None, None));
     let ear = Ear::of(&evaluation, None, None);
     let cpu = &ear.submods["cpu"];
-    assert_eq!(cpu.failed.len(), 1);
-    assert_eq!(cpu.failed[0].code, "snp_measurement");
+    assert_eq!(cpu.verifier_claims.failed.len(), 1);
+    assert_eq!(cpu.verifier_claims.failed[0].code, "snp_measurement");
     assert_eq!((cpu.trust_vector.executables, cpu.status), (Some(97), Status::Contraindicated));
 
     let mut forged = evidence();

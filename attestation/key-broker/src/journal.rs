@@ -132,6 +132,11 @@ impl Journal {
                 platform.policy_bits = Some(report.report().policy.0);
                 platform.tcb = Some(tcb(report.tcb()));
             }
+            TeeClaims::Tdx(quote) => {
+                let tag = hmac::sign(&self.chip_key, &quote.pck().platform_id.0);
+                platform.chip = Hash::try_from(tag.as_ref()).ok();
+                platform.policy_bits = Some(quote.body().td_attributes.0);
+            }
         }
         platform
     }

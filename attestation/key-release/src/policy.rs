@@ -4,23 +4,19 @@
 //! revocation matches. There is no negation, no default for a key that decides about security, and no way to
 //! allow debugging or migration. See `policies/release` for files.
 
-mod reader;
-mod snp;
-
-pub use reader::{MAX_POLICY_BYTES, PolicyError};
+pub use anchorhold_appraisal_policy::{MAX_POLICY_BYTES, PolicyError};
 
 use crate::{KeyUse, ModelId};
+use anchorhold_appraisal_policy::snp::{chip, grant_rules};
+use anchorhold_appraisal_policy::{Reader, measurement};
 use anchorhold_rats::{Measurement, Sha256Digest, Timestamp};
 use anchorhold_verifier::{AppraisalPolicy, snp::ChipId};
-use reader::Reader;
 
-const MAX_NAME_BYTES: usize = 64;
 /// The shortest and the longest lease, in seconds.
 const LEASE_S: std::ops::RangeInclusive<u32> = 60..=86_400;
 const MAX_GRANTS: usize = 256;
 /// The most different sets of platform rules. Each costs one verification of the evidence per request.
 const MAX_PLATFORMS: usize = 16;
-const A_NAME: &str = "a name of 1 to 64 letters, digits and \"._:/-\"";
 
 /// Which manifests of a model a grant covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +88,7 @@ impl ReleasePolicy {
     /// [`PolicyError`] with the path of the key: unknown, missing, empty, of the wrong form, or never allowed.
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
         let mut file = Reader::of_file(text)?;
-        let id = name(&mut file, "policy")?;
+        let id = file.name("policy")?;
         let version = file.number("version", "a whole number, 0 or more")?;
         let expires = file.parsed("expires", "a time such as \"2027-01-31T00:00:00Z\"")?;
         let explain_to_guest = file.truth("explain_to_guest")?;
@@ -166,19 +162,8 @@ impl ReleasePolicy {
     }
 }
 
-/// Names go into the audit log, which holds identifiers and no sentences.
-fn name(reader: &mut Reader, key: &str) -> Result<String, PolicyError> {
-    let text = reader.text(key)?;
-    let plain = |c: u8| c.is_ascii_alphanumeric() || b"._:/-".contains(&c);
-    let begins_well = text.bytes().next().is_some_and(|c| c.is_ascii_alphanumeric());
-    if !begins_well || text.len() > MAX_NAME_BYTES || !text.bytes().all(plain) {
-        return Err(reader.wrong(key, A_NAME));
-    }
-    Ok(text)
-}
-
 fn grant(mut reader: Reader, revoked: &Revocations) -> Result<GrantRules, PolicyError> {
-    let name = name(&mut reader, "name")?;
+    let name = reader.name("name")?;
     let mut model = reader.table("model")?;
     let model_id = model.parsed("id", "a model id such as \"acme/chat-70b\"")?;
     let version_min = model.number("version_min", "a whole number, 0 or more")?;
@@ -201,15 +186,11 @@ fn grant(mut reader: Reader, revoked: &Revocations) -> Result<GrantRules, Policy
     let mut image = reader.table("image")?;
     let measurements = image.list("measurements", "a list of launch digests as \"sha384:…\"", measurement)?;
     image.finish()?;
-    let mut appraisal = snp::rules(reader.table("snp")?, measurements)?;
+    let mut appraisal = grant_rules(reader.table("snp")?, measurements)?;
     appraisal.denied_chips.clone_from(&revoked.chips);
     let appraisal = appraisal.into();
     reader.finish()?;
     Ok(GrantRules { name, model_id, version_min, manifests, purposes, lease_s, max_instances, appraisal })
-}
-
-fn measurement(text: &str) -> Result<Measurement, anchorhold_rats::ParseHexError> {
-    text.strip_prefix("sha384:").unwrap_or_default().parse()
 }
 
 /// A length of time: whole seconds, minutes or hours, as in `"60m"`.
@@ -237,7 +218,7 @@ fn revocations(mut reader: Reader) -> Result<Revocations, PolicyError> {
             )?
             .unwrap_or_default(),
         chips: reader
-            .list_or("chips", "none", "\"none\" or a list of CHIP_IDs in hex", snp::chip)?
+            .list_or("chips", "none", "\"none\" or a list of CHIP_IDs in hex", chip)?
             .unwrap_or_default(),
         manifests: reader
             .list_or("manifests", "none", "\"none\" or a list of SHA-256 digests as \"sha256:…\"", |text| {

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use anchorhold_dsse::SigningKey;
 use ring::hmac;
 use ring::rand::SystemRandom;
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use ring::signature::Ed25519KeyPair;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -16,7 +17,7 @@ const KEY_ID_LABEL: &[u8] = b"anchorhold/sealed-weights/v1/key-id";
 const COMMITMENT_LABEL: &[u8] = b"anchorhold/sealed-weights/v1/commitment";
 
 /// The Ed25519 key with which a model's owner signs manifests.
-pub struct OwnerKey(Ed25519KeyPair);
+pub struct OwnerKey(SigningKey);
 
 impl OwnerKey {
     /// Makes a new key and returns it with its PKCS #8 document, which is a secret to be stored.
@@ -35,8 +36,8 @@ impl OwnerKey {
     /// # Errors
     /// [`Error::Key`] when it is not one.
     pub fn from_pkcs8(document: &[u8]) -> Result<Self, Error> {
-        let pair = Ed25519KeyPair::from_pkcs8(document);
-        pair.map(Self).map_err(|_| Error::Key("owner key is not an Ed25519 key in PKCS #8 version 2"))
+        let key = SigningKey::from_pkcs8(document);
+        key.map(Self).map_err(|_| Error::Key("owner key is not an Ed25519 key in PKCS #8 version 2"))
     }
 
     /// The key that RFC 8032 derives from a 32-byte seed.
@@ -44,20 +45,20 @@ impl OwnerKey {
     /// # Errors
     /// [`Error::Key`] when ring refuses the seed.
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self, Error> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed);
-        pair.map(Self).map_err(|_| Error::Key("owner key seed is refused"))
+        let key = SigningKey::from_seed(seed);
+        key.map(Self).map_err(|_| Error::Key("owner key seed is refused"))
     }
 
     /// The public half, which verifiers of the manifest are configured with.
     #[must_use]
     pub fn public_key(&self) -> [u8; 32] {
-        let mut out = [0; 32];
-        out.copy_from_slice(self.0.public_key().as_ref());
-        out
+        self.0.public_key()
     }
 
-    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.0.sign(message).as_ref().to_vec()
+    /// The key itself, which signs other documents of the owner too; each under a payload type of its own.
+    #[must_use]
+    pub fn signing_key(&self) -> &SigningKey {
+        &self.0
     }
 }
 

@@ -1,6 +1,8 @@
 //! One case of each platform, as the verifier's types.
 
+mod azure;
 mod snp;
+mod tdx;
 
 use crate::corpus::{Error, Files};
 use crate::manifest::{Case, Pin, Platform};
@@ -12,9 +14,9 @@ use anchorhold_verifier::{Refusal, TrustAnchors};
 pub(crate) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
     match case.platform {
         Platform::Snp => snp::judge(case, files),
-        Platform::Tdx | Platform::Nvidia | Platform::Azure => {
-            Err(Error::Form { what: "platform", wanted: "one that is read here" })
-        }
+        Platform::Tdx => tdx::judge(case, files),
+        Platform::Azure => azure::judge(case, files),
+        Platform::Nvidia => Err(Error::Form { what: "platform", wanted: "one that is read here" }),
     }
 }
 

@@ -32,9 +32,11 @@ pub(crate) use codes;
 pub const EVIDENCE_LIMIT: Code = Code::new(Stage::Parse, "evidence_limit");
 /// The policy says nothing about this kind of evidence, so it is refused.
 pub const FAMILY_DENIED: Code = Code::new(Stage::Policy, "family_denied");
+/// The evidence lacks a part for which the policy asks.
+pub const FAMILY_MISSING: Code = Code::new(Stage::Policy, "family_missing");
 
 /// The codes that belong to no family.
-const COMMON: &[Code] = &[EVIDENCE_LIMIT, FAMILY_DENIED];
+const COMMON: &[Code] = &[EVIDENCE_LIMIT, FAMILY_DENIED, FAMILY_MISSING];
 
 /// All codes of all families.
 pub fn all() -> impl Iterator<Item = &'static Code> {

@@ -2,7 +2,7 @@
 
 use crate::outcome::{Accepted, Authentic};
 use crate::relaxation::{Relax, Relaxations, sealed};
-use crate::{Refusal, TrustAnchors, codes, snp};
+use crate::{Refusal, TrustAnchors, azure, codes, event_log, snp, tdx};
 use anchorhold_rats::{Checks, Endorsements, Evidence, Expected, Measurement, Tee, Timestamp};
 
 /// What the parts of the evidence state.
@@ -10,6 +10,10 @@ use anchorhold_rats::{Checks, Endorsements, Evidence, Expected, Measurement, Tee
 pub struct Claims {
     /// Of the TEE.
     pub tee: TeeClaims,
+    /// The event log, replayed; not yet compared with any register.
+    pub event_log: Option<event_log::Replayed>,
+    /// Of the paravisor, where the guest runs below one.
+    pub paravisor: Option<Box<azure::AuthenticVtpm>>,
 }
 
 /// What the TEE states.
@@ -17,6 +21,8 @@ pub struct Claims {
 pub enum TeeClaims {
     /// AMD SEV-SNP.
     Snp(Box<snp::AuthenticReport>),
+    /// Intel TDX.
+    Tdx(Box<tdx::AuthenticQuote>),
 }
 
 impl TeeClaims {
@@ -25,6 +31,7 @@ impl TeeClaims {
     pub const fn measurement(&self) -> Measurement {
         match self {
             Self::Snp(report) => report.report().measurement,
+            Self::Tdx(quote) => quote.body().mrtd,
         }
     }
 
@@ -33,6 +40,7 @@ impl TeeClaims {
     pub fn product(&self) -> String {
         match self {
             Self::Snp(report) => report.product().to_string(),
+            Self::Tdx(quote) => format!("TDX platform {}", hex(&quote.pck().fmspc)),
         }
     }
 
@@ -41,8 +49,13 @@ impl TeeClaims {
     pub fn tcb(&self) -> String {
         match self {
             Self::Snp(report) => report.tcb().to_string(),
+            Self::Tdx(quote) => quote.tcb().status.to_string(),
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Evidence whose signatures hold up to the named trust anchors.
@@ -63,11 +76,23 @@ impl AttestationResult {
 pub struct AppraisalPolicy {
     /// For AMD SEV-SNP.
     pub snp: Option<snp::Policy>,
+    /// For Intel TDX.
+    pub tdx: Option<tdx::Policy>,
+    /// For the event log of a TDX quote: when it is named, a log must be there. Default: not asked.
+    pub event_log: Option<event_log::Policy>,
+    /// For a cloud's paravisor: when it is named, the guest must run below one, and otherwise must not.
+    pub paravisor: Option<azure::Policy>,
 }
 
 impl From<snp::Policy> for AppraisalPolicy {
     fn from(policy: snp::Policy) -> Self {
-        Self { snp: Some(policy) }
+        Self { snp: Some(policy), ..Self::default() }
+    }
+}
+
+impl From<tdx::Policy> for AppraisalPolicy {
+    fn from(policy: tdx::Policy) -> Self {
+        Self { tdx: Some(policy), ..Self::default() }
     }
 }
 
@@ -75,6 +100,9 @@ impl sealed::Sealed for AppraisalPolicy {}
 impl Relax for AppraisalPolicy {
     fn relax(&mut self, change: fn(&mut Relaxations)) {
         if let Some(policy) = &mut self.snp {
+            policy.relax(change);
+        }
+        if let Some(policy) = &mut self.tdx {
             policy.relax(change);
         }
     }
@@ -100,26 +128,43 @@ pub fn authenticate(
         .and_then(|()| endorsements.check_limits())
         .map_err(|error| Refusal::of(codes::EVIDENCE_LIMIT, "evidence within limits", error.to_string()))?;
     let mut checks = Checks::new();
-    let judged = match evidence.tee {
+    let judged = judge_tee(evidence, endorsements, anchors, at, &mut checks);
+    let event_log = evidence.event_log.as_ref().and_then(|log| event_log::replay(&log.0, &mut checks));
+    let paravisor = evidence.paravisor.as_ref().and_then(|paravisor| {
+        let input = azure::Input::new(paravisor, evidence.tee, &evidence.report);
+        azure::judge(&input, &mut checks).map(Box::new)
+    });
+    match judged {
+        Some((tee, expires)) if checks.none_failed() => {
+            let claims = Claims { tee, event_log, paravisor };
+            Ok(Authentic { claims, expires, simulated: anchors.are_simulated(), checks })
+        }
+        _ => Err(Refusal::new(checks)),
+    }
+}
+
+fn judge_tee(
+    evidence: &Evidence,
+    endorsements: &Endorsements,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+    checks: &mut Checks,
+) -> Option<(TeeClaims, Timestamp)> {
+    match evidence.tee {
         Tee::Snp => {
             let input = snp::Input {
                 report: &evidence.report,
                 certificates: &evidence.certificates,
                 crls: &endorsements.snp_crls,
             };
-            snp::judge(&input, anchors, at, &mut checks)
-                .map(|(report, expires)| (TeeClaims::Snp(Box::new(report)), expires))
+            let (report, expires) = snp::judge(&input, anchors, at, checks)?;
+            Some((TeeClaims::Snp(Box::new(report)), expires))
         }
         Tee::Tdx => {
-            checks.record(codes::FAMILY_DENIED, false, "SEV-SNP", "TDX");
-            None
+            let input = tdx::Input { quote: &evidence.report, collateral: endorsements.tdx.as_ref() };
+            let (quote, expires) = tdx::judge(&input, anchors, at, checks)?;
+            Some((TeeClaims::Tdx(Box::new(quote)), expires))
         }
-    };
-    match judged {
-        Some((tee, expires)) if checks.none_failed() => {
-            Ok(Authentic { claims: Claims { tee }, expires, simulated: anchors.are_simulated(), checks })
-        }
-        _ => Err(Refusal::new(checks)),
     }
 }
 
@@ -137,13 +182,37 @@ pub fn appraise(
     expected: &Expected,
 ) -> Result<AttestationResult, Refusal> {
     let mut checks = std::mem::take(&mut evidence.checks);
-    match (&evidence.claims.tee, &policy.snp) {
-        (TeeClaims::Snp(report), Some(policy)) => {
-            snp::judge_policy(report, evidence.simulated, policy, &expected.report_data, &mut checks);
+    let (claims, simulated) = (&evidence.claims, evidence.simulated);
+    // Below a paravisor the nonce is in the TPM's quote, and the TEE's report is for the paravisor's claims.
+    let vtpm = claims.paravisor.as_deref();
+    let report_data = &vtpm.map_or(expected.report_data, azure::AuthenticVtpm::report_data);
+    match (vtpm, &policy.paravisor) {
+        (Some(vtpm), Some(policy)) => {
+            azure::judge_policy(vtpm, policy, expected.report_data.as_bytes(), &mut checks);
         }
-        (TeeClaims::Snp(_), None) => {
-            checks.record(codes::FAMILY_DENIED, false, "a family that the policy names", "SEV-SNP");
+        (Some(_), None) => record_denied("a paravisor", &mut checks),
+        (None, Some(_)) => {
+            checks.record(codes::FAMILY_MISSING, false, "a paravisor, for which the policy asks", "none");
         }
+        (None, None) => {}
+    }
+    match (&claims.tee, &policy.snp, &policy.tdx) {
+        (TeeClaims::Snp(report), Some(policy), _) => {
+            snp::judge_policy(report, simulated, policy, report_data, &mut checks);
+        }
+        (TeeClaims::Tdx(quote), _, Some(policy)) => {
+            tdx::judge_policy(quote, simulated, policy, report_data, &mut checks);
+        }
+        (TeeClaims::Snp(_), None, _) => record_denied("SEV-SNP", &mut checks),
+        (TeeClaims::Tdx(_), _, None) => record_denied("TDX", &mut checks),
+    }
+    // Only TDX has registers to hold a log against; a log beside an SNP report is read and says nothing.
+    if let (TeeClaims::Tdx(quote), Some(policy)) = (&claims.tee, &policy.event_log) {
+        event_log::judge(claims.event_log.as_ref(), &quote.body().rtmrs, policy, &mut checks);
     }
     Accepted::judged(evidence, checks)
+}
+
+fn record_denied(observed: &str, checks: &mut Checks) {
+    checks.record(codes::FAMILY_DENIED, false, "a family that the policy names", observed);
 }

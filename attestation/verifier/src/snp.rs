@@ -5,9 +5,14 @@
 
 mod appraise;
 mod authenticate;
+mod certificate_table;
 mod chain;
+mod chain_cache;
 pub mod codes;
+mod crl;
+mod extensions;
 mod fields;
+mod intermediate;
 mod policy;
 mod product;
 mod report;
@@ -16,7 +21,9 @@ mod tcb;
 pub use appraise::appraise;
 pub(crate) use appraise::judge_policy;
 pub(crate) use authenticate::judge;
-pub use authenticate::{AuthenticReport, Input, authenticate};
+pub use authenticate::{AuthenticReport, Input, authenticate, authenticate_with_cache};
+pub use certificate_table::{CertificateTable, TableError};
+pub use chain_cache::{ChainCache, MAX_CACHED_CHAINS};
 pub use fields::{ChipId, FirmwareVersion, GuestPolicy, MitigationVectors, PlatformInfo, Signer, SigningKey};
 pub use policy::{Flag, GuestPolicyRules, MinimumTcb, PlatformRules, Policy};
 pub use product::{Cpuid, Product};

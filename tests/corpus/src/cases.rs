@@ -1,6 +1,8 @@
 //! The cases of each platform.
 
+mod bytes;
 mod snp;
+mod tdx;
 
 use crate::Suite;
 
@@ -9,5 +11,6 @@ use crate::Suite;
 /// # Errors
 /// When evidence cannot be made.
 pub fn write_all(suite: &mut Suite) -> anyhow::Result<()> {
-    snp::write(suite)
+    snp::write(suite)?;
+    tdx::write(suite)
 }

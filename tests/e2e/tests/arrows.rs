@@ -14,21 +14,41 @@ use std::process::Command;
 /// * `key-broker` uses `channel`, because it serves HTTPS as the gateway does, with the same limits; and `attester`, for
 ///   the fixture root of `anchorhold-key-broker-simulated` alone.
 /// * `keeper` uses `channel`, as a client of the broker and for the attestation document. It needs no `verifier`.
+/// * `dsse` is a crate of its own because manifests and policies are signed in the same envelope.
+/// * `appraisal-policy` is a crate of its own because relying parties without a key broker have policies too;
+///   `key-release` takes its reader of TOML tables from it, so that there is one.
 /// * `worker` uses `sealed-weights`, because it opens the package from descriptors and hands `model` the opened one.
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
     ("audit-log", "attestation", &[]),
-    ("sealed-weights", "attestation", &[]),
+    ("dsse", "attestation", &[]),
+    ("sealed-weights", "attestation", &["dsse"]),
     ("verifier", "attestation", &["rats"]),
+    ("appraisal-policy", "attestation", &["dsse", "rats", "verifier"]),
     ("attester", "attestation", &["rats"]),
-    ("channel", "attestation", &["rats", "verifier"]),
+    ("channel", "attestation", &["rats", "verifier", "evaluation"]),
     ("endorsements", "attestation", &["rats", "verifier"]),
-    ("key-release", "attestation", &["rats", "verifier"]),
+    ("evaluation", "attestation", &["rats", "verifier"]),
+    ("vectors", "attestation", &["rats", "verifier"]),
+    ("key-release", "attestation", &["rats", "verifier", "appraisal-policy"]),
     ("key-broker", "attestation", &["rats", "verifier", "key-release", "audit-log", "channel", "attester"]),
     (
         "anchorhold",
         "attestation",
-        &["rats", "audit-log", "sealed-weights", "verifier", "attester", "channel", "key-release"],
+        &[
+            "rats",
+            "appraisal-policy",
+            "audit-log",
+            "dsse",
+            "endorsements",
+            "evaluation",
+            "sealed-weights",
+            "vectors",
+            "verifier",
+            "attester",
+            "channel",
+            "key-release",
+        ],
     ),
     ("api", "server", &[]),
     ("engine", "server", &[]),
@@ -38,6 +58,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("gateway", "server", &["api", "ipc", "channel", "rats", "confine"]),
     ("keeper", "server", &["ipc", "rats", "attester", "key-release", "audit-log", "channel", "confine"]),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
+    ("corpus", "tests", &["attester", "rats", "verifier"]),
     ("differential", "tests", &[]),
 ];
 /// Crates that a reviewer reads whole, and the most direct dependencies of each.

@@ -1,17 +1,22 @@
-//! `anchorhold policy`: release policies.
+//! `anchorhold policy`: release policies, appraisal profiles and machine lists.
+
+mod check;
+mod explain;
+mod sign;
 
 use crate::exit::{Exit, Failure};
-use crate::output::{self, Format, line};
-use crate::{files, trust};
-use anchorhold_key_release::{MAX_POLICY_BYTES, ReleasePolicy};
-use anchorhold_rats::{Sha256Digest, Timestamp};
-use serde::Serialize;
+use crate::files;
+use crate::output::Format;
+use anchorhold_key_release::MAX_POLICY_BYTES;
+use anchorhold_rats::{Ed25519PublicKey, Timestamp};
 use std::path::{Path, PathBuf};
 
-/// What to do with a release policy.
+/// What to do with a policy.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Read a policy as a key broker would, and say what it holds
+    /// Read a policy as a key broker or verifier would, and say what it holds
+    ///
+    /// Takes a release policy, an appraisal profile or a machine list, and tells them apart.
     #[command(after_help = "Example:\n  anchorhold policy check release.toml")]
     Check {
         /// The policy, TOML
@@ -19,60 +24,78 @@ pub(crate) enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// List every rule of an appraisal profile or machine list with the value in force
+    ///
+    /// Defaults are listed too. A rule that deserves a second look is marked with the reason.
+    #[command(after_help = "Example:\n  anchorhold policy explain policies/appraisal/snp-bare-metal.toml")]
+    Explain {
+        /// The profile or list, TOML
+        file: PathBuf,
+        /// Print the profile with every rule spelled out, as TOML
+        #[arg(long, conflicts_with = "json")]
+        toml: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Sign an appraisal profile or machine list, or add a signature to a signed one
+    #[command(
+        after_help = "Example:\n  anchorhold policy sign --key owner.key --out profile.dsse profile.toml"
+    )]
+    Sign {
+        /// The profile or list, TOML or already signed
+        file: PathBuf,
+        /// The key that `owner new` made
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// The file to make
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Verify who signed an appraisal profile or machine list, and that it is in force
+    #[command(
+        after_help = "Example:\n  anchorhold policy verify-signature --signer $ALICE --signer $BOB --threshold 2 profile.dsse"
+    )]
+    VerifySignature(SignatureArgs),
 }
 
-#[derive(Serialize)]
-struct Checked<'a> {
-    policy: &'a str,
-    version: u64,
-    expires: Timestamp,
-    digest: Sha256Digest,
-    grants: Vec<CheckedGrant<'a>>,
-}
-
-#[derive(Serialize)]
-struct CheckedGrant<'a> {
-    name: &'a str,
-    model: &'a str,
-    measurements: usize,
+/// A signed file and who must have signed it.
+#[derive(clap::Args)]
+pub(crate) struct SignatureArgs {
+    /// The signed file
+    file: PathBuf,
+    /// A key that is trusted, in hex as `owner show` prints it; may be repeated
+    #[arg(long, value_name = "HEX", required = true)]
+    signer: Vec<Ed25519PublicKey>,
+    /// How many of them must have signed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threshold: usize,
+    /// Judge for this time instead of now, such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
-    let Command::Check { file, format } = command;
-    check(file, *format)
+    match command {
+        Command::Check { file, format } => check::run(file, *format),
+        Command::Explain { file, toml, format } => explain::run(file, *toml, *format),
+        Command::Sign { file, key, out } => sign::sign(file, key, out),
+        Command::VerifySignature(args) => sign::verify(args),
+    }
 }
 
-fn check(path: &Path, format: Format) -> Result<Exit, Failure> {
+/// The text of a policy. A signed file is told from a text, because what it holds is not believed unverified.
+fn read_text(path: &Path) -> Result<String, Failure> {
     let text = files::read_text(path, MAX_POLICY_BYTES)?;
-    let policy =
-        ReleasePolicy::from_toml(&text).map_err(|e| Failure::other(format!("{}: {e}", path.display())))?;
-    if trust::now()? >= policy.expires() {
-        let text = format!("{}: expired at {}", path.display(), policy.expires());
-        return Err(Failure::other(text).hint("a broker refuses every request under an expired policy"));
+    if text.starts_with('{') {
+        let text = format!("{} is a signed file, not TOML", path.display());
+        return Err(Failure::other(text).hint("`anchorhold policy verify-signature` reads signed files"));
     }
-    let grants = policy.grants().iter().map(|grant| CheckedGrant {
-        name: grant.name(),
-        model: grant.model_id().as_str(),
-        measurements: grant.appraisal().snp.as_ref().map_or(0, |policy| policy.measurements.len()),
-    });
-    let checked = Checked {
-        policy: policy.id(),
-        version: policy.version(),
-        expires: policy.expires(),
-        digest: policy.digest(),
-        grants: grants.collect(),
-    };
-    if format.json {
-        output::json(&checked)?;
-        return Ok(Exit::Ok);
-    }
-    let mut out = String::new();
-    line(&mut out, "policy", &format!("{} version {}", checked.policy, checked.version));
-    line(&mut out, "expires", &checked.expires.to_string());
-    line(&mut out, "digest", &checked.digest.to_string());
-    for CheckedGrant { name, model, measurements } in &checked.grants {
-        line(&mut out, "grant", &format!("{name}: {model}, {measurements} measurement(s)"));
-    }
-    output::text(&out)?;
-    Ok(Exit::Ok)
+    Ok(text)
+}
+
+/// A failure about a file, by its name.
+fn about(path: &Path, error: impl std::fmt::Display) -> Failure {
+    Failure::other(format!("{}: {error}", path.display()))
 }

@@ -115,7 +115,7 @@ fn an_attestation_result_is_signed_with_the_given_key() {
     let public = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
     let at = crate::support::now().unix_seconds() + 60;
     let ear = verify(ran.out.trim(), Algorithm::EdDsa, public.public_key().as_ref(), at).unwrap();
-    assert_eq!(ear.submods["cpu"].measurement, Some(MEASUREMENT.to_string()));
+    assert_eq!(ear.submods["cpu"].verifier_claims.measurement, Some(MEASUREMENT.to_string()));
     // A simulated root never affirms.
     assert_eq!(ear.submods["cpu"].status, Status::Contraindicated);
 }

@@ -53,6 +53,7 @@ impl Curve {
 /// A key that signs certificates and evidence of a simulated hierarchy.
 pub struct SigningKey {
     curve: Curve,
+    pkcs8: Vec<u8>,
     der: EcdsaKeyPair,
     fixed: EcdsaKeyPair,
 }
@@ -80,7 +81,12 @@ impl SigningKey {
         let pair =
             |algorithm| EcdsaKeyPair::from_pkcs8(algorithm, pkcs8, &random).map_err(|_| Error::Key(name));
         let (der, fixed) = curve.signing();
-        Ok(Self { curve, der: pair(der)?, fixed: pair(fixed)? })
+        Ok(Self { curve, pkcs8: pkcs8.to_vec(), der: pair(der)?, fixed: pair(fixed)? })
+    }
+
+    /// The same key once more; it protects nothing, so it may stand in several places.
+    pub(super) fn copy(&self) -> Result<Self, Error> {
+        Self::from_pkcs8(self.curve, &self.pkcs8, "copied")
     }
 
     /// The curve.

@@ -71,7 +71,9 @@ impl SoftwareGuest {
         };
         ReportFields {
             version: match config.report_version {
+                ReportVersion::V2 => 2,
                 ReportVersion::V3 => 3,
+                ReportVersion::V4 => 4,
                 ReportVersion::V5 => 5,
             },
             guest_svn: config.guest_svn,

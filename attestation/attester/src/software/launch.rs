@@ -5,8 +5,12 @@ use anchorhold_rats::Measurement;
 /// The report version to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportVersion {
+    /// Without CPUID values and mitigation vectors.
+    V2,
     /// Without mitigation vectors.
     V3,
+    /// As version 3.
+    V4,
     /// With mitigation vectors.
     V5,
 }

@@ -7,19 +7,21 @@ const LINE: usize = 64;
 
 /// Certificates one after another.
 pub(super) fn certificates(chain: &[&[u8]]) -> String {
+    chain
+        .iter()
+        .map(|der| format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", body(der)))
+        .collect()
+}
+
+/// The lines between the marks.
+pub(super) fn body(der: &[u8]) -> String {
     let mut out = String::new();
-    for certificate in chain {
-        out.push_str("-----BEGIN CERTIFICATE-----\n");
-        let mut line = 0;
-        for character in STANDARD.encode(certificate).chars() {
-            if line == LINE {
-                out.push('\n');
-                line = 0;
-            }
-            out.push(character);
-            line += 1;
+    for (place, character) in STANDARD.encode(der).chars().enumerate() {
+        if place > 0 && place.is_multiple_of(LINE) {
+            out.push('\n');
         }
-        out.push_str("\n-----END CERTIFICATE-----\n");
+        out.push(character);
     }
+    out.push('\n');
     out
 }

@@ -2,6 +2,10 @@
 //! byte for byte.
 
 #[cfg(test)]
+mod gpu;
+#[cfg(test)]
+mod rim;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod tdx;

@@ -44,3 +44,29 @@ impl<'a> Bytes<'a> {
         self.take(length)
     }
 }
+
+/// Tags and contents of the values that stand one after another in DER, without judging them.
+pub(crate) fn children(contents: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut bytes = Bytes(contents);
+    let mut out = Vec::new();
+    while !bytes.0.is_empty() {
+        let (tag, first) = (bytes.take(1)[0], bytes.take(1)[0]);
+        let length = match first {
+            0x81 => bytes.take(1)[0].into(),
+            0x82 => u16::from_be_bytes(bytes.array()).into(),
+            short => short.into(),
+        };
+        out.push((tag, bytes.take(length)));
+    }
+    out
+}
+
+/// DER of the certificates in a PEM text.
+pub(crate) fn pem_certificates(text: &str) -> Vec<Vec<u8>> {
+    use base64::Engine as _;
+    let decode = |part: &str| {
+        let body: String = part.split("-----END").next().unwrap().split_whitespace().collect();
+        base64::engine::general_purpose::STANDARD.decode(body).unwrap()
+    };
+    text.split("-----BEGIN CERTIFICATE-----").skip(1).map(decode).collect()
+}

@@ -1,4 +1,4 @@
-use crate::samples::{Bytes, folder};
+use crate::samples::{Bytes, children, folder, pem_certificates};
 use anchorhold_attester::software::tdx::{
     EnclaveReport, Event, EventDigest, EventLog, PlatformConfig, PlatformFlags, QeIdentity, QuoteFields,
     QuoteHeader, SgxExtension, SignatureData, TcbInfo, Td15, Td15Ex, TdBody, assemble, replay,
@@ -130,29 +130,10 @@ fn real_quotes_are_written_again_byte_for_byte() {
     }
 }
 
-/// Values of one tag below another in DER, without judging it.
-fn children(contents: &[u8]) -> Vec<(u8, &[u8])> {
-    let mut bytes = Bytes(contents);
-    let mut out = Vec::new();
-    while !bytes.0.is_empty() {
-        let (tag, first) = (bytes.take(1)[0], bytes.take(1)[0]);
-        let length = match first {
-            0x81 => bytes.take(1)[0].into(),
-            0x82 => u16::from_be_bytes(bytes.array()).into(),
-            short => short.into(),
-        };
-        out.push((tag, bytes.take(length)));
-    }
-    out
-}
-
 /// The value of the extension in the leaf of a real quote.
 fn sgx_extension(quote: &[u8]) -> Vec<u8> {
     const ID: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01, 0x04];
-    use base64::Engine as _;
-    let text = String::from_utf8_lossy(quote);
-    let leaf = text.split("-----").nth(2).unwrap().replace('\n', "");
-    let der = base64::engine::general_purpose::STANDARD.decode(leaf).unwrap();
+    let der = &pem_certificates(&String::from_utf8_lossy(quote))[0];
     let at = der.windows(ID.len()).position(|window| window == ID).unwrap() + ID.len() - 1;
     // The OCTET STRING, and the certificate's remains after it.
     let mut bytes = Bytes(&der[at..]);

@@ -4,9 +4,11 @@ use super::{anchors, hex, hex_bytes, of_refusal};
 use crate::corpus::{Error, Files};
 use crate::manifest::{Case, CasePolicy};
 use anchorhold_rats::{Checks, Der, Measurement, ReportData};
+use anchorhold_verifier::TrustAnchors;
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
 use anchorhold_verifier::snp::{
-    self, AuthenticReport, Flag, GenoaTcb, Input, MilanTcb, MinimumTcb, Policy, Product, Signer, TurinTcb,
+    self, AuthenticReport, Flag, GenoaTcb, Input, MilanTcb, MinimumTcb, MitigationVectors, Policy, Product,
+    Signer, TurinTcb,
 };
 use std::collections::BTreeMap;
 
@@ -17,18 +19,28 @@ pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
         Ok(anchors) => anchors,
         Err(checks) => return Ok(checks),
     };
-    let certificates: Vec<Der> = ["vek", "ask", "ark"]
-        .into_iter()
-        .filter_map(|role| files.get(role))
-        .map(|der| Der(der.into()))
-        .collect();
+    // Without the signer's certificate the others do not move up into its place.
+    let roles: &[&str] = if files.get("vek").is_some() { &["vek", "ask", "ark"] } else { &[] };
+    let certificates: Vec<Der> =
+        roles.iter().filter_map(|role| files.get(role)).map(|der| Der(der.into())).collect();
     let crls: Vec<Der> = files.get("crl").map(|der| Der(der.into())).into_iter().collect();
     let input = Input { report: files.need("report")?, certificates: &certificates, crls: &crls };
-    let authentic = match snp::authenticate(&input, &anchors, case.at) {
+    judge_input(case, &input, &anchors, None)
+}
+
+/// Judges a report; `bound` is the report data that it must be for, where the case itself names none.
+pub(super) fn judge_input(
+    case: &Case,
+    input: &Input<'_>,
+    anchors: &TrustAnchors,
+    bound: Option<ReportData>,
+) -> Result<Checks, Error> {
+    let authentic = match snp::authenticate(input, anchors, case.at) {
         Ok(authentic) => authentic,
         Err(refusal) => return Ok(of_refusal(refusal)),
     };
     let (policy, report_data) = policy(&case.policy, authentic.claims())?;
+    let report_data = bound.unwrap_or(report_data);
     Ok(match snp::appraise(authentic, &policy, &report_data) {
         Ok(accepted) => accepted.checks().clone(),
         Err(refusal) => of_refusal(refusal),
@@ -62,7 +74,8 @@ fn policy(rules: &CasePolicy, evidence: &AuthenticReport) -> Result<(Policy, Rep
         policy.min_launch_tcb = Some(floor(product, rules.min_launch_tcb.as_ref())?);
     }
     if let Some(text) = &rules.require_mit_vector {
-        policy.required_mitigations = bits(text)?;
+        let bits = bits(text)?;
+        policy.required_mitigations = MitigationVectors { launch: bits, current: bits };
     }
     if rules.allow_debug {
         policy = dangerous::allow_debug(policy);

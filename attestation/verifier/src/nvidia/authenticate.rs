@@ -2,9 +2,12 @@
 
 use super::chain::{self, Chain};
 use super::device::DeviceChecks;
+use super::ocsp::{Answer, Responses, Subject};
 use super::opaque::OpaqueFields;
 use super::report::SIGNATURE_LEN;
-use super::{Architecture, Kind, Pdi, Report, codes, fwid};
+use super::rim::{self, AuthenticRim};
+use super::{Architecture, Kind, Pdi, Report, codes, fwid, reference};
+use crate::x509::Certificate;
 use crate::{Authentic, Refusal, TrustAnchors};
 use anchorhold_rats::{Checks, Der, GpuEvidence, Timestamp};
 use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
@@ -24,12 +27,14 @@ pub struct Input<'a> {
 /// A device whose report's signature holds up to a trust anchor.
 #[derive(Debug)]
 pub struct AuthenticDevice {
-    pub(super) report: Report,
-    pub(super) fields: OpaqueFields,
-    pub(super) chip: String,
-    pub(super) architecture: Architecture,
-    pub(super) pdi: Pdi,
+    report: Report,
+    fields: OpaqueFields,
+    chip: String,
+    architecture: Architecture,
+    pdi: Pdi,
     key: Vec<u8>,
+    missing_rims: Vec<String>,
+    answers: Vec<Answer>,
 }
 
 impl AuthenticDevice {
@@ -68,6 +73,19 @@ impl AuthenticDevice {
     pub const fn pdi(&self) -> Pdi {
         self.pdi
     }
+
+    /// The names, at NVIDIA's service, of the manifests that belong to the device and did not come. The measurements were
+    /// compared with all others that belong to it.
+    #[must_use]
+    pub fn missing_rims(&self) -> &[String] {
+        &self.missing_rims
+    }
+
+    /// What is known of the revocation of the device's intermediates and of its manifests' signers.
+    #[must_use]
+    pub fn answers(&self) -> &[Answer] {
+        &self.answers
+    }
 }
 
 /// Judges whether the evidence of `input` is authentic at the time `at`.
@@ -101,11 +119,22 @@ pub(crate) fn judge(
     at: Timestamp,
     checks: &mut Checks,
 ) -> Option<(Vec<AuthenticDevice>, Timestamp)> {
-    let mut devices = Vec::with_capacity(input.devices.len());
     let mut expires = Timestamp::from_unix_seconds(i64::MAX);
+    let mut rims = Vec::with_capacity(input.rims.len());
+    for manifest in input.rims {
+        if let Some((manifest, end)) = rim::judge(&manifest.0, anchors, at, checks) {
+            rims.push(manifest);
+            expires = expires.min(end);
+        }
+    }
+    let responses = Responses::read(input.ocsp, checks);
+    let complete = rims.len() == input.rims.len();
+    let (true, Some(responses)) = (complete, responses) else { return None };
+    let endorsed = Endorsed { rims, responses, anchors, at };
+    let mut devices = Vec::with_capacity(input.devices.len());
     for (index, evidence) in input.devices.iter().enumerate() {
         let mut checks = DeviceChecks { index, checks };
-        if let Some((device, end)) = judge_device(evidence, anchors, at, &mut checks) {
+        if let Some((device, end)) = judge_device(evidence, &endorsed, &mut checks) {
             devices.push((index, device));
             expires = expires.min(end);
         }
@@ -115,14 +144,21 @@ pub(crate) fn judge(
     sound.then_some((devices, expires))
 }
 
+/// What every device is judged by.
+struct Endorsed<'a> {
+    rims: Vec<AuthenticRim>,
+    responses: Responses<'a>,
+    anchors: &'a TrustAnchors,
+    at: Timestamp,
+}
+
 fn judge_device(
     evidence: &GpuEvidence,
-    anchors: &TrustAnchors,
-    at: Timestamp,
+    endorsed: &Endorsed<'_>,
     checks: &mut DeviceChecks<'_>,
 ) -> Option<(AuthenticDevice, Timestamp)> {
     let report = Report::read(&evidence.report, checks)?;
-    let chain = chain::judge(&evidence.certificates, anchors, at, checks)?;
+    let chain = chain::judge(&evidence.certificates, endorsed.anchors, endorsed.at, checks)?;
     let signed = evidence.report.len().checked_sub(SIGNATURE_LEN)?;
     let message = evidence.report.get(..signed)?;
     let valid = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, chain.key)
@@ -135,15 +171,61 @@ fn judge_device(
     }
     let fields = OpaqueFields::read(chain.architecture.kind(), &report.opaque, report.opaque_offset, checks)?;
     let same = record_firmware(&chain, &fields, checks) & record_switch(&chain, &fields, checks);
-    let device = AuthenticDevice {
+    let mut device = AuthenticDevice {
         report,
         fields,
         chip: chain.chip.to_owned(),
         architecture: chain.architecture,
         pdi: chain.pdi,
         key: chain.key.to_vec(),
+        missing_rims: Vec::new(),
+        answers: Vec::new(),
     };
-    same.then_some((device, chain.expires))
+    let references = reference::judge(&device, &endorsed.rims, checks);
+    let used = references.as_ref().map_or(&[][..], |references| references.used.as_slice());
+    let answers = judge_revocation(&chain, used, endorsed, checks);
+    let (references, (answers, end)) = references.zip(answers).filter(|_| same)?;
+    device.missing_rims = references.missing;
+    device.answers = answers;
+    Some((device, chain.expires.min(end)))
+}
+
+/// What the responses say of the device's intermediates and of its manifests' signers; `None` when a rule failed.
+fn judge_revocation(
+    chain: &Chain<'_>,
+    used: &[&AuthenticRim],
+    endorsed: &Endorsed<'_>,
+    checks: &mut DeviceChecks<'_>,
+) -> Option<(Vec<Answer>, Timestamp)> {
+    let mut answers = Vec::new();
+    let mut expires = Timestamp::from_unix_seconds(i64::MAX);
+    let mut sound = true;
+    let mut ask =
+        |subject, which: String, certificate: &Certificate<'_>, issuer: &Certificate<'_>| match endorsed
+            .responses
+            .judge(&which, certificate, issuer, endorsed.at, checks)
+        {
+            Some((standing, end)) => {
+                expires = expires.min(end);
+                answers.push(Answer { subject, certificate: which, standing });
+            }
+            None => sound = false,
+        };
+    for (which, certificate, issuer) in chain.intermediates() {
+        ask(Subject::Device, which.to_owned(), certificate, issuer);
+    }
+    for rim in used {
+        // Judged when the manifest was, so each one is a certificate.
+        let certificates: Vec<_> =
+            rim.certificates().iter().filter_map(|der| Certificate::parse(der).ok()).collect();
+        for (place, pair) in certificates.windows(2).enumerate() {
+            if let [certificate, issuer] = pair {
+                let which = format!("{} certificate {place}", rim.kind());
+                ask(Subject::Rim, which, certificate, issuer);
+            }
+        }
+    }
+    sound.then_some((answers, expires))
 }
 
 /// The firmware that the certificate states, and that the report states the same one, if any.

@@ -67,6 +67,8 @@ crate::codes::codes! {
 
     /// Each OCSP response is strict DER of a successful basic response.
     OCSP_MALFORMED = Collateral "nvidia_ocsp_malformed";
+    /// No more answers are about one certificate than are judged.
+    OCSP_COUNT = Collateral "nvidia_ocsp_count";
     /// The responder is the issuer of the certificate in question, or the issuer delegated it.
     OCSP_RESPONDER = Collateral "nvidia_ocsp_responder";
     /// The responder signed the OCSP response.

@@ -1,11 +1,11 @@
 //! Whether authentic evidence is acceptable.
 
 use super::codes;
-use super::tcb::{ReportTcbs, TcbSet};
-use super::{AuthenticReport, Flag, MinimumTcb, Policy, Report, Signer, TcbVersion};
+use super::{AuthenticReport, Flag, Policy, Report, Signer};
 use crate::{Accepted, Authentic, Refusal};
-use anchorhold_rats::Code;
-use anchorhold_rats::{Checks, ReportData};
+use anchorhold_rats::{Checks, Code, ReportData};
+
+mod firmware;
 
 /// Judges an authentic report against `policy` and the report data that the relying party computed itself.
 ///
@@ -40,12 +40,7 @@ pub(crate) fn judge_policy(
     judge_guest_policy(&evidence.report, policy, checks);
     judge_platform(evidence, policy, checks);
     judge_launch(&evidence.report, policy, checks);
-    match &evidence.tcbs {
-        ReportTcbs::Milan(set) => judge_tcb(set, policy, |minimum| minimum.milan, checks),
-        ReportTcbs::Genoa(set) => judge_tcb(set, policy, |minimum| minimum.genoa, checks),
-        ReportTcbs::Turin(set) => judge_tcb(set, policy, |minimum| minimum.turin, checks),
-    }
-    judge_firmware(&evidence.report, policy, checks);
+    firmware::judge(evidence, policy, checks);
     let observed = evidence.report.report_data;
     checks.record(
         codes::REPORT_DATA,
@@ -78,6 +73,7 @@ fn judge_guest(evidence: &AuthenticReport, policy: &Policy, checks: &mut Checks)
     let wanted: Vec<_> = policy.allowed_signers.iter().map(name).collect();
     let allowed = policy.allowed_signers.contains(&evidence.signer);
     checks.record(codes::SIGNER, allowed, join(&wanted), name(&evidence.signer));
+    judge_provider(evidence, policy, checks);
 
     let observed = evidence.chip_id.map_or_else(|| "hidden".to_string(), |chip| chip.to_string());
     if !policy.denied_chips.is_empty() {
@@ -93,6 +89,16 @@ fn judge_guest(evidence: &AuthenticReport, policy: &Policy, checks: &mut Checks)
             format!("one of {} allowed chips", chips.len()),
             observed,
         );
+    }
+}
+
+fn judge_provider(evidence: &AuthenticReport, policy: &Policy, checks: &mut Checks) {
+    match (&policy.allowed_providers, &evidence.provider) {
+        (Some(allowed), Some(provider)) => {
+            checks.record(codes::PROVIDER, allowed.contains(provider), join(allowed), provider.clone());
+        }
+        (None, Some(provider)) => checks.skip(codes::PROVIDER, "not asked", provider.clone()),
+        (_, None) => checks.skip(codes::PROVIDER, "a provider", "a VCEK is of no provider"),
     }
 }
 
@@ -142,12 +148,13 @@ fn judge_platform(evidence: &AuthenticReport, policy: &Policy, checks: &mut Chec
             rules.ciphertext_hiding_enabled,
             bits.ciphertext_hiding_enabled(),
         ),
+        (codes::PLATFORM_TIO, rules.tio_enabled, bits.tio_enabled()),
     ] {
         record_flag(code, rule, set, checks);
     }
     let observed = if evidence.crl_judged { "judged" } else { "not given" };
     if policy.require_crl {
-        checks.record(codes::CRL_MISSING, evidence.crl_judged, "a revocation list", observed);
+        checks.record(codes::CRL_MISSING, evidence.crl_judged, "a revocation list of the ARK", observed);
     } else {
         checks.skip(codes::CRL_MISSING, "not asked", observed);
     }
@@ -172,107 +179,6 @@ fn judge_launch(report: &Report, policy: &Policy, checks: &mut Checks) {
             None => checks.skip(code, "not asked", hex(observed)),
         }
     }
-}
-
-/// The relations among the report's TCB versions, and the policy's minima. `pick` selects the product's minimum,
-/// so only versions of one product can meet here.
-fn judge_tcb<T: TcbVersion>(
-    set: &TcbSet<T>,
-    policy: &Policy,
-    pick: impl Fn(&MinimumTcb) -> Option<T>,
-    checks: &mut Checks,
-) {
-    for (name, version) in [("committed", set.committed), ("reported", set.reported), ("launch", set.launch)]
-    {
-        record_floor(codes::TCB_ORDER, ("current", set.current), &version, name, checks);
-    }
-    match pick(&policy.min_tcb) {
-        Some(minimum) => {
-            checks.record(codes::PRODUCT_DENIED, true, "a product with a minimum TCB in the policy", "one");
-            record_floor(codes::TCB_MINIMUM, ("reported", set.reported), &minimum, "the minimum", checks);
-        }
-        None => {
-            let observed = product_name(set.reported);
-            checks.record(
-                codes::PRODUCT_DENIED,
-                false,
-                "a product with a minimum TCB in the policy",
-                observed,
-            );
-        }
-    }
-    for (code, name, version, minima) in [
-        (codes::TCB_COMMITTED_MINIMUM, "committed", set.committed, &policy.min_committed_tcb),
-        (codes::TCB_LAUNCH_MINIMUM, "launch", set.launch, &policy.min_launch_tcb),
-    ] {
-        match minima.as_ref().map(&pick) {
-            Some(Some(minimum)) => record_floor(code, (name, version), &minimum, "the minimum", checks),
-            Some(None) => {
-                checks.record(code, false, "a minimum for this product", product_name(version));
-            }
-            None => checks.skip(code, "not asked", version.into().to_string()),
-        }
-    }
-}
-
-fn product_name<T: TcbVersion>(version: T) -> &'static str {
-    match version.into() {
-        super::Tcb::Milan(_) => "Milan",
-        super::Tcb::Genoa(_) => "Genoa",
-        super::Tcb::Turin(_) => "Turin",
-    }
-}
-
-/// Records one check that passed, or one for each component of `version` that is below `floor`.
-fn record_floor<T: TcbVersion>(
-    code: Code,
-    (name, version): (&str, T),
-    floor: &T,
-    floor_name: &str,
-    checks: &mut Checks,
-) {
-    let below = version.below(floor);
-    if below.is_empty() {
-        let floor: super::Tcb = (*floor).into();
-        checks.record(
-            code,
-            true,
-            format!("{name} not below {floor_name} {floor}"),
-            version.into().to_string(),
-        );
-    }
-    for (component, wanted, observed) in below {
-        let wanted = format!("{name} {component} at least {wanted} ({floor_name})");
-        checks.record(code, false, wanted, observed.to_string());
-    }
-}
-
-fn judge_firmware(report: &Report, policy: &Policy, checks: &mut Checks) {
-    let provisional =
-        report.committed_tcb != report.current_tcb || report.committed_version != report.current_version;
-    let observed = if provisional { "provisional" } else { "committed" };
-    if policy.require_committed_firmware {
-        checks.record(codes::FIRMWARE_PROVISIONAL, !provisional, "committed firmware", observed);
-    } else {
-        checks.skip(codes::FIRMWARE_PROVISIONAL, "not asked", observed);
-    }
-    let committed = report.committed_version;
-    match policy.min_firmware_version {
-        Some(wanted) => {
-            let passed = committed >= wanted && report.current_version >= wanted;
-            checks.record(
-                codes::FIRMWARE_VERSION,
-                passed,
-                format!("at least {wanted}"),
-                committed.to_string(),
-            );
-        }
-        None => checks.skip(codes::FIRMWARE_VERSION, "not asked", committed.to_string()),
-    }
-    let wanted = policy.required_mitigations;
-    let active = report.mitigations.map_or(0, |vectors| vectors.launch & vectors.current);
-    let passed = active & wanted == wanted;
-    checks.record(codes::MITIGATIONS, passed, format!("bits {wanted:#x}"), format!("{active:#x}"));
 }
 
 fn record_flag(code: Code, rule: Flag, set: bool, checks: &mut Checks) {

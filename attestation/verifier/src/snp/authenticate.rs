@@ -1,12 +1,13 @@
 //! Whether evidence is authentic.
 
 use super::chain::{self, Chain};
+use super::chain_cache::ChainCache;
 use super::codes;
+use super::crl;
 use super::tcb::ReportTcbs;
 use super::{ChipId, Product, Report, SIGNED_LEN, Signer, SigningKey, Tcb};
-use crate::x509::RevocationList;
 use crate::{Authentic, Refusal, TrustAnchors};
-use anchorhold_rats::{Checks, Der, Timestamp};
+use anchorhold_rats::{Checks, Code, Der, Timestamp};
 use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 
 /// A report and what vouches for its key. Untrusted until judged.
@@ -16,7 +17,7 @@ pub struct Input<'a> {
     pub report: &'a [u8],
     /// DER certificates, leaf first. A missing intermediate is taken from the trust anchors; a root is ignored.
     pub certificates: &'a [Der],
-    /// Revocation lists of the product, DER. Each must be issued by the ARK or by the leaf's issuer.
+    /// Revocation lists of the product, DER, at most 4. Each must be issued by the ARK or by the leaf's issuer.
     pub crls: &'a [Der],
 }
 
@@ -28,6 +29,7 @@ pub struct AuthenticReport {
     pub(super) signer: Signer,
     pub(super) tcbs: ReportTcbs,
     pub(super) chip_id: Option<ChipId>,
+    pub(super) provider: Option<String>,
     pub(super) crl_judged: bool,
 }
 
@@ -61,6 +63,12 @@ impl AuthenticReport {
     pub const fn chip_id(&self) -> Option<ChipId> {
         self.chip_id
     }
+
+    /// The cloud provider for which a VLEK was certified (CSP_ID). `None` below a VCEK.
+    #[must_use]
+    pub fn provider(&self) -> Option<&str> {
+        self.provider.as_deref()
+    }
 }
 
 /// Judges whether a report is authentic at the time `at`.
@@ -77,8 +85,32 @@ pub fn authenticate(
     anchors: &TrustAnchors,
     at: Timestamp,
 ) -> Result<Authentic<AuthenticReport>, Refusal> {
+    authenticate_remembering(input, anchors, at, None)
+}
+
+/// The same as [`authenticate`], sparing the chain's two signatures where `cache` remembers them.
+///
+/// Validity, revocation, names, extensions, the report's signature and everything else are judged each time.
+///
+/// # Errors
+/// As [`authenticate`].
+pub fn authenticate_with_cache(
+    input: &Input<'_>,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+    cache: &ChainCache,
+) -> Result<Authentic<AuthenticReport>, Refusal> {
+    authenticate_remembering(input, anchors, at, Some(cache))
+}
+
+fn authenticate_remembering(
+    input: &Input<'_>,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+    cache: Option<&ChainCache>,
+) -> Result<Authentic<AuthenticReport>, Refusal> {
     let mut checks = Checks::new();
-    match judge(input, anchors, at, &mut checks) {
+    match judge_remembering(input, anchors, at, cache, &mut checks) {
         Some((claims, expires)) if checks.none_failed() => {
             Ok(Authentic { claims, expires, simulated: anchors.are_simulated(), checks })
         }
@@ -93,13 +125,21 @@ pub(crate) fn judge(
     at: Timestamp,
     checks: &mut Checks,
 ) -> Option<(AuthenticReport, Timestamp)> {
+    judge_remembering(input, anchors, at, None, checks)
+}
+
+/// [`judge`], with chains that were verified before.
+pub(crate) fn judge_remembering(
+    input: &Input<'_>,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+    cache: Option<&ChainCache>,
+    checks: &mut Checks,
+) -> Option<(AuthenticReport, Timestamp)> {
     let report = Report::read(input.report, checks)?;
     let signer = record_signer(&report, checks)?;
-    let chain = chain::judge(input.certificates, anchors, signer, at, checks)?;
-    let mut expires = chain.expires;
-    for crl in input.crls {
-        expires = expires.min(record_crl(&crl.0, &chain, at, checks)?);
-    }
+    let chain = chain::judge(input.certificates, anchors, signer, at, cache, checks)?;
+    let revocation = crl::judge(input.crls, &chain, at, checks)?;
     let signed = input.report.get(..SIGNED_LEN)?;
     let valid =
         UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, chain.key).verify(signed, &report.signature).is_ok();
@@ -117,8 +157,9 @@ pub(crate) fn judge(
     let tcbs = record_tcb(&report, &chain, checks);
     let chip_id = if report.chip_id.is_zero() { chain.extensions.hwid } else { Some(report.chip_id) };
     let tcbs = tcbs.filter(|_| identified)?;
-    let crl_judged = !input.crls.is_empty();
-    Some((AuthenticReport { report, product, signer, tcbs, chip_id, crl_judged }, expires))
+    let (crl_judged, provider) = (revocation.root_judged, chain.extensions.provider);
+    let claims = AuthenticReport { report, product, signer, tcbs, chip_id, provider, crl_judged };
+    Some((claims, revocation.expires))
 }
 
 fn record_signer(report: &Report, checks: &mut Checks) -> Option<Signer> {
@@ -134,29 +175,6 @@ fn record_signer(report: &Report, checks: &mut Checks) -> Option<Signer> {
     signer
 }
 
-/// When the list ends, if it is good and does not name the intermediate.
-fn record_crl(crl: &[u8], chain: &Chain<'_>, at: Timestamp, checks: &mut Checks) -> Option<Timestamp> {
-    let parsed = RevocationList::parse(crl);
-    let observed = parsed.as_ref().err().map_or_else(|| "one".to_string(), ToString::to_string);
-    checks.record(codes::CRL_MALFORMED, parsed.is_ok(), "a strict X.509 revocation list", observed);
-    let list = parsed.ok()?;
-    let signed = list.issuer == chain.ark.subject
-        && chain.ark.authority.signs_crls
-        && list.verify_signature(&chain.ark.public_key);
-    let mut sound = checks.record(
-        codes::CRL_SIGNATURE,
-        signed,
-        "signed by the pinned ARK",
-        if signed { "it is" } else { "it is not" },
-    );
-    let window = format!("{} to {}", list.this_update, list.next_update);
-    sound &= checks.record(codes::CRL_FRESHNESS, list.is_fresh_at(at), format!("current at {at}"), window);
-    let revoked = list.revoked.contains(&chain.intermediate_serial);
-    let observed = if revoked { "listed" } else { "not listed" };
-    sound &= checks.record(codes::CRL_REVOKED, !revoked, "the intermediate not listed", observed);
-    sound.then_some(list.next_update)
-}
-
 fn record_identity(report: &Report, chain: &Chain<'_>, checks: &mut Checks) -> bool {
     let product = chain.extensions.product;
     let mut same = true;
@@ -165,7 +183,10 @@ fn record_identity(report: &Report, chain: &Chain<'_>, checks: &mut Checks) -> b
             let passed = Product::from_cpuid(cpuid) == Some(product);
             same &= checks.record(codes::PRODUCT_CPUID, passed, product.to_string(), cpuid.to_string());
         }
-        None => checks.skip(codes::PRODUCT_CPUID, product.to_string(), "version 2 states no CPUID"),
+        None => {
+            let code = Code { source: None, ..codes::PRODUCT_CPUID };
+            checks.skip(code, product.to_string(), "version 2 states no CPUID");
+        }
     }
     let observed = report.chip_id.to_string();
     match chain.extensions.hwid {

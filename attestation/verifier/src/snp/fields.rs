@@ -93,7 +93,9 @@ bits!(PlatformInfo:
     /// Ciphertext hiding for DRAM is on.
     ciphertext_hiding_enabled = 4,
     /// The check for memory aliases has finished since the last reset (against BadRAM).
-    alias_check_complete = 5
+    alias_check_complete = 5,
+    /// SEV-TIO (trusted devices) is on.
+    tio_enabled = 7
 );
 
 impl GuestPolicy {
@@ -126,8 +128,9 @@ impl fmt::Display for FirmwareVersion {
     }
 }
 
-/// Which verified mitigations are active; reports from version 5 on. Each bit is one mitigation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which verified mitigations are active; reports from version 5 on. Each bit is one mitigation, so two vectors compare as
+/// sets and never as numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MitigationVectors {
     /// When the guest was launched.
     pub launch: u64,

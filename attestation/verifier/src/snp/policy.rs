@@ -1,6 +1,6 @@
 //! What a relying party accepts.
 
-use super::{ChipId, FirmwareVersion, GenoaTcb, MilanTcb, Signer, TurinTcb};
+use super::{ChipId, FirmwareVersion, GenoaTcb, MilanTcb, MitigationVectors, Signer, TurinTcb};
 use crate::relaxation::{Relax, Relaxations, sealed};
 use anchorhold_rats::Measurement;
 
@@ -62,6 +62,8 @@ pub struct PlatformRules {
     pub rapl_disabled: Flag,
     /// Ciphertext hiding on.
     pub ciphertext_hiding_enabled: Flag,
+    /// SEV-TIO on.
+    pub tio_enabled: Flag,
 }
 
 /// What a relying party accepts. Start from [`strict`](Self::strict) and change what differs.
@@ -77,14 +79,17 @@ pub struct Policy {
     pub min_launch_tcb: Option<MinimumTcb>,
     /// The firmware in use must be the committed one, which cannot be rolled back. Default: not asked.
     pub require_committed_firmware: bool,
-    /// The lowest committed firmware version. Default: not asked.
+    /// The lowest firmware version, current and committed. Default: not asked.
     pub min_firmware_version: Option<FirmwareVersion>,
-    /// Bits of the mitigation vectors that must be set at launch and now. Default: none.
-    pub required_mitigations: u64,
+    /// Mitigations that must have been active at launch and must be active now. A report before version 5 has none.
+    /// Default: none.
+    pub required_mitigations: MitigationVectors,
     /// The VMPLs that are accepted. Default: 0.
     pub allowed_vmpls: Vec<u32>,
     /// The kinds of signing keys that are accepted. Default: VCEK, which names one chip.
     pub allowed_signers: Vec<Signer>,
+    /// The cloud providers (CSP_ID) whose VLEKs are accepted. It asks nothing of a VCEK. Default: any.
+    pub allowed_providers: Option<Vec<String>>,
     /// The lowest GUEST_SVN. Default: 0.
     pub min_guest_svn: u32,
     /// The guest policy. Default: no CXL memory, nothing else.
@@ -93,7 +98,7 @@ pub struct Policy {
     pub require_alias_check: bool,
     /// The platform's state. Default: nothing.
     pub platform: PlatformRules,
-    /// A revocation list must have been judged. Default: no.
+    /// A revocation list of the ARK must have been judged. Default: no.
     pub require_crl: bool,
     /// HOST_DATA. Default: not asked.
     pub host_data: Option<[u8; 32]>,
@@ -126,9 +131,10 @@ impl Policy {
             min_launch_tcb: None,
             require_committed_firmware: false,
             min_firmware_version: None,
-            required_mitigations: 0,
+            required_mitigations: MitigationVectors::default(),
             allowed_vmpls: vec![0],
             allowed_signers: vec![Signer::Vcek],
+            allowed_providers: None,
             min_guest_svn: 0,
             guest_policy: GuestPolicyRules { cxl_allowed: Flag::Clear, ..GuestPolicyRules::default() },
             require_alias_check: true,

@@ -25,6 +25,9 @@ pub struct Cpuid {
 }
 
 impl Product {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Milan, Self::Genoa, Self::Turin];
+
     /// The product of a family and model, or `None` for one that is not known here.
     #[must_use]
     pub const fn from_cpuid(cpuid: Cpuid) -> Option<Self> {
@@ -42,23 +45,23 @@ impl Product {
         let (name, stepping) = name.split_once('-').map_or((name, None), |(name, rest)| (name, Some(rest)));
         let stepping_known =
             stepping.is_none_or(|text| matches!(text.as_bytes(), [b'A'..=b'Z', b'0'..=b'9']));
-        let product = match name {
-            "Milan" => Self::Milan,
-            "Genoa" => Self::Genoa,
-            "Turin" => Self::Turin,
-            _ => return None,
-        };
+        let product = Self::ALL.into_iter().find(|product| product.name() == name)?;
         stepping_known.then_some(product)
+    }
+
+    /// Its name, as productName and the names of the intermediates have it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Milan => "Milan",
+            Self::Genoa => "Genoa",
+            Self::Turin => "Turin",
+        }
     }
 }
 
 impl fmt::Display for Product {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Milan => "Milan",
-            Self::Genoa => "Genoa",
-            Self::Turin => "Turin",
-        })
+        f.write_str(self.name())
     }
 }
 

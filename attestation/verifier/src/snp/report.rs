@@ -116,7 +116,7 @@ impl Report {
         let current_tcb = RawTcb(cursor.take()?);
         let platform_info = PlatformInfo(cursor.u64()?);
         let flags = cursor.u32()?;
-        cursor.zero::<4>("0x04c")?;
+        cursor.zero::<4>(0x4c)?;
         let report_data = ReportData::new(cursor.take()?);
         let measurement = Measurement::new(cursor.take()?);
         let host_data = cursor.take()?;
@@ -127,22 +127,22 @@ impl Report {
             let [family, model, stepping] = cursor.take()?;
             Some(Cpuid { family, model, stepping })
         } else {
-            cursor.zero::<3>("0x188")?;
+            cursor.zero::<3>(0x188)?;
             None
         };
-        cursor.zero::<21>("0x18b")?;
+        cursor.zero::<21>(0x18b)?;
         let chip_id = ChipId(cursor.take()?);
         let committed_tcb = RawTcb(cursor.take()?);
-        let current_version = cursor.firmware_version()?;
-        let committed_version = cursor.firmware_version()?;
+        let current_version = cursor.firmware_version(0x1eb)?;
+        let committed_version = cursor.firmware_version(0x1ef)?;
         let launch_tcb = RawTcb(cursor.take()?);
         let mitigations = if version >= 5 {
             Some(MitigationVectors { launch: cursor.u64()?, current: cursor.u64()? })
         } else {
-            cursor.zero::<16>("0x1f8")?;
+            cursor.zero::<16>(0x1f8)?;
             None
         };
-        cursor.zero::<152>("0x208")?;
+        cursor.zero::<152>(0x208)?;
         let (signature, signature_padding) = cursor.signature()?;
         let shape = Shape { signature_algorithm, flags, signature_padding };
         let report = Self {
@@ -194,15 +194,14 @@ struct Shape {
     signature_padding: bool,
 }
 
-fn record_shape(report: &Report, shape: &Shape, unused: &[&str], checks: &mut Checks) -> bool {
-    let mut reserved: Vec<&str> = unused.to_vec();
-    if shape.flags >> 5 != 0 {
-        reserved.push("0x048");
-    }
+fn record_shape(report: &Report, shape: &Shape, unused: &[(usize, usize)], checks: &mut Checks) -> bool {
+    let flags = (shape.flags >> 5 != 0).then_some(FLAGS);
+    let reserved: Vec<_> = flags.iter().chain(unused).collect();
+    let place = |code: Code| reserved.first().map_or(code, |(offset, len)| code.at("report", *offset, *len));
     let algorithm = shape.signature_algorithm;
     let rules: [(Code, bool, &str, String); 6] = [
         (codes::SIGNATURE_ALGORITHM, algorithm == ECDSA_P384_SHA384, "1", algorithm.to_string()),
-        (codes::REPORT_RESERVED, reserved.is_empty(), "zero", list_or(&reserved, "zero", "not zero at ")),
+        (place(codes::REPORT_RESERVED), reserved.is_empty(), "zero", list_offsets(&reserved)),
         (
             codes::SIGNATURE_PADDING,
             !shape.signature_padding,
@@ -230,14 +229,18 @@ fn record_shape(report: &Report, shape: &Shape, unused: &[&str], checks: &mut Ch
     none_failed
 }
 
-fn list_or(items: &[&str], empty: &str, prefix: &str) -> String {
-    if items.is_empty() { empty.into() } else { format!("{prefix}{}", items.join(", ")) }
+/// Offset and length of the word with AUTHOR_KEY_EN, MASK_CHIP_KEY and SIGNING_KEY.
+const FLAGS: (usize, usize) = (0x48, 4);
+
+fn list_offsets(reserved: &[&(usize, usize)]) -> String {
+    let offsets: Vec<_> = reserved.iter().map(|(offset, _)| format!("{offset:#05x}")).collect();
+    if offsets.is_empty() { "zero".into() } else { format!("not zero at {}", offsets.join(", ")) }
 }
 
 struct Cursor<'a> {
     rest: &'a [u8],
-    /// Offsets of reserved fields that are not zero.
-    unused: Vec<&'static str>,
+    /// Offsets and lengths of reserved fields that are not zero.
+    unused: Vec<(usize, usize)>,
 }
 
 impl Cursor<'_> {
@@ -255,18 +258,17 @@ impl Cursor<'_> {
         self.take().map(u64::from_le_bytes)
     }
 
-    fn zero<const N: usize>(&mut self, offset: &'static str) -> Option<()> {
+    fn zero<const N: usize>(&mut self, offset: usize) -> Option<()> {
         if self.take::<N>()? != [0; N] {
-            self.unused.push(offset);
+            self.unused.push((offset, N));
         }
         Some(())
     }
 
-    fn firmware_version(&mut self) -> Option<FirmwareVersion> {
-        let [build, minor, major, reserved] = self.take()?;
-        if reserved != 0 {
-            self.unused.push("0x1eb or 0x1ef");
-        }
+    /// A version and the reserved byte after it, which is at `reserved_at`.
+    fn firmware_version(&mut self, reserved_at: usize) -> Option<FirmwareVersion> {
+        let [build, minor, major] = self.take()?;
+        self.zero::<1>(reserved_at)?;
         Some(FirmwareVersion { major, minor, build })
     }
 

@@ -4,7 +4,7 @@ use crate::support::*;
 use anchorhold_attester::software::Authority;
 use anchorhold_attester::software::certificate::name;
 use anchorhold_attester::software::revocation::RevocationTemplate;
-use anchorhold_rats::{Der, Evidence, Stage, Timestamp};
+use anchorhold_rats::{Der, Endorsements, Evidence, Stage, Timestamp};
 use anchorhold_verifier::snp::AuthenticReport;
 use anchorhold_verifier::x509::RevocationList;
 use anchorhold_verifier::{Authentic, Refusal, TrustAnchors};
@@ -66,7 +66,10 @@ fn amds_lists_are_fresh_and_stale_at_their_stated_times() {
         assert_eq!((refusal.stage(), refusal.code()), (Stage::Collateral, "snp_crl_freshness"));
     }
     let refusal = with_crl(&milan, &anchors, &crl("genoa"), fresh).unwrap_err();
-    assert_eq!(refusal.code(), "snp_crl_signature");
+    assert_eq!(refusal.code(), "snp_crl_issuer");
+    let both = [Der(crl("milan")), Der(crl("genoa"))];
+    let refusal = authenticate_with(&milan, &both, &anchors, fresh).unwrap_err();
+    assert_eq!(refusal.code(), "snp_crl_issuer", "one good list does not excuse a stranger's");
 }
 
 #[test]
@@ -89,9 +92,88 @@ fn case_48_refuses_stale_and_future_lists() {
 #[test]
 fn case_48_refuses_lists_that_the_root_did_not_sign() {
     assert_eq!(code(&template(&[]).sign(&Authority::Ask.key().unwrap()).unwrap()), "snp_crl_signature");
+}
+
+#[test]
+fn case_48_refuses_lists_of_strangers() {
     let mut other = template(&[]);
     other.issuer = name("ARK-SIMULATED (another)");
-    assert_eq!(code(&signed(&other)), "snp_crl_signature");
+    assert_eq!(code(&signed(&other)), "snp_crl_issuer");
+    other.issuer = name(Authority::Asvk.common_name());
+    assert_eq!(code(&other.sign(&Authority::Asvk.key().unwrap()).unwrap()), "snp_crl_issuer");
+}
+
+/// Evidence below an ASK with these bits of key usage (bit 2 signs certificates, bit 1 signs lists).
+fn below_ask_with_usage(usage: u8) -> Evidence {
+    ask_with(|ask| ask.extensions[1].value = vec![3, 2, 1, usage])
+}
+
+const SIGNS_BOTH: u8 = 0x06;
+const SIGNS_CERTIFICATES: u8 = 0x04;
+
+fn of_ask(revoked: &[&[u8]]) -> RevocationTemplate {
+    RevocationTemplate { issuer: name(Authority::Ask.common_name()), ..template(revoked) }
+}
+
+fn failed_with(evidence: &Evidence, lists: &[Vec<u8>]) -> Vec<String> {
+    let lists: Vec<_> = lists.iter().cloned().map(Der).collect();
+    failed(authenticate_with(evidence, &lists, &simulated(), now()))
+}
+
+#[test]
+fn case_06_refuses_a_leaf_that_its_issuer_revoked() {
+    let ask = Authority::Ask.key().unwrap();
+    let signed = |revoked: &[&[u8]]| of_ask(revoked).sign(&ask).unwrap();
+    let evidence = below_ask_with_usage(SIGNS_BOTH);
+    assert_eq!(failed_with(&evidence, &[signed(&[])]), [""; 0]);
+    // The intermediate's own number means another certificate in a list of its own.
+    assert_eq!(failed_with(&evidence, &[signed(&[&[1], &[2]])]), [""; 0]);
+    assert_eq!(failed_with(&evidence, &[signed(&[&[1], &[]])]), ["snp_certificate_revoked"]);
+    let mut numbered = guest_leaf_with(launch(config()), |leaf| leaf.serial = vec![1, 2, 3]);
+    numbered.certificates[1] = evidence.certificates[1].clone();
+    assert_eq!(failed_with(&numbered, &[signed(&[&[]])]), [""; 0]);
+    assert_eq!(failed_with(&numbered, &[signed(&[&[1, 2, 3]])]), ["snp_certificate_revoked"]);
+}
+
+#[test]
+fn case_06_a_list_of_the_root_that_names_the_leaf_refuses_it() {
+    assert_eq!(code(&signed(&template(&[&[]]))), "snp_certificate_revoked");
+    let numbered = guest_leaf_with(launch(config()), |leaf| leaf.serial = vec![9]);
+    assert_eq!(failed_with(&numbered, &[signed(&template(&[&[9]]))]), ["snp_certificate_revoked"]);
+    assert_eq!(failed_with(&numbered, &[signed(&template(&[&[]]))]), [""; 0]);
+}
+
+#[test]
+fn case_48_refuses_lists_of_an_issuer_that_may_not_sign_lists() {
+    let list = of_ask(&[]).sign(&Authority::Ask.key().unwrap()).unwrap();
+    let evidence = below_ask_with_usage(SIGNS_CERTIFICATES);
+    assert_eq!(failed_with(&evidence, std::slice::from_ref(&list)), ["snp_crl_signature"]);
+    // Signed by another key than its issuer's.
+    let forged = of_ask(&[]).sign(&Authority::Ark.key().unwrap()).unwrap();
+    assert_eq!(failed_with(&below_ask_with_usage(SIGNS_BOTH), &[forged]), ["snp_crl_signature"]);
+}
+
+#[test]
+fn case_48_every_list_is_judged() {
+    let evidence = below_ask_with_usage(SIGNS_BOTH);
+    let ask = Authority::Ask.key().unwrap();
+    let (of_ark, of_ask) = (|revoked: &[&[u8]]| signed(&template(revoked)), of_ask(&[]).sign(&ask).unwrap());
+    assert_eq!(failed_with(&evidence, &[of_ark(&[]), of_ask.clone()]), [""; 0]);
+    for lists in [
+        [of_ark(&[&[2]]), of_ask.clone()],
+        [of_ask, of_ark(&[&[2]])],
+        [of_ark(&[]), of_ark(&[&[2]])],
+        [of_ark(&[&[2]]), of_ark(&[])],
+    ] {
+        assert_eq!(failed_with(&evidence, &lists), ["snp_certificate_revoked"]);
+    }
+}
+
+#[test]
+fn case_09_refuses_more_lists_than_a_chain_can_have() {
+    let list = signed(&template(&[]));
+    assert_eq!(failed_with(&evidence(), &vec![list.clone(); 4]), [""; 0]);
+    assert_eq!(failed_with(&evidence(), &vec![list; 5]), ["snp_crl_count"]);
 }
 
 #[test]
@@ -113,4 +195,31 @@ fn case_48_refuses_a_missing_list_when_the_policy_asks_for_one() {
     let judged = with_crl(&evidence(), &simulated(), &signed(&template(&[])), now()).unwrap();
     assert_eq!(judged.expires(), now().plus_seconds(10));
     assert!(appraise(judged, &policy, &REPORT_DATA).is_ok());
+    // The list of the leaf's issuer cannot stand for the root's, which alone can revoke that issuer.
+    let below = below_ask_with_usage(SIGNS_BOTH);
+    let list = of_ask(&[]).sign(&Authority::Ask.key().unwrap()).unwrap();
+    let judged = with_crl(&below, &simulated(), &list, now()).unwrap();
+    assert_eq!(failed(appraise(judged, &policy, &REPORT_DATA)), ["snp_crl_missing"]);
+}
+
+#[test]
+fn the_earliest_end_among_the_lists_is_reported() {
+    let mut short = template(&[]);
+    short.next_update = now().plus_seconds(3);
+    let lists = [signed(&template(&[])), signed(&short)].map(Der);
+    let judged = authenticate_with(&evidence(), &lists, &simulated(), now()).unwrap();
+    assert_eq!(judged.expires(), now().plus_seconds(3));
+}
+
+#[test]
+fn lists_in_the_endorsements_reach_the_family() {
+    let endorsements = |revoked: &[&[u8]]| Endorsements {
+        snp_crls: vec![Der(signed(&template(revoked)))],
+        ..Endorsements::default()
+    };
+    let whole = |endorsements| {
+        failed(anchorhold_verifier::authenticate(&evidence(), &endorsements, &simulated(), now()))
+    };
+    assert_eq!(whole(endorsements(&[])), [""; 0]);
+    assert_eq!(whole(endorsements(&[&[2]])), ["snp_certificate_revoked"]);
 }

@@ -2,6 +2,12 @@
 //! verdicts, mutations, and a second implementation beside it.
 
 #[cfg(test)]
+mod certificate_table;
+#[cfg(test)]
+mod chain_cache;
+#[cfg(test)]
+mod codes;
+#[cfg(test)]
 mod collateral;
 #[cfg(test)]
 mod differential;
@@ -21,5 +27,7 @@ mod refuses_policy;
 mod refuses_report;
 #[cfg(test)]
 mod roots;
+#[cfg(test)]
+mod sources;
 #[cfg(test)]
 mod support;

@@ -154,6 +154,54 @@ fn case_05_refuses_an_intermediate_without_a_name() {
     assert_eq!(refusal(&unnamed), "snp_intermediate_kind");
 }
 
+/// Evidence whose ASK has this name, with everything else in order.
+fn below_ask_named(common_name: &str, product: Product) -> anchorhold_rats::Evidence {
+    let guest = launch(LaunchConfig::for_product(MEASUREMENT, product));
+    let mut evidence = guest_leaf_with(guest, |leaf| leaf.issuer = name(common_name));
+    evidence.certificates[1] = ask_with(|ask| ask.subject = name(common_name)).certificates[1].clone();
+    evidence
+}
+
+#[test]
+fn case_06_refuses_an_intermediate_that_names_another_product() {
+    for (common_name, product, others) in [
+        ("SEV-Milan", Product::Milan, [Product::Genoa, Product::Turin]),
+        ("SEV-Genoa", Product::Genoa, [Product::Milan, Product::Turin]),
+        ("SEV-Turin", Product::Turin, [Product::Milan, Product::Genoa]),
+    ] {
+        authentic(&below_ask_named(common_name, product));
+        for other in others {
+            let found = failed(authenticate(&below_ask_named(common_name, other), &simulated(), now()));
+            assert_eq!(found, ["snp_intermediate_product"], "{common_name} {other:?}");
+        }
+    }
+    // A simulated root stands for all products, so its intermediates may leave the product out; AMD's may not.
+    let unnamed = authenticate(&evidence(), &TrustAnchors::production(), now()).unwrap_err();
+    assert!(unnamed.checks().failed().any(|check| check.code == "snp_intermediate_product"));
+}
+
+#[test]
+fn case_06_refuses_an_intermediate_that_points_to_another_revocation_list() {
+    authentic(&ask_with_crl_at("https://kdsintf.amd.com/vcek/v1/Genoa/crl"));
+    for other in [
+        "https://kdsintf.amd.com/vcek/v1/Milan/crl",
+        "https://kdsintf.amd.com/vlek/v1/Genoa/crl",
+        "http://kdsintf.amd.com/vcek/v1/Genoa/crl",
+        "https://kdsintf.amd.com/vcek/v1/Genoa/crl2",
+        "",
+    ] {
+        let found = failed(authenticate(&ask_with_crl_at(other), &simulated(), now()));
+        assert_eq!(found, ["snp_intermediate_crl_link"], "{other}");
+    }
+    for malformed in [vec![], vec![0x30, 0], vec![5, 0]] {
+        let extension = Extension { id: vec![0x55, 0x1d, 0x1f], critical: false, value: malformed };
+        let evidence = ask_with(|ask| ask.extensions.push(extension));
+        assert_eq!(refusal(&evidence), "snp_intermediate_crl_link");
+    }
+    let without = authenticate(&evidence(), &TrustAnchors::production(), now()).unwrap_err();
+    assert!(without.checks().failed().any(|check| check.code == "snp_intermediate_crl_link"));
+}
+
 #[test]
 fn case_05_refuses_a_signing_key_that_is_not_the_leaf() {
     // The report says VLEK; leaf and intermediate are VCEK and ASK.
@@ -165,6 +213,11 @@ fn case_05_refuses_a_signing_key_that_is_not_the_leaf() {
     let vlek = launch(LaunchConfig { signer: Signer::Vlek, ..config() });
     let with_hwid = guest_leaf_with(vlek, |leaf| leaf.extensions.push(Extension::amd(&[4], vec![5; 64])));
     assert_eq!(refusal(&with_hwid), "snp_leaf_kind");
+    let vlek = launch(LaunchConfig { signer: Signer::Vlek, ..config() });
+    let without_provider = guest_leaf_with(vlek, |leaf| drop(leaf.extensions.pop()));
+    assert_eq!(refusal(&without_provider), "snp_leaf_kind");
+    let with_provider = leaf_with(|leaf| leaf.extensions.push(Extension::amd_text(&[5], "CN=a.invalid")));
+    assert_eq!(refusal(&with_provider), "snp_leaf_kind");
 }
 
 #[test]
@@ -215,7 +268,18 @@ fn case_06_refuses_leaves_whose_extensions_are_out_of_range() {
     let replaced = |index: usize, extension: Extension| {
         refusal(&leaf_with(move |leaf| leaf.extensions[index] = extension))
     };
+    assert_eq!(replaced(0, Extension::amd_byte(&[1], 1)), "snp_leaf_extensions");
     assert_eq!(replaced(0, Extension::amd_byte(&[1], 2)), "snp_leaf_extensions");
+    for version in [0, 2] {
+        let turin = guest_leaf_with(turin(), |leaf| leaf.extensions[0] = Extension::amd_byte(&[1], version));
+        assert_eq!(refusal(&turin), "snp_leaf_extensions", "{version}");
+    }
+    for provider in ["", "with space", "with\u{7f}control", &"x".repeat(129)] {
+        let vlek = launch(LaunchConfig { signer: Signer::Vlek, ..config() });
+        let text = Extension::amd_text(&[5], provider);
+        let vlek = guest_leaf_with(vlek, |leaf| *leaf.extensions.last_mut().unwrap() = text);
+        assert_eq!(refusal(&vlek), "snp_leaf_extensions", "{provider:?}");
+    }
     for product in ["Rome", "Genoa ", "Genoa-", "Turin-XX", ""] {
         assert_eq!(replaced(1, Extension::amd_text(&[2], product)), "snp_leaf_extensions", "{product}");
     }

@@ -6,7 +6,7 @@ use anchorhold_attester::software::certificate::Extension;
 use anchorhold_attester::software::report::ReportFields;
 use anchorhold_attester::software::{LaunchConfig, Product, ReportVersion, SoftwareGuest};
 use anchorhold_verifier::dangerous;
-use anchorhold_verifier::snp::{FirmwareVersion, GenoaTcb, MinimumTcb, Policy, TurinTcb};
+use anchorhold_verifier::snp::{FirmwareVersion, GenoaTcb, MinimumTcb, MitigationVectors, Policy, TurinTcb};
 
 /// The bytes of a TCB version in use by Milan and Genoa, and by Turin.
 const OLD: [usize; 4] = [0, 1, 6, 7];
@@ -190,20 +190,58 @@ fn refuses_firmware_below_the_minimum_version() {
     assert_eq!(failed(judge(&evidence(), &at_least(1, 55, 43))), [""; 0]);
     assert_eq!(failed(judge(&evidence(), &at_least(1, 54, 255))), [""; 0]);
     for (major, minor, build) in [(1, 55, 44), (1, 56, 0), (2, 0, 0)] {
-        assert_eq!(failed(judge(&evidence(), &at_least(major, minor, build))), ["snp_firmware_version"]);
+        assert_eq!(failed(judge(&evidence(), &at_least(major, minor, build))), ["snp_firmware_version"; 2]);
     }
     let committed_below = report_with(|fields| fields.committed_version[0] -= 1);
     assert_eq!(failed(judge(&committed_below, &at_least(1, 55, 43))), ["snp_firmware_version"]);
+    let both_below = report_with(|fields| {
+        fields.current_version[1] -= 1;
+        fields.committed_version[1] -= 1;
+    });
+    assert_eq!(failed(judge(&both_below, &at_least(1, 55, 43))), ["snp_firmware_version"; 2]);
+}
+
+#[test]
+fn refuses_a_committed_firmware_version_above_the_current_one() {
+    for part in 0..3 {
+        let above = report_with(|fields| fields.committed_version[part] += 1);
+        assert_eq!(failed(judge(&above, &policy_with(|_| {}))), ["snp_firmware_order"], "{part}");
+    }
 }
 
 #[test]
 fn refuses_mitigations_that_are_not_active() {
-    let policy = policy_with(|policy| policy.required_mitigations = 0b1001);
-    assert_eq!(failed(judge(&evidence(), &policy)), [""; 0]);
+    let both = MitigationVectors { launch: 0b1001, current: 0b1001 };
+    let policy = |vectors| policy_with(|policy| policy.required_mitigations = vectors);
+    assert_eq!(failed(judge(&evidence(), &policy(both))), [""; 0]);
     let at_launch = report_with(|fields| fields.launch_mitigations = 0b0001);
-    assert_eq!(failed(judge(&at_launch, &policy)), ["snp_mitigations"]);
+    assert_eq!(failed(judge(&at_launch, &policy(both))), ["snp_mitigations"]);
     let now = report_with(|fields| fields.current_mitigations = 0b1000);
-    assert_eq!(failed(judge(&now, &policy)), ["snp_mitigations"]);
-    let v3 = launch(LaunchConfig { report_version: ReportVersion::V3, ..config() });
-    assert_eq!(failed(judge(&v3.attest(&REPORT_DATA).unwrap(), &policy)), ["snp_mitigations"]);
+    assert_eq!(failed(judge(&now, &policy(both))), ["snp_mitigations"]);
+    for version in [ReportVersion::V2, ReportVersion::V3, ReportVersion::V4] {
+        let old = launch(LaunchConfig { report_version: version, ..config() }).attest(&REPORT_DATA).unwrap();
+        assert_eq!(failed(judge(&old, &policy(both))), ["snp_mitigations"; 2], "{version:?}");
+        assert_eq!(failed(judge(&old, &policy(MitigationVectors::default()))), [""; 0], "{version:?}");
+    }
+}
+
+#[test]
+fn mitigations_are_two_sets_of_bits_and_no_numbers() {
+    let patched_since = report_with(|fields| {
+        fields.launch_mitigations = 0b0011;
+        fields.current_mitigations = 0b0111;
+    });
+    let policy = |launch, current| {
+        policy_with(|policy| policy.required_mitigations = MitigationVectors { launch, current })
+    };
+    assert_eq!(failed(judge(&patched_since, &policy(0b0011, 0b0111))), [""; 0]);
+    assert_eq!(failed(judge(&patched_since, &policy(0b0001, 0b0100))), [""; 0]);
+    assert_eq!(failed(judge(&patched_since, &policy(0b0100, 0b0100))), ["snp_mitigations"]);
+    // A larger number that lacks the one bit.
+    let other_bits = report_with(|fields| {
+        fields.launch_mitigations = u64::MAX - 1;
+        fields.current_mitigations = u64::MAX - 1;
+    });
+    assert_eq!(failed(judge(&other_bits, &policy(1, 0))), ["snp_mitigations"]);
+    assert_eq!(failed(judge(&other_bits, &policy(0, 1))), ["snp_mitigations"]);
 }

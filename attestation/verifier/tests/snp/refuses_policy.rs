@@ -101,6 +101,24 @@ fn case_05_refuses_signers_that_the_policy_does_not_name() {
 }
 
 #[test]
+fn case_05_refuses_providers_that_the_policy_does_not_name() {
+    use anchorhold_verifier::snp::Signer as Named;
+    let vlek = attest(LaunchConfig { signer: Signer::Vlek, ..config() });
+    let allowed = |providers: &[&str]| {
+        policy_with(|policy| {
+            policy.allowed_signers = vec![Named::Vcek, Named::Vlek];
+            policy.allowed_providers = Some(providers.iter().map(ToString::to_string).collect());
+        })
+    };
+    let this = "CN=simulated.anchorhold.invalid";
+    assert_eq!(authentic(&vlek).claims().provider(), Some(this));
+    assert_eq!(failed(judge(&vlek, &allowed(&["CN=another.invalid", this]))), [""; 0]);
+    assert_eq!(failed(judge(&vlek, &allowed(&["CN=another.invalid"]))), ["snp_provider"]);
+    assert_eq!(failed(judge(&vlek, &allowed(&[]))), ["snp_provider"]);
+    assert_eq!(failed(judge(&evidence(), &allowed(&[]))), [""; 0], "a VCEK is of no provider");
+}
+
+#[test]
 fn refuses_guest_svn_below_the_minimum() {
     let evidence = attest(LaunchConfig { guest_svn: 3, ..config() });
     assert_eq!(failed(judge(&evidence, &policy_with(|policy| policy.min_guest_svn = 3))), [""; 0]);
@@ -153,12 +171,13 @@ fn refuses_platforms_without_a_finished_alias_check() {
 #[test]
 fn refuses_each_platform_bit_that_is_not_as_asked() {
     type Pick = fn(&mut PlatformRules) -> &mut Flag;
-    let bits: [(u32, Pick, &str); 5] = [
+    let bits: [(u32, Pick, &str); 6] = [
         (0, |rules| &mut rules.smt_enabled, "snp_platform_smt"),
         (1, |rules| &mut rules.tsme_enabled, "snp_platform_tsme"),
         (2, |rules| &mut rules.ecc_enabled, "snp_platform_ecc"),
         (3, |rules| &mut rules.rapl_disabled, "snp_platform_rapl"),
         (4, |rules| &mut rules.ciphertext_hiding_enabled, "snp_platform_ciphertext_hiding"),
+        (7, |rules| &mut rules.tio_enabled, "snp_platform_tio"),
     ];
     for (bit, pick, code) in bits {
         let set = attest(LaunchConfig { platform_info: 1 << 5 | 1 << bit, ..config() });

@@ -93,6 +93,15 @@ pub(crate) fn ask_with(edit: impl FnOnce(&mut Template)) -> Evidence {
     evidence
 }
 
+/// Evidence of a default guest whose ASK says that its issuer's revocation list is at `address`, of at most 100 bytes.
+pub(crate) fn ask_with_crl_at(address: &str) -> Evidence {
+    let value =
+        [0x30, 0x30, 0xa0, 0xa0, 0x86].iter().rev().fold(address.as_bytes().to_vec(), |inner, tag| {
+            [vec![*tag, u8::try_from(inner.len()).unwrap()], inner].concat()
+        });
+    ask_with(|ask| ask.extensions.push(Extension { id: vec![0x55, 0x1d, 0x1f], critical: false, value }))
+}
+
 pub(crate) fn evidence() -> Evidence {
     launch(config()).attest(&REPORT_DATA).unwrap()
 }

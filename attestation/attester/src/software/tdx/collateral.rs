@@ -37,7 +37,7 @@ pub struct TcbInfo {
     pub tcb_type: u32,
     /// The number of the evaluation that the statuses stand for.
     pub tcb_evaluation_data_number: u32,
-    /// The module of TEE_TCB_SVN[1] = 0; SGX has none.
+    /// The module of major version 0; SGX has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tdx_module: Option<TdxModule>,
     /// The modules by major version.

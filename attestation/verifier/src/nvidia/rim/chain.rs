@@ -6,7 +6,7 @@ use crate::der::{self, Reader};
 use crate::x509::{Certificate, PublicKey};
 use anchorhold_rats::{Checks, Timestamp};
 
-/// Signer, two intermediates and root, as in every manifest seen.
+/// The most that are presented: signer, two intermediates and root, as in every manifest seen.
 const MAX_CERTIFICATES: usize = 4;
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 
@@ -43,10 +43,10 @@ pub(super) fn judge(
         [below @ .., last] if last == anchor => below,
         all => all,
     };
-    let bounded = !below.is_empty() && presented.len() <= MAX_CERTIFICATES && below.len() < MAX_CERTIFICATES;
+    let bounded = !below.is_empty() && presented.len() <= MAX_CERTIFICATES;
     let what = format!("a signer, at most {MAX_CERTIFICATES} certificates with the root");
     checks.record(codes::CERTIFICATE_COUNT, bounded, what, presented.len().to_string()).then_some(())?;
-    let mut chain = Vec::with_capacity(MAX_CERTIFICATES);
+    let mut chain = Vec::with_capacity(MAX_CERTIFICATES + 1);
     for der in below.iter().map(Vec::as_slice).chain([anchor]) {
         chain.push(parse(der, checks)?);
     }

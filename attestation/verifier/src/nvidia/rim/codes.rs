@@ -31,7 +31,7 @@ crate::codes::codes! {
 
     /// The trust anchors hold a root for manifests.
     NO_TRUST_ANCHOR = Rim "rim_no_trust_anchor";
-    /// The signer, two or fewer intermediates, and the root or not.
+    /// A signer, and at most four certificates with it.
     CERTIFICATE_COUNT = Rim "rim_certificate_count";
     /// Each certificate is strict DER of an X.509 v3 certificate.
     CERTIFICATE_MALFORMED = Rim "rim_certificate_malformed";

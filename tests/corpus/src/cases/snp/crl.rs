@@ -32,7 +32,7 @@ pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     suite.add("snp-crl-signature", case, "the root did not sign the list")?;
     let mut stranger = template(&[])?;
     stranger.issuer = name("ARK-SIMULATED (another)");
-    let case = made.case()?.file("crl", stranger.sign(&ark)?).refused("collateral", "snp_crl_signature");
+    let case = made.case()?.file("crl", stranger.sign(&ark)?).refused("collateral", "snp_crl_issuer");
     suite.add("snp-crl-issuer", case, "the list names another issuer")?;
     for (id, from, to) in [("stale", -7200, -1), ("future", 1, 7200)] {
         let mut list = template(&[])?;

@@ -1,6 +1,7 @@
 //! TCB versions, the appraisal policy, and the binding.
 
 use super::{LaunchConfig, MEASUREMENT, Made, REPORT_DATA, launch, of};
+use crate::cases::bytes::{flip, put};
 use crate::writer::Suite;
 use anchorhold_attester::software::{Debug, MigrationAgent, Product};
 use serde_json::json;
@@ -14,7 +15,7 @@ pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
 fn tcb(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     for (id, byte) in [("bootloader", 0), ("snp", 6), ("microcode", 7)] {
         let case = made.fields(|fields| {
-            super::report::flip(&mut fields.reported_tcb, byte);
+            flip(&mut fields.reported_tcb, byte);
         })?;
         suite.add(
             format!("snp-certified-{id}"),
@@ -22,7 +23,7 @@ fn tcb(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
             "the VCEK is certified for another REPORTED_TCB",
         )?;
     }
-    let case = made.fields(|fields| super::report::put(&mut fields.current_tcb, 3, 1))?;
+    let case = made.fields(|fields| put(&mut fields.current_tcb, 3, 1))?;
     suite.add(
         "snp-tcb-reserved",
         case.refused("tcb", "snp_tcb_reserved"),

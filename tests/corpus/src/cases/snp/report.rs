@@ -1,6 +1,7 @@
 //! The report's shape, signature, and what it says of its chip.
 
 use super::{LaunchConfig, MEASUREMENT, Made, REPORT_DATA, launch, of};
+use crate::cases::bytes::{flip, put};
 use crate::writer::Suite;
 use anchorhold_attester::software::{Product, Signer};
 
@@ -135,18 +136,4 @@ fn identity(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
         case.refused("identity", "snp_chip_id"),
         "bytes 8 to 63 of Turin's CHIP_ID are not zero",
     )
-}
-
-/// Sets one byte.
-pub(super) fn put(bytes: &mut [u8], offset: usize, value: u8) {
-    if let Some(byte) = bytes.get_mut(offset) {
-        *byte = value;
-    }
-}
-
-/// Flips the lowest bit of one byte.
-pub(super) fn flip(bytes: &mut [u8], offset: usize) {
-    if let Some(byte) = bytes.get_mut(offset) {
-        *byte ^= 1;
-    }
 }

@@ -1,0 +1,10 @@
+//! What profiles, machine lists and signatures may not be; the shipped profiles; and their verdicts.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+
+mod cases;
+mod families;
+mod machines;
+mod profile;
+mod shipped;
+mod signed;
+mod support;

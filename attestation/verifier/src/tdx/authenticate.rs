@@ -1,0 +1,104 @@
+//! Whether evidence is authentic.
+
+use super::pck::Pck;
+use super::{Quote, Tcb, TdBody, chain, codes, collateral, level, qe};
+use crate::{Authentic, Refusal, TrustAnchors};
+use anchorhold_rats::{Checks, TdxCollateral, Timestamp};
+
+/// A quote and what vouches for its key and TCB. Untrusted until judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The quote as received. It carries its own PCK chain.
+    pub quote: &'a [u8],
+    /// Intel's collateral for its platform. Without it the evidence is refused.
+    pub collateral: Option<&'a TdxCollateral>,
+}
+
+/// A quote whose signatures hold up to a trust anchor, on a platform of known TCB status.
+#[derive(Debug)]
+pub struct AuthenticQuote {
+    pub(super) quote: Quote,
+    pub(super) pck: Pck,
+    pub(super) tcb: Tcb,
+    pub(super) at: Timestamp,
+}
+
+impl AuthenticQuote {
+    /// The quote.
+    #[must_use]
+    pub const fn quote(&self) -> &Quote {
+        &self.quote
+    }
+
+    /// The report of the TD.
+    #[must_use]
+    pub const fn body(&self) -> &TdBody {
+        &self.quote.body
+    }
+
+    /// What the PCK certificate says of the platform.
+    #[must_use]
+    pub const fn pck(&self) -> &Pck {
+        &self.pck
+    }
+
+    /// The TCB status with advisories, dates and evaluation numbers.
+    #[must_use]
+    pub const fn tcb(&self) -> &Tcb {
+        &self.tcb
+    }
+
+    /// When the evidence was judged, as the caller said.
+    #[must_use]
+    pub const fn judged_at(&self) -> Timestamp {
+        self.at
+    }
+}
+
+/// Judges whether a quote is authentic at the time `at`.
+///
+/// Establishes that the quote has the documented shape; that the attestation key signed exactly the received header and
+/// body; that the quoting enclave that Intel describes made that key on the platform whose PCK key vouches for it; that
+/// the root in `anchors` certified that PCK key; that all certificates were valid at `at` and the signed, current
+/// revocation lists name none of them; and which TCB status Intel's signed, current collateral gives the platform, its
+/// TDX module and its quoting enclave. A revoked TCB is refused here, every other status is for the policy. Presumes
+/// that `at` is the caller's honest time.
+///
+/// # Errors
+/// [`Refusal`], with the rules of the first stage that failed.
+pub fn authenticate(
+    input: &Input<'_>,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+) -> Result<Authentic<AuthenticQuote>, Refusal> {
+    let mut checks = Checks::new();
+    match judge(input, anchors, at, &mut checks) {
+        Some((claims, expires)) if checks.none_failed() => {
+            Ok(Authentic { claims, expires, simulated: anchors.are_simulated(), checks })
+        }
+        _ => Err(Refusal::new(checks)),
+    }
+}
+
+/// Everything that was found, and the end of the earliest validity; `None` when a rule failed.
+pub(crate) fn judge(
+    input: &Input<'_>,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+    checks: &mut Checks,
+) -> Option<(AuthenticQuote, Timestamp)> {
+    let quote = Quote::read(input.quote, checks)?;
+    let certificates = chain::read_quote_chain(&quote.signature_data.chain, checks)?;
+    let chain = chain::judge(&certificates, anchors, at, checks)?;
+    let qe_report = qe::judge_signatures(input.quote, &quote, &chain, checks)?;
+    let observed = if input.collateral.is_some() { "given" } else { "none" };
+    let wanted = "Intel's collateral of the platform";
+    checks.record(codes::COLLATERAL_MISSING, input.collateral.is_some(), wanted, observed);
+    let collateral = collateral::judge(input.collateral?, &chain, at, checks)?;
+    let expires = chain.expires.min(collateral.expires);
+    let known = qe::judge_identity(&qe_report, &collateral.qe_identity, checks);
+    let tcb = level::judge(&quote, &chain.pck, qe_report.svn, &collateral, checks);
+    let tcb = tcb.filter(|_| known)?;
+    let pck = chain.pck;
+    Some((AuthenticQuote { quote, pck, tcb, at }, expires))
+}
