@@ -3,7 +3,7 @@
 use crate::script::{Script, Step, answer, good, with_header};
 use anchorhold_attester::software::certificate::name;
 use anchorhold_attester::software::revocation::RevocationTemplate;
-use anchorhold_attester::software::tdx::{TdConfig, TdxGuest};
+use anchorhold_attester::software::tdx::{TdConfig, TdxGuest, simulated_intel_root_der};
 use anchorhold_attester::software::{Authority, LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_endorsements::{Cache, CacheLimits, Config, EndorsementStore, Item, Transport, rim_ids};
 use anchorhold_rats::{Evidence, Measurement, ReportData, TdxCollateral, Timestamp};
@@ -148,6 +148,6 @@ pub(crate) fn store<T: Transport>(config: Config, transport: T) -> (TempDir, End
 }
 
 pub(crate) fn anchors() -> TrustAnchors {
-    simulated_anchors(&SimulatedRoots { amd: Some(simulated_ark_der()), ..SimulatedRoots::default() })
-        .unwrap()
+    let (amd, intel) = (Some(simulated_ark_der()), Some(simulated_intel_root_der()));
+    simulated_anchors(&SimulatedRoots { amd, intel, ..SimulatedRoots::default() }).unwrap()
 }
