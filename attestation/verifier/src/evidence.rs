@@ -2,6 +2,7 @@
 
 use crate::outcome::{Accepted, Authentic};
 use crate::relaxation::{Relax, Relaxations, sealed};
+use crate::show::hex;
 use crate::{Refusal, TrustAnchors, azure, codes, event_log, nvidia, snp, tdx};
 use anchorhold_rats::{Checks, Endorsements, Evidence, Expected, Measurement, Tee, Timestamp};
 
@@ -55,10 +56,6 @@ impl TeeClaims {
             Self::Tdx(quote) => quote.tcb().status.to_string(),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Evidence whose signatures hold up to the named trust anchors.
