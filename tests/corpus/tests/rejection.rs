@@ -15,6 +15,7 @@ const WITHOUT_A_CASE: &[(&str, &str)] = &[
 /// The suite shall not shrink.
 const LEAST_CASES: usize = 250;
 
+#[cfg(test)]
 fn corpus() -> Corpus {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/rejection"));
     Corpus::open(&folder).unwrap()

@@ -5,13 +5,15 @@ use crate::corpus::{Error, Files};
 use crate::manifest::{Case, CasePolicy, Pin};
 use anchorhold_appraisal_policy::AppraisalProfile;
 use anchorhold_rats::{Checks, Endorsements, Evidence, Expected, Nonce, ReportData};
-use anchorhold_verifier::{AppraisalPolicy, Claims, TeeClaims, TrustAnchors, appraise, authenticate, dangerous};
+use anchorhold_verifier::{
+    AppraisalPolicy, Claims, TeeClaims, TrustAnchors, appraise, authenticate, dangerous,
+};
 
 /// The profile of a case, where it has one.
 pub(super) fn read(files: &Files) -> Result<Option<AppraisalProfile>, Error> {
     let Some(bytes) = files.get("profile") else { return Ok(None) };
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| Error::Form { what: "profile", wanted: "text in UTF-8" })?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| Error::Form { what: "profile", wanted: "text in UTF-8" })?;
     Ok(Some(AppraisalProfile::from_toml(text)?))
 }
 

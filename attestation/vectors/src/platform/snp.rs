@@ -27,7 +27,8 @@ pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
     let roles: &[&str] = if files.get("vek").is_some() { &["vek", "ask", "ark"] } else { &[] };
     let certificates: Vec<Der> =
         roles.iter().filter_map(|role| files.get(role)).map(|der| Der(der.into())).collect();
-    let crls: Vec<Der> = CRLS.into_iter().filter_map(|role| files.get(role)).map(|der| Der(der.into())).collect();
+    let crls: Vec<Der> =
+        CRLS.into_iter().filter_map(|role| files.get(role)).map(|der| Der(der.into())).collect();
     let report = files.need("report")?;
     if let Some(profile) = profile {
         let evidence = Evidence::snp(report.to_vec(), certificates);

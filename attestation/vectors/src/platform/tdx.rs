@@ -6,8 +6,8 @@ use crate::manifest::{Case, CasePolicy};
 use anchorhold_appraisal_policy::AppraisalProfile;
 use anchorhold_rats::{Checks, Der, Endorsements, Evidence, Measurement, ReportData, TdxCollateral};
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
-use anchorhold_verifier::tdx::{self, AuthenticQuote, Flag, Input, Policy};
 use anchorhold_verifier::event_log::{self, Replayed};
+use anchorhold_verifier::tdx::{self, AuthenticQuote, Flag, Input, Policy};
 use anchorhold_verifier::{Refusal, TrustAnchors};
 use serde::Deserialize;
 
@@ -87,11 +87,7 @@ pub(super) fn judge_quote(
 }
 
 /// Judges a log that was read, or `None` where none came, against the registers of the quote.
-fn judge_log(
-    log: Option<Result<Replayed, Refusal>>,
-    policy: &event_log::Policy,
-    quote: &[u8],
-) -> Checks {
+fn judge_log(log: Option<Result<Replayed, Refusal>>, policy: &event_log::Policy, quote: &[u8]) -> Checks {
     let replayed = match log.transpose() {
         Ok(replayed) => replayed,
         Err(refusal) => return of_refusal(refusal),

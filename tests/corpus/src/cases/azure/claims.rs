@@ -24,7 +24,12 @@ pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     }
     for (id, from, to, why) in [
         ("no-key", "\"kid\":\"HCLAkPub\"", "\"kid\":\"HCLEkPub\"", "there is no HCLAkPub"),
-        ("two-keys", "\"keys\":[", "\"keys\":[{\"kid\":\"HCLAkPub\",\"kty\":\"RSA\"},", "there are two HCLAkPub"),
+        (
+            "two-keys",
+            "\"keys\":[",
+            "\"keys\":[{\"kid\":\"HCLAkPub\",\"kty\":\"RSA\"},",
+            "there are two HCLAkPub",
+        ),
         ("key-type", "\"kty\":\"RSA\"", "\"kty\":\"EC\"", "a key of another type"),
         ("exponent", "\"e\":\"AQAB\"", "\"e\":\"Aw\"", "the exponent is 3"),
         ("modulus", "\"n\":\"", "\"n\":\"AAAA", "a modulus that begins with zero bytes"),

@@ -115,7 +115,11 @@ fn reports(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
         [("snp", made.snp_for(&made.paravisor, &data.into())?), ("tdx", made.tdx_for(&data.into())?)]
     {
         let case = sent.refused("binding", "azure_claims_digest")?;
-        suite.add(format!("azure-claims-upper-half-{id}"), case, "more than the digest in the report data")?;
+        suite.add(
+            format!("azure-claims-upper-half-{id}"),
+            case,
+            "more than the digest in the report data",
+        )?;
     }
     Ok(())
 }

@@ -41,14 +41,17 @@ pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     let case = judged(&good, &Profile::snp())?.refused(POLICY, "family_denied");
     suite.add("azure-profile-family", case, "the profile says nothing of paravisors")?;
     let case = judged(&good, &Profile::tdx().with("paravisor.pcrs", "{}"))?;
-    suite.add("azure-profile-tee", case.refused(POLICY, "family_denied"), "the profile says nothing of SEV-SNP")
+    suite.add(
+        "azure-profile-tee",
+        case.refused(POLICY, "family_denied"),
+        "the profile says nothing of SEV-SNP",
+    )
 }
 
 fn claims(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
-    for (id, from, to) in [
-        ("off", "\"secure-boot\":true", "\"secure-boot\":false"),
-        ("unsaid", "\"secure-boot\":true,", ""),
-    ] {
+    for (id, from, to) in
+        [("off", "\"secure-boot\":true", "\"secure-boot\":false"), ("unsaid", "\"secure-boot\":true,", "")]
+    {
         let mut paravisor = SoftwareParavisor::new()?;
         paravisor.claims = paravisor.claims.replacen(from, to, 1);
         let sent = made.snp_below(&paravisor)?;

@@ -14,6 +14,9 @@ const SAFE_AT: usize = 124;
 const SELECTION_AT: usize = 133;
 const DIGEST_AT: usize = 143;
 
+/// A name, a change of the PCR values, and what is wrong then.
+type Edit = (&'static str, fn(&mut Vec<Der>), &'static str);
+
 pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     shape(suite, made)?;
     signature(suite, made)?;
@@ -86,15 +89,11 @@ fn pcrs(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     let mut paravisor = SoftwareParavisor::new()?;
     paravisor.pcrs = (0..24).map(|pcr| (pcr, [pcr; 32])).collect();
     let whole = made.snp_below(&paravisor)?;
-    let counts: [(&str, fn(&mut Vec<Der>), &str); 4] = [
+    let counts: [Edit; 4] = [
         ("more", |pcrs| pcrs.push(Der(vec![0; 32])), "a value more than was quoted"),
         ("fewer", |pcrs| pcrs.truncate(23), "a value fewer than was quoted"),
         ("none", Vec::clear, "no values"),
-        (
-            "long",
-            |pcrs| pcrs.iter_mut().take(1).for_each(|pcr| pcr.0.push(0)),
-            "a value of another length",
-        ),
+        ("long", |pcrs| pcrs.iter_mut().take(1).for_each(|pcr| pcr.0.push(0)), "a value of another length"),
     ];
     for (id, edit, why) in counts {
         let sent = whole.clone().with(|parts| edit(&mut parts.pcrs));

@@ -34,9 +34,8 @@ const POLICY: [Rule; 18] = [
 ];
 
 pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
-    let judged = |profile: &Profile| -> anyhow::Result<Case> {
-        Ok(made.case()?.file("profile", profile.text()))
-    };
+    let judged =
+        |profile: &Profile| -> anyhow::Result<Case> { Ok(made.case()?.file("profile", profile.text())) };
     suite.add("snp-profile-good", judged(&Profile::snp())?, "a profile that accepts it")?;
     for (key, value, code, why) in POLICY {
         let case = judged(&Profile::snp().with(&format!("snp.{key}"), value))?.refused("policy", code);
@@ -107,7 +106,11 @@ fn keys(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     let case = made.case()?.file("profile", crl).refused("collateral", "snp_crl_missing");
     suite.add("snp-profile-crl-missing", case, "profiles ask for a revocation list")?;
     let bound = made.case()?.file("profile", Profile::snp().text()).rule("report_data", "00".repeat(64));
-    suite.add("snp-profile-report-data", bound.refused("binding", "snp_report_data"), "made for somebody else")
+    suite.add(
+        "snp-profile-report-data",
+        bound.refused("binding", "snp_report_data"),
+        "made for somebody else",
+    )
 }
 
 fn provider(suite: &mut Suite) -> anyhow::Result<()> {

@@ -14,7 +14,8 @@ pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
 
 /// Evidence whose PCK CA the root certified with a changed template, and below it the PCK.
 fn below(made: &Made, key: &SigningKey, edit: impl FnOnce(&mut Template)) -> anyhow::Result<Case> {
-    let mut ca = certificate(TdxAuthority::PckCa, 0x51, Extension::key_usage(0x06), Extension::authority(Some(0)))?;
+    let mut ca =
+        certificate(TdxAuthority::PckCa, 0x51, Extension::key_usage(0x06), Extension::authority(Some(0)))?;
     edit(&mut ca);
     let mut guest = TdxGuest::launch(made.config.clone(), at()?)?;
     guest.certify(Template { issuer: ca.subject.clone(), ..guest.template().clone() })?;

@@ -70,7 +70,11 @@ fn signer(made: &Made, key: &SigningKey, edit: impl FnOnce(&mut Template)) -> an
 
 fn signers(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     let root = TdxAuthority::Root.key()?;
-    suite.add("tdx-good-other-signer", signer(made, &root, |_| {})?, "another certificate of the same signer")?;
+    suite.add(
+        "tdx-good-other-signer",
+        signer(made, &root, |_| {})?,
+        "another certificate of the same signer",
+    )?;
     let case = signer(made, &SigningKey::generate(Curve::P256)?, |_| {})?;
     suite.add(
         "tdx-signer-signature",

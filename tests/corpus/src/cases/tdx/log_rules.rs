@@ -40,17 +40,29 @@ fn profiles(suite: &mut Suite, plain: &Made) -> anyhow::Result<()> {
     let asks = Profile::tdx().with("event_log.allow_unknown_events", "false");
     let secure = asks.clone().with("event_log.require_secure_boot", "true").text();
     let (on, off) = (logged(&boot(1))?, logged(&boot(0))?);
-    suite.add("tdx-profile-good-log", on.clone().file("profile", secure.clone()), "Secure Boot was measured")?;
+    suite.add(
+        "tdx-profile-good-log",
+        on.clone().file("profile", secure.clone()),
+        "Secure Boot was measured",
+    )?;
     let case = off.file("profile", secure.clone()).refused(STAGE, "eventlog_secure_boot");
     suite.add("tdx-profile-secure-boot-off", case, "Secure Boot was measured as off")?;
     let mut late = boot(0);
     late.events.push(Event::variable(VARIABLE, GLOBAL_VARIABLE, "SecureBoot", &[1]));
     let case = logged(&late)?.file("profile", secure).refused(STAGE, "eventlog_secure_boot");
-    suite.add("tdx-profile-secure-boot-late", case, "a measurement after the separator says that it is on")?;
+    suite.add(
+        "tdx-profile-secure-boot-late",
+        case,
+        "a measurement after the separator says that it is on",
+    )?;
     let mut unknown = boot(1);
     unknown.events.push(Event::new(1, 0x8000_0100, b"x", b"x"));
     let unknown = logged(&unknown)?;
-    suite.add("tdx-good-unknown-event", unknown.clone(), "an event of an unknown type, about which nobody asked")?;
+    suite.add(
+        "tdx-good-unknown-event",
+        unknown.clone(),
+        "an event of an unknown type, about which nobody asked",
+    )?;
     let case = unknown.file("profile", asks.text()).refused(STAGE, "eventlog_unknown_event");
     suite.add("tdx-profile-unknown-event", case, "nobody knows what such an event measures")?;
     let required = |register: &str, text: &str| {

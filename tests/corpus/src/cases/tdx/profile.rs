@@ -21,7 +21,12 @@ const RULES: [Rule; 10] = [
     ("attributes.lass", "\"set\"", "tdx_lass", ASKS),
     ("attributes.step_defence", "\"set\"", "tdx_step_defence", ASKS),
     ("xfam", "231", "tdx_xfam", NAMES),
-    ("platform.dynamic_platform", "\"clear\"", "tdx_dynamic_platform", "the profile asks for a fixed platform"),
+    (
+        "platform.dynamic_platform",
+        "\"clear\"",
+        "tdx_dynamic_platform",
+        "the profile asks for a fixed platform",
+    ),
     ("platform.cached_keys", "\"set\"", "tdx_cached_keys", ASKS),
     ("platform.smt", "\"clear\"", "tdx_smt", "the profile asks for it to be off"),
     ("machines", "\"listed\"", "tdx_platform_not_allowed", "no machine list names the platform"),
@@ -62,7 +67,11 @@ pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
 fn statuses(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     let case = made.signed(|all| set_platform(all, "SWHardeningNeeded"))?;
     let accepts = Profile::tdx().with("tdx.statuses", "[\"UpToDate\", \"SWHardeningNeeded\"]").text();
-    suite.add("tdx-profile-good-status", case.clone().file("profile", accepts), "a status that is accepted")?;
+    suite.add(
+        "tdx-profile-good-status",
+        case.clone().file("profile", accepts),
+        "a status that is accepted",
+    )?;
     let refuses = Profile::tdx().with("tdx.statuses", "[\"UpToDate\", \"OutOfDate\"]").text();
     let case = case.file("profile", refuses).refused("tcb", "tdx_tcb_status");
     suite.add("tdx-profile-status", case, "a status that is not accepted")?;

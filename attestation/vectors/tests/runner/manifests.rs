@@ -1,74 +1,9 @@
-//! Hostile and mistaken manifests: a folder of cases is outside input.
+//! Hostile and mistaken manifests, and what counts as the expected verdict.
 
-use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
-use anchorhold_rats::{Measurement, ReportData};
-use anchorhold_vectors::{Corpus, Error, MAX_CASES, MAX_FILE_BYTES, MAX_MANIFEST_BYTES, Outcome};
+use crate::support::*;
+use anchorhold_vectors::{Corpus, Error, MAX_CASES, MAX_FILE_BYTES, MAX_MANIFEST_BYTES};
 use serde_json::{Value, json};
 use std::path::Path;
-use tempfile::TempDir;
-
-const AT: &str = "2026-07-25T00:00:00Z";
-
-/// A folder with one good SNP guest.
-fn folder() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let config = LaunchConfig::new(Measurement::new([7; 48]));
-    let guest = SoftwareGuest::launch(config, AT.parse().unwrap()).unwrap();
-    let evidence = guest.attest(&ReportData::new([9; 64])).unwrap();
-    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
-    write("report.bin", &evidence.report);
-    write("vek.der", &evidence.certificates[0].0);
-    write("ask.der", &evidence.certificates[1].0);
-    write("ark.der", simulated_ark_der());
-    folder
-}
-
-/// The good case.
-fn case() -> Value {
-    json!({
-        "id": "one", "platform": "snp", "pin": "forged", "at": AT, "policy": {}, "expect": "accept", "stage": "",
-        "files": { "report": "report.bin", "vek": "vek.der", "ask": "ask.der", "ark": "ark.der" },
-    })
-}
-
-/// The good case with this value at a path of keys.
-fn with(path: &str, value: Value) -> Value {
-    let mut case = case();
-    let (parent, key) = path.rsplit_once('/').unwrap();
-    case.pointer_mut(parent).unwrap()[key] = value;
-    case
-}
-
-fn open(folder: &Path, manifest: &Value) -> Result<Corpus, Error> {
-    std::fs::write(folder.join("manifest.json"), serde_json::to_vec(manifest).unwrap()).unwrap();
-    Corpus::open(folder)
-}
-
-fn opened(case: Value) -> Result<Corpus, Error> {
-    open(folder().path(), &json!({ "format": 1, "cases": [case] }))
-}
-
-fn run_in(folder: &Path, case: Value) -> Outcome {
-    let corpus = open(folder, &json!({ "format": 1, "cases": [case] })).unwrap();
-    corpus.run(&corpus.cases()[0], || 0)
-}
-
-fn run(case: Value) -> Outcome {
-    run_in(folder().path(), case)
-}
-
-/// What was wrong with a case that was not read.
-fn error(case: Value) -> String {
-    let outcome = run(case);
-    assert_eq!((outcome.verdict, outcome.ok), ("error", false), "{}", outcome.code);
-    outcome.code
-}
-
-/// Verdict, stage, code, and whether that is as expected.
-fn verdict(case: Value) -> (&'static str, String, String, bool) {
-    let outcome = run(case);
-    (outcome.verdict, outcome.stage, outcome.code, outcome.ok)
-}
 
 #[test]
 fn a_good_case_is_accepted() {
@@ -135,8 +70,14 @@ fn case_09_refuses_manifests_and_files_over_their_limits() {
 fn refuses_paths_that_leave_the_folder() {
     let absolute = folder();
     let absolute = absolute.path().join("report.bin");
-    for path in ["../report.bin", "a/../../report.bin", "./report.bin", "", "/etc/hostname", absolute.to_str().unwrap()]
-    {
+    for path in [
+        "../report.bin",
+        "a/../../report.bin",
+        "./report.bin",
+        "",
+        "/etc/hostname",
+        absolute.to_str().unwrap(),
+    ] {
         let wanted = "the file of role report is not a plain path inside the folder";
         assert_eq!(error(with("/files/report", json!(path))), wanted, "{path}");
     }
@@ -211,63 +152,21 @@ fn a_root_that_is_none_is_refused_in_the_chain() {
     assert_eq!(verdict(case), ("reject", "chain".to_owned(), "vectors_named_root".to_owned(), true));
 }
 
-/// A profile that accepts the good guest.
-const PROFILE: &str = r#"
-format = 1
-id = "test"
-version = 1
-issued = "2026-01-01T00:00:00Z"
-expires = "2027-01-01T00:00:00Z"
-description = "the good guest"
-[snp]
-measurements = ["sha384:070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707"]
-products = ["genoa"]
-machines = "any"
-require_crl = false
-min_tcb.genoa = { bl = 10, tee = 0, snp = 25, ucode = 84 }
-"#;
-
-/// What comes of the good case under a profile.
-fn profiled(profile: &str, edit: impl FnOnce(&mut Value)) -> Outcome {
-    let folder = folder();
-    std::fs::write(folder.path().join("profile.toml"), profile).unwrap();
-    let mut case = with("/files/profile", json!("profile.toml"));
-    edit(&mut case);
-    run_in(folder.path(), case)
-}
-
+#[cfg(unix)]
 #[test]
-fn a_profile_takes_the_place_of_the_permissive_rules() {
-    assert_eq!(profiled(PROFILE, |_| {}).verdict, "accept");
-    let other = PROFILE.replace("0707", "0807");
-    assert_eq!(profiled(&other, |_| {}).code, "snp_measurement");
-    let strict = PROFILE.replace("require_crl = false", "");
-    assert_eq!(profiled(&strict, |_| {}).code, "snp_crl_missing");
-    let bound = profiled(PROFILE, |case| case["policy"] = json!({ "report_data": "09".repeat(64) }));
-    assert_eq!(bound.verdict, "accept");
-    let bound = profiled(PROFILE, |case| case["policy"] = json!({ "report_data": "08".repeat(64) }));
-    assert_eq!((bound.stage.as_str(), bound.code.as_str()), ("binding", "snp_report_data"));
-}
-
-#[test]
-fn refuses_profiles_that_are_none_or_not_in_force_or_stand_beside_other_rules() {
-    let refused = |profile: &str, edit: fn(&mut Value)| {
-        let outcome = profiled(profile, edit);
-        assert_eq!(outcome.verdict, "error");
-        outcome.code
-    };
-    assert_eq!(refused("format = 1\n", |_| {}), "profile: id is missing");
-    let unknown = PROFILE.replace("[snp]", "[snp]\nluck = true");
-    assert_eq!(refused(&unknown, |_| {}), "profile: snp.luck is no key of a policy");
-    let expired = "profile is not in force at the time of the case";
-    assert_eq!(refused(PROFILE, |case| case["at"] = json!("2027-01-01T00:00:00Z")), expired);
-    let beside = "policy is not without rules beside those of the profile";
-    assert_eq!(refused(PROFILE, |case| case["policy"] = json!({ "require_crl": true })), beside);
-    assert_eq!(refused(PROFILE, |case| case["policy"] = json!({ "allow_debug": true })), beside);
-}
-
-#[test]
-fn a_profile_does_not_stand_for_the_pin() {
-    let real = profiled(PROFILE, |case| case["pin"] = json!("real"));
-    assert_eq!((real.verdict, real.code.as_str()), ("reject", "snp_no_trust_anchor"));
+fn refuses_links_out_of_the_folder_and_what_is_no_file() {
+    let (here, other) = (folder(), folder());
+    let link =
+        |name: &str, target: &Path| std::os::unix::fs::symlink(target, here.path().join(name)).unwrap();
+    link("outside.bin", &other.path().join("report.bin"));
+    link("inside.bin", &here.path().join("report.bin"));
+    link("device.bin", Path::new("/dev/zero"));
+    std::fs::create_dir(here.path().join("folder.bin")).unwrap();
+    let of = |path: &str| run_in(here.path(), with("/files/report", json!(path)));
+    assert_eq!(of("inside.bin").verdict, "accept");
+    for path in ["outside.bin", "device.bin", "folder.bin"] {
+        let outcome = of(path);
+        assert_eq!(outcome.verdict, "error", "{path}");
+        assert_eq!(outcome.code, "the file of role report is not a plain path inside the folder", "{path}");
+    }
 }
