@@ -4,6 +4,7 @@ mod chain;
 mod crl;
 mod policy;
 mod profile;
+mod real;
 mod report;
 
 use crate::writer::{AT, Case, Suite};
@@ -22,7 +23,8 @@ pub(super) fn write(suite: &mut Suite) -> anyhow::Result<()> {
     chain::write(suite, &made)?;
     crl::write(suite, &made)?;
     policy::write(suite, &made)?;
-    profile::write(suite, &made)
+    profile::write(suite, &made)?;
+    real::write(suite, &made)
 }
 
 /// One good guest, which most cases change in one place.
