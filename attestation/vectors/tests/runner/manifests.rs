@@ -134,7 +134,7 @@ fn a_verdict_counts_only_when_it_is_the_expected_one() {
     good["expect"] = json!("either");
     assert!(verdict(good).3);
     let mut bad = with("/pin", json!("real"));
-    let refused = ("reject", "chain".to_owned(), "snp_no_trust_anchor".to_owned());
+    let refused = ("reject", "chain".to_owned(), "snp_presented_root".to_owned());
     for (expect, ok) in [("accept", false), ("reject", true), ("either", true)] {
         bad["expect"] = json!(expect);
         let (verdict, stage, code, counted) = verdict(bad.clone());

@@ -62,5 +62,5 @@ fn refuses_profiles_that_are_none_or_not_in_force_or_stand_beside_other_rules() 
 #[test]
 fn a_profile_does_not_stand_for_the_pin() {
     let real = profiled(PROFILE, |case| case["pin"] = json!("real"));
-    assert_eq!((real.verdict, real.code.as_str()), ("reject", "snp_no_trust_anchor"));
+    assert_eq!((real.verdict, real.code.as_str()), ("reject", "snp_presented_root"));
 }

@@ -41,6 +41,16 @@ pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
         case.refused("chain", "snp_intermediate_kind"),
         "the ASVK in the ASK's place",
     )?;
+    let case = good.clone().file("ark", published!("src/snp/roots/genoa-ark.der"));
+    suite.add(
+        "snp-real-ark-of-genoa",
+        case.refused("chain", "snp_presented_root"),
+        "another product's ARK",
+    )?;
+    let mut ark = published!("src/snp/roots/milan-ark.der").to_vec();
+    ark.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
+    let case = good.clone().file("ark", ark).refused("chain", "snp_presented_root");
+    suite.add("snp-real-ark-changed", case, "an ARK that differs from AMD's in one bit")?;
     let case = good.clone().at("2018-01-01T00:00:00Z").refused("chain", "snp_certificate_validity");
     suite.add("snp-real-early", case, "a time at which nothing of the chain was valid")?;
     let case = ask_and_ark(good).refused("chain", "snp_no_trust_anchor");
