@@ -2,7 +2,7 @@
 
 use crate::outcome::{Accepted, Authentic};
 use crate::relaxation::{Relax, Relaxations, sealed};
-use crate::{Refusal, TrustAnchors, azure, codes, event_log, snp, tdx};
+use crate::{Refusal, TrustAnchors, azure, codes, event_log, nvidia, snp, tdx};
 use anchorhold_rats::{Checks, Endorsements, Evidence, Expected, Measurement, Tee, Timestamp};
 
 /// What the parts of the evidence state.
@@ -10,10 +10,13 @@ use anchorhold_rats::{Checks, Endorsements, Evidence, Expected, Measurement, Tee
 pub struct Claims {
     /// Of the TEE.
     pub tee: TeeClaims,
-    /// The event log, replayed; not yet compared with any register.
+    /// The event log, replayed. Of authentic evidence it is compared with nothing yet. Of accepted evidence it is here only
+    /// if the policy has rules for it, and then it is the history of the registers that the policy compares.
     pub event_log: Option<event_log::Replayed>,
     /// Of the paravisor, where the guest runs below one.
     pub paravisor: Option<Box<azure::AuthenticVtpm>>,
+    /// Of each GPU and switch.
+    pub gpus: Vec<nvidia::AuthenticDevice>,
 }
 
 /// What the TEE states.
@@ -82,6 +85,8 @@ pub struct AppraisalPolicy {
     pub event_log: Option<event_log::Policy>,
     /// For a cloud's paravisor: when it is named, the guest must run below one, and otherwise must not.
     pub paravisor: Option<azure::Policy>,
+    /// For GPUs and switches: when it is named, there must be devices, and otherwise none.
+    pub gpu: Option<nvidia::Policy>,
 }
 
 impl From<snp::Policy> for AppraisalPolicy {
@@ -103,6 +108,9 @@ impl Relax for AppraisalPolicy {
             policy.relax(change);
         }
         if let Some(policy) = &mut self.tdx {
+            policy.relax(change);
+        }
+        if let Some(policy) = &mut self.gpu {
             policy.relax(change);
         }
     }
@@ -134,9 +142,13 @@ pub fn authenticate(
         let input = azure::Input::new(paravisor, evidence.tee, &evidence.report);
         azure::judge(&input, &mut checks).map(Box::new)
     });
-    match judged {
-        Some((tee, expires)) if checks.none_failed() => {
-            let claims = Claims { tee, event_log, paravisor };
+    let devices =
+        nvidia::Input { devices: &evidence.gpus, rims: &endorsements.rims, ocsp: &endorsements.ocsp };
+    let gpus = nvidia::judge(&devices, anchors, at, &mut checks);
+    match (judged, gpus) {
+        (Some((tee, expires)), Some((gpus, gpus_expire))) if checks.none_failed() => {
+            let claims = Claims { tee, event_log, paravisor, gpus };
+            let expires = expires.min(gpus_expire);
             Ok(Authentic { claims, expires, simulated: anchors.are_simulated(), checks })
         }
         _ => Err(Refusal::new(checks)),
@@ -196,6 +208,16 @@ pub fn appraise(
         }
         (None, None) => {}
     }
+    match (claims.gpus.as_slice(), &policy.gpu) {
+        ([], None) => {}
+        ([], Some(_)) => {
+            checks.record(codes::FAMILY_MISSING, false, "GPUs, for which the policy asks", "none");
+        }
+        (_, None) => record_denied("GPUs", &mut checks),
+        (gpus, Some(policy)) => {
+            nvidia::judge_policy(gpus, simulated, policy, expected.gpu_nonce.as_ref(), &mut checks);
+        }
+    }
     match (&claims.tee, &policy.snp, &policy.tdx) {
         (TeeClaims::Snp(report), Some(policy), _) => {
             snp::judge_policy(report, simulated, policy, report_data, &mut checks);
@@ -207,8 +229,11 @@ pub fn appraise(
         (TeeClaims::Tdx(_), _, None) => record_denied("TDX", &mut checks),
     }
     // Only TDX has registers to hold a log against; a log beside an SNP report is read and says nothing.
-    if let (TeeClaims::Tdx(quote), Some(policy)) = (&claims.tee, &policy.event_log) {
-        event_log::judge(claims.event_log.as_ref(), &quote.body().rtmrs, policy, &mut checks);
+    match (&claims.tee, &policy.event_log) {
+        (TeeClaims::Tdx(quote), Some(policy)) => {
+            event_log::judge(claims.event_log.as_ref(), &quote.body().rtmrs, policy, &mut checks);
+        }
+        _ => evidence.claims.event_log = None,
     }
     Accepted::judged(evidence, checks)
 }

@@ -1,1 +1,257 @@
-//! Verdicts.
+//! Runs every profile of `policies/appraisal` against every evidence of `policies/cases/appraisal.toml`.
+
+use crate::evidence::{GPU_NONCE, Made, Recipe};
+use crate::support::{policies, read, shipped, with};
+use anchorhold_appraisal_policy::{AppraisalProfile, MachineList};
+use anchorhold_rats::{Checks, Expected, Timestamp};
+use anchorhold_verifier::dangerous::allow_simulated;
+use anchorhold_verifier::nvidia::{self, AuthenticDevice};
+use anchorhold_verifier::{
+    AppraisalPolicy, Authentic, AuthenticEvidence, Claims, Refusal, TeeClaims, appraise, authenticate,
+};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use toml::Value;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cases {
+    evidence: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    why: String,
+    at: Timestamp,
+    make: Recipe,
+    /// The profile as it is shipped, without reference values.
+    #[serde(default)]
+    as_shipped: bool,
+    #[serde(default)]
+    machines: Machines,
+    /// By profile: "accept", or the codes of every rule that refuses.
+    verdict: BTreeMap<String, Verdict>,
+}
+
+/// Which machine lists are applied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Machines {
+    /// One that allows the machines of the evidence.
+    #[default]
+    Listed,
+    /// None.
+    None,
+    /// One that allows them, and one that revokes them.
+    Revoked,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum Verdict {
+    Word(String),
+    Codes(BTreeSet<String>),
+}
+
+/// The codes of the rules that failed.
+fn failed(checks: &Checks) -> BTreeSet<String> {
+    checks.failed().map(|check| check.code.to_string()).collect()
+}
+
+fn refused<T>(result: &Result<T, Refusal>) -> BTreeSet<String> {
+    result.as_ref().err().map(|refusal| failed(refusal.checks())).unwrap_or_default()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The profile with the evidence's own reference values filled in, as whoever built the image does. What is left to refuse
+/// is the platform.
+fn filled(text: &str, claims: &Claims) -> String {
+    let has = |family: &str| text.contains(&format!("\n[{family}]\n"));
+    let mut out = text.to_owned();
+    match &claims.tee {
+        TeeClaims::Snp(report) if has("snp") => {
+            out = with(&out, "snp.measurements", vec![format!("sha384:{}", report.report().measurement)]);
+        }
+        TeeClaims::Tdx(quote) if has("tdx") => {
+            let body = quote.body();
+            out = with(&out, "tdx.mrtds", vec![format!("sha384:{}", body.mrtd)]);
+            if !has("paravisor") {
+                out = with(&out, "tdx.rtmr1", format!("sha384:{}", hex(&body.rtmrs[1])));
+                out = with(&out, "tdx.rtmr2", format!("sha384:{}", hex(&body.rtmrs[2])));
+            }
+        }
+        _ => {}
+    }
+    if let Some(vtpm) = claims.paravisor.as_ref().filter(|_| has("paravisor")) {
+        let pcr =
+            |pcr: u8| (pcr.to_string(), Value::from(vec![format!("sha256:{}", hex(&vtpm.pcrs()[&pcr]))]));
+        out = with(&out, "paravisor.pcrs", Value::Table([4, 7, 11].map(pcr).into_iter().collect()));
+    }
+    out
+}
+
+/// A list of the machines that the evidence names; a report under a provider's key names none.
+fn machine_list(
+    kind: &str,
+    tee: &TeeClaims,
+    devices: &[AuthenticDevice],
+    at: Timestamp,
+) -> Option<MachineList> {
+    let mut machines: Vec<_> = devices.iter().map(|device| format!("gpu = \"{}\"", device.pdi())).collect();
+    match tee {
+        TeeClaims::Snp(report) => {
+            machines.extend(report.chip_id().map(|chip| format!("snp_chip = \"{chip}\"")))
+        }
+        TeeClaims::Tdx(quote) => machines.push(format!("tdx_platform = \"{}\"", quote.pck().platform_id)),
+    }
+    if machines.is_empty() {
+        return None;
+    }
+    let mut text = format!(
+        "format = 1\nid = \"machines\"\nversion = 1\nissued = \"{at}\"\nexpires = \"{}\"\n\
+         description = \"of the case\"\nkind = \"{kind}\"\n",
+        at.plus_seconds(60)
+    );
+    for machine in machines {
+        text += &format!("[[machine]]\n{machine}\nreason = \"case\"\nsince = \"{at}\"\n");
+    }
+    Some(MachineList::from_toml(&text).unwrap())
+}
+
+/// Every code with which the profile refuses the evidence.
+fn judge(case: &Case, text: &str, made: &Made) -> BTreeSet<String> {
+    let authentic = authenticate(&made.evidence, &made.endorsements, &made.anchors, case.at);
+    let authentic = match authentic {
+        Ok(authentic) => authentic,
+        Err(refusal) => return failed(refusal.checks()),
+    };
+    let input = nvidia::Input {
+        devices: &made.devices,
+        rims: &made.endorsements.rims,
+        ocsp: &made.endorsements.ocsp,
+    };
+    let devices = nvidia::authenticate(&input, &made.anchors, case.at);
+    let named = devices.as_ref().map(|devices| devices.claims().as_slice()).unwrap_or_default();
+    let text = if case.as_shipped { text.to_owned() } else { filled(text, authentic.claims()) };
+    let profile = read(&text);
+    let mut policy = AppraisalPolicy {
+        snp: profile.snp().cloned(),
+        tdx: profile.tdx().cloned(),
+        event_log: profile.event_log().cloned(),
+        paravisor: profile.paravisor().cloned(),
+    };
+    let mut gpus = profile.gpu().cloned();
+    for list in lists(case, &authentic, named) {
+        list.apply(&mut policy, case.at).unwrap();
+        if let Some(gpus) = &mut gpus {
+            list.apply_to_gpus(gpus, case.at).unwrap();
+        }
+    }
+    if made.anchors.are_simulated() {
+        policy = allow_simulated(policy);
+    }
+    let mut codes = appraised(authentic, &policy, made);
+    codes.extend(gpus_refused(&profile, gpus, devices, made));
+    codes
+}
+
+fn lists(case: &Case, evidence: &AuthenticEvidence, devices: &[AuthenticDevice]) -> Vec<MachineList> {
+    let list = |kind| machine_list(kind, &evidence.claims().tee, devices, case.at);
+    let lists = match case.machines {
+        Machines::None => Vec::new(),
+        Machines::Listed => vec![list("allow")],
+        Machines::Revoked => vec![list("allow"), list("revoke")],
+    };
+    lists.into_iter().flatten().collect()
+}
+
+fn appraised(authentic: AuthenticEvidence, policy: &AppraisalPolicy, made: &Made) -> BTreeSet<String> {
+    let own = match &authentic.claims().tee {
+        TeeClaims::Snp(report) => report.report().report_data,
+        TeeClaims::Tdx(quote) => quote.body().report_data,
+    };
+    let expected = Expected::from(made.report_data.unwrap_or(own));
+    refused(&appraise(authentic, policy, &expected))
+}
+
+/// The codes of the devices. A profile without a table for them refuses evidence that has any.
+fn gpus_refused(
+    profile: &AppraisalProfile,
+    policy: Option<nvidia::Policy>,
+    devices: Result<Authentic<Vec<AuthenticDevice>>, Refusal>,
+    made: &Made,
+) -> BTreeSet<String> {
+    assert_eq!(policy.is_some(), profile.appraisal() == &AppraisalPolicy::default());
+    match policy {
+        None if made.devices.is_empty() => BTreeSet::new(),
+        None => BTreeSet::from(["family_denied".to_owned()]),
+        Some(_) if made.devices.is_empty() => BTreeSet::from(["family_missing".to_owned()]),
+        Some(policy) => match devices {
+            Err(refusal) => failed(refusal.checks()),
+            Ok(devices) => {
+                let policy = if devices.simulated() { allow_simulated(policy) } else { policy };
+                refused(&nvidia::appraise(devices, &policy, Some(&GPU_NONCE)))
+            }
+        },
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let text = std::fs::read_to_string(policies().join("cases/appraisal.toml")).unwrap();
+    toml::from_str::<Cases>(&text).unwrap_or_else(|error| panic!("{error}")).evidence
+}
+
+#[test]
+fn every_profile_has_the_expected_verdict_on_every_evidence() {
+    let profiles = shipped();
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let Some(made) = case.make.make(case.at) else { continue };
+        let mut observed = BTreeMap::new();
+        for (name, text) in &profiles {
+            let codes = judge(&case, text, &made);
+            let verdict =
+                if codes.is_empty() { Verdict::Word("accept".to_owned()) } else { Verdict::Codes(codes) };
+            observed.insert(name.clone(), verdict);
+        }
+        if observed != case.verdict {
+            let lines: Vec<_> = observed
+                .iter()
+                .map(|(name, verdict)| match verdict {
+                    Verdict::Word(word) => format!("{name} = {word:?}"),
+                    Verdict::Codes(codes) => format!("{name} = {codes:?}"),
+                })
+                .collect();
+            wrong.push(format!("# {}\n{}", case.why, lines.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "observed:\n{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn every_profile_accepts_some_evidence_and_refuses_more() {
+    let cases = cases();
+    let names: BTreeSet<_> = shipped().into_iter().map(|(name, _)| name).collect();
+    for name in &names {
+        let accepted =
+            cases.iter().filter(|case| case.verdict.get(name) == Some(&Verdict::Word("accept".into())));
+        let accepted = accepted.count();
+        let refused =
+            cases.iter().filter(|case| matches!(case.verdict.get(name), Some(Verdict::Codes(_)))).count();
+        assert!(accepted >= 1 && refused >= 5, "{name}: {accepted} accepted, {refused} refused");
+        assert_eq!(accepted + refused, cases.len(), "{name}");
+    }
+    // No case names a profile that there is not, and none accepts what is as shipped.
+    for case in &cases {
+        assert!(case.verdict.keys().all(|name| names.contains(name)), "{}", case.why);
+        assert!(
+            !case.as_shipped || case.verdict.values().all(|v| matches!(v, Verdict::Codes(_))),
+            "{}",
+            case.why
+        );
+    }
+}

@@ -2,7 +2,9 @@
 
 use crate::support::{read, shipped};
 use anchorhold_appraisal_policy::AppraisalProfile;
+use anchorhold_verifier::nvidia::{BoardSize, Mode, OcspRules};
 use anchorhold_verifier::snp::{Flag, Policy, Signer};
+use anchorhold_verifier::tdx::TcbStatus;
 
 fn profile(name: &str) -> AppraisalProfile {
     let (_, text) = shipped().into_iter().find(|(other, _)| other == name).unwrap();
@@ -16,16 +18,22 @@ fn snp(name: &str) -> Policy {
 #[test]
 fn every_profile_has_its_files_name_says_why_and_names_no_reference_value() {
     let all = shipped();
-    assert!(all.len() >= 3, "{} profiles", all.len());
+    assert_eq!(all.len(), 9, "{} profiles", all.len());
     for (name, text) in all {
         let profile = read(&text);
         assert_eq!(profile.header().id, name);
         let comments = text.lines().filter(|line| line.trim_start().starts_with('#')).count();
         assert!(comments >= 5, "{name} has {comments} lines of reasons");
-        assert_eq!(read(&profile.to_toml()).appraisal(), profile.appraisal(), "{name}");
-        if let Some(snp) = profile.snp() {
-            assert!(snp.measurements.is_empty(), "{name}");
-        }
+        let other = read(&profile.to_toml());
+        assert_eq!(other.rules(), profile.rules(), "{name}");
+        assert_eq!(
+            (other.snp(), other.tdx(), other.gpu()),
+            (profile.snp(), profile.tdx(), profile.gpu()),
+            "{name}"
+        );
+        assert!(profile.snp().is_none_or(|snp| snp.measurements.is_empty()), "{name}");
+        assert!(profile.tdx().is_none_or(|tdx| tdx.mrtds.is_empty()), "{name}");
+        assert!(profile.paravisor().is_none_or(|paravisor| paravisor.pcrs.is_empty()), "{name}");
     }
 }
 
@@ -56,8 +64,49 @@ fn case_06_no_profile_but_that_of_aws_names_milan_and_that_one_says_so() {
 
 #[test]
 fn machines_must_be_listed_where_they_are_ones_own() {
-    assert_eq!(snp("snp-bare-metal").allowed_chips, Some(Vec::new()));
-    for name in ["snp-gcp", "snp-aws"] {
-        assert_eq!(snp(name).allowed_chips, None, "{name}");
+    for (name, text) in shipped() {
+        let profile = read(&text);
+        let owned =
+            ["snp-bare-metal", "tdx-bare-metal", "gpu-h100-cc", "gpu-hgx-ppcie"].contains(&name.as_str());
+        assert!(profile.snp().is_none_or(|snp| snp.allowed_chips.is_some() == owned), "{name}");
+        assert!(profile.tdx().is_none_or(|tdx| tdx.allowed_platforms.is_some() == owned), "{name}");
+        assert!(profile.gpu().is_none_or(|gpu| gpu.allowed_devices.is_some() == owned), "{name}");
+    }
+}
+
+#[test]
+fn every_td_is_up_to_date_by_a_late_recovery_and_its_registers_are_zero_as_shipped() {
+    for (name, text) in shipped() {
+        let Some(tdx) = read(&text).tdx().cloned() else { continue };
+        assert_eq!(tdx.accepted_statuses, [TcbStatus::UpToDate], "{name}");
+        assert!(tdx.grace.is_none() && tdx.accepted_advisories.is_none(), "{name}");
+        assert!(tdx.min_tcb_evaluation_number >= 19, "{name}");
+        assert_eq!(&tdx.rtmrs[1..3], [Some([0; 48]), Some([0; 48])], "{name}");
+        assert!(!tdx.attributes.allow_perfmon && tdx.allowed_service_tds.is_empty(), "{name}");
+        assert_eq!(tdx.attributes.require_sept_ve_disable, name != "tdx-azure", "{name}");
+    }
+}
+
+#[test]
+fn the_clouds_with_a_paravisor_ask_for_one_and_for_secure_boot() {
+    for (name, text) in shipped() {
+        let profile = read(&text);
+        assert_eq!(profile.paravisor().is_some(), name.ends_with("-azure"), "{name}");
+        assert!(profile.paravisor().is_none_or(|paravisor| paravisor.require_secure_boot), "{name}");
+    }
+    assert!(profile("tdx-bare-metal").event_log().is_some());
+}
+
+#[test]
+fn case_07_gpus_are_confidential_measured_current_and_as_many_as_there_must_be() {
+    for (name, mode, gpus, switches) in
+        [("gpu-h100-cc", Mode::SinglePassthrough, 1, 0), ("gpu-hgx-ppcie", Mode::ProtectedPcie, 8, 4)]
+    {
+        let gpu = profile(name).gpu().unwrap().clone();
+        assert_eq!((gpu.mode, gpu.board), (mode, BoardSize { gpus, switches }));
+        assert!(gpu.require_rims && gpu.ocsp == OcspRules::default() && gpu.ocsp.require);
+        assert!(!gpu.allow_missing_fwid && !gpu.allow_missing_feature_flag);
+        assert_eq!(gpu.require_topology, mode == Mode::ProtectedPcie);
+        assert_eq!(gpu.min_driver_version, Some("580.95.05".parse().unwrap()));
     }
 }
