@@ -4,7 +4,7 @@ use crate::header::{Header, NotInForce};
 use crate::{PolicyError, Reader, Rule, hex, snp};
 use anchorhold_rats::{Sha256Digest, Timestamp};
 use anchorhold_verifier::AppraisalPolicy;
-use anchorhold_verifier::nvidia::{self, Pdi};
+use anchorhold_verifier::nvidia::Pdi;
 use anchorhold_verifier::snp::ChipId;
 use anchorhold_verifier::tdx::PlatformId;
 use std::fmt;
@@ -140,18 +140,11 @@ impl MachineList {
         if let Some(tdx) = &mut policy.tdx {
             self.merge(platforms, at, &mut tdx.allowed_platforms, &mut tdx.denied_platforms);
         }
-        Ok(())
-    }
-
-    /// As [`apply`](Self::apply), for the policy of GPUs and switches.
-    ///
-    /// # Errors
-    /// [`NotInForce`] when the list does not hold at `at`; `policy` is as before, and must not be used without the list.
-    pub fn apply_to_gpus(&self, policy: &mut nvidia::Policy, at: Timestamp) -> Result<(), NotInForce> {
-        self.header.require_at(at)?;
         let devices =
             |machine: &Machine| if let Machine::Gpu(device) = machine { Some(*device) } else { None };
-        self.merge(devices, at, &mut policy.allowed_devices, &mut policy.denied_devices);
+        if let Some(gpu) = &mut policy.gpu {
+            self.merge(devices, at, &mut gpu.allowed_devices, &mut gpu.denied_devices);
+        }
         Ok(())
     }
 

@@ -13,9 +13,6 @@ use anchorhold_verifier::{AppraisalPolicy, azure, event_log as log, nvidia, snp 
 pub struct AppraisalProfile {
     header: Header,
     snp: Option<Snp>,
-    gpu: Option<nvidia::Policy>,
-    /// Of every family but GPUs.
-    families: AppraisalPolicy,
     /// What the verifier is asked for.
     appraisal: AppraisalPolicy,
     digest: Sha256Digest,
@@ -55,11 +52,9 @@ impl AppraisalProfile {
             }
         }
         let policy = snp.as_ref().map(|snp| snp.policy.clone());
-        let families = AppraisalPolicy { snp: policy, tdx, event_log, paravisor };
-        // The verifier's policy has no place for GPUs. Without it, a guest would be accepted whose GPUs nobody asked for.
-        let appraisal = if gpu.is_some() { AppraisalPolicy::default() } else { families.clone() };
+        let appraisal = AppraisalPolicy { snp: policy, tdx, event_log, paravisor, gpu };
         let digest = Sha256Digest::of(text.as_bytes());
-        Ok(Self { header, snp, gpu, families, appraisal, digest })
+        Ok(Self { header, snp, appraisal, digest })
     }
 
     /// Name, version and time.
@@ -69,8 +64,7 @@ impl AppraisalProfile {
     }
 
     /// What the verifier is asked for. Use it only while the profile is in force, and after the machine lists were
-    /// applied to it: without them, a family whose `machines` are `"listed"` accepts none. Accepts nothing when the
-    /// profile has rules for GPUs, which are judged by [`gpu`](Self::gpu).
+    /// applied to it: without them, a family whose `machines` are `"listed"` accepts none.
     #[must_use]
     pub const fn appraisal(&self) -> &AppraisalPolicy {
         &self.appraisal
@@ -79,31 +73,31 @@ impl AppraisalProfile {
     /// The rules for SEV-SNP.
     #[must_use]
     pub const fn snp(&self) -> Option<&amd::Policy> {
-        self.families.snp.as_ref()
+        self.appraisal.snp.as_ref()
     }
 
     /// The rules for TDX.
     #[must_use]
     pub const fn tdx(&self) -> Option<&intel::Policy> {
-        self.families.tdx.as_ref()
+        self.appraisal.tdx.as_ref()
     }
 
     /// The rules for the event log of a TD.
     #[must_use]
     pub const fn event_log(&self) -> Option<&log::Policy> {
-        self.families.event_log.as_ref()
+        self.appraisal.event_log.as_ref()
     }
 
     /// The rules for NVIDIA's GPUs and switches.
     #[must_use]
     pub const fn gpu(&self) -> Option<&nvidia::Policy> {
-        self.gpu.as_ref()
+        self.appraisal.gpu.as_ref()
     }
 
     /// The rules for Azure's paravisor.
     #[must_use]
     pub const fn paravisor(&self) -> Option<&azure::Policy> {
-        self.families.paravisor.as_ref()
+        self.appraisal.paravisor.as_ref()
     }
 
     /// SHA-256 of the file.

@@ -1,6 +1,7 @@
 //! One case of each platform, as the verifier's types.
 
 mod azure;
+mod nvidia;
 mod snp;
 mod tdx;
 
@@ -16,7 +17,7 @@ pub(crate) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
         Platform::Snp => snp::judge(case, files),
         Platform::Tdx => tdx::judge(case, files),
         Platform::Azure => azure::judge(case, files),
-        Platform::Nvidia => Err(Error::Form { what: "platform", wanted: "one that is read here" }),
+        Platform::Nvidia => nvidia::judge(case, files),
     }
 }
 

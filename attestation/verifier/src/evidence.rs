@@ -2,7 +2,7 @@
 
 use crate::outcome::{Accepted, Authentic};
 use crate::relaxation::{Relax, Relaxations, sealed};
-use crate::{Refusal, TrustAnchors, azure, codes, event_log, snp, tdx};
+use crate::{Refusal, TrustAnchors, azure, codes, event_log, nvidia, snp, tdx};
 use anchorhold_rats::{Checks, Endorsements, Evidence, Expected, Measurement, Tee, Timestamp};
 
 /// What the parts of the evidence state.
@@ -14,6 +14,8 @@ pub struct Claims {
     pub event_log: Option<event_log::Replayed>,
     /// Of the paravisor, where the guest runs below one.
     pub paravisor: Option<Box<azure::AuthenticVtpm>>,
+    /// Of each GPU and switch.
+    pub gpus: Vec<nvidia::AuthenticDevice>,
 }
 
 /// What the TEE states.
@@ -82,6 +84,8 @@ pub struct AppraisalPolicy {
     pub event_log: Option<event_log::Policy>,
     /// For a cloud's paravisor: when it is named, the guest must run below one, and otherwise must not.
     pub paravisor: Option<azure::Policy>,
+    /// For GPUs and switches: when it is named, there must be devices, and otherwise none.
+    pub gpu: Option<nvidia::Policy>,
 }
 
 impl From<snp::Policy> for AppraisalPolicy {
@@ -103,6 +107,9 @@ impl Relax for AppraisalPolicy {
             policy.relax(change);
         }
         if let Some(policy) = &mut self.tdx {
+            policy.relax(change);
+        }
+        if let Some(policy) = &mut self.gpu {
             policy.relax(change);
         }
     }
@@ -134,9 +141,13 @@ pub fn authenticate(
         let input = azure::Input::new(paravisor, evidence.tee, &evidence.report);
         azure::judge(&input, &mut checks).map(Box::new)
     });
-    match judged {
-        Some((tee, expires)) if checks.none_failed() => {
-            let claims = Claims { tee, event_log, paravisor };
+    let devices =
+        nvidia::Input { devices: &evidence.gpus, rims: &endorsements.rims, ocsp: &endorsements.ocsp };
+    let gpus = nvidia::judge(&devices, anchors, at, &mut checks);
+    match (judged, gpus) {
+        (Some((tee, expires)), Some((gpus, gpus_expire))) if checks.none_failed() => {
+            let claims = Claims { tee, event_log, paravisor, gpus };
+            let expires = expires.min(gpus_expire);
             Ok(Authentic { claims, expires, simulated: anchors.are_simulated(), checks })
         }
         _ => Err(Refusal::new(checks)),
@@ -195,6 +206,16 @@ pub fn appraise(
             checks.record(codes::FAMILY_MISSING, false, "a paravisor, for which the policy asks", "none");
         }
         (None, None) => {}
+    }
+    match (claims.gpus.as_slice(), &policy.gpu) {
+        ([], None) => {}
+        ([], Some(_)) => {
+            checks.record(codes::FAMILY_MISSING, false, "GPUs, for which the policy asks", "none");
+        }
+        (_, None) => record_denied("GPUs", &mut checks),
+        (gpus, Some(policy)) => {
+            nvidia::judge_policy(gpus, simulated, policy, expected.gpu_nonce.as_ref(), &mut checks);
+        }
     }
     match (&claims.tee, &policy.snp, &policy.tdx) {
         (TeeClaims::Snp(report), Some(policy), _) => {

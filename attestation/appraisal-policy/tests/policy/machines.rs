@@ -108,25 +108,20 @@ fn an_allow_list_fills_listed_narrows_any_and_adds_to_a_list() {
 #[test]
 fn a_list_reaches_the_policies_of_every_family() {
     let profile = read(&crate::support::ALL.concat());
-    let (mut gpus, mut platforms) = (profile.gpu().unwrap().clone(), profile.tdx().unwrap().clone().into());
+    let mut policy = profile.appraisal().clone();
     let (allow, revoke) = (list(&text()), list(&text().replace("allow", "revoke")));
     for list in [&allow, &revoke] {
-        list.apply_to_gpus(&mut gpus, at()).unwrap();
-        list.apply(&mut platforms, at()).unwrap();
+        list.apply(&mut policy, at()).unwrap();
     }
     let mut ppid = [7; 16];
     ppid[15] = 0x0f;
-    let tdx = platforms.tdx.unwrap();
+    let (tdx, gpu) = (policy.tdx.unwrap(), policy.gpu.unwrap());
     assert_eq!(
         (tdx.allowed_platforms, tdx.denied_platforms),
         (Some(vec![PlatformId(ppid)]), vec![PlatformId(ppid)])
     );
-    assert_eq!((&gpus.allowed_devices, &gpus.denied_devices), (&Some(vec![Pdi([8; 8])]), &vec![Pdi([8; 8])]));
-    let late = allow.header().expires;
-    assert!(
-        allow.apply_to_gpus(&mut gpus, late).is_err()
-            && allow.apply(&mut AppraisalPolicy::default(), late).is_err()
-    );
+    assert_eq!((gpu.allowed_devices, gpu.denied_devices), (Some(vec![Pdi([8; 8])]), vec![Pdi([8; 8])]));
+    assert!(allow.apply(&mut AppraisalPolicy::default(), allow.header().expires).is_err());
 }
 
 #[test]

@@ -139,8 +139,8 @@ pub(super) fn judge(
     advisories.sort_unstable();
     advisories.dedup();
     tcb.advisories = advisories;
-    // Intel's library lets a revoked launch level pass where the current one is not; here any revoked part refuses.
-    let revoked = tcb.levels().any(|level| level.status == TcbStatus::Revoked);
+    // A revoked part makes the whole so, at launch or now: see `TcbStatus::with_part`.
+    let revoked = status == TcbStatus::Revoked;
     checks.record(codes::TCB_REVOKED, !revoked, "no revoked part", status.word()).then_some(tcb)
 }
 

@@ -111,8 +111,7 @@ impl<'a> Parser<'a> {
         self.rest = self.rest.get(end + "?>".len()..).unwrap_or_default();
         let mut known =
             [("version", &["1.0"][..]), ("encoding", &["UTF-8", "utf-8"]), ("standalone", &["yes", "no"])]
-                .into_iter()
-                .peekable();
+                .into_iter();
         let wrong =
             Error::Feature { what: "an XML declaration other than version 1.0 in UTF-8", offset: start };
         if !declared.trim_start_matches(is_space).starts_with("version") {

@@ -8,6 +8,9 @@ use anchorhold_rats::TdxCollateral;
 
 const STAGE: &str = "collateral";
 
+/// A name, a change of something that is signed, and the code that must find it.
+type Edit<T> = (&'static str, fn(&mut T), &'static str);
+
 pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     let case = made.case().without("collateral").refused(STAGE, "tdx_collateral_missing");
     suite.add("tdx-no-collateral", case, "there is no collateral")?;
@@ -18,7 +21,7 @@ pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
 }
 
 fn signatures(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
-    let edits: [(&str, fn(&mut TdxCollateral), &'static str); 6] = [
+    let edits: [Edit<TdxCollateral>; 6] = [
         ("tcb-info-signature", |all| flip(&mut all.tcb_info_signature.0, 0), "tdx_tcb_info_signature"),
         ("tcb-info-text", |all| all.tcb_info.push(' '), "tdx_tcb_info_signature"),
         (
@@ -106,7 +109,7 @@ fn flip_last(bytes: &mut [u8]) {
 }
 
 fn texts(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
-    let edits: [(&str, fn(&mut CollateralTemplate), &'static str); 7] = [
+    let edits: [Edit<CollateralTemplate>; 7] = [
         ("tcb-info-id-sgx", |all| all.tcb_info.id = "SGX".into(), "tdx_tcb_info_kind"),
         ("tcb-info-version", |all| all.tcb_info.version = 2, "tdx_tcb_info_kind"),
         ("tcb-info-type", |all| all.tcb_info.tcb_type = 1, "tdx_tcb_info_kind"),

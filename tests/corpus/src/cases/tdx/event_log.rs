@@ -6,6 +6,9 @@ use crate::writer::{Case, Suite};
 use anchorhold_attester::software::tdx::{Boot, Event, EventDigest, EventLog, Registers};
 
 const STAGE: &str = "eventlog";
+/// A name, a change, and what is wrong then.
+type Edit<'a> = (&'a str, &'a dyn Fn(&mut EventLog), &'a str);
+
 const SHA384: u16 = 0x0c;
 
 pub(super) fn write(suite: &mut Suite, plain: &Made) -> anyhow::Result<()> {
@@ -21,7 +24,7 @@ pub(super) fn write(suite: &mut Suite, plain: &Made) -> anyhow::Result<()> {
     suite.add("tdx-good-event-log", with(log.encode()), "the history of the quote's registers")?;
     let case = plain.case().rule("require_eventlog", true).refused(STAGE, "eventlog_missing");
     suite.add("tdx-no-event-log", case, "the policy asks for a log and there is none")?;
-    let replay: [(&str, &dyn Fn(&mut EventLog), &str); 4] = [
+    let replay: [Edit<'_>; 4] = [
         ("event-removed", &|log| drop(log.events.remove(1)), "an event is missing"),
         ("event-added", &|log| log.events.push(Event::action(1, "more")), "an event was added"),
         ("events-exchanged", &|log| log.events.swap(0, 1), "two events changed places"),
@@ -37,11 +40,7 @@ pub(super) fn write(suite: &mut Suite, plain: &Made) -> anyhow::Result<()> {
         ("cut-event", encoded.len() - 5, "eventlog_truncated"),
     ] {
         let cut = encoded.iter().copied().take(length).collect();
-        suite.add(
-            format!("tdx-log-{id}"),
-            with(cut).refused(STAGE, code),
-            "the log ends inside a record",
-        )?;
+        suite.add(format!("tdx-log-{id}"), with(cut).refused(STAGE, code), "the log ends inside a record")?;
     }
     let case = edited(&|log| flip(&mut log.header, 32)).refused(STAGE, "eventlog_header");
     suite.add("tdx-log-spec-id", case, "the first record is not a Spec ID event")?;

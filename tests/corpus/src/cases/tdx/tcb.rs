@@ -5,6 +5,9 @@ use crate::cases::bytes::{flip, put};
 use crate::writer::Suite;
 use anchorhold_attester::software::tdx::{CollateralTemplate, Level, QuoteVersion};
 
+/// A part and how its status is set in every level.
+type Part = (&'static str, fn(&mut CollateralTemplate, &str));
+
 pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     identity(suite, made)?;
     levels(suite, made)
@@ -66,8 +69,7 @@ fn levels(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
             "the platform is not up to date",
         )?;
     }
-    let parts: [(&str, fn(&mut CollateralTemplate, &str)); 3] =
-        [("platform", set_platform), ("module", set_module), ("qe", set_qe)];
+    let parts: [Part; 3] = [("platform", set_platform), ("module", set_module), ("qe", set_qe)];
     for (part, set) in parts {
         let case = made.signed(|all| set(all, "Revoked"))?;
         suite.add(

@@ -1,0 +1,104 @@
+//! Cases of NVIDIA's GPUs and switches: one device from files, or a board in NVIDIA's own JSON.
+
+use super::{anchors, hex, of_refusal};
+use crate::corpus::{Error, Files};
+use crate::manifest::{Case, CasePolicy};
+use anchorhold_rats::{Checks, Code, Der, GpuEvidence, MAX_CERTIFICATES, Nonce, Stage};
+use anchorhold_verifier::dangerous::{self, SimulatedRoots};
+use anchorhold_verifier::nvidia::{
+    self, Architecture, AuthenticDevice, BoardSize, Input, Kind, Mode, OcspRules, Policy, read_serialized,
+};
+use anchorhold_verifier::pem;
+
+/// The chain of a device is PEM certificates, leaf first.
+const CHAIN: Code = Code::new(Stage::Parse, "vectors_device_chain");
+/// The devices of a board are NVIDIA's JSON.
+const BOARD: Code = Code::new(Stage::Parse, "vectors_board");
+
+pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
+    files.only(&["report", "chain", "root", "driver-rim", "vbios-rim", "rimroot", "evidence"])?;
+    let (root, rim_root) = (files.get("root").map(root_der), files.get("rimroot").map(root_der));
+    let roots = SimulatedRoots {
+        nvidia_device: root.as_deref(),
+        nvidia_rim: rim_root.as_deref(),
+        ..SimulatedRoots::default()
+    };
+    let anchors = match anchors(case.pin, &roots) {
+        Ok(anchors) => anchors,
+        Err(checks) => return Ok(checks),
+    };
+    let devices = match devices(files)? {
+        Ok(devices) => devices,
+        Err(checks) => return Ok(checks),
+    };
+    // A case that does not ask for manifests is one about report and chain alone.
+    let roles: &[&str] = if case.policy.appraise_rim { &["driver-rim", "vbios-rim"] } else { &[] };
+    let rims: Vec<Der> = roles.iter().filter_map(|role| files.get(role)).map(|xml| Der(xml.into())).collect();
+    let input = Input { devices: &devices, rims: &rims, ocsp: &[] };
+    let authentic = match nvidia::authenticate(&input, &anchors, case.at) {
+        Ok(authentic) => authentic,
+        Err(refusal) => return Ok(of_refusal(refusal)),
+    };
+    let (policy, nonce) = policy(&case.policy, authentic.claims())?;
+    Ok(match nvidia::appraise(authentic, &policy, nonce.as_ref()) {
+        Ok(accepted) => accepted.checks().clone(),
+        Err(refusal) => of_refusal(refusal),
+    })
+}
+
+/// The devices of a case, or the rule that their files break.
+fn devices(files: &Files) -> Result<Result<Vec<GpuEvidence>, Checks>, Error> {
+    if let Some(json) = files.get("evidence") {
+        return Ok(match read_serialized(json) {
+            Ok(devices) => Ok(devices.into_iter().map(|(device, _)| device).collect()),
+            Err(error) => Err(broken(BOARD, "NVIDIA's evidence JSON", &error.to_string())),
+        });
+    }
+    let text = String::from_utf8_lossy(files.need("chain")?);
+    Ok(match pem::read(&text, MAX_CERTIFICATES) {
+        Ok(certificates) => Ok(vec![GpuEvidence {
+            report: files.need("report")?.to_vec(),
+            certificates: certificates.into_iter().map(Der).collect(),
+        }]),
+        Err(error) => Err(broken(CHAIN, "PEM certificates", &error.to_string())),
+    })
+}
+
+fn broken(code: Code, wanted: &str, observed: &str) -> Checks {
+    let mut checks = Checks::new();
+    checks.record(code, false, wanted, observed);
+    checks
+}
+
+/// A root as DER, whether the file is DER or PEM.
+fn root_der(bytes: &[u8]) -> Vec<u8> {
+    let read = std::str::from_utf8(bytes).ok().and_then(|text| pem::read(text, 1).ok());
+    read.and_then(|certificates| certificates.into_iter().next()).unwrap_or_else(|| bytes.to_vec())
+}
+
+/// The rules of the case; everything else accepts what the devices say.
+fn policy(rules: &CasePolicy, devices: &[AuthenticDevice]) -> Result<(Policy, Option<Nonce>), Error> {
+    let count = |kind| devices.iter().filter(|device| device.kind() == kind).count();
+    let board = BoardSize {
+        gpus: rules.gpu_count.unwrap_or_else(|| count(Kind::Gpu)),
+        switches: count(Kind::Switch),
+    };
+    let stated = devices.iter().find_map(|device| device.fields().gpu()?.mode);
+    let mut architectures: Vec<Architecture> = devices.iter().map(AuthenticDevice::architecture).collect();
+    architectures.dedup();
+    let mut policy = dangerous::allow_simulated(Policy::strict(
+        stated.unwrap_or(Mode::SinglePassthrough),
+        board,
+        architectures,
+    ));
+    policy.require_rims = rules.appraise_rim;
+    policy.ocsp = OcspRules { require: false, ..policy.ocsp };
+    policy.allow_missing_fwid = rules.allow_missing_fwid.unwrap_or(true);
+    policy.allow_missing_feature_flag = true;
+    policy.require_topology = false;
+    let nonce = match &rules.nonce {
+        Some(text) => Some(Nonce::new(hex("nonce", text)?)),
+        None => devices.first().map(|device| device.report().nonce),
+    };
+    Ok((policy, nonce))
+}
