@@ -8,6 +8,7 @@ use super::report::SIGNATURE_LEN;
 use super::rim::{self, AuthenticRim};
 use super::verified::Verified;
 use super::{Architecture, Kind, Pdi, Report, codes, fwid, reference};
+use crate::show::hex;
 use crate::x509::Certificate;
 use crate::{Authentic, Refusal, TrustAnchors};
 use anchorhold_rats::{Checks, Der, GpuEvidence, Timestamp};
@@ -269,8 +270,4 @@ fn record_unique(devices: &[(usize, AuthenticDevice)], checks: &mut Checks) -> b
         sound &= checks.record(codes::DUPLICATE_DEVICE, earlier.is_none(), "a device of its own", observed);
     }
     sound
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

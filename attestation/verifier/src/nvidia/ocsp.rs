@@ -3,12 +3,12 @@
 //! Nobody is asked over a network. A response is the issuer's statement about one of its certificates, so it does not
 //! matter who brought it; how old it is does.
 
-use super::authenticate::hex;
 use super::chain::signs_data;
 use super::codes;
 use super::device::DeviceChecks;
 use super::verified::Verified;
 use crate::der::{self, Reader};
+use crate::show::hex;
 use crate::x509::{Certificate, PublicKey};
 use anchorhold_rats::{Checks, Der, Timestamp};
 use ring::digest::{self, Algorithm};
