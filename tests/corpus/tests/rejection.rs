@@ -10,6 +10,7 @@ const WITHOUT_A_CASE: &[(&str, &str)] = &[
     ("snp_certificate_count", "a case has one file for each place of the chain"),
     ("snp_simulated", "a case that names its root accepts it"),
     ("tdx_simulated", "a case that names its root accepts it"),
+    ("nvidia_simulated", "a case that names its root accepts it"),
     ("eventlog_registers_empty", "no profile can name an empty list of registers"),
 ];
 /// The suite shall not shrink.
