@@ -3,6 +3,7 @@
 use super::{anchors, hex, of_refusal, profile};
 use crate::corpus::{Error, Files};
 use crate::manifest::{Case, CasePolicy, Pin};
+use anchorhold_appraisal_policy::AppraisalProfile;
 use anchorhold_rats::{Checks, Code, Der, GpuEvidence, MAX_CERTIFICATES, Nonce, Stage};
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
 use anchorhold_verifier::nvidia::{
@@ -51,12 +52,8 @@ pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
         Err(refusal) => return Ok(of_refusal(refusal)),
     };
     let (mut policy, nonce) = policy(&case.policy, authentic.claims())?;
-    if let Some(profile) = profile {
-        let wanted = "an appraisal profile with a table gpu";
-        policy = profile.gpu().cloned().ok_or(Error::Form { what: "profile", wanted })?;
-        if case.pin == Pin::Forged {
-            policy = dangerous::allow_simulated(policy);
-        }
+    if let Some(profile) = &profile {
+        policy = policy_of(case, profile)?;
     }
     Ok(match nvidia::appraise(authentic, &policy, nonce.as_ref()) {
         Ok(accepted) => accepted.checks().clone(),
@@ -97,6 +94,24 @@ fn broken(code: Code, wanted: &str, observed: &str) -> Checks {
 fn root_der(bytes: &[u8]) -> Vec<u8> {
     let read = std::str::from_utf8(bytes).ok().and_then(|text| pem::read(text, 1).ok());
     read.and_then(|certificates| certificates.into_iter().next()).unwrap_or_else(|| bytes.to_vec())
+}
+
+/// The rules of a profile that is in force and beside which the manifest names nothing but the nonce. No file can accept
+/// simulated roots, so a case under one says so by its pin.
+fn policy_of(case: &Case, profile: &AppraisalProfile) -> Result<Policy, Error> {
+    let wrong = |wanted| Error::Form { what: "profile", wanted };
+    if !profile.valid_at(case.at) {
+        return Err(wrong("in force at the time of the case"));
+    }
+    let nonce = case.policy.nonce.clone();
+    if case.policy != (CasePolicy { nonce, ..CasePolicy::default() }) {
+        return Err(wrong("alone: the manifest has other rules beside the nonce"));
+    }
+    let policy = profile.gpu().cloned().ok_or_else(|| wrong("one with a table gpu"))?;
+    Ok(match case.pin {
+        Pin::Real => policy,
+        Pin::Forged => dangerous::allow_simulated(policy),
+    })
 }
 
 /// The rules of the case; everything else accepts what the devices say.

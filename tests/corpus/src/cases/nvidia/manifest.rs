@@ -39,11 +39,14 @@ impl Manifests {
 
     /// The good device with both manifests.
     pub(super) fn case(&self, made: &Made) -> Case {
-        made.case()
-            .file("driver-rim", self.driver.clone())
+        self.beside(made.case()).rule("appraise_rim", true)
+    }
+
+    /// A case with both manifests and their root.
+    fn beside(&self, case: Case) -> Case {
+        case.file("driver-rim", self.driver.clone())
             .file("vbios-rim", self.vbios.clone())
             .file("rimroot", simulated_nvidia_rim_root_der())
-            .rule("appraise_rim", true)
     }
 
     /// The same with a changed text of the driver's manifest, signed again.
@@ -207,11 +210,7 @@ fn measurements(suite: &mut Suite, made: &Made, manifests: &Manifests) -> anyhow
             config.nvdec0 = nvdec0;
             config.measurements.iter_mut().skip(index).take(1).for_each(|value| *value = [7; 48]);
         })?;
-        let case = other
-            .file("driver-rim", manifests.driver.clone())
-            .file("vbios-rim", manifests.vbios.clone())
-            .file("rimroot", simulated_nvidia_rim_root_der())
-            .rule("appraise_rim", true);
+        let case = manifests.beside(other).rule("appraise_rim", true);
         if accepted {
             let why = "the measurement of a decoder that is off does not count";
             suite.add(format!("nvidia-rim-good-{id}"), case, why)?;
@@ -238,7 +237,7 @@ fn revocation(suite: &mut Suite, made: &Made, manifests: &Manifests) -> anyhow::
     let sign = |(answer, key): (OcspTemplate, SigningKey)| answer.sign(&key);
     let strict = [("require_rims", "true"), ("ocsp.require", "true"), ("ocsp.allow_hold", "true")];
     let case = manifests
-        .case(made)
+        .beside(made.case())
         .file("ocsp-1", sign(brom)?)
         .file("ocsp-2", sign(provisioner)?)
         .file("ocsp-3", sign(identity)?)
