@@ -2,6 +2,7 @@
 
 mod azure;
 mod nvidia;
+mod profile;
 mod snp;
 mod tdx;
 

@@ -1,6 +1,7 @@
 //! The cases of each platform.
 
 mod bytes;
+mod nvidia;
 mod snp;
 mod tdx;
 
@@ -12,5 +13,6 @@ use crate::Suite;
 /// When evidence cannot be made.
 pub fn write_all(suite: &mut Suite) -> anyhow::Result<()> {
     snp::write(suite)?;
-    tdx::write(suite)
+    tdx::write(suite)?;
+    nvidia::write(suite)
 }

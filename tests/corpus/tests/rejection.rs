@@ -8,6 +8,10 @@ use std::path::PathBuf;
 /// Codes that no case of a folder can show, with the reason.
 const WITHOUT_A_CASE: &[(&str, &str)] = &[
     ("evidence_limit", "a rule of the evidence JSON, which a folder of files does not have"),
+    (
+        "nvidia_simulated",
+        "the runner lets the policy of a case accept the root that the case names, as the case named it",
+    ),
     ("family_denied", "a rule of policies over several families, which a case does not have"),
 ];
 /// The suite shall not shrink.
