@@ -1,7 +1,9 @@
 //! The cases of each platform.
 
+mod azure;
 mod bytes;
 mod nvidia;
+mod profile;
 mod snp;
 mod tdx;
 
@@ -14,5 +16,6 @@ use crate::Suite;
 pub fn write_all(suite: &mut Suite) -> anyhow::Result<()> {
     snp::write(suite)?;
     tdx::write(suite)?;
-    nvidia::write(suite)
+    nvidia::write(suite)?;
+    azure::write(suite)
 }

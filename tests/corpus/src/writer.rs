@@ -147,7 +147,7 @@ fn extension(role: &str) -> &'static str {
         "vek" | "ask" | "ark" | "root" | "rimroot" | "crl" | "ocsp" => "der",
         "rim" => "xml",
         "chain" => "pem",
-        "collateral" | "evidence" => "json",
+        "collateral" | "evidence" | "dstack-eventlog" => "json",
         "profile" => "toml",
         _ => "bin",
     }

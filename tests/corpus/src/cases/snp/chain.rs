@@ -98,6 +98,35 @@ fn intermediate(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
             "ASK and ASVK exchanged",
         )?;
     }
+    statements(suite, made)
+}
+
+/// What an ASK says of its product. Simulated ones may leave it out, but not name another.
+fn statements(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
+    for (id, product) in [("good-ask-genoa", "Genoa"), ("ask-milan", "Milan")] {
+        let subject = name(&format!("SEV-{product}"));
+        let mut leaf = made.guest.template().clone();
+        leaf.issuer.clone_from(&subject);
+        let case = made.ask(|ask| ask.subject = subject)?.file("vek", leaf.sign(&Authority::Ask.key()?)?);
+        let case = match product {
+            "Genoa" => case,
+            _ => case.refused("chain", "snp_intermediate_product"),
+        };
+        suite.add(format!("snp-{id}"), case, format!("the ASK is named for {product}"))?;
+    }
+    for (id, address) in [
+        ("good-ask-crl-link", "https://kdsintf.amd.com/vcek/v1/Genoa/crl"),
+        ("ask-crl-link-product", "https://kdsintf.amd.com/vcek/v1/Milan/crl"),
+        ("ask-crl-link-kind", "https://kdsintf.amd.com/vlek/v1/Genoa/crl"),
+        ("ask-crl-link-host", "https://kds.invalid/vcek/v1/Genoa/crl"),
+    ] {
+        let case = made.ask(|ask| ask.extensions.push(Extension::crl_distribution_point(address)))?;
+        let case = match id {
+            "good-ask-crl-link" => case,
+            _ => case.refused("chain", "snp_intermediate_crl_link"),
+        };
+        suite.add(format!("snp-{id}"), case, "the ASK points to a revocation list")?;
+    }
     Ok(())
 }
 
