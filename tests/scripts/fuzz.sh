@@ -11,7 +11,9 @@ cargo=${CARGO:-cargo}
 
 targets=$("$cargo" fuzz list --fuzz-dir tests/fuzz)
 "$cargo" fuzz build --fuzz-dir tests/fuzz
-seeds() { # what a target begins with, so that it gets past the first bytes at once
+# What a target begins with, so that it gets past the first bytes at once. Those that are not named here make good evidence
+# themselves and read their input as a list of changes to it.
+seeds() {
     case $1 in
         attestation_document) echo tests/vectors/simulated/document.json ;;
         audit_bundle) echo tests/vectors/audit/bundle.tar ;;

@@ -38,7 +38,8 @@ fuzz_target!(|input: &[u8]| {
     }
     if let Ok(profile) = AppraisalProfile::from_toml(&text) {
         let written = profile.to_toml();
-        let again = AppraisalProfile::from_toml(&written).unwrap_or_else(|error| panic!("{error}\n{written}"));
+        let again =
+            AppraisalProfile::from_toml(&written).unwrap_or_else(|error| panic!("{error}\n{written}"));
         assert_eq!(again.appraisal(), profile.appraisal(), "{written}");
         assert_eq!(again.rules(), profile.rules());
     }

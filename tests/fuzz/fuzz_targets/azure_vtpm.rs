@@ -6,7 +6,9 @@ use anchorhold_attester::software::SoftwareParavisor;
 use anchorhold_fuzz::edit::{Script, raw_or_edited};
 use anchorhold_fuzz::{accepted, assert_named, made};
 use anchorhold_rats::{Paravisor, Tee};
-use anchorhold_verifier::azure::{Attest, AuthenticVtpm, HclReport, Input, MAX_NONCE_BYTES, Policy, appraise, authenticate};
+use anchorhold_verifier::azure::{
+    Attest, AuthenticVtpm, HclReport, Input, MAX_NONCE_BYTES, Policy, appraise, authenticate,
+};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 

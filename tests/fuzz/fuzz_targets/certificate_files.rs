@@ -13,9 +13,8 @@ const LIMIT: usize = 4;
 
 /// A table with a VCEK and an ASK of three bytes each, and two certificates as PEM.
 static GOOD: LazyLock<(Vec<u8>, String)> = LazyLock::new(|| {
-    let entry = |guid: &[u8; 16], offset: u32| {
-        [&guid[..], &offset.to_le_bytes(), &3_u32.to_le_bytes()].concat()
-    };
+    let entry =
+        |guid: &[u8; 16], offset: u32| [&guid[..], &offset.to_le_bytes(), &3_u32.to_le_bytes()].concat();
     let table = [
         entry(b"\x63\xda\x75\x8d\xe6\x64\x45\x64\xad\xc5\xf4\xb9\x3b\xe8\xac\xcd", 72),
         entry(b"\x4a\xb7\xb3\x79\xbb\xac\x4f\xe4\xa0\x2f\x05\xae\xf3\x27\xc7\x82", 75),

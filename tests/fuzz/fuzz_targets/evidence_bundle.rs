@@ -32,8 +32,13 @@ static GOOD: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
 });
 
 fn judge(evidence: &Evidence, endorsements: &Endorsements) {
-    assert!(authenticate(evidence, endorsements, &PRODUCTION, now()).inspect_err(assert_reasoned).is_err(), "no vendor signed this");
-    let Some(authentic) = accepted(authenticate(evidence, endorsements, &made::ANCHORS, now())) else { return };
+    assert!(
+        authenticate(evidence, endorsements, &PRODUCTION, now()).inspect_err(assert_reasoned).is_err(),
+        "no vendor signed this"
+    );
+    let Some(authentic) = accepted(authenticate(evidence, endorsements, &made::ANCHORS, now())) else {
+        return;
+    };
     assert!(authentic.simulated());
     let expected = Expected { report_data: made::REPORT_DATA, gpu_nonce: Some(made::NONCE) };
     let result = accepted(appraise(authentic, &AppraisalPolicy::default(), &expected));
@@ -64,7 +69,10 @@ fn change(bundle: &mut EvidenceBundle, script: &mut Script<'_>) {
     match script.byte() % 10 {
         0 => evidence.tee = if evidence.tee == Tee::Snp { Tee::Tdx } else { Tee::Snp },
         1 => evidence.event_log = Some(anchorhold_rats::Der(script.0.to_vec())),
-        2 => evidence.gpus = vec![evidence.gpus.first().cloned(); script.below(20)].into_iter().flatten().collect(),
+        2 => {
+            evidence.gpus =
+                vec![evidence.gpus.first().cloned(); script.below(20)].into_iter().flatten().collect()
+        }
         3 => endorsements.tdx = None,
         4 => endorsements.ocsp.push(anchorhold_rats::Der(script.0.to_vec())),
         5 => endorsements.rims.push(anchorhold_rats::Der(script.0.to_vec())),

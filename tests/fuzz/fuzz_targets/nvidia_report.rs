@@ -13,7 +13,8 @@ static GOOD: LazyLock<(Vec<u8>, String)> = LazyLock::new(|| {
     let pem: String = evidence.certificates.iter().map(|der| made::pem(&der.0)).collect();
     let (report, pem) = (STANDARD.encode(&evidence.report), STANDARD.encode(pem));
     let nonce = "05".repeat(32);
-    let json = format!(r#"[{{"arch":"HOPPER","certificate":"{pem}","evidence":"{report}","nonce":"{nonce}"}}]"#);
+    let json =
+        format!(r#"[{{"arch":"HOPPER","certificate":"{pem}","evidence":"{report}","nonce":"{nonce}"}}]"#);
     assert!(read_serialized(json.as_bytes()).is_ok(), "good evidence");
     (evidence.report, json)
 });

@@ -7,7 +7,9 @@ use anchorhold_fuzz::edit::Script;
 use anchorhold_fuzz::{accepted, assert_named, made, now};
 use anchorhold_rats::{Der, GpuEvidence};
 use anchorhold_verifier::dangerous::allow_simulated;
-use anchorhold_verifier::nvidia::{Architecture, BoardSize, Input, Mode, OcspRules, Policy, appraise, authenticate};
+use anchorhold_verifier::nvidia::{
+    Architecture, BoardSize, Input, Mode, OcspRules, Policy, appraise, authenticate,
+};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
@@ -24,7 +26,8 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
     let signed = device.fields(&made::NONCE).expect("fields").encode();
     let evidence = device.sign(&signed).expect("a signature");
     let input = Input { devices: std::slice::from_ref(&evidence), rims: &[], ocsp: &[] };
-    let claims = format!("{:?}", authenticate(&input, &made::ANCHORS, now()).expect("good evidence").claims());
+    let claims =
+        format!("{:?}", authenticate(&input, &made::ANCHORS, now()).expect("good evidence").claims());
     let rims = made::rims(&made::rim_signer());
     let input = Input { rims: &rims, ..input };
     let authentic = authenticate(&input, &made::ANCHORS, now()).expect("good evidence");
@@ -67,7 +70,8 @@ fuzz_target!(|input: &[u8]| {
             script.edit(&mut evidence.certificates[at].0);
         }
         2 => {
-            let (from, to) = (script.below(evidence.certificates.len()), script.below(evidence.certificates.len()));
+            let (from, to) =
+                (script.below(evidence.certificates.len()), script.below(evidence.certificates.len()));
             evidence.certificates.swap(from, to);
             if script.byte() & 1 == 1 {
                 evidence.certificates.truncate(script.below(6));

@@ -46,7 +46,10 @@ fn change(answer: &mut OcspTemplate, script: &mut Script<'_>) -> bool {
             entry.status = match script.byte() % 3 {
                 0 => CertificateStatus::Unknown,
                 1 => CertificateStatus::Revoked { at: now(), reason: None },
-                _ => CertificateStatus::Revoked { at: now().plus_seconds(-86_400), reason: Some(script.byte()) },
+                _ => CertificateStatus::Revoked {
+                    at: now().plus_seconds(-86_400),
+                    reason: Some(script.byte()),
+                },
             };
             false
         }
@@ -54,7 +57,10 @@ fn change(answer: &mut OcspTemplate, script: &mut Script<'_>) -> bool {
             let before = entry.serial.clone();
             script.edit(&mut entry.serial);
             // Leading zeros are no part of a number.
-            before.iter().skip_while(|byte| **byte == 0).eq(entry.serial.iter().skip_while(|byte| **byte == 0))
+            before
+                .iter()
+                .skip_while(|byte| **byte == 0)
+                .eq(entry.serial.iter().skip_while(|byte| **byte == 0))
         }
         2 => {
             let before = entry.issuer.clone();

@@ -38,7 +38,11 @@ fuzz_target!(|input: &[u8]| {
         }
         1 => {
             // The Signature alone, which is the one part that is not digested.
-            let at = GOOD.manifest.windows(10).position(|bytes| bytes.ends_with(b"Signature")).expect("a Signature");
+            let at = GOOD
+                .manifest
+                .windows(10)
+                .position(|bytes| bytes.ends_with(b"Signature"))
+                .expect("a Signature");
             let (before, signature) = GOOD.manifest.split_at(at);
             let manifest = [before, &script.edited(signature)].concat();
             if let Some(claims) = judge(&manifest) {

@@ -41,7 +41,8 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
     let envelope = anchorhold_dsse::sign(PROFILE_TYPE, PROFILE.as_bytes(), &[&key]).expect("an envelope");
     let token_key = Ed25519KeyPair::from_seed_unchecked(&SEED).expect("a key");
     let token = token(&token_key, br#"{"alg":"EdDSA","typ":"JWT"}"#, EAR.as_bytes());
-    let ear = verify(&token, Algorithm::EdDsa, token_key.public_key().as_ref(), 1_784_937_600).expect("a good token");
+    let ear = verify(&token, Algorithm::EdDsa, token_key.public_key().as_ref(), 1_784_937_600)
+        .expect("a good token");
     assert!(serde_json::from_str::<Manifest>(MANIFEST).is_ok(), "a good manifest");
     Good { trusted: TrustedSigners::one(&key.public_key()), key, envelope, token_key, token, ear }
 });
@@ -54,7 +55,10 @@ fn token(key: &Ed25519KeyPair, header: &[u8], claims: &[u8]) -> String {
 
 fn judge_token(token: &str) -> Option<Ear> {
     let key = GOOD.token_key.public_key();
-    assert!(verify(token, Algorithm::Es256, key.as_ref(), 1_784_937_600).is_err(), "the token chose the algorithm");
+    assert!(
+        verify(token, Algorithm::Es256, key.as_ref(), 1_784_937_600).is_err(),
+        "the token chose the algorithm"
+    );
     let ear = verify(token, Algorithm::EdDsa, key.as_ref(), 1_784_937_600).ok()?;
     let _ = ear.is_affirming();
     Some(ear)
@@ -73,7 +77,10 @@ fuzz_target!(|input: &[u8]| {
             let payload = script.edited(PROFILE.as_bytes());
             let envelope = anchorhold_dsse::sign(PROFILE_TYPE, &payload, &[&GOOD.key]).expect("an envelope");
             let verified = anchorhold_dsse::verify(&envelope, PROFILE_TYPE, &GOOD.trusted);
-            assert!(verified.is_ok_and(|verified| verified.payload() == payload), "what was signed is not read");
+            assert!(
+                verified.is_ok_and(|verified| verified.payload() == payload),
+                "what was signed is not read"
+            );
             if let Ok(profile) = verify_signed::<AppraisalProfile>(&envelope, &GOOD.trusted, now()) {
                 assert!(profile.document().valid_at(now()));
             }

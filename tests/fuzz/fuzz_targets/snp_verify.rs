@@ -9,7 +9,9 @@ use anchorhold_fuzz::edit::Script;
 use anchorhold_fuzz::{accepted, assert_named, made, now};
 use anchorhold_rats::{Der, Evidence};
 use anchorhold_verifier::dangerous::allow_simulated;
-use anchorhold_verifier::snp::{GenoaTcb, Input, MilanTcb, MinimumTcb, Policy, TurinTcb, appraise, authenticate};
+use anchorhold_verifier::snp::{
+    GenoaTcb, Input, MilanTcb, MinimumTcb, Policy, TurinTcb, appraise, authenticate,
+};
 use libfuzzer_sys::fuzz_target;
 use ring::signature::RsaKeyPair;
 use std::sync::LazyLock;
@@ -36,7 +38,8 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
         revoked: vec![vec![5]],
     };
     let crl = Der(list.sign(&ark.key().expect("a key")).expect("a signature"));
-    let input = Input { report: &evidence.report, certificates: &evidence.certificates, crls: &[crl.clone()] };
+    let input =
+        Input { report: &evidence.report, certificates: &evidence.certificates, crls: &[crl.clone()] };
     let authentic = authenticate(&input, &made::ANCHORS, now()).unwrap_or_else(|refusal| panic!("{refusal}"));
     let claims = format!("{:?}", authentic.claims());
     if let Err(refusal) = appraise(authentic, &POLICY, &made::REPORT_DATA) {
@@ -66,7 +69,9 @@ fn judge(evidence: &Evidence, crls: &[Der]) -> Option<bool> {
     assert_eq!(at(0x90, 48), Some(&report.measurement.as_bytes()[..]), "another measurement than was signed");
     if let Some(result) = accepted(appraise(authentic, &POLICY, &made::REPORT_DATA)) {
         assert!(report.measurement == made::MEASUREMENT && report.report_data == made::REPORT_DATA);
-        assert!(report.vmpl == 0 && !report.policy.debug_allowed() && !report.policy.migration_agent_allowed());
+        assert!(
+            report.vmpl == 0 && !report.policy.debug_allowed() && !report.policy.migration_agent_allowed()
+        );
         assert_named(result.checks());
     }
     Some(same)

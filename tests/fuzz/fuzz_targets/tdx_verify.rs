@@ -45,7 +45,11 @@ fn judge(quote: &[u8], collateral: Option<&TdxCollateral>) -> Option<bool> {
     assert_named(authentic.checks());
     let body = authentic.claims().body();
     let at = if authentic.claims().quote().version == 4 { 48 } else { 54 } + 520;
-    assert_eq!(quote.get(at..at + 64), Some(&body.report_data.as_bytes()[..]), "other report data than was signed");
+    assert_eq!(
+        quote.get(at..at + 64),
+        Some(&body.report_data.as_bytes()[..]),
+        "other report data than was signed"
+    );
     let wanted = body.mrtd == made::MEASUREMENT && body.report_data == made::REPORT_DATA;
     let debug = body.attributes.debug();
     if let Some(result) = accepted(appraise(authentic, &policy(), &made::REPORT_DATA)) {
@@ -61,7 +65,11 @@ fuzz_target!(|input: &[u8]| {
     match script.byte() % 12 {
         0 => {
             let quote = script.edited(&GOOD.quote);
-            assert_ne!(judge(&quote, Some(&collateral)), Some(false), "an unsigned change of the quote counts");
+            assert_ne!(
+                judge(&quote, Some(&collateral)),
+                Some(false),
+                "an unsigned change of the quote counts"
+            );
             return;
         }
         1 | 2 => {

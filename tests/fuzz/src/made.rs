@@ -8,8 +8,8 @@ use anchorhold_attester::software::gpu::{
 use anchorhold_attester::software::tdx::{TdConfig, TdxGuest, simulated_intel_root_der};
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, SoftwareParavisor, simulated_ark_der};
 use anchorhold_rats::{Der, Measurement, Nonce, ReportData};
-use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use anchorhold_verifier::TrustAnchors;
+use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use std::sync::LazyLock;
 
