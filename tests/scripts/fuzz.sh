@@ -34,6 +34,6 @@ for target in $targets; do
         sed 's/.*"payload":"\([^"]*\)".*/\1/' tests/vectors/sealed-package/manifest.json | base64 -d >tests/fuzz/corpus/sealed_manifest/payload
     fi
     out=$("$cargo" fuzz run --fuzz-dir tests/fuzz "$target" "tests/fuzz/corpus/$target" -- \
-        -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 2>&1) || { echo "$out" | tail -40; exit 1; }
+        -max_total_time="$seconds" -len_control=0 -rss_limit_mb=2048 -timeout=10 2>&1) || { echo "$out" | tail -40; exit 1; }
     echo "fuzz $target: $(echo "$out" | grep -E '^Done|DONE' | tail -1)"
 done

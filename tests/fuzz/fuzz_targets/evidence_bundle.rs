@@ -82,7 +82,7 @@ fn change(bundle: &mut EvidenceBundle, script: &mut Script<'_>) {
             evidence.paravisor =
                 Some(Paravisor { hcl_report: part(), quote: part(), signature: part(), pcrs: Vec::new() });
         }
-        8 => evidence.certificates.rotate_left(evidence.certificates.len().min(1)),
+        8 => evidence.certificates.reverse(),
         _ => script.edit(&mut evidence.report),
     }
 }

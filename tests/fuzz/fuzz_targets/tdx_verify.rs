@@ -51,7 +51,7 @@ fn judge(quote: &[u8], collateral: Option<&TdxCollateral>) -> Option<bool> {
         "other report data than was signed"
     );
     let wanted = body.mrtd == made::MEASUREMENT && body.report_data == made::REPORT_DATA;
-    let debug = body.attributes.debug();
+    let debug = body.td_attributes.debug();
     if let Some(result) = accepted(appraise(authentic, &policy(), &made::REPORT_DATA)) {
         assert!(wanted && !debug, "another TD than the policy names");
         assert_named(result.checks());
