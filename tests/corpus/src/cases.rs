@@ -2,6 +2,7 @@
 
 mod azure;
 mod bytes;
+mod nvidia;
 mod profile;
 mod snp;
 mod tdx;
@@ -15,5 +16,6 @@ use crate::Suite;
 pub fn write_all(suite: &mut Suite) -> anyhow::Result<()> {
     snp::write(suite)?;
     tdx::write(suite)?;
+    nvidia::write(suite)?;
     azure::write(suite)
 }
