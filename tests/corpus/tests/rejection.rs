@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 /// Codes that no case of a folder can show, with the reason.
 const WITHOUT_A_CASE: &[(&str, &str)] = &[
-    ("evidence_limit", "a rule of the evidence JSON, which a folder of files does not have"),
     ("snp_certificate_count", "a case has one file for each place of the chain"),
     ("snp_simulated", "a case that names its root accepts it"),
     ("tdx_simulated", "a case that names its root accepts it"),
