@@ -44,8 +44,6 @@ fn authority(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     for (id, usage, constraints) in [
         ("no-lists", 0x04, Extension::authority(Some(0))),
         ("no-certificates", 0x02, Extension::authority(Some(0))),
-        ("path-length-1", 0x06, Extension::authority(Some(1))),
-        ("no-path-length", 0x06, Extension::authority(None)),
         ("no-ca", 0x06, Extension::end_entity()),
     ] {
         let extensions = vec![Extension::key_usage(usage), constraints];
