@@ -98,7 +98,8 @@ impl Evaluation {
         let simulated = if self.simulated { " (simulated root: nothing is protected)" } else { "" };
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{}{simulated}: {} evidence judged for {}", self.verdict, self.tee, self.at);
-        let profile = |used: &UsedProfile| format!("{} version {}, SHA-256 {}", used.id, used.version, used.digest);
+        let profile =
+            |used: &UsedProfile| format!("{} version {}, SHA-256 {}", used.id, used.version, used.digest);
         for (label, value) in [
             ("profile", self.profile.as_ref().map(profile)),
             ("measurement", self.measurement.map(|measurement| measurement.to_string())),

@@ -75,9 +75,8 @@ impl Evidence {
     /// [`EvidenceError::Format`] when it is something else, [`EvidenceError::Limit`] for what is over a limit.
     pub fn from_trustee_azure_json(json: &[u8]) -> Result<Self, EvidenceError> {
         let read: AzureEvidence = parse(json, AZURE)?;
-        let base64 = |text: &str| {
-            URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| format_error(AZURE))
-        };
+        let base64 =
+            |text: &str| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| format_error(AZURE));
         let hcl_report = base64(&read.hcl_report)?;
         let certificates = read.vcek.as_deref().map(base64).transpose()?.map(Der).into_iter().collect();
         let (tee, report) = match &read.td_quote {
@@ -91,14 +90,8 @@ impl Evidence {
             signature: unhex(&quote.signature, AZURE)?,
             pcrs: quote.pcrs.iter().map(|pcr| unhex(pcr, AZURE).map(Der)).collect::<Result<_, _>>()?,
         };
-        let evidence = Self {
-            tee,
-            report,
-            certificates,
-            gpus: Vec::new(),
-            event_log: None,
-            paravisor: Some(paravisor),
-        };
+        let evidence =
+            Self { tee, report, certificates, gpus: Vec::new(), event_log: None, paravisor: Some(paravisor) };
         evidence.check_limits()?;
         Ok(evidence)
     }
