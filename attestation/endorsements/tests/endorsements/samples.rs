@@ -1,7 +1,6 @@
 //! Real samples, which are not part of the project. Where they are not there, CI fails and others skip.
 
 use anchorhold_rats::{Der, TdxCollateral};
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// The folder of the samples.
