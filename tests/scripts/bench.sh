@@ -16,6 +16,8 @@ bench() { # PACKAGE BENCH [ARGUMENT ...]
 }
 
 bench anchorhold-verifier verify_snp
+bench anchorhold-verifier verify_gpu
+bench anchorhold-differential verify_tdx_peers
 bench anchorhold-key-broker release
 bench anchorhold-sealed-weights sealed_load
 bench anchorhold-audit-log append
@@ -29,4 +31,5 @@ for threads in 1 2; do
 done
 
 echo "== sizes"
+JSON="$parts/verifier_size.json" tests/scripts/verifier_size.sh
 python3 tests/scripts/bench_collect.py "$parts" "${CARGO_TARGET_DIR:-target}/release" "${JSON:-}"

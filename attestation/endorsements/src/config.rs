@@ -163,7 +163,7 @@ pub struct Retry {
     pub longest_wait: Duration,
 }
 
-/// Times and numbers that bound one call.
+/// Times and numbers that bound one call. A time of over a day counts as a day.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// For one attempt: connection, request and whole answer.

@@ -8,6 +8,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -30,7 +31,7 @@ pub(crate) async fn fetch<T: Transport, V>(
             Err(cause) => cause,
         };
         let Some(wait) = limits.retry.wait(attempt, &cause, random()) else { return Err(cause) };
-        if Instant::now() + wait >= deadline {
+        if wait >= deadline.saturating_duration_since(Instant::now()) {
             return Err(cause);
         }
         sleep(wait).await;
@@ -49,9 +50,15 @@ async fn attempt_once<T: Transport>(
     // The semaphore is never closed.
     let Ok(Ok(_permit)) = waited else { return Err(Cause::Timeout { within }) };
     let started = Instant::now();
-    let until = deadline.min(started + limits.request_timeout);
+    let until = deadline.min(after(started, limits.request_timeout));
     let answered = timeout_at(until, transport.send(request)).await;
     Ok(answered.map_err(|_| Cause::Timeout { within: until - started })??)
+}
+
+/// The moment `wait` after `start`; a wait of over a day counts as a day, so that no setting overflows the clock.
+pub(crate) fn after(start: Instant, wait: Duration) -> Instant {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    start + wait.min(DAY)
 }
 
 /// Without randomness all waits are the shortest, which is no harm.
@@ -111,7 +118,6 @@ mod tests {
     use super::*;
     use futures_util::future::join;
     use std::cell::Cell;
-    use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn one_asks_and_the_others_wait_for_its_answer() {

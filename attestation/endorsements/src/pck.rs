@@ -5,9 +5,9 @@
 
 use crate::error::Unplannable;
 use crate::item::{Fmspc, PckCa};
-use anchorhold_verifier::der::{self, Reader};
 use anchorhold_verifier::pem;
-use anchorhold_verifier::x509::{Certificate, SGX_EXTENSION};
+use anchorhold_verifier::tdx::Pck;
+use anchorhold_verifier::x509::Certificate;
 
 const HEADER_LEN: usize = 48;
 /// The body of TD 1.0, the only one in version 4.
@@ -21,8 +21,6 @@ const QE_REPORT_DATA: u16 = 6;
 const PCK_CHAIN: u16 = 5;
 /// PCK certificate, its CA and the root.
 const MAX_CHAIN: usize = 4;
-/// 1.2.840.113741.1.13.1.4.
-const FMSPC: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01, 0x04];
 
 /// The kind of platform and the CA of its PCK certificate.
 pub(crate) fn platform(quote: &[u8]) -> Result<(Fmspc, PckCa), Unplannable> {
@@ -31,15 +29,14 @@ pub(crate) fn platform(quote: &[u8]) -> Result<(Fmspc, PckCa), Unplannable> {
     let chain = pem::read(text, MAX_CHAIN).map_err(|_| Unplannable::Quote("PCK certificate chain as PEM"))?;
     let chain: Vec<_> = chain.iter().map_while(|bytes| Certificate::parse(bytes).ok()).collect();
     let leaf = chain.first().ok_or(Unplannable::Quote("readable PCK certificate"))?;
-    let fmspc = leaf.extension(SGX_EXTENSION).and_then(|value| read_fmspc(value).ok().flatten());
-    let fmspc = fmspc.ok_or(Unplannable::Quote("FMSPC in its PCK certificate"))?;
+    let pck = Pck::read(leaf).map_err(|_| Unplannable::Quote("PCK certificate with Intel's extension"))?;
     let issuer = chain.iter().find(|certificate| certificate.subject == leaf.issuer);
     let ca = match issuer.and_then(Certificate::common_name) {
         Some("Intel SGX PCK Platform CA") => PckCa::Platform,
         Some("Intel SGX PCK Processor CA") => PckCa::Processor,
         _ => return Err(Unplannable::Quote("PCK CA among its certificates")),
     };
-    Ok((fmspc, ca))
+    Ok((Fmspc(pck.fmspc), ca))
 }
 
 /// The PEM text in the certification data.
@@ -89,19 +86,6 @@ fn take_u32(rest: &mut &[u8]) -> Option<usize> {
     usize::try_from(value).ok()
 }
 
-/// The extension is a sequence of pairs of an OID and a value (Intel, *SGX PCK Certificate and CRL Profile*, section 1.3.5).
-fn read_fmspc(extension: &[u8]) -> Result<Option<Fmspc>, der::Error> {
-    let mut pairs = Reader::new(Reader::new(extension).read(der::SEQUENCE)?);
-    while !pairs.is_empty() {
-        let mut pair = Reader::new(pairs.read(der::SEQUENCE)?);
-        let id = pair.read(der::OBJECT_IDENTIFIER)?;
-        if id == FMSPC {
-            return Ok(pair.read(der::OCTET_STRING)?.try_into().ok().map(Fmspc));
-        }
-    }
-    Ok(None)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,20 +95,5 @@ mod tests {
         for quote in [&[][..], &[4, 0], &[4; 700], &[3; 6000], &[5; 6000], &[0xff; 6000]] {
             assert_eq!(platform(quote), Err(Unplannable::Quote("PCK certificate chain")), "{}", quote.len());
         }
-    }
-
-    #[test]
-    fn reads_an_fmspc_of_six_bytes_only() {
-        let extension = |value: &[u8]| {
-            let mut pair = vec![der::OBJECT_IDENTIFIER, 10];
-            pair.extend(FMSPC);
-            pair.extend([der::OCTET_STRING, u8::try_from(value.len()).unwrap()]);
-            pair.extend(value);
-            let length = u8::try_from(pair.len()).unwrap();
-            [vec![der::SEQUENCE, length + 2, der::SEQUENCE, length], pair].concat()
-        };
-        assert_eq!(read_fmspc(&extension(&[1, 2, 3, 4, 5, 6])), Ok(Some(Fmspc([1, 2, 3, 4, 5, 6]))));
-        assert_eq!(read_fmspc(&extension(&[1, 2, 3, 4, 5])), Ok(None));
-        assert_eq!(read_fmspc(&[der::SEQUENCE, 0]), Ok(None));
     }
 }

@@ -42,7 +42,7 @@ impl Retry {
         let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
         let whole = self.first_wait.saturating_mul(doubled).min(self.longest_wait);
         let half = whole / 2;
-        let spread = half + half * u32::from(random) / u32::from(u16::MAX);
+        let spread = half + half.saturating_mul(u32::from(random)) / u32::from(u16::MAX);
         let asked = match cause {
             Cause::Unavailable { retry_after_s: Some(seconds), .. } => Duration::from_secs(*seconds),
             _ => Duration::ZERO,
@@ -74,6 +74,8 @@ mod tests {
         assert_eq!(waits(u16::MAX), [millis(500), millis(1000), millis(1500), None]);
         assert_eq!(waits(0), [millis(250), millis(500), millis(750), None]);
         assert_eq!(RETRY.wait(u32::MAX, &unavailable(None), 0), None);
+        let endless = Retry { attempts: u32::MAX, first_wait: Duration::MAX, longest_wait: Duration::MAX };
+        assert!(endless.wait(u32::MAX - 1, &unavailable(None), u16::MAX).is_some());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::cache::{Cache, Entry};
 use crate::config::{Config, Mode};
 use crate::endorsement::Endorsement;
 use crate::error::{Cause, Error, Failure};
-use crate::fetch::{Flights, fetch};
+use crate::fetch::{Flights, after, fetch};
 use crate::item::Item;
 use crate::plan::{Wanted, follow_up, plan};
 use crate::rim_ids::rim_ids;
@@ -74,7 +74,7 @@ pub struct EndorsementStore<T> {
 impl<T: Transport> EndorsementStore<T> {
     /// A store with these settings.
     pub fn new(config: Config, transport: T, cache: Cache) -> Self {
-        let permits = Semaphore::new(config.limits.parallel.get());
+        let permits = Semaphore::new(config.limits.parallel.get().min(Semaphore::MAX_PERMITS));
         Self { config, transport, cache, permits, flights: Flights::default(), absent: Mutex::default() }
     }
 
@@ -94,7 +94,7 @@ impl<T: Transport> EndorsementStore<T> {
     /// [`Error::Evidence`] when the evidence does not say what to ask for, [`Error::Limits`] when it is over its own limits.
     pub async fn gather(&self, evidence: &Evidence, at: Timestamp) -> Result<Gathered, Error> {
         evidence.check_limits()?;
-        let deadline = Instant::now() + self.config.limits.total_timeout;
+        let deadline = after(Instant::now(), self.config.limits.total_timeout);
         let mut found = Found::default();
         let first = plan(evidence, &rim_ids(evidence), &self.config)?;
         self.obtain_all(&first, (at, deadline), &mut found).await;
@@ -105,8 +105,8 @@ impl<T: Transport> EndorsementStore<T> {
         Ok(Gathered { endorsed, missing: found.missing })
     }
 
-    /// Fills the cache with the endorsements of a bundle. What is not about its evidence or not readable is left out, and so is
-    /// what the cache has for longer. Returns what the cache has now.
+    /// Fills the cache with the endorsements of a bundle, unverified as everything in it. What is not about its evidence or
+    /// not readable is left out, and what the cache has for as long or longer stays. Returns what the cache has now.
     ///
     /// # Errors
     /// [`Error::Evidence`] and [`Error::Limits`] as [`gather`](Self::gather), [`Error::Cache`] when the disk refuses.

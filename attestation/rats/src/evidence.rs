@@ -80,7 +80,7 @@ pub struct Evidence {
     /// The SNP report or TDX quote, byte for byte as the TEE gave it.
     #[serde(with = "base64_bytes")]
     pub report: Vec<u8>,
-    /// For SNP, DER certificates, leaf (VCEK or VLEK) first, then its issuers. A root among them is ignored:
+    /// For SNP, DER certificates, leaf (VCEK or VLEK) first, then its issuers. A root among them must be the pinned one:
     /// trust anchors are never taken from evidence. A TDX quote carries its own.
     pub certificates: Vec<Der>,
     /// Evidence of each GPU and switch; empty where there is none.

@@ -2,8 +2,7 @@
 //! signature checks done directly, and beside the chain and report verification of `sev` 8.0.0.
 //!
 //! The first three are measured in turn in each round, so that a change of the machine's pace meets all of them; the last
-//! by itself, since it leaves the caches full of its own. Prints medians and ratios; with `JSON=path` also writes
-//! them there, as a list.
+//! by itself, since it leaves the caches full of its own.
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_rats::{Endorsements, Evidence, Expected, Measurement, ReportData, Timestamp};
@@ -12,15 +11,15 @@ use anchorhold_verifier::snp::{self, ChainCache, GenoaTcb, Input, MinimumTcb, Po
 use anchorhold_verifier::x509::{Certificate, PublicKey};
 use anchorhold_verifier::{AppraisalPolicy, TrustAnchors, appraise, authenticate, dangerous};
 use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
+use rounds::{Comparison, Run, medians_ns, report};
 use sev::certs::snp::{Certificate as SevCertificate, Chain, Verifiable as _};
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 use std::error::Error;
 use std::hint::black_box;
-use std::io::Write as _;
-use std::time::Instant;
 
-const WARM_UP: usize = 20;
+mod rounds;
+
 const ROUNDS: usize = 500;
 
 struct Subject {
@@ -41,8 +40,6 @@ fn subject() -> Result<Subject, Box<dyn Error>> {
     let policy = dangerous::allow_simulated(Policy::strict(vec![measurement], minimum));
     Ok(Subject { evidence, anchors, policy, report_data, at })
 }
-
-type Run<'a> = (&'static str, Box<dyn Fn() -> Result<(), Box<dyn Error>> + 'a>);
 
 /// Authenticate and appraise, as a relying party calls it.
 fn whole(subject: &Subject) -> Run<'_> {
@@ -104,60 +101,23 @@ fn sev(subject: &Subject) -> Run<'_> {
     ("sev_8_verify", Box::new(run))
 }
 
-/// Medians in nanoseconds, in the order of `runs`.
-fn measure(runs: &[Run<'_>]) -> Result<Vec<u128>, Box<dyn Error>> {
-    let mut times_ns: Vec<Vec<u128>> = runs.iter().map(|_| Vec::with_capacity(ROUNDS)).collect();
-    for round in 0..WARM_UP + ROUNDS {
-        for ((_, run), times_ns) in runs.iter().zip(&mut times_ns) {
-            let start = Instant::now();
-            run()?;
-            let elapsed_ns = start.elapsed().as_nanos();
-            if round >= WARM_UP {
-                times_ns.push(elapsed_ns);
-            }
-        }
-    }
-    times_ns
-        .into_iter()
-        .map(|mut times_ns| {
-            times_ns.sort_unstable();
-            times_ns.get(ROUNDS / 2).copied().ok_or_else(|| "no rounds".into())
-        })
-        .collect()
-}
-
-/// A number of thousandths as a decimal.
-fn decimal(thousandths: u128) -> String {
-    format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let subject = subject()?;
     let cache = ChainCache::new(16);
-    let runs = [whole(&subject), warm(&subject, &cache), signatures(&subject)?];
-    let mut medians_ns = measure(&runs)?;
-    let peer = [sev(&subject)];
-    medians_ns.extend(measure(&peer)?);
-    let [cold, warm, signatures, sev] = medians_ns.as_slice() else { return Err("four medians".into()) };
-    let ratio = |of: &u128, to: &u128| decimal(of * 1000 / to.max(&1));
-    let mut out = std::io::stdout();
-    for ((name, _), median_ns) in runs.iter().chain(&peer).zip(&medians_ns) {
-        writeln!(out, "{name}: median {} us of {ROUNDS}", decimal(*median_ns))?;
-    }
-    writeln!(out, "verification to its three signatures: {}", ratio(cold, signatures))?;
-    writeln!(out, "verification to sev 8.0.0 (chain and report signatures only): {}", ratio(cold, sev))?;
-    writeln!(out, "verification with a remembered chain to one without: {}", ratio(warm, cold))?;
-    if let Some(path) = std::env::var_os("JSON") {
-        let item = |name: &str, median_ns: &u128, peer: &str, peer_ns: &u128| {
-            let (value, ratio) = (decimal(*median_ns), ratio(median_ns, peer_ns));
-            format!(r#"{{"name":"{name}","value":{value},"unit":"us","peer":"{peer}","ratio":{ratio}}}"#)
-        };
-        let items = [
-            item("verify_snp_median", cold, "sev 8.0.0", sev),
-            item("verify_snp_median_to_signatures", cold, "its three signatures", signatures),
-            item("verify_snp_warm_median", warm, "a cold verification", cold),
-        ];
-        std::fs::write(path, format!("[{}]\n", items.join(",\n")))?;
-    }
-    Ok(())
+    let ours_ns = medians_ns(&[whole(&subject), warm(&subject, &cache), signatures(&subject)?], ROUNDS)?;
+    let peer_ns = medians_ns(&[sev(&subject)], ROUNDS)?;
+    let ([cold, warm, signatures], [sev]) = (ours_ns.as_slice(), peer_ns.as_slice()) else {
+        return Err("four medians".into());
+    };
+    let compare = |name, median_ns: &u128, peer, peer_ns: &u128| Comparison {
+        name,
+        median_ns: *median_ns,
+        peer,
+        peer_ns: *peer_ns,
+    };
+    report(&[
+        compare("verify_snp_median", cold, "sev 8.0.0", sev),
+        compare("verify_snp_median_to_signatures", cold, "its three signatures", signatures),
+        compare("verify_snp_warm_median", warm, "a cold verification", cold),
+    ])
 }

@@ -2,6 +2,7 @@
 
 use crate::outcome::{Accepted, Authentic};
 use crate::relaxation::{Relax, Relaxations, sealed};
+use crate::show::hex;
 use crate::{Refusal, TrustAnchors, azure, codes, event_log, nvidia, snp, tdx};
 use anchorhold_rats::{Checks, Endorsements, Evidence, Expected, Measurement, Tee, Timestamp};
 
@@ -10,7 +11,8 @@ use anchorhold_rats::{Checks, Endorsements, Evidence, Expected, Measurement, Tee
 pub struct Claims {
     /// Of the TEE.
     pub tee: TeeClaims,
-    /// The event log, replayed; not yet compared with any register.
+    /// The event log, replayed. Of authentic evidence it is compared with nothing yet. Of accepted evidence it is here only
+    /// if the policy has rules for it, and then it is the history of the registers that the policy compares.
     pub event_log: Option<event_log::Replayed>,
     /// Of the paravisor, where the guest runs below one.
     pub paravisor: Option<Box<azure::AuthenticVtpm>>,
@@ -54,10 +56,6 @@ impl TeeClaims {
             Self::Tdx(quote) => quote.tcb().status.to_string(),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Evidence whose signatures hold up to the named trust anchors.
@@ -228,8 +226,11 @@ pub fn appraise(
         (TeeClaims::Tdx(_), _, None) => record_denied("TDX", &mut checks),
     }
     // Only TDX has registers to hold a log against; a log beside an SNP report is read and says nothing.
-    if let (TeeClaims::Tdx(quote), Some(policy)) = (&claims.tee, &policy.event_log) {
-        event_log::judge(claims.event_log.as_ref(), &quote.body().rtmrs, policy, &mut checks);
+    match (&claims.tee, &policy.event_log) {
+        (TeeClaims::Tdx(quote), Some(policy)) => {
+            event_log::judge(claims.event_log.as_ref(), &quote.body().rtmrs, policy, &mut checks);
+        }
+        _ => evidence.claims.event_log = None,
     }
     Accepted::judged(evidence, checks)
 }

@@ -28,6 +28,7 @@ mod outcome;
 pub mod pem;
 mod refusal;
 mod relaxation;
+mod show;
 pub mod snp;
 pub mod tdx;
 pub mod x509;

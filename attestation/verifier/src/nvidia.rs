@@ -18,6 +18,7 @@ mod report;
 pub mod rim;
 mod serialized;
 mod topology;
+mod verified;
 
 pub use appraise::appraise;
 pub(crate) use appraise::judge_policy;

@@ -19,7 +19,6 @@ mod policy;
 mod qe;
 mod qe_identity;
 mod quote;
-mod show;
 mod signature_data;
 mod status;
 mod tcb_info;

@@ -176,6 +176,11 @@ impl<'a> Certificate<'a> {
         verify(issuer, self.algorithm, self.signed, self.signature)
     }
 
+    /// What [`verify_signature`](Self::verify_signature) verifies: algorithm, signed bytes and signature.
+    pub(crate) const fn signature_parts(&self) -> (&'a [u8], &'a [u8], &'a [u8]) {
+        (self.algorithm, self.signed, self.signature)
+    }
+
     /// Whether `at` lies within the validity, both ends included.
     #[must_use]
     pub fn is_valid_at(&self, at: Timestamp) -> bool {

@@ -38,9 +38,9 @@ fn recognise(ders: &[Vec<u8>]) -> Result<SimulatedRoots<'_>, String> {
             PublicKey::P256(_) => &mut roots.intel,
             PublicKey::P384(_) if name.contains("Device Identity CA") => &mut roots.nvidia_device,
             PublicKey::P384(_) if name.contains("CoRIM signing") => &mut roots.nvidia_rim,
-            PublicKey::P384(_) => {
+            PublicKey::P384(_) | PublicKey::Other => {
                 return Err(format!(
-                    "certificate {number}: neither a Device Identity CA nor a CoRIM signing root"
+                    "certificate {number}: neither the key nor the name of a simulated root"
                 ));
             }
         };

@@ -103,7 +103,8 @@ fn a_td_that_serves_is_verified_with_endorsements_and_not_without() {
     let (nonce, tls_key, measurement) = (nonce.to_string(), tls_key.to_string(), MEASUREMENT.to_string());
     let (roots, cache, at) = (folder.simulated_roots(), folder.path("cache"), now().to_string());
     let by = |more: &[&str]| {
-        let given = ["verify", "--document", &document, "--nonce", &nonce, "--tls-key", &tls_key, "--at", &at];
+        let given =
+            ["verify", "--document", &document, "--nonce", &nonce, "--tls-key", &tls_key, "--at", &at];
         let trust = ["--measurement", &measurement, "--dangerous-simulated-root", &roots];
         run(given.iter().chain(&trust).chain(more))
     };

@@ -172,7 +172,9 @@ fn a_board_beside_a_guest_is_judged_from_nvidia_s_json_manifests_and_ocsp_respon
     let shown = run(["evidence", "show", &bundle]);
     shown.expect(0, "");
     let pdi = hex(&board.gpus[0].config().pdi);
-    for text in ["GPU or switch 11", &pdi, "VBIOS_VERSION", "DRIVER_VERSION", "NV_GPU_DRIVER_GH100_", "response 0"] {
+    for text in
+        ["GPU or switch 11", &pdi, "VBIOS_VERSION", "DRIVER_VERSION", "NV_GPU_DRIVER_GH100_", "response 0"]
+    {
         assert!(shown.out.contains(text), "{text} in {}", shown.out);
     }
     run(["evidence", "bundle", &cpu, "--gpus", &cpu, "-o", &folder.path("none")])
@@ -195,7 +197,9 @@ fn azure_evidence_of_trustee_is_read_and_shown() {
     let file = folder.write("azure.json", serde_json::to_vec(&json).unwrap());
     let ran = run(["evidence", "show", &file]);
     ran.expect(0, "");
-    for text in ["SNP report", "HCL report", "TPM quote", "EXTRA_DATA               6672657368206e6f6e6365", "PCR 0 "] {
+    for text in
+        ["SNP report", "HCL report", "TPM quote", "EXTRA_DATA               6672657368206e6f6e6365", "PCR 0 "]
+    {
         assert!(ran.out.contains(text), "{text} in {}", ran.out);
     }
 }

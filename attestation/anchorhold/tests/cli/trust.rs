@@ -38,7 +38,8 @@ fn a_profile_for_something_else_refuses_and_is_named_in_every_form() {
     let ran = verify(&folder, &bundle, &["--profile", &profile, "--ear", &key]);
     let public = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
     let at = now().unix_seconds() + 60;
-    let result = ear::verify(ran.out.trim(), ear::Algorithm::EdDsa, public.public_key().as_ref(), at).unwrap();
+    let result =
+        ear::verify(ran.out.trim(), ear::Algorithm::EdDsa, public.public_key().as_ref(), at).unwrap();
     assert_eq!(result.submods["cpu"].policy_ids, [format!("urn:sha256:{digest}")]);
     // Without a profile none is named.
     let ran = verify(&folder, &bundle, &["--measurement", &MEASUREMENT.to_string(), "--json"]);
@@ -90,7 +91,9 @@ fn what_is_not_in_force_is_no_verdict() {
     let old_profile = folder.write("old-profile.toml", old(&profile));
     let old_list = folder.write("old-list.toml", old(&list));
     let text = "expired at 2025-01-01T00:00:00Z\nhint: get the current file";
-    for args in [["--profile", &old_profile, "--machines", &list], ["--profile", &profile, "--machines", &old_list]] {
+    for args in
+        [["--profile", &old_profile, "--machines", &list], ["--profile", &profile, "--machines", &old_list]]
+    {
         let ran = verify(&folder, &bundle, &args);
         ran.expect(1, text);
         assert!(ran.out.is_empty(), "{}", ran.out);

@@ -31,7 +31,6 @@ const EVALUATION_NUMBER: u32 = 19;
 pub(crate) struct Made {
     pub(crate) evidence: Evidence,
     pub(crate) endorsements: Endorsements,
-    pub(crate) devices: Vec<GpuEvidence>,
     pub(crate) anchors: TrustAnchors,
     /// `None`: what the report has. A sample's is old and public.
     pub(crate) report_data: Option<ReportData>,
@@ -98,9 +97,9 @@ impl Recipe {
             let added = paravisor.attest(evidence.tee, &evidence.report, REPORT_DATA.as_bytes());
             evidence.paravisor = Some(added.unwrap());
         }
-        let devices = self.devices(at, &mut endorsements);
+        evidence.gpus = self.devices(at, &mut endorsements);
         let anchors = simulated_anchors(&roots).unwrap();
-        Some(Made { evidence, endorsements, devices, anchors, report_data: Some(REPORT_DATA) })
+        Some(Made { evidence, endorsements, anchors, report_data: Some(REPORT_DATA) })
     }
 
     fn snp_guest(
@@ -228,5 +227,5 @@ fn sample_of(id: &str) -> Option<Made> {
         Evidence::snp(read("report.bin").unwrap(), vec![Der(leaf)])
     };
     let anchors = TrustAnchors::production();
-    Some(Made { evidence, endorsements, devices: Vec::new(), anchors, report_data: None })
+    Some(Made { evidence, endorsements, anchors, report_data: None })
 }

@@ -45,13 +45,15 @@ async fn what_is_imported_is_enough_to_verify_offline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn intel_s_collateral_moves_whole() {
+async fn the_collateral_of_intel_moves_whole_and_is_enough_to_verify() {
     let ((evidence, collateral), script) = (tdx(), Script::default());
     serve_intel(&script, &evidence, &collateral);
     let (endorsed, again, kept) = moved(&Config::production(), &script, &evidence, at(0)).await;
     assert_eq!(again, endorsed);
     assert_eq!(again.endorsements.tdx, Some(collateral));
     assert_eq!(kept.len(), 4);
+    let judged = authenticate(&again.evidence, &again.endorsements, &anchors(), at(0));
+    assert!(judged.is_ok(), "{}", judged.unwrap_err());
 }
 
 #[tokio::test(start_paused = true)]

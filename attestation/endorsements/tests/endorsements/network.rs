@@ -55,6 +55,12 @@ async fn reads_a_whole_answer() {
 async fn refuses_a_long_answer_by_its_stated_length() {
     let long = refused(reply(200, &[], &[7; MAX_BYTES + 1])).await;
     assert_eq!(long, TransportError::TooLong { max_bytes: MAX_BYTES });
+    // The head is enough.
+    let head = format!("HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n", MAX_BYTES + 1);
+    assert_eq!(
+        refused(Reply::Bytes(head.into_bytes())).await,
+        TransportError::TooLong { max_bytes: MAX_BYTES }
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use crate::script::{Script, Step, answer, good, with_header};
 use anchorhold_attester::software::certificate::name;
 use anchorhold_attester::software::revocation::RevocationTemplate;
-use anchorhold_attester::software::tdx::{TdConfig, TdxGuest};
+use anchorhold_attester::software::tdx::{TdConfig, TdxGuest, simulated_intel_root_der};
 use anchorhold_attester::software::{Authority, LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_endorsements::{Cache, CacheLimits, Config, EndorsementStore, Item, Transport, rim_ids};
 use anchorhold_rats::{Evidence, Measurement, ReportData, TdxCollateral, Timestamp};
@@ -90,11 +90,11 @@ pub(crate) fn percent_encode(text: &str) -> String {
     text.chars().map(|c| if plain(c) { c.to_string() } else { format!("%{:02X}", u32::from(c)) }).collect()
 }
 
-/// The four paths of a platform with what Intel would answer there, and the name of the chain's header field.
-pub(crate) fn intel_answers(
-    tdx: &TdxCollateral,
-    items: &[Item],
-) -> Vec<(String, Vec<u8>, Option<(&'static str, String)>)> {
+/// Path, body, and the header field with the issuer chain.
+pub(crate) type IntelAnswer = (String, Vec<u8>, Option<(&'static str, String)>);
+
+/// What Intel would answer about each item of a platform.
+pub(crate) fn intel_answers(tdx: &TdxCollateral, items: &[Item]) -> Vec<IntelAnswer> {
     let signed = |name: &str, text: &str, signature: &[u8]| {
         format!("{{\"{name}\":{text},\"signature\":\"{}\"}}", hex(signature)).into_bytes()
     };
@@ -148,6 +148,6 @@ pub(crate) fn store<T: Transport>(config: Config, transport: T) -> (TempDir, End
 }
 
 pub(crate) fn anchors() -> TrustAnchors {
-    simulated_anchors(&SimulatedRoots { amd: Some(simulated_ark_der()), ..SimulatedRoots::default() })
-        .unwrap()
+    let (amd, intel) = (Some(simulated_ark_der()), Some(simulated_intel_root_der()));
+    simulated_anchors(&SimulatedRoots { amd, intel, ..SimulatedRoots::default() }).unwrap()
 }

@@ -123,6 +123,19 @@ async fn what_intel_says_is_kept_byte_for_byte() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_intel_says_satisfies_the_verifier() {
+    let Some(folder) = samples::folder() else { return };
+    let evidence = Evidence::tdx(samples::read(&folder, "tdx/v4-dstack-uptodate/quote.bin"));
+    let script = Script::default();
+    serve_intel(&script, &evidence, &samples::collateral(&folder, "tdx/v4-dstack-uptodate/collateral.json"));
+    let (_folder, store) = store(Config::production(), script);
+    let at = day(2025, 6, 25);
+    let endorsed = store.endorse(&evidence, at).await.unwrap();
+    let judged = authenticate(&endorsed.evidence, &endorsed.endorsements, &TrustAnchors::production(), at);
+    assert!(judged.is_ok(), "{}", judged.unwrap_err());
+}
+
 #[tokio::test]
 async fn a_pccs_sends_lists_in_hex_over_a_socket() {
     let Some(folder) = samples::folder() else { return };

@@ -2,6 +2,7 @@
 
 use super::{AuthenticVtpm, VmId, codes};
 use crate::Refusal;
+use crate::show::hex;
 use anchorhold_rats::Checks;
 use std::collections::BTreeMap;
 
@@ -84,8 +85,4 @@ fn judge_claims(vtpm: &AuthenticVtpm, policy: &Policy, checks: &mut Checks) {
         }
         None => checks.skip(codes::VM_ID, "not asked", text),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

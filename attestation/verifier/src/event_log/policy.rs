@@ -2,6 +2,7 @@
 
 use super::{Event, EventData, EventKind, GLOBAL_VARIABLE, Replayed, Rtmr, Variable, codes, proof};
 use crate::Refusal;
+use crate::show::hex;
 use anchorhold_rats::Checks;
 
 /// What an event must have measured.
@@ -188,8 +189,4 @@ fn secure_boot(event: &Event) -> Option<bool> {
     }
     let variable = Variable::parse(data).filter(|variable| variable.is(&GLOBAL_VARIABLE, "SecureBoot"))?;
     Some(variable.data == [1])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,7 +6,9 @@ use super::ocsp::{Answer, Responses, Subject};
 use super::opaque::OpaqueFields;
 use super::report::SIGNATURE_LEN;
 use super::rim::{self, AuthenticRim};
+use super::verified::Verified;
 use super::{Architecture, Kind, Pdi, Report, codes, fwid, reference};
+use crate::show::hex;
 use crate::x509::Certificate;
 use crate::{Authentic, Refusal, TrustAnchors};
 use anchorhold_rats::{Checks, Der, GpuEvidence, Timestamp};
@@ -120,17 +122,18 @@ pub(crate) fn judge(
     checks: &mut Checks,
 ) -> Option<(Vec<AuthenticDevice>, Timestamp)> {
     let mut expires = Timestamp::from_unix_seconds(i64::MAX);
+    let verified = Verified::default();
     let mut rims = Vec::with_capacity(input.rims.len());
     for manifest in input.rims {
-        if let Some((manifest, end)) = rim::judge(&manifest.0, anchors, at, checks) {
+        if let Some((manifest, end)) = rim::judge(&manifest.0, anchors, at, &verified, checks) {
             rims.push(manifest);
             expires = expires.min(end);
         }
     }
-    let responses = Responses::read(input.ocsp, checks);
+    let responses = Responses::read(input.ocsp, &verified, checks);
     let complete = rims.len() == input.rims.len();
     let (true, Some(responses)) = (complete, responses) else { return None };
-    let endorsed = Endorsed { rims, responses, anchors, at };
+    let endorsed = Endorsed { rims, responses, anchors, at, verified: &verified };
     let mut devices = Vec::with_capacity(input.devices.len());
     for (index, evidence) in input.devices.iter().enumerate() {
         let mut checks = DeviceChecks { index, checks };
@@ -150,6 +153,7 @@ struct Endorsed<'a> {
     responses: Responses<'a>,
     anchors: &'a TrustAnchors,
     at: Timestamp,
+    verified: &'a Verified,
 }
 
 fn judge_device(
@@ -158,7 +162,8 @@ fn judge_device(
     checks: &mut DeviceChecks<'_>,
 ) -> Option<(AuthenticDevice, Timestamp)> {
     let report = Report::read(&evidence.report, checks)?;
-    let chain = chain::judge(&evidence.certificates, endorsed.anchors, endorsed.at, checks)?;
+    let Endorsed { anchors, at, verified, .. } = *endorsed;
+    let chain = chain::judge(&evidence.certificates, anchors, at, verified, checks)?;
     let signed = evidence.report.len().checked_sub(SIGNATURE_LEN)?;
     let message = evidence.report.get(..signed)?;
     let valid = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, chain.key)
@@ -265,8 +270,4 @@ fn record_unique(devices: &[(usize, AuthenticDevice)], checks: &mut Checks) -> b
         sound &= checks.record(codes::DUPLICATE_DEVICE, earlier.is_none(), "a device of its own", observed);
     }
     sound
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,7 @@
 //! The certificates of a device: attestation key, BROM, provisioner, identity, root.
 
 use super::device::DeviceChecks;
+use super::verified::Verified;
 use super::{Architecture, Kind, Pdi, codes};
 use crate::TrustAnchors;
 use crate::der::{self, Reader};
@@ -52,6 +53,7 @@ pub(super) fn judge<'a>(
     certificates: &'a [Der],
     anchors: &'a TrustAnchors,
     at: Timestamp,
+    verified: &Verified,
     checks: &mut DeviceChecks<'_>,
 ) -> Option<Chain<'a>> {
     let count = certificates.len();
@@ -80,7 +82,7 @@ pub(super) fn judge<'a>(
     }
     let chain: [Certificate<'a>; CHAIN_LEN] = chain.try_into().ok()?;
     let [leaf, brom, ..] = &chain;
-    let mut sound = record_links(&chain, checks);
+    let mut sound = record_links(&chain, verified, checks);
     sound &= record_authority(&chain, checks);
     sound &= record_validity(&chain, at, checks);
     let chip = record_roles(&chain, checks);
@@ -101,7 +103,11 @@ fn parse<'a>(bytes: &'a [u8], which: &str, checks: &mut DeviceChecks<'_>) -> Opt
 }
 
 /// Names, key identifiers and signatures, each against the next certificate; the root was compared as a whole.
-fn record_links(chain: &[Certificate<'_>; CHAIN_LEN], checks: &mut DeviceChecks<'_>) -> bool {
+fn record_links(
+    chain: &[Certificate<'_>; CHAIN_LEN],
+    verified: &Verified,
+    checks: &mut DeviceChecks<'_>,
+) -> bool {
     let mut sound = true;
     for (which, (certificate, issuer)) in WHICH.iter().zip(chain.iter().zip(chain.iter().skip(1))) {
         let named = certificate.issuer == issuer.subject;
@@ -118,7 +124,7 @@ fn record_links(chain: &[Certificate<'_>; CHAIN_LEN], checks: &mut DeviceChecks<
         let wanted = format!("the issuer's key named in {which}");
         sound &= checks.record(codes::KEY_IDENTIFIER, same == Ok(true), wanted, observed);
 
-        let signed = certificate.verify_signature(&issuer.public_key);
+        let signed = verified.is_signed_by(certificate, issuer);
         let observed = if signed { "valid" } else { "not valid" };
         let wanted = format!("ECDSA P-384 with SHA-384 by the issuer over {which}");
         sound &= checks.record(codes::CERTIFICATE_SIGNATURE, signed, wanted, observed);

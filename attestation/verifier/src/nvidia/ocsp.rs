@@ -3,12 +3,13 @@
 //! Nobody is asked over a network. A response is the issuer's statement about one of its certificates, so it does not
 //! matter who brought it; how old it is does.
 
-use super::authenticate::hex;
 use super::chain::signs_data;
 use super::codes;
 use super::device::DeviceChecks;
+use super::verified::Verified;
 use crate::der::{self, Reader};
-use crate::x509::{Certificate, PublicKey, verify};
+use crate::show::hex;
+use crate::x509::{Certificate, PublicKey};
 use anchorhold_rats::{Checks, Der, Timestamp};
 use ring::digest::{self, Algorithm};
 
@@ -56,11 +57,14 @@ pub struct Standing {
 }
 
 /// The responses of the evidence, read.
-pub(super) struct Responses<'a>(Vec<Response<'a>>);
+pub(super) struct Responses<'a> {
+    all: Vec<Response<'a>>,
+    verified: &'a Verified,
+}
 
 impl<'a> Responses<'a> {
     /// Reads all of them; `None` when one is malformed.
-    pub(super) fn read(all: &'a [Der], checks: &mut Checks) -> Option<Self> {
+    pub(super) fn read(all: &'a [Der], verified: &'a Verified, checks: &mut Checks) -> Option<Self> {
         let mut read = Vec::with_capacity(all.len());
         for (number, response) in all.iter().enumerate() {
             let parsed = Response::parse(&response.0);
@@ -69,7 +73,7 @@ impl<'a> Responses<'a> {
             checks.record(codes::OCSP_MALFORMED, parsed.is_ok(), wanted, observed);
             read.extend(parsed.ok());
         }
-        (read.len() == all.len()).then_some(Self(read))
+        (read.len() == all.len()).then_some(Self { all: read, verified })
     }
 
     /// Judges every answer about `certificate`, which `issuer` issued and which `which` names for people.
@@ -87,14 +91,16 @@ impl<'a> Responses<'a> {
     ) -> Option<(Option<Standing>, Timestamp)> {
         let mut standing: Option<Standing> = None;
         let mut expires = Timestamp::from_unix_seconds(i64::MAX);
-        let pairs =
-            self.0.iter().flat_map(|response| response.singles.iter().map(move |single| (response, single)));
+        let pairs = self
+            .all
+            .iter()
+            .flat_map(|response| response.singles.iter().map(move |single| (response, single)));
         let about: Vec<_> = pairs.filter(|(_, single)| is_about(&single.id, certificate, issuer)).collect();
         let count = about.len();
         let wanted = format!("at most {MAX_ANSWERS} answers about {which}");
         let mut sound = checks.record(codes::OCSP_COUNT, count <= MAX_ANSWERS, wanted, count.to_string());
         for (response, single) in about.into_iter().take(MAX_ANSWERS) {
-            let judged = record_signature(response, which, issuer, at, checks)
+            let judged = record_signature(response, which, issuer, (at, self.verified), checks)
                 .then(|| record_answer(response, single, which, at, checks))
                 .flatten();
             if let Some((found, end)) = judged {
@@ -139,14 +145,14 @@ fn record_signature(
     response: &Response<'_>,
     which: &str,
     issuer: &Certificate<'_>,
-    at: Timestamp,
+    (at, verified): (Timestamp, &Verified),
     checks: &mut DeviceChecks<'_>,
 ) -> bool {
     let delegated = response.certificates.iter().find(|candidate| is_named(&response.responder, candidate));
     let (key, observed) = if is_named(&response.responder, issuer) {
         (Some(issuer.public_key), "the issuer".to_owned())
     } else {
-        match delegated.map(|responder| (responder, delegation_fault(responder, issuer, at))) {
+        match delegated.map(|responder| (responder, delegation_fault(responder, issuer, at, verified))) {
             Some((responder, None)) => (Some(responder.public_key), "a delegate of the issuer".to_owned()),
             Some((_, Some(fault))) => (None, fault.to_owned()),
             None => (None, "another, whose certificate did not come".to_owned()),
@@ -156,7 +162,7 @@ fn record_signature(
     checks.record(codes::OCSP_RESPONDER, key.is_some(), wanted, observed);
     let Some(key) = key else { return false };
     let valid = matches!(key, PublicKey::P384(_) | PublicKey::P256(_))
-        && verify(&key, response.algorithm, response.signed, response.signature);
+        && verified.verify(&key, response.algorithm, response.signed, response.signature);
     let wanted = format!("ECDSA by the responder over the answer about {which}");
     checks.record(codes::OCSP_SIGNATURE, valid, wanted, if valid { "valid" } else { "not valid" })
 }
@@ -175,10 +181,11 @@ fn delegation_fault(
     responder: &Certificate<'_>,
     issuer: &Certificate<'_>,
     at: Timestamp,
+    verified: &Verified,
 ) -> Option<&'static str> {
     let rules = [
         (responder.issuer == issuer.subject, "a delegate of another issuer"),
-        (responder.verify_signature(&issuer.public_key), "a delegate that the issuer did not sign"),
+        (verified.is_signed_by(responder, issuer), "a delegate that the issuer did not sign"),
         (responder.is_valid_at(at), "a delegate whose certificate is not valid at this time"),
         (signs_data(responder) && !responder.authority.is_ca, "a delegate that may not sign data"),
         (may_sign_answers(responder) == Ok(true), "a delegate without the purpose of signing answers"),

@@ -4,6 +4,7 @@
 //! (ISO/IEC 19770-2:2015) with an enveloped XML signature. NVIDIA calls this form legacy, in favour of CoRIM: what it
 //! yields to the comparison is [`ReferenceValues`], which say nothing of the form they came in.
 
+use super::verified::Verified;
 use crate::outcome::Authentic;
 use crate::xml::{Document, Error};
 use crate::{Refusal, TrustAnchors};
@@ -88,7 +89,7 @@ pub fn authenticate(
     at: Timestamp,
 ) -> Result<Authentic<AuthenticRim>, Refusal> {
     let mut checks = Checks::new();
-    match judge(xml, anchors, at, &mut checks) {
+    match judge(xml, anchors, at, &Verified::default(), &mut checks) {
         Some((claims, expires)) if checks.none_failed() => {
             Ok(Authentic { claims, expires, simulated: anchors.are_simulated(), checks })
         }
@@ -97,10 +98,11 @@ pub fn authenticate(
 }
 
 /// The manifest and the end of the earliest validity in its chain; `None` when a rule failed.
-pub(crate) fn judge(
+pub(super) fn judge(
     xml: &[u8],
     anchors: &TrustAnchors,
     at: Timestamp,
+    verified: &Verified,
     checks: &mut Checks,
 ) -> Option<(AuthenticRim, Timestamp)> {
     let document = parse(xml, checks)?;
@@ -111,7 +113,7 @@ pub(crate) fn judge(
     }
     let signature = signature::read(&document, checks)?;
     let digested = signature.record_digest(&document, checks);
-    let chain = chain::judge(&signature.certificates, anchors, at, checks);
+    let chain = chain::judge(&signature.certificates, anchors, at, verified, checks);
     let signed =
         chain.as_ref().is_some_and(|chain| signature.record_signature(&document, &chain.key, checks));
     let chain = chain.filter(|_| digested && signed)?;

@@ -2,6 +2,7 @@
 
 use super::codes;
 use super::{AuthenticReport, Flag, Policy, Report, Signer};
+use crate::show::{hex, join};
 use crate::{Accepted, Authentic, Refusal};
 use anchorhold_rats::{Checks, Code, ReportData};
 
@@ -206,17 +207,4 @@ fn record_bytes<const N: usize>(
         }
         None => checks.skip(code, "not asked", hex(observed)),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A list for people; long ones are cut.
-fn join<T: ToString>(items: &[T]) -> String {
-    const SHOWN: usize = 8;
-    let shown: Vec<_> = items.iter().take(SHOWN).map(ToString::to_string).collect();
-    let rest = items.len().saturating_sub(SHOWN);
-    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-    format!("{}{more}", if shown.is_empty() { "none".into() } else { shown.join(" or ") })
 }

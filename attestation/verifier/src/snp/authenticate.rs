@@ -15,7 +15,8 @@ use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 pub struct Input<'a> {
     /// The report as received.
     pub report: &'a [u8],
-    /// DER certificates, leaf first. A missing intermediate is taken from the trust anchors; a root is ignored.
+    /// DER certificates, leaf first. A missing intermediate is taken from the trust anchors; a root must be the
+    /// pinned one.
     pub certificates: &'a [Der],
     /// Revocation lists of the product, DER, at most 4. Each must be issued by the ARK or by the leaf's issuer.
     pub crls: &'a [Der],

@@ -69,9 +69,10 @@ pub(crate) fn judge<'a>(
     let anchor = anchor?;
     let issuer = find_intermediate(certificates, anchor, signer, checks)?;
     let ark = parse(&anchor.ark, "trust anchor", checks)?;
+    let agreed = record_presented_root(certificates, &issuer, anchor, checks);
 
     let members = [&ark, &issuer, &leaf].map(|member| &member.certificate);
-    let mut sound = intermediate::record(members, signer, checks);
+    let mut sound = agreed & intermediate::record(members, signer, checks);
     sound &= intermediate::record_product(members, (signer, extensions.product), anchors, checks);
     sound &= record_leaf(members, signer, &extensions, checks);
     sound &= record_signatures([&ark, &issuer, &leaf], cache, checks);
@@ -121,6 +122,23 @@ fn find_intermediate<'a>(
         checks.record(codes::INTERMEDIATE_MISSING, false, "the certificate of the leaf's issuer", "none");
     }
     parse(built_in?, "built-in intermediate", checks)
+}
+
+/// Whoever presents a chain to another root presents a chain that is not the one that is judged.
+fn record_presented_root(
+    certificates: &[Der],
+    intermediate: &Member<'_>,
+    anchor: &Anchor,
+    checks: &mut Checks,
+) -> bool {
+    let mut roots = certificates.iter().skip(1).filter(|presented| presented.0 != intermediate.der);
+    let Some(presented) = roots.next() else {
+        checks.skip(codes::PRESENTED_ROOT, "the pinned ARK", "none came");
+        return true;
+    };
+    let is_pinned = presented.0 == *anchor.ark;
+    let observed = if is_pinned { "it" } else { "another certificate" };
+    checks.record(codes::PRESENTED_ROOT, is_pinned, "the pinned ARK", observed)
 }
 
 /// Root, intermediate and leaf.

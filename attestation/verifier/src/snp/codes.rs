@@ -28,6 +28,8 @@ crate::codes::codes! {
     INTERMEDIATE_MISSING = Chain "snp_intermediate_missing";
     /// The intermediate names the pinned ARK as its issuer: a chain to another root ends here.
     NO_TRUST_ANCHOR = Chain "snp_no_trust_anchor";
+    /// A root that comes with the report is the pinned ARK, byte for byte; it is never trusted for being there.
+    PRESENTED_ROOT = Chain "snp_presented_root";
     /// The pinned ARK signed the intermediate (RSASSA-PSS, SHA-384, salt 48, RSA-4096).
     INTERMEDIATE_SIGNATURE = Chain "snp_intermediate_signature";
     /// The intermediate is a CA, may sign certificates, and allows no further CA.

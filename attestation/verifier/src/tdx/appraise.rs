@@ -3,8 +3,8 @@
 use super::body::offset;
 use super::codes;
 use super::policy::{Flag, Grace, Policy};
-use super::show::{hex, join};
 use super::{AuthenticQuote, Tcb, Xfam};
+use crate::show::{hex, join};
 use crate::{Accepted, Authentic, Refusal};
 use anchorhold_rats::{Checks, Code, ReportData, Timestamp};
 

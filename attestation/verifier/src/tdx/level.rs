@@ -2,9 +2,9 @@
 
 use super::collateral::Collateral;
 use super::pck::Pck;
-use super::show::hex;
 use super::tcb_info::{Module, ModuleIdentity, PlatformLevel, PlatformTcb, SvnLevel, TcbInfo};
 use super::{Quote, TcbStatus, body, codes};
+use crate::show::hex;
 use anchorhold_rats::{Checks, Timestamp};
 
 /// The TCB level that one part meets.

@@ -3,9 +3,9 @@
 use super::chain::Chain;
 use super::cursor::{Cursor, Truncated};
 use super::qe_identity::QeIdentity;
-use super::show::hex;
 use super::signature_data::QE_REPORT_BYTES;
 use super::{Quote, codes};
+use crate::show::hex;
 use anchorhold_rats::{Checks, Code};
 use ring::digest;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};

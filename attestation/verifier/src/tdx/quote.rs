@@ -141,7 +141,7 @@ fn read_header(cursor: &mut Cursor<'_>, checks: &mut Checks) -> Result<(u16, [u8
     let reserved = version == 5 || versions == 0;
     require(checks, codes::HEADER_RESERVED, reserved, "zero in version 4", format!("{versions:#x}"))?;
     let vendor: [u8; 16] = cursor.take()?;
-    require(checks, codes::QE_VENDOR, vendor == INTEL, &super::show::hex(&INTEL), super::show::hex(&vendor))?;
+    require(checks, codes::QE_VENDOR, vendor == INTEL, &crate::show::hex(&INTEL), crate::show::hex(&vendor))?;
     Ok((version, cursor.take()?))
 }
 

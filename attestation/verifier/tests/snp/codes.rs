@@ -86,6 +86,7 @@ fn of_chain() -> Vec<Case> {
         ("snp_certificate_malformed", edited(|evidence| evidence.certificates[0].0.push(0))),
         ("snp_leaf_missing", edited(|evidence| evidence.certificates.clear())),
         ("snp_intermediate_missing", edited(|evidence| evidence.certificates.truncate(1))),
+        ("snp_presented_root", edited(|evidence| evidence.certificates.push(Der(vec![])))),
         ("snp_no_trust_anchor", authentication(&ask_with(|ask| ask.issuer = name("ARK-SIMULATED (other)")))),
         ("snp_intermediate_signature", signed_by(Authority::Asvk, 1)),
         ("snp_intermediate_authority", authentication(&ask_with(|ask| ask.extensions.clear()))),

@@ -35,7 +35,7 @@ fn case_05_refuses_evidence_without_a_leaf_or_an_intermediate() {
 }
 
 #[test]
-fn case_05_ignores_a_root_in_the_evidence() {
+fn case_05_a_root_in_the_evidence_is_never_trusted_and_must_be_the_pinned_one() {
     let root = || Der(simulated_ark_der().to_vec());
     let mut whole = evidence();
     whole.certificates.push(root());
@@ -44,8 +44,10 @@ fn case_05_ignores_a_root_in_the_evidence() {
     let mut root_for_intermediate = evidence();
     root_for_intermediate.certificates[1] = root();
     assert_eq!(refusal(&root_for_intermediate), "snp_intermediate_missing");
-    whole.certificates[2] = Der(b"not a certificate".to_vec());
-    authentic(&whole);
+    for other in [b"not a certificate".to_vec(), Authority::Asvk.certificate_der().to_vec()] {
+        whole.certificates[2] = Der(other);
+        assert_eq!(refusal(&whole), "snp_presented_root");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::codes;
 use crate::TrustAnchors;
 use crate::der::{self, Reader};
+use crate::nvidia::verified::Verified;
 use crate::x509::{Certificate, PublicKey};
 use anchorhold_rats::{Checks, Timestamp};
 
@@ -28,6 +29,7 @@ pub(super) fn judge(
     presented: &[Vec<u8>],
     anchors: &TrustAnchors,
     at: Timestamp,
+    verified: &Verified,
     checks: &mut Checks,
 ) -> Option<Chain> {
     let anchor = anchors.nvidia_rim();
@@ -56,7 +58,7 @@ pub(super) fn judge(
     let pinned = below_root.iter().all(|certificate| certificate.issuer != certificate.subject);
     let observed = if pinned { "no other" } else { "another" };
     let mut sound = checks.record(codes::CERTIFICATE_ROOT, pinned, "no root but the pinned one", observed);
-    sound &= record_links(&chain, checks);
+    sound &= record_links(&chain, verified, checks);
     sound &= record_signer(signer, checks);
     sound &= record_validity(&chain, at, checks);
     let PublicKey::P384(key) = signer.public_key else { return None };
@@ -76,7 +78,7 @@ fn parse<'a>(der: &'a [u8], checks: &mut Checks) -> Option<Certificate<'a>> {
 }
 
 /// Names, signatures and authority of each certificate and its issuer.
-fn record_links(chain: &[Certificate<'_>], checks: &mut Checks) -> bool {
+fn record_links(chain: &[Certificate<'_>], verified: &Verified, checks: &mut Checks) -> bool {
     let mut sound = true;
     for (below, pair) in chain.windows(2).enumerate() {
         let [subject, issuer] = pair else { continue };
@@ -85,7 +87,7 @@ fn record_links(chain: &[Certificate<'_>], checks: &mut Checks) -> bool {
         let wanted = format!("certificate {} as issuer of certificate {below}", below + 1);
         sound &= checks.record(codes::CERTIFICATE_ISSUER, named, wanted, observed);
         let on_curve = matches!(issuer.public_key, PublicKey::P384(_));
-        let valid = on_curve && subject.verify_signature(&issuer.public_key);
+        let valid = on_curve && verified.is_signed_by(subject, issuer);
         let observed = if valid { "valid" } else { "not valid" };
         let wanted = format!("certificate {below} signed by the next one with ECDSA, P-384, SHA-384");
         sound &= checks.record(codes::CERTIFICATE_SIGNATURE, valid, wanted, observed);
