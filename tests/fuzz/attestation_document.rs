@@ -29,6 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
     let presented =
         Presented { document: bytes, nonce: Nonce::new([1; 32]), tls_key: Sha256Digest::new([2; 32]) };
     let at = Timestamp::from_unix_seconds(1_780_000_000);
-    let refusal = verify_document(&presented, &Endorsements::default(), &ANCHORS, &POLICY, at).expect_err("AMD signed none of this");
+    let refusal = verify_document(&presented, &Endorsements::default(), &ANCHORS, &POLICY, at)
+        .expect_err("AMD signed none of this");
     assert!(!refusal.checks().none_failed());
 });

@@ -61,7 +61,13 @@ impl Caller {
         let document = connection.fetch_document(&nonce).await?;
         let presented = Presented { document: &document, nonce, tls_key: connection.tls_key() };
         let at = now();
-        let server = verify_document(&presented, &Endorsements::default(), &simulated_anchors()?, &appraisal(measurement)?, at)?;
+        let server = verify_document(
+            &presented,
+            &Endorsements::default(),
+            &simulated_anchors()?,
+            &appraisal(measurement)?,
+            at,
+        )?;
         let client = Client::attested(target, &server, at, limits)?;
         let authorization = HeaderValue::from_str(&format!("Bearer {api_key}"))?;
         Ok(Self { client, headers: vec![(header::AUTHORIZATION, authorization)], server })
