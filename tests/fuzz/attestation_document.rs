@@ -3,7 +3,7 @@
 
 use anchorhold_channel::document::{Document, Presented};
 use anchorhold_channel::verify_document;
-use anchorhold_rats::{Measurement, Nonce, Sha256Digest, Timestamp};
+use anchorhold_rats::{Endorsements, Measurement, Nonce, Sha256Digest, Timestamp};
 use anchorhold_verifier::snp::{GenoaTcb, MilanTcb, MinimumTcb, Policy, TurinTcb};
 use anchorhold_verifier::{AppraisalPolicy, TrustAnchors};
 use libfuzzer_sys::fuzz_target;
@@ -29,6 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
     let presented =
         Presented { document: bytes, nonce: Nonce::new([1; 32]), tls_key: Sha256Digest::new([2; 32]) };
     let at = Timestamp::from_unix_seconds(1_780_000_000);
-    let refusal = verify_document(&presented, &ANCHORS, &POLICY, at).expect_err("AMD signed none of this");
+    let refusal = verify_document(&presented, &Endorsements::default(), &ANCHORS, &POLICY, at)
+        .expect_err("AMD signed none of this");
     assert!(!refusal.checks().none_failed());
 });

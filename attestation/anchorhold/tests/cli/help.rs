@@ -12,6 +12,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("evidence-show", &["evidence", "show"]),
     ("evidence-verify", &["evidence", "verify"]),
     ("evidence-explain", &["evidence", "explain"]),
+    ("evidence-bundle", &["evidence", "bundle"]),
+    ("evidence-endorse", &["evidence", "endorse"]),
     ("audit-export", &["audit", "export"]),
     ("audit-verify", &["audit", "verify"]),
     ("policy-check", &["policy", "check"]),

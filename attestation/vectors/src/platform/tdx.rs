@@ -1,6 +1,6 @@
 //! Cases of TDX.
 
-use super::{anchors, hex, hex_bytes, of_refusal, profile};
+use super::{anchors, hex, of_refusal, profile};
 use crate::corpus::{Error, Files};
 use crate::manifest::{Case, CasePolicy};
 use anchorhold_appraisal_policy::AppraisalProfile;
@@ -9,7 +9,6 @@ use anchorhold_verifier::dangerous::{self, SimulatedRoots};
 use anchorhold_verifier::event_log::{self, Replayed};
 use anchorhold_verifier::tdx::{self, AuthenticQuote, Flag, Input, Policy};
 use anchorhold_verifier::{Refusal, TrustAnchors};
-use serde::Deserialize;
 
 pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
     files.only(&["quote", "root", "collateral", "eventlog", DSTACK, "profile"])?;
@@ -129,34 +128,7 @@ fn policy(rules: &CasePolicy, quote: &AuthenticQuote) -> Result<(Policy, ReportD
     Ok((policy, report_data))
 }
 
-/// The collateral as dcap-qvl writes it (`QuoteCollateralV3`).
-#[derive(Deserialize)]
-struct QuoteCollateral {
-    pck_crl_issuer_chain: String,
-    root_ca_crl: String,
-    pck_crl: String,
-    tcb_info_issuer_chain: String,
-    tcb_info: String,
-    tcb_info_signature: String,
-    qe_identity_issuer_chain: String,
-    qe_identity: String,
-    qe_identity_signature: String,
-}
-
 pub(super) fn read_collateral(json: &[u8]) -> Result<TdxCollateral, Error> {
     let wanted = "the JSON of dcap-qvl's QuoteCollateralV3";
-    let read: QuoteCollateral =
-        serde_json::from_slice(json).map_err(|_| Error::Form { what: "collateral", wanted })?;
-    let bytes = |text: &str| hex_bytes("collateral", text).map(Der);
-    Ok(TdxCollateral {
-        tcb_info_signature: bytes(&read.tcb_info_signature)?,
-        qe_identity_signature: bytes(&read.qe_identity_signature)?,
-        pck_crl: bytes(&read.pck_crl)?,
-        root_ca_crl: bytes(&read.root_ca_crl)?,
-        tcb_info: read.tcb_info,
-        tcb_info_issuer_chain: read.tcb_info_issuer_chain,
-        qe_identity: read.qe_identity,
-        qe_identity_issuer_chain: read.qe_identity_issuer_chain,
-        pck_crl_issuer_chain: read.pck_crl_issuer_chain,
-    })
+    TdxCollateral::from_dcap_json(json).map_err(|_| Error::Form { what: "collateral", wanted })
 }
