@@ -1,9 +1,10 @@
 //! `anchorhold`: seals models, verifies servers, checks audit bundles and release policies.
 //!
-//! Results go to stdout, everything else to stderr. The exit codes are in [`exit`]. The clock is read here and in no
-//! library below.
+//! Results go to stdout, everything else to stderr. The exit codes are in [`exit`]. The clock and the
+//! environment are read here and in no library below.
 
 mod commands;
+mod endorse;
 mod exit;
 mod files;
 mod output;

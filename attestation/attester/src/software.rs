@@ -47,3 +47,14 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// All simulated roots as one PEM file: of SEV-SNP, TDX, NVIDIA's devices and NVIDIA's manifests.
+#[must_use]
+pub fn simulated_roots_pem() -> String {
+    pem::certificates(&[
+        simulated_ark_der(),
+        tdx::simulated_intel_root_der(),
+        gpu::simulated_nvidia_device_root_der(),
+        gpu::simulated_nvidia_rim_root_der(),
+    ])
+}

@@ -53,7 +53,8 @@ impl AttestedServer {
     }
 }
 
-/// Judges a document for the connection it came over.
+/// Judges a document for the connection it came over, with what vendors say about the parts in its evidence: nothing for
+/// SEV-SNP unless the policy asks for revocation lists, collateral for TDX, manifests and OCSP responses for GPUs.
 ///
 /// *Establishes*: whoever holds `presented.tls_key` runs in a guest that `policy` accepts, made this document after
 /// it saw `presented.nonce`, and holds the other keys in it. *Presumes*: the nonce was random and used once; the peer has
@@ -63,6 +64,7 @@ impl AttestedServer {
 /// [`Refusal`] with every rule that was looked at, boxed because it is large.
 pub fn verify_document(
     presented: &Presented<'_>,
+    endorsements: &Endorsements,
     anchors: &TrustAnchors,
     policy: &AppraisalPolicy,
     at: Timestamp,
@@ -85,7 +87,7 @@ pub fn verify_document(
     // What is known first hand goes into the binding, so that the signed report decides, not the text around it.
     let keys = DocumentKeys { tls_key, ..*document.keys() };
     let binding = document::binding(nonce, &keys, document.state_json(), document.evidence().gpu_digest());
-    let judged = authenticate(document.evidence(), &Endorsements::default(), anchors, at)
+    let judged = authenticate(document.evidence(), endorsements, anchors, at)
         .and_then(|evidence| appraise(evidence, policy, &binding.expected()));
     match judged {
         Ok(result) if checks.none_failed() => {
@@ -140,18 +142,22 @@ pub enum AttestError {
 impl Connection<Unattested> {
     /// Fetches the document for `nonce`, judges it for this connection's key, and opens the connection for requests.
     ///
+    /// Takes `endorsements` in advance. To fetch what the evidence in the document asks for, fetch the document, read it,
+    /// and judge it with [`verify_document`].
+    ///
     /// # Errors
     /// [`AttestError`].
     pub async fn attest(
         mut self,
         nonce: Nonce,
+        endorsements: &Endorsements,
         anchors: &TrustAnchors,
         policy: &AppraisalPolicy,
         at: Timestamp,
     ) -> Result<(Connection<Attested>, AttestedServer), AttestError> {
         let bytes = self.fetch_document(&nonce).await?;
         let presented = Presented { document: &bytes, nonce, tls_key: self.tls_key() };
-        let server = verify_document(&presented, anchors, policy, at)?;
+        let server = verify_document(&presented, endorsements, anchors, policy, at)?;
         let connection = self.into_attested(&server)?;
         Ok((connection, server))
     }

@@ -1,8 +1,20 @@
 //! What evidence says, field by field, without judging it.
 
+mod endorsements;
+mod event_log;
+mod gpu;
+mod paravisor;
+mod snp;
+mod tdx;
+
 use anchorhold_rats::{EvidenceBundle, Tee};
-use anchorhold_verifier::{Refusal, snp};
+use anchorhold_verifier::x509::Certificate;
+use anchorhold_verifier::{Refusal, snp as amd, tdx as intel};
 use serde::Serialize;
+use std::fmt::Display;
+
+/// The most characters of one value that are shown; what is longer is cut, and says so.
+const MAX_SHOWN: usize = 512;
 
 /// A part of the evidence with its fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,7 +43,34 @@ impl Builder {
     }
 
     fn field(&mut self, name: &str, value: impl ToString) {
-        self.0.fields.push(Field { name: name.to_owned(), value: value.to_string() });
+        self.0.fields.push(Field { name: name.to_owned(), value: cut(value.to_string()) });
+    }
+
+    /// A field that the evidence need not have.
+    fn optional(&mut self, name: &str, value: Option<impl ToString>) {
+        if let Some(value) = value {
+            self.field(name, value);
+        }
+    }
+
+    /// A part of the evidence that has no shape to show.
+    fn unreadable(&mut self, why: impl Display) {
+        self.field("not readable", why);
+    }
+
+    /// Bytes as text where all of them are printable ASCII, up to a NUL at the end.
+    fn text_or_bytes(&mut self, name: &str, value: &[u8]) {
+        self.field(name, text_or_hex(value));
+    }
+
+    /// Subject, issuer and validity of a certificate.
+    fn certificate(&mut self, name: &str, der: &[u8]) {
+        let Ok(certificate) = Certificate::parse(der) else {
+            return self.field(name, format!("not readable, {} bytes", der.len()));
+        };
+        let subject = certificate.common_name().unwrap_or("no common name");
+        let (from, to) = (certificate.not_before, certificate.not_after);
+        self.field(name, format!("{subject}, serial {}, {from} to {to}", hex(certificate.serial)));
     }
 
     fn bytes(&mut self, name: &str, value: &[u8]) {
@@ -43,52 +82,44 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What every part of a bundle says. Nothing of it is judged.
+fn text_or_hex(value: &[u8]) -> String {
+    let text = value.strip_suffix(&[0]).unwrap_or(value);
+    let printable = !text.is_empty() && text.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    if printable { text.iter().map(|byte| char::from(*byte)).collect() } else { hex(value) }
+}
+
+/// Cuts what is too long to read.
+fn cut(value: String) -> String {
+    let length = value.chars().count();
+    if length <= MAX_SHOWN {
+        return value;
+    }
+    let shown: String = value.chars().take(MAX_SHOWN).collect();
+    format!("{shown}... ({length} characters)")
+}
+
+/// What every part of a bundle says. Nothing of it is judged. A part beside the TEE's report that has not its documented
+/// shape is shown as not readable.
 ///
 /// # Errors
-/// [`Refusal`] when a part does not have the documented shape.
+/// [`Refusal`] when the TEE's report does not have the documented shape.
 pub fn describe(bundle: &EvidenceBundle) -> Result<Vec<Part>, Refusal> {
     let evidence = &bundle.evidence;
     let mut parts = Vec::new();
     match evidence.tee {
-        Tee::Snp => parts.push(snp_report(&snp::Report::parse(&evidence.report)?)),
-        Tee::Tdx => {}
+        Tee::Snp => parts.push(snp::report(&amd::Report::parse(&evidence.report)?)),
+        Tee::Tdx => parts.extend(tdx::quote(&intel::Quote::parse(&evidence.report)?)),
     }
+    if !evidence.certificates.is_empty() {
+        let mut part = Builder::new("certificates of the report's signer");
+        for (index, certificate) in evidence.certificates.iter().enumerate() {
+            part.certificate(&format!("certificate {index}"), &certificate.0);
+        }
+        parts.push(part.0);
+    }
+    parts.extend(evidence.event_log.as_ref().map(|log| event_log::log(&log.0)));
+    parts.extend(evidence.paravisor.iter().flat_map(paravisor::parts));
+    parts.extend(evidence.gpus.iter().enumerate().map(|(index, device)| gpu::device(index, device)));
+    parts.extend(endorsements::parts(&bundle.endorsements));
     Ok(parts)
-}
-
-fn snp_report(report: &snp::Report) -> Part {
-    let mut part = Builder::new("SNP report");
-    part.field("VERSION", report.version);
-    part.field("GUEST_SVN", report.guest_svn);
-    part.field("POLICY", format!("{:#x}", report.policy.0));
-    part.bytes("FAMILY_ID", &report.family_id);
-    part.bytes("IMAGE_ID", &report.image_id);
-    part.field("VMPL", report.vmpl);
-    part.bytes("CURRENT_TCB", &report.current_tcb.0);
-    part.field("PLATFORM_INFO", format!("{:#x}", report.platform_info.0));
-    part.field("AUTHOR_KEY_EN", report.author_key_enabled);
-    part.field("MASK_CHIP_KEY", report.chip_key_masked);
-    part.field("SIGNING_KEY", format!("{:?}", report.signing_key));
-    part.field("REPORT_DATA", report.report_data);
-    part.field("MEASUREMENT", report.measurement);
-    part.bytes("HOST_DATA", &report.host_data);
-    part.bytes("ID_KEY_DIGEST", &report.id_key_digest);
-    part.bytes("AUTHOR_KEY_DIGEST", &report.author_key_digest);
-    part.bytes("REPORT_ID", &report.report_id);
-    part.bytes("REPORT_ID_MA", &report.report_id_ma);
-    part.bytes("REPORTED_TCB", &report.reported_tcb.0);
-    if let Some(cpuid) = report.cpuid {
-        part.field("CPUID", cpuid);
-    }
-    part.field("CHIP_ID", report.chip_id);
-    part.bytes("COMMITTED_TCB", &report.committed_tcb.0);
-    part.field("CURRENT_VERSION", report.current_version);
-    part.field("COMMITTED_VERSION", report.committed_version);
-    part.bytes("LAUNCH_TCB", &report.launch_tcb.0);
-    if let Some(vectors) = report.mitigations {
-        part.field("LAUNCH_MIT_VECTOR", format!("{:#x}", vectors.launch));
-        part.field("CURRENT_MIT_VECTOR", format!("{:#x}", vectors.current));
-    }
-    part.0
 }

@@ -90,9 +90,12 @@ pub struct FailedRule {
 }
 
 impl Ear {
-    /// The result of an evaluation, for a nonce if there was one, under the policy with this id.
+    /// The result of an evaluation, for a nonce if there was one. The policy's id is `policy_id`, or else that of the
+    /// profile by which the evaluation was made.
     #[must_use]
     pub fn of(evaluation: &Evaluation, nonce: Option<&Nonce>, policy_id: Option<&str>) -> Self {
+        let profile = || evaluation.profile.as_ref().map(crate::UsedProfile::uri);
+        let policy_id = policy_id.map(ToOwned::to_owned).or_else(profile);
         let mut parts: BTreeMap<&str, Vec<_>> = BTreeMap::from([("cpu", Vec::new())]);
         for check in evaluation.checks.all() {
             let part = match check.code.split('_').next() {
@@ -107,7 +110,7 @@ impl Ear {
             Submodule {
                 status: trust_vector.status(),
                 trust_vector,
-                policy_ids: policy_id.map(ToOwned::to_owned).into_iter().collect(),
+                policy_ids: policy_id.clone().into_iter().collect(),
                 verifier_claims: VerifierClaims {
                     failed: vector::failed(checks)
                         .map(|check| FailedRule {

@@ -14,6 +14,6 @@ mod explain;
 mod verdict;
 
 pub use describe::{Field, Part, describe};
-pub use evaluation::{EVALUATION_FORMAT, Evaluation};
+pub use evaluation::{EVALUATION_FORMAT, Evaluation, UsedProfile};
 pub use explain::{Explained, explain};
 pub use verdict::Verdict;

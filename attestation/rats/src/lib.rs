@@ -13,6 +13,7 @@ mod bytes;
 mod check;
 mod endorsements;
 mod evidence;
+mod foreign;
 mod secret;
 mod time;
 
@@ -26,6 +27,7 @@ pub use endorsements::{Endorsements, TdxCollateral};
 pub use evidence::{
     Der, Evidence, EvidenceError, GpuEvidence, MAX_CERTIFICATES, MAX_EVIDENCE_JSON_BYTES, Paravisor, Tee,
 };
+pub use foreign::MAX_FOREIGN_JSON_BYTES;
 pub use secret::{RandomError, Secret};
 pub use time::{ParseTimestampError, Timestamp};
 

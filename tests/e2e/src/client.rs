@@ -6,7 +6,7 @@ use anchorhold_channel::client::{
 };
 use anchorhold_channel::document::Presented;
 use anchorhold_channel::{AttestedServer, verify_document};
-use anchorhold_rats::{Measurement, Nonce, Timestamp};
+use anchorhold_rats::{Endorsements, Measurement, Nonce, Timestamp};
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
 use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb, Policy};
 use anchorhold_verifier::{AppraisalPolicy, TrustAnchors};
@@ -61,7 +61,13 @@ impl Caller {
         let document = connection.fetch_document(&nonce).await?;
         let presented = Presented { document: &document, nonce, tls_key: connection.tls_key() };
         let at = now();
-        let server = verify_document(&presented, &simulated_anchors()?, &appraisal(measurement)?, at)?;
+        let server = verify_document(
+            &presented,
+            &Endorsements::default(),
+            &simulated_anchors()?,
+            &appraisal(measurement)?,
+            at,
+        )?;
         let client = Client::attested(target, &server, at, limits)?;
         let authorization = HeaderValue::from_str(&format!("Bearer {api_key}"))?;
         Ok(Self { client, headers: vec![(header::AUTHORIZATION, authorization)], server })

@@ -1,14 +1,18 @@
 //! `anchorhold verify`: is this server the guest it says it is?
 
+use crate::endorse::StoreArgs;
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{self, Format, line, remark};
 use crate::trust::{Trust, TrustArgs};
 use anchorhold_channel::client::{Limits, Target, connect_unverified_for_attestation};
-use anchorhold_channel::document::{MAX_DOCUMENT_BYTES, Presented, Refusal};
+use anchorhold_channel::document::{Document, MAX_DOCUMENT_BYTES, Presented, Refusal};
 use anchorhold_channel::{AttestedServer, Subject, Verdict, VerificationDocument, verify_document};
-use anchorhold_rats::{Nonce, Sha256Digest};
-use anchorhold_verifier::codes::snp::NO_TRUST_ANCHOR;
+use anchorhold_rats::{
+    Endorsements, Evidence, EvidenceBundle, MAX_BUNDLE_JSON_BYTES, Nonce, Sha256Digest, Tee,
+};
+use anchorhold_verifier::AppraisalPolicy;
+use anchorhold_verifier::{nvidia, snp, tdx};
 use std::path::{Path, PathBuf};
 
 pub(crate) const EXAMPLE: &str = "\
@@ -16,15 +20,22 @@ Examples:
   anchorhold verify https://models.example --measurement $MEASUREMENT
   anchorhold verify https://models.example --policy release.toml --json --save document.json
   anchorhold verify --document document.json --nonce $NONCE --tls-key $TLS_KEY \\
-      --measurement $MEASUREMENT --at 2026-01-31T12:00:00Z";
+      --measurement $MEASUREMENT --at 2026-01-31T12:00:00Z
+  anchorhold verify https://models.example --profile profile.toml --machines machines.toml";
 
-const OTHER_ROOT_HINT: &str = "\
-hint: the evidence does not lead to AMD's root; a software guest is judged only with --dangerous-simulated-root";
+/// The rules that a root which is not the vendor's breaks.
+const OTHER_ROOT: [(&str, &str); 4] = [
+    (snp::codes::NO_TRUST_ANCHOR.name, "AMD's root"),
+    (tdx::codes::NO_TRUST_ANCHOR.name, "Intel's root"),
+    (nvidia::codes::NO_TRUST_ANCHOR.name, "NVIDIA's root of devices"),
+    (nvidia::rim::codes::NO_TRUST_ANCHOR.name, "NVIDIA's root of manifests"),
+];
 
 /// Verify a running server, or a saved attestation document
 ///
-/// Asks the server for evidence over a fresh nonce, judges it under AMD's roots, and shows every rule with what was
-/// wanted and what was observed. The evidence must name the TLS key of the very connection.
+/// Asks the server for evidence over a fresh nonce, judges it under the vendors' roots, and shows every rule with what was
+/// wanted and what was observed. The evidence must name the TLS key of the very connection. What vendors must say about it
+/// is fetched where the evidence needs it: for TDX, for GPUs, and for SEV-SNP when the policy asks for revocation lists.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The server: https://host[:port]
@@ -41,6 +52,11 @@ pub(crate) struct Args {
     tls_key: Option<Sha256Digest>,
     #[command(flatten)]
     trust: TrustArgs,
+    /// Take endorsements from this evidence bundle; nothing is fetched
+    #[arg(long, value_name = "FILE", conflicts_with = "cache")]
+    endorsements: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Keep the document; the command to judge it again is printed to stderr
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -72,7 +88,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         simulated: trust.anchors.are_simulated(),
         document_digest: Sha256Digest::of(&obtained.bytes),
     };
-    let document = match judge(&obtained, &trust) {
+    let endorsements = endorsements(args, &obtained, &trust)?;
+    let document = match judge(&obtained, &endorsements, &trust) {
         Ok(server) => VerificationDocument::accepted(subject, &server),
         Err(refusal) => VerificationDocument::refused(subject, refusal.checks()),
     };
@@ -81,9 +98,14 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     } else {
         output::text(&report(&document))?;
     }
-    let other_root = document.checks.failed().any(|check| check.code == NO_TRUST_ANCHOR.name);
-    if other_root && !document.simulated {
-        remark(OTHER_ROOT_HINT);
+    if !document.simulated {
+        let failed = |code: &str| document.checks.failed().any(|check| check.code == code);
+        for (_, root) in OTHER_ROOT.iter().filter(|(code, _)| failed(code)) {
+            remark(&format!(
+                "hint: the evidence does not lead to {root}; a software guest is judged only with \
+                 --dangerous-simulated-root"
+            ));
+        }
     }
     Ok(document.verdict.into())
 }
@@ -122,13 +144,38 @@ fn save(path: &Path, obtained: &Obtained, trust: &Trust) -> Result<(), Failure> 
     Ok(())
 }
 
+/// What vendors say about the parts in the evidence, where judging it needs that. Of a document that cannot be read there is
+/// nothing to ask; it is refused.
+fn endorsements(args: &Args, obtained: &Obtained, trust: &Trust) -> Result<Endorsements, Failure> {
+    let Ok(document) = Document::from_json(&obtained.bytes) else { return Ok(Endorsements::default()) };
+    let evidence = document.evidence();
+    args.trust.remark_on(evidence.tee);
+    match &args.endorsements {
+        Some(path) => {
+            let bundle = EvidenceBundle::from_json(&files::read(path, MAX_BUNDLE_JSON_BYTES)?);
+            Ok(bundle.map_err(|e| Failure::other(format!("{}: {e}", path.display())))?.endorsements)
+        }
+        None if needs_endorsements(evidence, &trust.policies) => args.store.gather(evidence, trust.at),
+        None => Ok(Endorsements::default()),
+    }
+}
+
+fn needs_endorsements(evidence: &Evidence, policies: &[AppraisalPolicy]) -> bool {
+    let asks_for_crl = |policy: &AppraisalPolicy| policy.snp.as_ref().is_some_and(|snp| snp.require_crl);
+    evidence.tee == Tee::Tdx || !evidence.gpus.is_empty() || policies.iter().any(asks_for_crl)
+}
+
 /// One acceptance is enough. Of several refusals the nearest is shown, with the fewest rules failed.
-fn judge(obtained: &Obtained, trust: &Trust) -> Result<Box<AttestedServer>, Box<Refusal>> {
+fn judge(
+    obtained: &Obtained,
+    endorsements: &Endorsements,
+    trust: &Trust,
+) -> Result<Box<AttestedServer>, Box<Refusal>> {
     let Obtained { bytes, nonce, tls_key, .. } = obtained;
     let presented = Presented { document: bytes, nonce: *nonce, tls_key: *tls_key };
     let mut nearest: Option<Box<Refusal>> = None;
     for policy in &trust.policies {
-        match verify_document(&presented, &trust.anchors, policy, trust.at) {
+        match verify_document(&presented, endorsements, &trust.anchors, policy, trust.at) {
             Ok(server) => return Ok(Box::new(server)),
             Err(refusal) => {
                 let failed = |refusal: &Refusal| refusal.checks().failed().count();
@@ -176,7 +223,7 @@ fn report(document: &VerificationDocument) -> String {
         line(&mut out, "expires", &expires.to_string());
     }
     if document.simulated {
-        line(&mut out, "simulated", "true: the root is not AMD's, and nothing is protected");
+        line(&mut out, "simulated", "true: the roots are not the vendors', and nothing is protected");
     }
     line(&mut out, "verdict", verdict(document));
     out

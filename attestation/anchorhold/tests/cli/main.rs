@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
 
 mod audit;
+mod endorse;
 mod evidence;
+mod families;
 mod help;
 mod owner;
 mod policy;
 mod seal;
 mod support;
+mod trust;
 mod verify;

@@ -1,7 +1,41 @@
-//! `policy check`.
+//! `policy`.
 
-use crate::support::{Folder, MEASUREMENT, release_policy, run};
-use anchorhold_rats::Sha256Digest;
+use crate::support::{Folder, MEASUREMENT, now, release_policy, run};
+use anchorhold_rats::{Sha256Digest, Timestamp};
+
+/// A shipped profile, in force at any time that a test may run.
+fn profile() -> String {
+    let text = include_str!("../../../../policies/appraisal/snp-aws.toml");
+    in_force(text, now())
+}
+
+/// The same file, from a day before `at` to a day after.
+fn in_force(text: &str, at: Timestamp) -> String {
+    let day = 86_400;
+    let (issued, expires) = (at.plus_seconds(-day), at.plus_seconds(day));
+    let line = |line: &str| match line.split_once('=').map(|(key, _)| key.trim()) {
+        Some("issued") => format!("issued = \"{issued}\""),
+        Some("expires") => format!("expires = \"{expires}\""),
+        _ => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn machines() -> String {
+    in_force(
+        "format = 1\nid = \"racks\"\nversion = 1\nissued = \"\"\nexpires = \"\"\ndescription = \"racks\"\n\
+         kind = \"revoke\"\n[[machine]]\ngpu = \"0808080808080808\"\nreason = \"stolen\"\n\
+         since = \"2026-01-01T00:00:00Z\"",
+        now(),
+    )
+}
+
+/// A key and its public half.
+fn key(folder: &Folder, name: &str) -> (String, String) {
+    let file = folder.path(name);
+    let made = run(["owner", "new", &file]);
+    (file, made.out.trim().to_owned())
+}
 
 #[test]
 fn a_good_policy_is_summed_up() {
@@ -29,4 +63,123 @@ fn refuses_an_expired_policy_and_names_what_is_wrong_in_a_broken_one() {
     run(["policy", "check", &unknown]).expect(1, "extra is no key");
     run(["policy", "check", &folder.write("binary.toml", [0xff])]).expect(1, "is not UTF-8 text");
     run(["policy", "check", &folder.write("long.toml", vec![b' '; 300_000])]).expect(1, "over the limit");
+}
+
+#[test]
+fn a_profile_is_summed_up_with_what_deserves_a_second_look() {
+    let folder = Folder::new();
+    let file = folder.write("profile.toml", profile());
+    let ran = run(["policy", "check", &file]);
+    ran.expect(0, "");
+    assert!(ran.out.contains("kind         appraisal profile\n"), "{}", ran.out);
+    assert!(ran.out.contains("id           snp-aws version 1\n"), "{}", ran.out);
+    assert!(ran.out.contains("families     snp\n"), "{}", ran.out);
+    assert!(ran.out.contains("look at      snp.milan_because: "), "{}", ran.out);
+    assert!(ran.out.contains("look at      snp.measurements: "), "{}", ran.out);
+    let json = run(["policy", "check", &file, "--json"]).json();
+    assert_eq!(json["digest"], Sha256Digest::of(profile().as_bytes()).to_string());
+    assert!(json["weaker"].as_array().unwrap().iter().any(|rule| rule["rule"] == "snp.machines"));
+    assert!(json.get("machines").is_none());
+}
+
+#[test]
+fn a_machine_list_is_summed_up_and_explained() {
+    let folder = Folder::new();
+    let file = folder.write("machines.toml", machines());
+    let json = run(["policy", "check", &file, "--json"]).json();
+    assert_eq!((&json["kind"], &json["machines"]), (&"list of revoked machines".into(), &1.into()));
+    let ran = run(["policy", "explain", &file]);
+    ran.expect(0, "");
+    assert!(ran.out.contains("machine[0] = \"gpu 0808080808080808: stolen"), "{}", ran.out);
+}
+
+#[test]
+fn refuses_files_that_are_not_in_force_and_names_what_is_wrong_in_broken_ones() {
+    let folder = Folder::new();
+    let good = profile();
+    let of = |year: &str| in_force(&good, format!("{year}-02-02T00:00:00Z").parse().unwrap());
+    run(["policy", "check", &folder.write("past.toml", of("2001"))]).expect(1, "expired at 2001-02-03");
+    run(["policy", "check", &folder.write("future.toml", of("2901"))])
+        .expect(1, "not in force before 2901-02-01");
+    let debug = folder.write("debug.toml", good.replace("[snp]\n", "[snp]\ndebug = true\n"));
+    run(["policy", "check", &debug]).expect(1, "snp.debug is refused: a guest that can be debugged");
+    run(["policy", "explain", &debug]).expect(1, "snp.debug is refused");
+    let quiet = folder.write("milan.toml", good.replace("milan_because =", "# milan_because ="));
+    run(["policy", "check", &quiet]).expect(1, "snp.milan_because is missing");
+}
+
+#[test]
+fn every_rule_is_explained_and_spelled_out() {
+    let folder = Folder::new();
+    let file = folder.write("profile.toml", profile());
+    let ran = run(["policy", "explain", &file]);
+    ran.expect(0, "");
+    assert!(ran.out.contains("snp.min_launch_tcb = { milan = "), "{}", ran.out);
+    assert!(ran.out.contains("    LOOK: Milan's root seed"), "{}", ran.out);
+    let json = run(["policy", "explain", &file, "--json"]).json();
+    let rules = json.as_array().unwrap();
+    let alias = rules.iter().find(|rule| rule["rule"] == "snp.require_alias_check").unwrap();
+    assert_eq!((&alias["value"], alias.get("weaker")), (&"true".into(), None));
+    let toml = run(["policy", "explain", &file, "--toml"]);
+    toml.expect(0, "");
+    let again = run(["policy", "explain", &folder.write("full.toml", &toml.out), "--toml"]);
+    assert_eq!(again.out, toml.out);
+    let release = folder.write("release.toml", release_policy(MEASUREMENT, "\"none\""));
+    run(["policy", "explain", &release]).expect(1, "neither an appraisal profile nor a machine list\nhint: ");
+}
+
+#[test]
+fn two_of_three_sign_a_profile_and_one_is_not_enough() {
+    let folder = Folder::new();
+    let (alice, alice_key) = key(&folder, "alice.key");
+    let (bob, bob_key) = key(&folder, "bob.key");
+    let (_, carol_key) = key(&folder, "carol.key");
+    let file = folder.write("profile.toml", profile());
+    let (once, twice) = (folder.path("once.dsse"), folder.path("twice.dsse"));
+    assert_eq!(run(["policy", "sign", "--key", &alice, "--out", &once, &file]).out.trim(), alice_key);
+    run(["policy", "sign", "--key", &bob, "--out", &twice, &once]).expect(0, "");
+    let verify = |file: &str, more: &[&str]| {
+        let keys = ["--signer", &alice_key, "--signer", &bob_key, "--signer", &carol_key, "--threshold", "2"];
+        run(["policy", "verify-signature", file].iter().chain(&keys).chain(more))
+    };
+    let ran = verify(&twice, &[]);
+    ran.expect(0, "");
+    assert!(ran.out.contains(&format!("signed by    {alice_key}\n")), "{}", ran.out);
+    let json = verify(&twice, &["--json"]).json();
+    assert_eq!(json["digest"], Sha256Digest::of(profile().as_bytes()).to_string());
+    assert_eq!(json["signers"].as_array().unwrap().len(), 2);
+    verify(&once, &[]).expect(3, "envelope has 1 signatures, wanted at least 2");
+    verify(&file, &[]).expect(3, "not a DSSE envelope");
+    verify(&twice, &["--at", "2001-01-01T00:00:00Z"]).expect(1, "not in force before");
+    let text = std::fs::read_to_string(&twice).unwrap();
+    let stranger =
+        run(["policy", "verify-signature", &twice, "--signer", &carol_key, "--signer", &alice_key]);
+    stranger.expect(3, "is of a key that is not trusted");
+    let changed = folder.write("changed.dsse", text.replacen("\"payload\":\"I", "\"payload\":\"J", 1));
+    verify(&changed, &[]).expect(3, "does not verify under the key it names");
+    run(["policy", "verify-signature", &twice, "--signer", &alice_key, "--threshold", "2"])
+        .expect(2, "threshold");
+    run(["policy", "verify-signature", &twice]).expect(2, "--signer");
+}
+
+#[test]
+fn refuses_to_sign_twice_over_a_file_or_what_no_reader_would_take() {
+    let folder = Folder::new();
+    let (alice, alice_key) = key(&folder, "alice.key");
+    let sign =
+        |file: &str, out: &str| run(["policy", "sign", "--key", &alice, "--out", &folder.path(out), file]);
+    let list = folder.write("machines.toml", machines());
+    sign(&list, "list.dsse").expect(0, "");
+    let list = folder.path("list.dsse");
+    sign(&list, "again.dsse").expect(1, "is of a key that already signed");
+    sign(&folder.write("profile.toml", profile()), "list.dsse").expect(1, "cannot create");
+    let ran = run(["policy", "verify-signature", &list, "--signer", &alice_key]);
+    ran.expect(0, "");
+    assert!(ran.out.contains("kind         list of revoked machines\n"), "{}", ran.out);
+    let debug = folder.write("debug.toml", profile().replace("[snp]\n", "[snp]\ndebug = true\n"));
+    sign(&debug, "debug.dsse").expect(1, "snp.debug is refused");
+    assert!(!std::path::Path::new(&folder.path("debug.dsse")).exists());
+    let release = folder.write("release.toml", release_policy(MEASUREMENT, "\"none\""));
+    sign(&release, "release.dsse").expect(1, "neither an appraisal profile nor a machine list");
+    run(["policy", "check", &list]).expect(1, "is a signed file, not TOML\nhint: ");
 }

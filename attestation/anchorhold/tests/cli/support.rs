@@ -1,8 +1,12 @@
 //! Runs the program; makes guests, documents and files for it.
 
+use anchorhold_attester::software::tdx::{TdConfig, TdxGuest};
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest};
 use anchorhold_channel::document::{self, AuditHead, Document, DocumentKeys, DocumentState, ServedModel};
-use anchorhold_rats::{Ed25519PublicKey, Measurement, Nonce, Sha256Digest, Timestamp, X25519PublicKey};
+use anchorhold_rats::{
+    Ed25519PublicKey, Endorsements, Evidence, EvidenceBundle, Measurement, Nonce, ReportData, Sha256Digest,
+    TdxCollateral, Timestamp, X25519PublicKey,
+};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -58,6 +62,20 @@ impl Folder {
         path
     }
 
+    /// The roots of all simulated parts, written by the program itself.
+    pub(crate) fn simulated_roots(&self) -> String {
+        let path = self.path("roots.pem");
+        if !PathBuf::from(&path).exists() {
+            run(["simulated-root", &path]).expect(0, "warning: this root is simulated");
+        }
+        path
+    }
+
+    /// A bundle with what is in these.
+    pub(crate) fn bundle(&self, name: &str, evidence: Evidence, endorsements: Endorsements) -> String {
+        self.write(name, serde_json::to_vec(&EvidenceBundle::new(evidence, endorsements)).unwrap())
+    }
+
     /// The simulated root, written by the program itself.
     pub(crate) fn simulated_root(&self) -> String {
         let path = self.path("simulated-root.der");
@@ -78,8 +96,37 @@ pub(crate) fn guest() -> SoftwareGuest {
     SoftwareGuest::launch(LaunchConfig::new(MEASUREMENT), now()).unwrap()
 }
 
+/// Evidence of a simulated TD for this report data, and collateral for it.
+pub(crate) fn td(report_data: &ReportData) -> (Evidence, TdxCollateral) {
+    let guest = TdxGuest::launch(TdConfig::new(MEASUREMENT), now()).unwrap();
+    (guest.attest(report_data).unwrap(), guest.collateral(now()).unwrap())
+}
+
+/// The head of a profile or machine list that is in force now.
+pub(crate) fn header(id: &str) -> String {
+    let (issued, expires) = (now().plus_seconds(-86_400), now().plus_seconds(86_400));
+    format!(
+        "format = 1\nid = \"{id}\"\nversion = 3\nissued = \"{issued}\"\nexpires = \"{expires}\"\ndescription = \"test\"\n"
+    )
+}
+
+/// A profile for this MRTD on any platform.
+pub(crate) fn td_profile(mrtd: Measurement) -> String {
+    let table = "rtmr1 = \"any\"\nrtmr2 = \"any\"\nmachines = \"any\"\n";
+    format!("{}[tdx]\nmrtds = [\"sha384:{mrtd}\"]\n{table}[event_log]\n", header("tds"))
+}
+
 /// The document of `guest` for this nonce and TLS key.
 pub(crate) fn document(guest: &SoftwareGuest, nonce: Nonce, tls_key: Sha256Digest) -> Vec<u8> {
+    document_of(|report_data| guest.attest(report_data).unwrap(), nonce, tls_key)
+}
+
+/// The document of a guest that attests so, for this nonce and TLS key.
+pub(crate) fn document_of(
+    attest: impl FnOnce(&ReportData) -> Evidence,
+    nonce: Nonce,
+    tls_key: Sha256Digest,
+) -> Vec<u8> {
     let keys = DocumentKeys {
         tls_key,
         release_key: X25519PublicKey::new([2; 32]),
@@ -90,7 +137,7 @@ pub(crate) fn document(guest: &SoftwareGuest, nonce: Nonce, tls_key: Sha256Diges
     let audit = AuditHead { origin: "acme/1".into(), tree_size: 12, root_hash: Sha256Digest::new([10; 32]) };
     let state = DocumentState { models: vec![model], policy_digest: None, audit }.to_json().unwrap();
     let binding = document::binding(nonce, &keys, &state, Sha256Digest::of(b""));
-    let evidence = guest.attest(&binding.report_data()).unwrap();
+    let evidence = attest(&binding.report_data());
     Document::new(nonce, keys, state, evidence).unwrap().to_json().unwrap()
 }
 

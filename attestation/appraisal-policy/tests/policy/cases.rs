@@ -2,13 +2,10 @@
 
 use crate::evidence::{GPU_NONCE, Made, Recipe};
 use crate::support::{policies, read, shipped, with};
-use anchorhold_appraisal_policy::{AppraisalProfile, MachineList};
+use anchorhold_appraisal_policy::MachineList;
 use anchorhold_rats::{Checks, Expected, Timestamp};
 use anchorhold_verifier::dangerous::allow_simulated;
-use anchorhold_verifier::nvidia::{self, AuthenticDevice};
-use anchorhold_verifier::{
-    AppraisalPolicy, Authentic, AuthenticEvidence, Claims, Refusal, TeeClaims, appraise, authenticate,
-};
+use anchorhold_verifier::{AuthenticEvidence, Claims, TeeClaims, appraise, authenticate};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use toml::Value;
@@ -59,10 +56,6 @@ fn failed(checks: &Checks) -> BTreeSet<String> {
     checks.failed().map(|check| check.code.to_string()).collect()
 }
 
-fn refused<T>(result: &Result<T, Refusal>) -> BTreeSet<String> {
-    result.as_ref().err().map(|refusal| failed(refusal.checks())).unwrap_or_default()
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -95,16 +88,12 @@ fn filled(text: &str, claims: &Claims) -> String {
 }
 
 /// A list of the machines that the evidence names; a report under a provider's key names none.
-fn machine_list(
-    kind: &str,
-    tee: &TeeClaims,
-    devices: &[AuthenticDevice],
-    at: Timestamp,
-) -> Option<MachineList> {
-    let mut machines: Vec<_> = devices.iter().map(|device| format!("gpu = \"{}\"", device.pdi())).collect();
-    match tee {
+fn machine_list(kind: &str, claims: &Claims, at: Timestamp) -> Option<MachineList> {
+    let devices = claims.gpus.iter().map(|device| format!("gpu = \"{}\"", device.pdi()));
+    let mut machines: Vec<_> = devices.collect();
+    match &claims.tee {
         TeeClaims::Snp(report) => {
-            machines.extend(report.chip_id().map(|chip| format!("snp_chip = \"{chip}\"")))
+            machines.extend(report.chip_id().map(|chip| format!("snp_chip = \"{chip}\"")));
         }
         TeeClaims::Tdx(quote) => machines.push(format!("tdx_platform = \"{}\"", quote.pck().platform_id)),
     }
@@ -129,75 +118,34 @@ fn judge(case: &Case, text: &str, made: &Made) -> BTreeSet<String> {
         Ok(authentic) => authentic,
         Err(refusal) => return failed(refusal.checks()),
     };
-    let input = nvidia::Input {
-        devices: &made.devices,
-        rims: &made.endorsements.rims,
-        ocsp: &made.endorsements.ocsp,
-    };
-    let devices = nvidia::authenticate(&input, &made.anchors, case.at);
-    let named = devices.as_ref().map(|devices| devices.claims().as_slice()).unwrap_or_default();
     let text = if case.as_shipped { text.to_owned() } else { filled(text, authentic.claims()) };
-    let profile = read(&text);
-    let mut policy = AppraisalPolicy {
-        snp: profile.snp().cloned(),
-        tdx: profile.tdx().cloned(),
-        event_log: profile.event_log().cloned(),
-        paravisor: profile.paravisor().cloned(),
-    };
-    let mut gpus = profile.gpu().cloned();
-    for list in lists(case, &authentic, named) {
+    let mut policy = read(&text).appraisal().clone();
+    for list in lists(case, &authentic) {
         list.apply(&mut policy, case.at).unwrap();
-        if let Some(gpus) = &mut gpus {
-            list.apply_to_gpus(gpus, case.at).unwrap();
-        }
     }
-    if made.anchors.are_simulated() {
+    if authentic.simulated() {
         policy = allow_simulated(policy);
     }
-    let mut codes = appraised(authentic, &policy, made);
-    codes.extend(gpus_refused(&profile, gpus, devices, made));
-    codes
+    let own = match &authentic.claims().tee {
+        TeeClaims::Snp(report) => report.report().report_data,
+        TeeClaims::Tdx(quote) => quote.body().report_data,
+    };
+    let report_data = made.report_data.unwrap_or(own);
+    let expected = Expected { report_data, gpu_nonce: Some(GPU_NONCE) };
+    match appraise(authentic, &policy, &expected) {
+        Ok(_) => BTreeSet::new(),
+        Err(refusal) => failed(refusal.checks()),
+    }
 }
 
-fn lists(case: &Case, evidence: &AuthenticEvidence, devices: &[AuthenticDevice]) -> Vec<MachineList> {
-    let list = |kind| machine_list(kind, &evidence.claims().tee, devices, case.at);
+fn lists(case: &Case, evidence: &AuthenticEvidence) -> Vec<MachineList> {
+    let list = |kind| machine_list(kind, evidence.claims(), case.at);
     let lists = match case.machines {
         Machines::None => Vec::new(),
         Machines::Listed => vec![list("allow")],
         Machines::Revoked => vec![list("allow"), list("revoke")],
     };
     lists.into_iter().flatten().collect()
-}
-
-fn appraised(authentic: AuthenticEvidence, policy: &AppraisalPolicy, made: &Made) -> BTreeSet<String> {
-    let own = match &authentic.claims().tee {
-        TeeClaims::Snp(report) => report.report().report_data,
-        TeeClaims::Tdx(quote) => quote.body().report_data,
-    };
-    let expected = Expected::from(made.report_data.unwrap_or(own));
-    refused(&appraise(authentic, policy, &expected))
-}
-
-/// The codes of the devices. A profile without a table for them refuses evidence that has any.
-fn gpus_refused(
-    profile: &AppraisalProfile,
-    policy: Option<nvidia::Policy>,
-    devices: Result<Authentic<Vec<AuthenticDevice>>, Refusal>,
-    made: &Made,
-) -> BTreeSet<String> {
-    assert_eq!(policy.is_some(), profile.appraisal() == &AppraisalPolicy::default());
-    match policy {
-        None if made.devices.is_empty() => BTreeSet::new(),
-        None => BTreeSet::from(["family_denied".to_owned()]),
-        Some(_) if made.devices.is_empty() => BTreeSet::from(["family_missing".to_owned()]),
-        Some(policy) => match devices {
-            Err(refusal) => failed(refusal.checks()),
-            Ok(devices) => {
-                let policy = if devices.simulated() { allow_simulated(policy) } else { policy };
-                refused(&nvidia::appraise(devices, &policy, Some(&GPU_NONCE)))
-            }
-        },
-    }
 }
 
 fn cases() -> Vec<Case> {

@@ -31,7 +31,6 @@ const EVALUATION_NUMBER: u32 = 19;
 pub(crate) struct Made {
     pub(crate) evidence: Evidence,
     pub(crate) endorsements: Endorsements,
-    pub(crate) devices: Vec<GpuEvidence>,
     pub(crate) anchors: TrustAnchors,
     /// `None`: what the report has. A sample's is old and public.
     pub(crate) report_data: Option<ReportData>,
@@ -98,9 +97,9 @@ impl Recipe {
             let added = paravisor.attest(evidence.tee, &evidence.report, REPORT_DATA.as_bytes());
             evidence.paravisor = Some(added.unwrap());
         }
-        let devices = self.devices(at, &mut endorsements);
+        evidence.gpus = self.devices(at, &mut endorsements);
         let anchors = simulated_anchors(&roots).unwrap();
-        Some(Made { evidence, endorsements, devices, anchors, report_data: Some(REPORT_DATA) })
+        Some(Made { evidence, endorsements, anchors, report_data: Some(REPORT_DATA) })
     }
 
     fn snp_guest(
@@ -218,7 +217,7 @@ fn sample_of(id: &str) -> Option<Made> {
     let read = |path: &str| std::fs::read(folder.join(id).join(path));
     let mut endorsements = Endorsements::default();
     let evidence = if id.starts_with("tdx/") {
-        endorsements.tdx = Some(collateral(&read("collateral.json").unwrap()));
+        endorsements.tdx = Some(TdxCollateral::from_dcap_json(&read("collateral.json").unwrap()).unwrap());
         Evidence::tdx(read("quote.bin").unwrap())
     } else {
         let leaf = ["vcek.der", "vlek.der"].into_iter().find_map(|name| read(name).ok()).unwrap();
@@ -228,27 +227,5 @@ fn sample_of(id: &str) -> Option<Made> {
         Evidence::snp(read("report.bin").unwrap(), vec![Der(leaf)])
     };
     let anchors = TrustAnchors::production();
-    Some(Made { evidence, endorsements, devices: Vec::new(), anchors, report_data: None })
-}
-
-/// Collateral in the fields of dcap-qvl's `QuoteCollateralV3`: lists and signatures as hex.
-fn collateral(json: &[u8]) -> TdxCollateral {
-    let fields: serde_json::Value = serde_json::from_slice(json).unwrap();
-    let text = |name: &str| fields[name].as_str().unwrap().to_owned();
-    let bytes = |name: &str| {
-        let text = text(name);
-        let pair = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-        Der((0..text.len()).step_by(2).map(pair).collect())
-    };
-    TdxCollateral {
-        tcb_info: text("tcb_info"),
-        tcb_info_signature: bytes("tcb_info_signature"),
-        tcb_info_issuer_chain: text("tcb_info_issuer_chain"),
-        qe_identity: text("qe_identity"),
-        qe_identity_signature: bytes("qe_identity_signature"),
-        qe_identity_issuer_chain: text("qe_identity_issuer_chain"),
-        pck_crl: bytes("pck_crl"),
-        pck_crl_issuer_chain: text("pck_crl_issuer_chain"),
-        root_ca_crl: bytes("root_ca_crl"),
-    }
+    Some(Made { evidence, endorsements, anchors, report_data: None })
 }

@@ -1,5 +1,11 @@
 //! What profiles, machine lists and signatures may not be; the shipped profiles; and their verdicts.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop at a surprise"
+)]
 
 mod cases;
 mod evidence;

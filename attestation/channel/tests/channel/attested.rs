@@ -8,7 +8,7 @@ use anchorhold_channel::document::{self, nonce_of_query};
 use anchorhold_channel::server::{self, Limits};
 use anchorhold_channel::tls::SelfSigned;
 use anchorhold_channel::{AttestError, AttestedServer};
-use anchorhold_rats::Sha256Digest;
+use anchorhold_rats::{Endorsements, Sha256Digest};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::RawQuery;
@@ -60,7 +60,7 @@ async fn attest(
     target: &Target,
 ) -> Result<(anchorhold_channel::client::Connection<Attested>, AttestedServer), AttestError> {
     let connection = connect_unverified_for_attestation(target, &ClientLimits::default()).await.unwrap();
-    connection.attest(NONCE, &anchors(), &policy(), at()).await
+    connection.attest(NONCE, &Endorsements::default(), &anchors(), &policy(), at()).await
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use anchorhold_channel::document::{
     AuditHead, DocumentState, Error, MAX_DOCUMENT_BYTES, MAX_MODELS, Presented, nonce_of_query, path_for,
 };
 use anchorhold_channel::{Subject, Verdict, VerificationDocument, verify_document};
-use anchorhold_rats::{Measurement, Nonce, Outcome, Purpose, Sha256Digest, Stage};
+use anchorhold_rats::{Endorsements, Measurement, Nonce, Outcome, Purpose, Sha256Digest, Stage};
 use anchorhold_verifier::TrustAnchors;
 
 const TLS_KEY: Sha256Digest = Sha256Digest::new([1; 32]);
@@ -98,9 +98,12 @@ fn case_05_refuses_another_measurement_and_a_debug_guest() {
 fn case_05_refuses_simulated_evidence_unless_both_root_and_policy_allow_it() {
     let document = Guest::new(TLS_KEY).document(NONCE);
     let presented = Presented { document: &document, nonce: NONCE, tls_key: TLS_KEY };
-    let refusal = verify_document(&presented, &TrustAnchors::production(), &policy(), at()).unwrap_err();
+    let refusal =
+        verify_document(&presented, &Endorsements::default(), &TrustAnchors::production(), &policy(), at())
+            .unwrap_err();
     assert_eq!(Verdict::of(refusal.checks()), Verdict::NotAuthentic);
-    let refusal = verify_document(&presented, &anchors(), &strict_policy(), at()).unwrap_err();
+    let refusal = verify_document(&presented, &Endorsements::default(), &anchors(), &strict_policy(), at())
+        .unwrap_err();
     assert_eq!(refusal.code(), "snp_simulated");
 }
 

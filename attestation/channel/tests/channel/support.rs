@@ -6,7 +6,7 @@ use anchorhold_channel::document::{
 };
 use anchorhold_channel::{AttestedServer, verify_document};
 use anchorhold_rats::{
-    Ed25519PublicKey, Measurement, Nonce, Purpose, Sha256Digest, Timestamp, X25519PublicKey,
+    Ed25519PublicKey, Endorsements, Measurement, Nonce, Purpose, Sha256Digest, Timestamp, X25519PublicKey,
 };
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
 use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb, Policy};
@@ -79,5 +79,11 @@ impl Guest {
 
 /// Judges `document` for [`NONCE`] on a connection to `tls_key`, under the simulated root.
 pub(crate) fn judge(document: &[u8], tls_key: Sha256Digest) -> Result<AttestedServer, Box<Refusal>> {
-    verify_document(&Presented { document, nonce: NONCE, tls_key }, &anchors(), &policy(), at())
+    verify_document(
+        &Presented { document, nonce: NONCE, tls_key },
+        &Endorsements::default(),
+        &anchors(),
+        &policy(),
+        at(),
+    )
 }

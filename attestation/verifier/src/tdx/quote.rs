@@ -105,6 +105,18 @@ impl Quote {
         Ok(Self { version, user_data, kind, body, padding: trailing.len(), body_offset, signature_data })
     }
 
+    /// The PCK certificate chain as the quote carries it: PEM, not yet read.
+    #[must_use]
+    pub fn pck_chain(&self) -> &[u8] {
+        &self.signature_data.chain
+    }
+
+    /// The report of the quoting enclave, 384 bytes, as the PCK signed it.
+    #[must_use]
+    pub const fn qe_report(&self) -> &[u8] {
+        &self.signature_data.qe_report
+    }
+
     /// How many bytes from the start the attestation key signed: header and body, with type and size of a version 5 body.
     pub(super) const fn signed_len(&self) -> usize {
         self.body_offset + self.kind.length()

@@ -1,20 +1,11 @@
-//! P-384 certificates of a made-up chain, open enough to make bad ones.
+//! Certificates of a made-up chain, open enough to make bad ones.
 
+use anchorhold_attester::software::SigningKey;
 use anchorhold_attester::software::certificate::{Extension, Template as Certificate, name};
-use anchorhold_attester::software::{Curve, SigningKey};
 use anchorhold_rats::Timestamp;
 
 pub(crate) const SIGNS_DATA: u8 = 0x80;
 pub(crate) const SIGNS_CERTIFICATES: u8 = 0x06;
-
-pub(crate) fn key() -> SigningKey {
-    SigningKey::generate(Curve::P384).unwrap()
-}
-
-/// SubjectPublicKeyInfo of a new P-256 key.
-pub(crate) fn p256_info() -> Vec<u8> {
-    SigningKey::generate(Curve::P256).unwrap().key_info()
-}
 
 /// What one certificate says.
 #[derive(Clone)]
@@ -49,7 +40,7 @@ impl Template {
             if self.is_ca { Extension::authority(self.path_length) } else { Extension::end_entity() };
         let certificate = Certificate {
             serial: vec![7],
-            algorithm: Curve::P384.signature_algorithm(),
+            algorithm: key.curve().signature_algorithm(),
             issuer: name(&self.issuer),
             subject: name(&self.subject),
             not_before: self.not_before,

@@ -1,7 +1,8 @@
 //! Chains that do not end in the pinned root, or of which one certificate may not do what it does.
 
-use crate::certificates::{SIGNS_CERTIFICATES, SIGNS_DATA, Template, p256_info};
+use crate::certificates::{SIGNS_CERTIFICATES, SIGNS_DATA, Template};
 use crate::support::*;
+use anchorhold_attester::software::Curve;
 use anchorhold_verifier::TrustAnchors;
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use anchorhold_verifier::nvidia::rim::authenticate;
@@ -118,12 +119,14 @@ fn refuses_a_signer_that_may_not_sign() {
     assert_eq!(with(0, |template| template.usage = Some(0x40)), ["rim_signer"]);
     assert_eq!(with(0, |template| template.usage = Some(SIGNS_DATA | SIGNS_CERTIFICATES)), ["rim_signer"]);
     assert_eq!(with(0, |template| template.is_ca = true), ["rim_signer"]);
-    assert_eq!(with(0, |template| template.key_info = p256_info()), ["rim_signer"]);
+    let on_p256 = Chain::on([Curve::P256, Curve::P384, Curve::P384, Curve::P384], |_, _| {});
+    assert_eq!(refusal(&sign(&body(), &on_p256), &on_p256), ["rim_signer"]);
 }
 
 #[test]
 fn refuses_an_issuer_on_another_curve() {
-    assert_eq!(with(1, |template| template.key_info = p256_info()), ["rim_certificate_signature"]);
+    let on_p256 = Chain::on([Curve::P384, Curve::P256, Curve::P384, Curve::P384], |_, _| {});
+    assert_eq!(refusal(&sign(&body(), &on_p256), &on_p256), ["rim_certificate_signature"]);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! The texts here are written in canonical form, so that what is signed is the text itself and not the output of the
 //! code under test.
 
-use crate::certificates::{SIGNS_DATA, Template, key};
-use anchorhold_attester::software::SigningKey;
+use crate::certificates::{SIGNS_DATA, Template};
+use anchorhold_attester::software::{Curve, SigningKey};
 use anchorhold_rats::Timestamp;
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use anchorhold_verifier::nvidia::rim::{AuthenticRim, authenticate};
@@ -42,7 +42,12 @@ impl Chain {
 
     /// `edit` gets each template with its number: 0 is the signer, 3 the root.
     pub(crate) fn with(edit: impl Fn(usize, &mut Template)) -> Self {
-        let keys: Vec<SigningKey> = (0..4).map(|_| key()).collect();
+        Self::on([Curve::P384; 4], edit)
+    }
+
+    /// The same with keys on these curves, each of which signs in its own way.
+    pub(crate) fn on(curves: [Curve; 4], edit: impl Fn(usize, &mut Template)) -> Self {
+        let keys = curves.map(|curve| SigningKey::generate(curve).unwrap());
         let mut certificates = Vec::new();
         for (number, key) in keys.iter().enumerate() {
             let issuer = (number + 1).min(3);
@@ -129,7 +134,10 @@ pub(crate) fn key_info(chain: &Chain) -> String {
 
 /// The Signature element around this SignedInfo, which is signed as it stands.
 pub(crate) fn signature(signed_info: &str, chain: &Chain) -> String {
-    let value = STANDARD.encode(chain.signer_key.sign_fixed(signed_info.as_bytes(), "manifest").unwrap());
+    let mut value = chain.signer_key.sign_fixed(signed_info.as_bytes(), "manifest").unwrap();
+    // That of a smaller curve is made as long, so that its length is not what it is refused for.
+    value.resize(96, 0);
+    let value = STANDARD.encode(value);
     let key_info = key_info(chain);
     format!(
         "<ds:Signature xmlns:ds=\"{DS}\">{signed_info}<ds:SignatureValue>{value}</ds:SignatureValue>{key_info}</ds:Signature>"

@@ -1,6 +1,6 @@
 //! The folder of real samples, and one way to judge what is in it.
 
-use anchorhold_rats::{Der, Measurement, ReportData, TdxCollateral, Timestamp};
+use anchorhold_rats::{Measurement, ReportData, TdxCollateral, Timestamp};
 use anchorhold_verifier::tdx::{AuthenticQuote, Input, Policy, Quote, appraise, authenticate};
 use anchorhold_verifier::{Accepted, Authentic, Refusal, TrustAnchors};
 use std::path::PathBuf;
@@ -11,11 +11,6 @@ pub(crate) fn at(text: &str) -> Timestamp {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    assert!(text.len().is_multiple_of(2));
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
 /// The folder of real samples, or `None` where a developer does not have it. CI must have it.
@@ -29,22 +24,8 @@ pub(crate) fn samples() -> Option<PathBuf> {
     None
 }
 
-/// Collateral in the fields of dcap-qvl's `QuoteCollateralV3`: lists and signatures as hex.
 pub(crate) fn collateral_from_json(json: &[u8]) -> TdxCollateral {
-    let fields: serde_json::Value = serde_json::from_slice(json).unwrap();
-    let text = |name: &str| fields[name].as_str().unwrap().to_string();
-    let bytes = |name: &str| Der(unhex(&text(name)));
-    TdxCollateral {
-        tcb_info: text("tcb_info"),
-        tcb_info_signature: bytes("tcb_info_signature"),
-        tcb_info_issuer_chain: text("tcb_info_issuer_chain"),
-        qe_identity: text("qe_identity"),
-        qe_identity_signature: bytes("qe_identity_signature"),
-        qe_identity_issuer_chain: text("qe_identity_issuer_chain"),
-        pck_crl: bytes("pck_crl"),
-        pck_crl_issuer_chain: text("pck_crl_issuer_chain"),
-        root_ca_crl: bytes("root_ca_crl"),
-    }
+    TdxCollateral::from_dcap_json(json).unwrap()
 }
 
 #[derive(Clone)]

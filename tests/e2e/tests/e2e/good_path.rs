@@ -10,7 +10,7 @@ use anchorhold_e2e::models::{CHAT, EMBEDDING};
 use anchorhold_e2e::port::{free_address, is_closed};
 use anchorhold_e2e::refusals::Stand;
 use anchorhold_e2e::relay::{Attack, Relay};
-use anchorhold_rats::{Nonce, Sha256Digest};
+use anchorhold_rats::{Endorsements, Nonce, Sha256Digest};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::net::TcpStream;
@@ -122,6 +122,7 @@ fn evidence_is_fresh_for_each_nonce() {
         let presented = Presented { document, nonce, tls_key };
         verify_document(
             &presented,
+            &Endorsements::default(),
             &simulated_anchors().unwrap(),
             &appraisal(&served.stand.measurement).unwrap(),
             now(),

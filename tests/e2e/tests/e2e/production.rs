@@ -117,7 +117,7 @@ fn case_08_a_policy_cannot_name_a_root() {
     ] {
         let (head, tail) = good.split_once(before).unwrap();
         let error = stand.broker.set_policy(&format!("{head}{line}{before}{tail}")).unwrap_err();
-        assert!(format!("{error:#}").contains("is no key of a release policy"), "{line}: {error:#}");
+        assert!(format!("{error:#}").contains("is no key of a policy"), "{line}: {error:#}");
     }
     // The policy without such a line is taken, and the start is refused all the same.
     stand.broker.set_policy(&good).unwrap();

@@ -1,31 +1,97 @@
-//! The forms in which evidence comes in a file.
+//! The forms in which evidence comes in files.
 
 use crate::exit::Failure;
 use crate::files;
 use anchorhold_channel::document::Document;
 use anchorhold_rats::{
-    Der, Endorsements, Evidence, EvidenceBundle, MAX_BUNDLE_JSON_BYTES, MAX_CERTIFICATES, ReportData, Tee,
+    Der, Endorsements, Evidence, EvidenceBundle, MAX_BUNDLE_JSON_BYTES, MAX_CERTIFICATES,
+    MAX_FOREIGN_JSON_BYTES, ReportData, TdxCollateral, Tee,
 };
+use anchorhold_verifier::nvidia::{MAX_SERIALIZED_BYTES, read_serialized};
 use anchorhold_verifier::{pem, snp};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-const MAX_CERTIFICATE_FILE_BYTES: usize = 64 * 1024;
+/// For certificates, revocation lists, event logs, manifests and OCSP responses.
+const MAX_PART_BYTES: usize = 512 * 1024;
 const HINT: &str = "\
-wanted an evidence bundle, an evidence object or an attestation document (JSON), an SNP report (1184 bytes) or a TDX quote";
+wanted an evidence bundle, an evidence object, an attestation document or Trustee's Azure evidence (JSON), an SNP report
+      (1184 bytes) or a TDX quote";
 /// The report data of a TDX quote of version 4: at 520 in the body, which begins after the header of 48 bytes.
 const TDX_V4_REPORT_DATA: usize = 48 + 520;
 /// A quote of version 5 has 6 bytes more before the body.
 const TDX_V5_REPORT_DATA: usize = 54 + 520;
 
-/// Reads a file of any of the forms, and adds certificates from other files.
-pub(super) fn read(path: &Path, certificates: &[PathBuf]) -> Result<EvidenceBundle, Failure> {
-    let bytes = files::read(path, MAX_BUNDLE_JSON_BYTES)?;
-    let mut bundle =
-        of_bytes(&bytes).map_err(|text| Failure::other(format!("{}: {text}", path.display())).hint(HINT))?;
-    for path in certificates {
-        bundle.evidence.certificates.extend(read_certificates(path)?);
+/// Evidence in a file, and what lies beside it in others.
+#[derive(clap::Args)]
+pub(crate) struct InputArgs {
+    /// The file
+    file: PathBuf,
+    /// Take the certificates of the report's signer from this file (DER or PEM, leaf first); may be repeated
+    #[arg(long, value_name = "FILE")]
+    certificates: Vec<PathBuf>,
+    /// Take the evidence of GPUs and switches from this file (JSON of NVIDIA's nvattest)
+    #[arg(long, value_name = "FILE")]
+    gpus: Option<PathBuf>,
+    /// Take the event log (CCEL) from this file
+    #[arg(long, value_name = "FILE")]
+    event_log: Option<PathBuf>,
+    /// Take Intel's collateral from this file (QuoteCollateralV3 of dcap-qvl, JSON)
+    #[arg(long, value_name = "FILE")]
+    collateral: Option<PathBuf>,
+    /// Take a reference manifest of NVIDIA from this file (XML); may be repeated
+    #[arg(long, value_name = "FILE")]
+    rim: Vec<PathBuf>,
+    /// Take a revocation list of AMD from this file (DER); may be repeated
+    #[arg(long, value_name = "FILE")]
+    crl: Vec<PathBuf>,
+    /// Take an OCSP response about a certificate of NVIDIA from this file (DER); may be repeated
+    #[arg(long, value_name = "FILE")]
+    ocsp: Vec<PathBuf>,
+}
+
+impl InputArgs {
+    /// Reads the file, in any of the forms, and adds what lies in the others.
+    pub(crate) fn read(&self) -> Result<EvidenceBundle, Failure> {
+        let bytes = files::read(&self.file, MAX_BUNDLE_JSON_BYTES)?;
+        let mut bundle = of_bytes(&bytes).map_err(|error| about(&self.file, error).hint(HINT))?;
+        let EvidenceBundle { evidence, endorsements, .. } = &mut bundle;
+        for path in &self.certificates {
+            evidence.certificates.extend(read_certificates(path)?);
+        }
+        if let Some(path) = &self.gpus {
+            let read = read_serialized(&files::read(path, MAX_SERIALIZED_BYTES)?);
+            let devices = read.map_err(|error| about(path, error))?;
+            evidence.gpus.extend(devices.into_iter().map(|(device, _)| device));
+        }
+        if let Some(path) = &self.event_log {
+            evidence.event_log = Some(read_part(path)?);
+        }
+        if let Some(path) = &self.collateral {
+            let read = TdxCollateral::from_dcap_json(&files::read(path, MAX_FOREIGN_JSON_BYTES)?);
+            endorsements.tdx = Some(read.map_err(|error| about(path, error))?);
+        }
+        for (paths, list) in [
+            (&self.rim, &mut endorsements.rims),
+            (&self.crl, &mut endorsements.snp_crls),
+            (&self.ocsp, &mut endorsements.ocsp),
+        ] {
+            for path in paths {
+                list.push(read_part(path)?);
+            }
+        }
+        let within = evidence.check_limits().and_then(|()| endorsements.check_limits());
+        within.map_err(|error| about(&self.file, error))?;
+        Ok(bundle)
     }
-    Ok(bundle)
+}
+
+fn about(path: &Path, error: impl Display) -> Failure {
+    Failure::other(format!("{}: {error}", path.display()))
+}
+
+fn read_part(path: &Path) -> Result<Der, Failure> {
+    files::read(path, MAX_PART_BYTES).map(Der)
 }
 
 fn of_bytes(bytes: &[u8]) -> Result<EvidenceBundle, String> {
@@ -43,15 +109,18 @@ fn of_bytes(bytes: &[u8]) -> Result<EvidenceBundle, String> {
     if let Ok(document) = Document::from_json(bytes) {
         return bare(document.evidence().clone());
     }
+    if let Ok(evidence) = Evidence::from_trustee_azure_json(bytes) {
+        return bare(evidence);
+    }
     EvidenceBundle::from_json(bytes).map_err(|error| error.to_string())
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<Der>, Failure> {
-    let bytes = files::read(path, MAX_CERTIFICATE_FILE_BYTES)?;
+    let bytes = files::read(path, MAX_PART_BYTES)?;
     match std::str::from_utf8(&bytes) {
         Ok(text) if text.starts_with("-----") => {
             let read = pem::read(text, MAX_CERTIFICATES);
-            let read = read.map_err(|e| Failure::other(format!("{}: {e}", path.display())))?;
+            let read = read.map_err(|error| about(path, error))?;
             Ok(read.into_iter().map(Der).collect())
         }
         _ => Ok(vec![Der(bytes)]),

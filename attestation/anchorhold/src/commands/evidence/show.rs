@@ -1,14 +1,13 @@
 //! `anchorhold evidence show`.
 
-use super::input;
+use super::input::InputArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, plain};
 use anchorhold_evaluation::describe;
 use std::fmt::Write as _;
-use std::path::Path;
 
-pub(super) fn run(file: &Path, format: Format) -> Result<Exit, Failure> {
-    let bundle = input::read(file, &[])?;
+pub(super) fn run(input: &InputArgs, format: Format) -> Result<Exit, Failure> {
+    let bundle = input.read()?;
     let parts = describe(&bundle).map_err(|refusal| Failure::other(format!("cannot be read: {refusal}")))?;
     if format.json {
         output::json(&parts)?;
