@@ -17,7 +17,7 @@ bench() { # PACKAGE BENCH [ARGUMENT ...]
 
 bench anchorhold-verifier verify_snp
 bench anchorhold-verifier verify_gpu
-bench anchorhold-verifier verify_tdx
+bench anchorhold-differential verify_tdx_peers
 bench anchorhold-key-broker release
 bench anchorhold-sealed-weights sealed_load
 bench anchorhold-audit-log append
