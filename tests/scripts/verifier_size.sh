@@ -18,8 +18,14 @@ if has_target "$target"; then
     export CC_x86_64_unknown_linux_musl=${CC_x86_64_unknown_linux_musl:-$(command -v musl-gcc || echo gcc)}
     export CARGO_PROFILE_RELEASE_OPT_LEVEL=z CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
     export CARGO_PROFILE_RELEASE_PANIC=abort CARGO_PROFILE_RELEASE_STRIP=symbols
-    CARGO_TARGET_DIR=$folder "$cargo" build --quiet --release --target "$target" -p anchorhold-verifier --example verify_bundle
-    bytes=$(stat -c %s "$folder/$target/release/examples/verify_bundle")
+    CARGO_TARGET_DIR=$folder "$cargo" build --quiet --release --target "$target" -p anchorhold-rats -p anchorhold-verifier
+    # By rustc itself, since cargo builds all development dependencies, `sev` among them, before any example.
+    libraries=$folder/$target/release
+    rustc --edition 2024 --target "$target" -C opt-level=z -C lto=fat -C codegen-units=1 -C panic=abort -C strip=symbols \
+        -L "dependency=$libraries/deps" -L "dependency=$folder/release/deps" --extern "anchorhold_rats=$libraries/libanchorhold_rats.rlib" \
+        --extern "anchorhold_verifier=$libraries/libanchorhold_verifier.rlib" \
+        -o "$folder/verify_bundle" attestation/verifier/examples/verify_bundle.rs
+    bytes=$(stat -c %s "$folder/verify_bundle")
     echo "static verifier: $((bytes / 1024)) KiB"
     items+=("{\"name\":\"static verifier\",\"value\":$((bytes / 1024)),\"unit\":\"KiB\"}")
 else
