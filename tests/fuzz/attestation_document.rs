@@ -4,7 +4,7 @@
 use anchorhold_channel::document::{Document, Presented};
 use anchorhold_channel::verify_document;
 use anchorhold_rats::{Endorsements, Measurement, Nonce, Sha256Digest, Timestamp};
-use anchorhold_verifier::snp::{GenoaTcb, MilanTcb, MinimumTcb, TurinTcb};
+use anchorhold_verifier::snp::{GenoaTcb, MilanTcb, MinimumTcb, Policy, TurinTcb};
 use anchorhold_verifier::{AppraisalPolicy, TrustAnchors};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
@@ -16,7 +16,7 @@ static POLICY: LazyLock<AppraisalPolicy> = LazyLock::new(|| {
         genoa: Some(GenoaTcb { bootloader: 0, tee: 0, snp: 0, microcode: 0 }),
         turin: Some(TurinTcb { fmc: 0, bootloader: 0, tee: 0, snp: 0, microcode: 0 }),
     };
-    AppraisalPolicy::strict(vec![Measurement::new([0; 48])], minimum)
+    Policy::strict(vec![Measurement::new([0; 48])], minimum).into()
 });
 
 fuzz_target!(|bytes: &[u8]| {

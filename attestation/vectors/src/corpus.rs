@@ -2,6 +2,7 @@
 
 use crate::manifest::{Case, Expectation, MAX_CASES, MAX_MANIFEST_BYTES, Manifest};
 use crate::platform;
+use anchorhold_appraisal_policy::PolicyError;
 use anchorhold_rats::{Checks, Stage};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ pub enum Error {
     /// Not a manifest of format 1.
     #[error("manifest.json is not of format 1: {0}")]
     Manifest(String),
-    /// A path that leaves the folder.
+    /// A path that leaves the folder, or is of no file.
     #[error("the file of role {role} is not a plain path inside the folder")]
     Path {
         /// The file's role.
@@ -56,6 +57,9 @@ pub enum Error {
         /// What it should be.
         wanted: &'static str,
     },
+    /// A file of role `profile` is not an appraisal profile.
+    #[error("profile: {0}")]
+    Profile(#[from] PolicyError),
 }
 
 /// How one case ended.
@@ -189,13 +193,19 @@ pub(crate) struct Files(BTreeMap<String, Vec<u8>>);
 
 impl Files {
     fn read(folder: &Path, case: &Case) -> Result<Self, Error> {
+        let inside = resolve(folder)?;
         let mut files = BTreeMap::new();
         for (role, path) in &case.files {
             let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
             if !plain || path.is_empty() {
                 return Err(Error::Path { role: role.clone() });
             }
-            files.insert(role.clone(), read_file(&folder.join(path), MAX_FILE_BYTES)?);
+            let path = resolve(&folder.join(path))?;
+            // A link may lead elsewhere, and a device or a pipe may have no end.
+            if !path.starts_with(&inside) || !path.is_file() {
+                return Err(Error::Path { role: role.clone() });
+            }
+            files.insert(role.clone(), read_file(&path, MAX_FILE_BYTES)?);
         }
         Ok(Self(files))
     }
@@ -217,6 +227,11 @@ impl Files {
             None => Ok(()),
         }
     }
+}
+
+/// The path without links.
+fn resolve(path: &Path) -> Result<PathBuf, Error> {
+    path.canonicalize().map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
 fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Error> {

@@ -2,7 +2,7 @@
 //!
 //! A folder holds a `manifest.json` of format 1 ([`Manifest`]) and the files that it names. [`Corpus::open`] reads it,
 //! [`Corpus::run`] judges one case and compares. The format is open, so that other verifiers can be held to the
-//! same cases and ours to theirs.
+//! same cases and ours to theirs. `MANIFEST.md` describes it, with what this project adds.
 //!
 //! This crate is *not* a verifier: it decides nothing that `anchorhold-verifier` does not.
 

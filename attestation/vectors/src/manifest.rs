@@ -87,7 +87,7 @@ pub enum Expectation {
 }
 
 /// The rules of a case. Byte strings are hexadecimal.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CasePolicy {
     /// REPORT_DATA or REPORTDATA, exactly.

@@ -2,6 +2,7 @@
 
 mod azure;
 mod nvidia;
+mod profile;
 mod snp;
 mod tdx;
 
@@ -27,7 +28,8 @@ fn anchors(pin: Pin, roots: &SimulatedRoots<'_>) -> Result<TrustAnchors, Checks>
     const NAMED_ROOT: Code = Code::new(Stage::Chain, "vectors_named_root");
     match pin {
         Pin::Real => Ok(TrustAnchors::production()),
-        Pin::Forged => simulated_anchors(roots).map_err(|error| {
+        // Whoever made the case made its hierarchy too, and need not have given it the vendor's names.
+        Pin::Forged => simulated_anchors(&SimulatedRoots { foreign: true, ..*roots }).map_err(|error| {
             let mut checks = Checks::new();
             checks.record(NAMED_ROOT, false, "a root of the vendor's kind", error.to_string());
             checks

@@ -20,8 +20,8 @@ use std::hint::black_box;
 
 mod rounds;
 
-const ROUNDS: usize = 100;
-const BOARD_ROUNDS: usize = 20;
+const ROUNDS: usize = 50;
+const BOARD_ROUNDS: usize = 10;
 const NONCE: Nonce = Nonce::new([5; 32]);
 /// From a manifest's signer to the root.
 const RIM_LINKS: usize = 3;

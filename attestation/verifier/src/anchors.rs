@@ -26,6 +26,7 @@ pub struct TrustAnchors {
     nvidia_device: Option<Cow<'static, [u8]>>,
     nvidia_rim: Option<Cow<'static, [u8]>>,
     simulated: bool,
+    foreign: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -60,6 +61,7 @@ impl TrustAnchors {
             nvidia_device: Some(Cow::Borrowed(include_bytes!("nvidia/roots/device-identity-ca.der"))),
             nvidia_rim: Some(Cow::Borrowed(include_bytes!("nvidia/roots/corim-signing-root-ca.der"))),
             simulated: false,
+            foreign: false,
         }
     }
 
@@ -76,6 +78,7 @@ impl TrustAnchors {
             nvidia_device: owned(roots.nvidia_device),
             nvidia_rim: owned(roots.nvidia_rim),
             simulated: true,
+            foreign: roots.foreign,
         }
     }
 
@@ -102,6 +105,12 @@ impl TrustAnchors {
     /// NVIDIA's CoRIM signing root CA, DER.
     pub(crate) fn nvidia_rim(&self) -> Option<&[u8]> {
         self.nvidia_rim.as_deref()
+    }
+
+    /// Whether the certificates below need not follow the vendors' habits; see
+    /// [`SimulatedRoots::foreign`](crate::dangerous::SimulatedRoots::foreign).
+    pub(crate) const fn are_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// Whether these are not the vendors' roots.

@@ -43,13 +43,18 @@ pub struct SimulatedRoots<'a> {
     pub nvidia_device: Option<&'a [u8]>,
     /// In the place of NVIDIA's CoRIM signing root CA: DER, P-384.
     pub nvidia_rim: Option<&'a [u8]>,
+    /// Whether the certificates below are of a hierarchy that is not made after the vendor's. They then have to satisfy RFC
+    /// 5280 and every rule about keys, signatures and what is certified, but not the vendor's habits: a name that the
+    /// vendor does not use says nothing, and a path length or key usage that is left out forbids nothing. For judging
+    /// cases that others made.
+    pub foreign: bool,
 }
 
 impl<'a> SimulatedRoots<'a> {
     /// Only a root for SEV-SNP.
     #[must_use]
     pub const fn amd(root_der: &'a [u8]) -> Self {
-        Self { amd: Some(root_der), intel: None, nvidia_device: None, nvidia_rim: None }
+        Self { amd: Some(root_der), intel: None, nvidia_device: None, nvidia_rim: None, foreign: false }
     }
 }
 

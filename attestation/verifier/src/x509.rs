@@ -83,6 +83,23 @@ pub struct Authority {
     pub signs_certificates: bool,
     /// Key usage allows signing revocation lists.
     pub signs_crls: bool,
+    /// Key usage allows signing data (digitalSignature).
+    pub signs_data: bool,
+    /// There is a key usage. Without one RFC 5280 allows every use.
+    pub states_usage: bool,
+}
+
+impl Authority {
+    /// Whether RFC 5280 lets the holder issue certificates, with `below` further CAs between it and the last one.
+    pub(crate) fn may_issue(self, below: usize) -> bool {
+        let room = self.path_length.is_none_or(|most| usize::from(most) >= below);
+        self.is_ca && room && (self.signs_certificates || !self.states_usage)
+    }
+
+    /// Whether RFC 5280 lets the holder sign data, as one that is no CA.
+    pub(crate) const fn may_sign_data(self) -> bool {
+        !self.is_ca && !self.signs_certificates && (self.signs_data || !self.states_usage)
+    }
 }
 
 /// An X.509 certificate, read but not verified.
@@ -283,7 +300,7 @@ fn read_extensions(bytes: &[u8]) -> Result<(Authority, Extensions<'_>), der::Err
         }
         match id {
             BASIC_CONSTRAINTS => (authority.is_ca, authority.path_length) = read_basic_constraints(value)?,
-            KEY_USAGE => (authority.signs_certificates, authority.signs_crls) = read_key_usage(value)?,
+            KEY_USAGE => read_key_usage(value, &mut authority)?,
             _ if critical && !is_known(id) => return Err(der::Error::Value("critical extension")),
             _ => {}
         }
@@ -302,15 +319,18 @@ fn read_basic_constraints(value: &[u8]) -> Result<(bool, Option<u8>), der::Error
     Ok((is_ca, path_length))
 }
 
-/// keyCertSign is bit 5, cRLSign bit 6, counted from the top of the first byte (RFC 5280, section 4.2.1.3).
-fn read_key_usage(value: &[u8]) -> Result<(bool, bool), der::Error> {
+/// digitalSignature is bit 0, keyCertSign bit 5, cRLSign bit 6, counted from the top of the first byte (RFC 5280, section
+/// 4.2.1.3).
+fn read_key_usage(value: &[u8], authority: &mut Authority) -> Result<(), der::Error> {
     let mut outer = Reader::new(value);
     let bits = outer.read(der::BIT_STRING)?;
     outer.finish()?;
-    match bits {
-        [0..=7, first, ..] => Ok((first & 0x04 != 0, first & 0x02 != 0)),
-        _ => Err(der::Error::Value("key usage")),
-    }
+    let [0..=7, first, ..] = bits else { return Err(der::Error::Value("key usage")) };
+    authority.signs_data = first & 0x80 != 0;
+    authority.signs_certificates = first & 0x04 != 0;
+    authority.signs_crls = first & 0x02 != 0;
+    authority.states_usage = true;
+    Ok(())
 }
 
 fn name_attribute<'a>(name: &'a [u8], wanted: &[u8]) -> Result<Option<&'a str>, der::Error> {

@@ -31,6 +31,7 @@ fn anchors() -> TrustAnchors {
         intel: Some(simulated_intel_root_der()),
         nvidia_device: Some(simulated_nvidia_device_root_der()),
         nvidia_rim: Some(simulated_nvidia_rim_root_der()),
+        foreign: false,
     })
     .unwrap()
 }
@@ -224,4 +225,45 @@ fn case_05_no_family_accepts_a_simulated_root_unless_it_was_named() {
     let codes: Vec<_> = refused.checks().failed().map(|check| check.code.to_string()).collect();
     assert!(codes.contains(&"snp_no_trust_anchor".to_owned()), "{codes:?}");
     assert!(codes.contains(&"nvidia_no_trust_anchor".to_owned()), "{codes:?}");
+}
+
+#[test]
+fn below_foreign_roots_names_may_say_nothing_and_still_not_something_else() {
+    use anchorhold_attester::software::certificate::{Template, name};
+    use anchorhold_attester::software::tdx::intel_name;
+    let foreign = |foreign| {
+        let roots = SimulatedRoots {
+            amd: Some(simulated_ark_der()),
+            intel: Some(simulated_intel_root_der()),
+            foreign,
+            ..SimulatedRoots::default()
+        };
+        dangerous::simulated_anchors(&roots).unwrap()
+    };
+    let codes = |anchors: &TrustAnchors, evidence: &Evidence, endorsements: &Endorsements| {
+        authenticate(evidence, endorsements, anchors, at())
+            .map_or_else(|refusal| refusal.code().to_owned(), |_| String::new())
+    };
+    let snp = |subject: Vec<u8>| {
+        let mut guest = SoftwareGuest::launch(LaunchConfig::new(MEASUREMENT), at()).unwrap();
+        let template = Template { subject, ..guest.template().clone() };
+        guest.certify(template).unwrap();
+        guest.attest(&ReportData::new([9; 64])).unwrap()
+    };
+    let tdx = |subject: Vec<u8>| {
+        let mut guest = TdxGuest::launch(TdConfig::new(MEASUREMENT), at()).unwrap();
+        let template = Template { subject, ..guest.template().clone() };
+        guest.certify(template).unwrap();
+        let endorsements = Endorsements { tdx: Some(guest.collateral(at()).unwrap()), ..none() };
+        (guest.attest(&ReportData::new([9; 64])).unwrap(), endorsements)
+    };
+    let own = snp(name("A test's own chip key"));
+    assert_eq!(codes(&foreign(false), &own, &none()), "snp_leaf_kind");
+    assert_eq!(codes(&foreign(true), &own, &none()), "");
+    assert_eq!(codes(&foreign(true), &snp(name("SEV-VLEK")), &none()), "snp_leaf_kind");
+    let (own, endorsements) = tdx(intel_name("A test's own PCK"));
+    assert_eq!(codes(&foreign(false), &own, &endorsements), "tdx_leaf_name");
+    assert_eq!(codes(&foreign(true), &own, &endorsements), "");
+    let (other, endorsements) = tdx(intel_name("Intel SGX TCB Signing"));
+    assert_eq!(codes(&foreign(true), &other, &endorsements), "tdx_leaf_name");
 }

@@ -205,6 +205,7 @@ fn good() -> (Vec<Evidence>, TrustAnchors) {
         intel: Some(simulated_intel_root_der()),
         nvidia_device: Some(simulated_nvidia_device_root_der()),
         nvidia_rim: Some(simulated_nvidia_rim_root_der()),
+        foreign: false,
     };
     (vec![snp, tdx], simulated_anchors(&roots).unwrap())
 }

@@ -1,6 +1,9 @@
 //! The cases of each platform.
 
+mod azure;
 mod bytes;
+mod nvidia;
+mod profile;
 mod snp;
 mod tdx;
 
@@ -12,5 +15,7 @@ use crate::Suite;
 /// When evidence cannot be made.
 pub fn write_all(suite: &mut Suite) -> anyhow::Result<()> {
     snp::write(suite)?;
-    tdx::write(suite)
+    tdx::write(suite)?;
+    nvidia::write(suite)?;
+    azure::write(suite)
 }

@@ -112,7 +112,7 @@ impl Suite {
             for (role, bytes) in &case.files {
                 let digest = Sha256Digest::of(bytes).to_string();
                 let short: String = digest.chars().take(16).collect();
-                let name = format!("{role}-{short}.{}", extension(role));
+                let name = format!("{}-{short}.{}", stem(role), extension(role));
                 if written.insert(name.clone(), ()).is_none() {
                     std::fs::write(store.join(&name), bytes)?;
                 }
@@ -133,13 +133,21 @@ impl Suite {
     }
 }
 
+/// The role without what tells files of one kind apart, so that equal ones are stored once.
+fn stem(role: &str) -> &str {
+    match role {
+        "driver-rim" | "vbios-rim" => "rim",
+        other => other.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('-'),
+    }
+}
+
 /// For people and their tools; nothing reads it.
 fn extension(role: &str) -> &'static str {
-    match role {
-        "vek" | "ask" | "ark" | "root" | "rimroot" | "crl" => "der",
-        "driver-rim" | "vbios-rim" => "xml",
+    match stem(role) {
+        "vek" | "ask" | "ark" | "root" | "rimroot" | "crl" | "ocsp" => "der",
+        "rim" => "xml",
         "chain" => "pem",
-        "collateral" | "evidence" => "json",
+        "collateral" | "evidence" | "dstack-eventlog" => "json",
         "profile" => "toml",
         _ => "bin",
     }

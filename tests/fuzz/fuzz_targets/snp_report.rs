@@ -2,7 +2,7 @@
 //! refusal has a reason.
 #![no_main]
 
-use anchorhold_rats::{Der, Evidence, Tee, Timestamp};
+use anchorhold_rats::{Der, Endorsements, Evidence, Timestamp};
 use anchorhold_verifier::snp::{REPORT_LEN, Report};
 use anchorhold_verifier::{TrustAnchors, authenticate};
 use libfuzzer_sys::fuzz_target;
@@ -24,8 +24,9 @@ fuzz_target!(|input: &[u8]| {
         }
         None => Vec::new(),
     };
-    let evidence = Evidence { tee: Tee::Snp, report: report.to_vec(), certificates, gpus: Vec::new() };
-    if let Err(refusal) = authenticate(&evidence, &TrustAnchors::production(), Timestamp::from_unix_seconds(AT)) {
+    let evidence = Evidence::snp(report.to_vec(), certificates);
+    let at = Timestamp::from_unix_seconds(AT);
+    if let Err(refusal) = authenticate(&evidence, &Endorsements::default(), &TrustAnchors::production(), at) {
         assert!(!refusal.code().is_empty(), "a refusal without a reason");
     }
 });

@@ -1,8 +1,9 @@
 //! Cases of NVIDIA's GPUs and switches: one device from files, or a board in NVIDIA's own JSON.
 
-use super::{anchors, hex, of_refusal};
+use super::{anchors, hex, of_refusal, profile};
 use crate::corpus::{Error, Files};
-use crate::manifest::{Case, CasePolicy};
+use crate::manifest::{Case, CasePolicy, Pin};
+use anchorhold_appraisal_policy::AppraisalProfile;
 use anchorhold_rats::{Checks, Code, Der, GpuEvidence, MAX_CERTIFICATES, Nonce, Stage};
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
 use anchorhold_verifier::nvidia::{
@@ -10,13 +11,22 @@ use anchorhold_verifier::nvidia::{
 };
 use anchorhold_verifier::pem;
 
+/// OCSP responses, DER. Other readers of the format do not know this role.
+const OCSP: [&str; 9] =
+    ["ocsp-1", "ocsp-2", "ocsp-3", "ocsp-4", "ocsp-5", "ocsp-6", "ocsp-7", "ocsp-8", "ocsp-9"];
+/// Manifests of switches and boards, XML. Other readers of the format do not know this role.
+const RIMS: [&str; 9] = ["rim-1", "rim-2", "rim-3", "rim-4", "rim-5", "rim-6", "rim-7", "rim-8", "rim-9"];
+/// Manifests of one GPU, XML.
+const DEVICE_RIMS: [&str; 2] = ["driver-rim", "vbios-rim"];
+
 /// The chain of a device is PEM certificates, leaf first.
 const CHAIN: Code = Code::new(Stage::Parse, "vectors_device_chain");
 /// The devices of a board are NVIDIA's JSON.
 const BOARD: Code = Code::new(Stage::Parse, "vectors_board");
 
 pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
-    files.only(&["report", "chain", "root", "driver-rim", "vbios-rim", "rimroot", "evidence"])?;
+    let known = ["report", "chain", "root", "rimroot", "evidence", "profile"];
+    files.only(&[&known[..], &DEVICE_RIMS, &RIMS, &OCSP].concat())?;
     let (root, rim_root) = (files.get("root").map(root_der), files.get("rimroot").map(root_der));
     let roots = SimulatedRoots {
         nvidia_device: root.as_deref(),
@@ -31,19 +41,29 @@ pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
         Ok(devices) => devices,
         Err(checks) => return Ok(checks),
     };
-    // A case that does not ask for manifests is one about report and chain alone.
-    let roles: &[&str] = if case.policy.appraise_rim { &["driver-rim", "vbios-rim"] } else { &[] };
-    let rims: Vec<Der> = roles.iter().filter_map(|role| files.get(role)).map(|xml| Der(xml.into())).collect();
-    let input = Input { devices: &devices, rims: &rims, ocsp: &[] };
+    let profile = profile::read(files)?;
+    // A case of one GPU that does not ask for manifests is one about report and chain alone.
+    let asks = case.policy.appraise_rim || profile.is_some();
+    let rims = all(files, if asks { &DEVICE_RIMS } else { &[] }).chain(all(files, &RIMS)).collect::<Vec<_>>();
+    let ocsp: Vec<Der> = all(files, &OCSP).collect();
+    let input = Input { devices: &devices, rims: &rims, ocsp: &ocsp };
     let authentic = match nvidia::authenticate(&input, &anchors, case.at) {
         Ok(authentic) => authentic,
         Err(refusal) => return Ok(of_refusal(refusal)),
     };
-    let (policy, nonce) = policy(&case.policy, authentic.claims())?;
+    let (mut policy, nonce) = policy(&case.policy, authentic.claims())?;
+    if let Some(profile) = &profile {
+        policy = policy_of(case, profile)?;
+    }
     Ok(match nvidia::appraise(authentic, &policy, nonce.as_ref()) {
         Ok(accepted) => accepted.checks().clone(),
         Err(refusal) => of_refusal(refusal),
     })
+}
+
+/// The files of these roles that are there, in order.
+fn all<'a>(files: &'a Files, roles: &'a [&str]) -> impl Iterator<Item = Der> + 'a {
+    roles.iter().filter_map(|role| files.get(role)).map(|bytes| Der(bytes.into()))
 }
 
 /// The devices of a case, or the rule that their files break.
@@ -74,6 +94,24 @@ fn broken(code: Code, wanted: &str, observed: &str) -> Checks {
 fn root_der(bytes: &[u8]) -> Vec<u8> {
     let read = std::str::from_utf8(bytes).ok().and_then(|text| pem::read(text, 1).ok());
     read.and_then(|certificates| certificates.into_iter().next()).unwrap_or_else(|| bytes.to_vec())
+}
+
+/// The rules of a profile that is in force and beside which the manifest names nothing but the nonce. No file can accept
+/// simulated roots, so a case under one says so by its pin.
+fn policy_of(case: &Case, profile: &AppraisalProfile) -> Result<Policy, Error> {
+    let wrong = |wanted| Error::Form { what: "profile", wanted };
+    if !profile.valid_at(case.at) {
+        return Err(wrong("in force at the time of the case"));
+    }
+    let nonce = case.policy.nonce.clone();
+    if case.policy != (CasePolicy { nonce, ..CasePolicy::default() }) {
+        return Err(wrong("alone: the manifest has other rules beside the nonce"));
+    }
+    let policy = profile.gpu().cloned().ok_or_else(|| wrong("one with a table gpu"))?;
+    Ok(match case.pin {
+        Pin::Real => policy,
+        Pin::Forged => dangerous::allow_simulated(policy),
+    })
 }
 
 /// The rules of the case; everything else accepts what the devices say.

@@ -1,9 +1,9 @@
 //! Cases of SEV-SNP.
 
-use super::{anchors, hex, hex_bytes, of_refusal};
+use super::{anchors, hex, hex_bytes, of_refusal, profile};
 use crate::corpus::{Error, Files};
 use crate::manifest::{Case, CasePolicy};
-use anchorhold_rats::{Checks, Der, Measurement, ReportData};
+use anchorhold_rats::{Checks, Der, Endorsements, Evidence, Measurement, ReportData};
 use anchorhold_verifier::TrustAnchors;
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
 use anchorhold_verifier::snp::{
@@ -12,8 +12,12 @@ use anchorhold_verifier::snp::{
 };
 use std::collections::BTreeMap;
 
+/// Revocation lists: the one of the shared contract, and more of them.
+const CRLS: [&str; 6] = ["crl", "crl-1", "crl-2", "crl-3", "crl-4", "crl-5"];
+
 pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
-    files.only(&["report", "vek", "ask", "ark", "crl"])?;
+    files.only(&[&["report", "vek", "ask", "ark", "profile"][..], &CRLS].concat())?;
+    let profile = profile::read(files)?;
     let roots = SimulatedRoots { amd: files.get("ark"), ..SimulatedRoots::default() };
     let anchors = match anchors(case.pin, &roots) {
         Ok(anchors) => anchors,
@@ -23,9 +27,16 @@ pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
     let roles: &[&str] = if files.get("vek").is_some() { &["vek", "ask", "ark"] } else { &[] };
     let certificates: Vec<Der> =
         roles.iter().filter_map(|role| files.get(role)).map(|der| Der(der.into())).collect();
-    let crls: Vec<Der> = files.get("crl").map(|der| Der(der.into())).into_iter().collect();
-    let input = Input { report: files.need("report")?, certificates: &certificates, crls: &crls };
-    judge_input(case, &input, &anchors, None)
+    let crls: Vec<Der> =
+        CRLS.into_iter().filter_map(|role| files.get(role)).map(|der| Der(der.into())).collect();
+    let report = files.need("report")?;
+    if let Some(profile) = profile {
+        let evidence = Evidence::snp(report.to_vec(), certificates);
+        let endorsements = Endorsements { snp_crls: crls, ..Endorsements::default() };
+        let policy = profile::policy(case, &profile)?;
+        return profile::judge(case, &policy, &evidence, &endorsements, &anchors);
+    }
+    judge_input(case, &Input { report, certificates: &certificates, crls: &crls }, &anchors, None)
 }
 
 /// Judges a report; `bound` is the report data that it must be for, where the case itself names none.

@@ -1,23 +1,65 @@
 //! Cases of TDX.
 
-use super::{anchors, hex, of_refusal};
+use super::{anchors, hex, of_refusal, profile};
 use crate::corpus::{Error, Files};
 use crate::manifest::{Case, CasePolicy};
-use anchorhold_rats::{Checks, Measurement, ReportData, TdxCollateral};
+use anchorhold_appraisal_policy::AppraisalProfile;
+use anchorhold_rats::{Checks, Der, Endorsements, Evidence, Measurement, ReportData, TdxCollateral};
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
+use anchorhold_verifier::event_log::{self, Replayed};
 use anchorhold_verifier::tdx::{self, AuthenticQuote, Flag, Input, Policy};
-use anchorhold_verifier::{TrustAnchors, event_log};
+use anchorhold_verifier::{Refusal, TrustAnchors};
 
 pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
-    files.only(&["quote", "root", "collateral", "eventlog"])?;
+    files.only(&["quote", "root", "collateral", "eventlog", DSTACK, "profile"])?;
+    if files.get("eventlog").is_some() && files.get(DSTACK).is_some() {
+        return Err(Error::Role { role: DSTACK.to_owned(), what: "is beside another log" });
+    }
+    let profile = profile::read(files)?;
     let roots = SimulatedRoots { intel: files.get("root"), ..SimulatedRoots::default() };
     let anchors = match anchors(case.pin, &roots) {
         Ok(anchors) => anchors,
         Err(checks) => return Ok(checks),
     };
+    if let Some(profile) = profile {
+        return judge_profile(case, files, &profile, &anchors);
+    }
     let (quote, collateral) = (files.need("quote")?, files.get("collateral"));
     let mut checks = judge_quote(case, quote, collateral, &anchors, None)?;
-    checks.append(judge_log(files.get("eventlog"), &case.policy, quote));
+    let log = files.get("eventlog").map(event_log::read);
+    let log = log.or_else(|| files.get(DSTACK).map(event_log::dstack::read));
+    // A log that is there must be the history of the quote's registers, whether the case asks for one or not.
+    if log.is_some() || case.policy.require_eventlog {
+        let policy = event_log::Policy { allow_unknown_events: true, ..event_log::Policy::strict() };
+        checks.append(judge_log(log, &policy, quote));
+    }
+    Ok(checks)
+}
+
+/// dstack's own form of an event log.
+const DSTACK: &str = "dstack-eventlog";
+
+/// Judges by a profile. dstack's log is no part of evidence: its rules are held against it beside the others.
+fn judge_profile(
+    case: &Case,
+    files: &Files,
+    profile: &AppraisalProfile,
+    anchors: &TrustAnchors,
+) -> Result<Checks, Error> {
+    let mut policy = profile::policy(case, profile)?;
+    let quote = files.need("quote")?;
+    let mut evidence = Evidence::tdx(quote.to_vec());
+    evidence.event_log = files.get("eventlog").map(|log| Der(log.into()));
+    let tdx = files.get("collateral").map(read_collateral).transpose()?;
+    let endorsements = Endorsements { tdx, ..Endorsements::default() };
+    let log = files.get(DSTACK).map(event_log::dstack::read);
+    let log_policy = log.as_ref().and_then(|_| policy.event_log.take());
+    let mut checks = profile::judge(case, &policy, &evidence, &endorsements, anchors)?;
+    match (log, log_policy) {
+        (log, Some(log_policy)) => checks.append(judge_log(log, &log_policy, quote)),
+        (Some(Err(refusal)), None) => checks.append(of_refusal(refusal)),
+        _ => {}
+    }
     Ok(checks)
 }
 
@@ -43,19 +85,15 @@ pub(super) fn judge_quote(
     })
 }
 
-/// A log that is there must be the history of the quote's registers, whether the case asks for one or not.
-fn judge_log(log: Option<&[u8]>, rules: &CasePolicy, quote: &[u8]) -> Checks {
-    if log.is_none() && !rules.require_eventlog {
-        return Checks::new();
-    }
-    let replayed = match log.map(event_log::read).transpose() {
+/// Judges a log that was read, or `None` where none came, against the registers of the quote.
+fn judge_log(log: Option<Result<Replayed, Refusal>>, policy: &event_log::Policy, quote: &[u8]) -> Checks {
+    let replayed = match log.transpose() {
         Ok(replayed) => replayed,
         Err(refusal) => return of_refusal(refusal),
     };
     // A quote that cannot be read was refused already.
     let Ok(quote) = tdx::Quote::parse(quote) else { return Checks::new() };
-    let policy = event_log::Policy { allow_unknown_events: true, ..event_log::Policy::strict() };
-    match event_log::appraise(replayed.as_ref(), &quote.body.rtmrs, &policy) {
+    match event_log::appraise(replayed.as_ref(), &quote.body.rtmrs, policy) {
         Ok(checks) => checks,
         Err(refusal) => of_refusal(refusal),
     }
@@ -90,7 +128,7 @@ fn policy(rules: &CasePolicy, quote: &AuthenticQuote) -> Result<(Policy, ReportD
     Ok((policy, report_data))
 }
 
-fn read_collateral(json: &[u8]) -> Result<TdxCollateral, Error> {
+pub(super) fn read_collateral(json: &[u8]) -> Result<TdxCollateral, Error> {
     let wanted = "the JSON of dcap-qvl's QuoteCollateralV3";
     TdxCollateral::from_dcap_json(json).map_err(|_| Error::Form { what: "collateral", wanted })
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::Write as _;
 use std::time::Instant;
 
-const WARM_UP: usize = 10;
+const WARM_UP: usize = 5;
 
 /// A name and what is timed.
 pub(crate) type Run<'a> = (&'static str, Box<dyn Fn() -> Result<(), Box<dyn Error>> + 'a>);

@@ -175,7 +175,8 @@ fn judge_device(
         return None;
     }
     let fields = OpaqueFields::read(chain.architecture.kind(), &report.opaque, report.opaque_offset, checks)?;
-    let same = record_firmware(&chain, &fields, checks) & record_switch(&chain, &fields, checks);
+    let same = record_firmware(&chain, &fields, anchors.are_foreign(), checks)
+        & record_switch(&chain, &fields, checks);
     let mut device = AuthenticDevice {
         report,
         fields,
@@ -234,9 +235,14 @@ fn judge_revocation(
 }
 
 /// The firmware that the certificate states, and that the report states the same one, if any.
-fn record_firmware(chain: &Chain<'_>, fields: &OpaqueFields, checks: &mut DeviceChecks<'_>) -> bool {
+fn record_firmware(
+    chain: &Chain<'_>,
+    fields: &OpaqueFields,
+    foreign: bool,
+    checks: &mut DeviceChecks<'_>,
+) -> bool {
     let [leaf, brom, ..] = &chain.certificates;
-    let certified = fwid::certified(leaf, brom);
+    let certified = fwid::certified(leaf, brom, foreign);
     let observed = certified.as_ref().map_or_else(ToString::to_string, |_| "one".to_owned());
     let wanted = "a firmware identity in the attestation key's certificate";
     checks.record(codes::FWID_CERTIFIED, certified.is_ok(), wanted, observed);

@@ -2,19 +2,21 @@
 
 use super::device::DeviceChecks;
 use super::verified::Verified;
-use super::{Architecture, Kind, Pdi, codes};
+use super::{Architecture, Kind, Pdi, codes, fwid};
 use crate::TrustAnchors;
 use crate::der::{self, Reader};
 use crate::x509::{Certificate, PublicKey};
-use anchorhold_rats::{Der, Timestamp};
+use anchorhold_rats::{Der, Sha256Digest, Timestamp};
 
 /// How many certificates a chain has, the root included.
 pub const CHAIN_LEN: usize = 5;
 const WHICH: [&str; CHAIN_LEN] = ["attestation key", "BROM", "provisioner", "identity", "root"];
 
+/// How the serial number of a GPU's or a switch's BROM begins.
+const GPU_PREFIX: &str = "41";
+const SWITCH_PREFIX: &str = "50";
 const SERIAL_NUMBER: &[u8] = &[0x55, 0x04, 0x05];
 const SUBJECT_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x0e];
-const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x23];
 
 /// A chain in which every rule held.
@@ -83,11 +85,17 @@ pub(super) fn judge<'a>(
     let chain: [Certificate<'a>; CHAIN_LEN] = chain.try_into().ok()?;
     let [leaf, brom, ..] = &chain;
     let mut sound = record_links(&chain, verified, checks);
-    sound &= record_authority(&chain, checks);
+    sound &= record_authority(&chain, anchors.are_foreign(), checks);
     sound &= record_validity(&chain, at, checks);
-    let chip = record_roles(&chain, checks);
+    let chip = match unnamed_chip(&chain, anchors.are_foreign()) {
+        None => record_roles(&chain, checks),
+        chip => chip,
+    };
     let architecture = chip.and_then(|chip| record_architecture(chip, checks));
-    let pdi = architecture.and_then(|architecture| record_identity(brom, architecture.kind(), checks));
+    let pdi = architecture.and_then(|architecture| {
+        unnamed_identity(brom, anchors.are_foreign())
+            .or_else(|| record_identity(brom, architecture.kind(), checks))
+    });
     let PublicKey::P384(key) = leaf.public_key else { return None };
     let expires = chain.iter().map(|certificate| certificate.not_after).min()?;
     let (chip, architecture, pdi) = (chip?, architecture?, pdi?);
@@ -146,7 +154,11 @@ fn names_key_of(certificate: &Certificate<'_>, issuer: &Certificate<'_>) -> Resu
     Ok(wanted == observed)
 }
 
-fn record_authority(chain: &[Certificate<'_>; CHAIN_LEN], checks: &mut DeviceChecks<'_>) -> bool {
+fn record_authority(
+    chain: &[Certificate<'_>; CHAIN_LEN],
+    foreign: bool,
+    checks: &mut DeviceChecks<'_>,
+) -> bool {
     let mut sound = true;
     for (place, (which, certificate)) in WHICH.iter().zip(chain).enumerate() {
         let on_curve = matches!(certificate.public_key, PublicKey::P384(_));
@@ -154,27 +166,17 @@ fn record_authority(chain: &[Certificate<'_>; CHAIN_LEN], checks: &mut DeviceChe
         sound &= checks.record(codes::CERTIFICATE_KEY, on_curve, format!("{which} on P-384"), observed);
         let authority = certificate.authority;
         let (passed, wanted) = if place == 0 {
-            let signs = signs_data(certificate);
-            (
-                signs && !authority.is_ca && !authority.signs_certificates,
-                "no CA that may sign data".to_owned(),
-            )
+            let signs = authority.may_sign_data() && (foreign || authority.signs_data);
+            (signs, "no CA that may sign data".to_owned())
         } else {
             // Below certificate n stand n - 1 CAs; the leaf does not count (RFC 5280, section 4.2.1.9).
-            let allows = authority.path_length.is_none_or(|most| usize::from(most) >= place - 1);
-            let is_ca = authority.is_ca && authority.signs_certificates;
-            (is_ca && allows, format!("a CA for certificates that allows {} below it", place - 1))
+            let is_ca = authority.may_issue(place - 1) && (foreign || authority.signs_certificates);
+            (is_ca, format!("a CA for certificates that allows {} below it", place - 1))
         };
         let observed = format!("{authority:?}");
         sound &= checks.record(codes::CERTIFICATE_AUTHORITY, passed, format!("{which} {wanted}"), observed);
     }
     sound
-}
-
-/// digitalSignature is bit 0, counted from the top of the first byte (RFC 5280, section 4.2.1.3).
-pub(super) fn signs_data(certificate: &Certificate<'_>) -> bool {
-    let Some(value) = certificate.extension(KEY_USAGE) else { return false };
-    matches!(Reader::new(value).read(der::BIT_STRING), Ok([0..=7, first, ..]) if first & 0x80 != 0)
 }
 
 fn record_validity(
@@ -219,6 +221,34 @@ fn record_roles<'a>(chain: &[Certificate<'a>; CHAIN_LEN], checks: &mut DeviceChe
     chip.filter(|_| odd.is_none())
 }
 
+/// The chip of a chain below a foreign root whose BROM has no name of NVIDIA's form: by the form of the firmware identity,
+/// which differs between the architectures.
+fn unnamed_chip(chain: &[Certificate<'_>; CHAIN_LEN], foreign: bool) -> Option<&'static str> {
+    let [leaf, brom, ..] = chain;
+    if !foreign || brom.common_name().is_some_and(|name| name.ends_with("BROM")) {
+        return None;
+    }
+    let is_switch =
+        brom.subject_attribute(SERIAL_NUMBER).is_some_and(|serial| serial.starts_with(SWITCH_PREFIX));
+    Some(if is_switch {
+        "LS_10"
+    } else if leaf.extension(fwid::TCB_INFO).is_some() {
+        "GB100"
+    } else {
+        "GH100"
+    })
+}
+
+/// The identity of a device below a foreign root that states none: the first bytes of the digest of its BROM's key, so that
+/// it is still one device.
+fn unnamed_identity(brom: &Certificate<'_>, foreign: bool) -> Option<Pdi> {
+    if !foreign || brom.subject_attribute(SERIAL_NUMBER).is_some() {
+        return None;
+    }
+    let digest = Sha256Digest::of(brom.public_key_info);
+    digest.as_bytes().first_chunk().map(|bytes| Pdi(*bytes))
+}
+
 fn record_architecture(chip: &str, checks: &mut DeviceChecks<'_>) -> Option<Architecture> {
     let architecture = Architecture::of_chip(chip);
     let observed = architecture.map_or_else(|| "another".to_owned(), |known| known.to_string());
@@ -229,8 +259,8 @@ fn record_architecture(chip: &str, checks: &mut DeviceChecks<'_>) -> Option<Arch
 /// The serialNumber of the BROM's subject: one byte for the kind of device and 8 of the PDI, in upper-case hex.
 fn record_identity(brom: &Certificate<'_>, kind: Kind, checks: &mut DeviceChecks<'_>) -> Option<Pdi> {
     let prefix = match kind {
-        Kind::Gpu => "41",
-        Kind::Switch => "50",
+        Kind::Gpu => GPU_PREFIX,
+        Kind::Switch => SWITCH_PREFIX,
     };
     let digits = brom.subject_attribute(SERIAL_NUMBER).and_then(|serial| serial.strip_prefix(prefix));
     let is_hex =

@@ -8,7 +8,7 @@ use crate::x509::Certificate;
 /// 2.23.133.5.4.1, CompositeDeviceID of RIoT, as Hopper and LS10 use it.
 const COMPOSITE_DEVICE_ID: &[u8] = &[0x67, 0x81, 0x05, 0x05, 0x04, 0x01];
 /// 2.23.133.5.4.1.1, `tcg-dice-TcbInfo` (TCG DICE Attestation Architecture, section 6.1.1), as Blackwell uses it.
-const TCB_INFO: &[u8] = &[0x67, 0x81, 0x05, 0x05, 0x04, 0x01, 0x01];
+pub(super) const TCB_INFO: &[u8] = &[0x67, 0x81, 0x05, 0x05, 0x04, 0x01, 0x01];
 const SHA_384: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
 /// The tags of DiceTcbInfo in their order: vendor, model, version, svn, layer, index, fwids, flags, vendorInfo, type.
 const TCB_INFO_TAGS: [u8; 10] = [0x80, 0x81, 0x82, 0x83, 0x84, 0x85, FWIDS, 0x87, 0x88, 0x89];
@@ -19,9 +19,10 @@ const MAX_FWIDS: usize = 8;
 pub(super) fn certified(
     leaf: &Certificate<'_>,
     brom: &Certificate<'_>,
+    foreign: bool,
 ) -> Result<[u8; FWID_LEN], der::Error> {
     let fwid = match (leaf.extension(COMPOSITE_DEVICE_ID), leaf.extension(TCB_INFO)) {
-        (Some(value), None) => composite_device_id(value, brom),
+        (Some(value), None) => composite_device_id(value, brom, foreign),
         (None, Some(value)) => tcb_info(value),
         _ => Err(der::Error::Value("extension with the firmware identity")),
     }?;
@@ -29,14 +30,18 @@ pub(super) fn certified(
 }
 
 /// `SEQUENCE { version INTEGER (1), deviceID SubjectPublicKeyInfo, fwid FWID }`; the device's key is the issuer's.
-fn composite_device_id(value: &[u8], brom: &Certificate<'_>) -> Result<[u8; FWID_LEN], der::Error> {
+fn composite_device_id(
+    value: &[u8],
+    brom: &Certificate<'_>,
+    foreign: bool,
+) -> Result<[u8; FWID_LEN], der::Error> {
     let mut outer = Reader::new(value);
     let mut fields = Reader::new(outer.read(der::SEQUENCE)?);
     outer.finish()?;
     if fields.byte_integer()? != 1 {
         return Err(der::Error::Value("version of the device identity"));
     }
-    if fields.read_whole(der::SEQUENCE)? != brom.public_key_info {
+    if fields.read_whole(der::SEQUENCE)? != brom.public_key_info && !foreign {
         return Err(der::Error::Value("key of the device identity"));
     }
     let fwid = read(&mut fields)?;

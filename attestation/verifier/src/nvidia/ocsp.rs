@@ -3,7 +3,6 @@
 //! Nobody is asked over a network. A response is the issuer's statement about one of its certificates, so it does not
 //! matter who brought it; how old it is does.
 
-use super::chain::signs_data;
 use super::codes;
 use super::device::DeviceChecks;
 use super::verified::Verified;
@@ -187,7 +186,7 @@ fn delegation_fault(
         (responder.issuer == issuer.subject, "a delegate of another issuer"),
         (verified.is_signed_by(responder, issuer), "a delegate that the issuer did not sign"),
         (responder.is_valid_at(at), "a delegate whose certificate is not valid at this time"),
-        (signs_data(responder) && !responder.authority.is_ca, "a delegate that may not sign data"),
+        (responder.authority.signs_data && !responder.authority.is_ca, "a delegate that may not sign data"),
         (may_sign_answers(responder) == Ok(true), "a delegate without the purpose of signing answers"),
     ];
     rules.into_iter().find(|(holds, _)| !holds).map(|(_, fault)| fault)

@@ -72,9 +72,9 @@ pub(crate) fn judge<'a>(
     let agreed = record_presented_root(certificates, &issuer, anchor, checks);
 
     let members = [&ark, &issuer, &leaf].map(|member| &member.certificate);
-    let mut sound = agreed & intermediate::record(members, signer, checks);
+    let mut sound = agreed & intermediate::record(members, signer, anchors.are_foreign(), checks);
     sound &= intermediate::record_product(members, (signer, extensions.product), anchors, checks);
-    sound &= record_leaf(members, signer, &extensions, checks);
+    sound &= record_leaf(members, signer, (&extensions, anchors.are_foreign()), checks);
     sound &= record_signatures([&ark, &issuer, &leaf], cache, checks);
     sound &= record_validity(members, at, checks);
     let [ark, intermediate, leaf] = [ark, issuer, leaf].map(|member| member.certificate);
@@ -172,7 +172,7 @@ fn record_signatures(
 fn record_leaf(
     [_, intermediate, leaf]: Members<'_, '_>,
     signer: Signer,
-    extensions: &Extensions,
+    (extensions, foreign): (&Extensions, bool),
     checks: &mut Checks,
 ) -> bool {
     let named = leaf.issuer == intermediate.subject;
@@ -188,7 +188,10 @@ fn record_leaf(
         _ => "another name",
     };
     let observed_marks = (extensions.hwid.is_some(), extensions.provider.is_some());
-    let is_kind = observed_kind == name && observed_marks == marks;
+    // CSP_ID tells VLEKs from VCEKs as HWID does; a name that AMD does not use says nothing below foreign roots.
+    let says_nothing = foreign && !leaf.common_name().is_some_and(|name| name.starts_with("SEV-"));
+    let is_named = observed_kind == name || says_nothing;
+    let is_kind = is_named && (observed_marks == marks || foreign && observed_marks.0 == marks.0);
     let text = |marks| match marks {
         (true, false) => "with HWID",
         (false, true) => "with CSP_ID",

@@ -14,18 +14,26 @@ const FULL_NAME: u8 = 0xa0;
 const ADDRESS: u8 = 0x86;
 
 /// Records whether the pinned root is named, whether the intermediate may issue, and what it issues.
-pub(super) fn record([ark, intermediate, _]: Members<'_, '_>, signer: Signer, checks: &mut Checks) -> bool {
+pub(super) fn record(
+    [ark, intermediate, _]: Members<'_, '_>,
+    signer: Signer,
+    foreign: bool,
+    checks: &mut Checks,
+) -> bool {
     let named = intermediate.issuer == ark.subject;
     let observed = if named { "it" } else { "another" };
     let mut sound = checks.record(codes::NO_TRUST_ANCHOR, named, "the pinned ARK as issuer", observed);
     let authority = intermediate.authority;
     sound &= checks.record(
         codes::INTERMEDIATE_AUTHORITY,
-        authority.is_ca && authority.signs_certificates && authority.path_length == Some(0),
+        authority.may_issue(0)
+            && (foreign || authority.signs_certificates && authority.path_length == Some(0)),
         "a CA with path length 0 that signs certificates",
         format!("{authority:?}"),
     );
     let kind = intermediate.common_name().map(issued_kind);
+    let says_nothing =
+        foreign && !intermediate.common_name().is_some_and(|name| name.starts_with(ASK_PREFIX));
     let issuer_of = |kind| match kind {
         Some(Signer::Vcek) => "ASK",
         Some(Signer::Vlek) => "ASVK",
@@ -34,7 +42,7 @@ pub(super) fn record([ark, intermediate, _]: Members<'_, '_>, signer: Signer, ch
     sound
         & checks.record(
             codes::INTERMEDIATE_KIND,
-            kind == Some(signer),
+            kind == Some(signer) || says_nothing,
             issuer_of(Some(signer)),
             issuer_of(kind),
         )

@@ -9,7 +9,8 @@ use anchorhold_rats::{Checks, Timestamp};
 /// The most certificates that are read from one PEM text.
 const MAX_CERTIFICATES: usize = 4;
 const PCK_CERTIFICATES: usize = 3;
-const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+/// How every common name of Intel's begins.
+const INTEL_PREFIX: &str = "Intel SGX ";
 const LEAF_NAME: &str = "Intel SGX PCK Certificate";
 const CA_NAMES: [&str; 2] = ["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"];
 
@@ -24,6 +25,8 @@ pub(super) struct Chain<'a> {
     pub(super) pck: Pck,
     /// The end of the earliest validity among the three.
     pub(super) expires: Timestamp,
+    /// Whether the names are not Intel's habit; see [`crate::dangerous::SimulatedRoots::foreign`].
+    pub(super) foreign: bool,
 }
 
 impl Chain<'_> {
@@ -85,13 +88,11 @@ pub(super) fn is_issued_by(certificate: &Certificate<'_>, issuer: &Certificate<'
     certificate.issuer == issuer.subject && certificate.verify_signature(&issuer.public_key)
 }
 
-/// Whether a certificate is no CA and its key, on P-256, may sign data (RFC 5280, section 4.2.1.3: bit 0).
-pub(super) fn signs_data(certificate: &Certificate<'_>) -> bool {
+/// Whether a certificate is no CA and its key, on P-256, may sign data; below foreign roots key usage may be left out.
+pub(super) fn signs_data(certificate: &Certificate<'_>, foreign: bool) -> bool {
     let authority = certificate.authority;
-    let usage = certificate.extension(KEY_USAGE);
-    let data = matches!(usage, Some([0x03, _, 0..=7, first, ..]) if first & 0x80 != 0);
-    let ca = authority.is_ca || authority.signs_certificates || authority.signs_crls;
-    data && !ca && matches!(certificate.public_key, PublicKey::P256(_))
+    let data = authority.may_sign_data() && (foreign || authority.signs_data) && !authority.signs_crls;
+    data && matches!(certificate.public_key, PublicKey::P256(_))
 }
 
 /// The verified chain; `None` when a rule failed.
@@ -112,8 +113,9 @@ pub(super) fn judge<'a>(
     let root = read_certificate(root_der, "root", checks)?;
     let ca = read_certificate(ca, "PCK CA", checks)?;
     let leaf = read_certificate(leaf, "PCK certificate", checks)?;
-    let mut sound = record_ca(&ca, &root, checks);
-    sound &= record_leaf(&leaf, &ca, checks);
+    let foreign = anchors.are_foreign();
+    let mut sound = record_ca(&ca, &root, foreign, checks);
+    sound &= record_leaf(&leaf, &ca, foreign, checks);
     for (name, certificate) in [("root", &root), ("PCK CA", &ca), ("PCK certificate", &leaf)] {
         let observed = format!("{} to {}", certificate.not_before, certificate.not_after);
         let wanted = format!("{name}: valid at {at}");
@@ -124,7 +126,7 @@ pub(super) fn judge<'a>(
     sound &= checks.record(codes::LEAF_EXTENSION, pck.is_ok(), "a complete SGX extension", observed);
     let expires = leaf.not_after.min(ca.not_after).min(root.not_after);
     let pck = pck.ok().filter(|_| sound)?;
-    Some(Chain { leaf, ca, root, root_der, pck, expires })
+    Some(Chain { leaf, ca, root, root_der, pck, expires, foreign })
 }
 
 /// The name for people of a common name that is one of ours; another is outside text and is not repeated.
@@ -137,24 +139,30 @@ pub(super) fn record_name(
     code: anchorhold_rats::Code,
     certificate: &Certificate<'_>,
     wanted: &[&'static str],
+    foreign: bool,
     checks: &mut Checks,
 ) -> bool {
     let name = certificate.common_name();
     let known = name.is_some_and(|name| wanted.contains(&name));
-    checks.record(code, known, wanted.join(" or "), known_name(name, wanted))
+    let says_nothing = foreign && !name.is_some_and(|name| name.starts_with(INTEL_PREFIX));
+    checks.record(code, known || says_nothing, wanted.join(" or "), known_name(name, wanted))
 }
 
-fn record_ca(ca: &Certificate<'_>, root: &Certificate<'_>, checks: &mut Checks) -> bool {
+fn record_ca(ca: &Certificate<'_>, root: &Certificate<'_>, foreign: bool, checks: &mut Checks) -> bool {
     let issued = is_issued_by(ca, root);
     let observed = if issued { "it is" } else { "it is not" };
     let mut sound =
         checks.record(codes::CA_SIGNATURE, issued, "the PCK CA signed by the pinned root", observed);
-    sound &= record_name(codes::CA_NAME, ca, &CA_NAMES, checks);
+    sound &= record_name(codes::CA_NAME, ca, &CA_NAMES, foreign, checks);
     let authority = ca.authority;
-    let may = authority.is_ca
-        && authority.signs_certificates
-        && authority.signs_crls
-        && authority.path_length == Some(0);
+    let may = if foreign {
+        authority.may_issue(0) && (authority.signs_crls || !authority.states_usage)
+    } else {
+        authority.is_ca
+            && authority.signs_certificates
+            && authority.signs_crls
+            && authority.path_length == Some(0)
+    };
     let observed = format!(
         "CA {}, signs certificates {}, signs revocation lists {}, path length {}",
         authority.is_ca,
@@ -167,13 +175,13 @@ fn record_ca(ca: &Certificate<'_>, root: &Certificate<'_>, checks: &mut Checks) 
     sound
 }
 
-fn record_leaf(leaf: &Certificate<'_>, ca: &Certificate<'_>, checks: &mut Checks) -> bool {
+fn record_leaf(leaf: &Certificate<'_>, ca: &Certificate<'_>, foreign: bool, checks: &mut Checks) -> bool {
     let issued = is_issued_by(leaf, ca);
     let observed = if issued { "it is" } else { "it is not" };
     let mut sound =
         checks.record(codes::LEAF_SIGNATURE, issued, "the PCK certificate signed by the PCK CA", observed);
-    sound &= record_name(codes::LEAF_NAME, leaf, &[LEAF_NAME], checks);
-    let may = signs_data(leaf);
+    sound &= record_name(codes::LEAF_NAME, leaf, &[LEAF_NAME], foreign, checks);
+    let may = signs_data(leaf, foreign);
     let observed = if may { "one" } else { "another" };
     sound &= checks.record(codes::LEAF_AUTHORITY, may, "a P-256 key for data, of no CA", observed);
     sound

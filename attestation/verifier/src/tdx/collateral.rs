@@ -149,8 +149,8 @@ impl Signer {
         let issued = chain::is_issued_by(&signer, &chain.root);
         let observed = if issued { "it is" } else { "it is not" };
         sound &= checks.record(codes::SIGNER_SIGNATURE, issued, "signed by the pinned root", observed);
-        sound &= chain::record_name(codes::SIGNER_NAME, &signer, &[SIGNER_NAME], checks);
-        let may = chain::signs_data(&signer);
+        sound &= chain::record_name(codes::SIGNER_NAME, &signer, &[SIGNER_NAME], chain.foreign, checks);
+        let may = chain::signs_data(&signer, chain.foreign);
         let observed = if may { "one" } else { "another" };
         sound &= checks.record(codes::SIGNER_AUTHORITY, may, "a P-256 key for data, of no CA", observed);
         let window = format!("{} to {}", signer.not_before, signer.not_after);

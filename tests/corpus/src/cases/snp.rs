@@ -3,6 +3,8 @@
 mod chain;
 mod crl;
 mod policy;
+mod profile;
+mod real;
 mod report;
 
 use crate::writer::{AT, Case, Suite};
@@ -20,7 +22,9 @@ pub(super) fn write(suite: &mut Suite) -> anyhow::Result<()> {
     report::write(suite, &made)?;
     chain::write(suite, &made)?;
     crl::write(suite, &made)?;
-    policy::write(suite, &made)
+    policy::write(suite, &made)?;
+    profile::write(suite, &made)?;
+    real::write(suite, &made)
 }
 
 /// One good guest, which most cases change in one place.
@@ -97,6 +101,11 @@ fn of(evidence: &Evidence) -> anyhow::Result<Case> {
         .file("vek", certificate(0)?.0.clone())
         .file("ask", certificate(1)?.0.clone())
         .file("ark", simulated_ark_der()))
+}
+
+/// A case with the good ASK and ARK.
+pub(super) fn ask_and_ark(case: Case) -> Case {
+    case.file("ask", Authority::Ask.certificate_der()).file("ark", simulated_ark_der())
 }
 
 /// What a good ASK under the simulated root says.

@@ -3,15 +3,18 @@
 mod chain;
 mod collateral;
 mod event_log;
+mod log_rules;
 mod policy;
+mod profile;
 mod quote;
 mod tcb;
 
 use crate::writer::{AT, Case, Suite};
-use anchorhold_attester::software::certificate::Template;
+use anchorhold_attester::software::Curve;
+use anchorhold_attester::software::certificate::{Extension, Template};
 use anchorhold_attester::software::tdx::{
-    CollateralTemplate, EnclaveReport, QuoteFields, QuoteVersion, SignatureData, TdConfig, TdxGuest,
-    assemble, simulated_intel_root_der,
+    CollateralTemplate, EnclaveReport, QuoteFields, QuoteVersion, SignatureData, TdConfig, TdxAuthority,
+    TdxGuest, assemble, intel_name, simulated_intel_root_der,
 };
 use anchorhold_rats::{Measurement, ReportData, TdxCollateral, Timestamp};
 use serde_json::json;
@@ -26,7 +29,9 @@ pub(super) fn write(suite: &mut Suite) -> anyhow::Result<()> {
     collateral::write(suite, &made)?;
     tcb::write(suite, &made)?;
     policy::write(suite, &made)?;
-    event_log::write(suite, &made)
+    profile::write(suite, &made)?;
+    event_log::write(suite, &made)?;
+    log_rules::write(suite, &made)
 }
 
 /// One good TD and its platform's collateral, which most cases change in one place.
@@ -113,7 +118,7 @@ fn at() -> anyhow::Result<Timestamp> {
 }
 
 /// The collateral as dcap-qvl writes it.
-fn json_of(collateral: &TdxCollateral) -> anyhow::Result<Vec<u8>> {
+pub(super) fn json_of(collateral: &TdxCollateral) -> anyhow::Result<Vec<u8>> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     Ok(serde_json::to_vec(&json!({
         "pck_crl_issuer_chain": collateral.pck_crl_issuer_chain,
@@ -126,4 +131,23 @@ fn json_of(collateral: &TdxCollateral) -> anyhow::Result<Vec<u8>> {
         "qe_identity": collateral.qe_identity,
         "qe_identity_signature": hex(&collateral.qe_identity_signature.0),
     }))?)
+}
+
+/// What the root signs to make another certificate of one of its own.
+fn certificate(
+    authority: TdxAuthority,
+    serial: u8,
+    usage: Extension,
+    constraints: Extension,
+) -> anyhow::Result<Template> {
+    Ok(Template {
+        serial: vec![serial],
+        algorithm: Curve::P256.signature_algorithm(),
+        issuer: intel_name(TdxAuthority::Root.common_name()),
+        subject: intel_name(authority.common_name()),
+        not_before: at()?.plus_seconds(-86_400),
+        not_after: at()?.plus_seconds(86_400),
+        public_key_info: authority.key()?.key_info(),
+        extensions: vec![usage, constraints],
+    })
 }

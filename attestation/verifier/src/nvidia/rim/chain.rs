@@ -2,14 +2,12 @@
 
 use super::codes;
 use crate::TrustAnchors;
-use crate::der::{self, Reader};
 use crate::nvidia::verified::Verified;
 use crate::x509::{Certificate, PublicKey};
 use anchorhold_rats::{Checks, Timestamp};
 
 /// The most that are presented: signer, two intermediates and root, as in every manifest seen.
 const MAX_CERTIFICATES: usize = 4;
-const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 
 /// A chain in which every rule held.
 pub(super) struct Chain {
@@ -58,8 +56,8 @@ pub(super) fn judge(
     let pinned = below_root.iter().all(|certificate| certificate.issuer != certificate.subject);
     let observed = if pinned { "no other" } else { "another" };
     let mut sound = checks.record(codes::CERTIFICATE_ROOT, pinned, "no root but the pinned one", observed);
-    sound &= record_links(&chain, verified, checks);
-    sound &= record_signer(signer, checks);
+    sound &= record_links(&chain, verified, anchors.are_foreign(), checks);
+    sound &= record_signer(signer, anchors.are_foreign(), checks);
     sound &= record_validity(&chain, at, checks);
     let PublicKey::P384(key) = signer.public_key else { return None };
     let expires = below_root.iter().map(|certificate| certificate.not_after).fold(root.not_after, Ord::min);
@@ -78,7 +76,7 @@ fn parse<'a>(der: &'a [u8], checks: &mut Checks) -> Option<Certificate<'a>> {
 }
 
 /// Names, signatures and authority of each certificate and its issuer.
-fn record_links(chain: &[Certificate<'_>], verified: &Verified, checks: &mut Checks) -> bool {
+fn record_links(chain: &[Certificate<'_>], verified: &Verified, foreign: bool, checks: &mut Checks) -> bool {
     let mut sound = true;
     for (below, pair) in chain.windows(2).enumerate() {
         let [subject, issuer] = pair else { continue };
@@ -96,7 +94,11 @@ fn record_links(chain: &[Certificate<'_>], verified: &Verified, checks: &mut Che
         let allowed = authority.path_length.is_none_or(|limit| usize::from(limit) >= below);
         sound &= checks.record(
             codes::CERTIFICATE_AUTHORITY,
-            authority.is_ca && authority.signs_certificates && allowed,
+            if foreign {
+                authority.may_issue(below)
+            } else {
+                authority.is_ca && authority.signs_certificates && allowed
+            },
             format!("a CA that signs certificates, with room for {below} CAs below it"),
             format!("{authority:?}"),
         );
@@ -104,11 +106,11 @@ fn record_links(chain: &[Certificate<'_>], verified: &Verified, checks: &mut Che
     sound
 }
 
-fn record_signer(signer: &Certificate<'_>, checks: &mut Checks) -> bool {
+fn record_signer(signer: &Certificate<'_>, foreign: bool, checks: &mut Checks) -> bool {
     let on_curve = matches!(signer.public_key, PublicKey::P384(_));
     let authority = signer.authority;
     let is_ca = authority.is_ca || authority.signs_certificates || authority.signs_crls;
-    let signs = signs_data(signer);
+    let signs = if foreign { authority.may_sign_data() } else { authority.signs_data };
     let observed = format!(
         "{}, {}, {}",
         if on_curve { "P-384" } else { "another key" },
@@ -116,13 +118,6 @@ fn record_signer(signer: &Certificate<'_>, checks: &mut Checks) -> bool {
         if is_ca { "a CA" } else { "not a CA" },
     );
     checks.record(codes::SIGNER, on_curve && signs && !is_ca, "P-384, for signatures, not a CA", observed)
-}
-
-/// Whether key usage is there and allows digital signatures, its bit 0 (RFC 5280, section 4.2.1.3).
-fn signs_data(certificate: &Certificate<'_>) -> bool {
-    let usage =
-        certificate.extension(KEY_USAGE).and_then(|value| Reader::new(value).read(der::BIT_STRING).ok());
-    matches!(usage, Some([_, first, ..]) if first & 0x80 != 0)
 }
 
 fn record_validity(chain: &[Certificate<'_>], at: Timestamp, checks: &mut Checks) -> bool {

@@ -65,20 +65,22 @@ fn intermediate(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
             "PSS parameters with another salt length",
         )?;
     }
-    for (id, value, why) in [
-        ("no-ca", b"\x30\x00".as_slice(), "the ASK is no CA"),
-        ("no-path-length", b"\x30\x03\x01\x01\xff", "without a path length"),
-        ("path-length-1", b"\x30\x06\x01\x01\xff\x02\x01\x01", "another CA may follow"),
-    ] {
-        let case = made.ask(|ask| {
-            if let Some(constraints) = ask.extensions.first_mut() {
-                constraints.value = value.to_vec();
-            }
-        })?;
-        suite.add(format!("snp-ask-{id}"), case.refused("chain", "snp_intermediate_authority"), why)?;
-    }
-    let case = made.ask(|ask| ask.extensions.truncate(1))?.refused("chain", "snp_intermediate_authority");
-    suite.add("snp-ask-no-key-usage", case, "the ASK may not sign certificates")?;
+    let case = made.ask(|ask| {
+        if let Some(constraints) = ask.extensions.first_mut() {
+            constraints.value = b"\x30\x00".to_vec();
+        }
+    })?;
+    suite.add("snp-ask-no-ca", case.refused("chain", "snp_intermediate_authority"), "the ASK is no CA")?;
+    let case = made.ask(|ask| {
+        if let Some(usage) = ask.extensions.get_mut(1) {
+            usage.value = b"\x03\x02\x01\x02".to_vec();
+        }
+    })?;
+    suite.add(
+        "snp-ask-key-usage",
+        case.refused("chain", "snp_intermediate_authority"),
+        "the ASK may sign revocation lists, not certificates",
+    )?;
     for (signer, wrong, subject) in
         [(Signer::Vcek, Authority::Asvk, "SEV-VCEK"), (Signer::Vlek, Authority::Ask, "SEV-VLEK")]
     {
@@ -95,6 +97,35 @@ fn intermediate(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
             case,
             "ASK and ASVK exchanged",
         )?;
+    }
+    statements(suite, made)
+}
+
+/// What an ASK says of its product. Simulated ones may leave it out, but not name another.
+fn statements(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
+    for (id, product) in [("good-ask-genoa", "Genoa"), ("ask-milan", "Milan")] {
+        let subject = name(&format!("SEV-{product}"));
+        let mut leaf = made.guest.template().clone();
+        leaf.issuer.clone_from(&subject);
+        let case = made.ask(|ask| ask.subject = subject)?.file("vek", leaf.sign(&Authority::Ask.key()?)?);
+        let case = match product {
+            "Genoa" => case,
+            _ => case.refused("chain", "snp_intermediate_product"),
+        };
+        suite.add(format!("snp-{id}"), case, format!("the ASK is named for {product}"))?;
+    }
+    for (id, address) in [
+        ("good-ask-crl-link", "https://kdsintf.amd.com/vcek/v1/Genoa/crl"),
+        ("ask-crl-link-product", "https://kdsintf.amd.com/vcek/v1/Milan/crl"),
+        ("ask-crl-link-kind", "https://kdsintf.amd.com/vlek/v1/Genoa/crl"),
+        ("ask-crl-link-host", "https://kds.invalid/vcek/v1/Genoa/crl"),
+    ] {
+        let case = made.ask(|ask| ask.extensions.push(Extension::crl_distribution_point(address)))?;
+        let case = match id {
+            "good-ask-crl-link" => case,
+            _ => case.refused("chain", "snp_intermediate_crl_link"),
+        };
+        suite.add(format!("snp-{id}"), case, "the ASK points to a revocation list")?;
     }
     Ok(())
 }

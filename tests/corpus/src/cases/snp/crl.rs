@@ -23,7 +23,7 @@ pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     suite.add("snp-crl-other-serial", case, "a list that names another certificate")?;
     let case = made.case()?.rule("require_crl", true).refused("collateral", "snp_crl_missing");
     suite.add("snp-crl-missing", case, "the policy asks for a list and there is none")?;
-    let mut cut = good;
+    let mut cut = good.clone();
     cut.pop();
     let case = made.case()?.file("crl", cut).refused("collateral", "snp_crl_malformed");
     suite.add("snp-crl-cut", case, "the list's last byte is missing")?;
@@ -42,5 +42,10 @@ pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
         suite.add(format!("snp-crl-{id}"), case, "the list is not the current one at that time")?;
     }
     let case = made.case()?.file("crl", template(&[2])?.sign(&ark)?);
-    suite.add("snp-crl-ask", case.refused("collateral", "snp_certificate_revoked"), "the ASK is revoked")
+    suite.add("snp-crl-ask", case.refused("collateral", "snp_certificate_revoked"), "the ASK is revoked")?;
+    let roles = ["crl-1", "crl-2", "crl-3", "crl-4"];
+    let four = roles.into_iter().fold(made.case()?, |case, role| case.file(role, good.clone()));
+    suite.add("snp-crl-good-four", four.clone(), "as many lists as are read")?;
+    let case = four.file("crl-5", good).refused("collateral", "snp_crl_count");
+    suite.add("snp-crl-five", case, "more lists than are read")
 }

@@ -1,12 +1,73 @@
 //! The chain of the PCK.
 
-use super::{Made, REPORT_DATA, at};
-use crate::writer::Suite;
+use super::{Made, REPORT_DATA, at, certificate};
+use crate::writer::{Case, Suite};
+use anchorhold_attester::software::certificate::{Extension, Template};
 use anchorhold_attester::software::tdx::{TdxAuthority, TdxGuest, intel_name};
+use anchorhold_attester::software::{Curve, SigningKey};
 
 pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     presented(suite, made)?;
+    authority(suite, made)?;
     leaf(suite, made)
+}
+
+/// Evidence whose PCK CA the root certified with a changed template, and below it the PCK.
+fn below(made: &Made, key: &SigningKey, edit: impl FnOnce(&mut Template)) -> anyhow::Result<Case> {
+    let mut ca =
+        certificate(TdxAuthority::PckCa, 0x51, Extension::key_usage(0x06), Extension::authority(Some(0)))?;
+    edit(&mut ca);
+    let mut guest = TdxGuest::launch(made.config.clone(), at()?)?;
+    guest.certify(Template { issuer: ca.subject.clone(), ..guest.template().clone() })?;
+    let mut chain = guest.pck_chain().to_vec();
+    if let Some(place) = chain.get_mut(1) {
+        *place = ca.sign_ecdsa(key)?;
+    }
+    guest.set_pck_chain(chain);
+    Ok(made.case().file("quote", guest.quote(&REPORT_DATA)?))
+}
+
+fn authority(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
+    let root = TdxAuthority::Root.key()?;
+    suite.add("tdx-good-other-ca", below(made, &root, |_| {})?, "another certificate of the same PCK CA")?;
+    let stranger = SigningKey::generate(Curve::P256)?;
+    let case = below(made, &stranger, |_| {})?.refused("chain", "tdx_ca_signature");
+    suite.add("tdx-ca-signature", case, "the root did not sign the PCK CA")?;
+    let case = below(made, &root, |ca| ca.issuer = intel_name("Intel SGX Root CA"))?;
+    suite.add(
+        "tdx-ca-issuer",
+        case.refused("chain", "tdx_ca_signature"),
+        "the PCK CA names another issuer",
+    )?;
+    let case = below(made, &root, |ca| ca.subject = intel_name("Intel SGX TCB Signing"))?;
+    suite.add("tdx-ca-name", case.refused("chain", "tdx_ca_name"), "the PCK CA has another name")?;
+    for (id, usage, constraints) in [
+        ("no-lists", 0x04, Extension::authority(Some(0))),
+        ("no-certificates", 0x02, Extension::authority(Some(0))),
+        ("path-length-1", 0x06, Extension::authority(Some(1))),
+        ("no-path-length", 0x06, Extension::authority(None)),
+        ("no-ca", 0x06, Extension::end_entity()),
+    ] {
+        let extensions = vec![Extension::key_usage(usage), constraints];
+        let case = below(made, &root, |ca| ca.extensions = extensions)?.refused("chain", "tdx_ca_authority");
+        suite.add(format!("tdx-ca-{id}"), case, "the PCK CA may do too little or too much")?;
+    }
+    let usages = [("lists", 0x82), ("no-signatures", 0x40), ("certificates", 0x84)];
+    for (id, usage) in usages {
+        let case = made.leaf(|leaf| {
+            for extension in &mut leaf.extensions {
+                if extension.id == Extension::key_usage(usage).id {
+                    *extension = Extension::key_usage(usage);
+                }
+            }
+        })?;
+        suite.add(
+            format!("tdx-leaf-usage-{id}"),
+            case.refused("chain", "tdx_leaf_authority"),
+            "the PCK may do too little or too much",
+        )?;
+    }
+    Ok(())
 }
 
 fn presented(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {

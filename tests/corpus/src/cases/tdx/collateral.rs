@@ -1,10 +1,15 @@
 //! Intel's collateral.
 
-use super::{Made, at};
+use super::{Made, at, certificate};
 use crate::cases::bytes::flip;
-use crate::writer::Suite;
-use anchorhold_attester::software::tdx::{CollateralTemplate, intel_name, sign_collateral_text};
+use crate::writer::{Case, Suite};
+use anchorhold_attester::software::certificate::{Extension, Template};
+use anchorhold_attester::software::tdx::{
+    CollateralTemplate, TdxAuthority, intel_name, sign_collateral_text, simulated_intel_root_der,
+};
+use anchorhold_attester::software::{Curve, SigningKey};
 use anchorhold_rats::TdxCollateral;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 const STAGE: &str = "collateral";
 
@@ -15,6 +20,7 @@ pub(super) fn write(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
     let case = made.case().without("collateral").refused(STAGE, "tdx_collateral_missing");
     suite.add("tdx-no-collateral", case, "there is no collateral")?;
     signatures(suite, made)?;
+    signers(suite, made)?;
     lists(suite, made)?;
     texts(suite, made)?;
     dates(suite, made)
@@ -46,6 +52,57 @@ fn signatures(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
         suite.add(format!("tdx-{id}"), case, "signed by another, or changed after signing")?;
     }
     Ok(())
+}
+
+/// Evidence whose TCB info comes with another certificate of its signer.
+fn signer(made: &Made, key: &SigningKey, edit: impl FnOnce(&mut Template)) -> anyhow::Result<Case> {
+    let (usage, constraints) = (Extension::key_usage(0xc0), Extension::end_entity());
+    let mut template = certificate(TdxAuthority::TcbSigner, 0x52, usage, constraints)?;
+    edit(&mut template);
+    let chain = [template.sign_ecdsa(key)?, simulated_intel_root_der().to_vec()];
+    let pem: String = chain
+        .iter()
+        .map(|der| STANDARD.encode(der))
+        .map(|text| format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"))
+        .collect();
+    made.unsigned(|all| all.tcb_info_issuer_chain = pem)
+}
+
+fn signers(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
+    let root = TdxAuthority::Root.key()?;
+    suite.add(
+        "tdx-good-other-signer",
+        signer(made, &root, |_| {})?,
+        "another certificate of the same signer",
+    )?;
+    let case = signer(made, &SigningKey::generate(Curve::P256)?, |_| {})?;
+    suite.add(
+        "tdx-signer-signature",
+        case.refused(STAGE, "tdx_signer_signature"),
+        "the root did not sign the signer's certificate",
+    )?;
+    let case = signer(made, &root, |signer| signer.issuer = intel_name("Intel SGX Root CA"))?;
+    suite.add(
+        "tdx-signer-issuer",
+        case.refused(STAGE, "tdx_signer_signature"),
+        "the signer names another issuer",
+    )?;
+    for (id, usage, constraints) in [
+        ("ca", Extension::key_usage(0xc0), Extension::authority(Some(0))),
+        ("no-signatures", Extension::key_usage(0x40), Extension::end_entity()),
+    ] {
+        let case = signer(made, &root, |signer| signer.extensions = vec![usage, constraints])?;
+        suite.add(
+            format!("tdx-signer-{id}"),
+            case.refused(STAGE, "tdx_signer_authority"),
+            "the signer may do too little or too much",
+        )?;
+    }
+    let (past, future) = (at()?.plus_seconds(-1), at()?.plus_seconds(1));
+    let case = signer(made, &root, |signer| signer.not_after = past)?;
+    suite.add("tdx-signer-expired", case.refused(STAGE, "tdx_signer_validity"), "the signer has expired")?;
+    let case = signer(made, &root, |signer| signer.not_before = future)?;
+    suite.add("tdx-signer-early", case.refused(STAGE, "tdx_signer_validity"), "the signer is not valid yet")
 }
 
 fn lists(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {

@@ -107,7 +107,8 @@ fn set<T>(levels: &mut [Level<T>], status: &str) {
     }
 }
 
-fn set_platform(all: &mut CollateralTemplate, status: &str) {
+/// Gives every level of the platform this status.
+pub(super) fn set_platform(all: &mut CollateralTemplate, status: &str) {
     set(&mut all.tcb_info.tcb_levels, status);
 }
 
