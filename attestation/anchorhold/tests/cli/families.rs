@@ -172,7 +172,14 @@ fn a_board_beside_a_guest_is_judged_from_nvidia_s_json_manifests_and_ocsp_respon
     let shown = run(["evidence", "show", &bundle]);
     shown.expect(0, "");
     let pdi = hex(&board.gpus[0].config().pdi);
-    for text in ["GPU or switch 11", &pdi, "VBIOS_VERSION", "DRIVER_VERSION", "manifest 2", "response 0"] {
+    for text in [
+        "GPU or switch 11",
+        &pdi,
+        "VBIOS_VERSION",
+        "DRIVER_VERSION",
+        "manifest 2 colloquialVersion",
+        "response 0",
+    ] {
         assert!(shown.out.contains(text), "{text} in {}", shown.out);
     }
     run(["evidence", "bundle", &cpu, "--gpus", &cpu, "-o", &folder.path("none")])

@@ -71,9 +71,15 @@ fn revocation_list(part: &mut Builder, name: &str, der: &[u8]) {
     }
 }
 
+/// The tag's id, and what the manifest says it is of.
 fn manifest(part: &mut Builder, name: &str, xml: &[u8]) {
-    match Document::parse(xml) {
-        Ok(document) => part.field(name, document.root().attribute("tagId").unwrap_or("no tagId")),
-        Err(error) => part.field(name, format!("not readable: {error}")),
+    let document = match Document::parse(xml) {
+        Ok(document) => document,
+        Err(error) => return part.field(name, format!("not readable: {error}")),
+    };
+    part.field(name, document.root().attribute("tagId").unwrap_or("no tagId"));
+    for key in ["product", "edition", "colloquialVersion"] {
+        let value = document.elements().find_map(|element| element.attribute(key));
+        part.optional(&format!("{name} {key}"), value);
     }
 }
