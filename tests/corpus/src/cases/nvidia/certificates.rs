@@ -115,7 +115,7 @@ fn authority(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
 }
 
 fn names(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
-    let edits: [(&str, Edit<DeviceTemplates>, &str); 5] = [
+    let edits: [(&str, Edit<DeviceTemplates>, &str); 4] = [
         (
             "role-leaf-chip",
             |t| t.attestation_key.subject = name_of(&[(COMMON_NAME, "GB100 A01 GSP FMC LF")]),
@@ -126,7 +126,6 @@ fn names(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
             |t| t.attestation_key.subject = name_of(&[(COMMON_NAME, "GH100 A01 FSP FMC LF")]),
             "the attestation key is of another engine",
         ),
-        ("role-brom", |t| brom(t, "415A01020304050607", "GH100 A01 GSP FMC"), "it is not named as a BROM"),
         (
             "role-provisioner",
             |t| {
@@ -184,7 +183,7 @@ fn validity(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
 }
 
 fn firmware(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
-    let edits: [(&str, Edit<DeviceTemplates>, &str); 5] = [
+    let edits: [(&str, Edit<DeviceTemplates>, &str); 4] = [
         (
             "fwid-none",
             |t| t.attestation_key.extensions.retain(|extension| extension.id != DICE),
@@ -192,14 +191,6 @@ fn firmware(suite: &mut Suite, made: &Made) -> anyhow::Result<()> {
         ),
         ("fwid-zero", |t| firmware_of(t, &[0; 48]), "the certified firmware identity is zero"),
         ("fwid-sha256", |t| firmware_of(t, &[1; 32]), "the certified firmware identity has 32 bytes"),
-        (
-            "fwid-key",
-            |t| {
-                let key = t.provisioner.public_key_info.clone();
-                put(&mut t.attestation_key, composite_device_id(&key, &[1; 48]));
-            },
-            "the firmware is that of another device's key",
-        ),
         (
             "fwid-both",
             |t| t.attestation_key.extensions.push(dice_tcb_info("SIMULATED", "GH100 A01 GSP", &[1; 48])),
