@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Right {
     Ours,
-    Theirs,
     /// Neither is wrong: they do not promise the same.
     Scope,
 }
@@ -23,7 +22,268 @@ pub(crate) struct Row {
     pub(crate) real: bool,
 }
 
-pub(crate) const TABLE: &[Row] = &[];
+pub(crate) const TABLE: &[Row] = &[
+    row(
+        Peer::Sev,
+        "accept",
+        Right::Scope,
+        "the chain was presented without its intermediate, which we have built in and `sev` wants to be given",
+    ),
+    row(
+        Peer::Sev,
+        "snp_certificate_malformed",
+        Right::Ours,
+        "a repeated or unknown critical extension is refused by RFC 5280, section 4.2; `sev` does not read extensions",
+    ),
+    row(Peer::Sev, "snp_certificate_revoked", Right::Ours, "`sev` takes no revocation list"),
+    row(Peer::Sev, "snp_certificate_validity", Right::Ours, "`sev` does not look at validity"),
+    row(
+        Peer::Sev,
+        "snp_chip_id",
+        Right::Ours,
+        "`sev` does not compare HWID with CHIP_ID, so any chip of the product may have signed",
+    ),
+    row(Peer::Sev, "snp_crl_count", Right::Scope, "`sev` takes no revocation list"),
+    row(Peer::Sev, "snp_crl_freshness", Right::Ours, "`sev` takes no revocation list"),
+    row(Peer::Sev, "snp_crl_issuer", Right::Ours, "`sev` takes no revocation list"),
+    row(Peer::Sev, "snp_crl_malformed", Right::Ours, "`sev` takes no revocation list"),
+    row(Peer::Sev, "snp_crl_missing", Right::Scope, "`sev` takes no policy and no revocation list"),
+    row(Peer::Sev, "snp_crl_signature", Right::Ours, "`sev` takes no revocation list"),
+    row(
+        Peer::Sev,
+        "snp_firmware_order",
+        Right::Ours,
+        "no firmware states a committed version above the current one; `sev` does not compare them",
+    ),
+    row(Peer::Sev, "snp_firmware_provisional", Right::Scope, "`sev` takes no policy"),
+    row(Peer::Sev, "snp_firmware_version", Right::Scope, "`sev` takes no policy"),
+    row(
+        Peer::Sev,
+        "snp_guest_policy_reserved",
+        Right::Ours,
+        "the ABI fixes bit 17 to one and the high bits to zero; `sev` does not look",
+    ),
+    row(
+        Peer::Sev,
+        "snp_intermediate_authority",
+        Right::Ours,
+        "who is no CA for certificates cannot issue a VCEK (RFC 5280, section 4.2.1.9); `sev` does not look",
+    ),
+    row(
+        Peer::Sev,
+        "snp_intermediate_crl_link",
+        Right::Ours,
+        "an intermediate that points to another product's list is none of AMD's; `sev` does not look",
+    ),
+    row(
+        Peer::Sev,
+        "snp_intermediate_kind",
+        Right::Ours,
+        "ASKs issue VCEKs and ASVKs VLEKs; `sev` takes either for both",
+    ),
+    row(
+        Peer::Sev,
+        "snp_intermediate_product",
+        Right::Ours,
+        "an intermediate named for another product; `sev` does not look",
+    ),
+    row(
+        Peer::Sev,
+        "snp_intermediate_signature",
+        Right::Ours,
+        "the certificate names other PSS parameters than it was signed with; `sev` compares the algorithm alone",
+    ),
+    row(
+        Peer::Sev,
+        "snp_leaf_extensions",
+        Right::Ours,
+        "without AMD's extensions nothing says which chip and TCB were certified; `sev` does not read them",
+    ),
+    row(
+        Peer::Sev,
+        "snp_leaf_issuer",
+        Right::Ours,
+        "the leaf names another issuer; `sev` does not compare names",
+    ),
+    row(Peer::Sev, "snp_leaf_key", Right::Ours, "a VCEK is no CA; `sev` does not look"),
+    row(
+        Peer::Sev,
+        "snp_leaf_kind",
+        Right::Ours,
+        "the leaf is not the kind of key that SIGNING_KEY names; `sev` does not look",
+    ),
+    row(
+        Peer::Sev,
+        "snp_leaf_signature",
+        Right::Ours,
+        "the certificate names other PSS parameters than it was signed with; `sev` compares the algorithm alone",
+    ),
+    row(Peer::Sev, "snp_mitigations", Right::Scope, "`sev` takes no policy"),
+    row(
+        Peer::Sev,
+        "snp_no_trust_anchor",
+        Right::Ours,
+        "the intermediate names another root; `sev` does not compare names",
+    ),
+    row(
+        Peer::Sev,
+        "snp_presented_root",
+        Right::Ours,
+        "the chain that was presented ends in another root than the one that is pinned",
+    ),
+    row(
+        Peer::Sev,
+        "snp_product_cpuid",
+        Right::Ours,
+        "`sev` does not compare the CPUID of the report with the product of the certificate",
+    ),
+    row(
+        Peer::Sev,
+        "snp_report_reserved",
+        Right::Ours,
+        "a reserved bit beside SIGNING_KEY; `sev` masks it away",
+    ),
+    row(
+        Peer::Sev,
+        "snp_report_unsigned",
+        Right::Ours,
+        "SIGNING_KEY and MASK_CHIP_KEY say that no chip key signed; `sev` does not look",
+    ),
+    row(
+        Peer::Sev,
+        "snp_report_version",
+        Right::Ours,
+        "what an unknown version means is unknown; `sev` reads 6 and above as 5",
+    ),
+    row(
+        Peer::Sev,
+        "snp_signature_algorithm",
+        Right::Ours,
+        "SIGNATURE_ALGO is not ECDSA P-384; `sev` does not look",
+    ),
+    row(
+        Peer::Sev,
+        "snp_signature_padding",
+        Right::Ours,
+        "bytes that no signature covers must be zero, else one report has many encodings; `sev` ignores them",
+    ),
+    row(
+        Peer::Sev,
+        "snp_signing_key_reserved",
+        Right::Ours,
+        "a reserved value of SIGNING_KEY; `sev` does not look",
+    ),
+    row(
+        Peer::Sev,
+        "snp_tcb_certified",
+        Right::Ours,
+        "the key was certified for another TCB than the report states; `sev` does not compare",
+    ),
+    row(Peer::Sev, "snp_tcb_committed_minimum", Right::Scope, "`sev` takes no policy"),
+    row(Peer::Sev, "snp_tcb_launch_minimum", Right::Scope, "`sev` takes no policy"),
+    row(Peer::Sev, "snp_tcb_minimum", Right::Scope, "`sev` takes no policy"),
+    row(
+        Peer::Sev,
+        "snp_tcb_order",
+        Right::Ours,
+        "no TCB may be above the current one; `sev` does not compare them",
+    ),
+    row(Peer::Sev, "snp_vmpl_range", Right::Ours, "there is no such VMPL; `sev` does not look"),
+    row(
+        Peer::DcapQvl,
+        "accept",
+        Right::Scope,
+        "dcap-qvl refuses debug TDs, and hardening advice without a policy of its own; ours leaves both to a caller who says so",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_ca_authority",
+        Right::Ours,
+        "a PCK CA that may not sign certificates cannot issue (RFC 5280, section 4.2.1.3)",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_certification_type",
+        Right::Ours,
+        "the outer certification data is not of the type that Intel's quotes have; dcap-qvl does not look at it",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_crl_freshness",
+        Right::Ours,
+        "a list that is issued in the future is not the current one; dcap-qvl looks at its end alone",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_crl_issuer",
+        Right::Ours,
+        "the chain that came with the list is not that of its issuer; dcap-qvl does not read it",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_evaluation_number",
+        Right::Scope,
+        "a rule of the caller, which dcap-qvl was not given",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_header_reserved",
+        Right::Ours,
+        "reserved bytes of a version 4 header are zero; dcap-qvl ignores them",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_leaf_authority",
+        Right::Ours,
+        "a PCK certificate whose key usage forbids signatures, or allows issuing; dcap-qvl does not look",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_leaf_name",
+        Right::Ours,
+        "a leaf with another name than Intel's PCK certificates have; dcap-qvl does not look",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_pce_id",
+        Right::Ours,
+        "TCB info of another PCE; dcap-qvl does not compare PCE-IDs",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_qe_identity_kind",
+        Right::Scope,
+        "QE identity of version 3, whose meaning we do not know; dcap-qvl reads it as version 2",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_qe_report_data_tail",
+        Right::Ours,
+        "the upper half of the QE's report data is zero by Intel's specification; dcap-qvl compares the lower half",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_signer_authority",
+        Right::Ours,
+        "a TCB signer whose key usage forbids signatures; dcap-qvl does not look",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_tcb_info_kind",
+        Right::Ours,
+        "a tcbType with another meaning of levels; dcap-qvl does not look",
+    ),
+    row(
+        Peer::DcapQvl,
+        "tdx_trailing_bytes",
+        Right::Ours,
+        "bytes that no signature covers follow the quote; dcap-qvl takes any",
+    ),
+];
+
+const fn row(peer: Peer, ours: &'static str, right: Right, why: &'static str) -> Row {
+    Row { peer, ours, right, why, real: false }
+}
 
 /// Disagreements by peer and what ours says: the cases, and what the peer said of the first.
 #[derive(Debug, Default)]
@@ -87,7 +347,6 @@ impl Disagreements {
             };
             let right = match row.right {
                 Right::Ours => "ours",
-                Right::Theirs => "theirs",
                 Right::Scope => "neither is wrong",
             };
             line(format!(
