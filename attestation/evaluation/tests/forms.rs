@@ -1,4 +1,13 @@
 //! One evaluation in its three forms, and tokens that are refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "tests stop at a surprise"
+)]
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_evaluation::ear::{Algorithm, Ear, Error, MAX_TOKEN_BYTES, Signer, Status, verify};

@@ -337,7 +337,7 @@ pub(crate) fn key_binding(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anchorhold_rats::{Der, Tee};
+    use anchorhold_rats::Der;
 
     fn body() -> serde_json::Value {
         let request = r#"{"model_id":"acme/chat","min_version":1,"purpose":"serve","instance_id":"00112233445566778899aabbccddeeff"}"#;

@@ -1,4 +1,13 @@
 //! Evidence of several families together: what is bound to what, and what a policy must name.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "tests stop at a surprise"
+)]
 
 use anchorhold_attester::software::gpu::{
     Chip, GpuConfig, GpuDevice, simulated_nvidia_device_root_der, simulated_nvidia_rim_root_der,

@@ -1,5 +1,14 @@
 //! Memory is bounded on any input up to the stated limits: hostile lengths, depths and counts through the one call that
 //! reads everything. Work is held through what is allocated in total, since a timed test would measure the machine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "tests stop at a surprise"
+)]
 
 use anchorhold_attester::software::gpu::{
     Chip, GpuConfig, GpuDevice, simulated_nvidia_device_root_der, simulated_nvidia_rim_root_der,

@@ -24,6 +24,7 @@ pub static ANCHORS: LazyLock<TrustAnchors> = LazyLock::new(|| {
         intel: Some(simulated_intel_root_der()),
         nvidia_device: Some(simulated_nvidia_device_root_der()),
         nvidia_rim: Some(simulated_nvidia_rim_root_der()),
+        ..SimulatedRoots::default()
     };
     simulated_anchors(&roots).expect("simulated roots are roots")
 });

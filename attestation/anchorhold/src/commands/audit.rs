@@ -29,7 +29,7 @@ pub(crate) enum Command {
     Export(ExportArgs),
     #[command(after_help = "Examples:\n  anchorhold audit verify bundle.tar --measurement $MEASUREMENT\n  \
         anchorhold audit verify broker.tar --log-only --audit-key $BROKER_AUDIT_KEY")]
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
 }
 
 #[derive(clap::Args)]

@@ -84,6 +84,7 @@ impl Recipe {
             intel: Some(simulated_intel_root_der()),
             nvidia_device: Some(simulated_nvidia_device_root_der()),
             nvidia_rim: Some(simulated_nvidia_rim_root_der()),
+            ..SimulatedRoots::default()
         };
         let paravisor = self.paravisor.then(|| SoftwareParavisor::new().unwrap());
         let report_data = paravisor.as_ref().map_or(REPORT_DATA, SoftwareParavisor::report_data);
