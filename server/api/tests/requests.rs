@@ -39,7 +39,8 @@ fn check_refused<T: std::fmt::Debug>(result: Result<T, ApiError>, param: &str) {
     let error = result.expect_err(param);
     assert_eq!((error.status(), error.param()), (400, Some(param)), "{error}");
     let object: Value = serde_json::from_str(&error.to_json()).unwrap();
-    let keys: Vec<&String> = object.get("error").and_then(Value::as_object).unwrap().keys().collect();
+    let mut keys: Vec<&String> = object.get("error").and_then(Value::as_object).unwrap().keys().collect();
+    keys.sort();
     assert_eq!(keys, ["code", "message", "param", "type"]);
     assert!(!error.to_json().contains(CANARY) && !format!("{error:?}").contains(CANARY));
 }

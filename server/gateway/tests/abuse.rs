@@ -25,7 +25,8 @@ fn check_refused(answer: &Answer, status: u16, code: &Value) {
     assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
     assert_eq!(answer.code(), *code);
     let value = answer.json();
-    let keys: Vec<_> = value.get("error").and_then(Value::as_object).unwrap().keys().collect();
+    let mut keys: Vec<_> = value.get("error").and_then(Value::as_object).unwrap().keys().collect();
+    keys.sort();
     assert_eq!(keys, ["code", "message", "param", "type"]);
     assert_eq!(answer.header("content-type"), "application/json");
 }

@@ -123,7 +123,7 @@ fn case_09_refuses_what_is_not_exactly_a_document() {
         ("{\"format\"", "{\"nonce\":\"\",\"format\""),
         ("\"nonce\":", "\"nonce\":null,\"nonce\":"),
         ("attestation:v1", "attestation:v2"),
-        ("\"tee\":\"snp\"", "\"tee\":\"tdx\""),
+        ("\"tee\":\"snp\"", "\"tee\":\"sgx\""),
         ("\"keys\":{", "\"keys\":{\"more\":1,"),
     ] {
         assert_eq!(refused(&altered(&document, &[(from, to.to_owned())])), "document_format", "{from} {to}");
