@@ -13,7 +13,7 @@ use anchorhold_channel::{server, tls};
 use anchorhold_key_broker::broker::{Broker, Surroundings, set_up_in};
 use anchorhold_key_broker::layout::Layout;
 use anchorhold_key_broker::router::router;
-use anchorhold_key_broker::secrets::Secrets;
+use anchorhold_key_broker::secrets::{Secrets, Tls};
 use anchorhold_key_release::{
     Awaiting, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker, ReleaseKey, Session, WeightsKeyImport,
     WeightsKeyTerms,
@@ -109,7 +109,11 @@ fn quantiles(name: &str, mut times: Vec<Duration>) -> Vec<serde_json::Value> {
 }
 
 fn broker(layout: &Layout) -> Result<Arc<Broker>, Failure> {
-    set_up_in(layout, &Secrets::generate(vec![0; 64].into())?, stamp())?;
+    set_up_in(
+        layout,
+        &Secrets::generate(Tls { key: vec![0; 64].into(), certificate: String::new() })?,
+        stamp(),
+    )?;
     let around = Surroundings { clock: Arc::new(stamp), report: Arc::new(|_| ()) };
     let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der()))?;
     let broker = Broker::open(layout, anchors, Quorum::new(Vec::new(), 0)?, around)?;
