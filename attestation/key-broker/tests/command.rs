@@ -1,5 +1,11 @@
 //! The programs themselves: from an empty folder to a key over HTTPS, through kill -9 and back.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop at a surprise"
+)]
 
 mod common;
 

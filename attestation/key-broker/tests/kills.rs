@@ -1,5 +1,11 @@
 //! The broker is killed with SIGKILL at random points of a release, over and over. `KILLS=1000` asks for that many.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop at a surprise"
+)]
 
 mod common;
 

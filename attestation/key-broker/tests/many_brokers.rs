@@ -1,6 +1,12 @@
 //! Several brokers on one database: what one has done the others know, and none of it is lost while brokers are killed, cut off
 //! and restarted under load, and the database with them.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop at a surprise"
+)]
 
 mod common;
 

@@ -3,7 +3,13 @@
 //!
 //! `SEEDS=10000 cargo test --release -p anchorhold-key-broker --test simulation` runs that many; a failure names its seed, and
 //! `SEED=…` runs it alone.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop at a surprise"
+)]
 
 mod common;
 

@@ -1,5 +1,11 @@
 //! What survives a crash, what is refused at start, and what happens when the store is at fault.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop at a surprise"
+)]
 
 mod common;
 
