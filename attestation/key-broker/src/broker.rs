@@ -136,7 +136,20 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; in particular when another broker has the state.
     pub fn open(layout: &Layout, anchors: TrustAnchors, around: Surroundings) -> Result<Self, BrokerError> {
-        let state = State::open(layout)?;
+        let state = State::open(layout, &*around.report)?;
+        Self::of(state, layout, anchors, around)
+    }
+
+    /// The same with a state that is open already.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn of(
+        state: State,
+        layout: &Layout,
+        anchors: TrustAnchors,
+        around: Surroundings,
+    ) -> Result<Self, BrokerError> {
         let signing = BrokerKey::from_seed(&state.secret_32(secrets::SIGNING)?);
         let import = ReleaseKey::from_seed(&state.secret_32(secrets::IMPORT)?);
         let nonces = NonceKey::new(&state.secret_32(secrets::NONCE)?);

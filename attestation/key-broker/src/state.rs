@@ -1,10 +1,16 @@
 //! What the broker remembers: wrapped keys, the policy, used nonces, leases. One file, one writer.
 //!
 //! Every change is one transaction that is on disk before the function returns (redb's `Durability::Immediate`).
-//! The disk is trusted to keep what it acknowledged, not to keep secrets: those are wrapped under the [`Kek`].
+//! The disk is trusted to keep what it acknowledged, not to keep secrets: those are wrapped under the keys of a [`Keyring`].
 //! A disk that is set back forgets revocations and used nonces; see `SECURITY.md`.
 
-use crate::kek::{Kek, KekError, Place};
+mod rotation;
+
+pub use rotation::{Census, Page, StoredKey};
+
+use crate::kek::settings::{Settings, SettingsError, WrittenKek};
+use crate::kek::share::{Scheme, Share};
+use crate::kek::{KekError, Keyring, Place};
 use anchorhold_key_release::{Grant, InstanceId, ModelId, WeightsKeyTerms};
 use anchorhold_rats::{Nonce, Secret, Timestamp};
 use redb::{Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition};
@@ -24,6 +30,8 @@ const MODELS: TableDefinition<ModelKey, ModelRow> = TableDefinition::new("models
 const NONCES: TableDefinition<&[u8], ()> = TableDefinition::new("nonces");
 /// Until which second nonces were forgotten. None that expired before is ever taken.
 const FORGOTTEN: TableDefinition<(), i64> = TableDefinition::new("forgotten");
+/// Key-encryption keys, each with the version below which nothing is stored any more, nor ever will be.
+const RETIRED_KEKS: TableDefinition<&str, u32> = TableDefinition::new("retired keks");
 /// The end of each instance's lease, by grant.
 const LEASES: TableDefinition<(&str, &[u8]), i64> = TableDefinition::new("leases");
 
@@ -49,6 +57,8 @@ pub enum StateError {
     Io(io::Error),
     /// A secret does not open.
     Kek(KekError),
+    /// There are no key-encryption keys.
+    Settings(SettingsError),
     /// What is stored is not what this version writes.
     Corrupt(&'static str),
     /// A model's version is there already, with another key or manifest.
@@ -75,6 +85,7 @@ impl std::fmt::Display for StateError {
             Self::Store(error) => write!(f, "store: {error}"),
             Self::Io(error) => write!(f, "state folder: {error}"),
             Self::Kek(error) => error.fmt(f),
+            Self::Settings(error) => error.fmt(f),
             Self::Corrupt(what) => write!(f, "the stored {what} is not what this version writes"),
             Self::VersionTaken { version } => {
                 write!(f, "version {version} of the model is there already, with another key or manifest")
@@ -94,6 +105,12 @@ impl std::error::Error for StateError {}
 impl From<KekError> for StateError {
     fn from(error: KekError) -> Self {
         Self::Kek(error)
+    }
+}
+
+impl From<SettingsError> for StateError {
+    fn from(error: SettingsError) -> Self {
+        Self::Settings(error)
     }
 }
 
@@ -141,10 +158,10 @@ impl Layout {
         Self(state.to_owned())
     }
 
-    /// The key-encryption key.
+    /// The folder itself.
     #[must_use]
-    pub fn kek(&self) -> PathBuf {
-        self.0.join("kek")
+    pub fn folder(&self) -> &Path {
+        &self.0
     }
 
     /// The TLS certificate, public.
@@ -172,29 +189,51 @@ impl Layout {
 #[derive(Debug)]
 pub struct State {
     database: Database,
-    kek: Kek,
+    keyring: Keyring,
     /// Holds the lock.
     _lock: File,
 }
 
 impl State {
-    /// Makes a state in `layout`, with one wrapped secret of 32 bytes for each of `secrets`.
+    /// Makes a state in `layout` with a key-encryption key in a file beside it, and one wrapped secret for each of
+    /// `secrets`.
     ///
     /// # Errors
-    /// [`StateError::Exists`] when there is one; otherwise the file system or the store.
+    /// As [`create_with`](Self::create_with).
     pub fn create(layout: &Layout, secrets: &[(&'static str, &[u8])]) -> Result<Self, StateError> {
+        let settings = Settings::file_beside_state();
+        let [kek] = settings.keks() else { return Err(StateError::Corrupt("kek.toml")) };
+        Ok(Self::create_with(layout, (kek, None), secrets)?.0)
+    }
+
+    /// Makes a state in `layout` under the key-encryption key `kek`, which is made if it is in a file and has to be there
+    /// otherwise, with one wrapped secret for each of `secrets`. Returns the key's shares, if any were asked for.
+    ///
+    /// # Errors
+    /// [`StateError::Exists`] when there is one; otherwise the key, the file system or the store.
+    pub fn create_with(
+        layout: &Layout,
+        (kek, shares): (&WrittenKek, Option<Scheme>),
+        secrets: &[(&'static str, &[u8])],
+    ) -> Result<(Self, Vec<Share>), StateError> {
         std::fs::create_dir_all(layout.logs())?;
         let lock = lock(&layout.lock())?;
-        if layout.kek().exists() || layout.database().exists() {
+        if Settings::path(layout.folder()).exists() || layout.database().exists() {
             return Err(StateError::Exists);
         }
-        let kek = Kek::create(&layout.kek())?;
+        let (member, shares) = kek.obtain(layout.folder(), shares)?;
+        Settings::of(kek.clone()).write(layout.folder())?;
+        let keyring = Keyring::new(member);
+        let wrapped = secrets
+            .iter()
+            .map(|(kind, secret)| Ok((*kind, keyring.wrap(Place { kind, name: &[] }, secret)?)))
+            .collect::<Result<Vec<_>, KekError>>()?;
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(layout.database())?;
         let write = database.begin_write()?;
         {
             let mut table = write.open_table(SECRETS)?;
-            for (kind, secret) in secrets {
-                table.insert(*kind, kek.wrap(Place { kind, name: &[] }, secret)?.as_slice())?;
+            for (kind, wrapped) in &wrapped {
+                table.insert(*kind, wrapped.as_slice())?;
             }
             // Opened once, so that readers find every table.
             write.open_table(POLICY)?;
@@ -202,21 +241,42 @@ impl State {
             write.open_table(NONCES)?;
             write.open_table(FORGOTTEN)?;
             write.open_table(LEASES)?;
+            write.open_table(RETIRED_KEKS)?;
         }
         write.commit()?;
         File::open(&layout.0)?.sync_all()?;
-        Ok(Self { database, kek, _lock: lock })
+        Ok((Self { database, keyring, _lock: lock }, shares))
     }
 
-    /// Opens the state in `layout`.
+    /// Opens the state in `layout` with the key-encryption keys of its `kek.toml`. Trouble with one that is not the
+    /// primary is told to `report`.
     ///
     /// # Errors
-    /// [`StateError::Locked`] when another process has it; otherwise the file system or the store.
-    pub fn open(layout: &Layout) -> Result<Self, StateError> {
-        let kek = Kek::open(&layout.kek())?;
+    /// [`StateError::Locked`] when another process has it; otherwise the keys, the file system or the store.
+    pub fn open(layout: &Layout, report: &dyn Fn(&str)) -> Result<Self, StateError> {
         let lock = lock(&layout.lock())?;
+        let keyring = Settings::read(layout.folder())?.open(layout.folder(), report)?;
+        Self::open_locked(layout, keyring, lock)
+    }
+
+    /// Opens the state in `layout` with these key-encryption keys.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(layout: &Layout, keyring: Keyring) -> Result<Self, StateError> {
+        let lock = lock(&layout.lock())?;
+        Self::open_locked(layout, keyring, lock)
+    }
+
+    fn open_locked(layout: &Layout, keyring: Keyring, lock: File) -> Result<Self, StateError> {
         let database = Database::builder().set_cache_size(CACHE_BYTES).open(layout.database())?;
-        Ok(Self { database, kek, _lock: lock })
+        Ok(Self { database, keyring, _lock: lock })
+    }
+
+    /// The key-encryption keys.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// A secret of the broker itself.
@@ -227,7 +287,7 @@ impl State {
         let read = self.database.begin_read()?;
         let table = read.open_table(SECRETS)?;
         let wrapped = table.get(kind)?.ok_or(StateError::Corrupt("secret"))?;
-        Ok(self.kek.unwrap(Place { kind, name: &[] }, wrapped.value())?)
+        Ok(self.keyring.unwrap(Place { kind, name: &[] }, wrapped.value())?)
     }
 
     /// A secret of exactly 32 bytes.
@@ -240,26 +300,41 @@ impl State {
 
     /// Stores a model version's key. The same file may come twice.
     ///
+    /// The key-encryption key is asked outside of any transaction, so one that is slow keeps nobody from the store.
+    ///
     /// # Errors
     /// [`StateError::VersionTaken`] when that version has another key or manifest.
     pub fn import(&self, terms: &WeightsKeyTerms, weights_key: &Secret<32>) -> Result<(), StateError> {
         let name = serde_json::to_vec(terms).map_err(|_| StateError::Corrupt("terms"))?;
+        let stored = {
+            let read = self.database.begin_read()?;
+            let row = read.open_table(MODELS)?.get((terms.model_id.as_str(), terms.version))?;
+            row.map(|row| (row.value().0.to_vec(), row.value().1.to_vec()))
+        };
+        if let Some((stored_name, wrapped)) = stored {
+            let same = stored_name == name
+                && self.keyring.unwrap_secret::<32>(weights_key_place(&name), &wrapped)? == *weights_key;
+            return if same { Ok(()) } else { Err(StateError::VersionTaken { version: terms.version }) };
+        }
+        let wrapped = self.keyring.wrap(weights_key_place(&name), weights_key.expose())?;
+        self.insert_model(terms, &name, &wrapped)
+    }
+
+    fn insert_model(&self, terms: &WeightsKeyTerms, name: &[u8], wrapped: &[u8]) -> Result<(), StateError> {
         let key = (terms.model_id.as_str(), terms.version);
         let write = self.database.begin_write()?;
         {
             let mut table = write.open_table(MODELS)?;
-            if let Some(stored) = table.get(key)? {
-                let (stored_name, wrapped) = stored.value();
-                let same = stored_name == name.as_slice()
-                    && self.kek.unwrap_secret::<32>(weights_key_place(&name), wrapped)? == *weights_key;
-                return if same { Ok(()) } else { Err(StateError::VersionTaken { version: terms.version }) };
+            if table.get(key)?.is_some() {
+                // It came twice at one time; the other was first.
+                return Err(StateError::VersionTaken { version: terms.version });
             }
             let range = (terms.model_id.as_str(), 0)..=(terms.model_id.as_str(), u64::MAX);
             if table.range(range)?.count() >= MAX_VERSIONS {
                 return Err(StateError::TooManyVersions);
             }
-            let wrapped = self.kek.wrap(weights_key_place(&name), weights_key.expose())?;
-            table.insert(key, (name.as_slice(), wrapped.as_slice()))?;
+            rotation::refuse_retired(&write.open_table(RETIRED_KEKS)?, wrapped)?;
+            table.insert(key, (name, wrapped))?;
         }
         Ok(write.commit()?)
     }
@@ -289,7 +364,7 @@ impl State {
         let table = read.open_table(MODELS)?;
         let row = table.get((model_id.as_str(), version))?.ok_or(StateError::Corrupt("model"))?;
         let (name, wrapped) = row.value();
-        Ok(self.kek.unwrap_secret(weights_key_place(name), wrapped)?)
+        Ok(self.keyring.unwrap_secret(weights_key_place(name), wrapped)?)
     }
 
     /// The policy file in force, if there is one.
