@@ -1,6 +1,7 @@
 //! The broker without its sockets: challenges, decisions, imports and policies, each with its entry in the log.
 
 use crate::journal::{self, Journal, JournalError};
+use crate::kek::settings::Settings;
 use crate::state::{Layout, Spent, State, StateError};
 use anchorhold_audit_log::{
     Actor, ActorKind, Code, Event, EventType, KeyOperation, Outcome, RequestId, Stamp,
@@ -136,7 +137,9 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; in particular when another broker has the state.
     pub fn open(layout: &Layout, anchors: TrustAnchors, around: Surroundings) -> Result<Self, BrokerError> {
-        let state = State::open(layout, &*around.report)?;
+        let settings = Settings::read(layout.folder()).map_err(StateError::from)?;
+        let keyring = settings.open(layout.folder(), &*around.report).map_err(StateError::from)?;
+        let state = State::open_with(layout, keyring)?;
         Self::of(state, layout, anchors, around)
     }
 

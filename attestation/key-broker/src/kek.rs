@@ -12,16 +12,16 @@
 //!
 //! This module does *not* decide who gets a key, and it stores no blob.
 
-pub mod bulkhead;
 mod backoff;
 mod blob;
+pub mod bulkhead;
 mod error;
 pub mod file;
 mod id;
+mod keyring;
 mod local;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
-mod keyring;
 pub mod settings;
 
 pub mod shamir;
@@ -31,8 +31,8 @@ pub mod transit;
 pub use blob::{Blob, BlobError, MAX_SECRET_BYTES};
 pub use error::{BackendError, KekError};
 pub use id::{IdError, KekId};
-pub use local::LocalKey;
 pub use keyring::{Health, Keyring, Member, Target};
+pub use local::LocalKey;
 
 use keyring::commitment;
 use zeroize::Zeroizing;

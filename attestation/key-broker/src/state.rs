@@ -248,27 +248,21 @@ impl State {
         Ok((Self { database, keyring, _lock: lock }, shares))
     }
 
-    /// Opens the state in `layout` with the key-encryption keys of its `kek.toml`. Trouble with one that is not the
-    /// primary is told to `report`.
+    /// Opens the state in `layout` with the key-encryption keys of its `kek.toml`.
     ///
     /// # Errors
-    /// [`StateError::Locked`] when another process has it; otherwise the keys, the file system or the store.
-    pub fn open(layout: &Layout, report: &dyn Fn(&str)) -> Result<Self, StateError> {
-        let lock = lock(&layout.lock())?;
-        let keyring = Settings::read(layout.folder())?.open(layout.folder(), report)?;
-        Self::open_locked(layout, keyring, lock)
+    /// As [`open_with`](Self::open_with), and the keys.
+    pub fn open(layout: &Layout) -> Result<Self, StateError> {
+        let keyring = Settings::read(layout.folder())?.open(layout.folder(), &|_| {})?;
+        Self::open_with(layout, keyring)
     }
 
     /// Opens the state in `layout` with these key-encryption keys.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// [`StateError::Locked`] when another process has it; otherwise the file system or the store.
     pub fn open_with(layout: &Layout, keyring: Keyring) -> Result<Self, StateError> {
         let lock = lock(&layout.lock())?;
-        Self::open_locked(layout, keyring, lock)
-    }
-
-    fn open_locked(layout: &Layout, keyring: Keyring, lock: File) -> Result<Self, StateError> {
         let database = Database::builder().set_cache_size(CACHE_BYTES).open(layout.database())?;
         Ok(Self { database, keyring, _lock: lock })
     }

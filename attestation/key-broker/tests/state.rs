@@ -4,7 +4,9 @@
 mod common;
 
 use anchorhold_key_broker::broker::BrokerError;
-use anchorhold_key_broker::state::{Layout, Spent, State, StateError};
+use anchorhold_key_broker::kek::KekError;
+use anchorhold_key_broker::kek::settings::Settings;
+use anchorhold_key_broker::state::{Spent, State, StateError};
 use anchorhold_key_release::{ImportError, WrapError};
 use anchorhold_rats::Nonce;
 use common::{Guest, Site, challenge, import_file, post, refusal, terms, weights_key};
@@ -18,11 +20,16 @@ type ModelRow = (&'static [u8], &'static [u8]);
 fn crashed(site: &Site) -> Site {
     let copy =
         Site { folder: tempfile::tempdir().unwrap(), clock: site.clock.clone(), reports: Arc::default() };
-    for name in ["kek", "broker.redb"] {
+    std::fs::create_dir(copy.folder.path().join("keks")).unwrap();
+    for name in ["kek.toml", "keks/file-1.sealed", "keks/file-1.credential", "broker.redb"] {
         std::fs::copy(site.folder.path().join(name), copy.folder.path().join(name)).unwrap();
     }
     std::fs::create_dir(copy.layout().logs()).unwrap();
     copy
+}
+
+fn kek_file(site: &Site, suffix: &str) -> std::path::PathBuf {
+    site.folder.path().join(format!("keks/file-1.{suffix}"))
 }
 
 #[tokio::test]
@@ -72,9 +79,9 @@ fn case_14_a_second_broker_on_the_same_state_is_refused() {
 #[test]
 fn case_14_a_state_is_made_once() {
     let site = Site::bare();
-    let key = std::fs::read(site.layout().kek()).unwrap();
+    let key = std::fs::read(kek_file(&site, "sealed")).unwrap();
     assert!(matches!(State::create(&site.layout(), &[]), Err(StateError::Exists)));
-    assert_eq!(std::fs::read(site.layout().kek()).unwrap(), key);
+    assert_eq!(std::fs::read(kek_file(&site, "sealed")).unwrap(), key);
 }
 
 #[test]
@@ -182,9 +189,14 @@ async fn case_12_a_key_that_does_not_open_is_503_and_does_not_use_the_challenge_
 async fn case_12_another_key_encryption_key_stops_the_start() {
     let (site, broker) = Site::with_model();
     drop(broker);
-    let kek = Layout::of(site.folder.path()).kek();
-    std::fs::write(&kek, [7; 32]).unwrap();
-    assert!(matches!(State::open(&site.layout()).unwrap().secret("signing seed"), Err(StateError::Kek(_))));
+    std::fs::write(kek_file(&site, "credential"), [7; 32]).unwrap();
+    assert!(matches!(State::open(&site.layout()), Err(StateError::Settings(_))));
+    // Another key of the same name is found at the first secret.
+    std::fs::remove_file(kek_file(&site, "sealed")).unwrap();
+    let settings = Settings::read(site.folder.path()).unwrap();
+    settings.keks()[0].create(site.folder.path(), None).unwrap();
+    let opened = State::open(&site.layout()).unwrap().secret("signing seed");
+    assert!(matches!(opened, Err(StateError::Kek(KekError::Open { .. }))), "{opened:?}");
 }
 
 #[tokio::test]

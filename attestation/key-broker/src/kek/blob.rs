@@ -67,11 +67,7 @@ impl Blob {
     ///
     /// # Errors
     /// [`BlobError::Version`] and [`BlobError::Sealed`] when a backend made what cannot be stored.
-    pub fn new(
-        kek: KekId,
-        commitment: [u8; COMMITMENT_BYTES],
-        sealed: Sealed,
-    ) -> Result<Self, BlobError> {
+    pub fn new(kek: KekId, commitment: [u8; COMMITMENT_BYTES], sealed: Sealed) -> Result<Self, BlobError> {
         let observed_bytes = sealed.bytes.len();
         if sealed.version == 0 {
             return Err(BlobError::Version);

@@ -6,9 +6,9 @@
 //! to refuse guests.
 
 use super::BackendError;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -67,7 +67,9 @@ impl Bulkhead {
         match receiver.recv_timeout(self.deadline) {
             Ok(outcome) => outcome,
             Err(RecvTimeoutError::Timeout) => Err(BackendError::Timeout { within: self.deadline }),
-            Err(RecvTimeoutError::Disconnected) => Err(BackendError::Garbage { wanted: "one: the call broke" }),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(BackendError::Garbage { wanted: "one: the call broke" })
+            }
         }
     }
 }

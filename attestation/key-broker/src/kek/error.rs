@@ -130,7 +130,10 @@ impl fmt::Display for KekError {
         match self {
             Self::Blob(error) => write!(f, "a stored secret is not a wrapped one: {error}"),
             Self::Unknown { kek } => {
-                write!(f, "a stored secret is under key-encryption key {kek}, which this broker does not have")
+                write!(
+                    f,
+                    "a stored secret is under key-encryption key {kek}, which this broker does not have"
+                )
             }
             Self::Retired { kek } => {
                 write!(f, "a stored secret is under key-encryption key {kek}, which was destroyed")

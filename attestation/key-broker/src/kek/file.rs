@@ -313,7 +313,9 @@ mod tests {
         created(folder.path());
         let before = fs::read(folder.path().join("sealed")).unwrap();
         let again = FileKey::create(&kek(), files(folder.path()));
-        assert!(matches!(again, Err(FileError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists));
+        assert!(
+            matches!(again, Err(FileError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists)
+        );
         assert_eq!(fs::read(folder.path().join("sealed")).unwrap(), before);
     }
 

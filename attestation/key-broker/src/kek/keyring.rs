@@ -38,8 +38,7 @@ pub(super) fn commitment(place: Place<'_>, plain: &[u8]) -> [u8; COMMITMENT_BYTE
 }
 
 fn context(kek: &KekId, place: Place<'_>, commitment: &[u8; COMMITMENT_BYTES]) -> Context {
-    let items: [&[u8]; 5] =
-        [DOMAIN, kek.as_str().as_bytes(), place.kind.as_bytes(), place.name, commitment];
+    let items: [&[u8]; 5] = [DOMAIN, kek.as_str().as_bytes(), place.kind.as_bytes(), place.name, commitment];
     let mut out = [0; Context::LEN];
     out.copy_from_slice(digest::digest(&digest::SHA256, &joined(&items)).as_ref());
     Context(out)
@@ -116,6 +115,9 @@ impl Member {
     /// # Errors
     /// [`KekError`].
     pub fn unwrap(&self, place: Place<'_>, blob: &Blob) -> Result<Zeroizing<Vec<u8>>, KekError> {
+        if *blob.kek() != self.kek {
+            return Err(KekError::Open { kek: self.kek.clone() });
+        }
         let context = context(&self.kek, place, blob.commitment());
         let sealed = blob.sealed().clone();
         let plain = self.call(move |backend| backend.unwrap(&context, &sealed))?;
@@ -131,8 +133,7 @@ impl Member {
         let context = context(&self.kek, place, blob.commitment());
         let sealed: Sealed = blob.sealed().clone();
         let sealed = self.call(move |backend| backend.rewrap(&context, &sealed))?;
-        let renewed =
-            Blob::new(self.kek.clone(), *blob.commitment(), sealed).map_err(|_| self.garbage())?;
+        let renewed = Blob::new(self.kek.clone(), *blob.commitment(), sealed).map_err(|_| self.garbage())?;
         self.unwrap(place, &renewed)?;
         Ok(renewed)
     }

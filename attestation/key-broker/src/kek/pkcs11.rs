@@ -202,7 +202,11 @@ impl TokenKey {
         });
         match &opened {
             Ok(_) => link.backoff.worked(),
-            Err(error) => link.backoff.failed(Instant::now(), error),
+            Err(error) => {
+                // Set up anew next time, should the module have been reset under us.
+                link.module = None;
+                link.backoff.failed(Instant::now(), error);
+            }
         }
         opened
     }
@@ -304,12 +308,9 @@ fn classify(error: &Error) -> BackendError {
 
 impl Backend for TokenKey {
     fn wrap(&self, context: &Context, plain: &[u8]) -> Result<Sealed, BackendError> {
-        let mut iv = [0; IV_BYTES];
-        SystemRandom::new().fill(&mut iv).map_err(|_| BackendError::Random)?;
+        let iv = random_iv()?;
         let body = self.with_session(|opened| {
-            let mut iv = iv;
-            let mechanism = gcm(&mut iv, context)?;
-            opened.session.encrypt(&mechanism, opened.key, plain)
+            opened.session.encrypt(&gcm(&mut iv.clone(), context)?, opened.key, plain)
         })?;
         if body.len() != plain.len() + TAG_BYTES {
             return Err(BackendError::Garbage { wanted: "ciphertext and tag" });
@@ -324,12 +325,23 @@ impl Backend for TokenKey {
         let (iv, body) = sealed.bytes.split_first_chunk::<IV_BYTES>().ok_or(BackendError::Open)?;
         // Not every module checks this itself.
         let length = body.len().checked_sub(TAG_BYTES).ok_or(BackendError::Open)?;
+        let fresh = random_iv()?;
         let plain = self.with_session(|opened| {
-            let mut iv = *iv;
-            let mechanism = gcm(&mut iv, context)?;
-            opened.session.decrypt(&mechanism, opened.key, body).map(Zeroizing::new)
+            let plain = opened.session.decrypt(&gcm(&mut iv.clone(), context)?, opened.key, body);
+            match plain {
+                // SoftHSM among others says no more than this of a wrong tag. A token that can encrypt is sound.
+                Err(Error::Pkcs11(RvError::GeneralError | RvError::FunctionFailed, function)) => {
+                    opened.session.encrypt(&gcm(&mut fresh.clone(), context)?, opened.key, &[0])?;
+                    Err(Error::Pkcs11(RvError::EncryptedDataInvalid, function))
+                }
+                plain => plain.map(Zeroizing::new),
+            }
         })?;
-        if plain.len() == length { Ok(plain) } else { Err(BackendError::Garbage { wanted: "the whole secret" }) }
+        if plain.len() == length {
+            Ok(plain)
+        } else {
+            Err(BackendError::Garbage { wanted: "the whole secret" })
+        }
     }
 
     fn version(&self) -> Result<u32, BackendError> {
@@ -350,6 +362,12 @@ impl Backend for TokenKey {
             Err(error) => Err(error),
         }
     }
+}
+
+fn random_iv() -> Result<[u8; IV_BYTES], BackendError> {
+    let mut iv = [0; IV_BYTES];
+    SystemRandom::new().fill(&mut iv).map_err(|_| BackendError::Random)?;
+    Ok(iv)
 }
 
 fn gcm<'a>(iv: &'a mut [u8; IV_BYTES], context: &'a Context) -> Result<Mechanism<'a>, Error> {

@@ -203,7 +203,11 @@ impl WrittenKek {
     ///
     /// # Errors
     /// [`SettingsError`]; in particular when there is such a key already.
-    pub fn create(&self, state: &Path, shares: Option<Scheme>) -> Result<(Member, Vec<Share>), SettingsError> {
+    pub fn create(
+        &self,
+        state: &Path,
+        shares: Option<Scheme>,
+    ) -> Result<(Member, Vec<Share>), SettingsError> {
         match self {
             Self::File { id, sealed, credential } => {
                 let files = Self::files(state, sealed, credential);
@@ -227,7 +231,8 @@ impl WrittenKek {
             #[cfg(not(feature = "pkcs11"))]
             Self::Pkcs11 { .. } => Err(self.wanted("a broker that was built with the feature pkcs11")),
             Self::Transit { .. } => {
-                Err(self.wanted("a key that is there: whoever runs the engine makes it (derived, aes256-gcm96)"))
+                Err(self
+                    .wanted("a key that is there: whoever runs the engine makes it (derived, aes256-gcm96)"))
             }
         }
     }
@@ -236,7 +241,11 @@ impl WrittenKek {
     ///
     /// # Errors
     /// [`SettingsError`].
-    pub fn obtain(&self, state: &Path, shares: Option<Scheme>) -> Result<(Member, Vec<Share>), SettingsError> {
+    pub fn obtain(
+        &self,
+        state: &Path,
+        shares: Option<Scheme>,
+    ) -> Result<(Member, Vec<Share>), SettingsError> {
         if matches!(self, Self::File { .. }) || shares.is_some() {
             return self.create(state, shares);
         }
@@ -548,7 +557,9 @@ token_file = "/run/bao/token"
         );
         assert_eq!(wanted(&FULL.replace("file-0", "hsm-1")), "no key with a retired id");
         let many: String = (2..18).fold(FULL.to_owned(), |text, n| {
-            format!("{text}\n[[kek]]\nkind = \"file\"\nid = \"file-{n}\"\nsealed = \"a\"\ncredential = \"b\"\n")
+            format!(
+                "{text}\n[[kek]]\nkind = \"file\"\nid = \"file-{n}\"\nsealed = \"a\"\ncredential = \"b\"\n"
+            )
         });
         assert_eq!(wanted(&many), "at most 16 keys");
     }

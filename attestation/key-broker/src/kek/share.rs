@@ -106,7 +106,9 @@ impl fmt::Display for ShareError {
             Self::Check => f.write_str("the share was not copied faithfully: its check value is another"),
             Self::Mixed { what } => write!(f, "the shares are of different sharings: not one {what}"),
             Self::Duplicate { index } => write!(f, "share {index} was given twice"),
-            Self::TooFew { wanted, observed } => write!(f, "{wanted} shares are needed, {observed} were given"),
+            Self::TooFew { wanted, observed } => {
+                write!(f, "{wanted} shares are needed, {observed} were given")
+            }
             Self::Altered => f.write_str("the shares do not give the key that was shared: one was altered"),
             Self::Random => f.write_str("the system's random generator gave nothing"),
         }
@@ -405,7 +407,8 @@ mod tests {
     #[test]
     fn refuses_text_beside_a_share() {
         let text = shares(2, 3)[0].to_text();
-        for bad in [format!("{}\n", *text), format!(" {}", *text), text.trim_end().to_owned(), String::new()] {
+        for bad in [format!("{}\n", *text), format!(" {}", *text), text.trim_end().to_owned(), String::new()]
+        {
             assert_eq!(Share::from_text(&bad), Err(ShareError::Text), "{bad:?}");
         }
         let body = text.replace("\nvalue", "\nextra\nvalue");

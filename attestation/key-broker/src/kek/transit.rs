@@ -50,8 +50,7 @@ impl FromStr for ApiPath {
 
     fn from_str(text: &str) -> Result<Self, BackendError> {
         let plain = |c: u8| c.is_ascii_alphanumeric() || b"_-.".contains(&c);
-        let segment =
-            |text: &str| !text.is_empty() && !text.starts_with('.') && text.bytes().all(plain);
+        let segment = |text: &str| !text.is_empty() && !text.starts_with('.') && text.bytes().all(plain);
         if text.len() <= 256 && text.split('/').all(segment) {
             Ok(Self(text.to_owned()))
         } else {
@@ -127,7 +126,14 @@ impl TransitKey {
             .build()
             .map_err(|_| BackendError::Unreachable { what: "thread for the exchange" })?;
         let runtime = Some(runtime);
-        Ok(Self { settings, client, runtime, idle: Mutex::default(), token: Mutex::default(), fit: OnceLock::new() })
+        Ok(Self {
+            settings,
+            client,
+            runtime,
+            idle: Mutex::default(),
+            token: Mutex::default(),
+            fit: OnceLock::new(),
+        })
     }
 
     /// The token that was read last.
@@ -242,7 +248,9 @@ fn trouble(error: &Error) -> BackendError {
     match error {
         Error::Timeout { within, .. } => BackendError::Timeout { within: *within },
         Error::TooLong { .. } => BackendError::Garbage { wanted: "short" },
-        Error::Connect { .. } => BackendError::Unreachable { what: "connection, or another server's certificate" },
+        Error::Connect { .. } => {
+            BackendError::Unreachable { what: "connection, or another server's certificate" }
+        }
         _ => BackendError::Unreachable { what: "whole answer" },
     }
 }
@@ -263,13 +271,14 @@ fn read_token(path: &std::path::Path) -> Result<HeaderValue, BackendError> {
 fn object(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
     let room = fields.iter().map(|(name, value)| name.len() + value.len() + 6).sum::<usize>() + 2;
     let mut out = Zeroizing::new(Vec::with_capacity(room));
-    for (position, (name, value)) in fields.iter().enumerate() {
-        out.extend_from_slice(if position == 0 { b"{\"" } else { b",\"" });
-        for part in [name, "\":\"", value, "\""] {
+    let mut before = "{\"";
+    for (name, value) in fields {
+        for part in [before, name, "\":\"", value, "\""] {
             out.extend_from_slice(part.as_bytes());
         }
+        before = ",\"";
     }
-    out.push(b'}');
+    out.extend_from_slice(if fields.is_empty() { b"{}" } else { b"}" });
     out
 }
 
@@ -384,7 +393,9 @@ mod tests {
 
     #[test]
     fn refuses_paths_that_lead_elsewhere() {
-        for bad in ["", "/", "a/", "/a", "a//b", "..", "a/../b", ".a", "a b", "a?b", "a%2fb", "ä", &"a".repeat(257)] {
+        for bad in
+            ["", "/", "a/", "/a", "a//b", "..", "a/../b", ".a", "a b", "a?b", "a%2fb", "ä", &"a".repeat(257)]
+        {
             assert!(bad.parse::<ApiPath>().is_err(), "{bad:?}");
         }
         for good in ["transit", "teams/a-1/transit", "kek_1.x"] {

@@ -5,7 +5,7 @@
 
 use super::{MODELS, RETIRED_KEKS, SECRETS, State, StateError, weights_key_place};
 use crate::kek::{Blob, KekError, KekId, Place, Target};
-use redb::{ReadableDatabase as _, ReadableTable as _};
+use redb::{ReadableDatabase as _, ReadableTable};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -23,13 +23,11 @@ pub enum StoredKey {
 
 /// A wrapped secret as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// Where.
-    pub key: StoredKey,
+struct Stored {
+    key: StoredKey,
     /// The terms of a weights key, JSON; else nothing.
-    pub name: Vec<u8>,
-    /// The wrapped secret.
-    pub wrapped: Vec<u8>,
+    name: Vec<u8>,
+    wrapped: Vec<u8>,
 }
 
 impl Stored {
@@ -61,9 +59,10 @@ impl Census {
     /// How many are under `kek`, in a version below `below` where one is given.
     #[must_use]
     pub fn of(&self, kek: &KekId, below: Option<u32>) -> u64 {
-        let counted = self.under.iter().filter(|((id, version), _)| {
-            id == kek && below.is_none_or(|below| *version < below)
-        });
+        let counted = self
+            .under
+            .iter()
+            .filter(|((id, version), _)| id == kek && below.is_none_or(|below| *version < below));
         counted.map(|(_, count)| count).sum()
     }
 }
@@ -153,7 +152,8 @@ impl State {
                         same
                     }
                     StoredKey::WeightsKey(model, version) => {
-                        let (key, was) = ((model.as_str(), *version), (row.name.as_slice(), row.wrapped.as_slice()));
+                        let (key, was) =
+                            ((model.as_str(), *version), (row.name.as_slice(), row.wrapped.as_slice()));
                         let same = models.get(key)?.is_some_and(|now| now.value() == was);
                         if same {
                             models.insert(key, (row.name.as_slice(), wrapped.as_slice()))?;

@@ -169,8 +169,8 @@ pub fn renewed(body: &[u8]) -> Result<Lease, BackendError> {
         lease_duration: u64,
         renewable: bool,
     }
-    let Answer { auth } = serde_json::from_slice(body)
-        .map_err(|_| BackendError::Garbage { wanted: "a renewed token" })?;
+    let Answer { auth } =
+        serde_json::from_slice(body).map_err(|_| BackendError::Garbage { wanted: "a renewed token" })?;
     Ok(Lease { ttl_s: auth.lease_duration, renewable: auth.renewable })
 }
 
@@ -245,7 +245,9 @@ mod tests {
         let other = ciphertext(&ciphertext_json(&format!("vault:v1:{good}"), r#","key_version":2"#));
         let wanted = "a ciphertext of the version that it tells";
         assert_eq!(other, Err(BackendError::Garbage { wanted }));
-        for bad in ["", "{}", "[]", r#"{"data":null}"#, r#"{"data":{}}"#, r#"{"data":{"ciphertext":1}}"#, "\u{0}"] {
+        for bad in
+            ["", "{}", "[]", r#"{"data":null}"#, r#"{"data":{}}"#, r#"{"data":{"ciphertext":1}}"#, "\u{0}"]
+        {
             assert!(ciphertext(bad.as_bytes()).is_err(), "{bad}");
         }
     }
