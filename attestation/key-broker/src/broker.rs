@@ -415,7 +415,7 @@ impl Broker {
         Ok(policy)
     }
 
-    fn operator_event(&self, kind: EventType, outcome: Outcome, code: Code) -> Event {
+    pub(crate) fn operator_event(&self, kind: EventType, outcome: Outcome, code: Code) -> Event {
         let mut event = Event::new(kind, outcome, (self.around.clock)());
         event.actor = Some(Actor::new(ActorKind::Operator));
         event.code = code;

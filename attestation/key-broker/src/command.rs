@@ -1,6 +1,10 @@
 //! The command line of both brokers. They differ only in the trust anchors that they bring.
 
+mod kek;
+
+use self::kek::{Asked, KekCommand, KekOptions};
 use crate::broker::{Broker, Surroundings, secrets};
+use crate::kek_admin::{self, KekAdmin, ShareOrder};
 use crate::router::router;
 use crate::state::{Layout, State};
 use anchorhold_audit_log::Stamp;
@@ -21,6 +25,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The longest time for which an entry of the audit log stays without a checkpoint.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at what the backends of key-encryption keys need.
+const KEK_UPKEEP_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
 #[command(version, about = "Releases weights keys to attested guests")]
@@ -45,6 +51,8 @@ enum Command {
         /// DNS name or IP address of the TLS certificate; may be given several times
         #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1"])]
         names: Vec<String>,
+        #[command(flatten)]
+        kek: Box<KekOptions>,
     },
     /// Take a weights key from the file that its owner made for this broker
     Import {
@@ -60,6 +68,9 @@ enum Command {
         /// The policy, TOML
         file: PathBuf,
     },
+    /// Look after the keys under which everything secret is wrapped
+    #[command(subcommand)]
+    Kek(KekCommand),
     /// Answer guests over HTTPS
     Serve(Serve),
 }
@@ -95,7 +106,20 @@ pub fn run(name: &str, anchors: TrustAnchors) -> ExitCode {
 fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
     let open = |folder: &StateFolder| Broker::open(&Layout::of(&folder.state), anchors, surroundings());
     match command {
-        Command::Init { folder, names } => init(&Layout::of(&folder.state), &names),
+        Command::Init { folder, names, kek } => init(&Layout::of(&folder.state), &names, *kek),
+        Command::Kek(command) => match command.asked()? {
+            Asked::Broker(folder, request) => {
+                let broker = Arc::new(open(&folder)?);
+                let outcome =
+                    KekAdmin::new(Arc::clone(&broker), &Layout::of(&folder.state)).carry_out(&request);
+                broker.close()?;
+                print(&serde_json::to_value(outcome?)?)
+            }
+            Asked::Recover(folder, id, shares) => {
+                kek_admin::recover(&folder.state, &id, &shares)?;
+                print(&serde_json::json!({ "recovered": id }))
+            }
+        },
         Command::Import { folder, file } => {
             let bytes = read(&file, MAX_IMPORT_BYTES)?;
             let broker = open(&folder)?;
@@ -121,13 +145,17 @@ fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
     }
 }
 
-fn init(layout: &Layout, names: &[String]) -> anyhow::Result<()> {
+fn init(layout: &Layout, names: &[String], kek: KekOptions) -> anyhow::Result<()> {
+    let (kek, origin, order) = kek.written()?;
+    let scheme = order.as_ref().map(ShareOrder::scheme).transpose()?;
     let certificate = tls::SelfSigned::generate(names)?;
     let (signing, import, log): (Secret<32>, Secret<32>, Secret<32>) =
         (Secret::random()?, Secret::random()?, Secret::random()?);
     let (nonce, chip): (Secret<32>, Secret<32>) = (Secret::random()?, Secret::random()?);
-    State::create(
+    let (_, shares) = State::create_with(
         layout,
+        &kek,
+        (origin, scheme),
         &[
             (secrets::SIGNING, signing.expose()),
             (secrets::IMPORT, import.expose()),
@@ -137,6 +165,7 @@ fn init(layout: &Layout, names: &[String]) -> anyhow::Result<()> {
             (secrets::TLS, certificate.key.secret_der()),
         ],
     )?;
+    let shares = order.map(|order| order.write(kek.id(), &shares)).transpose().context("shares")?;
     std::fs::write(layout.certificate(), certificate.certificate_pem()).context("tls certificate")?;
     let signing = BrokerKey::from_seed(&signing);
     print(&serde_json::json!({
@@ -146,6 +175,8 @@ fn init(layout: &Layout, names: &[String]) -> anyhow::Result<()> {
         "log_key": BrokerKey::from_seed(&log).public_key(),
         "tls_key": certificate.tls_key,
         "tls_certificate": layout.certificate(),
+        "kek": kek.id(),
+        "shares": shares.unwrap_or_default(),
     }))
 }
 
@@ -205,10 +236,26 @@ async fn listen(serve: Serve, broker: Arc<Broker>) -> anyhow::Result<()> {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
     let upkeep = tokio::spawn(upkeep(Arc::clone(&broker), hangup, serve.policy));
+    let kek_upkeep = tokio::spawn(kek_upkeep(Arc::clone(&broker)));
     server::serve(listener, config, router(Arc::clone(&broker)), server::Limits::default(), shutdown).await;
     upkeep.abort();
+    kek_upkeep.abort();
     tokio::task::spawn_blocking(move || broker.close()).await??;
     Ok(())
+}
+
+/// Lets the backends of key-encryption keys renew what they need. Apart from [`upkeep`], so that one that hangs holds up
+/// no checkpoint.
+async fn kek_upkeep(broker: Arc<Broker>) {
+    let mut tick = tokio::time::interval(KEK_UPKEEP_EVERY);
+    loop {
+        tick.tick().await;
+        let broker = Arc::clone(&broker);
+        let troubles = tokio::task::spawn_blocking(move || broker.state().keyring().upkeep()).await;
+        for trouble in troubles.unwrap_or_default() {
+            let _ = writeln!(std::io::stderr(), "key broker: {trouble}");
+        }
+    }
 }
 
 /// Signs a checkpoint each second in which something was logged, and reads the policy again on SIGHUP.

@@ -13,5 +13,6 @@ pub mod broker;
 pub mod command;
 pub mod journal;
 pub mod kek;
+pub mod kek_admin;
 pub mod router;
 pub mod state;

@@ -8,7 +8,7 @@ mod rotation;
 
 pub use rotation::{Census, Page, StoredKey};
 
-use crate::kek::settings::{Settings, SettingsError, WrittenKek};
+use crate::kek::settings::{Origin, Settings, SettingsError, WrittenKek};
 use crate::kek::share::{Scheme, Share};
 use crate::kek::{KekError, Keyring, Place};
 use anchorhold_key_release::{Grant, InstanceId, ModelId, WeightsKeyTerms};
@@ -203,17 +203,18 @@ impl State {
     pub fn create(layout: &Layout, secrets: &[(&'static str, &[u8])]) -> Result<Self, StateError> {
         let settings = Settings::file_beside_state();
         let [kek] = settings.keks() else { return Err(StateError::Corrupt("kek.toml")) };
-        Ok(Self::create_with(layout, (kek, None), secrets)?.0)
+        Ok(Self::create_with(layout, kek, (Origin::Fresh, None), secrets)?.0)
     }
 
-    /// Makes a state in `layout` under the key-encryption key `kek`, which is made if it is in a file and has to be there
-    /// otherwise, with one wrapped secret for each of `secrets`. Returns the key's shares, if any were asked for.
+    /// Makes a state in `layout` under the key-encryption key `kek`, which is made or found, with one wrapped secret for
+    /// each of `secrets`. Returns the key's shares, if any were asked for.
     ///
     /// # Errors
     /// [`StateError::Exists`] when there is one; otherwise the key, the file system or the store.
     pub fn create_with(
         layout: &Layout,
-        (kek, shares): (&WrittenKek, Option<Scheme>),
+        kek: &WrittenKek,
+        (origin, shares): (Origin, Option<Scheme>),
         secrets: &[(&'static str, &[u8])],
     ) -> Result<(Self, Vec<Share>), StateError> {
         std::fs::create_dir_all(layout.logs())?;
@@ -221,7 +222,7 @@ impl State {
         if Settings::path(layout.folder()).exists() || layout.database().exists() {
             return Err(StateError::Exists);
         }
-        let (member, shares) = kek.obtain(layout.folder(), shares)?;
+        let (member, shares) = kek.obtain(layout.folder(), origin, shares)?;
         Settings::of(kek.clone()).write(layout.folder())?;
         let keyring = Keyring::new(member);
         let wrapped = secrets

@@ -93,14 +93,24 @@ impl FileKey {
     /// [`FileError`]; a sealed file is never overwritten.
     pub fn create(kek: &KekId, files: KeyFiles) -> Result<(Self, Secret<KEY_BYTES>), FileError> {
         let secret = Secret::random().map_err(|_| FileError::Random)?;
-        Ok((Self::recover(kek, files, &secret)?, secret))
+        Ok((Self::write(kek, files, &secret, write_new)?, secret))
     }
 
-    /// Writes the sealed file of a key that is known, and a credential if there is none at its path.
+    /// Writes the sealed file of a key that is known, over what is there of it, and a credential if there is none at its
+    /// path.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
+    /// [`FileError`]; what was there stays then.
     pub fn recover(kek: &KekId, files: KeyFiles, secret: &Secret<KEY_BYTES>) -> Result<Self, FileError> {
+        Self::write(kek, files, secret, write_over)
+    }
+
+    fn write(
+        kek: &KekId,
+        files: KeyFiles,
+        secret: &Secret<KEY_BYTES>,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), FileError>,
+    ) -> Result<Self, FileError> {
         let credential = match read_secret(&files.credential) {
             Err(FileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
                 let fresh: Secret<KEY_BYTES> = Secret::random().map_err(|_| FileError::Random)?;
@@ -111,7 +121,7 @@ impl FileKey {
         };
         let sealed = sealer(&credential).wrap(key_place(kek), secret.expose());
         let sealed = sealed.map_err(|error| FileError::Sealed { path: files.sealed.clone(), error })?;
-        write_new(&files.sealed, &sealed.to_bytes())?;
+        write(&files.sealed, &sealed.to_bytes())?;
         Ok(Self { key: LocalKey::new(secret), files })
     }
 
@@ -174,7 +184,7 @@ impl fmt::Debug for FileKey {
 }
 
 /// Reads a file that only its owner may read, of at most `limit_bytes` bytes.
-pub(super) fn read(path: &Path, limit_bytes: usize) -> Result<Zeroizing<Vec<u8>>, FileError> {
+pub(crate) fn read(path: &Path, limit_bytes: usize) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let io = |error| FileError::Io { path: path.to_owned(), error };
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
@@ -204,6 +214,18 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         sync_folder_of(path)
     };
     write().map_err(|error| FileError::Io { path: path.to_owned(), error })
+}
+
+/// Writes a file that only its owner may read, whole or not at all, over what is there; durable when this returns.
+fn write_over(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let io = |error| FileError::Io { path: path.to_owned(), error };
+    let fresh = path.with_extension("new");
+    match fs::remove_file(&fresh) {
+        // Left by an attempt that was cut off.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        _ => write_new(&fresh, bytes)?,
+    }
+    fs::rename(&fresh, path).and_then(|()| sync_folder_of(path)).map_err(io)
 }
 
 fn sync_folder_of(path: &Path) -> io::Result<()> {
@@ -333,9 +355,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (key, secret) = FileKey::create(&kek(), files(folder.path())).unwrap();
         let blob = member(key).wrap(PLACE, b"secret").unwrap();
-        fs::remove_file(folder.path().join("sealed")).unwrap();
+        // The credential is lost, and the sealed file with it; another attempt was cut off.
         fs::remove_file(folder.path().join("credential")).unwrap();
+        fs::write(folder.path().join("sealed.new"), "half").unwrap();
         FileKey::recover(&kek(), files(folder.path()), &secret).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
         let again = member(FileKey::open(&kek(), files(folder.path())).unwrap());
         assert_eq!(again.unwrap(PLACE, &blob).unwrap().as_slice(), b"secret");
     }

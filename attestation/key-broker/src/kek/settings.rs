@@ -111,6 +111,16 @@ impl From<KekError> for SettingsError {
     }
 }
 
+/// Where a new key comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// It is made.
+    Fresh,
+    /// It is there.
+    Existing,
+}
+
 /// One key as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -211,10 +221,7 @@ impl WrittenKek {
         match self {
             Self::File { id, sealed, credential } => {
                 let files = Self::files(state, sealed, credential);
-                if let Some(folder) = files.sealed.parent() {
-                    let io = |error| SettingsError::Io { path: folder.to_owned(), error };
-                    fs::create_dir_all(folder).map_err(io)?;
-                }
+                make_folder_of(&files.sealed)?;
                 let (key, secret) = FileKey::create(id, files)?;
                 let shares = shares.map(|scheme| share::split(id, &secret, scheme)).transpose()?;
                 Ok((Member::local(id.clone(), Arc::new(key)), shares.unwrap_or_default()))
@@ -237,19 +244,39 @@ impl WrittenKek {
         }
     }
 
-    /// Makes the key where it is in a file; elsewhere it has to be there. With shares of it, if they are wanted.
+    /// Makes the key, or finds it; with shares of it, if they are wanted.
     ///
     /// # Errors
     /// [`SettingsError`].
     pub fn obtain(
         &self,
         state: &Path,
+        origin: Origin,
         shares: Option<Scheme>,
     ) -> Result<(Member, Vec<Share>), SettingsError> {
-        if matches!(self, Self::File { .. }) || shares.is_some() {
-            return self.create(state, shares);
+        match (origin, shares) {
+            (Origin::Fresh, shares) => self.create(state, shares),
+            (Origin::Existing, None) => Ok((self.open(state)?, Vec::new())),
+            (Origin::Existing, Some(_)) => Err(self.wanted("a fresh key: one that is there has its shares")),
         }
-        Ok((self.open(state)?, Vec::new()))
+    }
+
+    /// Writes the files of a key anew from its shares.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; in particular when the shares are of another key.
+    pub fn recover(&self, state: &Path, shares: &[Share]) -> Result<(), SettingsError> {
+        let Self::File { id, sealed, credential } = self else {
+            return Err(self.wanted("a key in a file: this one has no shares"));
+        };
+        let (kek, secret) = share::combine(shares)?;
+        if kek != *id {
+            return Err(self.wanted("shares of this key"));
+        }
+        let files = Self::files(state, sealed, credential);
+        make_folder_of(&files.sealed)?;
+        FileKey::recover(id, files, &secret)?;
+        Ok(())
     }
 
     /// The key, not asked yet where it is elsewhere.
@@ -317,6 +344,11 @@ impl WrittenKek {
     }
 }
 
+fn make_folder_of(path: &Path) -> Result<(), SettingsError> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    fs::create_dir_all(folder).map_err(|error| SettingsError::Io { path: folder.to_owned(), error })
+}
+
 /// The folder of sealed files, within the state folder.
 const FOLDER: &str = "keks";
 /// The id that `init` gives a key in a file.
@@ -350,6 +382,18 @@ impl Settings {
     #[must_use]
     pub fn path(state: &Path) -> PathBuf {
         state.join("kek.toml")
+    }
+
+    /// The id of the key that new secrets are wrapped under.
+    #[must_use]
+    pub const fn primary(&self) -> &KekId {
+        &self.primary
+    }
+
+    /// Ids that are never used again.
+    #[must_use]
+    pub const fn retired(&self) -> &BTreeSet<KekId> {
+        &self.retired
     }
 
     /// The keys.
@@ -451,7 +495,7 @@ impl Settings {
     }
 
     /// The keys of a state folder, each asked once. Trouble with another key than the primary is told and goes by: its
-    /// secrets open when it is back.
+    /// secrets open when it is back, and one whose files are gone is left out.
     ///
     /// # Errors
     /// [`SettingsError`]: the primary does not answer, or a key must not be used.
@@ -461,7 +505,13 @@ impl Settings {
         primary.call(|backend| backend.version())?;
         let ring = Keyring::new(primary);
         for kek in self.keks.iter().filter(|kek| *kek.id() != self.primary) {
-            let member = kek.open(state)?;
+            let member = match kek.open(state) {
+                Err(SettingsError::File(error)) => {
+                    report(&error.to_string());
+                    continue;
+                }
+                member => member?,
+            };
             match member.call(|backend| backend.version()) {
                 Err(error @ KekError::Backend { error: BackendError::Unfit { .. }, .. }) => {
                     return Err(error.into());

@@ -36,6 +36,8 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024;
 const MAX_TOKEN_BYTES: usize = 4096;
 /// Connections that are kept for the next call.
 const MAX_IDLE: usize = 8;
+/// Between two tries to renew a token.
+const RENEW_AGAIN: Duration = Duration::from_secs(10);
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
 /// Without it an agent in between that guards against forged requests refuses.
@@ -360,11 +362,15 @@ impl Backend for TransitKey {
         if !self.token().as_ref().is_some_and(due) {
             return Ok(());
         }
-        let lease = renewed(&self.exchange(&Call::Post(object(&[])), "auth/token/renew-self", 0)?)?;
+        let renewal = self.exchange(&Call::Post(object(&[])), "auth/token/renew-self", 0);
+        let lease = renewal.and_then(|body| renewed(&body));
         if let Some(token) = self.token().as_mut() {
-            token.renew_at = renew_at(lease);
+            token.renew_at = match &lease {
+                Ok(lease) => renew_at(*lease),
+                Err(_) => Instant::now().checked_add(RENEW_AGAIN),
+            };
         }
-        Ok(())
+        lease.map(drop)
     }
 }
 

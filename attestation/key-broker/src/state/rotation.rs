@@ -5,6 +5,7 @@
 
 use super::{MODELS, RETIRED_KEKS, SECRETS, State, StateError, weights_key_place};
 use crate::kek::{Blob, KekError, KekId, Place, Target};
+use anchorhold_key_release::WeightsKeyTerms;
 use redb::{ReadableDatabase as _, ReadableTable};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -29,6 +30,8 @@ struct Stored {
     name: Vec<u8>,
     wrapped: Vec<u8>,
 }
+
+type Renewed = Vec<(StoredKey, Option<WeightsKeyTerms>)>;
 
 impl Stored {
     fn place(&self) -> Place<'_> {
@@ -70,8 +73,8 @@ impl Census {
 /// One page of a run.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// What is under the wanted key now and was not before.
-    pub renewed: Vec<StoredKey>,
+    /// What is under the wanted key now and was not before, with the terms of a weights key.
+    pub renewed: Renewed,
     /// What does not open, or was changed meanwhile, with the reason.
     pub failed: Vec<(StoredKey, KekError)>,
     /// Where the next page begins; `None` at the end.
@@ -131,7 +134,7 @@ impl State {
     }
 
     /// Stores new wrappings of secrets that are still what they were.
-    fn replace(&self, rows: &[(Stored, Vec<u8>)]) -> Result<Vec<StoredKey>, StateError> {
+    fn replace(&self, rows: &[(Stored, Vec<u8>)]) -> Result<Renewed, StateError> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -162,7 +165,7 @@ impl State {
                     }
                 };
                 if unchanged {
-                    renewed.push(row.key.clone());
+                    renewed.push((row.key.clone(), serde_json::from_slice(&row.name).ok()));
                 }
             }
         }

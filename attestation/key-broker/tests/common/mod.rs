@@ -4,6 +4,7 @@
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_audit_log::Stamp;
 use anchorhold_key_broker::broker::{Broker, Surroundings, secrets};
+use anchorhold_key_broker::kek::Keyring;
 use anchorhold_key_broker::state::{Layout, State};
 use anchorhold_key_release::{
     Awaiting, BrokerKey, GuestKeys, InstanceId, KeyRequest, KeyUse, RefusalBody, ReleaseKey, Session,
@@ -116,6 +117,13 @@ impl Site {
 
     pub(crate) fn open_with(&self, anchors: TrustAnchors) -> Arc<Broker> {
         Arc::new(Broker::open(&self.layout(), anchors, self.around()).unwrap())
+    }
+
+    /// The broker with these key-encryption keys instead of those of its settings.
+    pub(crate) fn open_with_keyring(&self, keyring: Keyring) -> Arc<Broker> {
+        let state = State::open_with(&self.layout(), keyring).unwrap();
+        let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap();
+        Arc::new(Broker::of(state, &self.layout(), anchors, self.around()).unwrap())
     }
 
     /// The entries of all logs of this site, as JSON.
