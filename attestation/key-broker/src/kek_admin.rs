@@ -40,7 +40,7 @@ pub enum Fate {
 #[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
 pub enum KekRequest {
     /// Which keys there are, how they do, and how many secrets are under each.
-    List,
+    List {},
     /// A new key, under which secrets are wrapped from now on.
     Add {
         /// The key.
@@ -57,7 +57,7 @@ pub enum KekRequest {
         id: KekId,
     },
     /// Every secret goes under the primary, in its newest version.
-    Rewrap,
+    Rewrap {},
     /// A key, or its old versions, open nothing any more.
     Retire {
         /// The key.
@@ -236,14 +236,14 @@ impl KekAdmin {
         // A panic leaves a change that is cut off, and every one of them may be.
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         match request {
-            KekRequest::List => self.list(),
+            KekRequest::List {} => self.list(),
             KekRequest::Add { kek, origin, shares } => self.add(kek, *origin, shares.as_ref()),
             KekRequest::Rotate { id } => {
                 let version = self.broker.state().keyring().member(id)?.call(|backend| backend.rotate())?;
                 self.log(EventType::ConfigChange, id, KeyOperation::Rotate)?;
                 Ok(KekReply::Rotate { version })
             }
-            KekRequest::Rewrap => self.rewrap(),
+            KekRequest::Rewrap {} => self.rewrap(),
             KekRequest::Retire { id, below: Some(below), fate } => self.retire_versions(id, *below, *fate),
             KekRequest::Retire { id, below: None, fate } => self.retire(id, *fate),
         }

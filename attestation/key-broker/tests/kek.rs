@@ -233,7 +233,7 @@ fn retire(admin: &KekAdmin, name: &str) -> Result<KekReply, KekAdminError> {
 
 /// How many secrets are under each key, and which is the primary.
 fn listed(admin: &KekAdmin) -> Vec<(String, bool, u64)> {
-    match admin.carry_out(&KekRequest::List).unwrap() {
+    match admin.carry_out(&KekRequest::List {}).unwrap() {
         KekReply::List { keks, unreadable: 0, .. } => {
             keks.into_iter().map(|kek| (kek.id.to_string(), kek.primary, kek.secrets)).collect()
         }
@@ -269,9 +269,9 @@ async fn case_26_all_keys_go_under_a_new_one_while_guests_are_served_and_the_old
         add(&changing, "file-2").unwrap();
         assert_eq!(listed(&changing), [("file-1".to_owned(), false, 46), ("file-2".to_owned(), true, 0)]);
         assert!(matches!(retire(&changing, "file-1"), Err(KekAdminError::InUse { secrets: 46 })));
-        let renewed = changing.carry_out(&KekRequest::Rewrap).unwrap();
+        let renewed = changing.carry_out(&KekRequest::Rewrap {}).unwrap();
         assert_eq!(renewed, KekReply::Rewrap { renewed: 46, failed: Vec::new() });
-        let again = changing.carry_out(&KekRequest::Rewrap).unwrap();
+        let again = changing.carry_out(&KekRequest::Rewrap {}).unwrap();
         assert_eq!(again, KekReply::Rewrap { renewed: 0, failed: Vec::new() });
         retire(&changing, "file-1").unwrap();
         assert_eq!(listed(&changing), [("file-2".to_owned(), true, 46)]);
@@ -333,7 +333,7 @@ fn case_26_a_run_that_was_cut_off_anywhere_goes_on() {
 fn case_26_nothing_slips_under_a_key_that_is_retired() {
     let (site, broker, admin) = with_models(0);
     add(&admin, "file-2").unwrap();
-    admin.carry_out(&KekRequest::Rewrap).unwrap();
+    admin.carry_out(&KekRequest::Rewrap {}).unwrap();
     // What another broker of the same state still wraps under the old key.
     let settings = Settings::read(site.folder.path()).unwrap();
     let old = settings.kek(&id("file-1")).unwrap().open(site.folder.path()).unwrap();
@@ -366,7 +366,7 @@ fn case_26_a_secret_that_does_not_open_stops_no_other_and_keeps_its_key() {
     let broker = site.open();
     let admin = KekAdmin::new(Arc::clone(&broker), &site.layout());
     add(&admin, "file-2").unwrap();
-    let KekReply::Rewrap { renewed, failed } = admin.carry_out(&KekRequest::Rewrap).unwrap() else {
+    let KekReply::Rewrap { renewed, failed } = admin.carry_out(&KekRequest::Rewrap {}).unwrap() else {
         panic!()
     };
     assert_eq!(renewed, 10);

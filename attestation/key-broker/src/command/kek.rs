@@ -68,13 +68,13 @@ pub(super) enum Asked {
 impl KekCommand {
     pub(super) fn asked(self) -> anyhow::Result<Asked> {
         Ok(match self {
-            Self::List { folder } => Asked::Broker(folder, KekRequest::List),
+            Self::List { folder } => Asked::Broker(folder, KekRequest::List {}),
             Self::Add { folder, kek } => {
                 let (kek, origin, shares) = kek.written()?;
                 Asked::Broker(folder, KekRequest::Add { kek, origin, shares })
             }
             Self::Rotate { folder, id } => Asked::Broker(folder, KekRequest::Rotate { id }),
-            Self::Rewrap { folder } => Asked::Broker(folder, KekRequest::Rewrap),
+            Self::Rewrap { folder } => Asked::Broker(folder, KekRequest::Rewrap {}),
             Self::Retire { folder, id, below, leave_key } => {
                 let fate = if leave_key { Fate::Left } else { Fate::Destroyed };
                 Asked::Broker(folder, KekRequest::Retire { id, below, fate })
