@@ -344,6 +344,13 @@ impl WrittenKek {
     }
 }
 
+/// The line and what is wrong with it, without the line itself: somebody may have written a PIN there.
+fn unreadable(text: &str, error: &toml::de::Error) -> SettingsError {
+    let start = error.span().map_or(0, |span| span.start);
+    let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+    SettingsError::Toml(format!("line {line}: {}", error.message()))
+}
+
 fn make_folder_of(path: &Path) -> Result<(), SettingsError> {
     let Some(folder) = path.parent() else { return Ok(()) };
     fs::create_dir_all(folder).map_err(|error| SettingsError::Io { path: folder.to_owned(), error })
@@ -416,7 +423,7 @@ impl Settings {
         if text.len() > MAX_FILE_BYTES {
             return Err(SettingsError::TooLong);
         }
-        let settings: Self = toml::from_str(text).map_err(|error| SettingsError::Toml(error.to_string()))?;
+        let settings: Self = toml::from_str(text).map_err(|error| unreadable(text, &error))?;
         settings.check()?;
         Ok(settings)
     }
@@ -590,6 +597,10 @@ token_file = "/run/bao/token"
             assert_ne!(text, FULL, "{from}");
             assert!(matches!(Settings::from_toml(&text), Err(SettingsError::Toml(_))), "{to}");
         }
+        // Whoever writes a PIN there finds no copy of it in a journal.
+        let text = FULL.replacen("pin_file = \"pin\"", "pin = \"31415\"", 1);
+        let error = Settings::from_toml(&text).unwrap_err().to_string();
+        assert!(error.contains("line 17") && error.contains("`pin`") && !error.contains("31415"), "{error}");
         let long = format!("{FULL}\n#{}", "x".repeat(MAX_FILE_BYTES));
         assert!(matches!(Settings::from_toml(&long), Err(SettingsError::TooLong)));
     }
