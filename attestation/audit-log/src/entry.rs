@@ -189,10 +189,16 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// A platform of which nothing is known.
+    #[must_use]
+    pub const fn new(tee: Tee) -> Self {
+        Self { chip: None, evidence: None, meas: None, policy_bits: None, tcb: None, tee }
+    }
+
     /// A platform of which only the evidence's digest is known.
     #[must_use]
     pub const fn of_evidence(tee: Tee, evidence: Hash) -> Self {
-        Self { chip: None, evidence: Some(evidence), meas: None, policy_bits: None, tcb: None, tee }
+        Self { evidence: Some(evidence), ..Self::new(tee) }
     }
 }
 
@@ -258,6 +264,20 @@ pub struct CheckResult {
     pub want: Claim,
 }
 
+/// A thing that was set, by digests of what it was and is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// What was set.
+    pub name: Code,
+    /// What it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<Hash>,
+    /// What it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old: Option<Hash>,
+}
+
 /// Which key, and what was done with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -283,6 +303,8 @@ pub enum KeyOperation {
     Release,
     /// It was wrapped under another key-encryption key.
     Rotate,
+    /// It must not be released any more.
+    Revoke,
     /// It was erased.
     Destroy,
 }
@@ -329,6 +351,8 @@ pub struct Event {
     pub key: Option<Key>,
     /// The log.
     pub log: Option<LogState>,
+    /// What was set.
+    pub setting: Option<Setting>,
     /// What ties entries of two logs together.
     pub correlation: Option<CorrelationId>,
 }
@@ -349,6 +373,7 @@ impl Event {
             decision: None,
             key: None,
             log: None,
+            setting: None,
             correlation: None,
         }
     }
@@ -365,6 +390,9 @@ pub struct Entry {
     pub actor: Option<Actor>,
     /// The boot that wrote it.
     pub boot: BootId,
+    /// What was set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cfg: Option<Setting>,
     /// OCSF class uid.
     pub cls: u32,
     /// Stable reason code.
@@ -468,6 +496,7 @@ impl Entry {
             act: event.kind.activity(),
             actor: event.actor,
             boot: slot.boot,
+            cfg: event.setting,
             cls: event.kind.class(),
             code: event.code,
             corr: event.correlation,

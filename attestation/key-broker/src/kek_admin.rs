@@ -1,5 +1,4 @@
-//! Changes of the key-encryption keys while the broker serves: a new one comes, every secret goes under it, the old one is
-//! destroyed.
+//! What the operator asks about key-encryption keys, and what is answered. Both cross the admin socket as JSON.
 //!
 //! | request | may be cut off anywhere, because |
 //! |---|---|
@@ -10,20 +9,18 @@
 //! Brokers that share a state have a `kek.toml` each. A key is added to all of them before one wraps under it, and the
 //! note of a retirement is in the shared state, where every storing of a secret looks at it.
 
-use crate::broker::Broker;
-use crate::journal::{JournalError, model_and_key};
 use crate::kek::settings::{Origin, Settings, SettingsError, WrittenKek};
-use crate::kek::share::{Scheme, Share};
-use crate::kek::{Destroy, Health, KekError, KekId};
-use crate::state::{Layout, Page, StateError, StoredKey};
-use anchorhold_audit_log::{Code, EventType, Key, KeyId, KeyOperation, Outcome};
+use crate::kek::share::{MAX_SHARE_BYTES, Scheme, Share, ShareError};
+use crate::kek::{KekError, KekId, file};
+use crate::ledger::LedgerError;
+use crate::store::StoreError;
+use anchorhold_rats::base64_bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// What becomes of a key that is retired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +32,7 @@ pub enum Fate {
     Left,
 }
 
-/// What is asked. It crosses a socket as JSON, so that a command reaches the broker that serves.
+/// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
 pub enum KekRequest {
@@ -56,8 +53,13 @@ pub enum KekRequest {
         /// The key.
         id: KekId,
     },
-    /// Every secret goes under the primary, in its newest version.
-    Rewrap {},
+    /// The next few secrets go under the primary, in its newest version. A run is asked for page by page, so that nothing
+    /// else that the operator asks has to wait for all of it.
+    Rewrap {
+        /// Where the last page ended; nothing to begin.
+        #[serde(with = "base64_bytes", default, skip_serializing_if = "Vec::is_empty")]
+        after: Vec<u8>,
+    },
     /// A key, or its old versions, open nothing any more.
     Retire {
         /// The key.
@@ -137,6 +139,9 @@ pub enum KekReply {
         renewed: u64,
         /// Those that do not open, with the reason.
         failed: Vec<String>,
+        /// Where the next page begins; nothing at the end.
+        #[serde(with = "base64_bytes", default, skip_serializing_if = "Vec::is_empty")]
+        next: Vec<u8>,
     },
     /// The key is no more.
     Retire {
@@ -168,10 +173,12 @@ pub enum KekAdminError {
     Settings(SettingsError),
     /// The key.
     Kek(KekError),
-    /// The state.
-    State(StateError),
-    /// The log.
-    Journal(JournalError),
+    /// The state or the log.
+    Ledger(LedgerError),
+    /// The broker's keys are not those of a `kek.toml`.
+    NoSettings,
+    /// The request names no place in the state.
+    Cursor,
     /// The shares' files.
     Shares(io::Error),
     /// New secrets are wrapped under this key.
@@ -188,8 +195,9 @@ impl fmt::Display for KekAdminError {
         match self {
             Self::Settings(error) => error.fmt(f),
             Self::Kek(error) => error.fmt(f),
-            Self::State(error) => error.fmt(f),
-            Self::Journal(error) => error.fmt(f),
+            Self::Ledger(error) => error.fmt(f),
+            Self::NoSettings => f.write_str("the broker's key-encryption keys are not those of a kek.toml"),
+            Self::Cursor => f.write_str("no place in the state"),
             Self::Shares(error) => write!(f, "files of the shares: {error}"),
             Self::Primary => f.write_str("new secrets are wrapped under this key: add another one first"),
             Self::InUse { secrets } => {
@@ -201,194 +209,27 @@ impl fmt::Display for KekAdminError {
 
 impl std::error::Error for KekAdminError {}
 
-macro_rules! from_errors {
-    ($($variant:ident($kind:ty)),+) => {
-        $(impl From<$kind> for KekAdminError {
-            fn from(error: $kind) -> Self {
-                Self::$variant(error)
-            }
-        })+
-    };
-}
-from_errors!(Settings(SettingsError), Kek(KekError), State(StateError), Journal(JournalError));
-
-/// Carries out changes, one at a time.
-#[derive(Debug)]
-pub struct KekAdmin {
-    broker: Arc<Broker>,
-    folder: PathBuf,
-    /// Held over one change: `kek.toml` is read, judged and written under it.
-    change: Mutex<()>,
-}
-
-impl KekAdmin {
-    /// For the broker of the state in `layout`.
-    #[must_use]
-    pub fn new(broker: Arc<Broker>, layout: &Layout) -> Self {
-        Self { broker, folder: layout.folder().to_owned(), change: Mutex::default() }
-    }
-
-    /// Carries out one request. Blocks for as long as the backends take.
-    ///
-    /// # Errors
-    /// [`KekAdminError`].
-    pub fn carry_out(&self, request: &KekRequest) -> Result<KekReply, KekAdminError> {
-        // A panic leaves a change that is cut off, and every one of them may be.
-        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        match request {
-            KekRequest::List {} => self.list(),
-            KekRequest::Add { kek, origin, shares } => self.add(kek, *origin, shares.as_ref()),
-            KekRequest::Rotate { id } => {
-                let version = self.broker.state().keyring().member(id)?.call(|backend| backend.rotate())?;
-                self.log(EventType::ConfigChange, id, KeyOperation::Rotate)?;
-                Ok(KekReply::Rotate { version })
-            }
-            KekRequest::Rewrap {} => self.rewrap(),
-            KekRequest::Retire { id, below: Some(below), fate } => self.retire_versions(id, *below, *fate),
-            KekRequest::Retire { id, below: None, fate } => self.retire(id, *fate),
-        }
-    }
-
-    fn list(&self) -> Result<KekReply, KekAdminError> {
-        let (state, settings) = (self.broker.state(), Settings::read(&self.folder)?);
-        let census = state.census()?;
-        let listed = |health: Health| Listed {
-            secrets: census.of(&health.kek, None),
-            primary: health.primary,
-            trouble: health.version.as_ref().err().map(ToString::to_string),
-            version: health.version.ok(),
-            id: health.kek,
-        };
-        let keks = state.keyring().health().into_iter().map(listed).collect();
-        let retired = settings.retired().iter().cloned().collect();
-        Ok(KekReply::List { keks, retired, unreadable: census.unreadable })
-    }
-
-    fn add(
-        &self,
-        kek: &WrittenKek,
-        origin: Origin,
-        shares: Option<&ShareOrder>,
-    ) -> Result<KekReply, KekAdminError> {
-        let settings = Settings::read(&self.folder)?.with_primary(kek.clone())?;
-        let scheme = shares.map(ShareOrder::scheme).transpose()?;
-        let (member, made) = kek.obtain(&self.folder, origin, scheme)?;
-        member.health()?;
-        let written = shares.map(|order| order.write(kek.id(), &made)).transpose();
-        let written = match written {
-            Ok(written) => written.unwrap_or_default(),
-            Err(error) => {
-                // Nothing is under the key yet, and without its shares it is not what was asked for.
-                member.call(|backend| backend.destroy(Destroy::Key))?;
-                return Err(KekAdminError::Shares(error));
-            }
-        };
-        settings.write(&self.folder)?;
-        let keyring = self.broker.state().keyring();
-        let _ = keyring.add(member);
-        keyring.set_primary(kek.id())?;
-        self.log(EventType::ConfigChange, kek.id(), KeyOperation::Wrap)?;
-        Ok(KekReply::Add { id: kek.id().clone(), shares: written })
-    }
-
-    fn rewrap(&self) -> Result<KekReply, KekAdminError> {
-        let state = self.broker.state();
-        let target = state.keyring().target()?;
-        let (mut renewed, mut failed, mut after) = (0, Vec::new(), None);
-        loop {
-            let page = state.rewrap_page(&target, after.as_ref())?;
-            self.log_page(&target.kek, &page)?;
-            renewed += page.renewed.len() as u64;
-            failed.extend(page.failed.iter().map(|(key, error)| format!("{key}: {error}")));
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(KekReply::Rewrap { renewed, failed }),
-            }
-        }
-    }
-
-    fn log_page(&self, kek: &KekId, page: &Page) -> Result<(), KekAdminError> {
-        for (key, terms) in &page.renewed {
-            let mut event = self.broker.operator_event(EventType::KeyRotate, Outcome::Success, Code::OK);
-            match terms {
-                Some(terms) => (event.model, event.key) = model_and_key(terms, KeyOperation::Rotate),
-                None => event.key = named(&key.to_string(), KeyOperation::Rotate),
-            }
-            if let Some(key) = event.key.as_mut() {
-                key.kek = KeyId::new(kek.as_str()).ok();
-            }
-            self.broker.journal().append(event)?;
-        }
-        Ok(())
-    }
-
-    fn retire(&self, id: &KekId, fate: Fate) -> Result<KekReply, KekAdminError> {
-        let (state, settings) = (self.broker.state(), Settings::read(&self.folder)?);
-        if settings.primary() == id {
-            return Err(KekAdminError::Primary);
-        }
-        let settings = settings.without(id)?;
-        // One whose files are gone is not in the ring.
-        let member = state.keyring().retire(id);
-        let back = |error: KekAdminError| {
-            if let Some(member) = member.clone() {
-                state.keyring().reinstate(member);
-            }
-            error
-        };
-        match state.retire_kek(id, None) {
-            Ok(Ok(())) => {}
-            Ok(Err(secrets)) => return Err(back(KekAdminError::InUse { secrets })),
-            Err(error) => return Err(back(error.into())),
-        }
-        let destroyed = match (&member, fate) {
-            (Some(member), Fate::Destroyed) => {
-                member.call(|backend| backend.destroy(Destroy::Key)).map_err(|error| back(error.into()))?;
-                true
-            }
-            _ => false,
-        };
-        settings.write(&self.folder)?;
-        let kind = if destroyed { EventType::KeyDestroy } else { EventType::ConfigChange };
-        self.log(kind, id, KeyOperation::Destroy)?;
-        Ok(KekReply::Retire { id: id.clone() })
-    }
-
-    fn retire_versions(&self, id: &KekId, below: u32, fate: Fate) -> Result<KekReply, KekAdminError> {
-        let state = self.broker.state();
-        let member = state.keyring().member(id)?;
-        let newest = member.call(|backend| backend.version())?;
-        if below > newest {
-            return Err(KekAdminError::Primary);
-        }
-        if let Err(secrets) = state.retire_kek(id, Some(below))? {
-            return Err(KekAdminError::InUse { secrets });
-        }
-        if fate == Fate::Destroyed {
-            member.call(move |backend| backend.destroy(Destroy::VersionsBelow(below)))?;
-            self.log(EventType::KeyDestroy, id, KeyOperation::Destroy)?;
-        }
-        Ok(KekReply::Retire { id: id.clone() })
-    }
-
-    fn log(&self, kind: EventType, id: &KekId, operation: KeyOperation) -> Result<(), JournalError> {
-        let mut event = self.broker.operator_event(kind, Outcome::Success, Code::OK);
-        event.key = named(id.as_str(), operation);
-        self.broker.journal().append(event)
+impl From<SettingsError> for KekAdminError {
+    fn from(error: SettingsError) -> Self {
+        Self::Settings(error)
     }
 }
 
-fn named(id: &str, op: KeyOperation) -> Option<Key> {
-    KeyId::new(id).ok().map(|kid| Key { kek: None, kid, op })
+impl From<KekError> for KekAdminError {
+    fn from(error: KekError) -> Self {
+        Self::Kek(error)
+    }
 }
 
-impl fmt::Display for StoredKey {
-    /// The name of a secret in messages and entries: `broker/signing-seed`, or `acme/chat/7` for a weights key.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Secret(kind) => write!(f, "broker/{}", kind.replace(' ', "-")),
-            Self::WeightsKey(model, version) => write!(f, "{model}/{version}"),
-        }
+impl From<LedgerError> for KekAdminError {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+impl From<StoreError> for KekAdminError {
+    fn from(error: StoreError) -> Self {
+        Self::Ledger(error.into())
     }
 }
 
@@ -398,8 +239,8 @@ impl fmt::Display for StoredKey {
 /// [`SettingsError`] with the first that is none.
 pub fn read_shares(paths: &[PathBuf]) -> Result<Vec<Share>, SettingsError> {
     let read = |path: &PathBuf| {
-        let bytes = crate::kek::file::read(path, crate::kek::share::MAX_SHARE_BYTES)?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| crate::kek::share::ShareError::Text)?;
+        let bytes = file::read(path, MAX_SHARE_BYTES)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| ShareError::Text)?;
         Ok(Share::from_text(text)?)
     };
     paths.iter().map(read).collect()

@@ -6,16 +6,19 @@ mod common;
 mod faulty;
 
 use anchorhold_attester::software::LaunchConfig;
-use anchorhold_key_broker::broker::Broker;
+use anchorhold_key_broker::broker::{Broker, BrokerError};
 use anchorhold_key_broker::kek::bulkhead::Bulkhead;
 use anchorhold_key_broker::kek::settings::{Origin, Settings, WrittenKek};
 use anchorhold_key_broker::kek::{BackendError, KekError, KekId, Keyring, LocalKey, Member, Place};
-use anchorhold_key_broker::kek_admin::{Fate, KekAdmin, KekAdminError, KekReply, KekRequest};
-use anchorhold_key_broker::state::{State, StateError};
+use anchorhold_key_broker::kek_admin::{Fate, KekAdminError, KekReply, KekRequest, ShareOrder};
+use anchorhold_key_broker::ledger::LedgerError;
+use anchorhold_key_broker::rotation;
+use anchorhold_key_broker::state;
+use anchorhold_key_broker::store::{Store, look_up};
 use anchorhold_rats::{Measurement, Secret};
-use common::{Guest, Site, challenge, import_file, post, refusal, weights_key};
+use common::simulated::Simulated;
+use common::{Guest, Site, challenge, entries, import_file, post, refusal, story, terms, weights_key};
 use faulty::{FAULTS, Fault, Faulty};
-use redb::ReadableTable as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,23 +30,32 @@ fn id(text: &str) -> KekId {
     text.parse().unwrap()
 }
 
-/// A ring with the site's own key, under which its secrets are, and a faulty primary.
-fn faulty_ring(site: &Site, deadline: Duration) -> (Keyring, Arc<Faulty>) {
+/// A ring with the known key, under which the secrets of a state without a folder are, and a faulty primary.
+fn faulty_ring(deadline: Duration) -> (Keyring, Arc<Faulty>) {
     let backend = Arc::new(Faulty::new(7));
     let ring = Keyring::new(Member::remote(id("faulty-1"), backend.clone(), deadline));
-    let settings = Settings::read(site.folder.path()).unwrap();
-    ring.add(settings.keks()[0].open(site.folder.path()).unwrap()).unwrap();
+    ring.add(common::keyring().primary()).unwrap();
     (ring, backend)
 }
 
-/// A broker whose weights key is under a key in a faulty backend.
+/// A broker on a state in memory whose next imports are under a key in a faulty backend.
 fn faulty_broker(deadline: Duration) -> (Site, Arc<Broker>, Arc<Faulty>) {
     let site = Site::bare();
-    let (ring, backend) = faulty_ring(&site, deadline);
-    let broker = site.open_with_keyring(ring);
-    broker.set_policy(common::POLICY).unwrap();
-    broker.import(&import_file("acme/chat-70b", 7)).unwrap();
+    let store: Arc<dyn Store> = Arc::new(Simulated::default());
+    drop(site.open_on(Arc::clone(&store)));
+    let (ring, backend) = faulty_ring(deadline);
+    let broker = site.reopen_with(store, ring);
+    broker.import(&import_file("acme/chat-70b", 8)).unwrap();
     (site, broker, backend)
+}
+
+fn versions(broker: &Broker, model: &str) -> usize {
+    look_up(broker.ledger().store(), |view| state::versions(view, model)).unwrap().len()
+}
+
+/// The body of a request for the version whose key is in the faulty backend.
+async fn ask(guest: &Guest, broker: &Arc<Broker>) -> (Vec<u8>, anchorhold_key_release::Awaiting) {
+    guest.ask(broker, &challenge(broker).await, ("acme/chat-70b", 8))
 }
 
 fn told(kind: &str, code: &str) -> (String, String) {
@@ -55,29 +67,29 @@ async fn case_12_every_fault_is_503_and_logged_and_the_same_challenge_is_good_af
     for fault in FAULTS {
         let (site, broker, backend) = faulty_broker(NEVER);
         let guest = Guest::new(&site.clock);
-        let (body, awaiting) = guest.answer(&challenge(&broker).await);
+        let (body, awaiting) = ask(&guest, &broker).await;
         backend.misbehave(Some(fault));
         for _ in 0..2 {
             let answer = post(&broker, "/v1/release", body.clone()).await;
             assert_eq!(refusal(answer), (503, "backend".to_owned()), "{fault:?}");
         }
         assert_eq!(
-            site.story(),
+            story(&broker),
             [told("policy.load", "ok"), told("key.refuse", "backend"), told("key.refuse", "backend")]
         );
         let refused: Vec<_> =
-            site.entries().into_iter().filter(|entry| entry["type"] == "key.refuse").collect();
+            entries(&broker).into_iter().filter(|entry| entry["type"] == "key.refuse").collect();
         assert!(refused.iter().all(|entry| entry["out"] == "error"), "{refused:?}");
         // The operator is told which key it was; nothing that came out of the backend is in it.
         let reports = site.reports.lock().unwrap().join("\n");
         assert!(reports.contains("faulty-1"), "{reports}");
-        for secret in [&[0x47; 4], &[0x77; 4]] {
+        for secret in [&[0x48; 4], &[0x77; 4]] {
             assert!(!reports.as_bytes().windows(4).any(|part| part == secret), "{reports}");
         }
         backend.misbehave(None);
         let (status, response) = post(&broker, "/v1/release", body).await;
         assert_eq!(status, 200, "{fault:?}");
-        assert_eq!(awaiting.open(&response, &guest.key).unwrap().weights_key(), &weights_key(7));
+        assert_eq!(awaiting.open(&response, &guest.key).unwrap().weights_key(), &weights_key(8));
     }
 }
 
@@ -114,14 +126,14 @@ async fn case_12_each_fault_is_told_apart() {
 async fn case_12_a_slow_backend_costs_its_deadline() {
     let deadline = Duration::from_millis(100);
     let (site, broker, backend) = faulty_broker(deadline);
-    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    let (body, _) = ask(&Guest::new(&site.clock), &broker).await;
     backend.misbehave(Some(Fault::Slow));
     let answer = post(&broker, "/v1/release", body.clone()).await;
     assert_eq!(refusal(answer), (503, "backend".to_owned()));
     assert!(site.reports.lock().unwrap()[0].ends_with("no answer within 100 ms"));
     backend.misbehave(None);
     // A late answer goes to nobody, and the next call is a call of its own.
-    while broker.state().keyring().member(&id("faulty-1")).unwrap().health().is_err() {
+    while broker.keyring().member(&id("faulty-1")).unwrap().health().is_err() {
         std::thread::yield_now();
     }
     assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
@@ -134,7 +146,7 @@ async fn case_12_while_a_backend_hangs_the_broker_goes_on() {
     backend.misbehave(Some(Fault::Slow));
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..Bulkhead::LIMIT {
-        let (body, _) = guest.answer(&challenge(&broker).await);
+        let (body, _) = ask(&guest, &broker).await;
         let broker = Arc::clone(&broker);
         waiting.spawn(async move { post(&broker, "/v1/release", body).await.0 });
     }
@@ -142,13 +154,13 @@ async fn case_12_while_a_backend_hangs_the_broker_goes_on() {
         tokio::task::yield_now().await;
     }
     // One more does not wait.
-    let (body, _) = guest.answer(&challenge(&broker).await);
+    let (body, _) = ask(&guest, &broker).await;
     let answer = post(&broker, "/v1/release", body.clone()).await;
     assert_eq!(refusal(answer), (503, "backend".to_owned()));
     assert!(site.reports.lock().unwrap()[0].ends_with("8 calls wait for an answer already"));
     // Who gets no key needs no backend.
     let other = Guest::launch(LaunchConfig::new(Measurement::new([0xff; 48])), &site.clock);
-    let (foreign, _) = other.answer(&challenge(&broker).await);
+    let (foreign, _) = ask(&other, &broker).await;
     let answer = post(&broker, "/v1/release", foreign).await;
     assert_eq!(refusal(answer), (403, "snp_measurement".to_owned()));
     let health = http::Request::get("/health").body(axum::body::Body::empty()).unwrap();
@@ -169,71 +181,95 @@ async fn case_12_a_refused_guest_costs_no_call_of_the_backend() {
     let (site, broker, backend) = faulty_broker(NEVER);
     backend.misbehave(Some(Fault::Panic));
     let other = Guest::launch(LaunchConfig::new(Measurement::new([0xff; 48])), &site.clock);
-    let (body, _) = other.answer(&challenge(&broker).await);
+    let (body, _) = ask(&other, &broker).await;
     assert_eq!(refusal(post(&broker, "/v1/release", body).await), (403, "snp_measurement".to_owned()));
     assert!(site.reports.lock().unwrap().is_empty());
 }
 
 #[test]
 fn case_12_an_import_that_cannot_be_wrapped_leaves_nothing() {
-    let site = Site::bare();
-    let (ring, backend) = faulty_ring(&site, NEVER);
-    let broker = site.open_with_keyring(ring);
+    let (_site, broker, backend) = faulty_broker(NEVER);
     for fault in FAULTS {
         backend.misbehave(Some(fault));
-        assert!(broker.import(&import_file("acme/chat-70b", 7)).is_err(), "{fault:?}");
-        assert!(broker.state().versions("acme/chat-70b").unwrap().is_empty(), "{fault:?}");
+        assert!(broker.import(&import_file("acme/embed", 7)).is_err(), "{fault:?}");
+        assert_eq!(versions(&broker, "acme/embed"), 0, "{fault:?}");
     }
     backend.misbehave(None);
-    broker.import(&import_file("acme/chat-70b", 7)).unwrap();
-    broker.import(&import_file("acme/chat-70b", 7)).unwrap();
+    broker.import(&import_file("acme/embed", 7)).unwrap();
+    broker.import(&import_file("acme/embed", 7)).unwrap();
+    assert_eq!(versions(&broker, "acme/embed"), 1);
 }
 
-#[test]
-fn case_12_a_primary_that_does_not_answer_stops_the_start_and_another_key_does_not() {
-    let site = Site::bare();
-    let gone = WrittenKek::Pkcs11 {
+/// A key in a module that is not there.
+fn gone() -> WrittenKek {
+    WrittenKek::Pkcs11 {
         id: id("hsm-1"),
         module: "/nowhere.so".into(),
         token: "anchorhold".to_owned(),
         key: "kek-1".to_owned(),
         pin_file: "pin".into(),
         deadline_ms: Some(1000),
-    };
+    }
+}
+
+#[test]
+fn case_12_a_primary_that_does_not_answer_stops_the_start_and_another_key_does_not() {
+    let site = Site::bare();
+    let open = || Broker::open(&site.layout(), common::anchors(), common::no_witness(), site.around());
     let settings = Settings::read(site.folder.path()).unwrap();
-    let with_gone = settings.with_primary(gone).unwrap();
+    let with_gone = settings.with_primary(gone()).unwrap();
     with_gone.write(site.folder.path()).unwrap();
-    assert!(matches!(State::open(&site.layout()), Err(StateError::Settings(_))));
+    assert!(matches!(open(), Err(BrokerError::Settings(_))));
     let back = WrittenKek::file_beside_state(id("file-2"));
     back.create(site.folder.path(), None).unwrap();
     with_gone.with_primary(back).unwrap().write(site.folder.path()).unwrap();
-    drop(site.open());
+    drop(open().unwrap());
     let reports = site.reports.lock().unwrap().join("\n");
     assert!(reports.contains("hsm-1"), "{reports}");
 }
 
-/// A broker with `models` models, and who changes its keys.
-fn with_models(models: u8) -> (Site, Arc<Broker>, KekAdmin) {
+/// A broker with `models` models beside the example.
+fn with_models(models: u8) -> (Site, Arc<Broker>) {
     let (site, broker) = Site::with_model();
     for model in 0..models {
         broker.import(&import_file(&format!("acme/model-{model}"), 1 + model % 3)).unwrap();
     }
-    let admin = KekAdmin::new(Arc::clone(&broker), &site.layout());
-    (site, broker, admin)
+    (site, broker)
 }
 
-fn add(admin: &KekAdmin, name: &str) -> Result<KekReply, KekAdminError> {
+fn add(broker: &Broker, name: &str) -> Result<KekReply, KekAdminError> {
     let kek = WrittenKek::file_beside_state(id(name));
-    admin.carry_out(&KekRequest::Add { kek, origin: Origin::Fresh, shares: None })
+    broker.kek(&KekRequest::Add { kek, origin: Origin::Fresh, shares: None })
 }
 
-fn retire(admin: &KekAdmin, name: &str) -> Result<KekReply, KekAdminError> {
-    admin.carry_out(&KekRequest::Retire { id: id(name), below: None, fate: Fate::Destroyed })
+fn retire(broker: &Broker, name: &str) -> Result<KekReply, KekAdminError> {
+    broker.kek(&KekRequest::Retire { id: id(name), below: None, fate: Fate::Destroyed })
+}
+
+/// One page of a run: how many were wrapped anew, what does not open, and where the next begins.
+fn rewrap_page(broker: &Broker, after: Vec<u8>) -> Result<(u64, Vec<String>, Vec<u8>), KekAdminError> {
+    match broker.kek(&KekRequest::Rewrap { after })? {
+        KekReply::Rewrap { renewed, failed, next } => Ok((renewed, failed, next)),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn rewrap(broker: &Broker) -> (u64, Vec<String>) {
+    let (mut all, mut failures, mut after) = (0, Vec::new(), Vec::new());
+    loop {
+        let (renewed, failed, next) = rewrap_page(broker, after).unwrap();
+        all += renewed;
+        failures.extend(failed);
+        if next.is_empty() {
+            return (all, failures);
+        }
+        after = next;
+    }
 }
 
 /// How many secrets are under each key, and which is the primary.
-fn listed(admin: &KekAdmin) -> Vec<(String, bool, u64)> {
-    match admin.carry_out(&KekRequest::List {}).unwrap() {
+fn listed(broker: &Broker) -> Vec<(String, bool, u64)> {
+    match broker.kek(&KekRequest::List {}).unwrap() {
         KekReply::List { keks, unreadable: 0, .. } => {
             keks.into_iter().map(|kek| (kek.id.to_string(), kek.primary, kek.secrets)).collect()
         }
@@ -243,10 +279,9 @@ fn listed(admin: &KekAdmin) -> Vec<(String, bool, u64)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn case_26_all_keys_go_under_a_new_one_while_guests_are_served_and_the_old_one_is_destroyed() {
-    let (site, broker, admin) = with_models(40);
-    let admin = Arc::new(admin);
-    // 5 seeds of the site, the example model and 40 more.
-    assert_eq!(listed(&admin), [("file-1".to_owned(), true, 46)]);
+    let (site, broker) = with_models(40);
+    // 7 of the broker itself, the example model and 40 more.
+    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 48)]);
     let before = std::fs::read(site.folder.path().join("broker.redb")).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let serving = tokio::spawn({
@@ -254,7 +289,7 @@ async fn case_26_all_keys_go_under_a_new_one_while_guests_are_served_and_the_old
         async move {
             let (guest, mut served) = (Guest::new(&clock), 0);
             while !stop.load(Ordering::SeqCst) || served == 0 {
-                let (body, awaiting) = guest.answer(&challenge(&broker).await);
+                let (body, awaiting) = guest.answer(&broker, &challenge(&broker).await);
                 let (status, response) = post(&broker, "/v1/release", body).await;
                 assert_eq!(status, 200);
                 assert_eq!(awaiting.open(&response, &guest.key).unwrap().weights_key(), &weights_key(7));
@@ -263,18 +298,16 @@ async fn case_26_all_keys_go_under_a_new_one_while_guests_are_served_and_the_old
             served
         }
     });
-    let changing = Arc::clone(&admin);
+    let changing = Arc::clone(&broker);
     tokio::task::spawn_blocking(move || {
         assert!(matches!(retire(&changing, "file-1"), Err(KekAdminError::Primary)));
         add(&changing, "file-2").unwrap();
-        assert_eq!(listed(&changing), [("file-1".to_owned(), false, 46), ("file-2".to_owned(), true, 0)]);
-        assert!(matches!(retire(&changing, "file-1"), Err(KekAdminError::InUse { secrets: 46 })));
-        let renewed = changing.carry_out(&KekRequest::Rewrap {}).unwrap();
-        assert_eq!(renewed, KekReply::Rewrap { renewed: 46, failed: Vec::new() });
-        let again = changing.carry_out(&KekRequest::Rewrap {}).unwrap();
-        assert_eq!(again, KekReply::Rewrap { renewed: 0, failed: Vec::new() });
+        assert_eq!(listed(&changing), [("file-1".to_owned(), false, 48), ("file-2".to_owned(), true, 0)]);
+        assert!(matches!(retire(&changing, "file-1"), Err(KekAdminError::InUse { secrets: 48 })));
+        assert_eq!(rewrap(&changing), (48, Vec::new()));
+        assert_eq!(rewrap(&changing), (0, Vec::new()));
         retire(&changing, "file-1").unwrap();
-        assert_eq!(listed(&changing), [("file-2".to_owned(), true, 46)]);
+        assert_eq!(listed(&changing), [("file-2".to_owned(), true, 48)]);
     })
     .await
     .unwrap();
@@ -283,165 +316,166 @@ async fn case_26_all_keys_go_under_a_new_one_while_guests_are_served_and_the_old
 
     assert!(!site.folder.path().join("keks/file-1.sealed").exists());
     assert!(!site.folder.path().join("keks/file-1.credential").exists());
-    let entries = site.entries();
+    let entries = entries(&broker);
     let count = |kind: &str| entries.iter().filter(|entry| entry["type"] == kind).count();
-    assert_eq!((count("key.rotate"), count("key.destroy")), (46, 1));
+    assert_eq!((count("key.rotate"), count("key.destroy")), (48, 1));
     let rotated = entries.iter().find(|entry| entry["type"] == "key.rotate" && entry["model"].is_object());
     assert_eq!(rotated.unwrap()["key"]["kek"], "file-2");
     let destroyed = entries.iter().find(|entry| entry["type"] == "key.destroy").unwrap();
     assert_eq!((&destroyed["key"]["kid"], &destroyed["key"]["op"]), (&"file-1".into(), &"destroy".into()));
 
     // The next start knows the new key alone, and an old copy of the store opens under nothing.
-    drop((admin, broker));
+    drop(broker);
     let broker = site.open();
-    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    let (body, _) = Guest::new(&site.clock).answer(&broker, &challenge(&broker).await);
     assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
+    assert!(matches!(add(&broker, "file-1"), Err(KekAdminError::Settings(_))), "an id is used once");
     drop(broker);
     std::fs::write(site.folder.path().join("broker.redb"), before).unwrap();
-    let old = State::open(&site.layout()).unwrap().secret("signing seed");
-    assert!(matches!(old, Err(StateError::Kek(KekError::Retired { kek })) if kek == id("file-1")));
-    let admin = KekAdmin::new(Site::with_model().1, &site.layout());
-    assert!(matches!(add(&admin, "file-1"), Err(KekAdminError::Settings(_))), "an id is used once");
+    let old = Broker::open(&site.layout(), common::anchors(), common::no_witness(), site.around());
+    assert!(matches!(old, Err(BrokerError::Kek(KekError::Retired { kek })) if kek == id("file-1")));
 }
 
 #[test]
 fn case_26_a_run_that_was_cut_off_anywhere_goes_on() {
-    let (site, broker, admin) = with_models(40);
-    add(&admin, "file-2").unwrap();
-    let (mut after, mut pages, mut renewed) = (None, 0, 0);
-    drop((admin, broker));
+    let (site, broker) = with_models(40);
+    add(&broker, "file-2").unwrap();
+    let (mut after, mut pages, mut all) = (Vec::new(), 0, 0);
+    drop(broker);
     loop {
-        // Each page is a process of its own, as after kill -9 at the end of the one before.
+        // Each page is a process of its own, as after kill -9 at the end of the one before; and it begins twice.
         let broker = site.open();
-        let target = broker.state().keyring().target().unwrap();
-        let page = broker.state().rewrap_page(&target, None).unwrap();
-        assert!(page.failed.is_empty());
-        renewed += page.renewed.len();
-        let page = broker.state().rewrap_page(&target, after.as_ref()).unwrap();
-        renewed += page.renewed.len();
+        let (renewed, failed, _) = rewrap_page(&broker, Vec::new()).unwrap();
+        assert!(failed.is_empty());
+        let (more, failed, next) = rewrap_page(&broker, after).unwrap();
+        assert!(failed.is_empty());
+        all += renewed + more;
         pages += 1;
-        let Some(next) = page.next else { break };
-        after = Some(next);
+        if next.is_empty() {
+            break;
+        }
+        after = next;
     }
-    assert_eq!((renewed, pages > 3), (46, true));
-    let broker = site.open();
-    let census = broker.state().census().unwrap();
-    assert_eq!((census.of(&id("file-1"), None), census.of(&id("file-2"), None)), (0, 46));
+    assert_eq!((all, pages > 3), (48, true));
+    assert_eq!(listed(&site.open()), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 48)]);
+}
+
+#[test]
+fn case_26_a_page_whose_commit_fails_or_is_lost_is_done_again() {
+    use common::simulated::Fault;
+    for fault in [Fault::Unreachable, Fault::ChangeLost, Fault::AnswerLost] {
+        let site = Site::bare();
+        let store = Arc::new(Simulated::default());
+        drop(site.open_on(store.clone()));
+        let (ring, _backend) = faulty_ring(NEVER);
+        let broker = site.reopen_with(store.clone(), ring);
+        store.fail_next(fault);
+        let cut = rewrap_page(&broker, Vec::new());
+        assert!(matches!(cut, Err(KekAdminError::Ledger(LedgerError::Store(_)))), "{fault:?}");
+        drop(broker);
+        let broker = site.reopen_with(Arc::new(store.image()), faulty_ring(NEVER).0);
+        let done = if fault == Fault::AnswerLost { 8 } else { 0 };
+        assert_eq!(rewrap(&broker), (8 - done, Vec::new()), "{fault:?}");
+        // What the log tells of is what has happened, once.
+        let told = entries(&broker).iter().filter(|entry| entry["type"] == "key.rotate").count();
+        assert_eq!(told, 8, "{fault:?}");
+        assert_eq!(rewrap(&broker), (0, Vec::new()));
+    }
 }
 
 #[test]
 fn case_26_nothing_slips_under_a_key_that_is_retired() {
-    let (site, broker, admin) = with_models(0);
-    add(&admin, "file-2").unwrap();
-    admin.carry_out(&KekRequest::Rewrap {}).unwrap();
-    // What another broker of the same state still wraps under the old key.
-    let settings = Settings::read(site.folder.path()).unwrap();
-    let old = settings.kek(&id("file-1")).unwrap().open(site.folder.path()).unwrap();
-    broker.state().keyring().set_primary(&id("file-1")).unwrap();
-    assert!(broker.state().retire_kek(&id("file-1"), None).unwrap().is_ok());
+    let (_site, broker) = with_models(0);
+    let old = broker.keyring().primary();
+    add(&broker, "file-2").unwrap();
+    rewrap(&broker);
+    // What another broker on the same state wrapped under the old key before it heard of the new one.
+    broker.keyring().set_primary(&id("file-1")).unwrap();
+    retire(&broker, "file-1").unwrap();
+    broker.keyring().reinstate(old);
     let refused = broker.import(&import_file("acme/late", 1));
-    assert!(refused.unwrap_err().to_string().contains("which was destroyed"));
-    assert!(broker.state().versions("acme/late").unwrap().is_empty());
-    assert_eq!(old.health(), Ok(1));
+    assert!(matches!(refused, Err(BrokerError::Kek(KekError::Retired { kek })) if kek == id("file-1")));
+    assert_eq!(versions(&broker, "acme/late"), 0);
+    let target = anchorhold_key_broker::kek::Target { kek: id("file-1"), version: 1 };
+    assert_eq!(broker.keyring().target(), Ok(target));
+    let refused = rewrap_page(&broker, Vec::new());
+    assert!(matches!(refused, Err(KekAdminError::Kek(KekError::Retired { .. }))), "{refused:?}");
+    broker.keyring().set_primary(&id("file-2")).unwrap();
+    broker.import(&import_file("acme/late", 1)).unwrap();
 }
 
 #[test]
 fn case_26_a_secret_that_does_not_open_stops_no_other_and_keeps_its_key() {
-    let (site, broker, admin) = with_models(5);
-    drop((admin, broker));
-    let models: redb::TableDefinition<(&str, u64), (&[u8], &[u8])> = redb::TableDefinition::new("models");
-    let database = redb::Database::open(site.folder.path().join("broker.redb")).unwrap();
-    let write = database.begin_write().unwrap();
-    {
-        let mut table = write.open_table(models).unwrap();
-        let (name, mut wrapped) = {
-            let row = table.get(("acme/model-1", 2)).unwrap().unwrap();
-            (row.value().0.to_vec(), row.value().1.to_vec())
-        };
-        *wrapped.last_mut().unwrap() ^= 1;
-        table.insert(("acme/model-1", 2), (name.as_slice(), wrapped.as_slice())).unwrap();
-    }
-    write.commit().unwrap();
-    drop(database);
-    let broker = site.open();
-    let admin = KekAdmin::new(Arc::clone(&broker), &site.layout());
-    add(&admin, "file-2").unwrap();
-    let KekReply::Rewrap { renewed, failed } = admin.carry_out(&KekRequest::Rewrap {}).unwrap() else {
-        panic!()
-    };
-    assert_eq!(renewed, 10);
-    assert_eq!(failed.len(), 1);
+    let (site, broker) = with_models(5);
+    broker
+        .ledger()
+        .store()
+        .write(&mut |change| {
+            let model = "acme/model-1".parse().unwrap();
+            let mut row = state::model(&*change, &model, 2)?.unwrap();
+            *row.wrapped.last_mut().unwrap() ^= 1;
+            state::put_model(change, &terms("acme/model-1", 2), &row)
+        })
+        .unwrap();
+    add(&broker, "file-2").unwrap();
+    let (renewed, failed) = rewrap(&broker);
+    assert_eq!((renewed, failed.len()), (12, 1));
     assert!(failed[0].starts_with("acme/model-1/2: "), "{failed:?}");
-    assert!(matches!(retire(&admin, "file-1"), Err(KekAdminError::InUse { secrets: 1 })));
+    assert!(matches!(retire(&broker, "file-1"), Err(KekAdminError::InUse { secrets: 1 })));
     assert!(site.folder.path().join("keks/file-1.sealed").exists());
-    // It is still in the ring.
-    assert!(broker.state().keyring().member(&id("file-1")).is_ok());
+    assert!(broker.keyring().member(&id("file-1")).is_ok(), "it is still in the ring");
 }
 
 #[test]
 fn case_26_a_backend_in_trouble_stops_the_run_and_nothing_is_lost() {
-    let site = Site::bare();
-    let (ring, backend) = faulty_ring(&site, NEVER);
-    let broker = site.open_with_keyring(ring);
-    let target = broker.state().keyring().target().unwrap();
-    assert_eq!(target.kek, id("faulty-1"));
+    let (_site, broker, backend) = faulty_broker(NEVER);
     for fault in [Fault::Down, Fault::Denied, Fault::OldVersion, Fault::Panic] {
         backend.misbehave(Some(fault));
-        let stopped = broker.state().rewrap_page(&target, None);
-        assert!(matches!(stopped, Err(StateError::Kek(KekError::Backend { .. }))), "{fault:?}");
+        let stopped = rewrap_page(&broker, Vec::new());
+        assert!(matches!(stopped, Err(KekAdminError::Kek(KekError::Backend { .. }))), "{fault:?}");
     }
     for fault in [Fault::OtherKey, Fault::OtherSecret, Fault::Partial] {
         // It wraps, and would not give back what it wrapped.
         backend.misbehave(Some(fault));
-        let page = broker.state().rewrap_page(&target, None).unwrap();
-        assert_eq!((page.renewed.len(), page.failed.len()), (0, 5), "{fault:?}");
+        let (renewed, failed, _) = rewrap_page(&broker, Vec::new()).unwrap();
+        assert_eq!((renewed, failed.len()), (0, 8), "{fault:?}");
     }
-    assert_eq!(broker.state().census().unwrap().of(&id("file-1"), None), 5);
+    let census = |broker: &Broker| look_up(broker.ledger().store(), rotation::census).unwrap();
+    assert_eq!(census(&broker).of(&id("file-1"), None), 8);
     backend.misbehave(None);
-    assert_eq!(broker.state().rewrap_page(&target, None).unwrap().renewed.len(), 5);
-    // A key that cannot be destroyed stays in the ring and in the settings.
-    let settings = Settings::read(site.folder.path()).unwrap();
-    assert_eq!(settings.keks().len(), 1);
+    assert_eq!(rewrap(&broker), (8, Vec::new()));
+    assert_eq!(census(&broker).of(&id("faulty-1"), None), 9);
+    // A ring that was not read from settings is not changed through them.
+    assert!(matches!(add(&broker, "file-2"), Err(KekAdminError::NoSettings)));
+    assert!(matches!(retire(&broker, "file-1"), Err(KekAdminError::NoSettings)));
+    for bad in [&[2][..], &[9, 1]] {
+        assert!(matches!(rewrap_page(&broker, bad.to_vec()), Err(KekAdminError::Cursor)));
+    }
 }
 
 #[test]
 fn a_key_that_does_not_work_is_not_added_and_shares_that_cannot_be_written_cost_the_key() {
-    let (site, _broker, admin) = with_models(0);
+    let (site, broker) = with_models(0);
     let before = Settings::read(site.folder.path()).unwrap();
-    let gone = WrittenKek::Pkcs11 {
-        id: id("hsm-1"),
-        module: "/nowhere.so".into(),
-        token: "anchorhold".to_owned(),
-        key: "kek-1".to_owned(),
-        pin_file: "pin".into(),
-        deadline_ms: None,
-    };
     for origin in [Origin::Fresh, Origin::Existing] {
-        let refused = admin.carry_out(&KekRequest::Add { kek: gone.clone(), origin, shares: None });
+        let refused = broker.kek(&KekRequest::Add { kek: gone(), origin, shares: None });
         assert!(refused.is_err(), "{origin:?}");
     }
     let folder = site.folder.path().join("shares");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("share-file-2-3.txt"), "taken").unwrap();
-    let order = anchorhold_key_broker::kek_admin::ShareOrder { scheme: "2-of-3".to_owned(), folder };
-    let request = KekRequest::Add {
+    let request = |folder: std::path::PathBuf| KekRequest::Add {
         kek: WrittenKek::file_beside_state(id("file-2")),
         origin: Origin::Fresh,
-        shares: Some(order.clone()),
+        shares: Some(ShareOrder { scheme: "2-of-3".to_owned(), folder }),
     };
-    assert!(matches!(admin.carry_out(&request), Err(KekAdminError::Shares(_))));
+    assert!(matches!(broker.kek(&request(folder)), Err(KekAdminError::Shares(_))));
     assert!(!site.folder.path().join("keks/file-2.sealed").exists());
     assert_eq!(Settings::read(site.folder.path()).unwrap(), before);
-    assert_eq!(listed(&admin), [("file-1".to_owned(), true, 6)]);
-    let other = KekRequest::Add {
-        kek: WrittenKek::file_beside_state(id("file-2")),
-        origin: Origin::Fresh,
-        shares: Some(anchorhold_key_broker::kek_admin::ShareOrder {
-            folder: site.folder.path().join("more"),
-            ..order
-        }),
+    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 8)]);
+    let KekReply::Add { shares, .. } = broker.kek(&request(site.folder.path().join("more"))).unwrap() else {
+        panic!()
     };
-    let KekReply::Add { shares, .. } = admin.carry_out(&other).unwrap() else { panic!() };
     assert_eq!(shares.len(), 3);
 }
 

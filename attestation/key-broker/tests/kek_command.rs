@@ -7,11 +7,10 @@ mod common;
 mod transit;
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest};
+use anchorhold_audit_log::VerifierKey;
 use anchorhold_channel::client::{Client, Limits, Pinned};
-use anchorhold_key_release::{
-    GuestKeys, InstanceId, KeyRequest, KeyUse, ReleaseKey, Session, WeightsKeyImport,
-};
-use anchorhold_rats::{Ed25519PublicKey, Measurement, Sha256Digest, Timestamp};
+use anchorhold_key_release::{GuestKeys, PinnedBroker, ReleaseKey, Session, WeightsKeyImport};
+use anchorhold_rats::{Ed25519PublicKey, Kem, Measurement, Sha256Digest, Timestamp, WrappingKey};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
@@ -78,7 +77,7 @@ impl Site {
     }
 
     fn import(&self, model: &str, version: u8) {
-        let import_key = self.public["import_key"].as_str().unwrap().parse().unwrap();
+        let import_key: WrappingKey = self.public["import_key"].as_str().unwrap().parse().unwrap();
         let terms = common::terms(model, version);
         let import = WeightsKeyImport::wrap(&common::weights_key(version), terms, &import_key).unwrap();
         let file = self.path("import.json");
@@ -106,20 +105,19 @@ impl Site {
     /// Asks for the key of the example model: its bytes, or status and code.
     async fn ask(&self, server: &Server) -> Result<[u8; 32], (u16, String)> {
         let challenge = server.client.post_json("/v1/challenge", &[], "".into()).await.unwrap();
-        let key = ReleaseKey::generate().unwrap();
-        let request = KeyRequest {
-            model_id: "acme/chat-70b".to_owned(),
-            min_version: 1,
-            purpose: KeyUse::Serve,
-            instance_id: InstanceId::new([1; 16]),
-        };
+        let key = ReleaseKey::generate(Kem::X25519).unwrap();
         let keys = GuestKeys {
             tls_key: Sha256Digest::new([2; 32]),
-            release_key: key.public_key(),
+            release_key: key.public_key().clone(),
             audit_key: Ed25519PublicKey::new([3; 32]),
         };
-        let signing_key = self.public["signing_key"].as_str().unwrap().parse().unwrap();
-        let session = Session::begin(&challenge.body, signing_key, request, keys).unwrap();
+        let pinned = PinnedBroker {
+            signing_key: self.public["signing_key"].as_str().unwrap().parse().unwrap(),
+            log_key: VerifierKey::parse(self.public["log_key"].as_str().unwrap()).unwrap(),
+            witnesses: common::no_witness(),
+        };
+        let request = common::key_request(("acme/chat-70b", 1), 1);
+        let session = Session::begin(&challenge.body, pinned, request, keys).unwrap();
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let now = Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap());
         let guest = SoftwareGuest::launch(LaunchConfig::new(Measurement::new([0xa1; 48])), now).unwrap();
@@ -286,21 +284,21 @@ fn case_26_kill_9_during_a_rewrap_loses_nothing() {
         child.kill().unwrap();
         child.wait().unwrap();
         let secrets: u64 = listed(&site).iter().map(|(_, _, secrets)| secrets).sum();
-        assert_eq!(secrets, 47);
+        assert_eq!(secrets, 48);
     }
     assert!(cut_off > 0);
     site.kek(&["rewrap"]).unwrap();
-    assert_eq!(listed(&site), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 47)]);
+    assert_eq!(listed(&site), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 48)]);
     site.kek(&["retire", "file-1"]).unwrap();
     assert!(!PathBuf::from(site.state()).join("keks/file-1.sealed").exists());
-    assert_eq!(listed(&site), [("file-2".to_owned(), true, 47)]);
+    assert_eq!(listed(&site), [("file-2".to_owned(), true, 48)]);
     let list = site.kek(&["list"]).unwrap();
     assert_eq!(list["retired"], serde_json::json!(["file-1"]));
     assert!(site.kek(&["add", "--kek-id", "file-1"]).unwrap_err().contains("retired id"));
     // To go under yet another key every secret has to open.
     site.kek(&["add", "--kek-id", "file-3"]).unwrap();
     let rewrapped = site.kek(&["rewrap"]).unwrap();
-    assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&47.into(), &serde_json::json!([])));
+    assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&48.into(), &serde_json::json!([])));
 }
 
 /// The options of `--kek pkcs11`, and a fresh token, where SoftHSM2 is installed.
@@ -360,7 +358,7 @@ async fn case_12_and_26_with_an_hsm_from_init_to_the_end_of_its_key() {
     let first = hsm("hsm-1");
     let first: Vec<&str> = first.iter().map(String::as_str).collect();
     let site = Site::init(folder, &first, environment);
-    assert_eq!(listed(&site), [("hsm-1".to_owned(), true, 7)]);
+    assert_eq!(listed(&site), [("hsm-1".to_owned(), true, 8)]);
     let server = site.serve();
     assert_eq!(site.ask(&server).await, Ok(KEY));
     // The token is pulled out and put back.
@@ -369,16 +367,16 @@ async fn case_12_and_26_with_an_hsm_from_init_to_the_end_of_its_key() {
     assert_eq!(site.ask(&server).await, Err((503, "backend".to_owned())));
     std::fs::rename(&away, &tokens).unwrap();
     site.ask_until_good(&server).await;
-    drop(server);
 
+    // The broker serves on while its key changes.
     let second = hsm("hsm-2");
     let mut add = vec!["add"];
     add.extend(second.iter().map(String::as_str));
     site.kek(&add).unwrap();
     let rewrapped = site.kek(&["rewrap"]).unwrap();
-    assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&7.into(), &serde_json::json!([])));
+    assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&8.into(), &serde_json::json!([])));
     site.kek(&["retire", "hsm-1"]).unwrap();
-    assert_eq!(listed(&site), [("hsm-2".to_owned(), true, 7)]);
+    assert_eq!(listed(&site), [("hsm-2".to_owned(), true, 8)]);
     // The object is gone from the token: a key of the label can be made again, and the id not.
     let mut again = vec!["add", "--existing-key"];
     let third = hsm("hsm-1");
@@ -388,14 +386,17 @@ async fn case_12_and_26_with_an_hsm_from_init_to_the_end_of_its_key() {
     let mut again = vec!["add", "--existing-key"];
     again.extend(third.iter().map(String::as_str));
     assert!(site.kek(&again).unwrap_err().contains("there is no key of that label"));
-    let server = site.serve();
     assert_eq!(site.ask(&server).await, Ok(KEY));
     drop(server);
+    let server = site.serve();
+    assert_eq!(site.ask(&server).await, Ok(KEY));
     // From the HSM back into a file.
     site.kek(&["add", "--kek-id", "file-1"]).unwrap();
     site.kek(&["rewrap"]).unwrap();
     site.kek(&["retire", "hsm-2"]).unwrap();
     std::fs::remove_dir_all(&tokens).unwrap();
+    assert_eq!(site.ask(&server).await, Ok(KEY));
+    drop(server);
     let server = site.serve();
     assert_eq!(site.ask(&server).await, Ok(KEY));
 }
@@ -442,18 +443,16 @@ async fn case_12_and_26_with_a_transit_engine_from_init_to_its_old_versions_end(
     }
     double.misbehave(None);
     assert_eq!(site.ask(&server).await, Ok(KEY));
-    drop(server);
 
+    // The broker serves on while its key changes.
     let rotated = site.kek(&["rotate", "bao-1"]).unwrap();
     assert_eq!(rotated["version"], 2);
     assert!(site.kek(&["retire", "bao-1", "--below", "2"]).unwrap_err().contains("secrets are under it"));
-    assert_eq!(site.kek(&["rewrap"]).unwrap()["renewed"], 7);
+    assert_eq!(site.kek(&["rewrap"]).unwrap()["renewed"], 8);
     assert!(site.kek(&["retire", "bao-1", "--below", "3"]).is_err());
     site.kek(&["retire", "bao-1", "--below", "2"]).unwrap();
     assert_eq!(double.lock().key.as_ref().unwrap().state["min_available_version"], 2);
-    let server = site.serve();
     assert_eq!(site.ask(&server).await, Ok(KEY));
-    drop(server);
     // Into a file, and the key in the engine is left to those who run it.
     site.kek(&["add", "--kek-id", "file-1"]).unwrap();
     site.kek(&["rewrap"]).unwrap();
@@ -461,9 +460,11 @@ async fn case_12_and_26_with_a_transit_engine_from_init_to_its_old_versions_end(
     assert!(site.kek(&["retire", "bao-1"]).unwrap_err().contains("not permitted"));
     assert_eq!(listed(&site).len(), 2, "what could not be destroyed is not forgotten");
     site.kek(&["retire", "bao-1", "--leave-key"]).unwrap();
-    assert_eq!(listed(&site), [("file-1".to_owned(), true, 7)]);
+    assert_eq!(listed(&site), [("file-1".to_owned(), true, 8)]);
     assert!(double.lock().key.is_some());
     drop(double);
+    assert_eq!(site.ask(&server).await, Ok(KEY));
+    drop(server);
     let server = site.serve();
     assert_eq!(site.ask(&server).await, Ok(KEY));
 }

@@ -1,9 +1,12 @@
 //! The commands about key-encryption keys, and the options that say where one is.
 
-use super::StateFolder;
+use super::{StateFolder, open};
+use crate::admin;
 use crate::kek::KekId;
 use crate::kek::settings::{Origin, WrittenKek};
-use crate::kek_admin::{Fate, KekRequest, ShareOrder};
+use crate::kek_admin::{Fate, KekReply, KekRequest, ShareOrder};
+use crate::layout::Layout;
+use anchorhold_verifier::TrustAnchors;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -62,6 +65,7 @@ pub(super) enum KekCommand {
 /// What a command asks of the broker, or of the state folder.
 pub(super) enum Asked {
     Broker(StateFolder, KekRequest),
+    Rewrap(StateFolder),
     Recover(StateFolder, KekId, Vec<PathBuf>),
 }
 
@@ -74,13 +78,43 @@ impl KekCommand {
                 Asked::Broker(folder, KekRequest::Add { kek, origin, shares })
             }
             Self::Rotate { folder, id } => Asked::Broker(folder, KekRequest::Rotate { id }),
-            Self::Rewrap { folder } => Asked::Broker(folder, KekRequest::Rewrap {}),
+            Self::Rewrap { folder } => Asked::Rewrap(folder),
             Self::Retire { folder, id, below, leave_key } => {
                 let fate = if leave_key { Fate::Left } else { Fate::Destroyed };
                 Asked::Broker(folder, KekRequest::Retire { id, below, fate })
             }
             Self::Recover { folder, id, shares } => Asked::Recover(folder, id, shares),
         })
+    }
+}
+
+/// Asks for page after page, of the broker that serves or of the state when none does.
+pub(super) fn rewrap(layout: &Layout, anchors: TrustAnchors) -> anyhow::Result<serde_json::Value> {
+    let nowhere = &mut std::io::sink();
+    let command = |after| admin::Command::Kek(KekRequest::Rewrap { after });
+    let (mut page, own) = match admin::ask(&layout.admin_socket(), &command(Vec::new()), nowhere)? {
+        Some(page) => (page, None),
+        None => {
+            let broker = open(layout, anchors)?;
+            (admin::execute(&broker, command(Vec::new()), nowhere)?, Some(broker))
+        }
+    };
+    let (mut all, mut failures) = (0, Vec::new());
+    loop {
+        let KekReply::Rewrap { renewed, failed, next } = serde_json::from_value(page)? else {
+            anyhow::bail!("the broker answered something else");
+        };
+        all += renewed;
+        failures.extend(failed);
+        if next.is_empty() {
+            let total = KekReply::Rewrap { renewed: all, failed: failures, next };
+            return Ok(serde_json::to_value(total)?);
+        }
+        page = match &own {
+            Some(broker) => admin::execute(broker, command(next), nowhere)?,
+            None => admin::ask(&layout.admin_socket(), &command(next), nowhere)?
+                .context("the broker does not serve any more: rewrap again to go on")?,
+        };
     }
 }
 

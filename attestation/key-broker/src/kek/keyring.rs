@@ -7,7 +7,8 @@ use anchorhold_rats::Secret;
 use ring::{digest, hmac};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -187,8 +188,13 @@ struct Ring {
     retired: BTreeSet<KekId>,
 }
 
-/// The keys that a broker knows. A lock guards the list and is never held across a call to a backend.
-pub struct Keyring(RwLock<Ring>);
+/// The keys that a broker knows.
+pub struct Keyring {
+    /// The lock is never held across a call to a backend.
+    ring: RwLock<Ring>,
+    /// The folder of the `kek.toml` that the ring was read from. Held over one change of both.
+    settings: Option<Mutex<PathBuf>>,
+}
 
 impl Keyring {
     /// A ring of one key, which is the primary.
@@ -196,16 +202,28 @@ impl Keyring {
     pub fn new(primary: Member) -> Self {
         let kek = primary.kek.clone();
         let members = BTreeMap::from([(kek.clone(), primary)]);
-        Self(RwLock::new(Ring { primary: kek, members, retired: BTreeSet::new() }))
+        Self { ring: RwLock::new(Ring { primary: kek, members, retired: BTreeSet::new() }), settings: None }
+    }
+
+    /// The same ring, as the one that the `kek.toml` in `folder` tells of.
+    #[must_use]
+    pub fn of_settings(self, folder: &Path) -> Self {
+        Self { settings: Some(Mutex::new(folder.to_owned())), ..self }
+    }
+
+    /// The folder of the ring's `kek.toml`, for one change of both; `None` for a ring that was not read from one.
+    pub fn settings(&self) -> Option<MutexGuard<'_, PathBuf>> {
+        // A panic leaves a change that is cut off, and every one of them may be.
+        self.settings.as_ref().map(|settings| settings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Ring> {
         // Every write below is one insertion or removal; a panic leaves nothing half done.
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.ring.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Ring> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.ring.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a key, to unwrap with.
@@ -343,16 +361,26 @@ impl Keyring {
         Ok(Some(renewed.to_bytes()))
     }
 
-    /// How every key does. A remote one that hangs takes its deadline.
+    /// How every key does, all asked at once: the slowest takes its deadline.
     #[must_use]
     pub fn health(&self) -> Vec<Health> {
         let primary = self.read().primary.clone();
-        let health = |member: Member| Health {
-            primary: member.kek == primary,
-            version: member.health(),
-            kek: member.kek,
-        };
-        self.members().into_iter().map(health).collect()
+        let (members, primary) = (self.members(), &primary);
+        std::thread::scope(|scope| {
+            let ask = |member: Member| {
+                let (kek, broken) = (member.kek.clone(), member.clone());
+                let asked = scope.spawn(move || member.health());
+                (kek, broken, asked)
+            };
+            let asked: Vec<_> = members.into_iter().map(ask).collect();
+            let health =
+                |(kek, member, asked): (KekId, Member, std::thread::ScopedJoinHandle<'_, _>)| Health {
+                    primary: kek == *primary,
+                    version: asked.join().unwrap_or_else(|_| Err(member.garbage())),
+                    kek,
+                };
+            asked.into_iter().map(health).collect()
+        })
     }
 
     /// Lets every backend do what it has to do from time to time; the trouble that came of it.

@@ -182,6 +182,15 @@ impl WrittenKek {
         }
     }
 
+    /// The first key of a broker, in files that lie in the folder `keks` of the state folder.
+    ///
+    /// # Panics
+    /// Never: the constant is an id.
+    #[must_use]
+    pub fn first_beside_state() -> Self {
+        Self::file_beside_state(FIRST.parse().expect("the constant is an id"))
+    }
+
     /// A key in files that lie in the folder `keks` of the state folder.
     #[must_use]
     pub fn file_beside_state(id: KekId) -> Self {
@@ -344,11 +353,15 @@ impl WrittenKek {
     }
 }
 
-/// The line and what is wrong with it, without the line itself: somebody may have written a PIN there.
+/// What is wrong and, where one line is at fault, which; without the line itself: somebody may have written a PIN there.
 fn unreadable(text: &str, error: &toml::de::Error) -> SettingsError {
-    let start = error.span().map_or(0, |span| span.start);
-    let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
-    SettingsError::Toml(format!("line {line}: {}", error.message()))
+    let lines = |end: usize| text.bytes().take(end).filter(|byte| *byte == b'\n').count() + 1;
+    SettingsError::Toml(match error.span() {
+        Some(span) if lines(span.start) == lines(span.end) => {
+            format!("line {}: {}", lines(span.start), error.message())
+        }
+        _ => error.message().to_owned(),
+    })
 }
 
 fn make_folder_of(path: &Path) -> Result<(), SettingsError> {
@@ -377,12 +390,6 @@ impl Settings {
     #[must_use]
     pub fn of(kek: WrittenKek) -> Self {
         Self { primary: kek.id().clone(), retired: BTreeSet::new(), keks: vec![kek] }
-    }
-
-    /// One key in a file beside the state.
-    #[must_use]
-    pub fn file_beside_state() -> Self {
-        Self::of(WrittenKek::file_beside_state(FIRST.parse().expect("the constant is an id")))
     }
 
     /// The file in the state folder.
@@ -529,7 +536,7 @@ impl Settings {
             ring.add(member).map_err(|_| SettingsError::Ring { wanted: "another id for each key" })?;
         }
         ring.note_retired(self.retired.iter().cloned());
-        Ok(ring)
+        Ok(ring.of_settings(state))
     }
 }
 
@@ -600,7 +607,9 @@ token_file = "/run/bao/token"
         // Whoever writes a PIN there finds no copy of it in a journal.
         let text = FULL.replacen("pin_file = \"pin\"", "pin = \"31415\"", 1);
         let error = Settings::from_toml(&text).unwrap_err().to_string();
-        assert!(error.contains("line 17") && error.contains("`pin`") && !error.contains("31415"), "{error}");
+        assert!(error.contains("`pin`") && !error.contains("31415"), "{error}");
+        let error = Settings::from_toml("primary = \"a\"\nkek = 31415 1\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && !error.contains("31415"), "{error}");
         let long = format!("{FULL}\n#{}", "x".repeat(MAX_FILE_BYTES));
         assert!(matches!(Settings::from_toml(&long), Err(SettingsError::TooLong)));
     }
@@ -652,7 +661,7 @@ token_file = "/run/bao/token"
 
     #[test]
     fn an_id_is_never_used_twice_and_the_primary_never_retired() {
-        let settings = Settings::file_beside_state();
+        let settings = Settings::of(WrittenKek::first_beside_state());
         let again = WrittenKek::file_beside_state("file-1".parse().unwrap());
         assert!(matches!(settings.with_primary(again.clone()), Err(SettingsError::Ring { .. })));
         let primary = "file-1".parse().unwrap();
@@ -666,7 +675,7 @@ token_file = "/run/bao/token"
     #[test]
     fn a_folder_of_settings_becomes_a_ring() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings::file_beside_state();
+        let settings = Settings::of(WrittenKek::first_beside_state());
         let [kek] = settings.keks() else { panic!() };
         kek.create(folder.path(), None).unwrap();
         let second = WrittenKek::file_beside_state("file-2".parse().unwrap());
