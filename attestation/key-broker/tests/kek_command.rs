@@ -223,7 +223,7 @@ async fn a_lost_key_is_recovered_from_shares_and_from_nothing_less() {
     recover(&[foreign_0, foreign]).unwrap();
     assert!(site.kek(&["list"]).unwrap_err().contains("file-1"), "the key is another one");
 
-    assert_eq!(recover(&[&shares[2], &shares[0]]).unwrap()["recovered"], "file-1");
+    assert_eq!(recover(&[&shares[2], &shares[0]]).unwrap()["id"], "file-1");
     let server = site.serve();
     assert_eq!(site.ask(&server).await, Ok(KEY));
 }
