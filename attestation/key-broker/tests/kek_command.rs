@@ -3,6 +3,9 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 mod common;
+#[cfg(feature = "pkcs11")]
+#[path = "common/softhsm.rs"]
+mod softhsm;
 #[path = "common/transit.rs"]
 mod transit;
 
@@ -301,38 +304,12 @@ fn case_26_kill_9_during_a_rewrap_loses_nothing() {
     assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&48.into(), &serde_json::json!([])));
 }
 
-/// The options of `--kek pkcs11`, and a fresh token, where SoftHSM2 is installed.
-#[cfg(feature = "pkcs11")]
-fn with_softhsm(test: &str) -> Option<(tempfile::TempDir, Vec<(&'static str, PathBuf)>, PathBuf)> {
-    let modules = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"];
-    let Some(module) = modules.iter().map(PathBuf::from).find(|module| module.exists()) else {
-        assert!(std::env::var_os("CI").is_none(), "softhsm2 is missing: run tests/scripts/setup.sh");
-        eprintln!("SKIPPED: {test} needs softhsm2; tests/scripts/setup.sh installs it");
-        return None;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let tokens = folder.path().join("tokens");
-    std::fs::create_dir(&tokens).unwrap();
-    let conf = folder.path().join("softhsm2.conf");
-    let text = format!(
-        "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-        tokens.display()
-    );
-    std::fs::write(&conf, text).unwrap();
-    secret_file(&folder.path().join("pin"), "271828\n");
-    let init = Command::new("softhsm2-util")
-        .args(["--init-token", "--free", "--label", "anchorhold", "--so-pin", "1234", "--pin", "271828"])
-        .env("SOFTHSM2_CONF", &conf)
-        .output()
-        .unwrap();
-    assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
-    Some((folder, vec![("SOFTHSM2_CONF", conf)], module))
-}
-
 #[cfg(feature = "pkcs11")]
 #[tokio::test]
 async fn case_12_and_26_with_an_hsm_from_init_to_the_end_of_its_key() {
-    let Some((folder, environment, module)) = with_softhsm("case_12_and_26_with_an_hsm") else { return };
+    let Some(module) = softhsm::module("case_12_and_26_with_an_hsm") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let environment = vec![("SOFTHSM2_CONF", softhsm::make_token(folder.path()))];
     let tokens = folder.path().join("tokens");
     let pin = folder.path().join("pin").to_str().unwrap().to_owned();
     let module = module.to_str().unwrap().to_owned();

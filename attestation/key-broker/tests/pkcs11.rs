@@ -1,10 +1,12 @@
 //! Keys in a real PKCS#11 module: SoftHSM2, each test with a token and a process of its own.
 //!
 //! A module reads its settings from the environment once for a process, so each test runs itself again with them set.
-//! Where SoftHSM2 is missing, CI fails and a person is told.
 #![cfg(feature = "pkcs11")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+
+#[path = "common/softhsm.rs"]
+mod softhsm;
 
 use anchorhold_key_broker::kek::pkcs11::{TokenKey, TokenSettings};
 use anchorhold_key_broker::kek::{Backend as _, BackendError, Blob, Destroy, KekError, Member, Place};
@@ -19,14 +21,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-const MODULES: [&str; 4] = [
-    "/usr/lib/softhsm/libsofthsm2.so",
-    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
-    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
-    "/usr/local/lib/softhsm/libsofthsm2.so",
-];
 const FOLDER: &str = "ANCHORHOLD_TEST_TOKEN_FOLDER";
-const PIN: &str = "271828";
 const PLACE: Place<'static> = Place { kind: "weights key", name: b"acme/chat" };
 
 /// A token of this test's own.
@@ -37,32 +32,12 @@ struct Token {
 
 /// Runs `test` in a process of its own, with a fresh token. `name` is that of the test function.
 fn with_token(name: &str, test: impl FnOnce(&Token)) {
-    let Some(module) = MODULES.iter().map(PathBuf::from).find(|module| module.exists()) else {
-        assert!(std::env::var_os("CI").is_none(), "softhsm2 is missing: run tests/scripts/setup.sh");
-        eprintln!("SKIPPED: {name} needs softhsm2; tests/scripts/setup.sh installs it");
-        return;
-    };
+    let Some(module) = softhsm::module(name) else { return };
     if let Some(folder) = std::env::var_os(FOLDER) {
         return test(&Token { folder: folder.into(), module });
     }
     let folder = tempfile::tempdir().unwrap();
-    let tokens = folder.path().join("tokens");
-    std::fs::create_dir(&tokens).unwrap();
-    let conf = folder.path().join("softhsm2.conf");
-    let text = format!(
-        "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-        tokens.display()
-    );
-    std::fs::write(&conf, text).unwrap();
-    let init = Command::new("softhsm2-util")
-        .args(["--init-token", "--free", "--label", "anchorhold", "--so-pin", "1234", "--pin", PIN])
-        .env("SOFTHSM2_CONF", &conf)
-        .output()
-        .unwrap();
-    assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
-    let pin_file = folder.path().join("pin");
-    std::fs::write(&pin_file, format!("{PIN}\n")).unwrap();
-    std::fs::set_permissions(&pin_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let conf = softhsm::make_token(folder.path());
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env("SOFTHSM2_CONF", &conf)
@@ -81,7 +56,7 @@ impl Token {
     fn settings(&self, key: &str) -> TokenSettings {
         TokenSettings {
             module: self.module.clone(),
-            token: "anchorhold".to_owned(),
+            token: softhsm::LABEL.to_owned(),
             key: key.to_owned(),
             pin_file: self.folder.join("pin"),
         }
@@ -104,7 +79,7 @@ impl Token {
         let module = self.module();
         let slot = module.get_slots_with_initialized_token().unwrap()[0];
         let session = module.open_rw_session(slot).unwrap();
-        let _ = session.login(UserType::User, Some(&AuthPin::from(PIN)));
+        let _ = session.login(UserType::User, Some(&AuthPin::from(softhsm::PIN)));
         session
     }
 
@@ -282,7 +257,7 @@ fn a_refused_pin_is_not_tried_again_until_its_file_changes() {
         let refused = || matches!(key.version(), Err(BackendError::Denied { .. }));
         assert!(refused());
         let until = std::time::Instant::now() + Duration::from_secs(30);
-        std::fs::write(token.folder.join("pin"), PIN).unwrap();
+        std::fs::write(token.folder.join("pin"), softhsm::PIN).unwrap();
         // The wait between two tries has to pass.
         while refused() {
             assert!(std::time::Instant::now() < until);
