@@ -13,11 +13,11 @@ use crate::journal::Journal;
 use crate::kek::settings::{Origin, Settings, SettingsError, WrittenKek};
 use crate::kek::share::{Scheme, Share};
 use crate::kek::{KekError, Keyring};
-use crate::layout::Layout;
+use crate::layout::{Layout, StoreOpenError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::secrets::{Secrets, SecretsError};
+use crate::secrets::{Secrets, SecretsError, Tls};
 use crate::state;
-use crate::store::embedded::{Embedded, OpenError};
+use crate::store::embedded::OpenError;
 use crate::store::{Store, StoreError, look_up};
 use anchorhold_audit_log::cosignature::{Cosigner, Quorum};
 use anchorhold_audit_log::{Event, EventType, Outcome, Stamp};
@@ -29,7 +29,6 @@ use anchorhold_rats::{Kem, Timestamp};
 use anchorhold_verifier::TrustAnchors;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
-use zeroize::Zeroizing;
 
 /// The KEM of the key to which owners wrap weights keys: import files are kept, so they must stay secret for long.
 pub const IMPORT_KEM: Kem = Kem::XWing;
@@ -37,8 +36,10 @@ pub const IMPORT_KEM: Kem = Kem::XWing;
 /// Why the broker did not start, or did not do what its operator asked.
 #[derive(Debug)]
 pub enum BrokerError {
+    /// The state's store.
+    Open(StoreOpenError),
     /// The state folder.
-    Open(OpenError),
+    Folder(std::io::Error),
     /// A key-encryption key.
     Kek(KekError),
     /// The settings of the key-encryption keys, or one of their files.
@@ -82,6 +83,7 @@ impl fmt::Display for BrokerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(error) => error.fmt(f),
+            Self::Folder(error) => write!(f, "state folder: {error}"),
             Self::Kek(error) => error.fmt(f),
             Self::Settings(error) => error.fmt(f),
             Self::Ledger(error) => error.fmt(f),
@@ -138,10 +140,10 @@ impl From<SecretsError> for BrokerError {
     }
 }
 
-impl From<OpenError> for BrokerError {
-    fn from(error: OpenError) -> Self {
+impl From<StoreOpenError> for BrokerError {
+    fn from(error: StoreOpenError) -> Self {
         match error {
-            OpenError::Exists => Self::Exists,
+            StoreOpenError::Embedded(OpenError::Exists) => Self::Exists,
             error => Self::Open(error),
         }
     }
@@ -212,7 +214,7 @@ pub struct Broker {
     nonces: NonceKey,
     cosigner: Cosigner,
     cosigned: Cosigned,
-    tls: Zeroizing<Vec<u8>>,
+    tls: Tls,
     /// The newest that was read; the lock is held for a copy.
     in_force: RwLock<Option<InForce>>,
     around: Surroundings,
@@ -234,11 +236,12 @@ pub fn set_up(
     secrets: &Secrets,
     at: Stamp,
 ) -> Result<(), BrokerError> {
-    if !secrets.store(&*store, keyring)? {
+    // The log first: a state is set up when it has its secrets, and then it has its log.
+    if look_up(&*store, |view| state::is_set_up(view))? {
         return Err(BrokerError::Exists);
     }
-    Ledger::create(store, &secrets.log, at)?;
-    Ok(())
+    Ledger::create(Arc::clone(&store), &secrets.log, at)?;
+    if secrets.store(&*store, keyring)? { Ok(()) } else { Err(BrokerError::Exists) }
 }
 
 /// Makes the state of a new broker in `layout`, with a key-encryption key in a file beside it.
@@ -260,13 +263,16 @@ pub fn set_up_under(
     (origin, scheme): (Origin, Option<Scheme>),
     (secrets, at): (&Secrets, Stamp),
 ) -> Result<Vec<Share>, BrokerError> {
-    std::fs::create_dir_all(layout.folder()).map_err(|error| BrokerError::Open(error.into()))?;
-    let store = Arc::new(Embedded::create(layout.store())?);
+    std::fs::create_dir_all(layout.folder()).map_err(BrokerError::Folder)?;
+    let store = layout.create_store()?;
+    if look_up(&*store, |view| state::is_set_up(view))? {
+        return Err(BrokerError::Exists);
+    }
     let (member, shares) = kek.obtain(layout.folder(), origin, scheme)?;
     Settings::of(kek.clone()).write(layout.folder())?;
     set_up(store, &Keyring::new(member), secrets, at)?;
     let sync = std::fs::File::open(layout.folder()).and_then(|folder| folder.sync_all());
-    sync.map_err(|error| BrokerError::Open(error.into()))?;
+    sync.map_err(BrokerError::Folder)?;
     Ok(shares)
 }
 
@@ -287,7 +293,7 @@ impl Broker {
         witnesses: Quorum,
         around: Surroundings,
     ) -> Result<Self, BrokerError> {
-        let store = Arc::new(Embedded::open(layout.store())?);
+        let store = layout.open_store()?;
         let keyring = Settings::read(layout.folder())?.open(layout.folder(), &*around.report)?;
         Self::open_on(store, keyring, anchors, witnesses, around)
     }
@@ -363,7 +369,13 @@ impl Broker {
     /// The TLS key, PKCS#8.
     #[must_use]
     pub fn tls_key(&self) -> &[u8] {
-        &self.tls
+        &self.tls.key
+    }
+
+    /// The TLS certificate, PEM.
+    #[must_use]
+    pub fn tls_certificate(&self) -> &str {
+        &self.tls.certificate
     }
 
     /// Tells the operator of a fault.

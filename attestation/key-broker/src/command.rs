@@ -5,17 +5,14 @@ mod kek;
 use self::kek::{Asked, KekCommand, KekOptions};
 use crate::admin;
 use crate::anchor::{Anchor, Witnesses};
-use crate::broker::{self, Broker, IMPORT_KEM, Surroundings};
+use crate::broker::{self, Broker, Surroundings};
 use crate::kek_admin::{self, ShareOrder};
 use crate::layout::Layout;
-use crate::ledger::Ledger;
 use crate::router::router;
-use crate::secrets::Secrets;
-use crate::store::embedded::Embedded;
-use anchorhold_audit_log::cosignature::Cosigner;
+use crate::secrets::{Secrets, Tls};
 use anchorhold_audit_log::{EventType, Stamp};
 use anchorhold_channel::{server, tls};
-use anchorhold_key_release::{BrokerKey, MAX_IMPORT_BYTES, MAX_POLICY_BYTES, ReleaseKey, Revoked};
+use anchorhold_key_release::{MAX_IMPORT_BYTES, MAX_POLICY_BYTES, Revoked};
 use anchorhold_verifier::TrustAnchors;
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
@@ -52,7 +49,8 @@ struct StateFolder {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a state with fresh keys; prints the public ones as JSON
+    /// Make a state with fresh keys; prints the public ones as JSON. It lies in the folder, or in the PostgreSQL database that
+    /// a store.toml there describes
     Init {
         #[command(flatten)]
         folder: StateFolder,
@@ -61,6 +59,11 @@ enum Command {
         names: Vec<String>,
         #[command(flatten)]
         kek: Box<KekOptions>,
+    },
+    /// Join a broker that keeps its state in a database: needs its store.toml, its kek.toml and its keys in the folder
+    Join {
+        #[command(flatten)]
+        folder: StateFolder,
     },
     /// Take a weights key from the file that its owner made for this broker
     Import {
@@ -147,7 +150,10 @@ pub fn run(name: &str, anchors: TrustAnchors) -> ExitCode {
 
 fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
     let (folder, command) = match command {
-        Command::Init { folder, names, kek } => return init(&Layout::of(&folder.state), &names, *kek),
+        Command::Init { folder, names, kek } => {
+            return init(&Layout::of(&folder.state), &names, *kek, anchors);
+        }
+        Command::Join { folder } => return print(&join(&Layout::of(&folder.state), anchors)?),
         Command::Kek(command) => match command.asked()? {
             Asked::Broker(folder, request) => (folder, admin::Command::Kek(request)),
             Asked::Rewrap(folder) => return print(&kek::rewrap(&Layout::of(&folder.state), anchors)?),
@@ -212,29 +218,37 @@ fn write_log(layout: &Layout, out: Option<&Path>, anchors: TrustAnchors) -> anyh
     }
 }
 
-fn init(layout: &Layout, names: &[String], kek: KekOptions) -> anyhow::Result<()> {
+fn init(layout: &Layout, names: &[String], kek: KekOptions, anchors: TrustAnchors) -> anyhow::Result<()> {
     let (kek, origin, order) = kek.written()?;
     let scheme = order.as_ref().map(ShareOrder::scheme).transpose()?;
-    let certificate = tls::SelfSigned::generate(names)?;
-    let secrets = Secrets::generate(Zeroizing::new(certificate.key.secret_der().to_vec()))?;
+    let made = tls::SelfSigned::generate(names)?;
+    let key = Zeroizing::new(made.key.secret_der().to_vec());
+    let secrets = Secrets::generate(Tls { key, certificate: made.certificate_pem().to_owned() })?;
     let at = (surroundings().clock)();
     let shares = broker::set_up_under(layout, &kek, (origin, scheme), (&secrets, at))?;
     let shares = order.map(|order| order.write(kek.id(), &shares)).transpose().context("shares")?;
-    std::fs::write(layout.certificate(), certificate.certificate_pem()).context("tls certificate")?;
-    let signing = BrokerKey::from_seed(&secrets.signing);
-    let ledger = Ledger::open(Arc::new(Embedded::open(layout.store())?), &secrets.log)?;
-    let witness = Cosigner::from_seed(&broker::witness_name(&ledger), secrets.witness.expose())
-        .map_err(|error| anyhow::anyhow!("witness key: {error}"))?;
-    print(&serde_json::json!({
-        "signing_key": signing.public_key(),
-        "signing_key_id": signing.key_id(),
-        "import_key": ReleaseKey::from_seed(IMPORT_KEM, &secrets.import).public_key(),
-        "log_key": ledger.key().to_string(),
-        "witness_key": witness.key().to_string(),
-        "tls_key": certificate.tls_key,
+    let mut public = join(layout, anchors)?;
+    if let Some(public) = public.as_object_mut() {
+        public.insert("kek".to_owned(), serde_json::to_value(kek.id())?);
+        public.insert("shares".to_owned(), serde_json::to_value(shares.unwrap_or_default())?);
+    }
+    print(&public)
+}
+
+/// Writes the certificate for guests to pin, and gives the public keys.
+fn join(layout: &Layout, anchors: TrustAnchors) -> anyhow::Result<serde_json::Value> {
+    let broker = open(layout, anchors)?;
+    std::fs::write(layout.certificate(), broker.tls_certificate()).context("tls certificate")?;
+    let chain = tls::certificates_from_pem(broker.tls_certificate().as_bytes())?;
+    let certificate = chain.first().context("tls certificate")?;
+    Ok(serde_json::json!({
+        "signing_key": broker.signing_key().public_key(),
+        "signing_key_id": broker.signing_key().key_id(),
+        "import_key": broker.import_key().public_key(),
+        "log_key": broker.ledger().key().to_string(),
+        "witness_key": broker.cosigner().key().to_string(),
+        "tls_key": tls::tls_key_of(certificate)?,
         "tls_certificate": layout.certificate(),
-        "kek": kek.id(),
-        "shares": shares.unwrap_or_default(),
     }))
 }
 
@@ -286,7 +300,7 @@ async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
     let opened = (layout.clone(), witnesses.quorum().clone(), around.clone());
     let broker = tokio::task::spawn_blocking(move || Broker::open(&opened.0, anchors, opened.1, opened.2));
     let broker = Arc::new(broker.await??);
-    let chain = tls::certificates_from_pem(&std::fs::read(layout.certificate()).context("tls certificate")?)?;
+    let chain = tls::certificates_from_pem(broker.tls_certificate().as_bytes())?;
     let key = PrivateKeyDer::try_from(broker.tls_key().to_vec());
     let config = tls::server_config(chain, key.map_err(|why| anyhow::anyhow!("tls key: {why}"))?)?;
     log_start(&broker, EventType::BootStart).await?;

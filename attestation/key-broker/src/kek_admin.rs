@@ -2,14 +2,14 @@
 //!
 //! | request | may be cut off anywhere, because |
 //! |---|---|
-//! | `add` | until `kek.toml` names the key nothing is under it; then new secrets are |
+//! | `add`, `promote` | until `kek.toml` names the key, or names it the primary, nothing is under it; then new secrets are |
 //! | `rewrap` | every secret says itself which key it is under; the next run goes on |
 //! | `retire` | the state notes first that nothing is and nothing will be under the key; the next run destroys it |
 //!
-//! Brokers that share a state have a `kek.toml` each. A key is added to all of them before one wraps under it, and the
+//! Brokers that share a state have a `kek.toml` each. A key is added to all of them on standby before one promotes it, and the
 //! note of a retirement is in the shared state, where every storing of a secret looks at it.
 
-use crate::kek::settings::{Origin, Settings, SettingsError, WrittenKek};
+use crate::kek::settings::{Origin, Role, Settings, SettingsError, WrittenKek};
 use crate::kek::share::{MAX_SHARE_BYTES, Scheme, Share, ShareError};
 use crate::kek::{KekError, KekId, file};
 use crate::ledger::LedgerError;
@@ -38,15 +38,22 @@ pub enum Fate {
 pub enum KekRequest {
     /// Which keys there are, how they do, and how many secrets are under each.
     List {},
-    /// A new key, under which secrets are wrapped from now on.
+    /// A new key.
     Add {
         /// The key.
         kek: WrittenKek,
         /// Where it comes from.
         origin: Origin,
+        /// What it is for.
+        role: Role,
         /// The folder for its shares, and how many; for a key in a file.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         shares: Option<ShareOrder>,
+    },
+    /// New secrets are wrapped under this key from now on.
+    Promote {
+        /// The key.
+        id: KekId,
     },
     /// A new version of a key, in a backend with versions.
     Rotate {
@@ -121,12 +128,17 @@ pub enum KekReply {
         /// Stored bytes that are no wrapped secret.
         unreadable: u64,
     },
-    /// The key is there, and the primary.
+    /// The key is there.
     Add {
         /// The key.
         id: KekId,
         /// Files with its shares.
         shares: Vec<PathBuf>,
+    },
+    /// The key is the primary.
+    Promote {
+        /// The key.
+        id: KekId,
     },
     /// The key has a new version.
     Rotate {

@@ -8,7 +8,7 @@ mod faulty;
 use anchorhold_attester::software::LaunchConfig;
 use anchorhold_key_broker::broker::{Broker, BrokerError};
 use anchorhold_key_broker::kek::bulkhead::Bulkhead;
-use anchorhold_key_broker::kek::settings::{Origin, Settings, WrittenKek};
+use anchorhold_key_broker::kek::settings::{Origin, Role, Settings, WrittenKek};
 use anchorhold_key_broker::kek::{BackendError, KekError, KekId, Keyring, LocalKey, Member, Place};
 use anchorhold_key_broker::kek_admin::{Fate, KekAdminError, KekReply, KekRequest, ShareOrder};
 use anchorhold_key_broker::rotation;
@@ -216,12 +216,12 @@ fn case_12_a_primary_that_does_not_answer_stops_the_start_and_another_key_does_n
     let site = Site::bare();
     let open = || Broker::open(&site.layout(), common::anchors(), common::no_witness(), site.around());
     let settings = Settings::read(site.folder.path()).unwrap();
-    let with_gone = settings.with_primary(gone()).unwrap();
+    let with_gone = settings.with(gone(), Role::Primary).unwrap();
     with_gone.write(site.folder.path()).unwrap();
     assert!(matches!(open(), Err(BrokerError::Settings(_))));
     let back = WrittenKek::file_beside_state(id("file-2"));
     back.create(site.folder.path(), None).unwrap();
-    with_gone.with_primary(back).unwrap().write(site.folder.path()).unwrap();
+    with_gone.with(back, Role::Primary).unwrap().write(site.folder.path()).unwrap();
     drop(open().unwrap());
     let reports = site.reports.lock().unwrap().join("\n");
     assert!(reports.contains("hsm-1"), "{reports}");
@@ -238,7 +238,7 @@ fn with_models(models: u8) -> (Site, Arc<Broker>) {
 
 fn add(broker: &Broker, name: &str) -> Result<KekReply, KekAdminError> {
     let kek = WrittenKek::file_beside_state(id(name));
-    broker.kek(&KekRequest::Add { kek, origin: Origin::Fresh, shares: None })
+    broker.kek(&KekRequest::Add { kek, origin: Origin::Fresh, role: Role::Primary, shares: None })
 }
 
 fn retire(broker: &Broker, name: &str) -> Result<KekReply, KekAdminError> {
@@ -279,8 +279,8 @@ fn listed(broker: &Broker) -> Vec<(String, bool, u64)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn case_26_all_keys_go_under_a_new_one_while_guests_are_served_and_the_old_one_is_destroyed() {
     let (site, broker) = with_models(40);
-    // 7 of the broker itself, the example model and 40 more.
-    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 48)]);
+    // 8 of the broker itself, the example model and 40 more.
+    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 49)]);
     let before = std::fs::read(site.folder.path().join("broker.redb")).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let serving = tokio::spawn({
@@ -301,12 +301,12 @@ async fn case_26_all_keys_go_under_a_new_one_while_guests_are_served_and_the_old
     tokio::task::spawn_blocking(move || {
         assert!(matches!(retire(&changing, "file-1"), Err(KekAdminError::Primary)));
         add(&changing, "file-2").unwrap();
-        assert_eq!(listed(&changing), [("file-1".to_owned(), false, 48), ("file-2".to_owned(), true, 0)]);
-        assert!(matches!(retire(&changing, "file-1"), Err(KekAdminError::InUse { secrets: 48 })));
-        assert_eq!(rewrap(&changing), (48, Vec::new()));
+        assert_eq!(listed(&changing), [("file-1".to_owned(), false, 49), ("file-2".to_owned(), true, 0)]);
+        assert!(matches!(retire(&changing, "file-1"), Err(KekAdminError::InUse { secrets: 49 })));
+        assert_eq!(rewrap(&changing), (49, Vec::new()));
         assert_eq!(rewrap(&changing), (0, Vec::new()));
         retire(&changing, "file-1").unwrap();
-        assert_eq!(listed(&changing), [("file-2".to_owned(), true, 48)]);
+        assert_eq!(listed(&changing), [("file-2".to_owned(), true, 49)]);
     })
     .await
     .unwrap();
@@ -317,7 +317,7 @@ async fn case_26_all_keys_go_under_a_new_one_while_guests_are_served_and_the_old
     assert!(!site.folder.path().join("keks/file-1.credential").exists());
     let entries = entries(&broker);
     let count = |kind: &str| entries.iter().filter(|entry| entry["type"] == kind).count();
-    assert_eq!((count("key.rotate"), count("key.destroy")), (48, 1));
+    assert_eq!((count("key.rotate"), count("key.destroy")), (49, 1));
     let rotated = entries.iter().find(|entry| entry["type"] == "key.rotate" && entry["model"].is_object());
     assert_eq!(rotated.unwrap()["key"]["kek"], "file-2");
     let destroyed = entries.iter().find(|entry| entry["type"] == "key.destroy").unwrap();
@@ -355,8 +355,8 @@ fn case_26_a_run_that_was_cut_off_anywhere_goes_on() {
         }
         after = next;
     }
-    assert_eq!((all, pages > 3), (48, true));
-    assert_eq!(listed(&site.open()), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 48)]);
+    assert_eq!((all, pages > 3), (49, true));
+    assert_eq!(listed(&site.open()), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 49)]);
 }
 
 #[test]
@@ -373,11 +373,11 @@ fn case_26_a_page_whose_commit_fails_or_is_lost_is_done_again() {
         assert!(matches!(cut, Err(KekAdminError::Ledger(_))), "{fault:?}");
         drop(broker);
         let broker = site.reopen_with(Arc::new(store.image()), faulty_ring(NEVER).0);
-        let done = if fault == Fault::AnswerLost { 8 } else { 0 };
-        assert_eq!(rewrap(&broker), (8 - done, Vec::new()), "{fault:?}");
+        let done = if fault == Fault::AnswerLost { 9 } else { 0 };
+        assert_eq!(rewrap(&broker), (9 - done, Vec::new()), "{fault:?}");
         // What the log tells of is what has happened, once.
         let told = entries(&broker).iter().filter(|entry| entry["type"] == "key.rotate").count();
-        assert_eq!(told, 8, "{fault:?}");
+        assert_eq!(told, 9, "{fault:?}");
         assert_eq!(rewrap(&broker), (0, Vec::new()));
     }
 }
@@ -403,6 +403,60 @@ fn case_26_nothing_slips_under_a_key_that_is_retired() {
     broker.import(&import_file("acme/late", 1)).unwrap();
 }
 
+#[tokio::test]
+async fn case_26_two_brokers_on_one_state_change_their_key_one_after_the_other() {
+    let site = Site::bare();
+    let store: Arc<dyn Store> = Arc::new(Simulated::default());
+    drop(site.open_on(Arc::clone(&store)));
+    // The new key is on standby at both before one of them wraps under it.
+    let open = |store: &Arc<dyn Store>| {
+        let ring = common::keyring();
+        let key = LocalKey::new(&Secret::take(&mut [0x22; 32]));
+        ring.add(Member::local(id("file-2"), Arc::new(key))).unwrap();
+        site.reopen_with(Arc::clone(store), ring)
+    };
+    let (one, two) = (open(&store), open(&store));
+    one.keyring().set_primary(&id("file-2")).unwrap();
+    one.import(&import_file("acme/chat-70b", 8)).unwrap();
+    two.import(&import_file("acme/chat-70b", 9)).unwrap();
+    let guest = Guest::new(&site.clock);
+    for (version, wanted) in [(8, 9), (9, 9)] {
+        for broker in [&one, &two] {
+            let challenge = challenge(broker).await;
+            let (body, awaiting) = guest.ask(broker, &challenge, ("acme/chat-70b", version));
+            let (status, response) = post(broker, "/v1/release", body).await;
+            assert_eq!(status, 200);
+            assert_eq!(awaiting.open(&response, &guest.key).unwrap().weights_key(), &weights_key(wanted));
+        }
+    }
+    assert_eq!(rewrap(&one), (11, Vec::new()));
+    let in_use = |broker: &Broker| {
+        look_up(broker.ledger().store(), |view| rotation::in_use(view, &id("file-1"), None)).unwrap()
+    };
+    assert_eq!((in_use(&one), in_use(&two)), (0, 0));
+    // The other one goes back and forth as long as it has not heard of it.
+    assert_eq!(rewrap(&two), (11, Vec::new()));
+    assert_eq!(in_use(&one), 11);
+    two.keyring().set_primary(&id("file-2")).unwrap();
+    assert_eq!((rewrap(&two), rewrap(&one)), ((11, Vec::new()), (0, Vec::new())));
+}
+
+#[test]
+fn a_key_on_standby_opens_and_wraps_nothing_new_until_it_is_promoted() {
+    let (site, broker) = with_models(0);
+    let kek = WrittenKek::file_beside_state(id("file-2"));
+    let request = KekRequest::Add { kek, origin: Origin::Fresh, role: Role::Standby, shares: None };
+    broker.kek(&request).unwrap();
+    broker.import(&import_file("acme/embed", 1)).unwrap();
+    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 10), ("file-2".to_owned(), false, 0)]);
+    let promote = |name: &str| broker.kek(&KekRequest::Promote { id: id(name) });
+    assert!(matches!(promote("file-3"), Err(KekAdminError::Settings(_))));
+    promote("file-2").unwrap();
+    broker.import(&import_file("acme/embed", 2)).unwrap();
+    assert_eq!(listed(&broker), [("file-1".to_owned(), false, 10), ("file-2".to_owned(), true, 1)]);
+    assert_eq!(Settings::read(site.folder.path()).unwrap().primary(), &id("file-2"));
+}
+
 #[test]
 fn case_26_a_secret_that_does_not_open_stops_no_other_and_keeps_its_key() {
     let (site, broker) = with_models(5);
@@ -418,7 +472,7 @@ fn case_26_a_secret_that_does_not_open_stops_no_other_and_keeps_its_key() {
         .unwrap();
     add(&broker, "file-2").unwrap();
     let (renewed, failed) = rewrap(&broker);
-    assert_eq!((renewed, failed.len()), (12, 1));
+    assert_eq!((renewed, failed.len()), (13, 1));
     assert!(failed[0].starts_with("acme/model-1/2: "), "{failed:?}");
     assert!(matches!(retire(&broker, "file-1"), Err(KekAdminError::InUse { secrets: 1 })));
     assert!(site.folder.path().join("keks/file-1.sealed").exists());
@@ -437,13 +491,13 @@ fn case_26_a_backend_in_trouble_stops_the_run_and_nothing_is_lost() {
         // It wraps, and would not give back what it wrapped.
         backend.misbehave(Some(fault));
         let (renewed, failed, _) = rewrap_page(&broker, Vec::new()).unwrap();
-        assert_eq!((renewed, failed.len()), (0, 8), "{fault:?}");
+        assert_eq!((renewed, failed.len()), (0, 9), "{fault:?}");
     }
     let census = |broker: &Broker| look_up(broker.ledger().store(), rotation::census).unwrap();
-    assert_eq!(census(&broker).of(&id("file-1"), None), 8);
+    assert_eq!(census(&broker).of(&id("file-1"), None), 9);
     backend.misbehave(None);
-    assert_eq!(rewrap(&broker), (8, Vec::new()));
-    assert_eq!(census(&broker).of(&id("faulty-1"), None), 9);
+    assert_eq!(rewrap(&broker), (9, Vec::new()));
+    assert_eq!(census(&broker).of(&id("faulty-1"), None), 10);
     // A ring that was not read from settings is not changed through them.
     assert!(matches!(add(&broker, "file-2"), Err(KekAdminError::NoSettings)));
     assert!(matches!(retire(&broker, "file-1"), Err(KekAdminError::NoSettings)));
@@ -457,7 +511,7 @@ fn a_key_that_does_not_work_is_not_added_and_shares_that_cannot_be_written_cost_
     let (site, broker) = with_models(0);
     let before = Settings::read(site.folder.path()).unwrap();
     for origin in [Origin::Fresh, Origin::Existing] {
-        let refused = broker.kek(&KekRequest::Add { kek: gone(), origin, shares: None });
+        let refused = broker.kek(&KekRequest::Add { kek: gone(), origin, role: Role::Standby, shares: None });
         assert!(refused.is_err(), "{origin:?}");
     }
     let folder = site.folder.path().join("shares");
@@ -466,12 +520,13 @@ fn a_key_that_does_not_work_is_not_added_and_shares_that_cannot_be_written_cost_
     let request = |folder: std::path::PathBuf| KekRequest::Add {
         kek: WrittenKek::file_beside_state(id("file-2")),
         origin: Origin::Fresh,
+        role: Role::Primary,
         shares: Some(ShareOrder { scheme: "2-of-3".to_owned(), folder }),
     };
     assert!(matches!(broker.kek(&request(folder)), Err(KekAdminError::Shares(_))));
     assert!(!site.folder.path().join("keks/file-2.sealed").exists());
     assert_eq!(Settings::read(site.folder.path()).unwrap(), before);
-    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 8)]);
+    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 9)]);
     let KekReply::Add { shares, .. } = broker.kek(&request(site.folder.path().join("more"))).unwrap() else {
         panic!()
     };
@@ -500,10 +555,10 @@ fn a_ring_tells_unknown_retired_and_taken_ids_apart() {
     let under_c = local("c", 2).wrap(place, &[5; 32]).unwrap().to_bytes();
     assert_eq!(ring.unwrap(place, &under_c), Err(KekError::Unknown { kek: id("c") }));
     assert!(matches!(ring.unwrap(place, b"AKB2"), Err(KekError::Blob(_))));
-    for wrong in [&[][..], &[1; 1025]] {
+    for wrong in [&[][..], &[1; 2049]] {
         assert_eq!(ring.wrap(place, wrong), Err(KekError::Length));
     }
-    assert!(ring.wrap(place, &[1; 1024]).is_ok());
+    assert!(ring.wrap(place, &[1; 2048]).is_ok());
 }
 
 #[test]

@@ -246,7 +246,8 @@ fn init_refuses_options_of_another_kind_and_wants_those_of_its_own() {
         (&["--module", "x"][..], "--module says nothing about this kind of key"),
         (&["--token-file", "x"], "--token-file says nothing"),
         (&["--deadline-ms", "50"], "--deadline-ms says nothing"),
-        (&["--existing-key"], "--existing-key says nothing"),
+        (&["--kek", "transit", "--existing-key"], "--existing-key says nothing"),
+        (&["--existing-key", "--shares", "2-of-3", "--shares-to", "x"], "wanted a fresh key"),
         (&["--kek", "pkcs11", "--credential", "x"], "--credential says nothing"),
         (&["--kek", "pkcs11"], "--kek pkcs11 needs --module"),
         (&["--kek", "transit"], "--kek transit needs --url"),
@@ -287,21 +288,21 @@ fn case_26_kill_9_during_a_rewrap_loses_nothing() {
         child.kill().unwrap();
         child.wait().unwrap();
         let secrets: u64 = listed(&site).iter().map(|(_, _, secrets)| secrets).sum();
-        assert_eq!(secrets, 48);
+        assert_eq!(secrets, 49);
     }
     assert!(cut_off > 0);
     site.kek(&["rewrap"]).unwrap();
-    assert_eq!(listed(&site), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 48)]);
+    assert_eq!(listed(&site), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 49)]);
     site.kek(&["retire", "file-1"]).unwrap();
     assert!(!PathBuf::from(site.state()).join("keks/file-1.sealed").exists());
-    assert_eq!(listed(&site), [("file-2".to_owned(), true, 48)]);
+    assert_eq!(listed(&site), [("file-2".to_owned(), true, 49)]);
     let list = site.kek(&["list"]).unwrap();
     assert_eq!(list["retired"], serde_json::json!(["file-1"]));
     assert!(site.kek(&["add", "--kek-id", "file-1"]).unwrap_err().contains("retired id"));
     // To go under yet another key every secret has to open.
     site.kek(&["add", "--kek-id", "file-3"]).unwrap();
     let rewrapped = site.kek(&["rewrap"]).unwrap();
-    assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&48.into(), &serde_json::json!([])));
+    assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&49.into(), &serde_json::json!([])));
 }
 
 #[cfg(feature = "pkcs11")]
@@ -335,7 +336,7 @@ async fn case_12_and_26_with_an_hsm_from_init_to_the_end_of_its_key() {
     let first = hsm("hsm-1");
     let first: Vec<&str> = first.iter().map(String::as_str).collect();
     let site = Site::init(folder, &first, environment);
-    assert_eq!(listed(&site), [("hsm-1".to_owned(), true, 8)]);
+    assert_eq!(listed(&site), [("hsm-1".to_owned(), true, 9)]);
     let server = site.serve();
     assert_eq!(site.ask(&server).await, Ok(KEY));
     // The token is pulled out and put back.
@@ -351,9 +352,9 @@ async fn case_12_and_26_with_an_hsm_from_init_to_the_end_of_its_key() {
     add.extend(second.iter().map(String::as_str));
     site.kek(&add).unwrap();
     let rewrapped = site.kek(&["rewrap"]).unwrap();
-    assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&8.into(), &serde_json::json!([])));
+    assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&9.into(), &serde_json::json!([])));
     site.kek(&["retire", "hsm-1"]).unwrap();
-    assert_eq!(listed(&site), [("hsm-2".to_owned(), true, 8)]);
+    assert_eq!(listed(&site), [("hsm-2".to_owned(), true, 9)]);
     // The object is gone from the token: a key of the label can be made again, and the id not.
     let mut again = vec!["add", "--existing-key"];
     let third = hsm("hsm-1");
@@ -425,7 +426,7 @@ async fn case_12_and_26_with_a_transit_engine_from_init_to_its_old_versions_end(
     let rotated = site.kek(&["rotate", "bao-1"]).unwrap();
     assert_eq!(rotated["version"], 2);
     assert!(site.kek(&["retire", "bao-1", "--below", "2"]).unwrap_err().contains("secrets are under it"));
-    assert_eq!(site.kek(&["rewrap"]).unwrap()["renewed"], 8);
+    assert_eq!(site.kek(&["rewrap"]).unwrap()["renewed"], 9);
     assert!(site.kek(&["retire", "bao-1", "--below", "3"]).is_err());
     site.kek(&["retire", "bao-1", "--below", "2"]).unwrap();
     assert_eq!(double.lock().key.as_ref().unwrap().state["min_available_version"], 2);
@@ -437,7 +438,7 @@ async fn case_12_and_26_with_a_transit_engine_from_init_to_its_old_versions_end(
     assert!(site.kek(&["retire", "bao-1"]).unwrap_err().contains("not permitted"));
     assert_eq!(listed(&site).len(), 2, "what could not be destroyed is not forgotten");
     site.kek(&["retire", "bao-1", "--leave-key"]).unwrap();
-    assert_eq!(listed(&site), [("file-1".to_owned(), true, 8)]);
+    assert_eq!(listed(&site), [("file-1".to_owned(), true, 9)]);
     assert!(double.lock().key.is_some());
     drop(double);
     assert_eq!(site.ask(&server).await, Ok(KEY));

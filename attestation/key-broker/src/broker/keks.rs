@@ -3,7 +3,7 @@
 
 use super::Broker;
 use crate::journal::model_and_key;
-use crate::kek::settings::{Origin, Settings, WrittenKek};
+use crate::kek::settings::{Origin, Role, Settings, WrittenKek};
 use crate::kek::{Destroy, Health, KekError, KekId, Target};
 use crate::kek_admin::{Fate, KekAdminError, KekReply, KekRequest, Listed, ShareOrder};
 use crate::rotation::{self, Cursor, Renewed, Stored};
@@ -19,7 +19,10 @@ impl Broker {
     pub fn kek(&self, request: &KekRequest) -> Result<KekReply, KekAdminError> {
         match request {
             KekRequest::List {} => self.list_keks(),
-            KekRequest::Add { kek, origin, shares } => self.add_kek(kek, *origin, shares.as_ref()),
+            KekRequest::Add { kek, origin, role, shares } => {
+                self.add_kek(kek, (*origin, *role), shares.as_ref())
+            }
+            KekRequest::Promote { id } => self.promote_kek(id),
             KekRequest::Rotate { id } => {
                 let version = self.keyring.member(id)?.call(|backend| backend.rotate())?;
                 self.ledger.append(self.kek_event(EventType::ConfigChange, id, KeyOperation::Rotate))?;
@@ -51,11 +54,11 @@ impl Broker {
     fn add_kek(
         &self,
         kek: &WrittenKek,
-        origin: Origin,
+        (origin, role): (Origin, Role),
         order: Option<&ShareOrder>,
     ) -> Result<KekReply, KekAdminError> {
         let folder = self.keyring.settings().ok_or(KekAdminError::NoSettings)?;
-        let settings = Settings::read(&folder)?.with_primary(kek.clone())?;
+        let settings = Settings::read(&folder)?.with(kek.clone(), role)?;
         let scheme = order.map(ShareOrder::scheme).transpose()?;
         let (member, made) = kek.obtain(&folder, origin, scheme)?;
         member.health()?;
@@ -70,8 +73,20 @@ impl Broker {
         self.ledger.append(self.kek_event(EventType::ConfigChange, kek.id(), KeyOperation::Wrap))?;
         settings.write(&folder)?;
         let _ = self.keyring.add(member);
-        self.keyring.set_primary(kek.id())?;
+        if role == Role::Primary {
+            self.keyring.set_primary(kek.id())?;
+        }
         Ok(KekReply::Add { id: kek.id().clone(), shares })
+    }
+
+    fn promote_kek(&self, id: &KekId) -> Result<KekReply, KekAdminError> {
+        let folder = self.keyring.settings().ok_or(KekAdminError::NoSettings)?;
+        let settings = Settings::read(&folder)?.led_by(id)?;
+        self.keyring.member(id)?.health()?;
+        self.ledger.append(self.kek_event(EventType::ConfigChange, id, KeyOperation::Wrap))?;
+        settings.write(&folder)?;
+        self.keyring.set_primary(id)?;
+        Ok(KekReply::Promote { id: id.clone() })
     }
 
     fn rewrap(&self, after: &[u8]) -> Result<KekReply, KekAdminError> {

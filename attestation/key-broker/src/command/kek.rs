@@ -3,7 +3,7 @@
 use super::{StateFolder, open};
 use crate::admin;
 use crate::kek::KekId;
-use crate::kek::settings::{Origin, WrittenKek};
+use crate::kek::settings::{Origin, Role, WrittenKek};
 use crate::kek_admin::{Fate, KekReply, KekRequest, ShareOrder};
 use crate::layout::Layout;
 use anchorhold_verifier::TrustAnchors;
@@ -22,8 +22,18 @@ pub(super) enum KekCommand {
     Add {
         #[command(flatten)]
         folder: StateFolder,
+        /// Only open with it what other brokers on the same state wrap under it
+        #[arg(long)]
+        standby: bool,
         #[command(flatten)]
         kek: Box<KekOptions>,
+    },
+    /// Wrap new secrets under a key that was added on standby
+    Promote {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// The key's id
+        id: KekId,
     },
     /// Make a new version of a key, in a backend with versions
     Rotate {
@@ -73,10 +83,12 @@ impl KekCommand {
     pub(super) fn asked(self) -> anyhow::Result<Asked> {
         Ok(match self {
             Self::List { folder } => Asked::Broker(folder, KekRequest::List {}),
-            Self::Add { folder, kek } => {
+            Self::Add { folder, standby, kek } => {
                 let (kek, origin, shares) = kek.written()?;
-                Asked::Broker(folder, KekRequest::Add { kek, origin, shares })
+                let role = if standby { Role::Standby } else { Role::Primary };
+                Asked::Broker(folder, KekRequest::Add { kek, origin, role, shares })
             }
+            Self::Promote { folder, id } => Asked::Broker(folder, KekRequest::Promote { id }),
             Self::Rotate { folder, id } => Asked::Broker(folder, KekRequest::Rotate { id }),
             Self::Rewrap { folder } => Asked::Rewrap(folder),
             Self::Retire { folder, id, below, leave_key } => {
@@ -139,7 +151,7 @@ pub(super) struct KekOptions {
     /// The key's id; never used again for another one
     #[arg(long = "kek-id", value_name = "ID")]
     id: Option<KekId>,
-    /// pkcs11: use a key that is in the token already
+    /// file, pkcs11: use a key that is there already
     #[arg(long)]
     existing_key: bool,
     /// file: what opens the sealed file; made if it is not there [default: beside the sealed file]
@@ -231,7 +243,7 @@ impl KekOptions {
     fn refuse_foreign(&self) -> anyhow::Result<()> {
         let (file, pkcs11, transit) = (Kind::File, Kind::Pkcs11, Kind::Transit);
         let given: [(bool, &str, &[Kind]); 12] = [
-            (self.existing_key, "--existing-key", &[pkcs11]),
+            (self.existing_key, "--existing-key", &[file, pkcs11]),
             (self.credential.is_some(), "--credential", &[file]),
             (self.shares.is_some(), "--shares", &[file]),
             (self.module.is_some(), "--module", &[pkcs11]),

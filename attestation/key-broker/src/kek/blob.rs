@@ -13,8 +13,8 @@ use super::{KekId, Sealed};
 use std::fmt;
 
 const MAGIC: &[u8; 4] = b"AKB1";
-/// The longest secret that is wrapped, in bytes.
-pub const MAX_SECRET_BYTES: usize = 1024;
+/// The longest secret that is wrapped, in bytes: a certificate with many names.
+pub const MAX_SECRET_BYTES: usize = 2048;
 /// The most bytes that a backend may make of a secret.
 const MAX_SEALED_BYTES: usize = 4096;
 /// The length of a commitment in bytes.

@@ -26,8 +26,8 @@ fn joined(items: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// Names a secret in its place without telling it: HMAC-SHA-256 under the secret itself. Only for secrets that nobody can
-/// guess, which all of the broker's are. HMAC is collision resistant for keys of one length, and the length is in the
+/// Names a secret in its place without telling it: HMAC-SHA-256 under the secret itself. Only for what nobody
+/// can guess, which the broker's secrets are, or what everybody knows, as its certificate. HMAC is collision resistant for keys of one length, and the length is in the
 /// message, so a backend can give one secret only.
 pub(super) fn commitment(place: Place<'_>, plain: &[u8]) -> [u8; COMMITMENT_BYTES] {
     let length = (plain.len() as u64).to_be_bytes();

@@ -121,6 +121,16 @@ pub enum Origin {
     Existing,
 }
 
+/// What a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// New secrets are wrapped under it.
+    Primary,
+    /// It opens what another broker on the same state wraps under it, and waits to be promoted.
+    Standby,
+}
+
 /// One key as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -481,14 +491,26 @@ impl Settings {
         write().map_err(|error| SettingsError::Io { path: path.clone(), error })
     }
 
-    /// The same with one more key, which is the primary.
+    /// The same with one more key.
     ///
     /// # Errors
     /// [`SettingsError::Ring`] when its id was used before.
-    pub fn with_primary(&self, kek: WrittenKek) -> Result<Self, SettingsError> {
+    pub fn with(&self, kek: WrittenKek, role: Role) -> Result<Self, SettingsError> {
         let mut settings = self.clone();
-        settings.primary = kek.id().clone();
+        if role == Role::Primary {
+            settings.primary = kek.id().clone();
+        }
         settings.keks.push(kek);
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// The same with another of its keys as the primary.
+    ///
+    /// # Errors
+    /// [`SettingsError::Ring`] when it is none of them.
+    pub fn led_by(&self, id: &KekId) -> Result<Self, SettingsError> {
+        let settings = Self { primary: id.clone(), ..self.clone() };
         settings.check()?;
         Ok(settings)
     }
@@ -663,12 +685,19 @@ token_file = "/run/bao/token"
     fn an_id_is_never_used_twice_and_the_primary_never_retired() {
         let settings = Settings::of(WrittenKek::first_beside_state());
         let again = WrittenKek::file_beside_state("file-1".parse().unwrap());
-        assert!(matches!(settings.with_primary(again.clone()), Err(SettingsError::Ring { .. })));
+        assert!(matches!(settings.with(again.clone(), Role::Primary), Err(SettingsError::Ring { .. })));
         let primary = "file-1".parse().unwrap();
         assert!(matches!(settings.without(&primary), Err(SettingsError::Ring { .. })));
         let second = WrittenKek::file_beside_state("file-2".parse().unwrap());
-        let settings = settings.with_primary(second).unwrap().without(&primary).unwrap();
-        assert!(matches!(settings.with_primary(again), Err(SettingsError::Ring { .. })));
+        let standby = settings.with(second.clone(), Role::Standby).unwrap();
+        assert_eq!(standby.primary(), &primary);
+        assert_eq!(
+            standby.led_by(second.id()).unwrap(),
+            settings.with(second.clone(), Role::Primary).unwrap()
+        );
+        assert!(matches!(settings.led_by(second.id()), Err(SettingsError::Ring { .. })));
+        let settings = settings.with(second, Role::Primary).unwrap().without(&primary).unwrap();
+        assert!(matches!(settings.with(again, Role::Primary), Err(SettingsError::Ring { .. })));
         assert!(matches!(settings.without(&primary), Err(SettingsError::Ring { .. })));
     }
 
@@ -680,7 +709,7 @@ token_file = "/run/bao/token"
         kek.create(folder.path(), None).unwrap();
         let second = WrittenKek::file_beside_state("file-2".parse().unwrap());
         second.create(folder.path(), None).unwrap();
-        let settings = settings.with_primary(second).unwrap();
+        let settings = settings.with(second, Role::Primary).unwrap();
         let ring = settings.open(folder.path(), &|_| {}).unwrap();
         assert_eq!(format!("{ring:?}"), "Keyring([KekId(file-1), KekId(file-2)], primary file-2)");
         assert!(matches!(kek.create(folder.path(), None), Err(SettingsError::File(_))));
