@@ -12,6 +12,7 @@
 //!
 //! This module does *not* decide who gets a key, and it stores no blob.
 
+#[cfg(feature = "pkcs11")]
 mod backoff;
 mod blob;
 pub mod bulkhead;

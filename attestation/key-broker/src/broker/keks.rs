@@ -156,6 +156,11 @@ impl Broker {
             return Err(KekAdminError::Primary);
         }
         let settings = settings.without(id)?;
+        // Before anything stops to open; what counts is the same question in the transaction.
+        let secrets = look_up(self.ledger.store(), |view| rotation::in_use(view, id, None))?;
+        if secrets > 0 {
+            return Err(KekAdminError::InUse { secrets });
+        }
         // One whose files are gone is not in the ring.
         let member = self.keyring.retire(id);
         let retired = self.note_retired(id, None).and_then(|()| match (&member, fate) {

@@ -36,6 +36,7 @@ pub const MAX_KEKS: usize = 16;
 const MAX_RETIRED: usize = 1024;
 const MAX_FILE_BYTES: usize = 64 * 1024;
 const MAX_AUTHORITIES_BYTES: u64 = 256 * 1024;
+#[cfg(feature = "pkcs11")]
 const MAX_TEXT_BYTES: usize = 1024;
 /// How long a call to a backend may take, unless the settings say.
 const DEFAULT_DEADLINE_MS: u64 = 5_000;

@@ -150,8 +150,12 @@ impl TransitKey {
         if refused == Some(&header) {
             return Ok(None);
         }
-        let lease = lease(&self.exchange_with(&header, &Call::Get, "auth/token/lookup-self", 0)?)?;
-        *self.token() = Some(Token { header: header.clone(), renew_at: renew_at(lease) });
+        let renew_at = match self.exchange_with(&header, &Call::Get, "auth/token/lookup-self", 0) {
+            // A token that may not ask about itself may still be good for the key, and somebody else renews it.
+            Err(BackendError::Denied { .. }) => None,
+            body => renew_at(lease(&body?)?),
+        };
+        *self.token() = Some(Token { header: header.clone(), renew_at });
         Ok(Some(header))
     }
 
