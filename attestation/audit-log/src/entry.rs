@@ -282,6 +282,9 @@ pub struct Setting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
+    /// The key-encryption key that it is under now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kek: Option<KeyId>,
     /// Its public name.
     pub kid: KeyId,
     /// What was done.

@@ -4,6 +4,7 @@
 //! One connection, one command: a line of JSON, and a line of JSON for the answer; after the answer to an export its bytes follow.
 
 use crate::broker::{Broker, BrokerError};
+use crate::kek_admin::{KekAdminError, KekRequest};
 use anchorhold_audit_log::{ExportError, VerifierKey};
 use anchorhold_key_release::{MAX_IMPORT_BYTES, MAX_POLICY_BYTES, ParseRevokedError, Revoked};
 use anchorhold_rats::base64_bytes;
@@ -36,6 +37,8 @@ pub enum Command {
     Witness(String),
     /// Show what there is.
     Status,
+    /// Look after the key-encryption keys.
+    Kek(KekRequest),
     /// Write the log, one entry to a line.
     Entries,
     /// Write the log as an evidence bundle.
@@ -53,6 +56,8 @@ pub enum AdminError {
     LogKey(anchorhold_audit_log::note::NoteError),
     /// The export.
     Export(ExportError),
+    /// The key-encryption keys.
+    Kek(KekAdminError),
     /// The socket.
     Io(io::Error),
     /// The serving broker said so.
@@ -66,6 +71,7 @@ impl fmt::Display for AdminError {
             Self::Revoked(error) => error.fmt(f),
             Self::LogKey(error) => write!(f, "log key: {error}"),
             Self::Export(error) => error.fmt(f),
+            Self::Kek(error) => error.fmt(f),
             Self::Io(error) => write!(f, "admin socket: {error}"),
             Self::Told(text) => f.write_str(text),
         }
@@ -129,6 +135,7 @@ pub fn execute(
             Ok(serde_json::json!({ "witnessed": key.name() }))
         }
         Command::Status => serde_json::to_value(broker.status()?),
+        Command::Kek(request) => serde_json::to_value(broker.kek(&request).map_err(AdminError::Kek)?),
         Command::Entries => Ok(serde_json::json!({ "entries": broker.export_entries(out)? })),
         Command::Export => {
             let summary = broker.export_log(out)?;

@@ -1,6 +1,7 @@
 //! The broker without its sockets: challenges and decisions, imports, policies and revocations, and the logs that it
 //! witnesses. Each change of the state has its entry in the broker's log, in the same transaction.
 
+mod keks;
 mod operate;
 mod release;
 mod witness;
@@ -9,7 +10,9 @@ pub use operate::{LeaseState, Status};
 
 use crate::cosigned::Cosigned;
 use crate::journal::Journal;
-use crate::kek::{Kek, KekError};
+use crate::kek::settings::{Origin, Settings, SettingsError, WrittenKek};
+use crate::kek::share::{Scheme, Share};
+use crate::kek::{KekError, Keyring};
 use crate::layout::{Layout, StoreOpenError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::secrets::{Secrets, SecretsError, Tls};
@@ -37,10 +40,10 @@ pub enum BrokerError {
     Open(StoreOpenError),
     /// The state folder.
     Folder(std::io::Error),
-    /// The key-encryption key.
+    /// A key-encryption key.
     Kek(KekError),
-    /// The key-encryption key's file.
-    KekFile(std::io::Error),
+    /// The settings of the key-encryption keys, or one of their files.
+    Settings(SettingsError),
     /// The state or the log.
     Ledger(LedgerError),
     /// There is a broker's state already.
@@ -82,7 +85,7 @@ impl fmt::Display for BrokerError {
             Self::Open(error) => error.fmt(f),
             Self::Folder(error) => write!(f, "state folder: {error}"),
             Self::Kek(error) => error.fmt(f),
-            Self::KekFile(error) => write!(f, "key-encryption key: {error}"),
+            Self::Settings(error) => error.fmt(f),
             Self::Ledger(error) => error.fmt(f),
             Self::Exists => f.write_str("there is a broker's state already"),
             Self::Policy(error) => write!(f, "policy: {error}"),
@@ -119,6 +122,12 @@ impl From<LedgerError> for BrokerError {
 impl From<StoreError> for BrokerError {
     fn from(error: StoreError) -> Self {
         Self::Ledger(LedgerError::Store(error))
+    }
+}
+
+impl From<SettingsError> for BrokerError {
+    fn from(error: SettingsError) -> Self {
+        Self::Settings(error)
     }
 }
 
@@ -197,7 +206,7 @@ struct InForce {
 /// A key broker with its state, log and keys.
 pub struct Broker {
     ledger: Ledger,
-    kek: Kek,
+    keyring: Keyring,
     journal: Arc<Journal>,
     anchors: TrustAnchors,
     signing: BrokerKey,
@@ -220,30 +229,51 @@ impl fmt::Debug for Broker {
 /// Makes the state of a new broker in a store: its wrapped secrets, and the first entry of its log.
 ///
 /// # Errors
-/// [`BrokerError::Exists`] when there is one; otherwise the store or the key-encryption key.
-pub fn set_up(store: Arc<dyn Store>, kek: &Kek, secrets: &Secrets, at: Stamp) -> Result<(), BrokerError> {
+/// [`BrokerError::Exists`] when there is one; otherwise the store or a key-encryption key.
+pub fn set_up(
+    store: Arc<dyn Store>,
+    keyring: &Keyring,
+    secrets: &Secrets,
+    at: Stamp,
+) -> Result<(), BrokerError> {
     // The log first: a state is set up when it has its secrets, and then it has its log.
     if look_up(&*store, |view| state::is_set_up(view))? {
         return Err(BrokerError::Exists);
     }
     Ledger::create(Arc::clone(&store), &secrets.log, at)?;
-    if secrets.store(&*store, kek)? { Ok(()) } else { Err(BrokerError::Exists) }
+    if secrets.store(&*store, keyring)? { Ok(()) } else { Err(BrokerError::Exists) }
 }
 
-/// Makes the state of a new broker in `layout`, with a key-encryption key in a file.
+/// Makes the state of a new broker in `layout`, with a key-encryption key in a file beside it.
 ///
 /// # Errors
 /// [`BrokerError`].
 pub fn set_up_in(layout: &Layout, secrets: &Secrets, at: Stamp) -> Result<(), BrokerError> {
+    set_up_under(layout, &WrittenKek::first_beside_state(), (Origin::Fresh, None), (secrets, at)).map(drop)
+}
+
+/// Makes the state of a new broker in `layout` under a key-encryption key that is made or found. Returns the key's shares,
+/// if any were asked for.
+///
+/// # Errors
+/// [`BrokerError`].
+pub fn set_up_under(
+    layout: &Layout,
+    kek: &WrittenKek,
+    (origin, scheme): (Origin, Option<Scheme>),
+    (secrets, at): (&Secrets, Stamp),
+) -> Result<Vec<Share>, BrokerError> {
     std::fs::create_dir_all(layout.folder()).map_err(BrokerError::Folder)?;
     let store = layout.create_store()?;
     if look_up(&*store, |view| state::is_set_up(view))? {
         return Err(BrokerError::Exists);
     }
-    let kek = Kek::create(&layout.kek()).map_err(BrokerError::KekFile)?;
-    set_up(store, &kek, secrets, at)?;
+    let (member, shares) = kek.obtain(layout.folder(), origin, scheme)?;
+    Settings::of(kek.clone()).write(layout.folder())?;
+    set_up(store, &Keyring::new(member), secrets, at)?;
     let sync = std::fs::File::open(layout.folder()).and_then(|folder| folder.sync_all());
-    sync.map_err(BrokerError::Folder)
+    sync.map_err(BrokerError::Folder)?;
+    Ok(shares)
 }
 
 /// Under which name this broker cosigns.
@@ -264,8 +294,8 @@ impl Broker {
         around: Surroundings,
     ) -> Result<Self, BrokerError> {
         let store = layout.open_store()?;
-        let kek = Kek::open(&layout.kek()).map_err(BrokerError::KekFile)?;
-        Self::open_on(store, kek, anchors, witnesses, around)
+        let keyring = Settings::read(layout.folder())?.open(layout.folder(), &*around.report)?;
+        Self::open_on(store, keyring, anchors, witnesses, around)
     }
 
     /// Opens the state in a store.
@@ -274,16 +304,16 @@ impl Broker {
     /// [`BrokerError`].
     pub fn open_on(
         store: Arc<dyn Store>,
-        kek: Kek,
+        keyring: Keyring,
         anchors: TrustAnchors,
         witnesses: Quorum,
         around: Surroundings,
     ) -> Result<Self, BrokerError> {
-        let secrets = Secrets::open(&*store, &kek)?;
+        let secrets = Secrets::open(&*store, &keyring)?;
         let ledger = Ledger::open(store, &secrets.log)?;
         let name = witness_name(&ledger);
         let broker = Self {
-            kek,
+            keyring,
             journal: Arc::new(Journal::new(&secrets.chip, anchors.are_simulated())),
             anchors,
             signing: BrokerKey::from_seed(&secrets.signing),
@@ -304,6 +334,12 @@ impl Broker {
     #[must_use]
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// The key-encryption keys.
+    #[must_use]
+    pub const fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// The key that signs answers.

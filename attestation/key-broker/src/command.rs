@@ -1,8 +1,12 @@
 //! The command line of both brokers. They differ only in the trust anchors that they bring.
 
+mod kek;
+
+use self::kek::{Asked, KekCommand, KekOptions};
 use crate::admin;
 use crate::anchor::{Anchor, Witnesses};
 use crate::broker::{self, Broker, Surroundings};
+use crate::kek_admin::{self, ShareOrder};
 use crate::layout::Layout;
 use crate::router::router;
 use crate::secrets::{Secrets, Tls};
@@ -26,6 +30,8 @@ use zeroize::Zeroizing;
 /// How long a broker waits for its witnesses before it starts, when too few answer.
 const WITNESS_WAIT: Duration = Duration::from_secs(30);
 const WITNESS_PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks at what the backends of key-encryption keys need.
+const KEK_UPKEEP_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
 #[command(version, about = "Releases weights keys to attested guests")]
@@ -51,8 +57,10 @@ enum Command {
         /// DNS name or IP address of the TLS certificate; may be given several times
         #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1"])]
         names: Vec<String>,
+        #[command(flatten)]
+        kek: Box<KekOptions>,
     },
-    /// Join a broker that keeps its state in a database: needs its store.toml and its key-encryption key in the folder
+    /// Join a broker that keeps its state in a database: needs its store.toml, its kek.toml and its keys in the folder
     Join {
         #[command(flatten)]
         folder: StateFolder,
@@ -101,6 +109,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Look after the keys under which everything secret is wrapped
+    #[command(subcommand)]
+    Kek(KekCommand),
     /// Answer guests over HTTPS
     Serve(Serve),
 }
@@ -139,8 +150,18 @@ pub fn run(name: &str, anchors: TrustAnchors) -> ExitCode {
 
 fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
     let (folder, command) = match command {
-        Command::Init { folder, names } => return init(&Layout::of(&folder.state), &names, anchors),
-        Command::Join { folder } => return join(&Layout::of(&folder.state), anchors),
+        Command::Init { folder, names, kek } => {
+            return init(&Layout::of(&folder.state), &names, *kek, anchors);
+        }
+        Command::Join { folder } => return print(&join(&Layout::of(&folder.state), anchors)?),
+        Command::Kek(command) => match command.asked()? {
+            Asked::Broker(folder, request) => (folder, admin::Command::Kek(request)),
+            Asked::Rewrap(folder) => return print(&kek::rewrap(&Layout::of(&folder.state), anchors)?),
+            Asked::Recover(folder, id, shares) => {
+                kek_admin::recover(&folder.state, &id, &shares)?;
+                return print(&serde_json::json!({ "done": "recover", "id": id }));
+            }
+        },
         Command::Serve(serve) => {
             return tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
@@ -169,8 +190,12 @@ fn administer(
     if let Some(value) = admin::ask(&layout.admin_socket(), &command, out)? {
         return Ok(value);
     }
-    let broker = Broker::open(layout, anchors, Witnesses::none().quorum().clone(), surroundings())?;
-    Ok(admin::execute(&broker, command, out)?)
+    Ok(admin::execute(&open(layout, anchors)?, command, out)?)
+}
+
+/// The broker on a state that nobody serves.
+fn open(layout: &Layout, anchors: TrustAnchors) -> anyhow::Result<Broker> {
+    Ok(Broker::open(layout, anchors, Witnesses::none().quorum().clone(), surroundings())?)
 }
 
 fn write_log(layout: &Layout, out: Option<&Path>, anchors: TrustAnchors) -> anyhow::Result<()> {
@@ -193,21 +218,30 @@ fn write_log(layout: &Layout, out: Option<&Path>, anchors: TrustAnchors) -> anyh
     }
 }
 
-fn init(layout: &Layout, names: &[String], anchors: TrustAnchors) -> anyhow::Result<()> {
+fn init(layout: &Layout, names: &[String], kek: KekOptions, anchors: TrustAnchors) -> anyhow::Result<()> {
+    let (kek, origin, order) = kek.written()?;
+    let scheme = order.as_ref().map(ShareOrder::scheme).transpose()?;
     let made = tls::SelfSigned::generate(names)?;
     let key = Zeroizing::new(made.key.secret_der().to_vec());
     let secrets = Secrets::generate(Tls { key, certificate: made.certificate_pem().to_owned() })?;
-    broker::set_up_in(layout, &secrets, (surroundings().clock)())?;
-    join(layout, anchors)
+    let at = (surroundings().clock)();
+    let shares = broker::set_up_under(layout, &kek, (origin, scheme), (&secrets, at))?;
+    let shares = order.map(|order| order.write(kek.id(), &shares)).transpose().context("shares")?;
+    let mut public = join(layout, anchors)?;
+    if let Some(public) = public.as_object_mut() {
+        public.insert("kek".to_owned(), serde_json::to_value(kek.id())?);
+        public.insert("shares".to_owned(), serde_json::to_value(shares.unwrap_or_default())?);
+    }
+    print(&public)
 }
 
-/// Writes the certificate for guests to pin, and prints the public keys.
-fn join(layout: &Layout, anchors: TrustAnchors) -> anyhow::Result<()> {
-    let broker = Broker::open(layout, anchors, Witnesses::none().quorum().clone(), surroundings())?;
+/// Writes the certificate for guests to pin, and gives the public keys.
+fn join(layout: &Layout, anchors: TrustAnchors) -> anyhow::Result<serde_json::Value> {
+    let broker = open(layout, anchors)?;
     std::fs::write(layout.certificate(), broker.tls_certificate()).context("tls certificate")?;
     let chain = tls::certificates_from_pem(broker.tls_certificate().as_bytes())?;
     let certificate = chain.first().context("tls certificate")?;
-    print(&serde_json::json!({
+    Ok(serde_json::json!({
         "signing_key": broker.signing_key().public_key(),
         "signing_key_id": broker.signing_key().key_id(),
         "import_key": broker.import_key().public_key(),
@@ -290,8 +324,10 @@ async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
     let reloads = tokio::spawn(reload(Arc::clone(&broker), hangup, serve.policy));
+    let upkeep = tokio::spawn(kek_upkeep(Arc::clone(&broker)));
     server::serve(listener, config, router(Arc::clone(&broker)), server::Limits::default(), shutdown).await;
     reloads.abort();
+    upkeep.abort();
     // The next program finds a socket that nobody answers on and replaces it.
     let _ = std::fs::remove_file(layout.admin_socket());
     log_start(&broker, EventType::BootStop).await
@@ -313,6 +349,17 @@ async fn wait_for_witnesses(anchor: &mut Anchor) -> anyhow::Result<()> {
             }
             Err(_) => tokio::time::sleep(WITNESS_PAUSE).await,
         }
+    }
+}
+
+/// Lets the backends of key-encryption keys renew what they need.
+async fn kek_upkeep(broker: Arc<Broker>) {
+    let mut tick = tokio::time::interval(KEK_UPKEEP_EVERY);
+    loop {
+        tick.tick().await;
+        let broker = Arc::clone(&broker);
+        let troubles = tokio::task::spawn_blocking(move || broker.keyring().upkeep()).await;
+        troubles.unwrap_or_default().iter().for_each(|trouble| tell(&trouble.to_string()));
     }
 }
 

@@ -227,7 +227,7 @@ pub fn model_and_key(terms: &WeightsKeyTerms, op: KeyOperation) -> (Option<Model
         ver: Some(terms.version),
         ..model
     });
-    (model, KeyId::new(&terms.kid).ok().map(|kid| Key { kid, op }))
+    (model, KeyId::new(&terms.kid).ok().map(|kid| Key { kek: None, kid, op }))
 }
 
 /// A random name for one request.

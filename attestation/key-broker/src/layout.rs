@@ -51,12 +51,6 @@ impl Layout {
         &self.folder
     }
 
-    /// The key-encryption key.
-    #[must_use]
-    pub fn kek(&self) -> PathBuf {
-        self.folder.join("kek")
-    }
-
     /// A copy of the TLS certificate, for guests to pin.
     #[must_use]
     pub fn certificate(&self) -> PathBuf {

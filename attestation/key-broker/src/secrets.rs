@@ -1,6 +1,6 @@
-//! The broker's own secrets. In the store they are wrapped under its key-encryption key.
+//! The broker's own secrets. In the store they are wrapped under its key-encryption keys.
 
-use crate::kek::{Kek, KekError, Place};
+use crate::kek::{KekError, Keyring, Place};
 use crate::state;
 use crate::store::{Store, StoreError, look_up};
 use anchorhold_rats::{RandomError, Secret};
@@ -102,8 +102,8 @@ impl Secrets {
     ///
     /// # Errors
     /// [`SecretsError`]; nothing was stored then.
-    pub fn store(&self, store: &dyn Store, kek: &Kek) -> Result<bool, SecretsError> {
-        let wrap = |(kind, secret)| Ok((kind, kek.wrap(place(kind), secret)?));
+    pub fn store(&self, store: &dyn Store, keyring: &Keyring) -> Result<bool, SecretsError> {
+        let wrap = |(kind, secret)| Ok((kind, keyring.wrap(place(kind), secret)?));
         let wrapped = self.named().into_iter().map(wrap).collect::<Result<Vec<_>, KekError>>()?;
         let mut stored = false;
         store.write(&mut |change| {
@@ -120,10 +120,10 @@ impl Secrets {
     ///
     /// # Errors
     /// [`SecretsError`].
-    pub fn open(store: &dyn Store, kek: &Kek) -> Result<Self, SecretsError> {
+    pub fn open(store: &dyn Store, keyring: &Keyring) -> Result<Self, SecretsError> {
         let open = |kind: &'static str| -> Result<_, SecretsError> {
             let wrapped = look_up(store, |view| state::secret(view, kind))?;
-            Ok(kek.unwrap(place(kind), &wrapped)?)
+            Ok(keyring.unwrap(place(kind), &wrapped)?)
         };
         let seed = |kind| -> Result<Secret<32>, SecretsError> {
             let secret = open(kind)?;

@@ -16,7 +16,6 @@ mod common;
 use anchorhold_attester::software::SoftwareGuest;
 use anchorhold_audit_log::merkle::{Frontier, TreeHead, leaf_hash};
 use anchorhold_key_broker::broker::{Answer, Broker};
-use anchorhold_key_broker::kek::Kek;
 use anchorhold_key_release::{Awaiting, ReleaseKey, Revoked, Session};
 use anchorhold_rats::{Ed25519PublicKey, Kem, Sha256Digest, Timestamp};
 use common::simulated::{Fault, Simulated};
@@ -97,7 +96,6 @@ fn policy(version: u64) -> String {
 struct Shared {
     machine: Arc<SoftwareGuest>,
     image: Simulated,
-    folder: Arc<tempfile::TempDir>,
 }
 
 impl Shared {
@@ -108,7 +106,7 @@ impl Shared {
         broker.import(&common::import_file("acme/chat-70b", 8)).unwrap();
         broker.set_policy(&policy(FIRST_POLICY)).unwrap();
         let machine = Guest::new(&site.clock).machine;
-        Self { machine: Arc::new(machine), image: store.image(), folder: Arc::new(site.folder) }
+        Self { machine: Arc::new(machine), image: store.image() }
     }
 }
 
@@ -116,8 +114,6 @@ impl World {
     fn new(seed: u64, shared: &Shared) -> Self {
         let site =
             Site { folder: tempfile::tempdir().unwrap(), clock: Clock::new(), reports: Arc::default() };
-        let kek = shared.folder.path().join("kek-of-store");
-        std::fs::copy(kek, site.folder.path().join("kek-of-store")).unwrap();
         let store = Arc::new(shared.image.image());
         let broker = site.reopen_on(store.clone());
         let keys = (0..GUESTS).map(|_| ReleaseKey::generate(Kem::X25519).unwrap()).collect();
@@ -237,10 +233,9 @@ impl World {
         self.store.forget_hook();
         let rows = Arc::new(self.store.image());
         self.store = rows;
-        let kek = Kek::open(&self.site.folder.path().join("kek-of-store")).unwrap();
-        let anchors = common::anchors();
+        let (keyring, anchors) = (common::keyring(), common::anchors());
         let opened =
-            Broker::open_on(self.store.clone(), kek, anchors, common::no_witness(), self.site.around());
+            Broker::open_on(self.store.clone(), keyring, anchors, common::no_witness(), self.site.around());
         self.broker = Arc::new(opened.expect("a state that was crashed opens"));
     }
 

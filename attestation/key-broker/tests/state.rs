@@ -10,7 +10,8 @@
 mod common;
 
 use anchorhold_key_broker::broker::{Broker, BrokerError, set_up_in};
-use anchorhold_key_broker::layout::Layout;
+use anchorhold_key_broker::kek::KekError;
+use anchorhold_key_broker::kek::settings::Settings;
 use anchorhold_key_broker::state;
 use anchorhold_key_broker::store::embedded::{Embedded, OpenError};
 use anchorhold_key_broker::store::{Change, Store as _, StoreError, Table, look_up};
@@ -24,10 +25,15 @@ use std::sync::Arc;
 fn crashed(site: &Site) -> Site {
     let copy =
         Site { folder: tempfile::tempdir().unwrap(), clock: site.clock.clone(), reports: Arc::default() };
-    for name in ["kek", "broker.redb"] {
+    std::fs::create_dir(copy.folder.path().join("keks")).unwrap();
+    for name in ["kek.toml", "keks/file-1.sealed", "keks/file-1.credential", "broker.redb"] {
         std::fs::copy(site.folder.path().join(name), copy.folder.path().join(name)).unwrap();
     }
     copy
+}
+
+fn kek_file(site: &Site, suffix: &str) -> std::path::PathBuf {
+    site.folder.path().join(format!("keks/file-1.{suffix}"))
 }
 
 fn change(broker: &Broker, mut work: impl FnMut(&mut dyn Change) -> Result<(), StoreError>) {
@@ -85,10 +91,10 @@ fn case_14_a_second_broker_on_the_same_state_is_refused() {
 #[test]
 fn case_14_a_state_is_made_once() {
     let site = Site::bare();
-    let key = std::fs::read(site.layout().kek()).unwrap();
+    let key = std::fs::read(kek_file(&site, "sealed")).unwrap();
     let again = set_up_in(&site.layout(), &common::secrets(), (site.around().clock)());
     assert!(matches!(again, Err(BrokerError::Exists)));
-    assert_eq!(std::fs::read(site.layout().kek()).unwrap(), key);
+    assert_eq!(std::fs::read(kek_file(&site, "sealed")).unwrap(), key);
 }
 
 #[test]
@@ -188,9 +194,14 @@ async fn case_12_a_key_that_does_not_open_is_503_and_does_not_use_the_challenge_
 fn case_12_another_key_encryption_key_stops_the_start() {
     let (site, broker) = Site::with_model();
     drop(broker);
-    std::fs::write(Layout::of(site.folder.path()).kek(), [7; 32]).unwrap();
-    let opened = Broker::open(&site.layout(), common::anchors(), common::no_witness(), site.around());
-    assert!(matches!(opened, Err(BrokerError::Kek(_))));
+    let open = || Broker::open(&site.layout(), common::anchors(), common::no_witness(), site.around());
+    std::fs::write(kek_file(&site, "credential"), [7; 32]).unwrap();
+    assert!(matches!(open(), Err(BrokerError::Settings(_))));
+    // Another key of the same name is found at the first secret.
+    std::fs::remove_file(kek_file(&site, "sealed")).unwrap();
+    let settings = Settings::read(site.folder.path()).unwrap();
+    settings.keks()[0].create(site.folder.path(), None).unwrap();
+    assert!(matches!(open(), Err(BrokerError::Kek(KekError::Open { .. }))));
 }
 
 #[tokio::test]

@@ -17,7 +17,6 @@ use anchorhold_audit_log::{Checkpoint, Hash, Origin, Signer};
 use anchorhold_channel::{server, tls};
 use anchorhold_key_broker::anchor::{Anchor, AnchorError, Witnesses};
 use anchorhold_key_broker::broker::Broker;
-use anchorhold_key_broker::kek::Kek;
 use anchorhold_key_broker::state;
 use anchorhold_key_broker::store::look_up;
 use anchorhold_rats::Ed25519PublicKey;
@@ -210,8 +209,8 @@ impl WitnessSite {
 }
 
 fn witnessed_broker(site: &Site, store: Arc<Simulated>, quorum: &Quorum) -> Arc<Broker> {
-    let kek = Kek::open(&site.folder.path().join("kek-of-store")).unwrap();
-    Arc::new(Broker::open_on(store, kek, common::anchors(), quorum.clone(), site.around()).unwrap())
+    let keyring = common::keyring();
+    Arc::new(Broker::open_on(store, keyring, common::anchors(), quorum.clone(), site.around()).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -211,7 +211,7 @@ impl Exchange<'_> {
             named.ver = Some(terms.version);
             named.manifest = Some(Hash::new(*terms.manifest_digest.as_bytes()));
         }
-        event.key = Some(Key { kid: KeyId::new(&terms.kid)?, op: KeyOperation::Release });
+        event.key = Some(Key { kek: None, kid: KeyId::new(&terms.kid)?, op: KeyOperation::Release });
         self.recorder.record(event)?;
         let (lease_s, version) = (terms.lease_s, terms.version);
         self.stages.tell(&Stage::Release { model: &model.id, lease_s, version });

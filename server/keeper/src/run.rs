@@ -414,7 +414,7 @@ impl Keeper {
         let _ = self.record(kind, Outcome::Success, |event| {
             event.model = named(&model);
             event.code = code;
-            event.key = kid.map(|kid| Key { kid, op: KeyOperation::Destroy });
+            event.key = kid.map(|kid| Key { kek: None, kid, op: KeyOperation::Destroy });
         });
         self.stages.tell(&Stage::Retires { model: &model, revoked: why == Reason::Revoked });
         if gone {

@@ -2,7 +2,8 @@
 
 use super::{Broker, BrokerError};
 use crate::journal;
-use crate::kek::Place;
+use crate::kek::{KekError, Place};
+use crate::rotation;
 use crate::state::{self, Imported, Lease, ModelRow, PolicyRow, RevokedRow};
 use crate::store::{StoreError, look_up};
 use anchorhold_audit_log::{
@@ -56,20 +57,23 @@ impl Broker {
         let terms = import.terms().clone();
         let name = serde_json::to_string(&terms).map_err(|_| StoreError::Corrupt("terms"))?;
         let place = Place { kind: "weights key", name: name.as_bytes() };
-        let wrapped = self.kek.wrap(place, weights_key.expose()).map_err(BrokerError::Kek)?;
+        let wrapped = self.keyring.wrap(place, weights_key.expose()).map_err(BrokerError::Kek)?;
         let row = ModelRow { terms: name, wrapped };
         let mut event = self.operator_event(EventType::KeyImport, Outcome::Success);
         (event.model, event.key) = journal::model_and_key(&terms, KeyOperation::Wrap);
         let stored = terms.clone();
         let (outcome, _) = self.ledger.commit(move |writing| {
             let outcome = state::can_put_model(&*writing.tables(), &stored)?;
+            if let Some(kek) = rotation::retired_of(&*writing.tables(), &row.wrapped)? {
+                return Ok(Err(kek));
+            }
             if outcome == Imported::Stored {
                 writing.append(&event)?;
                 state::put_model(writing.tables(), &stored, &row)?;
             }
-            Ok(outcome)
+            Ok(Ok(outcome))
         })?;
-        match outcome {
+        match outcome.map_err(|kek| BrokerError::Kek(KekError::Retired { kek }))? {
             Imported::Stored => Ok(terms),
             Imported::TooMany => Err(BrokerError::TooManyVersions),
             Imported::Taken if self.is_stored(&terms, &weights_key)? => Ok(terms),
@@ -133,7 +137,7 @@ impl Broker {
         event.code = journal::code(revoked.kind());
         match revoked {
             Revoked::Kid(kid) => {
-                event.key = KeyId::new(kid).ok().map(|kid| Key { kid, op: KeyOperation::Revoke });
+                event.key = KeyId::new(kid).ok().map(|kid| Key { kek: None, kid, op: KeyOperation::Revoke });
             }
             Revoked::Measurement(measurement) => {
                 let mut platform = Platform::new(self.journal.tee());

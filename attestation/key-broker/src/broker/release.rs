@@ -153,7 +153,7 @@ impl Broker {
 
     pub(super) fn unwrap_key(&self, row: &state::ModelRow) -> Result<Secret<32>, BrokerError> {
         let place = Place { kind: "weights key", name: row.terms.as_bytes() };
-        self.kek.unwrap_secret(place, &row.wrapped).map_err(BrokerError::Kek)
+        self.keyring.unwrap_secret(place, &row.wrapped).map_err(BrokerError::Kek)
     }
 
     fn backend(&self, error: &BrokerError) -> Refusal {

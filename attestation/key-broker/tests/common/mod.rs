@@ -10,7 +10,7 @@ use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_d
 use anchorhold_audit_log::Stamp;
 use anchorhold_audit_log::cosignature::Quorum;
 use anchorhold_key_broker::broker::{Broker, IMPORT_KEM, Surroundings, set_up, set_up_in};
-use anchorhold_key_broker::kek::Kek;
+use anchorhold_key_broker::kek::{Keyring, LocalKey, Member};
 use anchorhold_key_broker::layout::Layout;
 use anchorhold_key_broker::secrets::{Secrets, Tls};
 use anchorhold_key_broker::store::Store;
@@ -69,6 +69,12 @@ pub(crate) fn secrets() -> Secrets {
         witness: seed(6),
         tls: Tls { key: vec![7; 64].into(), certificate: String::new() },
     }
+}
+
+/// A known key-encryption key, for a state that has no folder.
+pub(crate) fn keyring() -> Keyring {
+    let key = LocalKey::new(&Secret::take(&mut [8; 32]));
+    Keyring::new(Member::local("file-1".parse().unwrap(), Arc::new(key)))
 }
 
 pub(crate) fn anchors() -> TrustAnchors {
@@ -142,9 +148,7 @@ impl Site {
 
     /// A broker on a new state in `store`, with the example policy and version 7 of its model.
     pub(crate) fn open_on(&self, store: Arc<dyn Store>) -> Arc<Broker> {
-        let path = self.folder.path().join("kek-of-store");
-        let kek = Kek::create(&path).unwrap();
-        set_up(Arc::clone(&store), &kek, &secrets(), (self.around().clock)()).unwrap();
+        set_up(Arc::clone(&store), &keyring(), &secrets(), (self.around().clock)()).unwrap();
         let broker = self.reopen_on(store);
         broker.set_policy(POLICY).unwrap();
         broker.import(&import_file("acme/chat-70b", 7)).unwrap();
@@ -153,8 +157,12 @@ impl Site {
 
     /// A broker on the state that [`open_on`](Self::open_on) has made.
     pub(crate) fn reopen_on(&self, store: Arc<dyn Store>) -> Arc<Broker> {
-        let kek = Kek::open(&self.folder.path().join("kek-of-store")).unwrap();
-        Arc::new(Broker::open_on(store, kek, anchors(), no_witness(), self.around()).unwrap())
+        self.reopen_with(store, keyring())
+    }
+
+    /// The same with these key-encryption keys.
+    pub(crate) fn reopen_with(&self, store: Arc<dyn Store>, keyring: Keyring) -> Arc<Broker> {
+        Arc::new(Broker::open_on(store, keyring, anchors(), no_witness(), self.around()).unwrap())
     }
 }
 

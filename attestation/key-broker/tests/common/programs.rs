@@ -126,10 +126,19 @@ impl Site {
         let site = Self { folder, public: serde_json::Value::Null };
         std::fs::create_dir(site.state()).unwrap();
         std::fs::write(Path::new(&site.state()).join("store.toml"), store).unwrap();
-        std::fs::copy(Path::new(&self.state()).join("kek"), Path::new(&site.state()).join("kek")).unwrap();
+        self.copy_keks_to(&site);
         let (good, public, errors) = run(program, &["join", "--state", &site.state()]);
         assert!(good, "{errors}");
         Self { public, ..site }
+    }
+
+    /// The key-encryption key as another broker on the same state needs it.
+    pub(crate) fn copy_keks_to(&self, site: &Self) {
+        let (from, to) = (self.state(), site.state());
+        std::fs::create_dir(Path::new(&to).join("keks")).unwrap();
+        for name in ["kek.toml", "keks/file-1.sealed", "keks/file-1.credential"] {
+            std::fs::copy(Path::new(&from).join(name), Path::new(&to).join(name)).unwrap();
+        }
     }
 
     pub(crate) fn state(&self) -> String {
