@@ -4,22 +4,22 @@
 //! device behind the links is missing from the evidence, and none stands in the evidence without the links.
 
 use super::device::DeviceChecks;
-use super::{AuthenticDevice, Kind, Pdi, codes};
+use super::{Kind, Pdi, Stated, codes};
 use anchorhold_rats::Checks;
 use std::collections::BTreeSet;
 
 /// Records for each device whether its links lead to exactly the devices of the other kind.
-pub(super) fn judge(devices: &[AuthenticDevice], checks: &mut Checks) {
+pub(super) fn judge(devices: &[Stated<'_>], checks: &mut Checks) {
     let certified = |kind| {
         devices
             .iter()
-            .filter(move |device| device.kind() == kind)
-            .map(AuthenticDevice::pdi)
+            .filter(move |device| device.architecture.kind() == kind)
+            .map(|device| device.pdi)
             .collect::<BTreeSet<_>>()
     };
     let (gpus, switches) = (certified(Kind::Gpu), certified(Kind::Switch));
     for (index, device) in devices.iter().enumerate() {
-        let (code, wanted, stated) = match device.kind() {
+        let (code, wanted, stated) = match device.architecture.kind() {
             Kind::Gpu => (codes::TOPOLOGY_SWITCHES, &switches, switches_of(device)),
             Kind::Switch => (codes::TOPOLOGY_GPUS, &gpus, gpus_of(device)),
         };
@@ -29,13 +29,13 @@ pub(super) fn judge(devices: &[AuthenticDevice], checks: &mut Checks) {
     }
 }
 
-fn switches_of(device: &AuthenticDevice) -> BTreeSet<Pdi> {
-    let links = device.fields().gpu().and_then(|gpu| gpu.switches);
+fn switches_of(device: &Stated<'_>) -> BTreeSet<Pdi> {
+    let links = device.fields.gpu().and_then(|gpu| gpu.switches);
     links.into_iter().flatten().filter(is_linked).map(Pdi::reversed).collect()
 }
 
-fn gpus_of(device: &AuthenticDevice) -> BTreeSet<Pdi> {
-    let links = device.fields().switch().map(|switch| switch.gpus);
+fn gpus_of(device: &Stated<'_>) -> BTreeSet<Pdi> {
+    let links = device.fields.switch().map(|switch| switch.gpus);
     links.into_iter().flatten().filter(is_linked).collect()
 }
 
