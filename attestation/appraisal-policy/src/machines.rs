@@ -177,10 +177,10 @@ impl MachineList {
             ListKind::Allow => ("allow", "is accepted"),
             ListKind::Revoke => ("revoke", "is refused"),
         };
-        out.push(Rule::new("kind", kind, "what happens to the machines below"));
+        out.push(Rule::says("kind", kind, "what happens to the machines below"));
         for (index, MachineEntry { machine, reason, since }) in self.machines.iter().enumerate() {
             let value = format!("{machine}: {reason} (since {since})");
-            out.push(Rule::new(format!("machine[{index}]"), value, meaning));
+            out.push(Rule::says(format!("machine[{index}]"), value, meaning));
         }
         out
     }
