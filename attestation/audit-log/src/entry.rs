@@ -128,6 +128,12 @@ pub enum Route {
     /// The key broker's `/v1/release`.
     #[serde(rename = "release")]
     Release,
+    /// The key broker's `/kbs/v0`: the protocol of Confidential Containers.
+    #[serde(rename = "kbs")]
+    Kbs,
+    /// A witness's `/add-checkpoint`.
+    #[serde(rename = "add-checkpoint")]
+    AddCheckpoint,
     /// Any other route.
     #[serde(rename = "other")]
     Other,
@@ -272,6 +278,8 @@ pub enum KeyOperation {
     Unwrap,
     /// It was given to a guest.
     Release,
+    /// It was wrapped under another key-encryption key.
+    Rotate,
     /// It was erased.
     Destroy,
 }
