@@ -3,6 +3,7 @@
 //! The bytes stored are the bytes hashed and the bytes exported. Reading them back holds them to the same
 //! form, so an entry has exactly one spelling.
 
+use crate::claims::Claims;
 use crate::event::{EventType, Outcome};
 use crate::id::{
     Claim, Code, CorrelationId, GrantId, KeyId, ModelId, Origin, PolicyId, RequestId, TenantId, Ulid,
@@ -15,6 +16,8 @@ use std::fmt;
 pub const MAX_ENTRY_BYTES: usize = 16 * 1024;
 /// The most rules that one decision may list.
 pub const MAX_CHECKS: usize = 64;
+/// The most keys that one changed document may name as its signers.
+pub const MAX_SIGNERS: usize = 16;
 /// The schema that this crate writes and reads.
 pub const SCHEMA_VERSION: u8 = 1;
 
@@ -205,6 +208,12 @@ pub enum Tee {
     /// The software attester's simulated root: protects nothing.
     #[serde(rename = "snp-simulated")]
     SnpSimulated,
+    /// Intel TDX under Intel's root.
+    #[serde(rename = "tdx")]
+    Tdx,
+    /// TDX under the software attester's simulated root: protects nothing.
+    #[serde(rename = "tdx-simulated")]
+    TdxSimulated,
 }
 
 /// SNP firmware versions (security patch levels).
@@ -230,6 +239,9 @@ pub struct Tcb {
 pub struct Decision {
     /// The rules that were looked at, at most [`MAX_CHECKS`].
     pub checks: Vec<CheckResult>,
+    /// What was asked, and the claims of the evidence, where it was authentic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Claims>,
     /// The grant that allowed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
@@ -256,6 +268,21 @@ pub struct CheckResult {
     pub ok: bool,
     /// What the rule asked for.
     pub want: Claim,
+}
+
+/// A document in force that another took the place of: a release policy, or who may sign one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The ids of the keys that signed the new one (SHA-256 of the raw public key), in ascending order; at most
+    /// [`MAX_SIGNERS`].
+    pub approved_by: Vec<Hash>,
+    /// SHA-256 of the new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<Hash>,
+    /// SHA-256 of the one that was in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old: Option<Hash>,
 }
 
 /// Which key, and what was done with it.
@@ -322,6 +349,8 @@ pub struct Event {
     pub platform: Option<Platform>,
     /// The decision.
     pub decision: Option<Decision>,
+    /// The document that changed.
+    pub config: Option<Config>,
     /// The key.
     pub key: Option<Key>,
     /// The log.
@@ -344,6 +373,7 @@ impl Event {
             model: None,
             platform: None,
             decision: None,
+            config: None,
             key: None,
             log: None,
             correlation: None,
@@ -362,6 +392,9 @@ pub struct Entry {
     pub actor: Option<Actor>,
     /// The boot that wrote it.
     pub boot: BootId,
+    /// A document that changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cfg: Option<Config>,
     /// OCSF class uid.
     pub cls: u32,
     /// Stable reason code.
@@ -419,6 +452,11 @@ pub enum EntryError {
         /// How many it lists.
         observed: usize,
     },
+    /// A list is over its limit.
+    TooMany {
+        /// Of what.
+        what: &'static str,
+    },
     /// Not the JSON of an entry.
     Malformed,
     /// The JSON of an entry in another spelling than the canonical one.
@@ -441,6 +479,7 @@ impl fmt::Display for EntryError {
             Self::TooManyChecks { observed } => {
                 write!(f, "decision lists {observed} rules, the limit is {MAX_CHECKS}")
             }
+            Self::TooMany { what } => write!(f, "entry holds too many {what}"),
             Self::Malformed => f.write_str("not the JSON of an entry"),
             Self::NotCanonical => f.write_str("entry is not in canonical form"),
             Self::Version { observed } => write!(f, "entry has schema {observed}, wanted {SCHEMA_VERSION}"),
@@ -465,6 +504,7 @@ impl Entry {
             act: event.kind.activity(),
             actor: event.actor,
             boot: slot.boot,
+            cfg: event.config,
             cls: event.kind.class(),
             code: event.code,
             corr: event.correlation,
@@ -488,8 +528,14 @@ impl Entry {
     /// The canonical bytes.
     ///
     /// # Errors
-    /// [`EntryError::TooManyChecks`] or [`EntryError::TooLong`].
+    /// [`EntryError`] when a list or the whole is over its limit.
     pub fn to_bytes(&self) -> Result<Vec<u8>, EntryError> {
+        let claims = self.decision.as_ref().and_then(|decision| decision.claims.as_ref());
+        let signers = self.cfg.as_ref().map_or(0, |config| config.approved_by.len());
+        let excess = claims.and_then(Claims::excess).or((signers > MAX_SIGNERS).then_some("signers"));
+        if let Some(what) = excess {
+            return Err(EntryError::TooMany { what });
+        }
         let checks = self.decision.as_ref().map_or(0, |decision| decision.checks.len());
         if checks > MAX_CHECKS {
             return Err(EntryError::TooManyChecks { observed: checks });

@@ -18,6 +18,7 @@ mod binding;
 mod bundle;
 mod bytes;
 mod checkpoint;
+pub mod claims;
 pub mod cosignature;
 mod entry;
 mod event;
@@ -40,8 +41,9 @@ pub use bundle::{MAX_LOCATED_ENTRIES, Manifest};
 pub use bytes::{BootId, Hash, Hex, HexError, Measurement, PublicKey};
 pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};
 pub use entry::{
-    Actor, ActorKind, AuthMethod, CheckResult, Decision, Entry, EntryError, Event, Finish, Key, KeyOperation,
-    LogState, MAX_CHECKS, MAX_ENTRY_BYTES, Model, Platform, Request, Route, SCHEMA_VERSION, Stamp, Tcb, Tee,
+    Actor, ActorKind, AuthMethod, CheckResult, Config, Decision, Entry, EntryError, Event, Finish, Key,
+    KeyOperation, LogState, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_SIGNERS, Model, Platform, Request, Route,
+    SCHEMA_VERSION, Stamp, Tcb, Tee,
 };
 pub use event::{EventType, Outcome};
 pub use export::{
