@@ -86,7 +86,7 @@ pub(crate) fn between(kind: Kind, old: &Value, new: &Value) -> Change {
         Kind::Permits => of((truth(new) && !truth(old), truth(old) && !truth(new))),
         Kind::Demands => of((truth(old) && !truth(new), truth(new) && !truth(old))),
         Kind::AtLeast => of((!is_floor_below(old, new), !is_floor_below(new, old))),
-        Kind::AtMost => of((order(new) > order(old), order(new) < order(old))),
+        Kind::AtMost => of((!is_ceiling_above(old, new), !is_ceiling_above(new, old))),
         Kind::Bits => of((!has_bits(old, new), !has_bits(new, old))),
         Kind::Within => of((!is_within(new, old), !is_within(old, new))),
         Kind::Registers => of_registers(old, new),
@@ -141,6 +141,12 @@ fn is_floor_below(low: &Value, high: &Value) -> bool {
         }
         (low, high) => order(low) <= order(high),
     }
+}
+
+/// Whether everything at or below the ceiling `low` is at or below the ceiling `high`.
+fn is_ceiling_above(high: &Value, low: &Value) -> bool {
+    let is_open = |value: &Value| value.as_str() == Some("any");
+    is_open(high) || (!is_open(low) && order(low) <= order(high))
 }
 
 /// Numbers and versions in their order: the numbers between the dots, of which letters are hexadecimal digits. A moment, whose

@@ -76,6 +76,7 @@ fn floors() {
 #[test]
 fn ceilings_bits_grace_and_registers() {
     assert_eq!(both(Kind::AtMost, "60", "61"), Wider);
+    assert_eq!(both(Kind::AtMost, "60", r#""any""#), Wider);
     assert_eq!(both(Kind::AtMost, r#""2027-01-31T00:00:00Z""#, r#""2026-12-31T00:00:00Z""#), Narrower);
     assert_eq!(both(Kind::Bits, "{ launch = 1, current = 1 }", "{ launch = 3, current = 1 }"), Narrower);
     assert_eq!(both(Kind::Bits, "{ launch = 1, current = 1 }", "{ launch = 2, current = 1 }"), Shifted);

@@ -84,7 +84,7 @@ impl GrantPlatform {
     /// Every rule with the value in force, whether the file spells it out or not.
     #[must_use]
     pub fn rules(&self) -> Vec<Rule> {
-        let mut out = Vec::new();
+        let mut out = self.rules_of_families();
         if let Some(snp) = &self.snp {
             out.extend(snp::rules(snp).into_iter().map(|rule| match rule.path() {
                 "snp.measurements" => rule.at("image.measurements"),
@@ -107,6 +107,22 @@ impl GrantPlatform {
         out.extend(self.paravisor.iter().flat_map(paravisor::rules));
         out.extend(self.gpu.iter().flat_map(gpu::rules));
         out
+    }
+
+    /// Which families are taken, so that two grants with different tables can be compared.
+    fn rules_of_families(&self) -> Vec<Rule> {
+        let tees = [("snp", self.snp.is_some()), ("tdx", self.tdx.is_some())];
+        let tees: Vec<_> = tees.into_iter().filter_map(|(tee, named)| named.then_some(tee)).collect();
+        let word = |named| if named { "demanded" } else { "refused" };
+        vec![
+            Rule::accepts("evidence.tee", list(&tees, |tee| *tee), "the families of TEEs that are accepted"),
+            Rule::accepts("evidence.gpus", word(self.gpu.is_some()), "GPUs in the evidence"),
+            Rule::accepts(
+                "evidence.paravisor",
+                word(self.paravisor.is_some()),
+                "a paravisor below the guest",
+            ),
+        ]
     }
 
     /// The launch digests and MRTDs that the grant names.

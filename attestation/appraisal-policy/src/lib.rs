@@ -24,13 +24,13 @@ mod gpu;
 mod grant;
 mod header;
 mod hex;
-mod machines;
+pub mod machines;
 mod paravisor;
 mod profile;
 mod reader;
 mod rule;
 mod signed;
-pub mod snp;
+mod snp;
 mod tdx;
 mod words;
 

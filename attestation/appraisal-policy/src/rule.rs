@@ -39,7 +39,7 @@ impl Rule {
         /// A lowest number, version, or table of numbers, where what the table does not name is refused; `"any"` asks
         /// nothing.
         at_least = AtLeast;
-        /// A highest number or last moment.
+        /// A highest number or last moment; `"any"` asks nothing.
         at_most = AtMost;
         /// A table of numbers whose bits are demanded.
         bits = Bits;

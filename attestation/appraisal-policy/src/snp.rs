@@ -196,7 +196,7 @@ fn read_platform(mut table: Reader, policy: &mut Policy) -> Result<(), PolicyErr
 ///
 /// # Errors
 /// [`ParseHexError`](anchorhold_rats::ParseHexError) for everything else.
-pub fn chip(text: &str) -> Result<ChipId, anchorhold_rats::ParseHexError> {
+pub(crate) fn chip(text: &str) -> Result<ChipId, anchorhold_rats::ParseHexError> {
     text.parse::<ReportData>().map(|bytes| ChipId(*bytes.as_bytes()))
 }
 

@@ -41,8 +41,7 @@ pub struct Claims {
 #[serde(deny_unknown_fields)]
 pub struct Asked {
     /// The longest time that an entry of the guest's log stays without a witness, in milliseconds, as it says.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub anchor_ms: Option<u64>,
+    pub anchor_ms: u64,
     /// The KEM of the guest's key.
     pub kem: Claim,
     /// The lowest version that would do.
@@ -53,8 +52,7 @@ pub struct Asked {
     /// What for.
     pub purpose: Claim,
     /// How many witnesses cosign the guest's log, as it says.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub witnesses: Option<u64>,
+    pub witnesses: u64,
 }
 
 /// What the TEE states.

@@ -93,12 +93,12 @@ fn snp() -> SnpClaims {
 fn claims(tee: TeeClaims) -> Claims {
     Claims {
         asked: Asked {
-            anchor_ms: Some(LONGEST),
+            anchor_ms: LONGEST,
             kem: Claim::new("x25519").unwrap(),
             min_version: LONGEST,
             model: Some(ModelId::new(&"m".repeat(128)).unwrap()),
             purpose: Claim::new("evaluate").unwrap(),
-            witnesses: Some(LONGEST),
+            witnesses: LONGEST,
         },
         gpus: vec![gpu(); MAX_DEVICES],
         paravisor: Some(ParavisorClaims {

@@ -6,10 +6,10 @@ use anchorhold_audit_log::{
     Actor, ActorKind, Code, Event, EventType, KeyOperation, Outcome, RequestId, Stamp,
 };
 use anchorhold_key_release::{
-    BrokerKey, Challenge, Denied, Explain, Grant, ImportError, NonceKey, PolicyError, Refusal, ReleaseKey,
-    ReleasePolicy, ReleaseRequest, WeightsKeyImport, WeightsKeyTerms, decide,
+    BrokerKey, Challenge, Denied, Explain, Given, Grant, ImportError, NonceKey, PolicyError, PseudonymKey,
+    Refusal, ReleaseKey, ReleasePolicy, ReleaseRequest, WeightsKeyImport, WeightsKeyTerms, decide,
 };
-use anchorhold_rats::{Secret, Timestamp};
+use anchorhold_rats::{Endorsements, Secret, Timestamp};
 use anchorhold_verifier::TrustAnchors;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -108,6 +108,7 @@ pub struct Broker {
     signing: BrokerKey,
     import: ReleaseKey,
     nonces: NonceKey,
+    pseudonyms: PseudonymKey,
     policy: RwLock<Option<Arc<ReleasePolicy>>>,
     around: Surroundings,
 }
@@ -144,8 +145,9 @@ impl Broker {
         let policy = RwLock::new(policy.transpose().map_err(BrokerError::Policy)?);
         let (seed, chip_key) = (state.secret_32(secrets::LOG)?, state.secret_32(secrets::CHIP)?);
         let now = (around.clock)();
+        let pseudonyms = PseudonymKey::new(&chip_key);
         let journal = Journal::begin(&layout.logs(), &seed, &chip_key, anchors.are_simulated(), now)?;
-        Ok(Self { state, journal, anchors, signing, import, nonces, policy, around })
+        Ok(Self { state, journal, anchors, signing, import, nonces, pseudonyms, policy, around })
     }
 
     /// The state; for what belongs to no decision.
@@ -248,7 +250,14 @@ impl Broker {
             Spent::Full => Some(Refusal::new(Denied::Busy)),
             Spent::Fresh | Spent::NoRoom { .. } => None,
         };
-        match decide(policy, &self.anchors, request, &models, visit.at) {
+        let given = Given {
+            anchors: &self.anchors,
+            endorsements: &Endorsements::default(),
+            models: &models,
+            pseudonyms: &self.pseudonyms,
+            at: visit.at,
+        };
+        match decide(policy, request, &given) {
             Ok(grant) => {
                 // A key that does not open is a fault of ours; the guest may try again with the same nonce.
                 let terms = grant.terms();

@@ -186,6 +186,7 @@ pub fn decision(policy: &ReleasePolicy, checks: &Checks, grant: Option<&Grant>) 
     }
     Some(Decision {
         checks: results,
+        claims: grant.and_then(Grant::claims).cloned(),
         grant: grant.and_then(|grant| GrantId::new(grant.name()).ok()),
         lease_s: grant.map(|grant| u64::from(grant.terms().lease_s)),
         policy_digest: Hash::new(*policy.digest().as_bytes()),

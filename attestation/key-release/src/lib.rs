@@ -14,20 +14,32 @@
 //! This crate is *not* a broker: it keeps no state, so replay is refused by whoever stores used nonces.
 
 mod challenge;
+mod claims;
 mod decide;
+mod grants;
 mod import;
+mod kem;
 mod policy;
+mod pseudonym;
 mod refusal;
+mod replay;
 mod request;
 mod response;
 mod session;
 mod wrap;
 
 pub use challenge::{Challenge, ChallengeError, MAX_CHALLENGE_LIFETIME_S, NonceKey};
-pub use decide::{Grant, GrantTrace, Trace, decide};
+pub use decide::{Given, Grant, decide};
+pub use grants::{Asked, AuditTerms, GrantTrace, Trace};
 pub use import::{ImportError, MAX_IMPORT_BYTES, WeightsKeyImport, WeightsKeyTerms};
-pub use policy::{GrantRules, MAX_POLICY_BYTES, ManifestRule, PolicyError, ReleasePolicy, Revocations};
+pub use kem::Kem;
+pub use policy::{
+    AuditRules, GrantRules, MAX_GRANTS, MAX_PLATFORMS, MAX_POLICY_BYTES, ManifestRule, PolicyError,
+    ReleasePolicy, Revocations,
+};
+pub use pseudonym::PseudonymKey;
 pub use refusal::{Denied, Explain, Refusal, RefusalBody, RefusalError};
+pub use replay::{Machines, Recorded, Replayed, Unreadable, replay};
 pub use request::{
     GuestKeys, InstanceId, KeyRequest, KeyUse, MAX_RELEASE_JSON_BYTES, MAX_REQUEST_BYTES, ModelId,
     ParseModelIdError, ReleaseRequest, RequestError,

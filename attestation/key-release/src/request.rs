@@ -1,5 +1,6 @@
 //! What a guest asks for, and the body of `POST /v1/release`.
 
+use crate::{Asked, AuditTerms, Kem};
 use anchorhold_rats::{
     Ed25519PublicKey, Evidence, KeyBinding, Nonce, Purpose, Sha256Digest, X25519PublicKey,
 };
@@ -301,6 +302,17 @@ impl ReleaseRequest {
     #[must_use]
     pub fn keys(&self) -> &GuestKeys {
         &self.keys
+    }
+
+    /// What grants have rules about.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked {
+            model_id: &self.request.model_id,
+            min_version: self.request.min_version,
+            purpose: self.request.purpose,
+            kem: Kem::X25519,
+            audit: AuditTerms { anchor_ms: u32::MAX, witnesses: 0 },
+        }
     }
 
     /// The evidence, untrusted.

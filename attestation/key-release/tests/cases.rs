@@ -5,10 +5,10 @@ use anchorhold_attester::software::{
     Debug, LaunchConfig, MigrationAgent, Product, Signer, SoftwareGuest, simulated_ark_der,
 };
 use anchorhold_key_release::{
-    Challenge, GuestKeys, KeyRequest, NonceKey, ReleaseKey, ReleasePolicy, ReleaseRequest, Session,
-    WeightsKeyTerms, decide,
+    Challenge, Given, GuestKeys, KeyRequest, NonceKey, PseudonymKey, ReleaseKey, ReleasePolicy,
+    ReleaseRequest, Session, WeightsKeyTerms, decide,
 };
-use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, Timestamp};
+use anchorhold_rats::{Ed25519PublicKey, Endorsements, Secret, Sha256Digest, Timestamp};
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use serde::Deserialize;
 use std::path::Path;
@@ -144,7 +144,14 @@ fn run(path: &Path) -> Option<String> {
     };
     let models: Vec<_> = case.model.iter().filter(|m| m.id == case.request.model_id).map(terms).collect();
     let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap();
-    let observed = match decide(&policy, &anchors, &request, &models, case.at) {
+    let given = Given {
+        anchors: &anchors,
+        endorsements: &Endorsements::default(),
+        models: &models,
+        pseudonyms: &PseudonymKey::new(&Secret::take(&mut [5; 32])),
+        at: case.at,
+    };
+    let observed = match decide(&policy, &request, &given) {
         Ok(grant) => ("release", Some(grant.name().to_owned()), Some(grant.terms().version), None),
         Err(refusal) => ("refuse", None, None, Some(refusal.denied().code().to_owned())),
     };

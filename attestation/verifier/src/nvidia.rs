@@ -33,3 +33,4 @@ pub use opaque::{
 pub use policy::{BoardSize, OcspRules, Policy};
 pub use report::{MEASUREMENT_LEN, REQUEST_LEN, Report, SIGNATURE_LEN};
 pub use serialized::{MAX_DEVICES, MAX_SERIALIZED_BYTES, SerializedError, read_serialized};
+pub use topology::links_are_whole;

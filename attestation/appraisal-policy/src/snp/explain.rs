@@ -7,6 +7,10 @@ use anchorhold_rats::Measurement;
 use anchorhold_verifier::snp::{ChipId, Flag, MinimumTcb, Policy, Signer};
 use toml::{Table, Value};
 
+const UNCHECKED_MICROCODE: &str = "\
+the host may load microcode of its own: its loader checks signatures from 219 (Milan), 84 (Genoa) and 71 (Turin) on \
+(CVE-2024-56161, AMD-SB-3019, AMD-SB-7033)";
+
 pub(crate) fn rules(snp: &Snp) -> Vec<Rule> {
     let policy = &snp.policy;
     let mut out = rules_of_origin(snp);
@@ -109,7 +113,8 @@ fn rules_of_firmware(policy: &Policy) -> Vec<Rule> {
     mitigations.insert("launch".to_owned(), vector(policy.required_mitigations.launch));
     mitigations.insert("current".to_owned(), vector(policy.required_mitigations.current));
     vec![
-        Rule::at_least("snp.min_tcb", floors::table(&policy.min_tcb), "the lowest firmware that is reported"),
+        Rule::at_least("snp.min_tcb", floors::table(&policy.min_tcb), "the lowest firmware that is reported")
+            .weaker_if(floors::are_below_fixes(&policy.min_tcb), UNCHECKED_MICROCODE),
         floor(
             "snp.min_committed_tcb",
             &policy.min_committed_tcb,

@@ -155,7 +155,7 @@ fn release(path: &Path, text: &str, format: Format) -> Result<Exit, Failure> {
     let grants = policy.grants().iter().map(|grant| CheckedGrant {
         name: grant.name(),
         model: grant.model_id().as_str(),
-        measurements: grant.appraisal().snp.as_ref().map_or(0, |policy| policy.measurements.len()),
+        measurements: grant.measurements().len(),
     });
     let checked = CheckedRelease {
         policy: policy.id(),

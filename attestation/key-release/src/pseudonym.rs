@@ -1,0 +1,75 @@
+//! Pseudonyms of machines, under which a log can tell machines apart and name none.
+
+use anchorhold_rats::Secret;
+use anchorhold_verifier::{azure::VmId, nvidia::Pdi, snp::ChipId, tdx::PlatformId};
+use ring::hmac;
+use std::fmt;
+
+/// The key of a broker's pseudonyms: whoever has it can tell which machine a pseudonym stands for, if it knows the machine.
+#[derive(Clone)]
+pub struct PseudonymKey(hmac::Key);
+
+impl PseudonymKey {
+    /// The key with these bytes.
+    #[must_use]
+    pub fn new(secret: &Secret<32>) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.expose()))
+    }
+
+    /// The pseudonym of an SNP chip.
+    #[must_use]
+    pub fn chip(&self, chip: &ChipId) -> [u8; 32] {
+        self.tag(b"snp chip", &chip.0)
+    }
+
+    /// The pseudonym of a TDX platform.
+    #[must_use]
+    pub fn platform(&self, platform: &PlatformId) -> [u8; 16] {
+        self.tag(b"tdx platform", &platform.0)
+    }
+
+    /// The pseudonym of a GPU or switch.
+    #[must_use]
+    pub fn device(&self, device: &Pdi) -> [u8; 8] {
+        self.tag(b"gpu", &device.0)
+    }
+
+    /// The pseudonym of a virtual machine of Azure.
+    #[must_use]
+    pub fn vm(&self, vm: &VmId) -> [u8; 16] {
+        self.tag(b"azure vm", vm.to_string().as_bytes())
+    }
+
+    /// The first `N` bytes of HMAC-SHA-256 over the kind, a zero byte and the identity.
+    fn tag<const N: usize>(&self, kind: &[u8], identity: &[u8]) -> [u8; N] {
+        let tag = hmac::sign(&self.0, &[kind, &[0], identity].concat());
+        let mut out = [0; N];
+        out.iter_mut().zip(tag.as_ref()).for_each(|(out, byte)| *out = *byte);
+        out
+    }
+}
+
+impl fmt::Debug for PseudonymKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PseudonymKey")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_keys_and_machines_are_told_apart() {
+        let key = |byte| PseudonymKey::new(&Secret::take(&mut [byte; 32]));
+        let (one, other) = (key(1), key(2));
+        assert_eq!(one.chip(&ChipId([7; 64])), one.chip(&ChipId([7; 64])));
+        assert_ne!(one.chip(&ChipId([7; 64])), one.chip(&ChipId([8; 64])));
+        assert_ne!(one.chip(&ChipId([7; 64])), other.chip(&ChipId([7; 64])));
+        assert_ne!(one.device(&Pdi([7; 8])), one.tag::<8>(b"other", &[7; 8]));
+        assert_ne!(one.platform(&PlatformId([7; 16])), [0; 16]);
+        let vm = "00000000-0000-4000-8000-51513C1A7ED0";
+        assert_eq!(one.vm(&vm.parse().unwrap()), one.vm(&vm.to_lowercase().parse().unwrap()));
+        assert_eq!(format!("{one:?}"), "PseudonymKey");
+    }
+}
