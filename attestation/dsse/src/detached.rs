@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::digest;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The value of `format`.
 const FORMAT: &str = "urn:anchorhold:approval:v1";
@@ -26,6 +27,54 @@ pub struct Approval {
     sha256: String,
     key: String,
     sig: String,
+}
+
+/// Why an approval was not read, or approvals make no envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApprovalError {
+    /// Over [`MAX_APPROVAL_BYTES`].
+    TooLong {
+        /// The length that came.
+        observed_bytes: usize,
+    },
+    /// Not the JSON of an approval.
+    Malformed,
+    /// Under another payload type.
+    PayloadType {
+        /// Its place among the approvals, from 0.
+        index: usize,
+        /// The caller's payload type.
+        wanted: &'static str,
+    },
+    /// Of another payload.
+    Payload {
+        /// Its place among the approvals, from 0.
+        index: usize,
+    },
+    /// The signatures, or the envelope that they would make.
+    Envelope(Error),
+}
+
+impl fmt::Display for ApprovalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { observed_bytes } => {
+                write!(f, "approval is {observed_bytes} bytes, the limit is {MAX_APPROVAL_BYTES}")
+            }
+            Self::Malformed => f.write_str("not an approval"),
+            Self::PayloadType { index, wanted } => write!(f, "approval {index} is not under {wanted}"),
+            Self::Payload { index } => write!(f, "approval {index} is of another file"),
+            Self::Envelope(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ApprovalError {}
+
+impl From<Error> for ApprovalError {
+    fn from(error: Error) -> Self {
+        Self::Envelope(error)
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -65,14 +114,14 @@ impl Approval {
     /// Reads an approval's JSON.
     ///
     /// # Errors
-    /// [`Error::ApprovalTooLong`] or [`Error::ApprovalMalformed`].
-    pub fn from_json(json: &[u8]) -> Result<Self, Error> {
+    /// [`ApprovalError::TooLong`] or [`ApprovalError::Malformed`].
+    pub fn from_json(json: &[u8]) -> Result<Self, ApprovalError> {
         if json.len() > MAX_APPROVAL_BYTES {
-            return Err(Error::ApprovalTooLong { observed_bytes: json.len() });
+            return Err(ApprovalError::TooLong { observed_bytes: json.len() });
         }
-        let approval: Self = serde_json::from_slice(json).map_err(|_| Error::ApprovalMalformed)?;
+        let approval: Self = serde_json::from_slice(json).map_err(|_| ApprovalError::Malformed)?;
         if approval.format != FORMAT || key_of(&approval.key).is_none() {
-            return Err(Error::ApprovalMalformed);
+            return Err(ApprovalError::Malformed);
         }
         Ok(approval)
     }
@@ -104,35 +153,40 @@ impl Approval {
     /// counts, it does not say.
     ///
     /// # Errors
-    /// [`Error`]: the approval is of another payload or payload type, or does not verify; `index` is its place among several.
-    pub fn verify(&self, index: usize, payload_type: &'static str, payload: &[u8]) -> Result<(), Error> {
+    /// [`ApprovalError`]: the approval is of another payload or payload type, or does not verify; `index` is its place among several.
+    pub fn verify(
+        &self,
+        index: usize,
+        payload_type: &'static str,
+        payload: &[u8],
+    ) -> Result<(), ApprovalError> {
         if self.payload_type != payload_type {
-            return Err(Error::ApprovalType { index, wanted: payload_type });
+            return Err(ApprovalError::PayloadType { index, wanted: payload_type });
         }
         if self.sha256 != digest_of(payload) {
-            return Err(Error::ApprovalOfOther { index });
+            return Err(ApprovalError::Payload { index });
         }
         let sig = STANDARD.decode(&self.sig).map_err(|_| Error::SignatureEncoding { index })?;
         UnparsedPublicKey::new(&ED25519, self.key())
             .verify(&pre_authentication_encoding(payload_type, payload), &sig)
-            .map_err(|_| Error::Signature { index })
+            .map_err(|_| Error::Signature { index }.into())
     }
 }
 
 /// The envelope of `payload` with these approvals as its signatures.
 ///
 /// # Errors
-/// [`Error`] when there is none, one is of something else or does not verify, two are of one key, or there are too many.
+/// [`ApprovalError`] when there is none, one is of something else or does not verify, two are of one key, or there are too many.
 pub fn assemble(
     payload_type: &'static str,
     payload: &[u8],
     approvals: &[Approval],
-) -> Result<Vec<u8>, Error> {
+) -> Result<Vec<u8>, ApprovalError> {
     if approvals.is_empty() {
-        return Err(Error::NoKey);
+        return Err(Error::NoKey.into());
     }
     if approvals.len() > MAX_SIGNATURES {
-        return Err(Error::SignatureCount { limit: MAX_SIGNATURES, observed: approvals.len() });
+        return Err(Error::SignatureCount { limit: MAX_SIGNATURES, observed: approvals.len() }.into());
     }
     let mut signatures: Vec<(String, String)> = Vec::with_capacity(approvals.len());
     for (index, approval) in approvals.iter().enumerate() {
@@ -140,13 +194,13 @@ pub fn assemble(
         let id = key_id(&approval.key());
         let at = signatures.partition_point(|(other, _)| *other < id);
         if signatures.get(at).is_some_and(|(other, _)| *other == id) {
-            return Err(Error::DuplicateSigner { index });
+            return Err(Error::DuplicateSigner { index }.into());
         }
         signatures.insert(at, (id, approval.sig.clone()));
     }
     let bytes = envelope::write(payload_type, payload, signatures)?;
     if bytes.len() > MAX_ENVELOPE_BYTES {
-        return Err(Error::TooLong { observed_bytes: bytes.len() });
+        return Err(Error::TooLong { observed_bytes: bytes.len() }.into());
     }
     Ok(bytes)
 }

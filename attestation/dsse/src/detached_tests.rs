@@ -43,12 +43,12 @@ fn reads_what_it_writes_and_nothing_else() {
     ] {
         let changed = text.replacen(from, to, 1);
         assert_ne!(changed, text, "{from}");
-        assert_eq!(Approval::from_json(changed.as_bytes()), Err(Error::ApprovalMalformed), "{to}");
+        assert_eq!(Approval::from_json(changed.as_bytes()), Err(ApprovalError::Malformed), "{to}");
     }
     let long = vec![b' '; MAX_APPROVAL_BYTES + 1];
     assert_eq!(
         Approval::from_json(&long),
-        Err(Error::ApprovalTooLong { observed_bytes: MAX_APPROVAL_BYTES + 1 })
+        Err(ApprovalError::TooLong { observed_bytes: MAX_APPROVAL_BYTES + 1 })
     );
 }
 
@@ -57,30 +57,36 @@ fn case_08_refuses_approvals_of_something_else() {
     let approve = |payload_type, payload| Approval::sign(payload_type, payload, &key(2));
     let mut all = approvals(&[1]);
     all.push(approve(TYPE, b"policy = 2\n"));
-    assert_eq!(assemble(TYPE, PAYLOAD, &all), Err(Error::ApprovalOfOther { index: 1 }));
+    assert_eq!(assemble(TYPE, PAYLOAD, &all), Err(ApprovalError::Payload { index: 1 }));
     all[1] = approve(OTHER, PAYLOAD);
-    assert_eq!(assemble(TYPE, PAYLOAD, &all), Err(Error::ApprovalType { index: 1, wanted: TYPE }));
+    assert_eq!(assemble(TYPE, PAYLOAD, &all), Err(ApprovalError::PayloadType { index: 1, wanted: TYPE }));
     // One that says to be of this payload, and is not.
     all[1] = Approval { sha256: digest_of(PAYLOAD), ..approve(TYPE, b"policy = 2\n") };
-    assert_eq!(assemble(TYPE, PAYLOAD, &all), Err(Error::Signature { index: 1 }));
+    assert_eq!(assemble(TYPE, PAYLOAD, &all), Err(Error::Signature { index: 1 }.into()));
     all[1] = Approval { payload_type: TYPE.to_owned(), ..approve(OTHER, PAYLOAD) };
-    assert_eq!(assemble(TYPE, PAYLOAD, &all), Err(Error::Signature { index: 1 }));
+    assert_eq!(assemble(TYPE, PAYLOAD, &all), Err(Error::Signature { index: 1 }.into()));
     // One that names another key than signed it.
     all[1] = Approval { key: hex(&key(3).public_key()), ..approve(TYPE, PAYLOAD) };
-    assert_eq!(assemble(TYPE, PAYLOAD, &all), Err(Error::Signature { index: 1 }));
+    assert_eq!(assemble(TYPE, PAYLOAD, &all), Err(Error::Signature { index: 1 }.into()));
     all[1] = Approval { sig: "AA".to_owned(), ..approve(TYPE, PAYLOAD) };
-    assert_eq!(assemble(TYPE, PAYLOAD, &all), Err(Error::SignatureEncoding { index: 1 }));
+    assert_eq!(assemble(TYPE, PAYLOAD, &all), Err(Error::SignatureEncoding { index: 1 }.into()));
 }
 
 #[test]
 fn case_08_refuses_no_approval_one_key_twice_and_too_many() {
-    assert_eq!(assemble(TYPE, PAYLOAD, &[]), Err(Error::NoKey));
-    assert_eq!(assemble(TYPE, PAYLOAD, &approvals(&[1, 2, 1])), Err(Error::DuplicateSigner { index: 2 }));
+    assert_eq!(assemble(TYPE, PAYLOAD, &[]), Err(Error::NoKey.into()));
+    assert_eq!(
+        assemble(TYPE, PAYLOAD, &approvals(&[1, 2, 1])),
+        Err(Error::DuplicateSigner { index: 2 }.into())
+    );
     let many: Vec<u8> = (0..17).collect();
     let limit = Error::SignatureCount { limit: MAX_SIGNATURES, observed: 17 };
-    assert_eq!(assemble(TYPE, PAYLOAD, &approvals(&many)), Err(limit));
+    assert_eq!(assemble(TYPE, PAYLOAD, &approvals(&many)), Err(limit.into()));
     assert!(assemble(TYPE, PAYLOAD, &approvals(&many[..16])).is_ok());
     let long = vec![b'a'; MAX_ENVELOPE_BYTES];
     let approval = Approval::sign(TYPE, &long, &key(1));
-    assert!(matches!(assemble(TYPE, &long, &[approval]), Err(Error::TooLong { .. })));
+    assert!(matches!(
+        assemble(TYPE, &long, &[approval]),
+        Err(ApprovalError::Envelope(Error::TooLong { .. }))
+    ));
 }

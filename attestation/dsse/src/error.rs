@@ -62,25 +62,6 @@ pub enum Error {
     },
     /// Nothing to sign with.
     NoKey,
-    /// An approval over [`MAX_APPROVAL_BYTES`](crate::MAX_APPROVAL_BYTES).
-    ApprovalTooLong {
-        /// The length that came.
-        observed_bytes: usize,
-    },
-    /// Not the JSON of an approval.
-    ApprovalMalformed,
-    /// An approval under another payload type.
-    ApprovalType {
-        /// Its position, from 0.
-        index: usize,
-        /// The caller's payload type.
-        wanted: &'static str,
-    },
-    /// An approval of another payload.
-    ApprovalOfOther {
-        /// Its position, from 0.
-        index: usize,
-    },
 }
 
 impl fmt::Display for Error {
@@ -107,12 +88,6 @@ impl fmt::Display for Error {
                 write!(f, "signature {index} does not verify under the key it names")
             }
             Self::NoKey => f.write_str("no key to sign with"),
-            Self::ApprovalTooLong { observed_bytes } => {
-                write!(f, "approval is {observed_bytes} bytes, the limit is {}", crate::MAX_APPROVAL_BYTES)
-            }
-            Self::ApprovalMalformed => f.write_str("not an approval"),
-            Self::ApprovalType { index, wanted } => write!(f, "approval {index} is not under {wanted}"),
-            Self::ApprovalOfOther { index } => write!(f, "approval {index} is of another file"),
         }
     }
 }

@@ -14,7 +14,7 @@ mod envelope;
 mod error;
 mod signers;
 
-pub use detached::{Approval, MAX_APPROVAL_BYTES, assemble};
+pub use detached::{Approval, ApprovalError, MAX_APPROVAL_BYTES, assemble};
 pub use envelope::{MAX_ENVELOPE_BYTES, MAX_SIGNATURES, Verified, add_signature, sign, unverified, verify};
 pub use error::Error;
 pub use signers::{KeyError, SignersError, SigningKey, TrustedSigners, key_id};
