@@ -13,6 +13,7 @@
 //!
 //! This crate is *not* a broker: it keeps no state, so replay is refused by whoever stores used nonces.
 
+mod activation;
 mod challenge;
 mod claims;
 mod decide;
@@ -26,8 +27,10 @@ mod replay;
 mod request;
 mod response;
 mod session;
+mod signers;
 mod wrap;
 
+pub use activation::{ActivationError, ApprovedPolicy, Approvers, InForce, RELEASE_POLICY_TYPE};
 pub use challenge::{Challenge, ChallengeError, MAX_CHALLENGE_LIFETIME_S, NonceKey};
 pub use decide::{Given, Grant, decide};
 pub use grants::{Asked, AuditTerms, GrantTrace, Trace};
@@ -46,4 +49,5 @@ pub use request::{
 };
 pub use response::{BrokerKey, ReleaseResponse, ReleasedTerms};
 pub use session::{Awaiting, ReleasedKey, Session, SessionError};
+pub use signers::{MAX_SIGNERS, PolicySigner, RotationError, SIGNER_SET_TYPE, SignerSet};
 pub use wrap::{ReleaseKey, WrapError};
