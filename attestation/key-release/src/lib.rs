@@ -17,9 +17,11 @@ mod activation;
 mod challenge;
 mod claims;
 mod decide;
+mod diff;
 mod grants;
 mod import;
 mod kem;
+mod lint;
 mod policy;
 mod pseudonym;
 mod refusal;
@@ -33,9 +35,11 @@ mod wrap;
 pub use activation::{ActivationError, ApprovedPolicy, Approvers, InForce, RELEASE_POLICY_TYPE};
 pub use challenge::{Challenge, ChallengeError, MAX_CHALLENGE_LIFETIME_S, NonceKey};
 pub use decide::{Given, Grant, decide};
+pub use diff::{ChangedGrant, ChangedRule, PolicyDiff, diff};
 pub use grants::{Asked, AuditTerms, GrantTrace, Trace};
 pub use import::{ImportError, MAX_IMPORT_BYTES, WeightsKeyImport, WeightsKeyTerms};
 pub use kem::Kem;
+pub use lint::{Lint, SOON_S, lint};
 pub use policy::{
     AuditRules, GrantRules, MAX_GRANTS, MAX_PLATFORMS, MAX_POLICY_BYTES, ManifestRule, PolicyError,
     ReleasePolicy, Revocations,

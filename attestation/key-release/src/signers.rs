@@ -181,8 +181,10 @@ impl SignerSet {
                 keys.push(*signer.key.as_bytes());
             }
         }
-        let union = TrustedSigners::of(&keys, 1).expect("different keys, at least one and at most two sets of them");
-        let verified = anchorhold_dsse::verify(envelope, SIGNER_SET_TYPE, &union).map_err(RotationError::Envelope)?;
+        let union =
+            TrustedSigners::of(&keys, 1).expect("different keys, at least one and at most two sets of them");
+        let verified =
+            anchorhold_dsse::verify(envelope, SIGNER_SET_TYPE, &union).map_err(RotationError::Envelope)?;
         let signed = |set: &Self| {
             let keys = set.signers.iter().filter(|signer| verified.signers().contains(signer.key.as_bytes()));
             keys.count()

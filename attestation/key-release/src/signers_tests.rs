@@ -35,7 +35,9 @@ fn a_set_is_what_its_file_says() {
 #[test]
 fn refuses_sets_that_nobody_or_one_signer_twice_could_satisfy() {
     let path = |text: &str| match SignerSet::from_toml(text).unwrap_err() {
-        PolicyError::Value { path, .. } | PolicyError::Missing { path } | PolicyError::Unknown { path } => path,
+        PolicyError::Value { path, .. } | PolicyError::Missing { path } | PolicyError::Unknown { path } => {
+            path
+        }
         other => panic!("{other}"),
     };
     assert_eq!(path(&set(1, 0, &[1])), "threshold");
