@@ -210,8 +210,8 @@ fn not_authentic(checks: Checks) -> Refusal {
     Refusal::new(denied).with_checks(checks)
 }
 
-/// The report data is right or wrong whatever the grant, and nothing else counts when it is wrong. Below a paravisor the
-/// virtual TPM's quote holds it.
+/// For whom the evidence was made is right or wrong whatever the grant, and nothing else counts when it is wrong. Below a
+/// paravisor the virtual TPM's quote holds the report data; each device has signed a nonce of its own.
 fn require_binding(stated: &Stated<'_>, expected: &Expected) -> Result<(), Refusal> {
     let of_tee = match &stated.tee {
         StatedTee::Snp(report) => report.report.report_data,
@@ -219,13 +219,22 @@ fn require_binding(stated: &Stated<'_>, expected: &Expected) -> Result<(), Refus
     };
     let observed = stated.paravisor.map_or(of_tee.as_bytes().as_slice(), |vtpm| vtpm.nonce);
     let wanted = expected.report_data.as_bytes().as_slice();
-    if observed == wanted {
+    let mut checks = Checks::new();
+    if observed != wanted {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        checks.record((Stage::Binding, "binding_mismatch"), false, hex(wanted), hex(observed));
+        return Err(Refusal::new(Denied::Binding).with_checks(checks));
+    }
+    for (place, device) in stated.gpus.iter().enumerate() {
+        let made_for = Some(device.nonce) == expected.gpu_nonce;
+        let wanted = expected.gpu_nonce.map_or_else(String::new, |nonce| nonce.to_string());
+        checks.record(codes::nvidia::NONCE, made_for, wanted, device.nonce.to_string());
+        checks.last_is_of_device(place);
+    }
+    if checks.none_failed() {
         return Ok(());
     }
-    let mut checks = Checks::new();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    checks.record((Stage::Binding, "binding_mismatch"), false, hex(wanted), hex(observed));
-    Err(Refusal::new(Denied::Binding).with_checks(checks))
+    Err(Refusal::new(Denied::Evidence(codes::nvidia::NONCE.name.into())).with_checks(checks))
 }
 
 fn released(terms: &WeightsKeyTerms, rules: &GrantRules, policy: &ReleasePolicy) -> ReleasedTerms {

@@ -99,7 +99,7 @@ impl Session {
         self.broker_time
     }
 
-    /// The broker's nonce; GPU evidence is made for it too.
+    /// The broker's nonce.
     #[must_use]
     pub fn nonce(&self) -> &Nonce {
         &self.nonce
@@ -115,6 +115,12 @@ impl Session {
     #[must_use]
     pub fn report_data(&self, gpu_evidence: Sha256Digest) -> ReportData {
         self.binding(gpu_evidence).report_data()
+    }
+
+    /// The nonce that GPUs and switches must sign.
+    #[must_use]
+    pub fn gpu_nonce(&self) -> Nonce {
+        self.binding(Sha256Digest::of(b"")).gpu_nonce()
     }
 
     fn binding(&self, gpu_evidence: Sha256Digest) -> KeyBinding {
