@@ -14,6 +14,7 @@
 //! This crate is *not* a broker: it keeps no state, so replay is refused by whoever stores used nonces.
 
 mod activation;
+mod backtest;
 mod challenge;
 mod claims;
 mod decide;
@@ -33,6 +34,7 @@ mod signers;
 mod wrap;
 
 pub use activation::{ActivationError, ApprovedPolicy, Approvers, InForce, RELEASE_POLICY_TYPE};
+pub use backtest::{Backtest, ChangedDecision, Ending, MAX_TOLD};
 pub use challenge::{Challenge, ChallengeError, MAX_CHALLENGE_LIFETIME_S, NonceKey};
 pub use decide::{Given, Grant, decide};
 pub use diff::{ChangedGrant, ChangedRule, PolicyDiff, diff};
@@ -46,7 +48,7 @@ pub use policy::{
 };
 pub use pseudonym::PseudonymKey;
 pub use refusal::{Denied, Explain, Refusal, RefusalBody, RefusalError};
-pub use replay::{Machines, Recorded, Replayed, Unreadable, replay};
+pub use replay::{Machines, Recorded, Replayed, Unreadable, explain, replay};
 pub use request::{
     GuestKeys, InstanceId, KeyRequest, KeyUse, MAX_RELEASE_JSON_BYTES, MAX_REQUEST_BYTES, ModelId,
     ParseModelIdError, ReleaseRequest, RequestError,

@@ -19,6 +19,14 @@ pub struct Lint {
     pub text: String,
 }
 
+impl Lint {
+    /// Whether it is a mistake or soon one, and not only a choice that is weaker than another.
+    #[must_use]
+    pub fn is_serious(&self) -> bool {
+        self.code != "look_at"
+    }
+}
+
 /// Looks at `policy` at the time `at`.
 #[must_use]
 pub fn lint(policy: &ReleasePolicy, at: Timestamp) -> Vec<Lint> {

@@ -9,6 +9,10 @@ use anchorhold_rats::{Expected, Nonce, ReportData, Timestamp};
 use anchorhold_verifier::{AppraisalPolicy, Stated, StatedTee, dangerous, judge};
 use std::fmt;
 
+/// The rules that need to know which versions and instances there are.
+const OF_VERSIONS: [&str; 5] =
+    ["max_instances", "model.version_min", "model.manifest", "revoked.manifests", "revoked.kids"];
+
 /// Why claims cannot be asked about. A log that this project wrote has no such claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreadable {
@@ -89,13 +93,39 @@ pub fn replay(
         audit: AuditTerms { anchor_ms: number(asked.anchor_ms), witnesses: number(asked.witnesses) },
     };
     let offered = released.map_or(Offered::Unknown, |terms| Offered::Known(std::slice::from_ref(terms)));
-    let expected = expected(&stated);
-    let said = judge_grants(policy, &asked, offered, measurement(&stated), |appraisal| {
-        let mut appraisal = stated::comparable(appraisal, machines);
+    let comparable = |appraisal: &AppraisalPolicy| stated::comparable(appraisal, machines);
+    let not_asked = not_asked(policy, recorded, machines);
+    Ok(of_stated(policy, (&stated, &expected(&stated)), &asked, offered, (comparable, not_asked)))
+}
+
+/// Asks `policy` about what evidence states and what would be asked for, without a broker: for explaining. Which versions of
+/// the model there are is not known.
+///
+/// Establishes nothing: whether the evidence is authentic, the caller has found out.
+#[must_use]
+pub fn explain(
+    policy: &ReleasePolicy,
+    stated: &Stated<'_>,
+    expected: &Expected,
+    asked: &Asked<'_>,
+) -> Replayed {
+    let not_asked = OF_VERSIONS.to_vec();
+    of_stated(policy, (stated, expected), asked, Offered::Unknown, (AppraisalPolicy::clone, not_asked))
+}
+
+fn of_stated(
+    policy: &ReleasePolicy,
+    (stated, expected): (&Stated<'_>, &Expected),
+    asked: &Asked<'_>,
+    offered: Offered<'_>,
+    (comparable, not_asked): (impl Fn(&AppraisalPolicy) -> AppraisalPolicy, Vec<&'static str>),
+) -> Replayed {
+    let said = judge_grants(policy, asked, offered, measurement(stated), |appraisal| {
+        let mut appraisal = comparable(appraisal);
         if stated.simulated {
             appraisal = dangerous::allow_simulated(appraisal);
         }
-        judge(&stated, &appraisal, &expected)
+        judge(stated, &appraisal, expected)
     });
     let refused = said.won.is_none().then(|| match said.miss {
         Some(denied) => denied.code().to_owned(),
@@ -105,7 +135,7 @@ pub fn replay(
         }
     });
     let grant = said.won.map(|won| won.rules.name().to_owned());
-    Ok(Replayed { trace: said.trace, grant, refused, not_asked: not_asked(policy, recorded, machines) })
+    Replayed { trace: said.trace, grant, refused, not_asked }
 }
 
 /// The bindings of the evidence were judged then, so what is expected is what is stated.
@@ -124,9 +154,11 @@ pub(crate) fn measurement(stated: &Stated<'_>) -> anchorhold_rats::Measurement {
 
 /// Which rules of `policy` were left out.
 fn not_asked(policy: &ReleasePolicy, recorded: &Recorded<'_>, machines: Machines<'_>) -> Vec<&'static str> {
-    let mut out = vec!["max_instances"];
-    if recorded.released.is_none() {
-        out.extend(["model.version_min", "model.manifest", "revoked.manifests", "revoked.kids"]);
+    let mut out = Vec::new();
+    if recorded.released.is_some() {
+        out.push("max_instances");
+    } else {
+        out.extend(OF_VERSIONS);
         if recorded.claims.asked.model.is_none() {
             out.push("model.id");
         }

@@ -26,7 +26,6 @@ pub(crate) fn terms(model_id: &str, version: u64, manifest: u8, kid: &str) -> We
 /// A request with everything that belongs to it.
 pub(crate) struct Exchange {
     pub(crate) request: ReleaseRequest,
-    pub(crate) body: Vec<u8>,
     pub(crate) endorsements: Endorsements,
     pub(crate) at: Timestamp,
 }
@@ -62,7 +61,7 @@ pub(crate) fn ask(
         machine.attest(&session.report_data(digest), gpus, endorsements, at);
     edit(&mut evidence);
     let (body, _) = session.send(evidence);
-    Exchange { request: ReleaseRequest::from_json(&body).unwrap(), body, endorsements, at }
+    Exchange { request: ReleaseRequest::from_json(&body).unwrap(), endorsements, at }
 }
 
 /// The decision under the simulated roots.

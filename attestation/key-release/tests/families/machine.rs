@@ -15,8 +15,8 @@ use anchorhold_attester::software::{
 };
 use anchorhold_rats::{Der, Endorsements, Evidence, GpuEvidence, Measurement, Nonce, ReportData, Timestamp};
 use anchorhold_verifier::TrustAnchors;
-use anchorhold_verifier::x509::Certificate;
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
+use anchorhold_verifier::x509::Certificate;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 

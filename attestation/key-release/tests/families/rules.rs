@@ -173,7 +173,8 @@ fn run(name: &str) {
     let mut wrong = Vec::new();
     for rule in &file.rule {
         let model = terms(&file.model, file.version, file.manifest, "k1");
-        let judged = Judged { file: &file, rule, policy: policy(&text, &merged(&file.set, &rule.set)), model };
+        let judged =
+            Judged { file: &file, rule, policy: policy(&text, &merged(&file.set, &rule.set)), model };
         let problems = [
             rule.passes.as_ref().and_then(|over| judged.passes(over)),
             rule.refused.as_ref().and_then(|over| judged.refused(over)),
