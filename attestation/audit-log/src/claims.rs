@@ -40,8 +40,10 @@ pub struct Claims {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
-    /// The longest time that an entry of the guest's log stays without a witness, in milliseconds, as it says.
-    pub anchor_ms: u64,
+    /// The longest time that an entry of the guest's log stays without a witness, in milliseconds, as it says; none where no
+    /// witness is waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anchor_ms: Option<u64>,
     /// The KEM of the guest's key.
     pub kem: Claim,
     /// The lowest version that would do.

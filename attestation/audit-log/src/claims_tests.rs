@@ -93,7 +93,7 @@ fn snp() -> SnpClaims {
 fn claims(tee: TeeClaims) -> Claims {
     Claims {
         asked: Asked {
-            anchor_ms: LONGEST,
+            anchor_ms: Some(LONGEST),
             kem: Claim::new("x25519").unwrap(),
             min_version: LONGEST,
             model: Some(ModelId::new(&"m".repeat(128)).unwrap()),

@@ -192,10 +192,16 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// A platform of which nothing is known.
+    #[must_use]
+    pub const fn new(tee: Tee) -> Self {
+        Self { chip: None, evidence: None, meas: None, policy_bits: None, tcb: None, tee }
+    }
+
     /// A platform of which only the evidence's digest is known.
     #[must_use]
     pub const fn of_evidence(tee: Tee, evidence: Hash) -> Self {
-        Self { chip: None, evidence: Some(evidence), meas: None, policy_bits: None, tcb: None, tee }
+        Self { evidence: Some(evidence), ..Self::new(tee) }
     }
 }
 
@@ -270,17 +276,19 @@ pub struct CheckResult {
     pub want: Claim,
 }
 
-/// A document in force that another took the place of: a release policy, or who may sign one.
+/// A thing that was set, by digests of what it was and is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
-    /// The ids of the keys that signed the new one (SHA-256 of the raw public key), in ascending order; at most
-    /// [`MAX_SIGNERS`].
+pub struct Setting {
+    /// The ids of the keys that approved it (SHA-256 of the raw public key), in ascending order; at most [`MAX_SIGNERS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approved_by: Vec<Hash>,
-    /// SHA-256 of the new one.
+    /// What was set.
+    pub name: Code,
+    /// What it is now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new: Option<Hash>,
-    /// SHA-256 of the one that was in force.
+    /// What it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub old: Option<Hash>,
 }
@@ -307,6 +315,8 @@ pub enum KeyOperation {
     Release,
     /// It was wrapped under another key-encryption key.
     Rotate,
+    /// It must not be released any more.
+    Revoke,
     /// It was erased.
     Destroy,
 }
@@ -349,12 +359,12 @@ pub struct Event {
     pub platform: Option<Platform>,
     /// The decision.
     pub decision: Option<Decision>,
-    /// The document that changed.
-    pub config: Option<Config>,
     /// The key.
     pub key: Option<Key>,
     /// The log.
     pub log: Option<LogState>,
+    /// What was set.
+    pub setting: Option<Setting>,
     /// What ties entries of two logs together.
     pub correlation: Option<CorrelationId>,
 }
@@ -373,9 +383,9 @@ impl Event {
             model: None,
             platform: None,
             decision: None,
-            config: None,
             key: None,
             log: None,
+            setting: None,
             correlation: None,
         }
     }
@@ -392,9 +402,9 @@ pub struct Entry {
     pub actor: Option<Actor>,
     /// The boot that wrote it.
     pub boot: BootId,
-    /// A document that changed.
+    /// What was set.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cfg: Option<Config>,
+    pub cfg: Option<Setting>,
     /// OCSF class uid.
     pub cls: u32,
     /// Stable reason code.
@@ -504,7 +514,7 @@ impl Entry {
             act: event.kind.activity(),
             actor: event.actor,
             boot: slot.boot,
-            cfg: event.config,
+            cfg: event.setting,
             cls: event.kind.class(),
             code: event.code,
             corr: event.correlation,
@@ -531,7 +541,7 @@ impl Entry {
     /// [`EntryError`] when a list or the whole is over its limit.
     pub fn to_bytes(&self) -> Result<Vec<u8>, EntryError> {
         let claims = self.decision.as_ref().and_then(|decision| decision.claims.as_ref());
-        let signers = self.cfg.as_ref().map_or(0, |config| config.approved_by.len());
+        let signers = self.cfg.as_ref().map_or(0, |setting| setting.approved_by.len());
         let excess = claims.and_then(Claims::excess).or((signers > MAX_SIGNERS).then_some("signers"));
         if let Some(what) = excess {
             return Err(EntryError::TooMany { what });

@@ -102,6 +102,9 @@ struct Plan {
     proof: Option<Vec<Hash>>,
 }
 
+/// What is called with the index and bytes of each entry.
+pub type VisitLeaf<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), ExportError>;
+
 /// Where a log's entries come from: a directory, or another store of a log.
 pub trait LogSource {
     /// The key that signs the log.
@@ -120,11 +123,7 @@ pub trait LogSource {
     ///
     /// # Errors
     /// [`ExportError::Read`] or [`ExportError::Source`], or the error of `visit`.
-    fn visit_leaves(
-        &self,
-        count: u64,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), ExportError>,
-    ) -> Result<(), ExportError>;
+    fn visit_leaves(&self, count: u64, visit: VisitLeaf<'_>) -> Result<(), ExportError>;
 
     /// The evidence with this digest, and what its report data was made of, as they are kept beside the entries.
     ///
@@ -150,11 +149,7 @@ impl LogSource for LogReader {
         self.head().size
     }
 
-    fn visit_leaves(
-        &self,
-        count: u64,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), ExportError>,
-    ) -> Result<(), ExportError> {
+    fn visit_leaves(&self, count: u64, visit: VisitLeaf<'_>) -> Result<(), ExportError> {
         self.for_each_leaf(count, visit)
     }
 

@@ -41,13 +41,13 @@ pub use bundle::{MAX_LOCATED_ENTRIES, Manifest};
 pub use bytes::{BootId, Hash, Hex, HexError, Measurement, PublicKey};
 pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};
 pub use entry::{
-    Actor, ActorKind, AuthMethod, CheckResult, Config, Decision, Entry, EntryError, Event, Finish, Key,
-    KeyOperation, LogState, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_SIGNERS, Model, Platform, Request, Route,
-    SCHEMA_VERSION, Stamp, Tcb, Tee,
+    Actor, ActorKind, AuthMethod, CheckResult, Decision, Entry, EntryError, Event, Finish, Key, KeyOperation,
+    LogState, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_SIGNERS, Model, Platform, Request, Route, SCHEMA_VERSION,
+    Setting, Stamp, Tcb, Tee,
 };
 pub use event::{EventType, Outcome};
 pub use export::{
-    ExportError, ExportOptions, ExportSummary, LogSource, export, export_from, export_jsonl,
+    ExportError, ExportOptions, ExportSummary, LogSource, VisitLeaf, export, export_from, export_jsonl,
     export_jsonl_from,
 };
 pub use id::{

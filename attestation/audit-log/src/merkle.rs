@@ -5,7 +5,7 @@
 
 mod stored;
 
-pub use stored::{Node, consistency_proof_from, inclusion_proof_from};
+pub use stored::{Node, consistency_proof_from, frontier_from, inclusion_proof_from};
 
 use crate::Hash;
 use ring::digest::{Context, SHA256};

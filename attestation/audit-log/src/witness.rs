@@ -153,6 +153,12 @@ impl AddCheckpoint {
         [body.as_bytes(), &self.note].concat()
     }
 
+    /// The checkpoint as it came: a note that nobody is shown to have signed.
+    #[must_use]
+    pub fn note(&self) -> &[u8] {
+        &self.note
+    }
+
     /// The log that the checkpoint claims to be of.
     #[must_use]
     pub fn origin(&self) -> &str {

@@ -12,8 +12,8 @@ mod fixture;
 use anchorhold_audit_log::Hash;
 use anchorhold_audit_log::merkle::{
     Frontier, MAX_PROOF_HASHES, Node, Place, ProofError, Range, RangeProver, TreeHead, consistency_proof,
-    consistency_proof_from, inclusion_proof, inclusion_proof_from, leaf_hash, node_hash, range_root, root,
-    verify_consistency, verify_inclusion,
+    consistency_proof_from, frontier_from, inclusion_proof, inclusion_proof_from, leaf_hash, node_hash,
+    range_root, root, verify_consistency, verify_inclusion,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -142,6 +142,7 @@ fn proofs_from_stored_nodes_are_those_from_leaves_up_to_300_leaves() {
                 Ok(consistency_proof(tree, index + 1))
             );
         }
+        assert_eq!(frontier_from(size as u64, &mut read), Ok(frontier.clone()));
         let outside = Place { index: size as u64, size: size as u64 };
         assert_eq!(inclusion_proof_from(outside, &mut read), Ok(None));
         assert_eq!(consistency_proof_from(0, outside.size, &mut read), Ok(None));

@@ -31,7 +31,7 @@ pub(crate) fn record(stated: &Stated<'_>, asked: &Asked<'_>, key: &PseudonymKey)
 
 fn of_asked(asked: &Asked<'_>) -> Option<log::Asked> {
     Some(log::Asked {
-        anchor_ms: asked.audit.anchor_ms.into(),
+        anchor_ms: asked.audit.anchor_ms.map(u64::from),
         kem: Claim::new(asked.kem.name()).ok()?,
         min_version: asked.min_version,
         model: ModelId::new(asked.model_id).ok(),

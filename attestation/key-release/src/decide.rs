@@ -8,9 +8,10 @@ use crate::claims::record;
 use crate::grants::{Offered, Won, judge_grants};
 use crate::refusal::{Denied, Refusal};
 use crate::replay::measurement;
-use crate::response::{BrokerKey, Exchange, ReleaseResponse, ReleasedTerms};
+use crate::response::{BrokerKey, Exchange, ReleaseResponse, ReleasedTerms, WrappedKey};
 use crate::{
-    GrantRules, InstanceId, PseudonymKey, ReleasePolicy, ReleaseRequest, Trace, WeightsKeyTerms, WrapError,
+    GrantRules, InstanceId, LogProof, PseudonymKey, ReleasePolicy, ReleaseRequest, Trace, WeightsKeyTerms,
+    WrapError,
 };
 use anchorhold_audit_log::claims::Claims;
 use anchorhold_rats::{Check, Checks, Endorsements, Expected, Secret, Sha256Digest, Stage, Timestamp};
@@ -20,15 +21,15 @@ use anchorhold_verifier::{
 };
 use std::borrow::Cow;
 
-/// A decision for a request. It exists only after every rule of one grant passed, and [`seal`](Self::seal) uses
+/// A decision for a request. It exists only after every rule of one grant passed, and [`wrap`](Self::wrap) uses
 /// it up.
 ///
 /// ```compile_fail,E0382
 /// # use anchorhold_key_release::{BrokerKey, Grant};
 /// # use anchorhold_rats::Secret;
 /// fn twice(grant: Grant, weights_key: &Secret<32>, broker: &BrokerKey) {
-///     let _ = grant.seal(weights_key, broker);
-///     let _ = grant.seal(weights_key, broker); // used up
+///     let _ = grant.wrap(weights_key, broker);
+///     let _ = grant.wrap(weights_key, broker); // used up
 /// }
 /// ```
 ///
@@ -104,6 +105,12 @@ impl Grant {
         Refusal::new(Denied::Stage).with_checks(checks).with_trace(self.trace).with_claims(self.claims)
     }
 
+    /// Turns the grant into a refusal for a reason that is not the policy's.
+    #[must_use]
+    pub fn refuse(self, denied: Denied) -> Refusal {
+        Refusal::new(denied).with_trace(self.trace).with_claims(self.claims)
+    }
+
     /// Turns the grant into a refusal because `live` other instances hold a lease already.
     #[must_use]
     pub fn refuse_instances(self, live: u64) -> Refusal {
@@ -113,15 +120,46 @@ impl Grant {
         Refusal::new(Denied::Instances).with_checks(checks).with_trace(self.trace).with_claims(self.claims)
     }
 
-    /// Wraps `weights_key` to the key that the evidence names, and signs the answer.
-    ///
-    /// Presumes that `weights_key` belongs to [`terms`](Self::terms), and that the nonce and this decision are
-    /// stored already.
+    /// Wraps `weights_key` to the key that the evidence names. Presumes that it belongs to [`terms`](Self::terms).
     ///
     /// # Errors
     /// [`WrapError`] when the guest's key is no usable key or there is no randomness.
-    pub fn seal(self, weights_key: &Secret<32>, broker: &BrokerKey) -> Result<ReleaseResponse, WrapError> {
-        ReleaseResponse::seal(&self.exchange, &self.terms, weights_key, broker)
+    pub fn wrap(self, weights_key: &Secret<32>, broker: &BrokerKey) -> Result<WrappedGrant, WrapError> {
+        let key = WrappedKey::new(&self.exchange, &self.terms, weights_key, broker)?;
+        Ok(WrappedGrant { grant: self, key })
+    }
+}
+
+/// A grant with its key wrapped, before the decision is stored and logged. It answers once.
+pub struct WrappedGrant {
+    grant: Grant,
+    key: WrappedKey,
+}
+
+impl std::fmt::Debug for WrappedGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WrappedGrant({})", self.grant.name)
+    }
+}
+
+impl WrappedGrant {
+    /// The grant.
+    #[must_use]
+    pub const fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Gives the wrapped key up and keeps the grant, for a refusal.
+    #[must_use]
+    pub fn into_grant(self) -> Grant {
+        self.grant
+    }
+
+    /// The signed answer. Presumes that the nonce is used up, and that `log` proves the entry of this very decision,
+    /// both durably.
+    #[must_use]
+    pub fn answer(self, log: LogProof, broker: &BrokerKey) -> ReleaseResponse {
+        ReleaseResponse::new(self.key, log, broker)
     }
 }
 
@@ -179,6 +217,7 @@ pub fn decide(policy: &ReleasePolicy, request: &ReleaseRequest, given: &Given<'_
             terms: released(terms, rules, policy),
             exchange: Exchange {
                 binding: request.key_binding(),
+                release_key: request.keys.release_key.clone(),
                 report: Sha256Digest::of(&request.evidence.report),
             },
             attestation,

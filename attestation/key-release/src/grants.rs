@@ -1,10 +1,11 @@
 //! What every grant says of one guest and of what it asks for. The rules of live decisions and of replays are these.
 
-use crate::policy::{ManifestRule, Revocations};
+use crate::policy::ManifestRule;
 use crate::refusal::Denied;
-use crate::{GrantRules, Kem, KeyUse, ReleasePolicy, WeightsKeyTerms};
-use anchorhold_rats::{Check, Checks, Measurement, Outcome, Stage};
+use crate::{GrantRules, KeyUse, ReleasePolicy, Revocations, WeightsKeyTerms};
+use anchorhold_rats::{Check, Checks, Kem, Measurement, Outcome, Stage};
 use anchorhold_verifier::{AppraisalPolicy, codes};
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
 /// What one grant said.
@@ -93,10 +94,12 @@ impl Trace {
 
 /// How a guest's audit log is witnessed, as the guest says. Its evidence covers what it says, and the measured guest keeps
 /// to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AuditTerms {
-    /// The longest time that an entry stays without a witness, in milliseconds.
-    pub anchor_ms: u32,
+    /// The longest time that an entry stays without a witness, in milliseconds; `None` where no witness is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor_ms: Option<u32>,
     /// How many witnesses cosign.
     pub witnesses: u32,
 }
@@ -276,9 +279,10 @@ fn judge_asked(rules: &GrantRules, asked: &Asked<'_>, offered: Offered<'_>, out:
     let texts = (join(&rules.kems), asked.kem.to_string());
     out.rule("release_kem", kem, texts, (Shortfall::Kem, Denied::Kem));
     let audit = &rules.audit;
-    let anchored = audit.anchor_max_ms.is_none_or(|most| asked.audit.anchor_ms <= most);
+    let observed = asked.audit.anchor_ms;
+    let anchored = audit.anchor_max_ms.is_none_or(|most| observed.is_some_and(|observed| observed <= most));
     let wanted = audit.anchor_max_ms.map_or_else(|| "any time".to_owned(), |most| format!("<= {most} ms"));
-    let texts = (wanted, format!("{} ms", asked.audit.anchor_ms));
+    let texts = (wanted, observed.map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms")));
     out.rule("release_anchor", anchored, texts, (Shortfall::Audit, Denied::Audit));
     let witnessed = asked.audit.witnesses >= audit.witnesses;
     let texts = (format!(">= {}", audit.witnesses), asked.audit.witnesses.to_string());

@@ -8,11 +8,10 @@ mod read;
 
 pub use anchorhold_appraisal_policy::{MAX_POLICY_BYTES, PolicyError};
 
-use crate::{Kem, KeyUse, ModelId};
+use crate::{KeyUse, ModelId, Revocations};
 use anchorhold_appraisal_policy::{GrantPlatform, Rule};
-use anchorhold_rats::{Measurement, Sha256Digest, Timestamp};
+use anchorhold_rats::{Kem, Measurement, Sha256Digest, Timestamp};
 use anchorhold_verifier::AppraisalPolicy;
-use anchorhold_verifier::{nvidia::Pdi, snp::ChipId, tdx::PlatformId};
 use std::fmt::Display;
 
 /// The most grants of one policy.
@@ -110,40 +109,6 @@ impl GrantRules {
     }
 }
 
-/// What is refused whatever a grant says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Revocations {
-    pub(crate) measurements: Vec<Measurement>,
-    pub(crate) chips: Vec<ChipId>,
-    pub(crate) platforms: Vec<PlatformId>,
-    pub(crate) devices: Vec<Pdi>,
-    pub(crate) manifests: Vec<Sha256Digest>,
-    pub(crate) kids: Vec<String>,
-}
-
-impl Revocations {
-    /// Each list as a rule; paths are those of the file.
-    fn rules(&self) -> Vec<Rule> {
-        let rule = |path, items, meaning| Rule::restricts(path, items, meaning);
-        vec![
-            rule(
-                "revoked.measurements",
-                words_or_none(self.measurements.iter().map(|digest| format!("sha384:{digest}"))),
-                "launch digests and MRTDs that are refused",
-            ),
-            rule("revoked.chips", words_or_none(&self.chips), "SNP chips that are refused"),
-            rule("revoked.platforms", words_or_none(&self.platforms), "TDX platforms that are refused"),
-            rule("revoked.devices", words_or_none(&self.devices), "GPUs and switches that are refused"),
-            rule(
-                "revoked.manifests",
-                words_or_none(self.manifests.iter().map(|digest| format!("sha256:{digest}"))),
-                "manifests that are refused",
-            ),
-            rule("revoked.kids", words_or_none(&self.kids), "keys that are refused"),
-        ]
-    }
-}
-
 /// A release policy in force or about to be.
 #[derive(Debug, Clone)]
 pub struct ReleasePolicy {
@@ -216,10 +181,19 @@ impl ReleasePolicy {
         grant.platforms.iter().filter_map(|index| self.platforms.get(*index))
     }
 
-    /// The launch digests that are refused whatever a grant says.
+    /// What is refused whatever a grant says.
     #[must_use]
-    pub fn revoked_measurements(&self) -> &[Measurement] {
-        &self.revoked.measurements
+    pub const fn revoked(&self) -> &Revocations {
+        &self.revoked
+    }
+
+    /// The same policy with more revoked. It can only refuse more; name, version and digest stay those of the file.
+    #[must_use]
+    pub fn revoking(&self, more: &Revocations) -> Self {
+        let mut policy = self.clone();
+        policy.revoked.extend(more);
+        policy.platforms.iter_mut().for_each(|platform| more.refuse_in(platform));
+        policy
     }
 
     /// Every rule that holds for all grants, with the value in force.
@@ -246,7 +220,7 @@ fn words<T: Display>(items: impl IntoIterator<Item = T>) -> toml::Value {
     toml::Value::Array(items.into_iter().map(|item| toml::Value::from(item.to_string())).collect())
 }
 
-fn words_or_none<T: Display>(items: impl IntoIterator<Item = T>) -> toml::Value {
+pub(crate) fn words_or_none<T: Display>(items: impl IntoIterator<Item = T>) -> toml::Value {
     match words(items) {
         toml::Value::Array(items) if items.is_empty() => toml::Value::from("none"),
         items => items,

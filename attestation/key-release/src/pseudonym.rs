@@ -16,27 +16,27 @@ impl PseudonymKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret.expose()))
     }
 
-    /// The pseudonym of an SNP chip.
+    /// The pseudonym of an SNP chip: its first `N` bytes, at most 32.
     #[must_use]
-    pub fn chip(&self, chip: &ChipId) -> [u8; 32] {
+    pub fn chip<const N: usize>(&self, chip: &ChipId) -> [u8; N] {
         self.tag(b"snp chip", &chip.0)
     }
 
-    /// The pseudonym of a TDX platform.
+    /// The pseudonym of a TDX platform: its first `N` bytes, at most 32.
     #[must_use]
-    pub fn platform(&self, platform: &PlatformId) -> [u8; 16] {
+    pub fn platform<const N: usize>(&self, platform: &PlatformId) -> [u8; N] {
         self.tag(b"tdx platform", &platform.0)
     }
 
-    /// The pseudonym of a GPU or switch.
+    /// The pseudonym of a GPU or switch: its first `N` bytes, at most 32.
     #[must_use]
-    pub fn device(&self, device: &Pdi) -> [u8; 8] {
+    pub fn device<const N: usize>(&self, device: &Pdi) -> [u8; N] {
         self.tag(b"gpu", &device.0)
     }
 
-    /// The pseudonym of a virtual machine of Azure.
+    /// The pseudonym of a virtual machine of Azure: its first `N` bytes, at most 32.
     #[must_use]
-    pub fn vm(&self, vm: &VmId) -> [u8; 16] {
+    pub fn vm<const N: usize>(&self, vm: &VmId) -> [u8; N] {
         self.tag(b"azure vm", vm.to_string().as_bytes())
     }
 

@@ -42,6 +42,8 @@ pub enum Denied {
     Endorsements,
     /// As many instances as the grant allows hold a lease.
     Instances,
+    /// The audit log that the guest names is another guest's.
+    LogOrigin,
     /// The broker has no policy.
     NoPolicy,
     /// The broker's policy has expired.
@@ -73,6 +75,7 @@ impl Denied {
             Self::Stage => "stage_denied",
             Self::Endorsements => "endorsements_unavailable",
             Self::Instances => "instances_exceeded",
+            Self::LogOrigin => "log_origin_taken",
             Self::NoPolicy => "no_policy",
             Self::PolicyExpired => "policy_expired",
             Self::Backend => "backend",
@@ -99,7 +102,8 @@ impl Denied {
             | Self::Audit
             | Self::Revoked
             | Self::Stage
-            | Self::Instances => 403,
+            | Self::Instances
+            | Self::LogOrigin => 403,
         }
     }
 
@@ -124,6 +128,7 @@ impl Denied {
             Self::Stage => "the release was denied after it was granted",
             Self::Endorsements => "endorsements of the evidence are not available; try again",
             Self::Instances => "as many instances as granted hold a lease",
+            Self::LogOrigin => "the audit log belongs to another key",
             Self::NoPolicy => "the broker has no release policy",
             Self::PolicyExpired => "the broker's release policy has expired",
             Self::Backend => "the broker's state is out of reach; try again",

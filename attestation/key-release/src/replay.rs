@@ -3,9 +3,9 @@
 mod stated;
 
 use crate::grants::{Offered, judge_grants};
-use crate::{Asked, AuditTerms, Kem, KeyUse, PseudonymKey, ReleasePolicy, Trace, WeightsKeyTerms};
+use crate::{Asked, AuditTerms, KeyUse, PseudonymKey, ReleasePolicy, Trace, WeightsKeyTerms};
 use anchorhold_audit_log::claims::Claims;
-use anchorhold_rats::{Expected, Nonce, ReportData, Timestamp};
+use anchorhold_rats::{Expected, Kem, Nonce, ReportData, Timestamp};
 use anchorhold_verifier::{AppraisalPolicy, Stated, StatedTee, dangerous, judge};
 use std::fmt;
 
@@ -90,7 +90,7 @@ pub fn replay(
         min_version: asked.min_version,
         purpose,
         kem,
-        audit: AuditTerms { anchor_ms: number(asked.anchor_ms), witnesses: number(asked.witnesses) },
+        audit: AuditTerms { anchor_ms: asked.anchor_ms.map(number), witnesses: number(asked.witnesses) },
     };
     let offered = released.map_or(Offered::Unknown, |terms| Offered::Known(std::slice::from_ref(terms)));
     let comparable = |appraisal: &AppraisalPolicy| stated::comparable(appraisal, machines);

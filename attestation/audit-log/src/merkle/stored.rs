@@ -92,15 +92,32 @@ pub fn consistency_proof_from<E>(
 
 /// The root of the `size` leaves from `start`, a multiple of the largest power of two in `size`.
 fn subtree<E>(start: u64, size: u64, read: &mut impl FnMut(Node) -> Result<Hash, E>) -> Result<Hash, E> {
+    let nodes = complete(start, size, read)?;
+    Ok(Frontier { size, nodes }.root())
+}
+
+/// The complete subtrees of which the `size` leaves from `start` consist, the largest first.
+fn complete<E>(
+    start: u64,
+    size: u64,
+    read: &mut impl FnMut(Node) -> Result<Hash, E>,
+) -> Result<Vec<Hash>, E> {
     let (mut start, mut rest) = (start, size);
-    let mut parts = Vec::new();
+    let mut nodes = Vec::new();
     while rest > 0 {
         let level = u64::BITS - 1 - rest.leading_zeros();
-        // A level of a 64-bit size fits in a byte.
-        parts.push(read(Node { level: level.to_le_bytes()[0], index: start >> level })?);
+        // The level of a 64-bit size fits in a byte.
+        nodes.push(read(Node { level: level.to_le_bytes()[0], index: start >> level })?);
         (start, rest) = (start + (1 << level), rest - (1 << level));
     }
-    let mut parts = parts.into_iter().rev();
-    let last = parts.next().unwrap_or_else(|| Hash::of(b""));
-    Ok(parts.fold(last, |right, left| node_hash(&left, &right)))
+    Ok(nodes)
+}
+
+/// The right edge of a tree of `size` leaves.
+///
+/// # Errors
+/// Those of `read`.
+pub fn frontier_from<E>(size: u64, mut read: impl FnMut(Node) -> Result<Hash, E>) -> Result<Frontier, E> {
+    let nodes = complete(0, size, &mut read)?;
+    Ok(Frontier { size, nodes })
 }

@@ -1,11 +1,9 @@
 //! Reads a policy file key by key.
 
-use super::{
-    AuditRules, GrantRules, MAX_GRANTS, MAX_PLATFORMS, ManifestRule, PolicyError, ReleasePolicy, Revocations,
-};
-use crate::{Kem, KeyUse};
+use super::{AuditRules, GrantRules, MAX_GRANTS, MAX_PLATFORMS, ManifestRule, PolicyError, ReleasePolicy};
+use crate::{KeyUse, Revocations};
 use anchorhold_appraisal_policy::{GrantPlatform, Reader, machines, measurement};
-use anchorhold_rats::Sha256Digest;
+use anchorhold_rats::{Kem, Sha256Digest};
 use anchorhold_verifier::AppraisalPolicy;
 use std::ops::RangeInclusive;
 
@@ -80,8 +78,8 @@ fn grant(
     let audit = audit(reader.table("audit")?)?;
     let platform = GrantPlatform::read(&mut reader)?;
     reader.finish()?;
-    let of_grant = platform.policies().into_iter().map(|policy| {
-        let policy = without_revoked(policy, revoked);
+    let of_grant = platform.policies().into_iter().map(|mut policy| {
+        revoked.refuse_in(&mut policy);
         platforms.iter().position(|known| *known == policy).unwrap_or_else(|| {
             platforms.push(policy);
             platforms.len() - 1
@@ -101,20 +99,6 @@ fn grant(
         platform,
         platforms: of_grant,
     })
-}
-
-/// The same rules, which refuse the machines that are revoked too.
-fn without_revoked(mut policy: AppraisalPolicy, revoked: &Revocations) -> AppraisalPolicy {
-    if let Some(snp) = &mut policy.snp {
-        snp.denied_chips.extend_from_slice(&revoked.chips);
-    }
-    if let Some(tdx) = &mut policy.tdx {
-        tdx.denied_platforms.extend_from_slice(&revoked.platforms);
-    }
-    if let Some(gpu) = &mut policy.gpu {
-        gpu.denied_devices.extend_from_slice(&revoked.devices);
-    }
-    policy
 }
 
 fn audit(mut reader: Reader) -> Result<AuditRules, PolicyError> {

@@ -6,8 +6,8 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, plain, remark};
 use crate::trust::{self, roots};
 use anchorhold_channel::Verdict;
-use anchorhold_key_release::{Asked, AuditTerms, GrantTrace, Kem, KeyUse, ReleasePolicy, Replayed, explain};
-use anchorhold_rats::{Check, Checks, Expected, Nonce, Outcome, ReportData, Timestamp};
+use anchorhold_key_release::{Asked, AuditTerms, GrantTrace, KeyUse, ReleasePolicy, Replayed, explain};
+use anchorhold_rats::{Check, Checks, Expected, Kem, Nonce, Outcome, ReportData, Timestamp};
 use anchorhold_verifier::{TrustAnchors, authenticate};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -29,10 +29,10 @@ pub(crate) struct EvidenceArgs {
     #[arg(long, value_name = "KEM", default_value = "x-wing", value_parser = kem)]
     kem: Kem,
     /// The longest time, in milliseconds, that an entry of the guest's log stays without a witness
-    #[arg(long, value_name = "MS", default_value_t = 1000)]
-    anchor_ms: u32,
+    #[arg(long, value_name = "MS")]
+    anchor_ms: Option<u32>,
     /// How many witnesses cosign the guest's log
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     witnesses: u32,
     /// The report data that you expect, in hex; without it, it is not judged
     #[arg(long, value_name = "HEX", requires = "evidence")]
