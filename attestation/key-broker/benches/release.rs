@@ -10,7 +10,7 @@ use anchorhold_audit_log::Stamp;
 use anchorhold_audit_log::cosignature::Quorum;
 use anchorhold_channel::client::{Client, Limits, Pinned};
 use anchorhold_channel::{server, tls};
-use anchorhold_key_broker::broker::{Broker, Surroundings, set_up_in};
+use anchorhold_key_broker::broker::{Beginning, Broker, NewPolicy, Replaces, Surroundings, set_up_in};
 use anchorhold_key_broker::layout::Layout;
 use anchorhold_key_broker::router::router;
 use anchorhold_key_broker::secrets::Secrets;
@@ -109,11 +109,13 @@ fn quantiles(name: &str, mut times: Vec<Duration>) -> Vec<serde_json::Value> {
 }
 
 fn broker(layout: &Layout) -> Result<Arc<Broker>, Failure> {
-    set_up_in(layout, &Secrets::generate(vec![0; 64].into())?, stamp())?;
-    let around = Surroundings { clock: Arc::new(stamp), report: Arc::new(|_| ()) };
+    let secrets = Secrets::generate(vec![0; 64].into())?;
+    set_up_in(layout, &Beginning { secrets: &secrets, signers: None, at: stamp() })?;
+    let around = Surroundings { clock: Arc::new(stamp), report: Arc::new(|_| ()), endorser: None };
     let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der()))?;
     let broker = Broker::open(layout, anchors, Quorum::new(Vec::new(), 0)?, around)?;
-    broker.set_policy(&POLICY.replace("2027-01-31", "2199-01-31"))?;
+    let file = POLICY.replace("2027-01-31", "2199-01-31").into_bytes();
+    broker.activate(NewPolicy { file, cedar: None, replaces: Replaces::Nothing })?;
     let terms = WeightsKeyTerms {
         model_id: "acme/chat-70b".parse()?,
         version: 7,

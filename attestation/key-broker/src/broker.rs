@@ -1,13 +1,16 @@
 //! The broker without its sockets: challenges and decisions, imports, policies and revocations, and the logs that it
 //! witnesses. Each change of the state has its entry in the broker's log, in the same transaction.
 
+mod activate;
 mod operate;
 mod release;
 mod witness;
 
+pub use activate::{NewPolicy, Replaces};
 pub use operate::{LeaseState, Status};
 
 use crate::cosigned::Cosigned;
+use crate::endorser::Endorser;
 use crate::journal::Journal;
 use crate::kek::{Kek, KekError};
 use crate::layout::Layout;
@@ -17,10 +20,10 @@ use crate::state;
 use crate::store::embedded::{Embedded, OpenError};
 use crate::store::{Store, StoreError, look_up};
 use anchorhold_audit_log::cosignature::{Cosigner, Quorum};
-use anchorhold_audit_log::{Event, EventType, Outcome, Stamp};
+use anchorhold_audit_log::{Event, EventType, ExportError, Outcome, Stamp};
 use anchorhold_key_release::{
-    BrokerKey, Challenge, Denied, Explain, ImportError, NonceKey, PolicyError, Refusal, ReleaseKey,
-    ReleasePolicy, Revocations, Revoked,
+    ActivationError, BrokerKey, Challenge, Denied, Explain, ImportError, NonceKey, PolicyError, Refusal,
+    ReleaseKey, ReleasePolicy, Revocations, Revoked, RotationError, SignerSet,
 };
 use anchorhold_rats::{Kem, Timestamp};
 use anchorhold_verifier::TrustAnchors;
@@ -44,20 +47,16 @@ pub enum BrokerError {
     Ledger(LedgerError),
     /// There is a broker's state already.
     Exists,
-    /// The policy file.
+    /// A policy file.
     Policy(PolicyError),
-    /// The policy file has expired already.
-    PolicyExpired {
-        /// When.
-        expires: Timestamp,
-    },
-    /// The policy in force is not older than the one that came.
-    PolicyVersion {
-        /// The version in force.
-        current: u64,
-        /// The version that came.
-        observed: u64,
-    },
+    /// A policy does not come into force.
+    Activation(ActivationError),
+    /// Other signers do not take the place of those that there are.
+    Rotation(RotationError),
+    /// There are no signers, and this broker cannot be without.
+    NoSigners,
+    /// The log could not be read.
+    Log(Box<ExportError>),
     /// The import file.
     Import(ImportError),
     /// A model's version is there already, with another key or manifest.
@@ -84,10 +83,10 @@ impl fmt::Display for BrokerError {
             Self::Ledger(error) => error.fmt(f),
             Self::Exists => f.write_str("there is a broker's state already"),
             Self::Policy(error) => write!(f, "policy: {error}"),
-            Self::PolicyExpired { expires } => write!(f, "policy expired at {expires}"),
-            Self::PolicyVersion { current, observed } => {
-                write!(f, "policy version {observed} is not above {current}, the one in force")
-            }
+            Self::Activation(error) => error.fmt(f),
+            Self::Rotation(error) => error.fmt(f),
+            Self::NoSigners => f.write_str("the state names nobody who may sign policies"),
+            Self::Log(error) => write!(f, "audit log: {error}"),
             Self::Import(error) => write!(f, "weights key import: {error}"),
             Self::VersionTaken { version } => {
                 write!(f, "version {version} of the model is there already, with another key or manifest")
@@ -145,6 +144,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Fn() -> Stamp + Send + Sync>,
     /// Where faults of the state and the log are told, for the operator.
     pub report: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Where endorsements are; without, those that guests attach must do.
+    pub endorser: Option<Arc<dyn Endorser>>,
 }
 
 impl fmt::Debug for Surroundings {
@@ -215,15 +216,35 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// Makes the state of a new broker in a store: its wrapped secrets, and the first entry of its log.
+/// What a new broker begins with.
+#[derive(Debug, Clone, Copy)]
+pub struct Beginning<'a> {
+    /// Its secrets.
+    pub secrets: &'a Secrets,
+    /// Who may sign its policies; without, whoever has the state may set one, and only a broker under simulated roots opens it.
+    pub signers: Option<&'a SignerSet>,
+    /// When.
+    pub at: Stamp,
+}
+
+/// Makes the state of a new broker in a store: its wrapped secrets, who may sign its policies, and the first entries of its log.
 ///
 /// # Errors
 /// [`BrokerError::Exists`] when there is one; otherwise the store or the key-encryption key.
-pub fn set_up(store: Arc<dyn Store>, kek: &Kek, secrets: &Secrets, at: Stamp) -> Result<(), BrokerError> {
+pub fn set_up(store: Arc<dyn Store>, kek: &Kek, beginning: &Beginning<'_>) -> Result<(), BrokerError> {
+    let Beginning { secrets, signers, at } = *beginning;
     if !secrets.store(&*store, kek)? {
         return Err(BrokerError::Exists);
     }
-    Ledger::create(store, &secrets.log, at)?;
+    let ledger = Ledger::create(store, &secrets.log, at)?;
+    if let Some(set) = signers {
+        let event = activate::first_signers(set, at);
+        let row = state::SignersRow { file: set.text().to_owned(), signed: None };
+        ledger.commit(move |writing| {
+            writing.append(&event)?;
+            state::put_signers(writing.tables(), &row)
+        })?;
+    }
     Ok(())
 }
 
@@ -231,11 +252,11 @@ pub fn set_up(store: Arc<dyn Store>, kek: &Kek, secrets: &Secrets, at: Stamp) ->
 ///
 /// # Errors
 /// [`BrokerError`].
-pub fn set_up_in(layout: &Layout, secrets: &Secrets, at: Stamp) -> Result<(), BrokerError> {
+pub fn set_up_in(layout: &Layout, beginning: &Beginning<'_>) -> Result<(), BrokerError> {
     std::fs::create_dir_all(layout.folder()).map_err(|error| BrokerError::Open(error.into()))?;
     let store = Arc::new(Embedded::create(layout.store())?);
     let kek = Kek::create(&layout.kek()).map_err(BrokerError::KekFile)?;
-    set_up(store, &kek, secrets, at)?;
+    set_up(store, &kek, beginning)?;
     let sync = std::fs::File::open(layout.folder()).and_then(|folder| folder.sync_all());
     sync.map_err(|error| BrokerError::Open(error.into()))
 }
@@ -274,6 +295,9 @@ impl Broker {
         around: Surroundings,
     ) -> Result<Self, BrokerError> {
         let secrets = Secrets::open(&*store, &kek)?;
+        if !anchors.are_simulated() && look_up(&*store, |view| state::signers(view))?.is_none() {
+            return Err(BrokerError::NoSigners);
+        }
         let ledger = Ledger::open(store, &secrets.log)?;
         let name = witness_name(&ledger);
         let broker = Self {

@@ -1,8 +1,11 @@
 //! The command line of both brokers. They differ only in the trust anchors that they bring.
 
+mod sources;
+
 use crate::admin;
 use crate::anchor::{Anchor, Witnesses};
-use crate::broker::{self, Broker, IMPORT_KEM, Surroundings};
+use crate::broker::{self, Beginning, Broker, IMPORT_KEM, NewPolicy, Replaces, Surroundings};
+use crate::endorser::Fetched;
 use crate::layout::Layout;
 use crate::ledger::Ledger;
 use crate::router::router;
@@ -11,12 +14,15 @@ use crate::store::embedded::Embedded;
 use anchorhold_audit_log::cosignature::Cosigner;
 use anchorhold_audit_log::{EventType, Stamp};
 use anchorhold_channel::{server, tls};
-use anchorhold_key_release::{BrokerKey, MAX_IMPORT_BYTES, MAX_POLICY_BYTES, ReleaseKey, Revoked};
+use anchorhold_dsse::MAX_ENVELOPE_BYTES;
+use anchorhold_key_release::{BrokerKey, MAX_IMPORT_BYTES, MAX_POLICY_BYTES, ReleaseKey, Revoked, SignerSet};
+use anchorhold_rats::Timestamp;
 use anchorhold_verifier::TrustAnchors;
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use rustls::pki_types::PrivateKeyDer;
+use sources::Sources;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -53,6 +59,9 @@ enum Command {
         /// DNS name or IP address of the TLS certificate; may be given several times
         #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1"])]
         names: Vec<String>,
+        /// Who may sign release policies: a signer set, TOML. Only a broker of simulated guests can be without
+        #[arg(long, value_name = "FILE")]
+        signers: Option<PathBuf>,
     },
     /// Take a weights key from the file that its owner made for this broker
     Import {
@@ -61,14 +70,37 @@ enum Command {
         /// The import file
         file: PathBuf,
     },
-    /// Put a release policy in force; its version must be above the one in force
+    /// Put a release policy in force; it names the one whose place it takes and is of a higher version
     Policy {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// The policy as `anchorhold policy assemble` made it, or its TOML where the broker has no signers
+        file: PathBuf,
+        /// Digest of the policy in force, as `status` shows it; `none` where there is none yet
+        #[arg(long, value_name = "DIGEST", value_parser = replaces)]
+        replaces: Replaces,
+        /// The Cedar policies that it names
+        #[arg(long, value_name = "FILE")]
+        cedar: Option<PathBuf>,
+    },
+    /// Put other signers of release policies in the place of those that there are, as those have signed
+    Signers {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// The signer set as `anchorhold policy assemble` made it
+        file: PathBuf,
+    },
+    /// Ask a release policy about the decisions in the log, rules about machines included; prints JSON
+    Backtest {
         #[command(flatten)]
         folder: StateFolder,
         /// The policy, TOML
         file: PathBuf,
+        /// Only decisions from this time on, such as 2026-01-31T12:00:00Z
+        #[arg(long, value_name = "TIME")]
+        since: Option<Timestamp>,
     },
-    /// Revoke a key, manifest, image or processor at once; no policy file takes it back
+    /// Revoke a key, manifest, image, processor, platform or device at once; no policy file takes it back
     Revoke {
         #[command(flatten)]
         folder: StateFolder,
@@ -99,7 +131,7 @@ enum Command {
         out: Option<PathBuf>,
     },
     /// Answer guests over HTTPS
-    Serve(Serve),
+    Serve(Box<Serve>),
 }
 
 #[derive(Args)]
@@ -109,13 +141,15 @@ struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     listen: SocketAddr,
-    /// Policy to put in force on SIGHUP, under the same rule as the policy command
+    /// Policy to put in force on SIGHUP in the place of whichever is in force; otherwise as the policy command does
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Witnesses of the broker's log, TOML: `needed = N` and, for each, `[[witness]]` with key, url and certificate. The
     /// broker does not start on a state older than they know, and no key leaves before they have cosigned its entry
     #[arg(long, value_name = "FILE")]
     witnesses: Option<PathBuf>,
+    #[command(flatten)]
+    sources: Sources,
     /// Print one JSON line with the address when the port is open
     #[arg(long)]
     print_ready: bool,
@@ -136,18 +170,37 @@ pub fn run(name: &str, anchors: TrustAnchors) -> ExitCode {
 
 fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
     let (folder, command) = match command {
-        Command::Init { folder, names } => return init(&Layout::of(&folder.state), &names),
+        Command::Init { folder, names, signers } => {
+            let signers = signers.as_deref().map(signer_set).transpose()?;
+            anyhow::ensure!(
+                signers.is_some() || anchors.are_simulated(),
+                "a broker of real guests needs --signers: without, whoever has its state could release every key"
+            );
+            return init(&Layout::of(&folder.state), &names, signers.as_ref());
+        }
         Command::Serve(serve) => {
             return tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()?
-                .block_on(listen(serve, anchors));
+                .block_on(listen(*serve, anchors));
+        }
+        Command::Backtest { folder, file, since } => {
+            let command = admin::Command::Backtest { policy: text(&file)?, since };
+            let mut out = std::io::stdout().lock();
+            administer(&Layout::of(&folder.state), command, anchors, &mut out)?;
+            return Ok(out.flush()?);
         }
         Command::Log { folder, out } => {
             return write_log(&Layout::of(&folder.state), out.as_deref(), anchors);
         }
         Command::Import { folder, file } => (folder, admin::Command::Import(read(&file, MAX_IMPORT_BYTES)?)),
-        Command::Policy { folder, file } => (folder, admin::Command::Policy(policy_text(&file)?)),
+        Command::Policy { folder, file, replaces, cedar } => {
+            let cedar = cedar.as_deref().map(text).transpose()?;
+            (folder, admin::Command::Policy { file: read(&file, MAX_ENVELOPE_BYTES)?, cedar, replaces })
+        }
+        Command::Signers { folder, file } => {
+            (folder, admin::Command::Signers(read(&file, MAX_ENVELOPE_BYTES)?))
+        }
         Command::Revoke { folder, kind, name } => (folder, admin::Command::Revoke(kind, name)),
         Command::Witness { folder, log_key } => (folder, admin::Command::Witness(log_key)),
         Command::Status { folder } => (folder, admin::Command::Status),
@@ -189,10 +242,11 @@ fn write_log(layout: &Layout, out: Option<&Path>, anchors: TrustAnchors) -> anyh
     }
 }
 
-fn init(layout: &Layout, names: &[String]) -> anyhow::Result<()> {
+fn init(layout: &Layout, names: &[String], signers: Option<&SignerSet>) -> anyhow::Result<()> {
     let certificate = tls::SelfSigned::generate(names)?;
     let secrets = Secrets::generate(Zeroizing::new(certificate.key.secret_der().to_vec()))?;
-    broker::set_up_in(layout, &secrets, (surroundings().clock)())?;
+    let at = (surroundings().clock)();
+    broker::set_up_in(layout, &Beginning { secrets: &secrets, signers, at })?;
     std::fs::write(layout.certificate(), certificate.certificate_pem()).context("tls certificate")?;
     let signing = BrokerKey::from_seed(&secrets.signing);
     let ledger = Ledger::open(Arc::new(Embedded::open(layout.store())?), &secrets.log)?;
@@ -204,6 +258,7 @@ fn init(layout: &Layout, names: &[String]) -> anyhow::Result<()> {
         "import_key": ReleaseKey::from_seed(IMPORT_KEM, &secrets.import).public_key(),
         "log_key": ledger.key().to_string(),
         "witness_key": witness.key().to_string(),
+        "signers": signers.map(SignerSet::digest),
         "tls_key": certificate.tls_key,
         "tls_certificate": layout.certificate(),
     }))
@@ -223,9 +278,20 @@ fn read(path: &Path, limit_bytes: usize) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn policy_text(path: &Path) -> anyhow::Result<String> {
+fn text(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(read(path, MAX_POLICY_BYTES)?)
         .with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+fn signer_set(path: &Path) -> anyhow::Result<SignerSet> {
+    SignerSet::from_toml(&text(path)?).with_context(|| path.display().to_string())
+}
+
+fn replaces(text: &str) -> Result<Replaces, &'static str> {
+    if text == "none" {
+        return Ok(Replaces::Nothing);
+    }
+    text.parse().map(Replaces::Digest).map_err(|_| "wanted a SHA-256 digest in hex, or none")
 }
 
 fn print(value: &serde_json::Value) -> anyhow::Result<()> {
@@ -247,13 +313,18 @@ fn surroundings() -> Surroundings {
             mono_ns: u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
         }
     };
-    Surroundings { clock: Arc::new(clock), report: Arc::new(tell) }
+    Surroundings { clock: Arc::new(clock), report: Arc::new(tell), endorser: None }
 }
 
 async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
     let layout = Layout::of(&serve.folder.state);
     let witnesses = serve.witnesses.as_deref().map_or_else(|| Ok(Witnesses::none()), Witnesses::from_file)?;
-    let around = surroundings();
+    let mut around = surroundings();
+    if let Some(folder) = &serve.sources.endorsements {
+        let runtime = tokio::runtime::Handle::current();
+        let fetched = Fetched::open(serve.sources.config(), folder, runtime, Arc::clone(&around.report));
+        around.endorser = Some(Arc::new(fetched.context("endorsements")?));
+    }
     let opened = (layout.clone(), witnesses.quorum().clone(), around.clone());
     let broker = tokio::task::spawn_blocking(move || Broker::open(&opened.0, anchors, opened.1, opened.2));
     let broker = Arc::new(broker.await??);
@@ -313,7 +384,9 @@ async fn reload(broker: Arc<Broker>, mut hangup: Signal, policy: Option<PathBuf>
         let (broker, policy) = (Arc::clone(&broker), policy.clone());
         let work = move || -> anyhow::Result<()> {
             let file = policy.context("SIGHUP without --policy: nothing to read")?;
-            let policy = broker.set_policy(&policy_text(&file)?)?;
+            let file = read(&file, MAX_ENVELOPE_BYTES)?;
+            let new = NewPolicy { file, cedar: None, replaces: Replaces::InForce };
+            let policy = broker.activate(new)?;
             tell(&format!("policy {} version {} is in force", policy.id(), policy.version()));
             Ok(())
         };

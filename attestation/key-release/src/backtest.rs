@@ -4,6 +4,7 @@ use crate::{Machines, Recorded, ReleasePolicy, WeightsKeyTerms, replay};
 use anchorhold_audit_log::claims::TeeClaims;
 use anchorhold_audit_log::{Entry, EventType, Outcome};
 use anchorhold_rats::{Check, Ed25519PublicKey, Measurement, Sha256Digest, Timestamp};
+use serde::Serialize;
 
 /// The most decisions that are told one by one.
 pub const MAX_TOLD: usize = 4096;
@@ -11,7 +12,8 @@ pub const MAX_TOLD: usize = 4096;
 const MAX_TOLD_RULES: usize = 16;
 
 /// How a decision ended, or would have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Ending {
     /// A key was released under this grant.
     Released {
@@ -26,7 +28,7 @@ pub enum Ending {
 }
 
 /// A decision that would have ended otherwise.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ChangedDecision {
     /// The entry's place in the log.
     pub index: u64,
@@ -47,16 +49,16 @@ pub struct ChangedDecision {
 }
 
 /// What a policy says of the decisions of a log.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Backtest {
     /// Keys that were released.
     pub releases: u64,
     /// Requests that were refused by a policy.
     pub refusals: u64,
     /// Releases that would have been refused.
-    pub refused: u64,
+    pub releases_refused: u64,
     /// Refusals that would have been releases, as far as the log tells.
-    pub released: u64,
+    pub refusals_released: u64,
     /// Decisions without claims: the evidence was not authentic, or the entry is of a version that kept none.
     pub without_claims: u64,
     /// Refusals that no policy decided, such as a full grant.
@@ -108,8 +110,8 @@ impl Backtest {
             (None, code) => Ending::Refused { code: code.unwrap_or_default() },
         };
         match (&then, &now) {
-            (Ending::Released { .. }, Ending::Refused { .. }) => self.refused += 1,
-            (Ending::Refused { .. }, Ending::Released { .. }) => self.released += 1,
+            (Ending::Released { .. }, Ending::Refused { .. }) => self.releases_refused += 1,
+            (Ending::Refused { .. }, Ending::Released { .. }) => self.refusals_released += 1,
             _ => return,
         }
         if self.changed.len() < MAX_TOLD {
@@ -133,7 +135,7 @@ impl Backtest {
     /// Whether no decision would have ended otherwise.
     #[must_use]
     pub const fn is_unchanged(&self) -> bool {
-        self.refused == 0 && self.released == 0
+        self.releases_refused == 0 && self.refusals_released == 0
     }
 }
 

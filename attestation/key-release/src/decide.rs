@@ -231,6 +231,24 @@ pub fn decide(policy: &ReleasePolicy, request: &ReleaseRequest, given: &Given<'_
     }
 }
 
+/// Refuses evidence that no endorsement makes good, so that vendors are asked about none of it. What the guest attached counts.
+///
+/// Establishes nothing about evidence that it lets pass.
+///
+/// # Errors
+/// [`Refusal`], the same as [`decide`]'s.
+pub fn require_endorsable(
+    request: &ReleaseRequest,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    let Err(refusal) = authenticate(request.evidence(), request.endorsements(), anchors, at) else {
+        return Ok(());
+    };
+    let refusal = not_authentic(refusal.into_checks());
+    if matches!(refusal.denied(), Denied::Endorsements) { Ok(()) } else { Err(refusal) }
+}
+
 fn require_in_force(policy: &ReleasePolicy, at: Timestamp) -> Result<(), Refusal> {
     if at < policy.expires() {
         return Ok(());

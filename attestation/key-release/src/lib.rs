@@ -38,7 +38,7 @@ mod wrap;
 pub use activation::{ActivationError, ApprovedPolicy, Approvers, InForce, RELEASE_POLICY_TYPE};
 pub use backtest::{Backtest, ChangedDecision, Ending, MAX_TOLD};
 pub use challenge::{Challenge, ChallengeError, MAX_CHALLENGE_LIFETIME_S, NonceKey};
-pub use decide::{Given, Grant, WrappedGrant, decide};
+pub use decide::{Given, Grant, WrappedGrant, decide, require_endorsable};
 pub use diff::{ChangedGrant, ChangedRule, PolicyDiff, diff};
 pub use grants::{Asked, AuditTerms, GrantTrace, Trace};
 pub use import::{ImportError, MAX_IMPORT_BYTES, WeightsKeyImport, WeightsKeyTerms};
@@ -58,5 +58,5 @@ pub use request::{
 pub use response::{BrokerKey, ReleaseResponse, ReleasedTerms};
 pub use revocation::{ParseRevokedError, Revocations, Revoked};
 pub use session::{Awaiting, ReleasedKey, Session, SessionError};
-pub use signers::{MAX_SIGNERS, PolicySigner, RotationError, SIGNER_SET_TYPE, SignerSet};
+pub use signers::{MAX_SIGNERS, PolicySigner, Rotation, RotationError, SIGNER_SET_TYPE, SignerSet};
 pub use wrap::{ReleaseKey, WrapError};

@@ -63,13 +63,17 @@ mod tests {
     fn kinds_keys_and_machines_are_told_apart() {
         let key = |byte| PseudonymKey::new(&Secret::take(&mut [byte; 32]));
         let (one, other) = (key(1), key(2));
-        assert_eq!(one.chip(&ChipId([7; 64])), one.chip(&ChipId([7; 64])));
-        assert_ne!(one.chip(&ChipId([7; 64])), one.chip(&ChipId([8; 64])));
-        assert_ne!(one.chip(&ChipId([7; 64])), other.chip(&ChipId([7; 64])));
+        let chip = |key: &PseudonymKey, byte| key.chip::<32>(&ChipId([byte; 64]));
+        assert_eq!(chip(&one, 7), chip(&one, 7));
+        assert_ne!(chip(&one, 7), chip(&one, 8));
+        assert_ne!(chip(&one, 7), chip(&other, 7));
         assert_ne!(one.device(&Pdi([7; 8])), one.tag::<8>(b"other", &[7; 8]));
-        assert_ne!(one.platform(&PlatformId([7; 16])), [0; 16]);
-        let vm = "00000000-0000-4000-8000-51513C1A7ED0";
-        assert_eq!(one.vm(&vm.parse().unwrap()), one.vm(&vm.to_lowercase().parse().unwrap()));
+        let platform = PlatformId([7; 16]);
+        assert_ne!(one.platform(&platform), [0; 16]);
+        assert_eq!(one.platform::<32>(&platform)[..16], one.platform::<16>(&platform));
+        let vm = |name: &str| one.vm::<16>(&name.parse().unwrap());
+        let name = "00000000-0000-4000-8000-51513C1A7ED0";
+        assert_eq!(vm(name), vm(&name.to_lowercase()));
         assert_eq!(format!("{one:?}"), "PseudonymKey");
     }
 }

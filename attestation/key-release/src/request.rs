@@ -2,7 +2,9 @@
 
 use crate::{Asked, AuditTerms};
 use anchorhold_audit_log::{Origin, PublicKey, VerifierKey};
-use anchorhold_rats::{Ed25519PublicKey, Evidence, KeyBinding, Nonce, Purpose, Sha256Digest, WrappingKey};
+use anchorhold_rats::{
+    Ed25519PublicKey, Endorsements, Evidence, KeyBinding, Nonce, Purpose, Sha256Digest, WrappingKey,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -269,6 +271,14 @@ pub(crate) struct ReleaseBody {
     pub(crate) request: String,
     pub(crate) keys: GuestKeys,
     pub(crate) evidence: Evidence,
+    /// What vendors say about the parts in the evidence, as the guest has it. Whoever carries the request can change it, so it is
+    /// no part of what the evidence commits to; a verifier judges it by its own signatures and dates.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(crate) endorsements: Endorsements,
+}
+
+fn is_none(endorsements: &Endorsements) -> bool {
+    *endorsements == Endorsements::default()
 }
 
 /// A release request that was read: of the documented shape and inside every limit, and nothing more.
@@ -279,6 +289,7 @@ pub struct ReleaseRequest {
     pub(crate) context: Sha256Digest,
     pub(crate) keys: GuestKeys,
     pub(crate) evidence: Evidence,
+    pub(crate) endorsements: Endorsements,
 }
 
 impl ReleaseRequest {
@@ -289,6 +300,7 @@ impl ReleaseRequest {
     pub fn from_json(json: &[u8]) -> Result<Self, RequestError> {
         let body: ReleaseBody = read_json("release request", json, MAX_RELEASE_JSON_BYTES)?;
         body.evidence.check_limits().map_err(RequestError::Evidence)?;
+        body.endorsements.check_limits().map_err(RequestError::Evidence)?;
         let request: KeyRequest = read_json("request", body.request.as_bytes(), MAX_REQUEST_BYTES)?;
         if request.model_id.len() > MAX_MODEL_ID_BYTES {
             let observed_bytes = request.model_id.len();
@@ -302,7 +314,8 @@ impl ReleaseRequest {
             return Err(RequestError::LogOrigin);
         }
         let context = Sha256Digest::of(body.request.as_bytes());
-        Ok(Self { nonce: body.nonce, request, context, keys: body.keys, evidence: body.evidence })
+        let ReleaseBody { nonce, keys, evidence, endorsements, .. } = body;
+        Ok(Self { nonce, request, context, keys, evidence, endorsements })
     }
 
     /// The nonce that the request answers.
@@ -350,6 +363,12 @@ impl ReleaseRequest {
         &self.evidence
     }
 
+    /// What the guest attached of what vendors say, untrusted.
+    #[must_use]
+    pub const fn endorsements(&self) -> &Endorsements {
+        &self.endorsements
+    }
+
     /// What the evidence's report data must commit to for this request.
     #[must_use]
     pub fn key_binding(&self) -> KeyBinding {
@@ -381,7 +400,7 @@ mod tests {
     use anchorhold_rats::Der;
 
     fn body() -> serde_json::Value {
-        let request = r#"{"model_id":"acme/chat","min_version":1,"purpose":"serve","instance_id":"00112233445566778899aabbccddeeff","log_origin":"acme/00112233445566778899aabbccddeeff"}"#;
+        let request = r#"{"model_id":"acme/chat","min_version":1,"purpose":"serve","instance_id":"00112233445566778899aabbccddeeff","log_origin":"acme/00112233445566778899aabbccddeeff","audit":{"witnesses":0}}"#;
         let evidence = Evidence::snp(vec![1], vec![Der(vec![2])]);
         serde_json::json!({
             "nonce": "11".repeat(32), "request": request, "evidence": evidence,

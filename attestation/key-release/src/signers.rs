@@ -27,7 +27,28 @@ pub struct SignerSet {
     version: u64,
     threshold: usize,
     signers: Vec<PolicySigner>,
-    digest: Sha256Digest,
+    text: String,
+}
+
+/// A signer set that takes the place of another, and who said so. Made only by [`SignerSet::rotate`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    set: SignerSet,
+    signed_by: Vec<Ed25519PublicKey>,
+}
+
+impl Rotation {
+    /// The new set.
+    #[must_use]
+    pub const fn set(&self) -> &SignerSet {
+        &self.set
+    }
+
+    /// The keys that signed it, of either set, in the order of their key ids.
+    #[must_use]
+    pub fn signed_by(&self) -> &[Ed25519PublicKey] {
+        &self.signed_by
+    }
 }
 
 /// Why a signer set does not take the place of another.
@@ -62,6 +83,23 @@ pub enum RotationError {
         /// How many signed.
         observed: usize,
     },
+}
+
+impl RotationError {
+    /// The stable code, as the log writes it.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Envelope(anchorhold_dsse::Error::DuplicateSigner { .. }) => "signers_duplicate_signer",
+            Self::Envelope(anchorhold_dsse::Error::UnknownSigner { .. }) => "signers_wrong_signer",
+            Self::Envelope(_) => "signers_signature",
+            Self::NotUtf8 | Self::Malformed(_) => "signers_malformed",
+            Self::OtherSet => "signers_other_set",
+            Self::Version { .. } => "signers_not_next",
+            Self::OldThreshold { .. } => "signers_too_few_old",
+            Self::NewThreshold { .. } => "signers_too_few_new",
+        }
+    }
 }
 
 impl fmt::Display for RotationError {
@@ -118,7 +156,7 @@ impl SignerSet {
             signers.push(signer);
         }
         file.finish()?;
-        Ok(Self { id, version, threshold, signers, digest: Sha256Digest::of(text.as_bytes()) })
+        Ok(Self { id, version, threshold, signers, text: text.to_owned() })
     }
 
     /// Its name.
@@ -145,10 +183,16 @@ impl SignerSet {
         &self.signers
     }
 
+    /// The file.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// SHA-256 of the file.
     #[must_use]
-    pub const fn digest(&self) -> Sha256Digest {
-        self.digest
+    pub fn digest(&self) -> Sha256Digest {
+        Sha256Digest::of(self.text.as_bytes())
     }
 
     /// Whose signatures count.
@@ -171,7 +215,7 @@ impl SignerSet {
     ///
     /// # Panics
     /// Never: two sets have at most as many keys as an envelope has room for.
-    pub fn rotate(&self, envelope: &[u8]) -> Result<Self, RotationError> {
+    pub fn rotate(&self, envelope: &[u8]) -> Result<Rotation, RotationError> {
         let (_, payload) = anchorhold_dsse::unverified(envelope).map_err(RotationError::Envelope)?;
         let text = std::str::from_utf8(&payload).map_err(|_| RotationError::NotUtf8)?;
         let new = Self::from_toml(text).map_err(RotationError::Malformed)?;
@@ -203,7 +247,8 @@ impl SignerSet {
         if new.version != wanted {
             return Err(RotationError::Version { wanted, observed: new.version });
         }
-        Ok(new)
+        let signed_by = verified.signers().iter().copied().map(Ed25519PublicKey::new).collect();
+        Ok(Rotation { set: new, signed_by })
     }
 }
 

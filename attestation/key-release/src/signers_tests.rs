@@ -57,10 +57,11 @@ fn the_old_threshold_and_the_new_one_rotate_a_set() {
     let old = read(&set(1, 2, &[1, 2, 3]));
     let next = set(2, 2, &[2, 3, 4]);
     // 2 and 3 are of both sets.
-    assert_eq!(old.rotate(&signed(&next, &[2, 3])), Ok(read(&next)));
-    assert_eq!(old.rotate(&signed(&next, &[1, 2, 4])), Ok(read(&next)));
+    let rotated = |next: &str, seeds: &[u8]| old.rotate(&signed(next, seeds)).unwrap();
+    assert_eq!(rotated(&next, &[2, 3]).set(), &read(&next));
+    assert_eq!(rotated(&next, &[1, 2, 4]).signed_by().len(), 3);
     let others = set(2, 1, &[7, 8]);
-    assert_eq!(old.rotate(&signed(&others, &[1, 3, 8])), Ok(read(&others)));
+    assert_eq!(rotated(&others, &[1, 3, 8]).set(), &read(&others));
 }
 
 #[test]

@@ -113,6 +113,29 @@ pub fn is_of_endorsements(name: &str) -> bool {
     ENDORSEMENTS.iter().any(|code| code.name == name) || rim::ALL.iter().any(of_manifest)
 }
 
+/// Rules whose wanted or observed value names a machine.
+const OF_IDENTITY: [Code; 12] = [
+    snp::CHIP_ID,
+    snp::CHIP_NOT_ALLOWED,
+    snp::CHIP_DENIED,
+    tdx::PLATFORM_NOT_ALLOWED,
+    tdx::PLATFORM_DENIED,
+    nvidia::DEVICE_IDENTITY,
+    nvidia::SWITCH_IDENTITY,
+    nvidia::DEVICE_NOT_ALLOWED,
+    nvidia::DEVICE_DENIED,
+    nvidia::TOPOLOGY_GPUS,
+    nvidia::TOPOLOGY_SWITCHES,
+    azure::VM_ID,
+];
+
+/// Whether what the rule with this code wanted or observed names a chip, platform, device or virtual machine, which not every
+/// record may.
+#[must_use]
+pub fn names_machine(name: &str) -> bool {
+    OF_IDENTITY.iter().any(|code| code.name == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{all, is_of_endorsements, meaning};

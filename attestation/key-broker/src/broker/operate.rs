@@ -1,19 +1,19 @@
 //! What the operator does: keys, policies, revocations, and looking at what there is.
 
+use super::activate::stored_signers;
 use super::{Broker, BrokerError};
 use crate::journal;
 use crate::kek::Place;
-use crate::state::{self, Imported, Lease, ModelRow, PolicyRow, RevokedRow};
+use crate::state::{self, Imported, Lease, ModelRow, RevokedRow};
 use crate::store::{StoreError, look_up};
 use anchorhold_audit_log::{
     Code, EventType, ExportError, ExportOptions, ExportSummary, Hash, Key, KeyId, KeyOperation, Measurement,
     Outcome, Setting, export_from, export_jsonl_from,
 };
-use anchorhold_key_release::{InstanceId, ReleasePolicy, Revoked, WeightsKeyImport, WeightsKeyTerms};
-use anchorhold_rats::{Checks, Secret, Sha256Digest, Tee, Timestamp};
+use anchorhold_key_release::{InstanceId, Revoked, WeightsKeyImport, WeightsKeyTerms};
+use anchorhold_rats::{Secret, Sha256Digest, Tee, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-use std::sync::Arc;
 
 /// What a guest is told of its lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct Status {
     pub policy: Option<(String, u64, Sha256Digest)>,
     /// When it expires.
     pub policy_expires: Option<Timestamp>,
+    /// Name, version and digest of the set of those who may sign policies.
+    pub signers: Option<(String, u64, Sha256Digest)>,
     /// How many entries the log has.
     pub log_size: u64,
     /// How many of them enough witnesses have cosigned.
@@ -86,47 +88,6 @@ impl Broker {
         let row = look_up(self.ledger.store(), |view| state::model(view, &terms.model_id, terms.version))?;
         let row = row.ok_or(StoreError::Corrupt("model"))?;
         Ok(row.read_terms()? == *terms && self.unwrap_key(&row)? == *weights_key)
-    }
-
-    /// Puts a policy in force if it is newer than the one in force; logged either way.
-    ///
-    /// # Errors
-    /// [`BrokerError`]; the policy in force stays.
-    pub fn set_policy(&self, file: &str) -> Result<Arc<ReleasePolicy>, BrokerError> {
-        let outcome = self.try_set_policy(file);
-        let code = match &outcome {
-            Err(BrokerError::Policy(_)) => "policy_malformed",
-            Err(BrokerError::PolicyExpired { .. }) => "policy_expired",
-            Err(BrokerError::PolicyVersion { .. }) => "policy_not_newer",
-            Err(_) | Ok(_) => return outcome,
-        };
-        let mut event = self.operator_event(EventType::PolicyReject, Outcome::Denied);
-        event.code = Code::from_static(code);
-        self.ledger.append(event)?;
-        outcome
-    }
-
-    fn try_set_policy(&self, file: &str) -> Result<Arc<ReleasePolicy>, BrokerError> {
-        let policy = Arc::new(ReleasePolicy::from_toml(file).map_err(BrokerError::Policy)?);
-        if self.around.now() >= policy.expires() {
-            return Err(BrokerError::PolicyExpired { expires: policy.expires() });
-        }
-        let mut event = self.operator_event(EventType::PolicyLoad, Outcome::Success);
-        event.decision = journal::decision(&policy, &Checks::new(), None);
-        let row = PolicyRow { version: policy.version(), file: file.to_owned() };
-        let (outcome, _) = self.ledger.commit(move |writing| {
-            let current = state::policy(&*writing.tables())?.map(|current| current.version);
-            if let Some(current) = current.filter(|current| row.version <= *current) {
-                return Ok(Err(current));
-            }
-            writing.append(&event)?;
-            state::put_policy(writing.tables(), &row)?;
-            Ok(Ok(()))
-        })?;
-        match outcome {
-            Ok(()) => Ok(policy),
-            Err(current) => Err(BrokerError::PolicyVersion { current, observed: policy.version() }),
-        }
     }
 
     /// Revokes at once what no policy file has to say yet. It can only refuse; a policy file does not take it back.
@@ -199,12 +160,13 @@ impl Broker {
     pub fn status(&self) -> Result<Status, BrokerError> {
         let policy = self.policy()?;
         let at = self.around.now();
-        let (leases, revoked) = look_up(self.ledger.store(), |view| {
-            Ok((state::all_live_leases(view, at)?, state::revocations(view)?))
+        let (leases, revoked, signers) = look_up(self.ledger.store(), |view| {
+            Ok((state::all_live_leases(view, at)?, state::revocations(view)?, stored_signers(view)?))
         })?;
         Ok(Status {
             policy_expires: policy.as_ref().map(|policy| policy.expires()),
             policy: policy.map(|policy| (policy.id().to_owned(), policy.version(), policy.digest())),
+            signers: signers.map(|set| (set.id().to_owned(), set.version(), set.digest())),
             log_size: self.ledger.latest().head.size,
             cosigned_size: self.cosigned.size(),
             leases,

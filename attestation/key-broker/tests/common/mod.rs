@@ -1,19 +1,23 @@
 //! A broker in a temporary folder with a clock that the test sets, and guests that ask it.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod signers;
 pub(crate) mod simulated;
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_audit_log::Stamp;
 use anchorhold_audit_log::cosignature::Quorum;
-use anchorhold_key_broker::broker::{Broker, IMPORT_KEM, Surroundings, set_up, set_up_in};
+use anchorhold_key_broker::broker::{
+    Beginning, Broker, BrokerError, IMPORT_KEM, NewPolicy, Replaces, Surroundings, set_up, set_up_in,
+};
+use anchorhold_key_broker::endorser::Endorser;
 use anchorhold_key_broker::kek::Kek;
 use anchorhold_key_broker::layout::Layout;
 use anchorhold_key_broker::secrets::Secrets;
 use anchorhold_key_broker::store::Store;
 use anchorhold_key_release::{
     AuditTerms, Awaiting, BrokerKey, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker, RefusalBody,
-    ReleaseKey, Session, WeightsKeyImport, WeightsKeyTerms,
+    ReleaseKey, ReleasePolicy, Session, SignerSet, WeightsKeyImport, WeightsKeyTerms,
 };
 use anchorhold_rats::{Ed25519PublicKey, Kem, Measurement, Secret, Sha256Digest, Timestamp};
 use anchorhold_verifier::TrustAnchors;
@@ -52,6 +56,7 @@ pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) clock: Clock,
     pub(crate) reports: Arc<Mutex<Vec<String>>>,
+    pub(crate) endorser: Option<Arc<dyn Endorser>>,
 }
 
 /// Known ones, so that tests can look for them.
@@ -103,9 +108,19 @@ pub(crate) fn import_file(model_id: &str, version: u8) -> Vec<u8> {
 impl Site {
     /// An empty state.
     pub(crate) fn bare() -> Self {
-        let site =
-            Self { folder: tempfile::tempdir().unwrap(), clock: Clock::new(), reports: Arc::default() };
-        set_up_in(&site.layout(), &secrets(), (site.around().clock)()).unwrap();
+        Self::signed_by(None)
+    }
+
+    /// An empty state whose policies these sign.
+    pub(crate) fn signed_by(signers: Option<&SignerSet>) -> Self {
+        let site = Self {
+            folder: tempfile::tempdir().unwrap(),
+            clock: Clock::new(),
+            reports: Arc::default(),
+            endorser: None,
+        };
+        let at = (site.around().clock)();
+        set_up_in(&site.layout(), &Beginning { secrets: &secrets(), signers, at }).unwrap();
         site
     }
 
@@ -113,7 +128,7 @@ impl Site {
     pub(crate) fn with_model() -> (Self, Arc<Broker>) {
         let site = Self::bare();
         let broker = site.open();
-        broker.set_policy(POLICY).unwrap();
+        set_policy(&broker, POLICY).unwrap();
         broker.import(&import_file("acme/chat-70b", 7)).unwrap();
         (site, broker)
     }
@@ -126,7 +141,7 @@ impl Site {
         let (clock, reports) = (self.clock.clone(), Arc::clone(&self.reports));
         let stamp = move || Stamp { wall_ns: clock.now().unix_seconds() * 1_000_000_000, mono_ns: 0 };
         let report = move |text: &str| reports.lock().unwrap().push(text.to_owned());
-        Surroundings { clock: Arc::new(stamp), report: Arc::new(report) }
+        Surroundings { clock: Arc::new(stamp), report: Arc::new(report), endorser: self.endorser.clone() }
     }
 
     pub(crate) fn open(&self) -> Arc<Broker> {
@@ -141,9 +156,10 @@ impl Site {
     pub(crate) fn open_on(&self, store: Arc<dyn Store>) -> Arc<Broker> {
         let path = self.folder.path().join("kek-of-store");
         let kek = Kek::create(&path).unwrap();
-        set_up(Arc::clone(&store), &kek, &secrets(), (self.around().clock)()).unwrap();
+        let at = (self.around().clock)();
+        set_up(Arc::clone(&store), &kek, &Beginning { secrets: &secrets(), signers: None, at }).unwrap();
         let broker = self.reopen_on(store);
-        broker.set_policy(POLICY).unwrap();
+        set_policy(&broker, POLICY).unwrap();
         broker.import(&import_file("acme/chat-70b", 7)).unwrap();
         broker
     }
@@ -153,6 +169,12 @@ impl Site {
         let kek = Kek::open(&self.folder.path().join("kek-of-store")).unwrap();
         Arc::new(Broker::open_on(store, kek, anchors(), no_witness(), self.around()).unwrap())
     }
+}
+
+/// Puts a policy, signed or not, in the place of whichever is in force.
+pub(crate) fn set_policy(broker: &Broker, file: impl AsRef<[u8]>) -> Result<Arc<ReleasePolicy>, BrokerError> {
+    let new = NewPolicy { file: file.as_ref().to_vec(), cedar: None, replaces: Replaces::InForce };
+    broker.activate(new)
 }
 
 /// The entries of a broker's log, as JSON.

@@ -4,8 +4,9 @@
 use crate::exchange::{Exchange, ask, judge, pseudonyms, terms};
 use crate::machine::Machine;
 use anchorhold_audit_log::claims::Claims;
-use anchorhold_key_release::{Machines, Recorded, Refusal, ReleasePolicy, WeightsKeyTerms, replay};
+use anchorhold_key_release::{Grant, Machines, Recorded, Refusal, ReleasePolicy, WeightsKeyTerms, replay};
 use anchorhold_rats::Timestamp;
+use anchorhold_verifier::{TeeClaims, codes};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -113,6 +114,20 @@ fn replayed(
     replayed.grant.ok_or(failed)
 }
 
+/// Whether a rule that is not known to name machines does.
+fn names_machines(grant: &Grant) -> bool {
+    let result = grant.attestation();
+    let claims = result.claims();
+    let mut names: Vec<String> = claims.gpus.iter().map(|gpu| gpu.pdi().to_string()).collect();
+    match &claims.tee {
+        TeeClaims::Snp(snp) => names.extend(snp.chip_id().map(|chip| chip.to_string())),
+        TeeClaims::Tdx(tdx) => names.push(tdx.pck().platform_id.to_string()),
+    }
+    let told = grant.checks().all().iter().filter(|check| !codes::names_machine(&check.code));
+    let told: Vec<_> = told.flat_map(|check| [&check.wanted, &check.observed]).collect();
+    names.iter().any(|name| told.iter().any(|text| text.contains(name)))
+}
+
 struct Judged<'a> {
     file: &'a File,
     rule: &'a Rule,
@@ -131,6 +146,7 @@ impl Judged<'_> {
         let exchange = self.exchange(over);
         match judge(&self.policy, &exchange, std::slice::from_ref(&self.model)) {
             Err(refusal) => Some(format!("passes: refused by {:?}", failed(&refusal))),
+            Ok(grant) if names_machines(&grant) => Some("passes: a rule names a machine".to_owned()),
             Ok(grant) => {
                 let again = replayed(&self.policy, grant.claims().unwrap(), self.file.at, &self.model);
                 (again.as_deref() != Ok(grant.name())).then(|| format!("passes: replayed as {again:?}"))

@@ -5,8 +5,8 @@ use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{self, Format, plain, remark};
 use anchorhold_audit_log::{Expectations, PublicKey, verify_each};
-use anchorhold_key_release::{Backtest, ChangedDecision, Ending, Machines, ReleasePolicy};
-use anchorhold_rats::{Check, Measurement, Timestamp};
+use anchorhold_key_release::{Backtest, Ending, Machines, ReleasePolicy};
+use anchorhold_rats::Timestamp;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -31,29 +31,11 @@ pub(crate) struct BacktestArgs {
 }
 
 #[derive(Serialize)]
-struct Outcome {
-    policy: String,
+struct Outcome<'a> {
+    policy: &'a str,
     version: u64,
-    releases: u64,
-    refusals: u64,
-    releases_refused: u64,
-    refusals_released: u64,
-    without_claims: u64,
-    of_no_policy: u64,
-    unreadable: u64,
-    changed: Vec<Changed>,
-}
-
-#[derive(Serialize)]
-struct Changed {
-    index: u64,
-    at: Timestamp,
-    measurement: Measurement,
-    model: Option<String>,
-    then: String,
-    now: String,
-    failed: Vec<Check>,
-    not_asked: Vec<&'static str>,
+    #[serde(flatten)]
+    found: &'a Backtest,
 }
 
 pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Failure> {
@@ -66,11 +48,10 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Failure> {
     if args.audit_key.is_none() {
         remark("anchorhold: warning: whose log it is was not judged; --audit-key names the broker's key");
     }
-    let outcome = outcome(&policy, &found);
     if args.format.json {
-        output::json(&outcome)?;
+        output::json(&Outcome { policy: policy.id(), version: policy.version(), found: &found })?;
     } else {
-        output::text(&self::text(&outcome))?;
+        output::text(&report(&found))?;
     }
     Ok(if found.is_unchanged() { Exit::Ok } else { Exit::Otherwise })
 }
@@ -106,34 +87,9 @@ fn word(ending: &Ending) -> String {
     }
 }
 
-fn outcome(policy: &ReleasePolicy, found: &Backtest) -> Outcome {
-    let changed = |changed: &ChangedDecision| Changed {
-        index: changed.index,
-        at: changed.at,
-        measurement: changed.measurement,
-        model: changed.model.clone(),
-        then: word(&changed.then),
-        now: word(&changed.now),
-        failed: changed.failed.clone(),
-        not_asked: changed.not_asked.clone(),
-    };
-    Outcome {
-        policy: policy.id().to_owned(),
-        version: policy.version(),
-        releases: found.releases,
-        refusals: found.refusals,
-        releases_refused: found.refused,
-        refusals_released: found.released,
-        without_claims: found.without_claims,
-        of_no_policy: found.of_no_policy,
-        unreadable: found.unreadable,
-        changed: found.changed.iter().map(changed).collect(),
-    }
-}
-
-fn text(outcome: &Outcome) -> String {
+fn report(found: &Backtest) -> String {
     let mut out = String::new();
-    for changed in &outcome.changed {
+    for changed in &found.changed {
         let model = changed.model.as_deref().unwrap_or("a model that the log does not tell");
         // Writing to a string cannot fail.
         let _ = writeln!(
@@ -143,8 +99,8 @@ fn text(outcome: &Outcome) -> String {
             changed.at,
             plain(model),
             changed.measurement,
-            plain(&changed.then),
-            plain(&changed.now)
+            plain(&word(&changed.then)),
+            plain(&word(&changed.now))
         );
         for check in &changed.failed {
             let (code, wanted, observed) = (plain(&check.code), plain(&check.wanted), plain(&check.observed));
@@ -152,20 +108,20 @@ fn text(outcome: &Outcome) -> String {
         }
         let _ = writeln!(out, "       not asked: {}", changed.not_asked.join(", "));
     }
-    let told = u64::try_from(outcome.changed.len()).unwrap_or(u64::MAX);
-    let all = outcome.releases_refused + outcome.refusals_released;
+    let told = u64::try_from(found.changed.len()).unwrap_or(u64::MAX);
+    let all = found.releases_refused + found.refusals_released;
     if all > told {
         let _ = writeln!(out, "and {} more", all - told);
     }
     let _ = writeln!(
         out,
         "{} of {} releases would have been refused\n{} of {} refusals would have been releases, as far as the log tells",
-        outcome.releases_refused, outcome.releases, outcome.refusals_released, outcome.refusals
+        found.releases_refused, found.releases, found.refusals_released, found.refusals
     );
     for (count, what) in [
-        (outcome.without_claims, "decisions have no claims to ask about"),
-        (outcome.of_no_policy, "refusals were decided by no policy"),
-        (outcome.unreadable, "decisions are of another version than this program reads"),
+        (found.without_claims, "decisions have no claims to ask about"),
+        (found.of_no_policy, "refusals were decided by no policy"),
+        (found.unreadable, "decisions are of another version than this program reads"),
     ] {
         if count > 0 {
             let _ = writeln!(out, "{count} {what}");
