@@ -3,4 +3,5 @@
 
 mod exchange;
 mod machine;
+mod replay;
 mod rules;
