@@ -3,6 +3,7 @@
 //! The bytes stored are the bytes hashed and the bytes exported. Reading them back holds them to the same
 //! form, so an entry has exactly one spelling.
 
+use crate::claims::Claims;
 use crate::event::{EventType, Outcome};
 use crate::id::{
     Claim, Code, CorrelationId, GrantId, KeyId, ModelId, Origin, PolicyId, RequestId, TenantId, Ulid,
@@ -15,6 +16,8 @@ use std::fmt;
 pub const MAX_ENTRY_BYTES: usize = 16 * 1024;
 /// The most rules that one decision may list.
 pub const MAX_CHECKS: usize = 64;
+/// The most keys that one changed document may name as its signers.
+pub const MAX_SIGNERS: usize = 16;
 /// The schema that this crate writes and reads.
 pub const SCHEMA_VERSION: u8 = 1;
 
@@ -211,6 +214,12 @@ pub enum Tee {
     /// The software attester's simulated root: protects nothing.
     #[serde(rename = "snp-simulated")]
     SnpSimulated,
+    /// Intel TDX under Intel's root.
+    #[serde(rename = "tdx")]
+    Tdx,
+    /// TDX under the software attester's simulated root: protects nothing.
+    #[serde(rename = "tdx-simulated")]
+    TdxSimulated,
 }
 
 /// SNP firmware versions (security patch levels).
@@ -236,6 +245,9 @@ pub struct Tcb {
 pub struct Decision {
     /// The rules that were looked at, at most [`MAX_CHECKS`].
     pub checks: Vec<CheckResult>,
+    /// What was asked, and the claims of the evidence, where it was authentic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Claims>,
     /// The grant that allowed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
@@ -268,6 +280,9 @@ pub struct CheckResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
+    /// The ids of the keys that approved it (SHA-256 of the raw public key), in ascending order; at most [`MAX_SIGNERS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<Hash>,
     /// What was set.
     pub name: Code,
     /// What it is now.
@@ -450,6 +465,11 @@ pub enum EntryError {
         /// How many it lists.
         observed: usize,
     },
+    /// A list is over its limit.
+    TooMany {
+        /// Of what.
+        what: &'static str,
+    },
     /// Not the JSON of an entry.
     Malformed,
     /// The JSON of an entry in another spelling than the canonical one.
@@ -472,6 +492,7 @@ impl fmt::Display for EntryError {
             Self::TooManyChecks { observed } => {
                 write!(f, "decision lists {observed} rules, the limit is {MAX_CHECKS}")
             }
+            Self::TooMany { what } => write!(f, "entry holds too many {what}"),
             Self::Malformed => f.write_str("not the JSON of an entry"),
             Self::NotCanonical => f.write_str("entry is not in canonical form"),
             Self::Version { observed } => write!(f, "entry has schema {observed}, wanted {SCHEMA_VERSION}"),
@@ -520,8 +541,14 @@ impl Entry {
     /// The canonical bytes.
     ///
     /// # Errors
-    /// [`EntryError::TooManyChecks`] or [`EntryError::TooLong`].
+    /// [`EntryError`] when a list or the whole is over its limit.
     pub fn to_bytes(&self) -> Result<Vec<u8>, EntryError> {
+        let claims = self.decision.as_ref().and_then(|decision| decision.claims.as_ref());
+        let signers = self.cfg.as_ref().map_or(0, |setting| setting.approved_by.len());
+        let excess = claims.and_then(Claims::excess).or((signers > MAX_SIGNERS).then_some("signers"));
+        if let Some(what) = excess {
+            return Err(EntryError::TooMany { what });
+        }
         let checks = self.decision.as_ref().map_or(0, |decision| decision.checks.len());
         if checks > MAX_CHECKS {
             return Err(EntryError::TooManyChecks { observed: checks });

@@ -18,6 +18,7 @@ mod binding;
 mod bundle;
 mod bytes;
 mod checkpoint;
+pub mod claims;
 pub mod cosignature;
 mod entry;
 mod event;
@@ -41,8 +42,8 @@ pub use bytes::{BootId, Hash, Hex, HexError, Measurement, PublicKey};
 pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};
 pub use entry::{
     Actor, ActorKind, AuthMethod, CheckResult, Decision, Entry, EntryError, Event, Finish, Key, KeyOperation,
-    LogState, MAX_CHECKS, MAX_ENTRY_BYTES, Model, Platform, Request, Route, SCHEMA_VERSION, Setting, Stamp,
-    Tcb, Tee,
+    LogState, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_SIGNERS, Model, Platform, Request, Route, SCHEMA_VERSION,
+    Setting, Stamp, Tcb, Tee,
 };
 pub use event::{EventType, Outcome};
 pub use export::{

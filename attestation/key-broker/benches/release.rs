@@ -12,13 +12,13 @@ use anchorhold_audit_log::Stamp;
 use anchorhold_audit_log::cosignature::Quorum;
 use anchorhold_channel::client::{Client, Limits, Pinned};
 use anchorhold_channel::{server, tls};
-use anchorhold_key_broker::broker::{Broker, Surroundings, set_up_in};
+use anchorhold_key_broker::broker::{Beginning, Broker, NewPolicy, Replaces, Surroundings, set_up_in};
 use anchorhold_key_broker::layout::Layout;
 use anchorhold_key_broker::router::router;
 use anchorhold_key_broker::secrets::{Secrets, Tls};
 use anchorhold_key_release::{
-    Awaiting, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker, ReleaseKey, ReleaseRequest, Session,
-    WeightsKeyImport, WeightsKeyTerms,
+    AuditTerms, Awaiting, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker, ReleaseKey,
+    ReleaseRequest, Session, WeightsKeyImport, WeightsKeyTerms,
 };
 use anchorhold_rats::{Ed25519PublicKey, Endorsements, Kem, Measurement, Secret, Sha256Digest, Timestamp};
 use anchorhold_verifier::authenticate;
@@ -171,15 +171,14 @@ fn quantiles(name: &str, mut times: Vec<Duration>) -> Vec<Value> {
 }
 
 fn broker(layout: &Layout) -> Result<Arc<Broker>, Failure> {
-    set_up_in(
-        layout,
-        &Secrets::generate(Tls { key: vec![0; 64].into(), certificate: String::new() })?,
-        stamp(),
-    )?;
-    let around = Surroundings { clock: Arc::new(stamp), report: Arc::new(|_| ()) };
+    let tls = Tls { key: vec![0; 64].into(), certificate: String::new() };
+    let secrets = Secrets::generate(tls)?;
+    set_up_in(layout, &Beginning { secrets: &secrets, signers: None, at: stamp() })?;
+    let around = Surroundings { clock: Arc::new(stamp), report: Arc::new(|_| ()), endorser: None };
     let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der()))?;
     let broker = Broker::open(layout, anchors, Quorum::new(Vec::new(), 0)?, around)?;
-    broker.set_policy(&POLICY.replace("2027-01-31", "2199-01-31"))?;
+    let file = POLICY.replace("2027-01-31", "2199-01-31").into_bytes();
+    broker.activate(NewPolicy { file, cedar: None, replaces: Replaces::Nothing })?;
     let terms = WeightsKeyTerms {
         model_id: "acme/chat-70b".parse()?,
         version: 7,
@@ -217,6 +216,7 @@ impl Guest {
             purpose: KeyUse::Serve,
             instance_id,
             log_origin: format!("acme/{instance_id}").parse()?,
+            audit: AuditTerms::default(),
         };
         let keys = GuestKeys {
             tls_key: Sha256Digest::new([2; 32]),

@@ -1,13 +1,15 @@
 //! Commands of the operator. A serving broker takes them on a socket in its state folder; when none serves, the program
 //! opens the state and does the same itself. So nothing needs a restart.
 //!
-//! One connection, one command: a line of JSON, and a line of JSON for the answer; after the answer to an export its bytes follow.
+//! One connection, one command: a line of JSON, and a line of JSON for the answer; after the answer to an export or a backtest
+//! its bytes follow.
 
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, NewPolicy, Replaces};
 use crate::kek_admin::{KekAdminError, KekRequest};
 use anchorhold_audit_log::{ExportError, VerifierKey};
+use anchorhold_dsse::MAX_ENVELOPE_BYTES;
 use anchorhold_key_release::{MAX_IMPORT_BYTES, MAX_POLICY_BYTES, ParseRevokedError, Revoked};
-use anchorhold_rats::base64_bytes;
+use anchorhold_rats::{Timestamp, base64_bytes};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::File;
@@ -18,8 +20,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest command, in bytes: a policy in JSON.
-const MAX_COMMAND_BYTES: u64 = 2 * (MAX_POLICY_BYTES + MAX_IMPORT_BYTES) as u64;
+/// The longest command, in bytes: a policy with its signatures and Cedar policies in JSON.
+const MAX_COMMAND_BYTES: u64 = 2 * (MAX_ENVELOPE_BYTES + MAX_POLICY_BYTES + MAX_IMPORT_BYTES) as u64;
 /// How long either end waits for the other.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -29,8 +31,27 @@ const WAIT: Duration = Duration::from_secs(30);
 pub enum Command {
     /// Take a weights key; the owner's import file.
     Import(#[serde(with = "base64_bytes")] Vec<u8>),
-    /// Put a policy in force; the file's text.
-    Policy(String),
+    /// Put a policy in force.
+    Policy {
+        /// The file, signed where the broker has signers.
+        #[serde(with = "base64_bytes")]
+        file: Vec<u8>,
+        /// The Cedar policies that it names.
+        #[serde(default)]
+        cedar: Option<String>,
+        /// Whose place it takes.
+        replaces: Replaces,
+    },
+    /// Put other signers of policies in the place of those that there are; the signed file.
+    Signers(#[serde(with = "base64_bytes")] Vec<u8>),
+    /// Ask a policy about the decisions in the log; what it would have said is written as JSON.
+    Backtest {
+        /// The policy's text.
+        policy: String,
+        /// From when on.
+        #[serde(default)]
+        since: Option<Timestamp>,
+    },
     /// Revoke at once: kind and name.
     Revoke(String, String),
     /// Witness the log of this verifier key.
@@ -117,12 +138,25 @@ pub fn execute(
 ) -> Result<serde_json::Value, AdminError> {
     let value = match command {
         Command::Import(file) => serde_json::to_value(broker.import(&file)?),
-        Command::Policy(text) => {
-            let policy = broker.set_policy(&text)?;
+        Command::Policy { file, cedar, replaces } => {
+            let policy = broker.activate(NewPolicy { file, cedar, replaces })?;
             Ok(serde_json::json!({
                 "policy": policy.id(), "version": policy.version(), "digest": policy.digest(),
                 "expires": policy.expires(),
             }))
+        }
+        Command::Signers(envelope) => {
+            let set = broker.rotate_signers(&envelope)?;
+            Ok(serde_json::json!({
+                "signers": set.id(), "version": set.version(), "digest": set.digest(),
+                "threshold": set.threshold(),
+            }))
+        }
+        Command::Backtest { policy, since } => {
+            let found = broker.backtest(&policy, since)?;
+            serde_json::to_writer(&mut *out, &found).map_err(io::Error::from)?;
+            out.write_all(b"\n")?;
+            Ok(serde_json::json!({ "unchanged": found.is_unchanged() }))
         }
         Command::Revoke(kind, name) => {
             let revoked = Revoked::parse(&kind, &name).map_err(AdminError::Revoked)?;
@@ -217,7 +251,7 @@ fn answer(stream: &UnixStream, broker: &Broker, folder: &Path) -> io::Result<()>
         // The program and the broker are of different versions; nothing of the command is repeated.
         Err(_) => return reply(&mut writer, &Reply::Refused("command not understood".to_owned())),
     };
-    if matches!(command, Command::Entries | Command::Export) {
+    if matches!(command, Command::Entries | Command::Export | Command::Backtest { .. }) {
         // Spooled first, so that a failure half way is told as one.
         let mut spool = spool(folder)?;
         return match execute(broker, command, &mut spool) {

@@ -1,14 +1,17 @@
 //! The broker without its sockets: challenges and decisions, imports, policies and revocations, and the logs that it
 //! witnesses. Each change of the state has its entry in the broker's log, in the same transaction.
 
+mod activate;
 mod keks;
 mod operate;
 mod release;
 mod witness;
 
+pub use activate::{NewPolicy, Replaces};
 pub use operate::{LeaseState, Status};
 
 use crate::cosigned::Cosigned;
+use crate::endorser::Endorser;
 use crate::journal::Journal;
 use crate::kek::settings::{Origin, Settings, SettingsError, WrittenKek};
 use crate::kek::share::{Scheme, Share};
@@ -20,10 +23,10 @@ use crate::state;
 use crate::store::embedded::OpenError;
 use crate::store::{Store, StoreError, look_up};
 use anchorhold_audit_log::cosignature::{Cosigner, Quorum};
-use anchorhold_audit_log::{Event, EventType, Outcome, Stamp};
+use anchorhold_audit_log::{Event, EventType, ExportError, Outcome, Stamp};
 use anchorhold_key_release::{
-    BrokerKey, Challenge, Denied, Explain, ImportError, NonceKey, PolicyError, Refusal, ReleaseKey,
-    ReleasePolicy, Revocations, Revoked,
+    ActivationError, BrokerKey, Challenge, Denied, Explain, ImportError, NonceKey, PolicyError, Refusal,
+    ReleaseKey, ReleasePolicy, Revocations, Revoked, RotationError, SignerSet,
 };
 use anchorhold_rats::{Kem, Timestamp};
 use anchorhold_verifier::TrustAnchors;
@@ -48,20 +51,16 @@ pub enum BrokerError {
     Ledger(LedgerError),
     /// There is a broker's state already.
     Exists,
-    /// The policy file.
+    /// A policy file.
     Policy(PolicyError),
-    /// The policy file has expired already.
-    PolicyExpired {
-        /// When.
-        expires: Timestamp,
-    },
-    /// The policy in force is not older than the one that came.
-    PolicyVersion {
-        /// The version in force.
-        current: u64,
-        /// The version that came.
-        observed: u64,
-    },
+    /// A policy does not come into force.
+    Activation(ActivationError),
+    /// Other signers do not take the place of those that there are.
+    Rotation(RotationError),
+    /// There are no signers, and this broker cannot be without.
+    NoSigners,
+    /// The log could not be read.
+    Log(Box<ExportError>),
     /// The import file.
     Import(ImportError),
     /// A model's version is there already, with another key or manifest.
@@ -89,10 +88,10 @@ impl fmt::Display for BrokerError {
             Self::Ledger(error) => error.fmt(f),
             Self::Exists => f.write_str("there is a broker's state already"),
             Self::Policy(error) => write!(f, "policy: {error}"),
-            Self::PolicyExpired { expires } => write!(f, "policy expired at {expires}"),
-            Self::PolicyVersion { current, observed } => {
-                write!(f, "policy version {observed} is not above {current}, the one in force")
-            }
+            Self::Activation(error) => error.fmt(f),
+            Self::Rotation(error) => error.fmt(f),
+            Self::NoSigners => f.write_str("the state names nobody who may sign policies"),
+            Self::Log(error) => write!(f, "audit log: {error}"),
             Self::Import(error) => write!(f, "weights key import: {error}"),
             Self::VersionTaken { version } => {
                 write!(f, "version {version} of the model is there already, with another key or manifest")
@@ -156,6 +155,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Fn() -> Stamp + Send + Sync>,
     /// Where faults of the state and the log are told, for the operator.
     pub report: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Where endorsements are; without, those that guests attach must do.
+    pub endorser: Option<Arc<dyn Endorser>>,
 }
 
 impl fmt::Debug for Surroundings {
@@ -226,21 +227,40 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// Makes the state of a new broker in a store: its wrapped secrets, and the first entry of its log.
+/// What a new broker begins with.
+#[derive(Debug, Clone, Copy)]
+pub struct Beginning<'a> {
+    /// Its secrets.
+    pub secrets: &'a Secrets,
+    /// Who may sign its policies; without, whoever has the state may set one, and only a broker under simulated roots opens it.
+    pub signers: Option<&'a SignerSet>,
+    /// When.
+    pub at: Stamp,
+}
+
+/// Makes the state of a new broker in a store: its wrapped secrets, who may sign its policies, and the first entries of its log.
 ///
 /// # Errors
 /// [`BrokerError::Exists`] when there is one; otherwise the store or a key-encryption key.
 pub fn set_up(
     store: Arc<dyn Store>,
     keyring: &Keyring,
-    secrets: &Secrets,
-    at: Stamp,
+    beginning: &Beginning<'_>,
 ) -> Result<(), BrokerError> {
-    // The log first: a state is set up when it has its secrets, and then it has its log.
+    let Beginning { secrets, signers, at } = *beginning;
+    // The secrets last: a state is set up when it has them, and then it has its log and its signers.
     if look_up(&*store, |view| state::is_set_up(view))? {
         return Err(BrokerError::Exists);
     }
-    Ledger::create(Arc::clone(&store), &secrets.log, at)?;
+    let ledger = Ledger::create(Arc::clone(&store), &secrets.log, at)?;
+    if let Some(set) = signers {
+        let event = activate::first_signers(set, at);
+        let row = state::SignersRow { file: set.text().to_owned(), signed: None };
+        ledger.commit(move |writing| {
+            writing.append(&event)?;
+            state::put_signers(writing.tables(), &row)
+        })?;
+    }
     if secrets.store(&*store, keyring)? { Ok(()) } else { Err(BrokerError::Exists) }
 }
 
@@ -248,8 +268,8 @@ pub fn set_up(
 ///
 /// # Errors
 /// [`BrokerError`].
-pub fn set_up_in(layout: &Layout, secrets: &Secrets, at: Stamp) -> Result<(), BrokerError> {
-    set_up_under(layout, &WrittenKek::first_beside_state(), (Origin::Fresh, None), (secrets, at)).map(drop)
+pub fn set_up_in(layout: &Layout, beginning: &Beginning<'_>) -> Result<(), BrokerError> {
+    set_up_under(layout, &WrittenKek::first_beside_state(), (Origin::Fresh, None), beginning).map(drop)
 }
 
 /// Makes the state of a new broker in `layout` under a key-encryption key that is made or found. Returns the key's shares,
@@ -261,7 +281,7 @@ pub fn set_up_under(
     layout: &Layout,
     kek: &WrittenKek,
     (origin, scheme): (Origin, Option<Scheme>),
-    (secrets, at): (&Secrets, Stamp),
+    beginning: &Beginning<'_>,
 ) -> Result<Vec<Share>, BrokerError> {
     std::fs::create_dir_all(layout.folder()).map_err(BrokerError::Folder)?;
     let store = layout.create_store()?;
@@ -270,7 +290,7 @@ pub fn set_up_under(
     }
     let (member, shares) = kek.obtain(layout.folder(), origin, scheme)?;
     Settings::of(kek.clone()).write(layout.folder())?;
-    set_up(store, &Keyring::new(member), secrets, at)?;
+    set_up(store, &Keyring::new(member), beginning)?;
     let sync = std::fs::File::open(layout.folder()).and_then(|folder| folder.sync_all());
     sync.map_err(BrokerError::Folder)?;
     Ok(shares)
@@ -310,6 +330,9 @@ impl Broker {
         around: Surroundings,
     ) -> Result<Self, BrokerError> {
         let secrets = Secrets::open(&*store, &keyring)?;
+        if !anchors.are_simulated() && look_up(&*store, |view| state::signers(view))?.is_none() {
+            return Err(BrokerError::NoSigners);
+        }
         let ledger = Ledger::open(store, &secrets.log)?;
         let name = witness_name(&ledger);
         let broker = Self {

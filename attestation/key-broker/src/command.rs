@@ -1,23 +1,28 @@
 //! The command line of both brokers. They differ only in the trust anchors that they bring.
 
 mod kek;
+mod sources;
 
 use self::kek::{Asked, KekCommand, KekOptions};
 use crate::admin;
 use crate::anchor::{Anchor, Witnesses};
-use crate::broker::{self, Broker, Surroundings};
+use crate::broker::{self, Beginning, Broker, NewPolicy, Replaces, Surroundings};
+use crate::endorser::Fetched;
 use crate::kek_admin::{self, ShareOrder};
 use crate::layout::Layout;
 use crate::router::router;
 use crate::secrets::{Secrets, Tls};
 use anchorhold_audit_log::{EventType, Stamp};
 use anchorhold_channel::{server, tls};
-use anchorhold_key_release::{MAX_IMPORT_BYTES, MAX_POLICY_BYTES, Revoked};
+use anchorhold_dsse::MAX_ENVELOPE_BYTES;
+use anchorhold_key_release::{MAX_IMPORT_BYTES, MAX_POLICY_BYTES, Revoked, SignerSet};
+use anchorhold_rats::Timestamp;
 use anchorhold_verifier::TrustAnchors;
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use rustls::pki_types::PrivateKeyDer;
+use sources::Sources;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -57,6 +62,9 @@ enum Command {
         /// DNS name or IP address of the TLS certificate; may be given several times
         #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1"])]
         names: Vec<String>,
+        /// Who may sign release policies: a signer set, TOML. Only a broker of simulated guests can be without
+        #[arg(long, value_name = "FILE")]
+        signers: Option<PathBuf>,
         #[command(flatten)]
         kek: Box<KekOptions>,
     },
@@ -72,14 +80,37 @@ enum Command {
         /// The import file
         file: PathBuf,
     },
-    /// Put a release policy in force; its version must be above the one in force
+    /// Put a release policy in force; it names the one whose place it takes and is of a higher version
     Policy {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// The policy as `anchorhold policy assemble` made it, or its TOML where the broker has no signers
+        file: PathBuf,
+        /// Digest of the policy in force, as `status` shows it; `none` where there is none yet
+        #[arg(long, value_name = "DIGEST", value_parser = replaces)]
+        replaces: Replaces,
+        /// The Cedar policies that it names
+        #[arg(long, value_name = "FILE")]
+        cedar: Option<PathBuf>,
+    },
+    /// Put other signers of release policies in the place of those that there are, as those have signed
+    Signers {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// The signer set as `anchorhold policy assemble` made it
+        file: PathBuf,
+    },
+    /// Ask a release policy about the decisions in the log, rules about machines included; prints JSON
+    Backtest {
         #[command(flatten)]
         folder: StateFolder,
         /// The policy, TOML
         file: PathBuf,
+        /// Only decisions from this time on, such as 2026-01-31T12:00:00Z
+        #[arg(long, value_name = "TIME")]
+        since: Option<Timestamp>,
     },
-    /// Revoke a key, manifest, image or processor at once; no policy file takes it back
+    /// Revoke a key, manifest, image, processor, platform or device at once; no policy file takes it back
     Revoke {
         #[command(flatten)]
         folder: StateFolder,
@@ -113,7 +144,7 @@ enum Command {
     #[command(subcommand)]
     Kek(KekCommand),
     /// Answer guests over HTTPS
-    Serve(Serve),
+    Serve(Box<Serve>),
 }
 
 #[derive(Args)]
@@ -123,13 +154,15 @@ struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     listen: SocketAddr,
-    /// Policy to put in force on SIGHUP, under the same rule as the policy command
+    /// Policy to put in force on SIGHUP in the place of whichever is in force; otherwise as the policy command does
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Witnesses of the broker's log, TOML: `needed = N` and, for each, `[[witness]]` with key, url and certificate. The
     /// broker does not start on a state older than they know, and no key leaves before they have cosigned its entry
     #[arg(long, value_name = "FILE")]
     witnesses: Option<PathBuf>,
+    #[command(flatten)]
+    sources: Sources,
     /// Print one JSON line with the address when the port is open
     #[arg(long)]
     print_ready: bool,
@@ -150,8 +183,13 @@ pub fn run(name: &str, anchors: TrustAnchors) -> ExitCode {
 
 fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
     let (folder, command) = match command {
-        Command::Init { folder, names, kek } => {
-            return init(&Layout::of(&folder.state), &names, *kek, anchors);
+        Command::Init { folder, names, signers, kek } => {
+            let signers = signers.as_deref().map(signer_set).transpose()?;
+            anyhow::ensure!(
+                signers.is_some() || anchors.are_simulated(),
+                "a broker of real guests needs --signers: without, whoever has its state could release every key"
+            );
+            return init(&Layout::of(&folder.state), (&names, signers.as_ref()), *kek, anchors);
         }
         Command::Join { folder } => return print(&join(&Layout::of(&folder.state), anchors)?),
         Command::Kek(command) => match command.asked()? {
@@ -166,13 +204,25 @@ fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
             return tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()?
-                .block_on(listen(serve, anchors));
+                .block_on(listen(*serve, anchors));
+        }
+        Command::Backtest { folder, file, since } => {
+            let command = admin::Command::Backtest { policy: text(&file)?, since };
+            let mut out = std::io::stdout().lock();
+            administer(&Layout::of(&folder.state), command, anchors, &mut out)?;
+            return Ok(out.flush()?);
         }
         Command::Log { folder, out } => {
             return write_log(&Layout::of(&folder.state), out.as_deref(), anchors);
         }
         Command::Import { folder, file } => (folder, admin::Command::Import(read(&file, MAX_IMPORT_BYTES)?)),
-        Command::Policy { folder, file } => (folder, admin::Command::Policy(policy_text(&file)?)),
+        Command::Policy { folder, file, replaces, cedar } => {
+            let cedar = cedar.as_deref().map(text).transpose()?;
+            (folder, admin::Command::Policy { file: read(&file, MAX_ENVELOPE_BYTES)?, cedar, replaces })
+        }
+        Command::Signers { folder, file } => {
+            (folder, admin::Command::Signers(read(&file, MAX_ENVELOPE_BYTES)?))
+        }
         Command::Revoke { folder, kind, name } => (folder, admin::Command::Revoke(kind, name)),
         Command::Witness { folder, log_key } => (folder, admin::Command::Witness(log_key)),
         Command::Status { folder } => (folder, admin::Command::Status),
@@ -218,14 +268,19 @@ fn write_log(layout: &Layout, out: Option<&Path>, anchors: TrustAnchors) -> anyh
     }
 }
 
-fn init(layout: &Layout, names: &[String], kek: KekOptions, anchors: TrustAnchors) -> anyhow::Result<()> {
+fn init(
+    layout: &Layout,
+    (names, signers): (&[String], Option<&SignerSet>),
+    kek: KekOptions,
+    anchors: TrustAnchors,
+) -> anyhow::Result<()> {
     let (kek, origin, order) = kek.written()?;
     let scheme = order.as_ref().map(ShareOrder::scheme).transpose()?;
     let made = tls::SelfSigned::generate(names)?;
     let key = Zeroizing::new(made.key.secret_der().to_vec());
     let secrets = Secrets::generate(Tls { key, certificate: made.certificate_pem().to_owned() })?;
-    let at = (surroundings().clock)();
-    let shares = broker::set_up_under(layout, &kek, (origin, scheme), (&secrets, at))?;
+    let beginning = Beginning { secrets: &secrets, signers, at: (surroundings().clock)() };
+    let shares = broker::set_up_under(layout, &kek, (origin, scheme), &beginning)?;
     let shares = order.map(|order| order.write(kek.id(), &shares)).transpose().context("shares")?;
     let mut public = join(layout, anchors)?;
     if let Some(public) = public.as_object_mut() {
@@ -247,6 +302,7 @@ fn join(layout: &Layout, anchors: TrustAnchors) -> anyhow::Result<serde_json::Va
         "import_key": broker.import_key().public_key(),
         "log_key": broker.ledger().key().to_string(),
         "witness_key": broker.cosigner().key().to_string(),
+        "signers": broker.status()?.signers.map(|(_, _, digest)| digest),
         "tls_key": tls::tls_key_of(certificate)?,
         "tls_certificate": layout.certificate(),
     }))
@@ -266,9 +322,20 @@ fn read(path: &Path, limit_bytes: usize) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn policy_text(path: &Path) -> anyhow::Result<String> {
+fn text(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(read(path, MAX_POLICY_BYTES)?)
         .with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+fn signer_set(path: &Path) -> anyhow::Result<SignerSet> {
+    SignerSet::from_toml(&text(path)?).with_context(|| path.display().to_string())
+}
+
+fn replaces(text: &str) -> Result<Replaces, &'static str> {
+    if text == "none" {
+        return Ok(Replaces::Nothing);
+    }
+    text.parse().map(Replaces::Digest).map_err(|_| "wanted a SHA-256 digest in hex, or none")
 }
 
 fn print(value: &serde_json::Value) -> anyhow::Result<()> {
@@ -290,13 +357,18 @@ fn surroundings() -> Surroundings {
             mono_ns: u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
         }
     };
-    Surroundings { clock: Arc::new(clock), report: Arc::new(tell) }
+    Surroundings { clock: Arc::new(clock), report: Arc::new(tell), endorser: None }
 }
 
 async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
     let layout = Layout::of(&serve.folder.state);
     let witnesses = serve.witnesses.as_deref().map_or_else(|| Ok(Witnesses::none()), Witnesses::from_file)?;
-    let around = surroundings();
+    let mut around = surroundings();
+    if let Some(folder) = &serve.sources.endorsements {
+        let runtime = tokio::runtime::Handle::current();
+        let fetched = Fetched::open(serve.sources.config(), folder, runtime, Arc::clone(&around.report));
+        around.endorser = Some(Arc::new(fetched.context("endorsements")?));
+    }
     let opened = (layout.clone(), witnesses.quorum().clone(), around.clone());
     let broker = tokio::task::spawn_blocking(move || Broker::open(&opened.0, anchors, opened.1, opened.2));
     let broker = Arc::new(broker.await??);
@@ -369,7 +441,9 @@ async fn reload(broker: Arc<Broker>, mut hangup: Signal, policy: Option<PathBuf>
         let (broker, policy) = (Arc::clone(&broker), policy.clone());
         let work = move || -> anyhow::Result<()> {
             let file = policy.context("SIGHUP without --policy: nothing to read")?;
-            let policy = broker.set_policy(&policy_text(&file)?)?;
+            let file = read(&file, MAX_ENVELOPE_BYTES)?;
+            let new = NewPolicy { file, cedar: None, replaces: Replaces::InForce };
+            let policy = broker.activate(new)?;
             tell(&format!("policy {} version {} is in force", policy.id(), policy.version()));
             Ok(())
         };

@@ -1,29 +1,29 @@
 //! What the broker's log says of a decision.
 
+use anchorhold_audit_log::claims::Claims;
 use anchorhold_audit_log::{
     Actor, ActorKind, AuthMethod, CheckResult, Claim, Code, Decision, Event, EventType, GrantId, Hash, Key,
     KeyId, KeyOperation, LogState, MAX_CHECKS, MAX_ENTRY_BYTES, Measurement, Model, ModelId, Outcome,
     Platform, PolicyId, Request, RequestId, Route, Stamp, Tcb, Tee,
 };
 use anchorhold_key_release::{
-    Grant, GrantTrace, Refusal, ReleasePolicy, ReleaseRequest, WeightsKeyTerms, evidence_digest,
+    Grant, GrantTrace, PseudonymKey, Refusal, ReleasePolicy, ReleaseRequest, WeightsKeyTerms, evidence_digest,
 };
-use anchorhold_rats::{Checks, Outcome as CheckOutcome, Secret};
-use anchorhold_verifier::{AttestationResult, TeeClaims, snp};
-use ring::hmac;
+use anchorhold_rats::{Checks, Evidence, Outcome as CheckOutcome, Secret};
+use anchorhold_verifier::{AttestationResult, TeeClaims, codes, snp};
 use std::io;
 use std::sync::Arc;
 
 /// What is the same for every entry of one broker.
 pub struct Journal {
-    /// Under which chips are logged: they can be told apart, not named.
-    chip_key: hmac::Key,
-    tee: Tee,
+    /// Under which machines are logged: they can be told apart, not named.
+    pseudonyms: PseudonymKey,
+    simulated: bool,
 }
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Journal({:?})", self.tee)
+        write!(f, "Journal(simulated: {})", self.simulated)
     }
 }
 
@@ -31,42 +31,53 @@ impl Journal {
     /// The journal of a broker that holds evidence to simulated roots, or to real ones.
     #[must_use]
     pub fn new(chip_key: &Secret<32>, simulated: bool) -> Self {
-        let tee = if simulated { Tee::SnpSimulated } else { Tee::Snp };
-        Self { chip_key: hmac::Key::new(hmac::HMAC_SHA256, chip_key.expose()), tee }
+        Self { pseudonyms: PseudonymKey::new(chip_key), simulated }
+    }
+
+    /// The key of the pseudonyms under which machines are logged.
+    #[must_use]
+    pub const fn pseudonyms(&self) -> &PseudonymKey {
+        &self.pseudonyms
     }
 
     /// What is logged of accepted evidence.
     #[must_use]
-    pub fn platform(&self, evidence: Hash, result: &AttestationResult) -> Platform {
-        let mut platform = Platform::of_evidence(self.tee, evidence);
+    pub fn platform(&self, evidence: &Evidence, result: &AttestationResult) -> Platform {
+        let mut platform = self.platform_of_evidence(evidence);
         platform.meas = Some(Measurement::new(*result.measurement().as_bytes()));
-        let tag = |id: &[u8]| Hash::try_from(hmac::sign(&self.chip_key, id).as_ref()).ok();
         match &result.claims().tee {
             TeeClaims::Snp(report) => {
-                platform.chip = report.chip_id().and_then(|chip| tag(&chip.0));
+                platform.chip = report.chip_id().map(|chip| Hash::new(self.pseudonyms.chip(&chip)));
                 platform.policy_bits = Some(report.report().policy.0);
                 platform.tcb = Some(tcb(report.tcb()));
             }
             TeeClaims::Tdx(quote) => {
-                platform.chip = tag(&quote.pck().platform_id.0);
+                platform.chip = Some(Hash::new(self.pseudonyms.platform(&quote.pck().platform_id)));
                 platform.policy_bits = Some(quote.body().td_attributes.0);
             }
         }
         platform
     }
 
-    /// A processor as it is logged.
+    /// What is logged of evidence whose word is not taken.
     #[must_use]
-    pub fn platform_of_chip(&self, id: &[u8]) -> Platform {
-        let mut platform = Platform::new(self.tee);
-        platform.chip = Hash::try_from(hmac::sign(&self.chip_key, id).as_ref()).ok();
-        platform
+    pub fn platform_of_evidence(&self, evidence: &Evidence) -> Platform {
+        Platform::of_evidence(self.tee(evidence.tee), Hash::new(*evidence_digest(evidence).as_bytes()))
     }
 
-    /// Which root evidence is held to.
+    /// A platform of this kind, under this pseudonym.
     #[must_use]
-    pub const fn tee(&self) -> Tee {
-        self.tee
+    pub fn platform_named(&self, tee: anchorhold_rats::Tee, chip: Option<[u8; 32]>) -> Platform {
+        Platform { chip: chip.map(Hash::new), ..Platform::new(self.tee(tee)) }
+    }
+
+    const fn tee(&self, tee: anchorhold_rats::Tee) -> Tee {
+        match (tee, self.simulated) {
+            (anchorhold_rats::Tee::Snp, false) => Tee::Snp,
+            (anchorhold_rats::Tee::Snp, true) => Tee::SnpSimulated,
+            (anchorhold_rats::Tee::Tdx, false) => Tee::Tdx,
+            (anchorhold_rats::Tee::Tdx, true) => Tee::TdxSimulated,
+        }
     }
 }
 
@@ -120,8 +131,12 @@ impl Visit {
     pub fn release(&self, journal: &Journal, request: &ReleaseRequest, grant: &Grant) -> Event {
         let mut event = self.event(EventType::KeyRelease, Outcome::Success, 200);
         event.decision =
-            self.policy.as_deref().and_then(|policy| decision(policy, grant.checks(), Some(grant)));
-        event.platform = Some(journal.platform(evidence_hash(request), grant.attestation()));
+            self.policy.as_deref().and_then(|policy| decision(policy, grant.checks(), grant.claims()));
+        if let Some(decision) = &mut event.decision {
+            decision.grant = GrantId::new(grant.name()).ok();
+            decision.lease_s = Some(u64::from(grant.terms().lease_s));
+        }
+        event.platform = Some(journal.platform(request.evidence(), grant.attestation()));
         let released = grant.terms();
         let terms = WeightsKeyTerms {
             model_id: released.model_id.clone(),
@@ -146,18 +161,14 @@ impl Visit {
         let nearest = refusal.trace().nearest().map_or(refusal.checks(), GrantTrace::checks);
         // What was refused before a policy looked at it was not decided by one.
         let judged = self.policy.as_deref().filter(|_| !nearest.all().is_empty());
-        event.decision = judged.and_then(|policy| decision(policy, nearest, None));
-        event.platform = request.map(|request| Platform::of_evidence(journal.tee(), evidence_hash(request)));
+        event.decision = judged.and_then(|policy| decision(policy, nearest, refusal.claims()));
+        event.platform = request.map(|request| journal.platform_of_evidence(request.evidence()));
         // Before the platform is known to be one of ours, nothing that the caller wrote goes into the log.
         event.model = request
             .filter(|_| refusal.platform_accepted())
             .and_then(|request| model_named(&request.request().model_id));
         event
     }
-}
-
-fn evidence_hash(request: &ReleaseRequest) -> Hash {
-    Hash::new(*evidence_digest(request.evidence()).as_bytes())
 }
 
 fn tcb(tcb: snp::Tcb) -> Tcb {
@@ -170,25 +181,30 @@ fn tcb(tcb: snp::Tcb) -> Tcb {
     }
 }
 
-/// The most bytes of an entry that its rules may take; the rest is for everything else.
-const MAX_RULES_BYTES: usize = MAX_ENTRY_BYTES - 4 * 1024;
+/// The most bytes of an entry that its rules and claims may take; the rest is for everything else.
+const MAX_DECISION_BYTES: usize = MAX_ENTRY_BYTES - 4 * 1024;
 /// What the JSON of one rule takes beside its three texts.
 const RULE_BYTES: usize = 48;
 
-/// The policy and the rules behind a decision. Where an entry has not room for all, failed rules come first.
+/// The policy behind a decision, what it was about, and its rules. Where an entry has not room for all rules, failed ones come
+/// first.
 #[must_use]
-pub fn decision(policy: &ReleasePolicy, checks: &Checks, grant: Option<&Grant>) -> Option<Decision> {
+pub fn decision(policy: &ReleasePolicy, checks: &Checks, claims: Option<&Claims>) -> Option<Decision> {
     let mut rules: Vec<_> =
         checks.all().iter().filter(|check| check.outcome != CheckOutcome::Skipped).collect();
     rules.sort_by_key(|check| check.outcome == CheckOutcome::Passed);
-    let mut room = MAX_RULES_BYTES;
+    let of_claims =
+        claims.map_or(0, |claims| serde_json::to_vec(claims).map_or(usize::MAX, |json| json.len()));
+    let mut room = MAX_DECISION_BYTES.saturating_sub(of_claims);
     let mut results = Vec::new();
     for check in rules.into_iter().take(MAX_CHECKS) {
+        // The claims have the machine's pseudonym.
+        let told = |value| if codes::names_machine(&check.code) { "not told" } else { value };
         let result = CheckResult {
-            got: Claim::of(&check.observed),
+            got: Claim::of(told(check.observed.as_str())),
             id: code(&check.code),
             ok: check.outcome == CheckOutcome::Passed,
-            want: Claim::of(&check.wanted),
+            want: Claim::of(told(check.wanted.as_str())),
         };
         let texts = [result.got.as_str(), result.id.as_str(), result.want.as_str()];
         let bytes = RULE_BYTES + texts.iter().map(|text| text.len()).sum::<usize>();
@@ -198,8 +214,9 @@ pub fn decision(policy: &ReleasePolicy, checks: &Checks, grant: Option<&Grant>) 
     }
     Some(Decision {
         checks: results,
-        grant: grant.and_then(|grant| GrantId::new(grant.name()).ok()),
-        lease_s: grant.map(|grant| u64::from(grant.terms().lease_s)),
+        claims: claims.cloned(),
+        grant: None,
+        lease_s: None,
         policy_digest: Hash::new(*policy.digest().as_bytes()),
         policy_id: PolicyId::new(policy.id()).ok()?,
         policy_ver: policy.version(),

@@ -41,7 +41,7 @@ pub enum KekRequest {
     /// A new key.
     Add {
         /// The key.
-        kek: WrittenKek,
+        kek: Box<WrittenKek>,
         /// Where it comes from.
         origin: Origin,
         /// What it is for.

@@ -17,6 +17,7 @@ pub mod anchor;
 pub mod broker;
 pub mod command;
 pub mod cosigned;
+pub mod endorser;
 pub mod journal;
 pub mod kek;
 pub mod kek_admin;

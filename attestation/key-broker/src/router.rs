@@ -172,7 +172,8 @@ fn refused(denied: &Denied) -> Response {
 }
 
 fn error(status: StatusCode, code: &str, message: &str) -> Response {
-    let error = RefusalError { code: code.to_owned(), message: message.to_owned(), checks: None };
+    let error =
+        RefusalError { code: code.to_owned(), message: message.to_owned(), device: None, checks: None };
     let body = serde_json::to_vec(&RefusalBody { error }).expect("two strings are JSON");
     response(Answer::json(status.as_u16(), body))
 }

@@ -28,8 +28,9 @@ const NONCES: &[u8] = b"nonces";
 const FORGOTTEN: &[u8] = b"nonces forgotten until";
 const REVOCATIONS: &[u8] = b"revocations";
 const POLICIES: &[u8] = b"policies";
-/// The one name in [`Table::Policy`].
+/// Names in [`Table::Policy`].
 const IN_FORCE: &[u8] = b"in force";
+const SIGNERS: &[u8] = b"signers";
 
 fn read<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|_| StoreError::Corrupt(what))
@@ -163,6 +164,31 @@ pub struct PolicyRow {
     pub version: u64,
     /// The file.
     pub file: String,
+    /// The envelope with the signatures, where it came in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
+    /// The Cedar policies that it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cedar: Option<String>,
+}
+
+impl PolicyRow {
+    /// The policy's digest.
+    #[must_use]
+    pub fn digest(&self) -> Sha256Digest {
+        Sha256Digest::of(self.file.as_bytes())
+    }
+}
+
+/// Who may sign policies, as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignersRow {
+    /// The file.
+    pub file: String,
+    /// The envelope with which the set took the place of the one before; none of the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
 }
 
 /// What a decision rests on: how often a policy came into force, and how many revocations were added. When it is the same
@@ -190,6 +216,22 @@ pub fn put_policy(change: &mut dyn Change, row: &PolicyRow) -> Result<(), StoreE
     change.put(Table::Policy, IN_FORCE, &write("policy", row)?)?;
     let count = number(&*change, POLICIES)?;
     change.put(Table::Meta, POLICIES, &(count + 1).to_be_bytes())
+}
+
+/// Who may sign policies; `None` where everybody may who has the state.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn signers(view: &dyn View) -> Result<Option<SignersRow>, StoreError> {
+    view.get(Table::Policy, SIGNERS)?.map(|row| read("signers", &row)).transpose()
+}
+
+/// Sets who may sign policies. Presumes that it may be.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn put_signers(change: &mut dyn Change, row: &SignersRow) -> Result<(), StoreError> {
+    change.put(Table::Policy, SIGNERS, &write("signers", row)?)
 }
 
 // --- Nonces

@@ -10,9 +10,10 @@
 mod common;
 
 use anchorhold_audit_log::VerifierKey;
-use anchorhold_key_release::ReleaseKey;
+use anchorhold_key_release::{ReleaseKey, SIGNER_SET_TYPE};
 use anchorhold_rats::Kem;
 use common::programs::{PRODUCTION, SIMULATED, Server, Site, machine, run};
+use common::signers::{set, signed, signed_as};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -57,9 +58,52 @@ async fn case_14_one_program_at_a_time_has_the_state_and_init_happens_once() {
     assert!(!good && errors.contains("another process has the broker's state"), "{errors}");
     assert!(errors.contains("SIMULATED"), "{errors}");
     drop(server);
-    let (good, _, errors) = run(PRODUCTION, &["init", "--state", &state]);
+    let signers = site.folder.path().join("signers.toml");
+    let arguments = ["init", "--state", &state, "--signers", signers.to_str().unwrap()];
+    let (good, _, errors) = run(PRODUCTION, &arguments);
     assert!(!good && errors.contains("a broker's state already"), "{errors}");
     assert!(!errors.contains("SIMULATED"), "{errors}");
+}
+
+#[test]
+fn case_08_the_production_program_makes_no_state_without_signers() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let (good, _, errors) = run(PRODUCTION, &["init", "--state", state.to_str().unwrap()]);
+    assert!(!good && errors.contains("--signers"), "{errors}");
+    assert!(!state.exists());
+}
+
+#[test]
+fn case_08_the_program_puts_a_signed_policy_in_force_only_where_it_is_named_what_it_replaces() {
+    let site = Site::new(PRODUCTION);
+    let state = site.state();
+    let file = site.folder.path().join("next.dsse");
+    let text = common::POLICY.replace("2027-01-31", "2199-01-31").replace("= 42", "= 43");
+    std::fs::write(&file, signed(&text, &[1])).unwrap();
+    let policy = |replaces: &[&str]| {
+        let arguments = ["policy", "--state", &state, file.to_str().unwrap()];
+        run(PRODUCTION, &[&arguments[..], replaces].concat())
+    };
+    let (good, _, errors) = policy(&[]);
+    assert!(!good && errors.contains("--replaces <DIGEST>"), "{errors}");
+    let (good, _, errors) = policy(&["--replaces", "42"]);
+    assert!(!good && errors.contains("wanted a SHA-256 digest in hex, or none"), "{errors}");
+    let (good, _, errors) = policy(&["--replaces", "none"]);
+    assert!(!good && errors.contains("the policy in force is "), "{errors}");
+    let (good, status, errors) = run(PRODUCTION, &["status", "--state", &state]);
+    assert!(good, "{errors}");
+    let (good, told, errors) = policy(&["--replaces", status["policy"][2].as_str().unwrap()]);
+    assert!(good, "{errors}");
+    assert_eq!(told["version"], 43);
+    let rotation = site.folder.path().join("signers.dsse");
+    let next = set(2, 1, &[2]);
+    std::fs::write(&rotation, signed_as(SIGNER_SET_TYPE, &next, &[1, 2])).unwrap();
+    let (good, told, errors) = run(PRODUCTION, &["signers", "--state", &state, rotation.to_str().unwrap()]);
+    assert!(good, "{errors}");
+    assert_eq!((&told["version"], &told["threshold"]), (&2.into(), &1.into()));
+    let (good, _, errors) = run(PRODUCTION, &["signers", "--state", &state, rotation.to_str().unwrap()]);
+    assert!(!good && errors.contains("envelope has 2 signatures, the limit is 1"), "{errors}");
 }
 
 fn signal(child: &Child, name: &str) {

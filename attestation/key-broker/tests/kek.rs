@@ -238,7 +238,12 @@ fn with_models(models: u8) -> (Site, Arc<Broker>) {
 
 fn add(broker: &Broker, name: &str) -> Result<KekReply, KekAdminError> {
     let kek = WrittenKek::file_beside_state(id(name));
-    broker.kek(&KekRequest::Add { kek, origin: Origin::Fresh, role: Role::Primary, shares: None })
+    broker.kek(&KekRequest::Add {
+        kek: Box::new(kek),
+        origin: Origin::Fresh,
+        role: Role::Primary,
+        shares: None,
+    })
 }
 
 fn retire(broker: &Broker, name: &str) -> Result<KekReply, KekAdminError> {
@@ -445,7 +450,8 @@ async fn case_26_two_brokers_on_one_state_change_their_key_one_after_the_other()
 fn a_key_on_standby_opens_and_wraps_nothing_new_until_it_is_promoted() {
     let (site, broker) = with_models(0);
     let kek = WrittenKek::file_beside_state(id("file-2"));
-    let request = KekRequest::Add { kek, origin: Origin::Fresh, role: Role::Standby, shares: None };
+    let request =
+        KekRequest::Add { kek: Box::new(kek), origin: Origin::Fresh, role: Role::Standby, shares: None };
     broker.kek(&request).unwrap();
     broker.import(&import_file("acme/embed", 1)).unwrap();
     assert_eq!(listed(&broker), [("file-1".to_owned(), true, 10), ("file-2".to_owned(), false, 0)]);
@@ -511,7 +517,8 @@ fn a_key_that_does_not_work_is_not_added_and_shares_that_cannot_be_written_cost_
     let (site, broker) = with_models(0);
     let before = Settings::read(site.folder.path()).unwrap();
     for origin in [Origin::Fresh, Origin::Existing] {
-        let refused = broker.kek(&KekRequest::Add { kek: gone(), origin, role: Role::Standby, shares: None });
+        let refused =
+            broker.kek(&KekRequest::Add { kek: Box::new(gone()), origin, role: Role::Standby, shares: None });
         assert!(refused.is_err(), "{origin:?}");
     }
     let folder = site.folder.path().join("shares");

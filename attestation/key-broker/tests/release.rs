@@ -10,10 +10,11 @@
 mod common;
 
 use anchorhold_attester::software::{Debug, LaunchConfig, MigrationAgent};
-use anchorhold_key_release::{GuestKeys, Session, SessionError};
+use anchorhold_key_release::{GuestKeys, Session, SessionError, SignerSet};
 use anchorhold_rats::{Kem, Measurement, Sha256Digest, WrappingKey};
 use anchorhold_verifier::TrustAnchors;
 use axum::body::{Body, Bytes, HttpBody};
+use common::signers::{set, signed};
 use common::{Guest, Site, call, challenge, entries, import_file, post, refusal, story, weights_key};
 use http::Request;
 use std::convert::Infallible;
@@ -151,9 +152,10 @@ async fn case_05_each_unacceptable_guest_gets_its_own_code() {
 
 #[tokio::test]
 async fn case_05_a_broker_with_production_anchors_refuses_the_simulated_root() {
-    let (site, broker) = Site::with_model();
-    drop(broker);
+    let site = Site::signed_by(Some(&SignerSet::from_toml(&set(1, 1, &[1])).unwrap()));
     let broker = site.open_with(TrustAnchors::production());
+    common::set_policy(&broker, signed(common::POLICY, &[1])).unwrap();
+    broker.import(&import_file("acme/chat-70b", 7)).unwrap();
     let (body, _) = Guest::new(&site.clock).answer(&broker, &challenge(&broker).await);
     assert_eq!(refusal(post(&broker, "/v1/release", body).await), (403, "snp_no_trust_anchor".to_owned()));
 }
@@ -220,7 +222,7 @@ async fn refuses_a_version_that_is_not_there_and_uses_the_nonce_up() {
 async fn refuses_more_instances_than_granted_until_a_lease_ends() {
     let site = Site::bare();
     let broker = site.open();
-    broker.set_policy(&common::POLICY.replace("max_instances = 16", "max_instances = 1")).unwrap();
+    common::set_policy(&broker, common::POLICY.replace("max_instances = 16", "max_instances = 1")).unwrap();
     broker.import(&import_file("acme/chat-70b", 7)).unwrap();
     let (one, mut two) = (Guest::new(&site.clock), Guest::new(&site.clock));
     two.instance = 2;
@@ -243,7 +245,7 @@ async fn refuses_without_a_policy_and_after_it_expired() {
     let broker = site.open();
     let (body, _) = Guest::new(&site.clock).answer(&broker, &challenge(&broker).await);
     assert_eq!(refusal(post(&broker, "/v1/release", body).await), (503, "no_policy".to_owned()));
-    broker.set_policy(common::POLICY).unwrap();
+    common::set_policy(&broker, common::POLICY).unwrap();
     site.clock.pass(250 * 86_400);
     let (body, _) = Guest::new(&site.clock).answer(&broker, &challenge(&broker).await);
     assert_eq!(refusal(post(&broker, "/v1/release", body).await), (503, "policy_expired".to_owned()));
@@ -258,7 +260,7 @@ async fn wanted_and_observed_are_told_only_where_the_policy_says_so() {
     let (_, quiet) = post(&broker, "/v1/release", body).await;
     assert!(!String::from_utf8(quiet).unwrap().contains("checks"));
     let explaining = common::POLICY.replace("explain_to_guest = false", "explain_to_guest = true");
-    broker.set_policy(&explaining.replace("= 42", "= 43")).unwrap();
+    common::set_policy(&broker, explaining.replace("= 42", "= 43")).unwrap();
     let (body, _) = guest.answer(&broker, &challenge(&broker).await);
     let (_, told) = post(&broker, "/v1/release", body).await;
     let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
@@ -290,7 +292,7 @@ async fn case_13_a_renewal_is_refused_after_revocation() {
     ] {
         assert!(common::POLICY.contains(list), "{list}");
         let policy = common::POLICY.replace(list, &value).replace("= 42", &format!("= {version}"));
-        broker.set_policy(&policy).unwrap();
+        common::set_policy(&broker, &policy).unwrap();
         let (body, _) = guest.answer(&broker, &challenge(&broker).await);
         assert_eq!(refusal(post(&broker, "/v1/release", body).await), (403, code.to_owned()));
     }

@@ -104,7 +104,7 @@ impl Shared {
         let store = Arc::new(Simulated::default());
         let broker = site.open_on(store.clone());
         broker.import(&common::import_file("acme/chat-70b", 8)).unwrap();
-        broker.set_policy(&policy(FIRST_POLICY)).unwrap();
+        common::set_policy(&broker, policy(FIRST_POLICY)).unwrap();
         let machine = Guest::new(&site.clock).machine;
         Self { machine: Arc::new(machine), image: store.image() }
     }
@@ -112,8 +112,12 @@ impl Shared {
 
 impl World {
     fn new(seed: u64, shared: &Shared) -> Self {
-        let site =
-            Site { folder: tempfile::tempdir().unwrap(), clock: Clock::new(), reports: Arc::default() };
+        let site = Site {
+            folder: tempfile::tempdir().unwrap(),
+            clock: Clock::new(),
+            reports: Arc::default(),
+            endorser: None,
+        };
         let store = Arc::new(shared.image.image());
         let broker = site.reopen_on(store.clone());
         let keys = (0..GUESTS).map(|_| ReleaseKey::generate(Kem::X25519).unwrap()).collect();
@@ -242,7 +246,7 @@ impl World {
     fn set_policy(&mut self) {
         // Now and then one that is not newer, which must be refused.
         let version = if self.random.one_in(4) { self.version } else { self.version + 1 };
-        let outcome = self.broker.set_policy(&policy(version));
+        let outcome = common::set_policy(&self.broker, policy(version));
         if outcome.is_ok() {
             assert!(
                 self.known.policies.iter().all(|(older, _)| *older < version),
@@ -267,7 +271,7 @@ impl World {
         let done: Done = Arc::default();
         let told = Arc::clone(&done);
         self.store.after_reads(self.random.below(4), move || {
-            if broker.set_policy(&policy(version)).is_ok() {
+            if common::set_policy(&broker, policy(version)).is_ok() {
                 *told.lock().unwrap() = Some(broker.ledger().latest().head.size);
             }
         });

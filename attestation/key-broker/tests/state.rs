@@ -9,7 +9,7 @@
 
 mod common;
 
-use anchorhold_key_broker::broker::{Broker, BrokerError, set_up_in};
+use anchorhold_key_broker::broker::{Beginning, Broker, BrokerError, set_up_in};
 use anchorhold_key_broker::kek::KekError;
 use anchorhold_key_broker::kek::settings::Settings;
 use anchorhold_key_broker::state;
@@ -23,8 +23,12 @@ use std::sync::Arc;
 
 /// Takes the files of a state as they are at this moment, as a crash would leave them.
 fn crashed(site: &Site) -> Site {
-    let copy =
-        Site { folder: tempfile::tempdir().unwrap(), clock: site.clock.clone(), reports: Arc::default() };
+    let copy = Site {
+        folder: tempfile::tempdir().unwrap(),
+        clock: site.clock.clone(),
+        reports: Arc::default(),
+        endorser: None,
+    };
     std::fs::create_dir(copy.folder.path().join("keks")).unwrap();
     for name in ["kek.toml", "keks/file-1.sealed", "keks/file-1.credential", "broker.redb"] {
         std::fs::copy(site.folder.path().join(name), copy.folder.path().join(name)).unwrap();
@@ -92,44 +96,10 @@ fn case_14_a_second_broker_on_the_same_state_is_refused() {
 fn case_14_a_state_is_made_once() {
     let site = Site::bare();
     let key = std::fs::read(kek_file(&site, "sealed")).unwrap();
-    let again = set_up_in(&site.layout(), &common::secrets(), (site.around().clock)());
+    let at = (site.around().clock)();
+    let again = set_up_in(&site.layout(), &Beginning { secrets: &common::secrets(), signers: None, at });
     assert!(matches!(again, Err(BrokerError::Exists)));
     assert_eq!(std::fs::read(kek_file(&site, "sealed")).unwrap(), key);
-}
-
-#[test]
-fn case_08_a_policy_that_is_not_newer_is_refused_and_the_one_in_force_stays() {
-    let site = Site::bare();
-    let broker = site.open();
-    broker.set_policy(common::POLICY).unwrap();
-    let older = common::POLICY.replace("= 42", "= 41");
-    let broken = common::POLICY.replace("vmpl ", "vmpk ");
-    let expired = common::POLICY.replace("= 42", "= 43").replace("2027-01-31", "2026-01-31");
-    for (file, code) in [
-        (common::POLICY, "policy_not_newer"),
-        (&older, "policy_not_newer"),
-        (&broken, "policy_malformed"),
-        (&expired, "policy_expired"),
-    ] {
-        assert!(broker.set_policy(file).is_err());
-        assert_eq!(story(&broker).last().unwrap(), &("policy.reject".to_owned(), code.to_owned()));
-        assert_eq!(broker.policy().unwrap().unwrap().version(), 42);
-    }
-    drop(broker);
-    assert_eq!(site.open().policy().unwrap().unwrap().version(), 42);
-}
-
-#[test]
-fn case_08_of_two_updates_at_once_one_wins() {
-    let site = Site::bare();
-    let broker = site.open();
-    let results: Vec<bool> = std::thread::scope(|scope| {
-        let set = || broker.set_policy(common::POLICY).is_ok();
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(set)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
-    assert_eq!(results.iter().filter(|won| **won).count(), 1);
-    assert_eq!(story(&broker).len(), 4);
 }
 
 #[test]

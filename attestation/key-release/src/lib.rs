@@ -14,24 +14,43 @@
 //!
 //! This crate is *not* a broker: it keeps no state, so replay is refused by whoever stores used nonces.
 
+mod activation;
+mod backtest;
 mod challenge;
+mod claims;
 mod decide;
+mod diff;
+mod grants;
 mod import;
+mod lint;
 mod log_proof;
 mod policy;
+mod pseudonym;
 mod refusal;
+mod replay;
 mod request;
 mod response;
 mod revocation;
 mod session;
+mod signers;
 mod wrap;
 
+pub use activation::{ActivationError, ApprovedPolicy, Approvers, InForce, RELEASE_POLICY_TYPE};
+pub use backtest::{Backtest, ChangedDecision, Ending, MAX_TOLD};
 pub use challenge::{Challenge, ChallengeError, MAX_CHALLENGE_LIFETIME_S, NonceKey};
-pub use decide::{Grant, GrantTrace, Trace, WrappedGrant, decide};
+pub use decide::{Given, Grant, WrappedGrant, decide, require_endorsable};
+pub use diff::{ChangedGrant, ChangedRule, PolicyDiff, diff};
+pub use grants::{Asked, AuditTerms, GrantTrace, Trace};
 pub use import::{ImportError, MAX_IMPORT_BYTES, WeightsKeyImport, WeightsKeyTerms};
+pub use lint::{Lint, SOON_S, lint};
 pub use log_proof::{LogProof, LogProofError, PinnedBroker, evidence_digest};
-pub use policy::{GrantRules, MAX_POLICY_BYTES, ManifestRule, PolicyError, ReleasePolicy};
+pub use policy::{
+    AuditRules, GrantRules, MAX_GRANTS, MAX_PLATFORMS, MAX_POLICY_BYTES, ManifestRule, PolicyError,
+    ReleasePolicy,
+};
+pub use pseudonym::PseudonymKey;
 pub use refusal::{Denied, Explain, Refusal, RefusalBody, RefusalError};
+pub use replay::{Machines, Recorded, Replayed, Unreadable, explain, replay};
 pub use request::{
     GuestKeys, InstanceId, KeyRequest, KeyUse, MAX_RELEASE_JSON_BYTES, MAX_REQUEST_BYTES, ModelId,
     ParseModelIdError, ReleaseRequest, RequestError,
@@ -39,4 +58,5 @@ pub use request::{
 pub use response::{BrokerKey, ReleaseResponse, ReleasedTerms};
 pub use revocation::{ParseRevokedError, Revocations, Revoked};
 pub use session::{Awaiting, ReleasedKey, Session, SessionError};
+pub use signers::{MAX_SIGNERS, PolicySigner, Rotation, RotationError, SIGNER_SET_TYPE, SignerSet};
 pub use wrap::{ReleaseKey, WrapError};

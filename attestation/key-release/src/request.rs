@@ -1,7 +1,10 @@
 //! What a guest asks for, and the body of `POST /v1/release`.
 
+use crate::{Asked, AuditTerms};
 use anchorhold_audit_log::{Origin, PublicKey, VerifierKey};
-use anchorhold_rats::{Ed25519PublicKey, Evidence, KeyBinding, Nonce, Purpose, Sha256Digest, WrappingKey};
+use anchorhold_rats::{
+    Ed25519PublicKey, Endorsements, Evidence, KeyBinding, Nonce, Purpose, Sha256Digest, WrappingKey,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -235,6 +238,8 @@ pub struct KeyRequest {
     pub instance_id: InstanceId,
     /// The name of the guest's audit log, which the broker will witness: it ends with `/` and the instance id.
     pub log_origin: Origin,
+    /// How that log is witnessed.
+    pub audit: AuditTerms,
 }
 
 impl KeyRequest {
@@ -266,6 +271,14 @@ pub(crate) struct ReleaseBody {
     pub(crate) request: String,
     pub(crate) keys: GuestKeys,
     pub(crate) evidence: Evidence,
+    /// What vendors say about the parts in the evidence, as the guest has it. Whoever carries the request can change it, so it is
+    /// no part of what the evidence commits to; a verifier judges it by its own signatures and dates.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(crate) endorsements: Endorsements,
+}
+
+fn is_none(endorsements: &Endorsements) -> bool {
+    *endorsements == Endorsements::default()
 }
 
 /// A release request that was read: of the documented shape and inside every limit, and nothing more.
@@ -276,6 +289,7 @@ pub struct ReleaseRequest {
     pub(crate) context: Sha256Digest,
     pub(crate) keys: GuestKeys,
     pub(crate) evidence: Evidence,
+    pub(crate) endorsements: Endorsements,
 }
 
 impl ReleaseRequest {
@@ -286,6 +300,7 @@ impl ReleaseRequest {
     pub fn from_json(json: &[u8]) -> Result<Self, RequestError> {
         let body: ReleaseBody = read_json("release request", json, MAX_RELEASE_JSON_BYTES)?;
         body.evidence.check_limits().map_err(RequestError::Evidence)?;
+        body.endorsements.check_limits().map_err(RequestError::Evidence)?;
         let request: KeyRequest = read_json("request", body.request.as_bytes(), MAX_REQUEST_BYTES)?;
         if request.model_id.len() > MAX_MODEL_ID_BYTES {
             let observed_bytes = request.model_id.len();
@@ -299,7 +314,8 @@ impl ReleaseRequest {
             return Err(RequestError::LogOrigin);
         }
         let context = Sha256Digest::of(body.request.as_bytes());
-        Ok(Self { nonce: body.nonce, request, context, keys: body.keys, evidence: body.evidence })
+        let ReleaseBody { nonce, keys, evidence, endorsements, .. } = body;
+        Ok(Self { nonce, request, context, keys, evidence, endorsements })
     }
 
     /// The nonce that the request answers.
@@ -320,6 +336,17 @@ impl ReleaseRequest {
         &self.keys
     }
 
+    /// What grants have rules about.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked {
+            model_id: &self.request.model_id,
+            min_version: self.request.min_version,
+            purpose: self.request.purpose,
+            kem: self.keys.release_key.kem(),
+            audit: self.request.audit,
+        }
+    }
+
     /// What verifies the guest's audit log, once evidence has shown whose key it is.
     ///
     /// # Panics
@@ -334,6 +361,12 @@ impl ReleaseRequest {
     #[must_use]
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
+    }
+
+    /// What the guest attached of what vendors say, untrusted.
+    #[must_use]
+    pub const fn endorsements(&self) -> &Endorsements {
+        &self.endorsements
     }
 
     /// What the evidence's report data must commit to for this request.
@@ -367,7 +400,7 @@ mod tests {
     use anchorhold_rats::Der;
 
     fn body() -> serde_json::Value {
-        let request = r#"{"model_id":"acme/chat","min_version":1,"purpose":"serve","instance_id":"00112233445566778899aabbccddeeff","log_origin":"acme/00112233445566778899aabbccddeeff"}"#;
+        let request = r#"{"model_id":"acme/chat","min_version":1,"purpose":"serve","instance_id":"00112233445566778899aabbccddeeff","log_origin":"acme/00112233445566778899aabbccddeeff","audit":{"witnesses":0}}"#;
         let evidence = Evidence::snp(vec![1], vec![Der(vec![2])]);
         serde_json::json!({
             "nonce": "11".repeat(32), "request": request, "evidence": evidence,

@@ -1,9 +1,10 @@
 //! What is refused whatever a grant says.
 
-use anchorhold_appraisal_policy::measurement;
-use anchorhold_appraisal_policy::snp::chip;
+use crate::policy::words_or_none;
+use anchorhold_appraisal_policy::{Rule, machines, measurement};
 use anchorhold_rats::{Measurement, Sha256Digest};
-use anchorhold_verifier::snp::ChipId;
+use anchorhold_verifier::AppraisalPolicy;
+use anchorhold_verifier::{nvidia::Pdi, snp::ChipId, tdx::PlatformId};
 use std::fmt;
 
 /// One thing that is revoked.
@@ -15,8 +16,12 @@ pub enum Revoked {
     Manifest(Sha256Digest),
     /// An image, by its launch measurement.
     Measurement(Measurement),
-    /// A processor.
+    /// An SNP processor.
     Chip(ChipId),
+    /// A TDX platform, by its PPID.
+    Platform(PlatformId),
+    /// A GPU or switch, by its PDI.
+    Device(Pdi),
 }
 
 /// Text that names nothing to revoke.
@@ -26,7 +31,8 @@ pub struct ParseRevokedError;
 impl fmt::Display for ParseRevokedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "not one of kid and a key id, manifest and sha256:…, measurement and sha384:…, chip and its CHIP_ID in hex",
+            "not one of kid and a key id, manifest and sha256:…, measurement and sha384:…, chip, platform or device and its \
+             CHIP_ID, PPID or PDI in hex",
         )
     }
 }
@@ -35,7 +41,7 @@ impl std::error::Error for ParseRevokedError {}
 
 impl Revoked {
     /// The kinds, as they are named.
-    pub const KINDS: [&'static str; 4] = ["kid", "manifest", "measurement", "chip"];
+    pub const KINDS: [&'static str; 6] = ["kid", "manifest", "measurement", "chip", "platform", "device"];
 
     /// Reads a kind and the name of one of it, in the forms of a policy file.
     ///
@@ -50,7 +56,9 @@ impl Revoked {
                 digest.parse().map(Self::Manifest).map_err(|_| wrong)
             }
             "measurement" => measurement(name).map(Self::Measurement).map_err(|_| wrong),
-            "chip" => chip(name).map(Self::Chip).map_err(|_| wrong),
+            "chip" => machines::snp_chip(name).map(Self::Chip).map_err(|_| wrong),
+            "platform" => machines::tdx_platform(name).map(Self::Platform).map_err(|_| wrong),
+            "device" => machines::gpu(name).map(Self::Device).map_err(|_| wrong),
             _ => Err(wrong),
         }
     }
@@ -63,6 +71,8 @@ impl Revoked {
             Self::Manifest(_) => "manifest",
             Self::Measurement(_) => "measurement",
             Self::Chip(_) => "chip",
+            Self::Platform(_) => "platform",
+            Self::Device(_) => "device",
         }
     }
 
@@ -74,6 +84,8 @@ impl Revoked {
             Self::Manifest(digest) => format!("sha256:{digest}"),
             Self::Measurement(measurement) => format!("sha384:{measurement}"),
             Self::Chip(chip) => chip.to_string(),
+            Self::Platform(platform) => platform.to_string(),
+            Self::Device(device) => device.to_string(),
         }
     }
 }
@@ -83,6 +95,8 @@ impl Revoked {
 pub struct Revocations {
     pub(crate) measurements: Vec<Measurement>,
     pub(crate) chips: Vec<ChipId>,
+    pub(crate) platforms: Vec<PlatformId>,
+    pub(crate) devices: Vec<Pdi>,
     pub(crate) manifests: Vec<Sha256Digest>,
     pub(crate) kids: Vec<String>,
 }
@@ -95,6 +109,8 @@ impl Revocations {
             Revoked::Manifest(digest) => self.manifests.push(digest),
             Revoked::Measurement(measurement) => self.measurements.push(measurement),
             Revoked::Chip(chip) => self.chips.push(chip),
+            Revoked::Platform(platform) => self.platforms.push(platform),
+            Revoked::Device(device) => self.devices.push(device),
         }
     }
 
@@ -115,8 +131,44 @@ impl Revocations {
     pub(crate) fn extend(&mut self, others: &Self) {
         self.measurements.extend_from_slice(&others.measurements);
         self.chips.extend_from_slice(&others.chips);
+        self.platforms.extend_from_slice(&others.platforms);
+        self.devices.extend_from_slice(&others.devices);
         self.manifests.extend_from_slice(&others.manifests);
         self.kids.extend_from_slice(&others.kids);
+    }
+
+    /// Has `policy` refuse the machines.
+    pub(crate) fn refuse_in(&self, policy: &mut AppraisalPolicy) {
+        if let Some(snp) = &mut policy.snp {
+            snp.denied_chips.extend_from_slice(&self.chips);
+        }
+        if let Some(tdx) = &mut policy.tdx {
+            tdx.denied_platforms.extend_from_slice(&self.platforms);
+        }
+        if let Some(gpu) = &mut policy.gpu {
+            gpu.denied_devices.extend_from_slice(&self.devices);
+        }
+    }
+
+    /// Each list as a rule; paths are those of a policy file.
+    pub(crate) fn rules(&self) -> Vec<Rule> {
+        let rule = |path, items, meaning| Rule::restricts(path, items, meaning);
+        vec![
+            rule(
+                "revoked.measurements",
+                words_or_none(self.measurements.iter().map(|digest| format!("sha384:{digest}"))),
+                "launch digests and MRTDs that are refused",
+            ),
+            rule("revoked.chips", words_or_none(&self.chips), "SNP chips that are refused"),
+            rule("revoked.platforms", words_or_none(&self.platforms), "TDX platforms that are refused"),
+            rule("revoked.devices", words_or_none(&self.devices), "GPUs and switches that are refused"),
+            rule(
+                "revoked.manifests",
+                words_or_none(self.manifests.iter().map(|digest| format!("sha256:{digest}"))),
+                "manifests that are refused",
+            ),
+            rule("revoked.kids", words_or_none(&self.kids), "keys that are refused"),
+        ]
     }
 }
 
@@ -139,6 +191,8 @@ mod tests {
             ("manifest", format!("sha256:{}", "07".repeat(32))),
             ("measurement", format!("sha384:{}", "a1".repeat(48))),
             ("chip", "0d".repeat(64)),
+            ("platform", "0e".repeat(16)),
+            ("device", "0f".repeat(8)),
         ] {
             let revoked = Revoked::parse(kind, &name).unwrap();
             assert_eq!((revoked.kind(), revoked.name()), (kind, name.clone()));

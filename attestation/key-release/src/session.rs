@@ -7,7 +7,7 @@ use crate::{
     evidence_digest,
 };
 use anchorhold_rats::{
-    Evidence, KeyBinding, Nonce, ReportData, Secret, Sha256Digest, Timestamp, WrappingKey,
+    Endorsements, Evidence, KeyBinding, Nonce, ReportData, Secret, Sha256Digest, Timestamp, WrappingKey,
 };
 use std::fmt;
 
@@ -105,7 +105,7 @@ impl Session {
         self.broker_time
     }
 
-    /// The broker's nonce; GPU evidence is made for it too.
+    /// The broker's nonce.
     #[must_use]
     pub fn nonce(&self) -> &Nonce {
         &self.nonce
@@ -123,6 +123,12 @@ impl Session {
         self.binding(gpu_evidence).report_data()
     }
 
+    /// The nonce that GPUs and switches must sign.
+    #[must_use]
+    pub fn gpu_nonce(&self) -> Nonce {
+        self.binding(Sha256Digest::of(b"")).gpu_nonce()
+    }
+
     fn binding(&self, gpu_evidence: Sha256Digest) -> KeyBinding {
         request::key_binding(&self.nonce, &self.keys, self.context(), gpu_evidence)
     }
@@ -130,15 +136,21 @@ impl Session {
     /// The body of `POST /v1/release` with `evidence`, and what waits for its answer.
     #[must_use]
     pub fn send(self, evidence: Evidence) -> (Vec<u8>, Awaiting) {
+        self.send_endorsed(evidence, Endorsements::default())
+    }
+
+    /// The same, with what vendors say about the parts in the evidence. A broker that has it from elsewhere takes that.
+    #[must_use]
+    pub fn send_endorsed(self, evidence: Evidence, endorsements: Endorsements) -> (Vec<u8>, Awaiting) {
         let binding = self.binding(evidence.gpu_digest());
         let report = Sha256Digest::of(&evidence.report);
         let release_key = self.keys.release_key.clone();
         let exchange = Exchange { binding, release_key: release_key.clone(), report };
         let transcript = exchange.transcript(&self.broker.signing_key);
         let evidence_digest = evidence_digest(&evidence);
-        let body = ReleaseBody { nonce: self.nonce, request: self.request_json, keys: self.keys, evidence };
+        let Self { broker, nonce, request, request_json, keys, .. } = self;
+        let body = ReleaseBody { nonce, request: request_json, keys, evidence, endorsements };
         let json = serde_json::to_vec(&body).expect("a release request has only fields that JSON can hold");
-        let Self { broker, request, .. } = self;
         (json, Awaiting { broker, transcript, request, release_key, evidence: evidence_digest })
     }
 }

@@ -5,11 +5,13 @@ mod support;
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_key_release::{
-    Awaiting, BrokerKey, Challenge, Denied, Explain, Grant, GuestKeys, InstanceId, KeyRequest, KeyUse,
-    LogProof, LogProofError, NonceKey, PinnedBroker, Refusal, RefusalBody, ReleaseKey, ReleasePolicy,
-    ReleaseRequest, Session, SessionError, WeightsKeyTerms, decide,
+    AuditTerms, Awaiting, BrokerKey, Challenge, Denied, Explain, Given, Grant, GuestKeys, InstanceId,
+    KeyRequest, KeyUse, LogProof, LogProofError, NonceKey, PinnedBroker, PseudonymKey, Refusal, RefusalBody,
+    ReleaseKey, ReleasePolicy, ReleaseRequest, Session, SessionError, WeightsKeyTerms, decide,
 };
-use anchorhold_rats::{Ed25519PublicKey, Kem, Measurement, Nonce, Secret, Sha256Digest, Timestamp};
+use anchorhold_rats::{
+    Ed25519PublicKey, Endorsements, Kem, Measurement, Nonce, Secret, Sha256Digest, Timestamp,
+};
 use anchorhold_verifier::TrustAnchors;
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 
@@ -54,6 +56,7 @@ fn request_for(model_id: &str, min_version: u64) -> KeyRequest {
         purpose: KeyUse::Serve,
         instance_id,
         log_origin: format!("acme/{instance_id}").parse().unwrap(),
+        audit: AuditTerms::default(),
     }
 }
 
@@ -93,7 +96,14 @@ impl Guest {
 
 fn judge(body: &[u8]) -> Result<Grant, Refusal> {
     let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap();
-    decide(&policy(), &anchors, &ReleaseRequest::from_json(body).unwrap(), &models(), at())
+    judge_with(body, &anchors, &models())
+}
+
+fn judge_with(body: &[u8], anchors: &TrustAnchors, models: &[WeightsKeyTerms]) -> Result<Grant, Refusal> {
+    let pseudonyms = PseudonymKey::new(&Secret::take(&mut [5; 32]));
+    let endorsements = Endorsements::default();
+    let given = Given { anchors, endorsements: &endorsements, models, pseudonyms: &pseudonyms, at: at() };
+    decide(&policy(), &ReleaseRequest::from_json(body).unwrap(), &given)
 }
 
 /// The answer to `body`, of a broker with this key, whose log is changed as told.
@@ -161,8 +171,7 @@ fn case_02_refuses_evidence_of_another_challenge_or_request() {
 #[test]
 fn case_05_production_anchors_refuse_the_simulated_root_whatever_the_policy() {
     let (body, _) = Guest::new().send();
-    let request = ReleaseRequest::from_json(&body).unwrap();
-    let refusal = decide(&policy(), &TrustAnchors::production(), &request, &models(), at()).unwrap_err();
+    let refusal = judge_with(&body, &TrustAnchors::production(), &models()).unwrap_err();
     assert!(
         matches!(refusal.denied(), Denied::Evidence(code) if code == "snp_no_trust_anchor"),
         "{refusal:?}"
@@ -267,9 +276,8 @@ fn case_10_unknown_and_forbidden_models_get_the_same_bytes() {
         let challenge = serde_json::to_vec(&challenge).unwrap();
         let session = Session::begin(&challenge, pinned(1), request_for(id, 0), guest.keys()).unwrap();
         let evidence = guest.machine.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
-        let request = ReleaseRequest::from_json(&session.send(evidence).0).unwrap();
         let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap();
-        let refusal = decide(&policy(), &anchors, &request, models, at()).unwrap_err();
+        let refusal = judge_with(&session.send(evidence).0, &anchors, models).unwrap_err();
         assert!(refusal.platform_accepted());
         (refusal.denied().status(), refusal.to_json(Explain::Checks))
     };

@@ -12,7 +12,7 @@ use anchorhold_audit_log::{
 use anchorhold_channel::client::{Client, Limits, Pinned, Target};
 use anchorhold_channel::tls;
 use anchorhold_key_release::{
-    KeyRequest, KeyUse, PinnedBroker, RefusalBody, RefusalError, ReleasedKey, Session,
+    AuditTerms, KeyRequest, KeyUse, PinnedBroker, RefusalBody, RefusalError, ReleasedKey, Session,
 };
 use anchorhold_rats::{Evidence, Sha256Digest};
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -131,6 +131,7 @@ impl Releaser {
             purpose: KeyUse::Serve,
             instance_id: exchange.identity.instance,
             log_origin: exchange.identity.log_origin.clone(),
+            audit: AuditTerms::default(),
         };
         let session = Session::begin(&challenge, self.pinned.clone(), request, exchange.identity.keys())
             .map_err(|e| Failure::Unreachable(e.into()))?;

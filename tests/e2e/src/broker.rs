@@ -59,9 +59,17 @@ pub struct BrokerKeys {
 }
 
 impl Broker {
-    /// A broker with a fresh state in `state`.
+    /// A broker with a fresh state in `state`, whose policies one signer signs.
     pub fn init(programs: &Programs, roots: Roots, state: &Path) -> anyhow::Result<Self> {
-        let printed = programs.run(roots.program(), &[&"init", &"--state", &state])?;
+        let signer = programs.run("anchorhold", &[&"owner", &"new", &state.with_extension("signer.key")])?;
+        let set = format!(
+            "signers = \"demo\"\nversion = 1\nthreshold = 1\n[[signer]]\nname = \"one\"\nkey = \"{}\"\n",
+            signer.trim()
+        );
+        let signers = state.with_extension("signers.toml");
+        std::fs::write(&signers, set)?;
+        let printed =
+            programs.run(roots.program(), &[&"init", &"--state", &state, &"--signers", &signers])?;
         let keys = serde_json::from_str(&printed).with_context(|| printed.clone())?;
         Ok(Self {
             programs: programs.clone(),
@@ -83,11 +91,23 @@ impl Broker {
         self.tell("import", &sealed.import).map(|_| ())
     }
 
-    /// Puts a policy in force.
+    /// Signs a policy and puts it in force in the place of the one that is.
     pub fn set_policy(&self, toml: &str) -> anyhow::Result<()> {
-        let file = self.state.with_extension("policy.toml");
-        std::fs::write(&file, toml)?;
-        self.tell("policy", &file).map(|_| ())
+        let file = |extension| self.state.with_extension(extension);
+        std::fs::write(file("policy.toml"), toml)?;
+        let signed = file("policy.dsse");
+        let status = self.programs.run(self.roots.program(), &[&"status", &"--state", &self.state])?;
+        let status: serde_json::Value = serde_json::from_str(&status)?;
+        let replaces = status["policy"][2].as_str().unwrap_or("none");
+        // The program makes no file twice.
+        let _ = std::fs::remove_file(&signed);
+        self.programs.run(
+            "anchorhold",
+            &[&"policy", &"sign", &"--key", &file("signer.key"), &"--out", &signed, &file("policy.toml")],
+        )?;
+        let arguments: [&dyn AsRef<std::ffi::OsStr>; 6] =
+            [&"policy", &"--state", &self.state, &signed, &"--replaces", &replaces];
+        self.programs.run(self.roots.program(), &arguments).map(|_| ())
     }
 
     /// Serves, on the same port as before if it has served before.

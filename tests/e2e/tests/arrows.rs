@@ -31,7 +31,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("endorsements", "attestation", &["rats", "verifier"]),
     ("evaluation", "attestation", &["rats", "verifier"]),
     ("vectors", "attestation", &["rats", "verifier", "appraisal-policy"]),
-    ("key-release", "attestation", &["rats", "verifier", "appraisal-policy", "audit-log"]),
+    ("key-release", "attestation", &["rats", "verifier", "appraisal-policy", "audit-log", "dsse"]),
     ("key-broker", "attestation", &["rats", "verifier", "key-release", "audit-log", "channel", "attester"]),
     (
         "anchorhold",

@@ -74,7 +74,8 @@ pub(super) fn by_release_policy(path: &Path, at: Timestamp) -> Result<Accepted, 
         }
         appraisal
     };
-    let policies = policy.grants().iter().map(|grant| without_revoked(grant.appraisal().clone())).collect();
+    let appraisals = policy.grants().iter().flat_map(|grant| policy.appraisals(grant));
+    let policies = appraisals.cloned().map(without_revoked).collect();
     Ok(Accepted { policies, profile: None })
 }
 

@@ -1,20 +1,20 @@
 //! What the operator does: keys, policies, revocations, and looking at what there is.
 
+use super::activate::stored_signers;
 use super::{Broker, BrokerError};
 use crate::journal;
 use crate::kek::{KekError, Place};
 use crate::rotation;
-use crate::state::{self, Imported, Lease, ModelRow, PolicyRow, RevokedRow};
+use crate::state::{self, Imported, Lease, ModelRow, RevokedRow};
 use crate::store::{StoreError, look_up};
 use anchorhold_audit_log::{
     Code, EventType, ExportError, ExportOptions, ExportSummary, Hash, Key, KeyId, KeyOperation, Measurement,
-    Outcome, Platform, Setting, export_from, export_jsonl_from,
+    Outcome, Setting, export_from, export_jsonl_from,
 };
-use anchorhold_key_release::{InstanceId, ReleasePolicy, Revoked, WeightsKeyImport, WeightsKeyTerms};
-use anchorhold_rats::{Checks, Secret, Sha256Digest, Timestamp};
+use anchorhold_key_release::{InstanceId, Revoked, WeightsKeyImport, WeightsKeyTerms};
+use anchorhold_rats::{Secret, Sha256Digest, Tee, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-use std::sync::Arc;
 
 /// What a guest is told of its lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub struct Status {
     pub policy: Option<(String, u64, Sha256Digest)>,
     /// When it expires.
     pub policy_expires: Option<Timestamp>,
+    /// Name, version and digest of the set of those who may sign policies.
+    pub signers: Option<(String, u64, Sha256Digest)>,
     /// How many entries the log has.
     pub log_size: u64,
     /// How many of them enough witnesses have cosigned.
@@ -43,6 +45,11 @@ pub struct Status {
     pub leases: Vec<Lease>,
     /// What was revoked beside the policy.
     pub revoked: Vec<(String, String)>,
+}
+
+/// A setting that went from the first digest to the second.
+pub(super) fn setting(name: &'static str, (old, new): (Option<Hash>, Option<Hash>)) -> Setting {
+    Setting { approved_by: Vec::new(), name: Code::from_static(name), new, old }
 }
 
 impl Broker {
@@ -87,47 +94,6 @@ impl Broker {
         Ok(row.read_terms()? == *terms && self.unwrap_key(&row)? == *weights_key)
     }
 
-    /// Puts a policy in force if it is newer than the one in force; logged either way.
-    ///
-    /// # Errors
-    /// [`BrokerError`]; the policy in force stays.
-    pub fn set_policy(&self, file: &str) -> Result<Arc<ReleasePolicy>, BrokerError> {
-        let outcome = self.try_set_policy(file);
-        let code = match &outcome {
-            Err(BrokerError::Policy(_)) => "policy_malformed",
-            Err(BrokerError::PolicyExpired { .. }) => "policy_expired",
-            Err(BrokerError::PolicyVersion { .. }) => "policy_not_newer",
-            Err(_) | Ok(_) => return outcome,
-        };
-        let mut event = self.operator_event(EventType::PolicyReject, Outcome::Denied);
-        event.code = Code::from_static(code);
-        self.ledger.append(event)?;
-        outcome
-    }
-
-    fn try_set_policy(&self, file: &str) -> Result<Arc<ReleasePolicy>, BrokerError> {
-        let policy = Arc::new(ReleasePolicy::from_toml(file).map_err(BrokerError::Policy)?);
-        if self.around.now() >= policy.expires() {
-            return Err(BrokerError::PolicyExpired { expires: policy.expires() });
-        }
-        let mut event = self.operator_event(EventType::PolicyLoad, Outcome::Success);
-        event.decision = journal::decision(&policy, &Checks::new(), None);
-        let row = PolicyRow { version: policy.version(), file: file.to_owned() };
-        let (outcome, _) = self.ledger.commit(move |writing| {
-            let current = state::policy(&*writing.tables())?.map(|current| current.version);
-            if let Some(current) = current.filter(|current| row.version <= *current) {
-                return Ok(Err(current));
-            }
-            writing.append(&event)?;
-            state::put_policy(writing.tables(), &row)?;
-            Ok(Ok(()))
-        })?;
-        match outcome {
-            Ok(()) => Ok(policy),
-            Err(current) => Err(BrokerError::PolicyVersion { current, observed: policy.version() }),
-        }
-    }
-
     /// Revokes at once what no policy file has to say yet. It can only refuse; a policy file does not take it back.
     ///
     /// # Errors
@@ -135,19 +101,31 @@ impl Broker {
     pub fn revoke(&self, revoked: &Revoked) -> Result<(), BrokerError> {
         let mut event = self.operator_event(EventType::KeyRevoke, Outcome::Success);
         event.code = journal::code(revoked.kind());
+        let pseudonyms = self.journal.pseudonyms();
         match revoked {
             Revoked::Kid(kid) => {
                 event.key = KeyId::new(kid).ok().map(|kid| Key { kek: None, kid, op: KeyOperation::Revoke });
             }
             Revoked::Measurement(measurement) => {
-                let mut platform = Platform::new(self.journal.tee());
+                // The kind of guest that has it is not known, and does not matter.
+                let mut platform = self.journal.platform_named(Tee::Snp, None);
                 platform.meas = Some(Measurement::new(*measurement.as_bytes()));
                 event.platform = Some(platform);
             }
-            Revoked::Chip(chip) => event.platform = Some(self.journal.platform_of_chip(&chip.0)),
+            Revoked::Chip(chip) => {
+                event.platform = Some(self.journal.platform_named(Tee::Snp, Some(pseudonyms.chip(chip))));
+            }
+            Revoked::Platform(platform) => {
+                let name = Some(pseudonyms.platform(platform));
+                event.platform = Some(self.journal.platform_named(Tee::Tdx, name));
+            }
+            Revoked::Device(device) => {
+                event.setting =
+                    Some(setting("revoked_device", (None, Some(Hash::new(pseudonyms.device(device))))));
+            }
             Revoked::Manifest(digest) => {
-                let new = Some(Hash::new(*digest.as_bytes()));
-                event.setting = Some(Setting { name: Code::from_static("revoked_manifest"), new, old: None });
+                event.setting =
+                    Some(setting("revoked_manifest", (None, Some(Hash::new(*digest.as_bytes())))));
             }
         }
         let row =
@@ -186,12 +164,13 @@ impl Broker {
     pub fn status(&self) -> Result<Status, BrokerError> {
         let policy = self.policy()?;
         let at = self.around.now();
-        let (leases, revoked) = look_up(self.ledger.store(), |view| {
-            Ok((state::all_live_leases(view, at)?, state::revocations(view)?))
+        let (leases, revoked, signers) = look_up(self.ledger.store(), |view| {
+            Ok((state::all_live_leases(view, at)?, state::revocations(view)?, stored_signers(view)?))
         })?;
         Ok(Status {
             policy_expires: policy.as_ref().map(|policy| policy.expires()),
             policy: policy.map(|policy| (policy.id().to_owned(), policy.version(), policy.digest())),
+            signers: signers.map(|set| (set.id().to_owned(), set.version(), set.digest())),
             log_size: self.ledger.latest().head.size,
             cosigned_size: self.cosigned.size(),
             leases,

@@ -7,8 +7,11 @@ use crate::ledger::Writing;
 use crate::state::{self, Lease, WitnessedRow};
 use crate::store::{StoreError, look_up};
 use anchorhold_audit_log::{EventType, Route};
-use anchorhold_key_release::{Denied, Explain, Refusal, ReleaseRequest, WrapError, WrappedGrant, decide};
-use anchorhold_rats::{Nonce, Secret, Timestamp};
+use anchorhold_key_release::{
+    Denied, Explain, Given, Refusal, ReleaseRequest, WrapError, WrappedGrant, decide, require_endorsable,
+};
+use anchorhold_rats::{Endorsements, Nonce, Secret, Timestamp};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,7 +138,15 @@ impl Broker {
             return Err(Refusal::new(Denied::ChallengeUsed));
         }
         let policy = &in_force.ok_or_else(|| Refusal::new(Denied::NoPolicy))?.policy;
-        let grant = decide(policy, &self.anchors, request, &models, at)?;
+        let endorsements = self.endorsements(request, at)?;
+        let given = Given {
+            anchors: &self.anchors,
+            endorsements: &endorsements,
+            models: &models,
+            pseudonyms: self.journal.pseudonyms(),
+            at,
+        };
+        let grant = decide(policy, request, &given)?;
         // A key that does not open is a fault of ours; the guest may try again with the same nonce.
         let terms = grant.terms();
         let weights_key = look_up(self.ledger.store(), |view| {
@@ -149,6 +160,20 @@ impl Broker {
             // The evidence names a key to which nothing can be wrapped.
             WrapError::PublicKey | WrapError::Open => Refusal::new(Denied::Malformed),
         })
+    }
+
+    /// The broker's own endorsements, and what the guest attached where the broker has none. What the guest's host brings may be
+    /// older than what the broker can get, though never older than its vendor and the policy allow.
+    fn endorsements<'a>(
+        &self,
+        request: &'a ReleaseRequest,
+        at: Timestamp,
+    ) -> Result<Cow<'a, Endorsements>, Refusal> {
+        let attached = request.endorsements();
+        let Some(endorser) = &self.around.endorser else { return Ok(Cow::Borrowed(attached)) };
+        // Nobody makes the broker ask vendors with evidence that no endorsement makes good.
+        require_endorsable(request, &self.anchors, at)?;
+        Ok(Cow::Owned(endorser.endorse(request.evidence(), at).or(attached)))
     }
 
     pub(super) fn unwrap_key(&self, row: &state::ModelRow) -> Result<Secret<32>, BrokerError> {

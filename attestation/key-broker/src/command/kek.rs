@@ -86,7 +86,7 @@ impl KekCommand {
             Self::Add { folder, standby, kek } => {
                 let (kek, origin, shares) = kek.written()?;
                 let role = if standby { Role::Standby } else { Role::Primary };
-                Asked::Broker(folder, KekRequest::Add { kek, origin, role, shares })
+                Asked::Broker(folder, KekRequest::Add { kek: Box::new(kek), origin, role, shares })
             }
             Self::Promote { folder, id } => Asked::Broker(folder, KekRequest::Promote { id }),
             Self::Rotate { folder, id } => Asked::Broker(folder, KekRequest::Rotate { id }),

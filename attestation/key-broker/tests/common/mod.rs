@@ -1,22 +1,27 @@
 //! A broker in a temporary folder with a clock that the test sets, and guests that ask it.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 pub(crate) mod cluster;
 pub(crate) mod partition;
 pub(crate) mod programs;
+pub(crate) mod signers;
 pub(crate) mod simulated;
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_audit_log::Stamp;
 use anchorhold_audit_log::cosignature::Quorum;
-use anchorhold_key_broker::broker::{Broker, IMPORT_KEM, Surroundings, set_up, set_up_in};
+use anchorhold_key_broker::broker::{
+    Beginning, Broker, BrokerError, IMPORT_KEM, NewPolicy, Replaces, Surroundings, set_up, set_up_in,
+};
+use anchorhold_key_broker::endorser::Endorser;
 use anchorhold_key_broker::kek::{Keyring, LocalKey, Member};
 use anchorhold_key_broker::layout::Layout;
 use anchorhold_key_broker::secrets::{Secrets, Tls};
 use anchorhold_key_broker::store::Store;
 use anchorhold_key_release::{
-    Awaiting, BrokerKey, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker, RefusalBody, ReleaseKey,
-    Session, WeightsKeyImport, WeightsKeyTerms,
+    AuditTerms, Awaiting, BrokerKey, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker, RefusalBody,
+    ReleaseKey, ReleasePolicy, Session, SignerSet, WeightsKeyImport, WeightsKeyTerms,
 };
 use anchorhold_rats::{Ed25519PublicKey, Kem, Measurement, Secret, Sha256Digest, Timestamp};
 use anchorhold_verifier::TrustAnchors;
@@ -55,6 +60,7 @@ pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) clock: Clock,
     pub(crate) reports: Arc<Mutex<Vec<String>>>,
+    pub(crate) endorser: Option<Arc<dyn Endorser>>,
 }
 
 /// Known ones, so that tests can look for them.
@@ -112,9 +118,19 @@ pub(crate) fn import_file(model_id: &str, version: u8) -> Vec<u8> {
 impl Site {
     /// An empty state.
     pub(crate) fn bare() -> Self {
-        let site =
-            Self { folder: tempfile::tempdir().unwrap(), clock: Clock::new(), reports: Arc::default() };
-        set_up_in(&site.layout(), &secrets(), (site.around().clock)()).unwrap();
+        Self::signed_by(None)
+    }
+
+    /// An empty state whose policies these sign.
+    pub(crate) fn signed_by(signers: Option<&SignerSet>) -> Self {
+        let site = Self {
+            folder: tempfile::tempdir().unwrap(),
+            clock: Clock::new(),
+            reports: Arc::default(),
+            endorser: None,
+        };
+        let at = (site.around().clock)();
+        set_up_in(&site.layout(), &Beginning { secrets: &secrets(), signers, at }).unwrap();
         site
     }
 
@@ -122,7 +138,7 @@ impl Site {
     pub(crate) fn with_model() -> (Self, Arc<Broker>) {
         let site = Self::bare();
         let broker = site.open();
-        broker.set_policy(POLICY).unwrap();
+        set_policy(&broker, POLICY).unwrap();
         broker.import(&import_file("acme/chat-70b", 7)).unwrap();
         (site, broker)
     }
@@ -135,7 +151,7 @@ impl Site {
         let (clock, reports) = (self.clock.clone(), Arc::clone(&self.reports));
         let stamp = move || Stamp { wall_ns: clock.now().unix_seconds() * 1_000_000_000, mono_ns: 0 };
         let report = move |text: &str| reports.lock().unwrap().push(text.to_owned());
-        Surroundings { clock: Arc::new(stamp), report: Arc::new(report) }
+        Surroundings { clock: Arc::new(stamp), report: Arc::new(report), endorser: self.endorser.clone() }
     }
 
     pub(crate) fn open(&self) -> Arc<Broker> {
@@ -148,9 +164,11 @@ impl Site {
 
     /// A broker on a new state in `store`, with the example policy and version 7 of its model.
     pub(crate) fn open_on(&self, store: Arc<dyn Store>) -> Arc<Broker> {
-        set_up(Arc::clone(&store), &keyring(), &secrets(), (self.around().clock)()).unwrap();
+        let at = (self.around().clock)();
+        let beginning = Beginning { secrets: &secrets(), signers: None, at };
+        set_up(Arc::clone(&store), &keyring(), &beginning).unwrap();
         let broker = self.reopen_on(store);
-        broker.set_policy(POLICY).unwrap();
+        set_policy(&broker, POLICY).unwrap();
         broker.import(&import_file("acme/chat-70b", 7)).unwrap();
         broker
     }
@@ -164,6 +182,12 @@ impl Site {
     pub(crate) fn reopen_with(&self, store: Arc<dyn Store>, keyring: Keyring) -> Arc<Broker> {
         Arc::new(Broker::open_on(store, keyring, anchors(), no_witness(), self.around()).unwrap())
     }
+}
+
+/// Puts a policy, signed or not, in the place of whichever is in force.
+pub(crate) fn set_policy(broker: &Broker, file: impl AsRef<[u8]>) -> Result<Arc<ReleasePolicy>, BrokerError> {
+    let new = NewPolicy { file: file.as_ref().to_vec(), cedar: None, replaces: Replaces::InForce };
+    broker.activate(new)
 }
 
 /// The entries of a broker's log, as JSON.
@@ -235,6 +259,7 @@ pub(crate) fn key_request((model_id, min_version): (&str, u64), instance: u8) ->
         purpose: KeyUse::Serve,
         instance_id,
         log_origin: format!("acme/{instance_id}").parse().unwrap(),
+        audit: AuditTerms::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The broker's programs, run as an operator runs them.
 
+use super::signers::{set, signed};
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest};
 use anchorhold_audit_log::VerifierKey;
 use anchorhold_channel::client::{Answer, Client, Error, Limits, Pinned};
@@ -100,12 +101,19 @@ impl Site {
             std::fs::write(Path::new(&site.state()).join("store.toml"), store).unwrap();
         }
         let state = site.state();
-        let (good, public, errors) = run(program, &["init", "--state", &state]);
+        let signers = site.folder.path().join("signers.toml");
+        std::fs::write(&signers, set(1, 1, &[1])).unwrap();
+        let arguments = ["init", "--state", &state, "--signers", signers.to_str().unwrap()];
+        // A broker of simulated guests does without signers.
+        let count = if program == PRODUCTION { arguments.len() } else { 3 };
+        let (good, public, errors) = run(program, &arguments[..count]);
         assert!(good, "{errors}");
         let policy = site.folder.path().join("policy.toml");
         let text = super::POLICY.replace("2027-01-31", "2199-01-31").replace("= 16", "= 4000");
-        std::fs::write(&policy, text).unwrap();
-        let (good, told, errors) = run(program, &["policy", "--state", &state, policy.to_str().unwrap()]);
+        let file = if program == PRODUCTION { signed(&text, &[1]) } else { text.into_bytes() };
+        std::fs::write(&policy, file).unwrap();
+        let (good, told, errors) =
+            run(program, &["policy", "--state", &state, policy.to_str().unwrap(), "--replaces", "none"]);
         assert!(good, "{errors}");
         assert_eq!(told["version"], 42);
         let import_key: WrappingKey = public["import_key"].as_str().unwrap().parse().unwrap();

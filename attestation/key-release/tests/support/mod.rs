@@ -43,6 +43,7 @@ pub(crate) fn release_event(grant: &Grant, request: &ReleaseRequest) -> Event {
     event.key = Some(Key { kid: KeyId::new(&terms.kid).unwrap(), op: KeyOperation::Release });
     event.decision = Some(Decision {
         checks: Vec::new(),
+        claims: grant.claims().cloned(),
         grant: Some(GrantId::new(grant.name()).unwrap()),
         lease_s: Some(u64::from(terms.lease_s)),
         policy_digest: hash(&terms.policy_digest),
