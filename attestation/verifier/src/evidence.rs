@@ -197,7 +197,7 @@ pub fn appraise(
     let report_data = &vtpm.map_or(expected.report_data, azure::AuthenticVtpm::report_data);
     match (vtpm, &policy.paravisor) {
         (Some(vtpm), Some(policy)) => {
-            azure::judge_policy(vtpm, policy, expected.report_data.as_bytes(), &mut checks);
+            azure::judge_policy(vtpm, policy, expected.quote_nonce(), &mut checks);
         }
         (Some(_), None) => record_denied("a paravisor", &mut checks),
         (None, Some(_)) => {

@@ -29,6 +29,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("channel", "attestation", &["rats", "verifier", "evaluation"]),
     ("endorsements", "attestation", &["rats", "verifier"]),
     ("evaluation", "attestation", &["rats", "verifier"]),
+    ("kbs", "attestation", &["rats", "verifier", "evaluation"]),
     ("vectors", "attestation", &["rats", "verifier", "appraisal-policy"]),
     ("key-release", "attestation", &["rats", "verifier", "appraisal-policy"]),
     ("key-broker", "attestation", &["rats", "verifier", "key-release", "audit-log", "channel", "attester"]),
