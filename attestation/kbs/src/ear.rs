@@ -9,6 +9,7 @@ pub use verify::{AcceptedToken, TokenError, TokenRules};
 
 pub(crate) use verify::allow_any_status;
 
+use crate::TeePublicKey;
 use anchorhold_evaluation::ear::Status;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -104,6 +105,12 @@ impl TrusteeEar {
                 && part.trust_vector.values().all(|claim| claim.unsigned_abs() < 32)
         };
         self.submods.contains_key(CPU) && self.submods.values().all(affirmed)
+    }
+
+    /// The key that the guest committed to; `None` when the result names none that resources are encrypted to.
+    #[must_use]
+    pub fn guest_key(&self) -> Option<TeePublicKey> {
+        self.runtime_data()?.key.clone()?.try_into().ok()
     }
 
     pub(crate) fn runtime_data(&self) -> Option<&RuntimeDataClaims> {

@@ -96,7 +96,7 @@ impl Problem {
     const fn detail(self) -> &'static str {
         match self {
             Self::Malformed => "the body is not that of the protocol",
-            Self::Version => "the protocol version is not supported: expect =0.4.0",
+            Self::Version => "KBS Client Protocol Version Mismatch: expect =0.4.0",
             Self::Unsupported => "this kind of TEE or evidence is not supported",
             Self::Session => "the session cookie is missing or does not belong to the nonce",
             Self::SessionExpired => "the session has expired",

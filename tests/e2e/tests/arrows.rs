@@ -43,6 +43,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "dsse",
             "endorsements",
             "evaluation",
+            "kbs",
             "sealed-weights",
             "vectors",
             "verifier",

@@ -135,8 +135,7 @@ impl TokenIssuer {
         if ear.eat_profile != TRUSTEE_PROFILE || ear.iss.as_deref() != Some(ISSUER) || !current {
             return Err(Problem::Token);
         }
-        let key = ear.runtime_data().and_then(|data| data.key.clone()).ok_or(Problem::Token)?;
-        let key = TeePublicKey::try_from(key).map_err(|_| Problem::Token)?;
+        let key = ear.guest_key().ok_or(Problem::Token)?;
         Ok(TokenSession { key, policy_digest: anchorhold.policy_digest, grants: anchorhold.grants })
     }
 }

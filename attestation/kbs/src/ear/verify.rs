@@ -118,11 +118,10 @@ impl AcceptedToken {
     /// # Errors
     /// [`TokenError::OtherKey`] or [`TokenError::OtherNonce`].
     pub(crate) fn demand(self, key: &TeePublicKey, nonce: &str) -> Result<Self, TokenError> {
-        let committed = self.ear.runtime_data().ok_or(TokenError::OtherKey)?;
-        let named = committed.key.clone().and_then(|key| TeePublicKey::try_from(key).ok());
-        if named.as_ref() != Some(key) {
+        if self.ear.guest_key().as_ref() != Some(key) {
             return Err(TokenError::OtherKey);
         }
-        if committed.nonce.as_deref() == Some(nonce) { Ok(self) } else { Err(TokenError::OtherNonce) }
+        let named = self.ear.runtime_data().and_then(|data| data.nonce.as_deref());
+        if named == Some(nonce) { Ok(self) } else { Err(TokenError::OtherNonce) }
     }
 }
