@@ -10,5 +10,6 @@ mod owner;
 mod policy;
 mod seal;
 mod support;
+mod token;
 mod trust;
 mod verify;

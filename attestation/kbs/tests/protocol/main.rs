@@ -11,6 +11,7 @@
 
 mod evidence;
 mod exchange;
+mod recorded;
 mod refuses_attestation;
 mod refuses_token;
 mod samples;

@@ -15,7 +15,9 @@ use anchorhold_rats::{
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
 use anchorhold_verifier::nvidia::{Architecture, BoardSize, Mode};
 use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb};
-use anchorhold_verifier::{AppraisalPolicy, AttestationResult, Refusal, appraise, authenticate};
+use anchorhold_verifier::{
+    AppraisalPolicy, AttestationResult, Refusal, TrustAnchors, appraise, authenticate,
+};
 use anchorhold_verifier::{azure, nvidia, snp, tdx};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
@@ -167,26 +169,29 @@ pub(crate) fn sent_with(server: &Server, guest: Guest, init: [u8; 32], init_data
     Sent { body, cookie, waiting }
 }
 
-pub(crate) fn judge(
-    evidence: &Evidence,
-    guest: Guest,
-    expected: &Expected,
-) -> Result<AttestationResult, Refusal> {
-    let anchors = dangerous::simulated_anchors(&SimulatedRoots {
+pub(crate) fn anchors() -> TrustAnchors {
+    dangerous::simulated_anchors(&SimulatedRoots {
         amd: Some(simulated_ark_der()),
         intel: Some(simulated_intel_root_der()),
         nvidia_device: Some(simulated_nvidia_device_root_der()),
         nvidia_rim: Some(simulated_nvidia_rim_root_der()),
         foreign: false,
     })
-    .unwrap();
+    .unwrap()
+}
+
+pub(crate) fn judge(
+    evidence: &Evidence,
+    guest: Guest,
+    expected: &Expected,
+) -> Result<AttestationResult, Refusal> {
     // Azure hands out the leaf alone; whoever judges brings its issuers.
     let mut evidence = evidence.clone();
     if guest == Guest::AzSnp {
         let launched = Guest::Snp.evidence(&expected.report_data, 64);
         evidence.certificates.extend(launched.certificates.into_iter().skip(1));
     }
-    authenticate(&evidence, &guest.endorsements(), &anchors, at())
+    authenticate(&evidence, &guest.endorsements(), &anchors(), at())
         .and_then(|authentic| appraise(authentic, &guest.policy(), expected))
 }
 
