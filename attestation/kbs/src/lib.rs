@@ -24,7 +24,6 @@ mod init_data;
 mod jwe;
 mod jwk;
 mod message;
-mod path;
 mod problem;
 pub mod server;
 mod session;
@@ -32,6 +31,7 @@ mod tee;
 mod tee_key;
 mod weights_key;
 
+pub use anchorhold_rats::{ParsePathError, ResourcePath};
 pub use binding::{HashAlgorithm, RuntimeData, RuntimeDigest};
 pub use ear::{AcceptedToken, TRUSTEE_PROFILE, TokenError, TokenRules};
 pub use evidence::{ReadEvidence, ReadEvidenceError, WriteEvidenceError, WrittenEvidence};
@@ -39,7 +39,6 @@ pub use init_data::{InitData, InitDataError, MAX_INIT_DATA_BYTES};
 pub use jwe::{JweError, MAX_JWE_BYTES, MAX_RESOURCE_BYTES, seal};
 pub use jwk::{Curve, EcPublicKey, JwkError, RsaPublicKey, TeePublicKey};
 pub use message::{MAX_ATTEST_BYTES, MAX_AUTH_BYTES, MessageError, PROTOCOL_VERSION};
-pub use path::{ParsePathError, ResourcePath};
 pub use problem::{Problem, ProblemBody};
 pub use session::{
     COOKIE, Issued, MAX_SESSION_LIFETIME_S, Session, SessionError, SessionKey, session_cookie,

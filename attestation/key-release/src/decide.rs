@@ -24,6 +24,10 @@ pub struct GrantTrace {
 }
 
 impl GrantTrace {
+    pub(crate) const fn new(grant: String, checks: Checks, platform_passed: bool) -> Self {
+        Self { grant, checks, platform_passed }
+    }
+
     /// The grant's name.
     #[must_use]
     pub fn grant(&self) -> &str {
@@ -50,6 +54,10 @@ pub struct Trace {
 }
 
 impl Trace {
+    pub(crate) fn push(&mut self, grant: GrantTrace) {
+        self.grants.push(grant);
+    }
+
     /// Each grant in the order of the policy.
     #[must_use]
     pub fn grants(&self) -> &[GrantTrace] {
@@ -223,7 +231,7 @@ pub fn decide(
                 Err(_) => {}
             }
         }
-        trace.grants.push(GrantTrace { grant: rules.name.clone(), checks, platform_passed });
+        trace.push(GrantTrace::new(rules.name.clone(), checks, platform_passed));
     }
     let Some(won) = won else { return Err(refused(nearest_miss.map(|(_, denied)| denied), trace)) };
     let Some(attestation) = platforms.into_iter().nth(won.platform).and_then(|platform| platform.attestation)

@@ -19,6 +19,7 @@ mod import;
 mod policy;
 mod refusal;
 mod request;
+mod resource;
 mod response;
 mod session;
 mod wrap;
@@ -32,6 +33,7 @@ pub use request::{
     GuestKeys, InstanceId, KeyRequest, KeyUse, MAX_RELEASE_JSON_BYTES, MAX_REQUEST_BYTES, ModelId,
     ParseModelIdError, ReleaseRequest, RequestError,
 };
+pub use resource::{Admission, ResourceGrant, ResourceGuest, admit};
 pub use response::{BrokerKey, ReleaseResponse, ReleasedTerms};
 pub use session::{Awaiting, ReleasedKey, Session, SessionError};
 pub use wrap::{ReleaseKey, WrapError};

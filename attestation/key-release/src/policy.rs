@@ -6,6 +6,7 @@
 
 pub use anchorhold_appraisal_policy::{MAX_POLICY_BYTES, PolicyError};
 
+use crate::resource::{MAX_RESOURCE_GRANTS, ResourceGrant};
 use crate::{KeyUse, ModelId};
 use anchorhold_appraisal_policy::snp::{chip, grant_rules};
 use anchorhold_appraisal_policy::{Reader, measurement};
@@ -78,6 +79,7 @@ pub struct ReleasePolicy {
     explain_to_guest: bool,
     digest: Sha256Digest,
     pub(crate) grants: Vec<GrantRules>,
+    pub(crate) resources: Vec<ResourceGrant>,
     pub(crate) revoked: Revocations,
 }
 
@@ -93,7 +95,10 @@ impl ReleasePolicy {
         let expires = file.parsed("expires", "a time such as \"2027-01-31T00:00:00Z\"")?;
         let explain_to_guest = file.truth("explain_to_guest")?;
         let revoked = revocations(file.table("revoked")?)?;
-        let grants = file.tables("grant")?;
+        let resources = resources(&mut file, &revoked)?;
+        // A policy may be about resources alone, but not about nothing.
+        let grants =
+            if resources.is_empty() || file.has("grant") { file.tables("grant")? } else { Vec::new() };
         if grants.len() > MAX_GRANTS {
             return Err(file.wrong("grant", "at most 256 grants"));
         }
@@ -116,7 +121,7 @@ impl ReleasePolicy {
         }
         file.finish()?;
         let digest = Sha256Digest::of(text.as_bytes());
-        Ok(Self { id, version, expires, explain_to_guest, digest, grants, revoked })
+        Ok(Self { id, version, expires, explain_to_guest, digest, grants, resources, revoked })
     }
 
     /// The policy's name.
@@ -160,6 +165,29 @@ impl ReleasePolicy {
     pub fn revoked_measurements(&self) -> &[Measurement] {
         &self.revoked.measurements
     }
+}
+
+/// The tables `[[resource]]`, of which there may be none.
+fn resources(file: &mut Reader, revoked: &Revocations) -> Result<Vec<ResourceGrant>, PolicyError> {
+    if !file.has("resource") {
+        return Ok(Vec::new());
+    }
+    let tables = file.tables("resource")?;
+    if tables.len() > MAX_RESOURCE_GRANTS {
+        return Err(file.wrong("resource", "at most 64 grants of resources"));
+    }
+    let mut grants: Vec<ResourceGrant> = Vec::new();
+    for (at, table) in tables.into_iter().enumerate() {
+        let grant = ResourceGrant::read(table, revoked)?;
+        if grants.iter().any(|other| other.name() == grant.name()) {
+            return Err(PolicyError::Value {
+                path: format!("resource[{at}].name"),
+                wanted: "named only once",
+            });
+        }
+        grants.push(grant);
+    }
+    Ok(grants)
 }
 
 fn grant(mut reader: Reader, revoked: &Revocations) -> Result<GrantRules, PolicyError> {

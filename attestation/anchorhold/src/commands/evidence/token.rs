@@ -66,16 +66,19 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Jwks::from_json(&keys).map_err(|error| Failure::usage(format!("{}: {error}", args.key.display())))?;
     let at = args.at.map_or_else(trust::now, Ok)?;
     let shown = match args.profile {
-        Profile::Trustee => trustee(token.trim_end(), keys, at),
-        Profile::Ear => ear(token.trim_end(), &keys, at),
-    };
-    let shown = shown.map_err(|why| Failure::new(Exit::NotAuthentic, why))?;
+        Profile::Trustee => trustee(token.trim_end(), keys, at).map_err(refused),
+        Profile::Ear => ear(token.trim_end(), &keys, at).map_err(refused),
+    }?;
     if args.format.json {
         output::json(&shown)?;
     } else {
         output::text(&shown.text())?;
     }
     Ok(if shown.affirming { Exit::Ok } else { Exit::NotAcceptable })
+}
+
+fn refused(why: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::NotAuthentic, why)
 }
 
 fn trustee(token: &str, keys: Jwks, at: Timestamp) -> Result<Shown, TokenError> {

@@ -1,4 +1,4 @@
-//! Names of resources: `repository/type/tag`, in one form only.
+//! Names of resources that a key broker releases: `repository/type/tag`, in one form only.
 
 use std::fmt;
 use std::str::FromStr;
