@@ -128,6 +128,12 @@ pub enum Route {
     /// The key broker's `/v1/release`.
     #[serde(rename = "release")]
     Release,
+    /// The key broker's `/kbs/v0`: the protocol of Confidential Containers.
+    #[serde(rename = "kbs")]
+    Kbs,
+    /// A witness's `/add-checkpoint`.
+    #[serde(rename = "add-checkpoint")]
+    AddCheckpoint,
     /// Any other route.
     #[serde(rename = "other")]
     Other,
@@ -183,10 +189,16 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// A platform of which nothing is known.
+    #[must_use]
+    pub const fn new(tee: Tee) -> Self {
+        Self { chip: None, evidence: None, meas: None, policy_bits: None, tcb: None, tee }
+    }
+
     /// A platform of which only the evidence's digest is known.
     #[must_use]
     pub const fn of_evidence(tee: Tee, evidence: Hash) -> Self {
-        Self { chip: None, evidence: Some(evidence), meas: None, policy_bits: None, tcb: None, tee }
+        Self { evidence: Some(evidence), ..Self::new(tee) }
     }
 }
 
@@ -252,6 +264,20 @@ pub struct CheckResult {
     pub want: Claim,
 }
 
+/// A thing that was set, by digests of what it was and is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// What was set.
+    pub name: Code,
+    /// What it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<Hash>,
+    /// What it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old: Option<Hash>,
+}
+
 /// Which key, and what was done with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -272,6 +298,10 @@ pub enum KeyOperation {
     Unwrap,
     /// It was given to a guest.
     Release,
+    /// It was wrapped under another key-encryption key.
+    Rotate,
+    /// It must not be released any more.
+    Revoke,
     /// It was erased.
     Destroy,
 }
@@ -318,6 +348,8 @@ pub struct Event {
     pub key: Option<Key>,
     /// The log.
     pub log: Option<LogState>,
+    /// What was set.
+    pub setting: Option<Setting>,
     /// What ties entries of two logs together.
     pub correlation: Option<CorrelationId>,
 }
@@ -338,6 +370,7 @@ impl Event {
             decision: None,
             key: None,
             log: None,
+            setting: None,
             correlation: None,
         }
     }
@@ -354,6 +387,9 @@ pub struct Entry {
     pub actor: Option<Actor>,
     /// The boot that wrote it.
     pub boot: BootId,
+    /// What was set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cfg: Option<Setting>,
     /// OCSF class uid.
     pub cls: u32,
     /// Stable reason code.
@@ -457,6 +493,7 @@ impl Entry {
             act: event.kind.activity(),
             actor: event.actor,
             boot: slot.boot,
+            cfg: event.setting,
             cls: event.kind.class(),
             code: event.code,
             corr: event.correlation,

@@ -4,7 +4,7 @@
 mod issue;
 mod verify;
 
-pub use issue::{IssuedFor, TOKEN_LIFETIME_S, TokenIssuer, TokenSession};
+pub use issue::{IssuedFor, Pass, TOKEN_LIFETIME_S, TokenIssuer, TokenSession};
 pub use verify::{AcceptedToken, TokenError, TokenRules};
 
 pub(crate) use verify::allow_any_status;

@@ -7,12 +7,12 @@
 //! 3. [`Server::session`] recognises a guest that asks for a resource; the caller decides, and
 //!    [`seal`](crate::seal) encrypts the resource to [`TokenSession::key`].
 
-use crate::ear::{IssuedFor, TokenIssuer, TokenSession};
+use crate::ear::{IssuedFor, Pass, TokenIssuer, TokenSession};
 use crate::message::{self, MessageError};
 use crate::session::{COOKIE, SessionError, session_cookie};
 use crate::{HashAlgorithm, InitData, Problem, ReadEvidence, RuntimeData, Session, SessionKey, TeePublicKey};
 use anchorhold_evaluation::Evaluation;
-use anchorhold_rats::{Evidence, Expected, Sha256Digest, Timestamp};
+use anchorhold_rats::{Evidence, Expected, Timestamp};
 use anchorhold_verifier::AttestationResult;
 
 /// What every path of the protocol begins with.
@@ -126,13 +126,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Problem::Unavailable`] when nothing was signed.
-    pub fn admit(
-        &self,
-        accepted: &Accepted,
-        policy_digest: Sha256Digest,
-        grants: Vec<String>,
-        at: Timestamp,
-    ) -> Result<Answer, Problem> {
+    pub fn admit(&self, accepted: &Accepted, pass: Pass, at: Timestamp) -> Result<Answer, Problem> {
         let Accepted { attesting, evaluation, devices } = accepted;
         let issued_for = IssuedFor {
             evaluation,
@@ -141,8 +135,7 @@ impl Server {
             key: &attesting.key,
             report_data: attesting.expected.report_data,
             init_data: attesting.init_data.as_ref().map(InitData::digest),
-            policy_digest,
-            grants,
+            pass,
         };
         let token = self.tokens.issue(issued_for, at).map_err(|_| Problem::Unavailable)?;
         let set_cookie = set_cookie(&token, crate::ear::TOKEN_LIFETIME_S);
@@ -201,13 +194,8 @@ impl Attesting {
     ///
     /// # Errors
     /// [`Problem::InitData`] or [`Problem::Binding`].
-    pub fn accept(
-        self,
-        result: &Result<AttestationResult, anchorhold_verifier::Refusal>,
-        at: Timestamp,
-    ) -> Result<Accepted, Problem> {
-        let accepted = result.as_ref().map_err(|_| Problem::Evidence)?;
-        let claims = accepted.claims();
+    pub fn accept(self, result: AttestationResult, at: Timestamp) -> Result<Accepted, Problem> {
+        let claims = result.claims();
         if self.init_data.as_ref().is_some_and(|init_data| !init_data.is_bound_to(claims)) {
             return Err(Problem::InitData);
         }
@@ -215,8 +203,8 @@ impl Attesting {
         if self.evidence.binds_user_data && user_data != Some(*self.expected.report_data.as_bytes()) {
             return Err(Problem::Binding);
         }
-        let devices = claims.gpus.len();
-        let evaluation = Evaluation::of(self.evidence.evidence.tee, result, at, accepted.simulated());
+        let (devices, simulated) = (claims.gpus.len(), result.simulated());
+        let evaluation = Evaluation::of(self.evidence.evidence.tee, &Ok(result), at, simulated);
         Ok(Accepted { attesting: self, evaluation, devices })
     }
 }

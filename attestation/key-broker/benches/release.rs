@@ -1,22 +1,24 @@
 //! From a challenge to an opened weights key: over HTTPS on the loopback, and in the broker alone.
 //!
 //! Run with `cargo bench -p anchorhold-key-broker`. `RELEASE_DIR` names the folder for the broker's state (default
-//! `/tmp`; its disk takes two syncs per release), `RELEASES` the number of releases (default 200), `JSON` a file for
+//! `/tmp`; its disk takes one sync per release), `RELEASES` the number of releases (default 200), `JSON` a file for
 //! the results. Each HTTPS exchange is two connections, each with its own TLS handshake. Making the evidence is not
 //! counted; verifying it is.
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_audit_log::Stamp;
+use anchorhold_audit_log::cosignature::Quorum;
 use anchorhold_channel::client::{Client, Limits, Pinned};
 use anchorhold_channel::{server, tls};
-use anchorhold_key_broker::broker::{Broker, Surroundings, secrets};
+use anchorhold_key_broker::broker::{Broker, Surroundings, set_up_in};
+use anchorhold_key_broker::layout::Layout;
 use anchorhold_key_broker::router::router;
-use anchorhold_key_broker::state::{Layout, State};
+use anchorhold_key_broker::secrets::Secrets;
 use anchorhold_key_release::{
-    Awaiting, BrokerKey, GuestKeys, InstanceId, KeyRequest, KeyUse, ReleaseKey, Session, WeightsKeyImport,
+    Awaiting, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker, ReleaseKey, Session, WeightsKeyImport,
     WeightsKeyTerms,
 };
-use anchorhold_rats::{Ed25519PublicKey, Measurement, Secret, Sha256Digest, Timestamp};
+use anchorhold_rats::{Ed25519PublicKey, Kem, Measurement, Secret, Sha256Digest, Timestamp};
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use std::io::Write as _;
 use std::sync::Arc;
@@ -37,7 +39,7 @@ fn main() -> Result<(), Failure> {
     let count: usize = std::env::var("RELEASES").map_or(Ok(200), |text| text.parse())?;
     let folder = tempfile::tempdir_in(place)?;
     let broker = broker(&Layout::of(folder.path()))?;
-    let guest = Guest::new()?;
+    let guest = Guest::new(&broker)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 
     let (alone, https) = runtime.block_on(measure(broker, &guest, count))?;
@@ -107,11 +109,10 @@ fn quantiles(name: &str, mut times: Vec<Duration>) -> Vec<serde_json::Value> {
 }
 
 fn broker(layout: &Layout) -> Result<Arc<Broker>, Failure> {
-    let seed = [7; 32];
-    let kinds = [secrets::SIGNING, secrets::IMPORT, secrets::LOG, secrets::NONCE, secrets::CHIP];
-    drop(State::create(layout, &kinds.map(|kind| (kind, seed.as_slice())))?);
+    set_up_in(layout, &Secrets::generate(vec![0; 64].into())?, stamp())?;
     let around = Surroundings { clock: Arc::new(stamp), report: Arc::new(|_| ()) };
-    let broker = Broker::open(layout, simulated_anchors(&SimulatedRoots::amd(simulated_ark_der()))?, around)?;
+    let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der()))?;
+    let broker = Broker::open(layout, anchors, Quorum::new(Vec::new(), 0)?, around)?;
     broker.set_policy(&POLICY.replace("2027-01-31", "2199-01-31"))?;
     let terms = WeightsKeyTerms {
         model_id: "acme/chat-70b".parse()?,
@@ -120,37 +121,44 @@ fn broker(layout: &Layout) -> Result<Arc<Broker>, Failure> {
         manifest_digest: Sha256Digest::new([7; 32]),
         owner_key: Ed25519PublicKey::new([8; 32]),
     };
-    let import_key = ReleaseKey::from_seed(&Secret::take(&mut [7; 32])).public_key();
-    broker.import(&WeightsKeyImport::wrap(&Secret::random()?, terms, &import_key)?.to_json())?;
+    let import_key = broker.import_key().public_key();
+    broker.import(&WeightsKeyImport::wrap(&Secret::random()?, terms, import_key)?.to_json())?;
     Ok(Arc::new(broker))
 }
 
 struct Guest {
     machine: SoftwareGuest,
     key: ReleaseKey,
+    broker: PinnedBroker,
 }
 
 impl Guest {
-    fn new() -> Result<Self, Failure> {
+    fn new(broker: &Broker) -> Result<Self, Failure> {
         let at = Timestamp::from_unix_seconds(stamp().wall_ns / 1_000_000_000);
         let machine = SoftwareGuest::launch(LaunchConfig::new(Measurement::new([0xa1; 48])), at)?;
-        Ok(Self { machine, key: ReleaseKey::generate()? })
+        let broker = PinnedBroker {
+            signing_key: broker.signing_key().public_key(),
+            log_key: broker.ledger().key().clone(),
+            witnesses: broker.cosigned().quorum().clone(),
+        };
+        Ok(Self { machine, key: ReleaseKey::generate(Kem::XWing)?, broker })
     }
 
     fn ask(&self, challenge: &[u8]) -> Result<(Vec<u8>, Awaiting), Failure> {
+        let instance_id = InstanceId::new([1; 16]);
         let request = KeyRequest {
             model_id: "acme/chat-70b".to_owned(),
             min_version: 1,
             purpose: KeyUse::Serve,
-            instance_id: InstanceId::new([1; 16]),
+            instance_id,
+            log_origin: format!("acme/{instance_id}").parse()?,
         };
         let keys = GuestKeys {
             tls_key: Sha256Digest::new([2; 32]),
-            release_key: self.key.public_key(),
+            release_key: self.key.public_key().clone(),
             audit_key: Ed25519PublicKey::new([3; 32]),
         };
-        let signing = BrokerKey::from_seed(&Secret::take(&mut [7; 32])).public_key();
-        let session = Session::begin(challenge, signing, request, keys)?;
+        let session = Session::begin(challenge, self.broker.clone(), request, keys)?;
         let evidence = self.machine.attest(&session.report_data(Sha256Digest::of(b"")))?;
         Ok(session.send(evidence))
     }

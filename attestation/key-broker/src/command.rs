@@ -1,14 +1,20 @@
 //! The command line of both brokers. They differ only in the trust anchors that they bring.
 
-use crate::broker::{Broker, Surroundings, secrets};
+use crate::admin;
+use crate::anchor::{Anchor, Witnesses};
+use crate::broker::{self, Broker, IMPORT_KEM, Surroundings};
+use crate::layout::Layout;
+use crate::ledger::Ledger;
 use crate::router::router;
-use crate::state::{Layout, State};
-use anchorhold_audit_log::Stamp;
+use crate::secrets::Secrets;
+use crate::store::embedded::Embedded;
+use anchorhold_audit_log::cosignature::Cosigner;
+use anchorhold_audit_log::{EventType, Stamp};
 use anchorhold_channel::{server, tls};
-use anchorhold_key_release::{BrokerKey, MAX_IMPORT_BYTES, MAX_POLICY_BYTES, ReleaseKey};
-use anchorhold_rats::Secret;
+use anchorhold_key_release::{BrokerKey, MAX_IMPORT_BYTES, MAX_POLICY_BYTES, ReleaseKey, Revoked};
 use anchorhold_verifier::TrustAnchors;
 use anyhow::Context as _;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use rustls::pki_types::PrivateKeyDer;
 use std::io::{Read as _, Write as _};
@@ -18,9 +24,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use zeroize::Zeroizing;
 
-/// The longest time for which an entry of the audit log stays without a checkpoint.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// How long a broker waits for its witnesses before it starts, when too few answer.
+const WITNESS_WAIT: Duration = Duration::from_secs(30);
+const WITNESS_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Parser)]
 #[command(version, about = "Releases weights keys to attested guests")]
@@ -60,6 +68,36 @@ enum Command {
         /// The policy, TOML
         file: PathBuf,
     },
+    /// Revoke a key, manifest, image or processor at once; no policy file takes it back
+    Revoke {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// What it is
+        #[arg(value_parser = PossibleValuesParser::new(Revoked::KINDS))]
+        kind: String,
+        /// Which one, as a policy names it
+        name: String,
+    },
+    /// Witness the log of another broker; prints nothing but what it witnesses
+    Witness {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// The log's verifier key, as `init` prints it
+        log_key: String,
+    },
+    /// Show the policy, the leases, the revocations and the log's size as JSON
+    Status {
+        #[command(flatten)]
+        folder: StateFolder,
+    },
+    /// Write the broker's own audit log
+    Log {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// An evidence bundle for `anchorhold audit verify` goes to this file; entries go to stdout without it
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Answer guests over HTTPS
     Serve(Serve),
 }
@@ -74,6 +112,10 @@ struct Serve {
     /// Policy to put in force on SIGHUP, under the same rule as the policy command
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Witnesses of the broker's log, TOML: `needed = N` and, for each, `[[witness]]` with key, url and certificate. The
+    /// broker does not start on a state older than they know, and no key leaves before they have cosigned its entry
+    #[arg(long, value_name = "FILE")]
+    witnesses: Option<PathBuf>,
     /// Print one JSON line with the address when the port is open
     #[arg(long)]
     print_ready: bool,
@@ -93,57 +135,75 @@ pub fn run(name: &str, anchors: TrustAnchors) -> ExitCode {
 }
 
 fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
-    let open = |folder: &StateFolder| Broker::open(&Layout::of(&folder.state), anchors, surroundings());
-    match command {
-        Command::Init { folder, names } => init(&Layout::of(&folder.state), &names),
-        Command::Import { folder, file } => {
-            let bytes = read(&file, MAX_IMPORT_BYTES)?;
-            let broker = open(&folder)?;
-            let terms = broker.import(&bytes)?;
-            broker.close()?;
-            print(&serde_json::to_value(terms)?)
-        }
-        Command::Policy { folder, file } => {
-            let text = policy_text(&file)?;
-            let broker = open(&folder)?;
-            let outcome = broker.set_policy(&text);
-            broker.close()?;
-            let policy = outcome?;
-            print(&serde_json::json!({
-                "policy": policy.id(), "version": policy.version(), "digest": policy.digest(),
-                "expires": policy.expires(),
-            }))
-        }
+    let (folder, command) = match command {
+        Command::Init { folder, names } => return init(&Layout::of(&folder.state), &names),
         Command::Serve(serve) => {
-            let broker = Arc::new(open(&serve.folder)?);
-            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(listen(serve, broker))
+            return tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?
+                .block_on(listen(serve, anchors));
+        }
+        Command::Log { folder, out } => {
+            return write_log(&Layout::of(&folder.state), out.as_deref(), anchors);
+        }
+        Command::Import { folder, file } => (folder, admin::Command::Import(read(&file, MAX_IMPORT_BYTES)?)),
+        Command::Policy { folder, file } => (folder, admin::Command::Policy(policy_text(&file)?)),
+        Command::Revoke { folder, kind, name } => (folder, admin::Command::Revoke(kind, name)),
+        Command::Witness { folder, log_key } => (folder, admin::Command::Witness(log_key)),
+        Command::Status { folder } => (folder, admin::Command::Status),
+    };
+    print(&administer(&Layout::of(&folder.state), command, anchors, &mut std::io::sink())?)
+}
+
+/// Has the serving broker do it, or does it on the state when none serves.
+fn administer(
+    layout: &Layout,
+    command: admin::Command,
+    anchors: TrustAnchors,
+    out: &mut dyn std::io::Write,
+) -> anyhow::Result<serde_json::Value> {
+    if let Some(value) = admin::ask(&layout.admin_socket(), &command, out)? {
+        return Ok(value);
+    }
+    let broker = Broker::open(layout, anchors, Witnesses::none().quorum().clone(), surroundings())?;
+    Ok(admin::execute(&broker, command, out)?)
+}
+
+fn write_log(layout: &Layout, out: Option<&Path>, anchors: TrustAnchors) -> anyhow::Result<()> {
+    let Some(path) = out else {
+        administer(layout, admin::Command::Entries, anchors, &mut std::io::stdout().lock())?;
+        return Ok(());
+    };
+    let mut file = std::fs::File::create_new(path).with_context(|| path.display().to_string())?;
+    let written = administer(layout, admin::Command::Export, anchors, &mut file).and_then(|value| {
+        file.sync_all()?;
+        Ok(value)
+    });
+    match written {
+        Ok(value) => print(&value),
+        Err(error) => {
+            // Half a bundle is none; if it cannot be removed, verifying it says so.
+            let _ = std::fs::remove_file(path);
+            Err(error)
         }
     }
 }
 
 fn init(layout: &Layout, names: &[String]) -> anyhow::Result<()> {
     let certificate = tls::SelfSigned::generate(names)?;
-    let (signing, import, log): (Secret<32>, Secret<32>, Secret<32>) =
-        (Secret::random()?, Secret::random()?, Secret::random()?);
-    let (nonce, chip): (Secret<32>, Secret<32>) = (Secret::random()?, Secret::random()?);
-    State::create(
-        layout,
-        &[
-            (secrets::SIGNING, signing.expose()),
-            (secrets::IMPORT, import.expose()),
-            (secrets::LOG, log.expose()),
-            (secrets::NONCE, nonce.expose()),
-            (secrets::CHIP, chip.expose()),
-            (secrets::TLS, certificate.key.secret_der()),
-        ],
-    )?;
+    let secrets = Secrets::generate(Zeroizing::new(certificate.key.secret_der().to_vec()))?;
+    broker::set_up_in(layout, &secrets, (surroundings().clock)())?;
     std::fs::write(layout.certificate(), certificate.certificate_pem()).context("tls certificate")?;
-    let signing = BrokerKey::from_seed(&signing);
+    let signing = BrokerKey::from_seed(&secrets.signing);
+    let ledger = Ledger::open(Arc::new(Embedded::open(layout.store())?), &secrets.log)?;
+    let witness = Cosigner::from_seed(&broker::witness_name(&ledger), secrets.witness.expose())
+        .map_err(|error| anyhow::anyhow!("witness key: {error}"))?;
     print(&serde_json::json!({
         "signing_key": signing.public_key(),
         "signing_key_id": signing.key_id(),
-        "import_key": ReleaseKey::from_seed(&import).public_key(),
-        "log_key": BrokerKey::from_seed(&log).public_key(),
+        "import_key": ReleaseKey::from_seed(IMPORT_KEM, &secrets.import).public_key(),
+        "log_key": ledger.key().to_string(),
+        "witness_key": witness.key().to_string(),
         "tls_key": certificate.tls_key,
         "tls_certificate": layout.certificate(),
     }))
@@ -174,6 +234,10 @@ fn print(value: &serde_json::Value) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "key broker: {text}");
+}
+
 fn surroundings() -> Surroundings {
     let start = Instant::now();
     let clock = move || {
@@ -183,52 +247,80 @@ fn surroundings() -> Surroundings {
             mono_ns: u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
         }
     };
-    let report = |text: &str| {
-        let _ = writeln!(std::io::stderr(), "key broker: {text}");
-    };
-    Surroundings { clock: Arc::new(clock), report: Arc::new(report) }
+    Surroundings { clock: Arc::new(clock), report: Arc::new(tell) }
 }
 
-async fn listen(serve: Serve, broker: Arc<Broker>) -> anyhow::Result<()> {
+async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
     let layout = Layout::of(&serve.folder.state);
+    let witnesses = serve.witnesses.as_deref().map_or_else(|| Ok(Witnesses::none()), Witnesses::from_file)?;
+    let around = surroundings();
+    let opened = (layout.clone(), witnesses.quorum().clone(), around.clone());
+    let broker = tokio::task::spawn_blocking(move || Broker::open(&opened.0, anchors, opened.1, opened.2));
+    let broker = Arc::new(broker.await??);
     let chain = tls::certificates_from_pem(&std::fs::read(layout.certificate()).context("tls certificate")?)?;
-    let key = broker.state().secret(secrets::TLS)?;
-    let key = PrivateKeyDer::try_from(key.to_vec()).map_err(|why| anyhow::anyhow!("tls key: {why}"))?;
-    let config = tls::server_config(chain, key)?;
+    let key = PrivateKeyDer::try_from(broker.tls_key().to_vec());
+    let config = tls::server_config(chain, key.map_err(|why| anyhow::anyhow!("tls key: {why}"))?)?;
+    log_start(&broker, EventType::BootStart).await?;
+    if witnesses.quorum().needed() > 0 {
+        let mut anchor = Anchor::new(Arc::clone(&broker), witnesses);
+        wait_for_witnesses(&mut anchor).await?;
+        tokio::spawn(anchor.run(Arc::clone(&around.clock)));
+    }
     let listener = tokio::net::TcpListener::bind(serve.listen).await.context("listen address")?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
+    let commands = admin::listen(&layout.admin_socket()).context("admin socket")?;
+    let (operated, folder) = (Arc::clone(&broker), layout.folder().to_owned());
+    std::thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(move || admin::serve(&commands, &operated, &folder))?;
     if serve.print_ready {
         print(&serde_json::json!({ "listening": listener.local_addr()? }))?;
     }
     let shutdown = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
-    let upkeep = tokio::spawn(upkeep(Arc::clone(&broker), hangup, serve.policy));
+    let reloads = tokio::spawn(reload(Arc::clone(&broker), hangup, serve.policy));
     server::serve(listener, config, router(Arc::clone(&broker)), server::Limits::default(), shutdown).await;
-    upkeep.abort();
-    tokio::task::spawn_blocking(move || broker.close()).await??;
-    Ok(())
+    reloads.abort();
+    // The next program finds a socket that nobody answers on and replaces it.
+    let _ = std::fs::remove_file(layout.admin_socket());
+    log_start(&broker, EventType::BootStop).await
 }
 
-/// Signs a checkpoint each second in which something was logged, and reads the policy again on SIGHUP.
-async fn upkeep(broker: Arc<Broker>, mut hangup: Signal, policy: Option<PathBuf>) -> anyhow::Result<()> {
-    let mut tick = tokio::time::interval(CHECKPOINT_EVERY);
+async fn log_start(broker: &Arc<Broker>, kind: EventType) -> anyhow::Result<()> {
+    let broker = Arc::clone(broker);
+    Ok(tokio::task::spawn_blocking(move || broker.log_start(kind)).await??)
+}
+
+/// Has the state's head cosigned before the port opens. A state older than a witness knows is never served.
+async fn wait_for_witnesses(anchor: &mut Anchor) -> anyhow::Result<()> {
+    let until = Instant::now() + WITNESS_WAIT;
     loop {
+        match anchor.cosign().await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_rollback() || Instant::now() >= until => {
+                return Err(anyhow::anyhow!("witnesses: {error}"));
+            }
+            Err(_) => tokio::time::sleep(WITNESS_PAUSE).await,
+        }
+    }
+}
+
+/// Reads the policy again on SIGHUP.
+async fn reload(broker: Arc<Broker>, mut hangup: Signal, policy: Option<PathBuf>) {
+    while hangup.recv().await.is_some() {
         let (broker, policy) = (Arc::clone(&broker), policy.clone());
-        let work: Box<dyn FnOnce() -> anyhow::Result<()> + Send> = tokio::select! {
-            _ = tick.tick() => Box::new(move || Ok(broker.journal().checkpoint()?)),
-            _ = hangup.recv() => Box::new(move || match policy {
-                Some(file) => {
-                    let policy = broker.set_policy(&policy_text(&file)?)?;
-                    let (id, version) = (policy.id(), policy.version());
-                    Ok(writeln!(std::io::stderr(), "key broker: policy {id} version {version} is in force")?)
-                }
-                None => Err(anyhow::anyhow!("SIGHUP without --policy: nothing to read")),
-            }),
+        let work = move || -> anyhow::Result<()> {
+            let file = policy.context("SIGHUP without --policy: nothing to read")?;
+            let policy = broker.set_policy(&policy_text(&file)?)?;
+            tell(&format!("policy {} version {} is in force", policy.id(), policy.version()));
+            Ok(())
         };
-        if let Err(error) = tokio::task::spawn_blocking(work).await? {
-            let _ = writeln!(std::io::stderr(), "key broker: {error:#}");
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tell(&format!("{error:#}")),
+            Err(error) => tell(&error.to_string()),
         }
     }
 }

@@ -1,152 +1,161 @@
-//! The broker's own audit log: one entry for each decision, durable before the answer.
+//! What the broker's log says of a decision.
 
 use anchorhold_audit_log::{
-    Actor, ActorKind, AuthMethod, BootId, CheckResult, Claim, Code, Decision, Event, GrantId, Hash, Key,
-    KeyId, KeyOperation, Log, LogError, MAX_CHECKS, MAX_ENTRY_BYTES, Measurement, Model, ModelId, Origin,
-    Platform, PolicyId, Request, RequestId, Route, Signer, Stamp, Tcb, Tee,
+    Actor, ActorKind, AuthMethod, CheckResult, Claim, Code, Decision, Event, EventType, GrantId, Hash, Key,
+    KeyId, KeyOperation, LogState, MAX_CHECKS, MAX_ENTRY_BYTES, Measurement, Model, ModelId, Outcome,
+    Platform, PolicyId, Request, RequestId, Route, Stamp, Tcb, Tee,
 };
-use anchorhold_key_release::{Grant, ReleasePolicy, WeightsKeyTerms};
-use anchorhold_rats::{Checks, Evidence, Outcome, Secret};
+use anchorhold_key_release::{
+    Grant, GrantTrace, Refusal, ReleasePolicy, ReleaseRequest, WeightsKeyTerms, evidence_digest,
+};
+use anchorhold_rats::{Checks, Outcome as CheckOutcome, Secret};
 use anchorhold_verifier::{AttestationResult, TeeClaims, snp};
 use ring::hmac;
 use std::io;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Arc;
 
-/// Why a journal was not begun, or an entry not written.
-#[derive(Debug)]
-pub enum JournalError {
-    /// The log.
-    Log(LogError),
-    /// There is no randomness, or the log's key is refused.
-    Begin(&'static str),
-    /// The log is closed.
-    Closed,
-}
-
-impl std::fmt::Display for JournalError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Log(error) => write!(f, "audit log: {error}"),
-            Self::Begin(why) => write!(f, "audit log: {why}"),
-            Self::Closed => f.write_str("audit log is closed"),
-        }
-    }
-}
-
-impl std::error::Error for JournalError {}
-
-impl From<LogError> for JournalError {
-    fn from(error: LogError) -> Self {
-        Self::Log(error)
-    }
-}
-
-/// The log of this start of the broker. The lock is held for one append, which is one fdatasync.
+/// What is the same for every entry of one broker.
 pub struct Journal {
-    log: Mutex<Option<Log>>,
+    /// Under which chips are logged: they can be told apart, not named.
     chip_key: hmac::Key,
-    simulated: bool,
+    tee: Tee,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Journal({:?})", self.tee)
+    }
 }
 
 impl Journal {
-    /// Begins a log in a new folder of `logs`, signed with the broker's log key under a name of its own.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub fn begin(
-        logs: &Path,
-        seed: &Secret<32>,
-        chip_key: &Secret<32>,
-        simulated: bool,
-        at: Stamp,
-    ) -> Result<Self, JournalError> {
-        let boot: Secret<16> = Secret::random().map_err(|_| JournalError::Begin("no randomness"))?;
-        let boot = BootId::new(*boot.expose());
-        let origin =
-            Origin::new(&format!("key-broker/{boot}")).map_err(|_| JournalError::Begin("no origin"))?;
-        let signer =
-            Signer::from_seed(origin, seed.expose()).map_err(|_| JournalError::Begin("no signer"))?;
-        let log = Log::create(&logs.join(boot.to_string()), signer, boot, at)?;
-        let chip_key = hmac::Key::new(hmac::HMAC_SHA256, chip_key.expose());
-        Ok(Self { log: Mutex::new(Some(log)), chip_key, simulated })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Log>> {
-        // A panic inside an append leaves a log that refuses by itself; there is nothing to protect here.
-        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Appends one entry; durable when this returns.
-    ///
-    /// # Errors
-    /// [`JournalError`]; whoever asked gets no answer that rests on the entry.
-    pub fn append(&self, event: Event) -> Result<(), JournalError> {
-        self.lock().as_mut().ok_or(JournalError::Closed)?.append(&[event])?;
-        Ok(())
-    }
-
-    /// Signs a checkpoint if there are entries that none covers.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub fn checkpoint(&self) -> Result<(), JournalError> {
-        match self.lock().as_mut() {
-            Some(log) if log.uncovered() > 0 => Ok(log.checkpoint().map(drop)?),
-            _ => Ok(()),
-        }
-    }
-
-    /// Ends the log.
-    ///
-    /// # Errors
-    /// [`JournalError`]; the log then counts as one that ended uncleanly.
-    pub fn close(&self, at: Stamp) -> Result<(), JournalError> {
-        let log = self.lock().take().ok_or(JournalError::Closed)?;
-        Ok(log.close(at).map(drop)?)
-    }
-
-    /// Whether entries can be written.
+    /// The journal of a broker that holds evidence to simulated roots, or to real ones.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
-        self.lock().as_ref().is_some_and(|log| !log.is_poisoned())
+    pub fn new(chip_key: &Secret<32>, simulated: bool) -> Self {
+        let tee = if simulated { Tee::SnpSimulated } else { Tee::Snp };
+        Self { chip_key: hmac::Key::new(hmac::HMAC_SHA256, chip_key.expose()), tee }
     }
 
-    /// Which root evidence is held to.
+    /// What is logged of accepted evidence.
     #[must_use]
-    pub fn tee(&self) -> Tee {
-        if self.simulated { Tee::SnpSimulated } else { Tee::Snp }
-    }
-
-    /// What is logged of accepted evidence. Chips can be told apart by the HMAC, not named.
-    #[must_use]
-    pub fn platform_of(&self, evidence: &Evidence, result: &AttestationResult) -> Platform {
-        let mut platform = platform_of_evidence(self.tee(), evidence);
+    pub fn platform(&self, evidence: Hash, result: &AttestationResult) -> Platform {
+        let mut platform = Platform::of_evidence(self.tee, evidence);
         platform.meas = Some(Measurement::new(*result.measurement().as_bytes()));
+        let tag = |id: &[u8]| Hash::try_from(hmac::sign(&self.chip_key, id).as_ref()).ok();
         match &result.claims().tee {
             TeeClaims::Snp(report) => {
-                platform.chip = report.chip_id().map(|chip| {
-                    let tag = hmac::sign(&self.chip_key, &chip.0);
-                    Hash::try_from(tag.as_ref()).unwrap_or_else(|_| Hash::new([0; 32]))
-                });
+                platform.chip = report.chip_id().and_then(|chip| tag(&chip.0));
                 platform.policy_bits = Some(report.report().policy.0);
                 platform.tcb = Some(tcb(report.tcb()));
             }
             TeeClaims::Tdx(quote) => {
-                let tag = hmac::sign(&self.chip_key, &quote.pck().platform_id.0);
-                platform.chip = Hash::try_from(tag.as_ref()).ok();
+                platform.chip = tag(&quote.pck().platform_id.0);
                 platform.policy_bits = Some(quote.body().td_attributes.0);
             }
         }
         platform
     }
+
+    /// A processor as it is logged.
+    #[must_use]
+    pub fn platform_of_chip(&self, id: &[u8]) -> Platform {
+        let mut platform = Platform::new(self.tee);
+        platform.chip = Hash::try_from(hmac::sign(&self.chip_key, id).as_ref()).ok();
+        platform
+    }
+
+    /// Which root evidence is held to.
+    #[must_use]
+    pub const fn tee(&self) -> Tee {
+        self.tee
+    }
 }
 
-/// What is logged of evidence that was not accepted: its digest.
-#[must_use]
-pub fn platform_of_evidence(tee: Tee, evidence: &Evidence) -> Platform {
-    let json = serde_json::to_vec(evidence).unwrap_or_default();
-    Platform::of_evidence(tee, Hash::of(&json))
+/// One request while it is judged: all that its entry will say of it besides the verdict.
+#[derive(Clone)]
+pub struct Visit {
+    /// The clock.
+    pub clock: Arc<dyn Fn() -> Stamp + Send + Sync>,
+    /// When the request came.
+    pub began: Stamp,
+    /// Our name for it.
+    pub rid: RequestId,
+    /// Over which route.
+    pub route: Route,
+    /// The policy that judges it.
+    pub policy: Option<Arc<ReleasePolicy>>,
+}
+
+impl std::fmt::Debug for Visit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Visit({})", self.rid)
+    }
+}
+
+impl Visit {
+    /// An event about this request that happens now.
+    #[must_use]
+    pub fn event(&self, kind: EventType, outcome: Outcome, status: u16) -> Event {
+        let now = (self.clock)();
+        let ms = now.mono_ns.saturating_sub(self.began.mono_ns) / 1_000_000;
+        let mut event = Event::new(kind, outcome, now);
+        event.actor =
+            Some(Actor { auth: Some(AuthMethod::Attestation), kind: ActorKind::Client, tenant: None });
+        event.request = Some(Request {
+            finish: None,
+            ms,
+            receipt: None,
+            rid: self.rid.clone(),
+            route: self.route,
+            status: Some(status),
+            stream: false,
+            tin: 0,
+            tout: 0,
+            ttft_ms: None,
+        });
+        event
+    }
+
+    /// The entry of a release.
+    #[must_use]
+    pub fn release(&self, journal: &Journal, request: &ReleaseRequest, grant: &Grant) -> Event {
+        let mut event = self.event(EventType::KeyRelease, Outcome::Success, 200);
+        event.decision =
+            self.policy.as_deref().and_then(|policy| decision(policy, grant.checks(), Some(grant)));
+        event.platform = Some(journal.platform(evidence_hash(request), grant.attestation()));
+        let released = grant.terms();
+        let terms = WeightsKeyTerms {
+            model_id: released.model_id.clone(),
+            version: released.version,
+            kid: released.kid.clone(),
+            manifest_digest: released.manifest_digest,
+            owner_key: released.owner_key,
+        };
+        (event.model, event.key) = model_and_key(&terms, KeyOperation::Release);
+        let origin = request.request().log_origin.clone();
+        event.log = Some(LogState { lost_max: None, origin, root: None, size: None });
+        event
+    }
+
+    /// The entry of a refusal.
+    #[must_use]
+    pub fn refusal(&self, journal: &Journal, request: Option<&ReleaseRequest>, refusal: &Refusal) -> Event {
+        let denied = refusal.denied();
+        let outcome = if denied.status() >= 500 { Outcome::Error } else { Outcome::Denied };
+        let mut event = self.event(EventType::KeyRefuse, outcome, denied.status());
+        event.code = code(denied.code());
+        let nearest = refusal.trace().nearest().map_or(refusal.checks(), GrantTrace::checks);
+        event.decision = self.policy.as_deref().and_then(|policy| decision(policy, nearest, None));
+        event.platform = request.map(|request| Platform::of_evidence(journal.tee(), evidence_hash(request)));
+        // Before the platform is known to be one of ours, nothing that the caller wrote goes into the log.
+        event.model = request
+            .filter(|_| refusal.platform_accepted())
+            .and_then(|request| model_named(&request.request().model_id));
+        event
+    }
+}
+
+fn evidence_hash(request: &ReleaseRequest) -> Hash {
+    Hash::new(*evidence_digest(request.evidence()).as_bytes())
 }
 
 fn tcb(tcb: snp::Tcb) -> Tcb {
@@ -167,15 +176,16 @@ const RULE_BYTES: usize = 48;
 /// The policy and the rules behind a decision. Where an entry has not room for all, failed rules come first.
 #[must_use]
 pub fn decision(policy: &ReleasePolicy, checks: &Checks, grant: Option<&Grant>) -> Option<Decision> {
-    let mut rules: Vec<_> = checks.all().iter().filter(|check| check.outcome != Outcome::Skipped).collect();
-    rules.sort_by_key(|check| check.outcome == Outcome::Passed);
+    let mut rules: Vec<_> =
+        checks.all().iter().filter(|check| check.outcome != CheckOutcome::Skipped).collect();
+    rules.sort_by_key(|check| check.outcome == CheckOutcome::Passed);
     let mut room = MAX_RULES_BYTES;
     let mut results = Vec::new();
     for check in rules.into_iter().take(MAX_CHECKS) {
         let result = CheckResult {
             got: Claim::of(&check.observed),
             id: code(&check.code),
-            ok: check.outcome == Outcome::Passed,
+            ok: check.outcome == CheckOutcome::Passed,
             want: Claim::of(&check.wanted),
         };
         let texts = [result.got.as_str(), result.id.as_str(), result.want.as_str()];
@@ -198,20 +208,6 @@ pub fn decision(policy: &ReleasePolicy, checks: &Checks, grant: Option<&Grant>) 
 #[must_use]
 pub fn code(text: &str) -> Code {
     Code::new(text).unwrap_or_else(|_| Code::from_static("unnamed"))
-}
-
-/// The actor behind a release request.
-#[must_use]
-pub fn guest() -> Actor {
-    Actor { auth: Some(AuthMethod::Attestation), kind: ActorKind::Client, tenant: None }
-}
-
-/// A release request in numbers.
-#[must_use]
-pub fn request(rid: RequestId, status: u16, ms: u64) -> Request {
-    let route = Route::Release;
-    let (status, stream, tin, tout) = (Some(status), false, 0, 0);
-    Request { finish: None, ms, receipt: None, rid, route, status, stream, tin, tout, ttft_ms: None }
 }
 
 /// A model by its name alone.

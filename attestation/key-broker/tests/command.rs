@@ -4,13 +4,11 @@
 mod common;
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest};
+use anchorhold_audit_log::VerifierKey;
 use anchorhold_channel::client::{Answer, Client, Limits};
-use anchorhold_key_release::{
-    Awaiting, GuestKeys, InstanceId, KeyRequest, KeyUse, ReleaseKey, Session, WeightsKeyImport,
-};
-use anchorhold_rats::{Ed25519PublicKey, Measurement, Sha256Digest, Timestamp};
+use anchorhold_key_release::{Awaiting, GuestKeys, PinnedBroker, ReleaseKey, Session, WeightsKeyImport};
+use anchorhold_rats::{Ed25519PublicKey, Kem, Measurement, Sha256Digest, Timestamp, WrappingKey};
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -80,6 +78,7 @@ impl Site {
         assert!(good, "{errors}");
         assert_eq!(told["version"], 42);
         let import_key = public["import_key"].as_str().unwrap().parse().unwrap();
+        assert_eq!(WrappingKey::kem(&import_key), Kem::XWing);
         let terms = common::terms("acme/chat-70b", 7);
         let import = WeightsKeyImport::wrap(&common::weights_key(7), terms, &import_key).unwrap();
         let file = folder.path().join("import.json");
@@ -100,18 +99,18 @@ impl Site {
 
     /// The body for this challenge.
     fn answer(&self, challenge: &[u8], key: &ReleaseKey) -> (Vec<u8>, Awaiting) {
-        let request = KeyRequest {
-            model_id: "acme/chat-70b".to_owned(),
-            min_version: 1,
-            purpose: KeyUse::Serve,
-            instance_id: InstanceId::new([1; 16]),
-        };
         let keys = GuestKeys {
             tls_key: Sha256Digest::new([2; 32]),
-            release_key: key.public_key(),
+            release_key: key.public_key().clone(),
             audit_key: Ed25519PublicKey::new([3; 32]),
         };
-        let session = Session::begin(challenge, self.key("signing_key"), request, keys).unwrap();
+        let pinned = PinnedBroker {
+            signing_key: self.key("signing_key"),
+            log_key: VerifierKey::parse(self.public["log_key"].as_str().unwrap()).unwrap(),
+            witnesses: common::no_witness(),
+        };
+        let request = common::key_request(("acme/chat-70b", 1), 1);
+        let session = Session::begin(challenge, pinned, request, keys).unwrap();
         let config = LaunchConfig::new(Measurement::new([0xa1; 48]));
         let guest = SoftwareGuest::launch(config, now()).unwrap();
         let evidence = guest.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
@@ -124,7 +123,7 @@ async fn case_01_from_an_empty_folder_to_a_key_and_no_second_one_after_kill_9() 
     let site = Site::new(SIMULATED);
     let server = Server::start(SIMULATED, &site.state(), site.key("tls_key"));
     let challenge = server.post("/v1/challenge", Vec::new()).await;
-    let key = ReleaseKey::generate().unwrap();
+    let key = ReleaseKey::generate(Kem::XWing).unwrap();
     let (body, awaiting) = site.answer(&challenge.body, &key);
     let answer = server.post("/v1/release", body.clone()).await;
     assert_eq!(answer.status, 200);
@@ -144,7 +143,7 @@ async fn case_05_the_production_program_refuses_the_simulated_root() {
     let site = Site::new(PRODUCTION);
     let server = Server::start(PRODUCTION, &site.state(), site.key("tls_key"));
     let challenge = server.post("/v1/challenge", Vec::new()).await;
-    let (body, _) = site.answer(&challenge.body, &ReleaseKey::generate().unwrap());
+    let (body, _) = site.answer(&challenge.body, &ReleaseKey::generate(Kem::XWing).unwrap());
     let answer = server.post("/v1/release", body).await;
     let refused = common::refusal((answer.status.as_u16(), answer.body.to_vec()));
     assert_eq!(refused, (403, "snp_no_trust_anchor".to_owned()));
@@ -160,7 +159,7 @@ async fn case_14_one_program_at_a_time_has_the_state_and_init_happens_once() {
     assert!(errors.contains("SIMULATED"), "{errors}");
     drop(server);
     let (good, _, errors) = run(PRODUCTION, &["init", "--state", &state]);
-    assert!(!good && errors.contains("holds a broker's state already"), "{errors}");
+    assert!(!good && errors.contains("a broker's state already"), "{errors}");
     assert!(!errors.contains("SIMULATED"), "{errors}");
 }
 
@@ -198,15 +197,53 @@ fn case_08_sighup_puts_a_newer_policy_in_force_and_refuses_it_the_second_time() 
 }
 
 #[tokio::test]
-async fn sigterm_ends_the_log_cleanly() {
+async fn commands_reach_the_serving_broker_and_the_state_when_none_serves() {
     let site = Site::new(SIMULATED);
-    let mut server = Server::start(SIMULATED, &site.state(), site.key("tls_key"));
+    let state = site.state();
+    let kinds = || {
+        let output = Command::new(SIMULATED).args(["log", "--state", &state]).output().unwrap();
+        assert!(output.status.success());
+        let entries = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();
+        entries.map(|entry| entry.unwrap()["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(), ["log.open", "policy.load", "key.import"]);
+    let mut server = Server::start(SIMULATED, &state, site.key("tls_key"));
+    let (good, _, errors) = run(SIMULATED, &["revoke", "--state", &state, "kid", "k1"]);
+    assert!(good, "{errors}");
+    let (good, _, errors) = run(SIMULATED, &["revoke", "--state", &state, "chip", "k1"]);
+    assert!(!good && errors.contains("CHIP_ID"), "{errors}");
+    let (good, status, errors) = run(SIMULATED, &["status", "--state", &state]);
+    assert!(good, "{errors}");
+    assert_eq!(status["revoked"], serde_json::json!([["kid", "k1"]]));
+    assert_eq!(status["log_size"], 5);
+    assert_eq!(kinds().last().unwrap(), "key.revoke");
     signal(&server.child, "-TERM");
     assert!(server.child.wait().unwrap().success());
-    let logs = Path::new(&site.state()).join("log");
-    let closed = std::fs::read_dir(logs).unwrap().filter(|boot| {
-        let segment = boot.as_ref().unwrap().path().join("entries/00000000.seg");
-        std::fs::read(segment).unwrap().windows(11).any(|part| part == b"\"log.close\"")
-    });
-    assert_eq!(closed.count(), 3, "policy, import and serve");
+    assert_eq!(kinds()[3..], ["boot.start", "key.revoke", "boot.stop"]);
+    // One that was killed leaves its socket behind, and is not asked any more.
+    let server = Server::start(SIMULATED, &state, site.key("tls_key"));
+    drop(server);
+    assert!(std::path::Path::new(&state).join("admin.sock").exists());
+    assert_eq!(kinds()[6..], ["boot.start"]);
+}
+
+#[test]
+fn the_log_is_exported_as_a_bundle_that_verifies() {
+    let site = Site::new(SIMULATED);
+    let out = site.folder.path().join("log.tar");
+    let (good, told, errors) =
+        run(SIMULATED, &["log", "--state", &site.state(), "--out", out.to_str().unwrap()]);
+    assert!(good, "{errors}");
+    assert_eq!(told["entries"], 3);
+    let key = VerifierKey::parse(site.public["log_key"].as_str().unwrap()).unwrap();
+    let expected = anchorhold_audit_log::Expectations {
+        audit_key: Some(key.public_key()),
+        origin: Some(key.name().parse().unwrap()),
+        earlier: Vec::new(),
+    };
+    let report = anchorhold_audit_log::verify(std::fs::File::open(&out).unwrap(), &expected).unwrap();
+    assert!(report.is_accepted(), "{report:?}");
+    let (good, _, errors) =
+        run(SIMULATED, &["log", "--state", &site.state(), "--out", out.to_str().unwrap()]);
+    assert!(!good && errors.contains("exists"), "{errors}");
 }

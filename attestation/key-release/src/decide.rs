@@ -4,10 +4,12 @@
 //! guest whose platform is in a grant learns anything about that grant's model. A model that does not exist and
 //! one that is not for this guest get the same answer after the same work.
 
-use crate::policy::{ManifestRule, Revocations};
+use crate::policy::ManifestRule;
 use crate::refusal::{Denied, Refusal};
-use crate::response::{BrokerKey, Exchange, ReleaseResponse, ReleasedTerms};
-use crate::{GrantRules, InstanceId, ReleasePolicy, ReleaseRequest, WeightsKeyTerms, WrapError};
+use crate::response::{BrokerKey, Exchange, ReleaseResponse, ReleasedTerms, WrappedKey};
+use crate::{
+    GrantRules, InstanceId, LogProof, ReleasePolicy, ReleaseRequest, Revocations, WeightsKeyTerms, WrapError,
+};
 use anchorhold_rats::{Check, Checks, Endorsements, Secret, Sha256Digest, Stage, Timestamp};
 use anchorhold_verifier::{
     AppraisalPolicy, AttestationResult, TrustAnchors, appraise, authenticate, dangerous,
@@ -91,15 +93,15 @@ impl Trace {
     }
 }
 
-/// A decision for a request. It exists only after every rule of one grant passed, and [`seal`](Self::seal) uses
+/// A decision for a request. It exists only after every rule of one grant passed, and [`wrap`](Self::wrap) uses
 /// it up.
 ///
 /// ```compile_fail,E0382
 /// # use anchorhold_key_release::{BrokerKey, Grant};
 /// # use anchorhold_rats::Secret;
 /// fn twice(grant: Grant, weights_key: &Secret<32>, broker: &BrokerKey) {
-///     let _ = grant.seal(weights_key, broker);
-///     let _ = grant.seal(weights_key, broker); // used up
+///     let _ = grant.wrap(weights_key, broker);
+///     let _ = grant.wrap(weights_key, broker); // used up
 /// }
 /// ```
 ///
@@ -161,6 +163,12 @@ impl Grant {
         &self.trace
     }
 
+    /// Turns the grant into a refusal for a reason that is not the policy's.
+    #[must_use]
+    pub fn refuse(self, denied: Denied) -> Refusal {
+        Refusal::new(denied).with_trace(self.trace)
+    }
+
     /// Turns the grant into a refusal because `live` other instances hold a lease already.
     #[must_use]
     pub fn refuse_instances(self, live: u64) -> Refusal {
@@ -170,15 +178,46 @@ impl Grant {
         Refusal::new(Denied::Instances).with_checks(checks).with_trace(self.trace)
     }
 
-    /// Wraps `weights_key` to the key that the evidence names, and signs the answer.
-    ///
-    /// Presumes that `weights_key` belongs to [`terms`](Self::terms), and that the nonce and this decision are
-    /// stored already.
+    /// Wraps `weights_key` to the key that the evidence names. Presumes that it belongs to [`terms`](Self::terms).
     ///
     /// # Errors
     /// [`WrapError`] when the guest's key is no usable key or there is no randomness.
-    pub fn seal(self, weights_key: &Secret<32>, broker: &BrokerKey) -> Result<ReleaseResponse, WrapError> {
-        ReleaseResponse::seal(&self.exchange, &self.terms, weights_key, broker)
+    pub fn wrap(self, weights_key: &Secret<32>, broker: &BrokerKey) -> Result<WrappedGrant, WrapError> {
+        let key = WrappedKey::new(&self.exchange, &self.terms, weights_key, broker)?;
+        Ok(WrappedGrant { grant: self, key })
+    }
+}
+
+/// A grant with its key wrapped, before the decision is stored and logged. It answers once.
+pub struct WrappedGrant {
+    grant: Grant,
+    key: WrappedKey,
+}
+
+impl std::fmt::Debug for WrappedGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WrappedGrant({})", self.grant.name)
+    }
+}
+
+impl WrappedGrant {
+    /// The grant.
+    #[must_use]
+    pub const fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Gives the wrapped key up and keeps the grant, for a refusal.
+    #[must_use]
+    pub fn into_grant(self) -> Grant {
+        self.grant
+    }
+
+    /// The signed answer. Presumes that the nonce is used up, and that `log` proves the entry of this very decision,
+    /// both durably.
+    #[must_use]
+    pub fn answer(self, log: LogProof, broker: &BrokerKey) -> ReleaseResponse {
+        ReleaseResponse::new(self.key, log, broker)
     }
 }
 
@@ -245,6 +284,7 @@ pub fn decide(
         terms: released(won.terms, won.rules, policy),
         exchange: Exchange {
             binding: request.key_binding(),
+            release_key: request.keys.release_key.clone(),
             report: Sha256Digest::of(&request.evidence.report),
         },
         attestation,

@@ -7,11 +7,11 @@
 pub use anchorhold_appraisal_policy::{MAX_POLICY_BYTES, PolicyError};
 
 use crate::resource::{MAX_RESOURCE_GRANTS, ResourceGrant};
-use crate::{KeyUse, ModelId};
+use crate::{KeyUse, ModelId, Revocations};
 use anchorhold_appraisal_policy::snp::{chip, grant_rules};
 use anchorhold_appraisal_policy::{Reader, measurement};
-use anchorhold_rats::{Measurement, Sha256Digest, Timestamp};
-use anchorhold_verifier::{AppraisalPolicy, snp::ChipId};
+use anchorhold_rats::{Sha256Digest, Timestamp};
+use anchorhold_verifier::AppraisalPolicy;
 
 /// The shortest and the longest lease, in seconds.
 const LEASE_S: std::ops::RangeInclusive<u32> = 60..=86_400;
@@ -59,15 +59,6 @@ impl GrantRules {
     pub fn appraisal(&self) -> &AppraisalPolicy {
         &self.appraisal
     }
-}
-
-/// What is refused whatever a grant says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Revocations {
-    pub(crate) measurements: Vec<Measurement>,
-    pub(crate) chips: Vec<ChipId>,
-    pub(crate) manifests: Vec<Sha256Digest>,
-    pub(crate) kids: Vec<String>,
 }
 
 /// A release policy in force or about to be.
@@ -160,10 +151,26 @@ impl ReleasePolicy {
         &self.grants
     }
 
-    /// The launch digests that are refused whatever a grant says.
+    /// What is refused whatever a grant says.
     #[must_use]
-    pub fn revoked_measurements(&self) -> &[Measurement] {
-        &self.revoked.measurements
+    pub const fn revoked(&self) -> &Revocations {
+        &self.revoked
+    }
+
+    /// The same policy with more revoked. It can only refuse more; name, version and digest stay those of the file.
+    #[must_use]
+    pub fn revoking(&self, more: &Revocations) -> Self {
+        let mut policy = self.clone();
+        policy.revoked.extend(more);
+        for grant in &mut policy.grants {
+            if let Some(snp) = &mut grant.appraisal.snp {
+                snp.denied_chips.clone_from(&policy.revoked.chips);
+            }
+        }
+        for grant in &mut policy.resources {
+            grant.deny_chips(&policy.revoked.chips);
+        }
+        policy
     }
 }
 

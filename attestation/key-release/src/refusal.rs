@@ -33,6 +33,8 @@ pub enum Denied {
     Revoked,
     /// As many instances as the grant allows hold a lease.
     Instances,
+    /// The audit log that the guest names is another guest's.
+    LogOrigin,
     /// The broker has no policy.
     NoPolicy,
     /// The broker's policy has expired.
@@ -60,6 +62,7 @@ impl Denied {
             Self::Manifest => "manifest_refused",
             Self::Revoked => "revoked",
             Self::Instances => "instances_exceeded",
+            Self::LogOrigin => "log_origin_taken",
             Self::NoPolicy => "no_policy",
             Self::PolicyExpired => "policy_expired",
             Self::Backend => "backend",
@@ -83,7 +86,8 @@ impl Denied {
             | Self::Purpose
             | Self::Manifest
             | Self::Revoked
-            | Self::Instances => 403,
+            | Self::Instances
+            | Self::LogOrigin => 403,
         }
     }
 
@@ -104,6 +108,7 @@ impl Denied {
             Self::Manifest => "no granted manifest of the model",
             Self::Revoked => "the model's key or manifest is revoked",
             Self::Instances => "as many instances as granted hold a lease",
+            Self::LogOrigin => "the audit log belongs to another key",
             Self::NoPolicy => "the broker has no release policy",
             Self::PolicyExpired => "the broker's release policy has expired",
             Self::Backend => "the broker's state is out of reach; try again",

@@ -1,8 +1,7 @@
 //! What a guest asks for, and the body of `POST /v1/release`.
 
-use anchorhold_rats::{
-    Ed25519PublicKey, Evidence, KeyBinding, Nonce, Purpose, Sha256Digest, X25519PublicKey,
-};
+use anchorhold_audit_log::{Origin, PublicKey, VerifierKey};
+use anchorhold_rats::{Ed25519PublicKey, Evidence, KeyBinding, Nonce, Purpose, Sha256Digest, WrappingKey};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -42,6 +41,8 @@ pub enum RequestError {
     },
     /// A list or an item of the evidence is over its limit.
     Evidence(anchorhold_rats::EvidenceError),
+    /// The audit log's name does not end with a slash and the instance id.
+    LogOrigin,
 }
 
 impl fmt::Display for RequestError {
@@ -55,6 +56,9 @@ impl fmt::Display for RequestError {
                 write!(f, "{what} is not the expected JSON (line {line}, column {column})")
             }
             Self::Evidence(error) => error.fmt(f),
+            Self::LogOrigin => {
+                f.write_str("the audit log's name does not end with a slash and the instance id")
+            }
         }
     }
 }
@@ -229,16 +233,26 @@ pub struct KeyRequest {
     pub purpose: KeyUse,
     /// Who asks.
     pub instance_id: InstanceId,
+    /// The name of the guest's audit log, which the broker will witness: it ends with `/` and the instance id.
+    pub log_origin: Origin,
+}
+
+impl KeyRequest {
+    /// Whether the log's name is one that only this instance may have.
+    fn names_its_own_log(&self) -> bool {
+        let name = self.log_origin.as_str().strip_suffix(&self.instance_id.to_string());
+        name.and_then(|name| name.strip_suffix('/')).is_some_and(|deployment| !deployment.is_empty())
+    }
 }
 
 /// The guest's three public keys, as its evidence names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuestKeys {
     /// SHA-256 of the DER SubjectPublicKeyInfo of the gateway's TLS key.
     pub tls_key: Sha256Digest,
     /// The HPKE key to which the weights key is wrapped.
-    pub release_key: X25519PublicKey,
+    pub release_key: WrappingKey,
     /// The key that signs this boot's audit checkpoints.
     pub audit_key: Ed25519PublicKey,
 }
@@ -281,6 +295,9 @@ impl ReleaseRequest {
                 limit_bytes: MAX_MODEL_ID_BYTES,
             });
         }
+        if !request.names_its_own_log() {
+            return Err(RequestError::LogOrigin);
+        }
         let context = Sha256Digest::of(body.request.as_bytes());
         Ok(Self { nonce: body.nonce, request, context, keys: body.keys, evidence: body.evidence })
     }
@@ -301,6 +318,16 @@ impl ReleaseRequest {
     #[must_use]
     pub fn keys(&self) -> &GuestKeys {
         &self.keys
+    }
+
+    /// What verifies the guest's audit log, once evidence has shown whose key it is.
+    ///
+    /// # Panics
+    /// Never: a log's name is a key's name.
+    #[must_use]
+    pub fn log_key(&self) -> VerifierKey {
+        let key = PublicKey::new(*self.keys.audit_key.as_bytes());
+        VerifierKey::new(self.request.log_origin.as_str(), key).expect("a log's name is a key's name")
     }
 
     /// The evidence, untrusted.
@@ -327,7 +354,7 @@ pub(crate) fn key_binding(
         purpose: Purpose::KeyRelease,
         nonce: *nonce,
         tls_key: keys.tls_key,
-        release_key: keys.release_key,
+        release_key: keys.release_key.digest(),
         audit_key: keys.audit_key,
         context,
         gpu_evidence,
@@ -340,11 +367,11 @@ mod tests {
     use anchorhold_rats::Der;
 
     fn body() -> serde_json::Value {
-        let request = r#"{"model_id":"acme/chat","min_version":1,"purpose":"serve","instance_id":"00112233445566778899aabbccddeeff"}"#;
+        let request = r#"{"model_id":"acme/chat","min_version":1,"purpose":"serve","instance_id":"00112233445566778899aabbccddeeff","log_origin":"acme/00112233445566778899aabbccddeeff"}"#;
         let evidence = Evidence::snp(vec![1], vec![Der(vec![2])]);
         serde_json::json!({
             "nonce": "11".repeat(32), "request": request, "evidence": evidence,
-            "keys": { "tls_key": "22".repeat(32), "release_key": "33".repeat(32), "audit_key": "44".repeat(32) },
+            "keys": { "tls_key": "22".repeat(32), "release_key": format!("x25519:{}", "33".repeat(32)), "audit_key": "44".repeat(32) },
         })
     }
 
@@ -407,6 +434,24 @@ mod tests {
         let mut name = body();
         name["request"] = name["request"].as_str().unwrap().replace("acme/chat", &"a".repeat(129)).into();
         assert!(matches!(read(&name), Err(RequestError::TooLong { what: "model id", .. })));
+    }
+
+    #[test]
+    fn refuses_an_audit_log_that_is_not_named_after_the_instance() {
+        for name in [
+            "acme/ffeeddccbbaa99887766554433221100",
+            "00112233445566778899aabbccddeeff",
+            "/00112233445566778899aabbccddeeff",
+            "acme00112233445566778899aabbccddeeff",
+        ] {
+            let mut other = body();
+            let request = other["request"].as_str().unwrap();
+            other["request"] = request.replace("acme/00112233445566778899aabbccddeeff", name).into();
+            assert!(read(&other).is_err(), "{name}");
+        }
+        let mut other = body();
+        other["request"] = other["request"].as_str().unwrap().replace("\"acme/0", "\"acme/b/0").into();
+        assert_eq!(read(&other).unwrap().log_key().name(), "acme/b/00112233445566778899aabbccddeeff");
     }
 
     #[test]

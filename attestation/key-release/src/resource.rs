@@ -3,13 +3,14 @@
 //! A guest is admitted once, by its platform, and then asks for resources by name. The names that a grant lists are the only
 //! ones it covers: there are no patterns.
 
-use crate::policy::{PolicyError, Revocations};
+use crate::policy::PolicyError;
 use crate::refusal::{Denied, Refusal};
-use crate::{GrantTrace, ReleasePolicy, Trace};
+use crate::{GrantTrace, ReleasePolicy, Revocations, Trace};
 use anchorhold_appraisal_policy::{Reader, measurement, snp::grant_rules};
 use anchorhold_rats::{
     Checks, Endorsements, Evidence, Expected, ResourcePath, Sha256Digest, Stage, Timestamp,
 };
+use anchorhold_verifier::snp::ChipId;
 use anchorhold_verifier::{
     AppraisalPolicy, AttestationResult, TrustAnchors, appraise, authenticate, dangerous,
 };
@@ -40,6 +41,12 @@ impl ResourceGrant {
         appraisal.denied_chips.clone_from(&revoked.chips);
         reader.finish()?;
         Ok(Self { name, paths, appraisal: appraisal.into() })
+    }
+
+    pub(crate) fn deny_chips(&mut self, chips: &[ChipId]) {
+        if let Some(snp) = &mut self.appraisal.snp {
+            snp.denied_chips = chips.to_vec();
+        }
     }
 
     /// What operators call the grant.

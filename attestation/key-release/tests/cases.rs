@@ -4,11 +4,13 @@
 use anchorhold_attester::software::{
     Debug, LaunchConfig, MigrationAgent, Product, Signer, SoftwareGuest, simulated_ark_der,
 };
+use anchorhold_audit_log::cosignature::Quorum;
+use anchorhold_audit_log::{PublicKey, VerifierKey};
 use anchorhold_key_release::{
-    Challenge, GuestKeys, KeyRequest, NonceKey, ReleaseKey, ReleasePolicy, ReleaseRequest, Session,
-    WeightsKeyTerms, decide,
+    Challenge, GuestKeys, KeyRequest, NonceKey, PinnedBroker, ReleaseKey, ReleasePolicy, ReleaseRequest,
+    Session, WeightsKeyTerms, decide,
 };
-use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, Timestamp};
+use anchorhold_rats::{Ed25519PublicKey, Kem, Secret, Sha256Digest, Timestamp};
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use serde::Deserialize;
 use std::path::Path;
@@ -115,15 +117,19 @@ fn release_request(case: &Case) -> ReleaseRequest {
     let request: KeyRequest = serde_json::from_value(serde_json::json!({
         "model_id": case.request.model_id, "min_version": case.request.min_version,
         "purpose": case.request.purpose, "instance_id": "00".repeat(16),
+        "log_origin": format!("acme/{}", "00".repeat(16)),
     }))
     .unwrap();
     let keys = GuestKeys {
         tls_key: Sha256Digest::new([2; 32]),
-        release_key: ReleaseKey::generate().unwrap().public_key(),
+        release_key: ReleaseKey::generate(Kem::X25519).unwrap().public_key().clone(),
         audit_key: Ed25519PublicKey::new([3; 32]),
     };
     let challenge = serde_json::to_vec(&challenge).unwrap();
-    let session = Session::begin(&challenge, broker, request, keys).unwrap();
+    let log_key = VerifierKey::new("key-broker/test", PublicKey::new([4; 32])).unwrap();
+    let pinned =
+        PinnedBroker { signing_key: broker, log_key, witnesses: Quorum::new(Vec::new(), 0).unwrap() };
+    let session = Session::begin(&challenge, pinned, request, keys).unwrap();
     let guest = SoftwareGuest::launch(launch(&case.guest), case.at).unwrap();
     let evidence = guest.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
     ReleaseRequest::from_json(&session.send(evidence).0).unwrap()

@@ -52,7 +52,7 @@ pub struct BrokerKeys {
     pub signing_key: String,
     /// Owners wrap weights keys to it, hex.
     pub import_key: String,
-    /// Signs its audit log, hex.
+    /// Verifies its audit log: name, id and key.
     pub log_key: String,
     /// Its TLS certificate, PEM.
     pub tls_certificate: PathBuf,
@@ -78,12 +78,12 @@ impl Broker {
         self.programs.run(self.roots.program(), &[&command, &"--state", &self.state, &file])
     }
 
-    /// Takes the key of a sealed package. Only while it does not serve.
+    /// Takes the key of a sealed package.
     pub fn import(&self, sealed: &Sealed) -> anyhow::Result<()> {
         self.tell("import", &sealed.import).map(|_| ())
     }
 
-    /// Puts a policy in force. Only while it does not serve.
+    /// Puts a policy in force.
     pub fn set_policy(&self, toml: &str) -> anyhow::Result<()> {
         let file = self.state.with_extension("policy.toml");
         std::fs::write(&file, toml)?;
@@ -109,10 +109,22 @@ impl Broker {
         self.process = None;
     }
 
-    /// The directories of its audit logs, one for each time that a program had its state.
-    pub fn logs(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let logs = std::fs::read_dir(self.state.join("log"))?;
-        logs.map(|log| Ok(log?.path())).collect()
+    /// Revokes at once.
+    pub fn revoke(&self, kind: &str, name: &str) -> anyhow::Result<()> {
+        let arguments: [&dyn AsRef<std::ffi::OsStr>; 5] = [&"revoke", &"--state", &self.state, &kind, &name];
+        self.programs.run(self.roots.program(), &arguments).map(|_| ())
+    }
+
+    /// The entries of its audit log.
+    pub fn entries(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        let lines = self.programs.run(self.roots.program(), &[&"log", &"--state", &self.state])?;
+        serde_json::Deserializer::from_str(&lines).into_iter().map(|entry| Ok(entry?)).collect()
+    }
+
+    /// Writes its audit log as an evidence bundle.
+    pub fn export_log(&self, out: &Path) -> anyhow::Result<()> {
+        let arguments: [&dyn AsRef<std::ffi::OsStr>; 5] = [&"log", &"--state", &self.state, &"--out", &out];
+        self.programs.run(self.roots.program(), &arguments).map(|_| ())
     }
 
     /// Its process id, while it serves.

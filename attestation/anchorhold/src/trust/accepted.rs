@@ -64,7 +64,7 @@ pub(super) fn by_release_policy(path: &Path, at: Timestamp) -> Result<Accepted, 
         let text = format!("policy {} expired at {}", policy.id(), policy.expires());
         return Err(Failure::other(text).hint(NOT_IN_FORCE));
     }
-    let revoked = policy.revoked_measurements();
+    let revoked = policy.revoked().measurements();
     let without_revoked = |mut appraisal: AppraisalPolicy| {
         if let Some(policy) = &mut appraisal.snp {
             policy.measurements.retain(|measurement| !revoked.contains(measurement));

@@ -37,10 +37,8 @@ pub struct IssuedFor<'a> {
     pub report_data: ReportData,
     /// The initialisation data's digest, where there was one and the evidence holds it.
     pub init_data: Option<&'a [u8]>,
-    /// The policy in force.
-    pub policy_digest: Sha256Digest,
-    /// The grants that took the guest.
-    pub grants: Vec<String>,
+    /// What it is good for at the server that issues it.
+    pub pass: Pass,
 }
 
 /// The claims of this server's tokens.
@@ -52,19 +50,23 @@ struct Claims {
 }
 
 /// What a token is good for at the server that issued it.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Pass {
-    policy_digest: Sha256Digest,
-    grants: Vec<String>,
+pub struct Pass {
+    /// The policy by which the guest was judged.
+    pub policy_digest: Sha256Digest,
+    /// Everything that the judgement rests on: the policy, and all that was revoked beside it. When it is another, the guest
+    /// must attest again.
+    pub basis: Sha256Digest,
+    /// The grants that took the guest, by name.
+    pub grants: Vec<String>,
 }
 
 /// A guest that a token of this server vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenSession {
     key: TeePublicKey,
-    policy_digest: Sha256Digest,
-    grants: Vec<String>,
+    pass: Pass,
 }
 
 impl TokenSession {
@@ -74,16 +76,10 @@ impl TokenSession {
         &self.key
     }
 
-    /// The policy by which the guest was judged. Under another one it must attest again.
+    /// What the token is good for here.
     #[must_use]
-    pub fn policy_digest(&self) -> Sha256Digest {
-        self.policy_digest
-    }
-
-    /// The grants that took the guest, by name.
-    #[must_use]
-    pub fn grants(&self) -> &[String] {
-        &self.grants
+    pub fn pass(&self) -> &Pass {
+        &self.pass
     }
 }
 
@@ -117,8 +113,7 @@ impl TokenIssuer {
     /// # Panics
     /// Never: the claims are texts and numbers.
     pub fn issue(&self, issued_for: IssuedFor<'_>, at: Timestamp) -> Result<String, Error> {
-        let pass = Pass { policy_digest: issued_for.policy_digest, grants: issued_for.grants.clone() };
-        let claims = Claims { ear: claims(&issued_for, at), anchorhold: pass };
+        let claims = Claims { ear: claims(&issued_for, at), anchorhold: issued_for.pass };
         let json = serde_json::to_vec(&claims).expect("texts and numbers are JSON");
         self.signer.sign_json(Some(&self.kid), &json)
     }
@@ -136,7 +131,7 @@ impl TokenIssuer {
             return Err(Problem::Token);
         }
         let key = ear.guest_key().ok_or(Problem::Token)?;
-        Ok(TokenSession { key, policy_digest: anchorhold.policy_digest, grants: anchorhold.grants })
+        Ok(TokenSession { key, pass: anchorhold })
     }
 }
 
@@ -152,7 +147,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn claims(issued_for: &IssuedFor<'_>, at: Timestamp) -> TrusteeEar {
     let evaluation = issued_for.evaluation;
-    let policy_id = format!("urn:sha256:{}", issued_for.policy_digest);
+    let policy_id = format!("urn:sha256:{}", issued_for.pass.policy_digest);
     let ear = Ear::of(evaluation, None, Some(&policy_id));
     let mut submods = BTreeMap::new();
     for (name, part) in &ear.submods {

@@ -6,7 +6,7 @@ use anchorhold_attester::software::gpu::{
 use anchorhold_attester::software::tdx::{TdConfig, TdxGuest, simulated_intel_root_der};
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, SoftwareParavisor, simulated_ark_der};
 use anchorhold_kbs::client::{self, Attested, Attesting, AwaitingToken};
-use anchorhold_kbs::ear::TokenIssuer;
+use anchorhold_kbs::ear::{Pass, TokenIssuer};
 use anchorhold_kbs::server::{self, Answer, Server};
 use anchorhold_kbs::{Problem, SessionKey, Tee, TokenRules, WrittenEvidence, dangerous as kbs_dangerous};
 use anchorhold_rats::{
@@ -195,6 +195,10 @@ pub(crate) fn judge(
         .and_then(|authentic| appraise(authentic, &guest.policy(), expected))
 }
 
+pub(crate) fn pass() -> Pass {
+    Pass { policy_digest: POLICY, basis: Sha256Digest::new([5; 32]), grants: vec!["kata".into()] }
+}
+
 /// What the server answers to an attestation.
 pub(crate) fn attest(
     server: &Server,
@@ -204,8 +208,8 @@ pub(crate) fn attest(
 ) -> Result<Answer, Problem> {
     let attesting = server.read_attestation(body, cookie, at())?;
     let result = judge(attesting.evidence(), guest, attesting.expected());
-    let accepted = attesting.accept(&result, at())?;
-    server.admit(&accepted, POLICY, vec!["kata".into()], at())
+    let accepted = attesting.accept(result.map_err(|_| Problem::Evidence)?, at())?;
+    server.admit(&accepted, pass(), at())
 }
 
 /// A whole exchange.
@@ -218,6 +222,6 @@ pub(crate) fn attested(server: &Server, guest: Guest) -> Attested {
 /// The server's side of one request for a resource.
 pub(crate) fn released(server: &server::Server, guest: &Attested, resource: &[u8]) -> Vec<u8> {
     let session = server.session(None, Some(&guest.cookie_header()), at()).unwrap();
-    assert_eq!((session.policy_digest(), session.grants()), (POLICY, ["kata".to_owned()].as_slice()));
+    assert_eq!(session.pass(), &pass());
     anchorhold_kbs::seal(resource, session.key()).unwrap()
 }
