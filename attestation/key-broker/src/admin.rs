@@ -5,8 +5,9 @@
 
 use crate::broker::{Broker, BrokerError};
 use anchorhold_audit_log::{ExportError, VerifierKey};
+use anchorhold_kbs::MAX_RESOURCE_BYTES;
 use anchorhold_key_release::{MAX_IMPORT_BYTES, MAX_POLICY_BYTES, ParseRevokedError, Revoked};
-use anchorhold_rats::base64_bytes;
+use anchorhold_rats::{ParsePathError, ResourcePath, base64_bytes};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::File;
@@ -16,9 +17,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
-/// The longest command, in bytes: a policy in JSON.
-const MAX_COMMAND_BYTES: u64 = 2 * (MAX_POLICY_BYTES + MAX_IMPORT_BYTES) as u64;
+/// The longest command, in bytes: a policy in JSON, or a resource in base64.
+const MAX_COMMAND_BYTES: u64 = 2 * (MAX_POLICY_BYTES + MAX_IMPORT_BYTES + MAX_RESOURCE_BYTES) as u64;
 /// How long either end waits for the other.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -34,6 +36,12 @@ pub enum Command {
     Revoke(String, String),
     /// Witness the log of this verifier key.
     Witness(String),
+    /// Keep a resource under this name, in place of any of that name.
+    AddResource(String, #[serde(with = "base64_bytes")] Vec<u8>),
+    /// Take the resource of this name away.
+    RemoveResource(String),
+    /// Show the names of all resources.
+    Resources,
     /// Show what there is.
     Status,
     /// Write the log, one entry to a line.
@@ -49,6 +57,8 @@ pub enum AdminError {
     Broker(BrokerError),
     /// What was to be revoked.
     Revoked(ParseRevokedError),
+    /// The name of a resource.
+    Path(ParsePathError),
     /// The log's key.
     LogKey(anchorhold_audit_log::note::NoteError),
     /// The export.
@@ -64,6 +74,7 @@ impl fmt::Display for AdminError {
         match self {
             Self::Broker(error) => error.fmt(f),
             Self::Revoked(error) => error.fmt(f),
+            Self::Path(error) => error.fmt(f),
             Self::LogKey(error) => write!(f, "log key: {error}"),
             Self::Export(error) => error.fmt(f),
             Self::Io(error) => write!(f, "admin socket: {error}"),
@@ -127,6 +138,20 @@ pub fn execute(
             let key = VerifierKey::parse(&key).map_err(AdminError::LogKey)?;
             broker.witness_log(&key)?;
             Ok(serde_json::json!({ "witnessed": key.name() }))
+        }
+        Command::AddResource(name, content) => {
+            let path = name.parse::<ResourcePath>().map_err(AdminError::Path)?;
+            broker.add_resource(&path, &Zeroizing::new(content))?;
+            Ok(serde_json::json!({ "resource": path.as_str() }))
+        }
+        Command::RemoveResource(name) => {
+            let path = name.parse::<ResourcePath>().map_err(AdminError::Path)?;
+            let removed = broker.remove_resource(&path)?;
+            Ok(serde_json::json!({ "resource": path.as_str(), "removed": removed }))
+        }
+        Command::Resources => {
+            let names = broker.resource_names()?;
+            Ok(serde_json::json!({ "resources": names.iter().map(ResourcePath::as_str).collect::<Vec<_>>() }))
         }
         Command::Status => serde_json::to_value(broker.status()?),
         Command::Entries => Ok(serde_json::json!({ "entries": broker.export_entries(out)? })),

@@ -1,10 +1,12 @@
 //! The broker without its sockets: challenges and decisions, imports, policies and revocations, and the logs that it
 //! witnesses. Each change of the state has its entry in the broker's log, in the same transaction.
 
+mod kbs;
 mod operate;
 mod release;
 mod witness;
 
+pub use kbs::ResourceAsked;
 pub use operate::{LeaseState, Status};
 
 use crate::cosigned::Cosigned;
@@ -18,6 +20,9 @@ use crate::store::embedded::{Embedded, OpenError};
 use crate::store::{Store, StoreError, look_up};
 use anchorhold_audit_log::cosignature::{Cosigner, Quorum};
 use anchorhold_audit_log::{Event, EventType, Outcome, Stamp};
+use anchorhold_kbs::ear::TokenIssuer;
+use anchorhold_kbs::server::Server;
+use anchorhold_kbs::{MAX_RESOURCE_BYTES, SessionKey};
 use anchorhold_key_release::{
     BrokerKey, Challenge, Denied, Explain, ImportError, NonceKey, PolicyError, Refusal, ReleaseKey,
     ReleasePolicy, Revocations, Revoked,
@@ -71,6 +76,12 @@ pub enum BrokerError {
     TooManyRevocations,
     /// The witness key's name.
     Witness(anchorhold_audit_log::note::NoteError),
+    /// A resource is over its limit, or has a name that entries cannot hold.
+    Resource,
+    /// There are as many resources as may be.
+    TooManyResources,
+    /// The key that signs tokens.
+    TokenKey,
     /// A log to be witnessed has no name that entries can hold, or is witnessed under another key.
     LogKey,
 }
@@ -99,6 +110,14 @@ impl fmt::Display for BrokerError {
                 write!(f, "there are {} revocations, the most there may be", state::MAX_REVOKED)
             }
             Self::Witness(error) => write!(f, "witness key: {error}"),
+            Self::Resource => write!(
+                f,
+                "a resource has at most {MAX_RESOURCE_BYTES} bytes and a name of at most 128 that begins with a letter or digit"
+            ),
+            Self::TooManyResources => {
+                write!(f, "there are {} resources, the most there may be", state::MAX_RESOURCES)
+            }
+            Self::TokenKey => f.write_str("the stored token key is no P-256 key"),
             Self::LogKey => {
                 f.write_str("the log's name cannot be logged, or a log of this name has another key")
             }
@@ -172,6 +191,8 @@ pub struct Answer {
     pub content_type: &'static str,
     /// The body.
     pub body: Vec<u8>,
+    /// The value of `Set-Cookie`, in the KBS role.
+    pub set_cookie: Option<String>,
     /// The broker's name of the request, as in its log.
     pub request_id: Option<String>,
 }
@@ -180,7 +201,7 @@ impl Answer {
     /// An answer in JSON.
     #[must_use]
     pub const fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, content_type: "application/json", body, request_id: None }
+        Self { status, content_type: "application/json", body, set_cookie: None, request_id: None }
     }
 }
 
@@ -204,6 +225,7 @@ pub struct Broker {
     cosigner: Cosigner,
     cosigned: Cosigned,
     tls: Zeroizing<Vec<u8>>,
+    kbs: Server,
     /// The newest that was read; the lock is held for a copy.
     in_force: RwLock<Option<InForce>>,
     around: Surroundings,
@@ -286,6 +308,11 @@ impl Broker {
             cosigner: Cosigner::from_seed(&name, secrets.witness.expose()).map_err(BrokerError::Witness)?,
             cosigned: Cosigned::new(witnesses),
             tls: secrets.tls,
+            // Its nonces have a domain of their own, so they are none of key release.
+            kbs: Server::new(
+                SessionKey::new(&secrets.nonce),
+                TokenIssuer::new(&secrets.token).map_err(|_| BrokerError::TokenKey)?,
+            ),
             in_force: RwLock::new(None),
             around,
             ledger,

@@ -11,6 +11,8 @@ use crate::store::embedded::Embedded;
 use anchorhold_audit_log::cosignature::Cosigner;
 use anchorhold_audit_log::{EventType, Stamp};
 use anchorhold_channel::{server, tls};
+use anchorhold_kbs::MAX_RESOURCE_BYTES;
+use anchorhold_kbs::ear::TokenIssuer;
 use anchorhold_key_release::{BrokerKey, MAX_IMPORT_BYTES, MAX_POLICY_BYTES, ReleaseKey, Revoked};
 use anchorhold_verifier::TrustAnchors;
 use anyhow::Context as _;
@@ -85,6 +87,9 @@ enum Command {
         /// The log's verifier key, as `init` prints it
         log_key: String,
     },
+    /// Keep secrets that Confidential Containers' guests ask for by name over the KBS protocol
+    #[command(subcommand)]
+    Resource(Resource),
     /// Show the policy, the leases, the revocations and the log's size as JSON
     Status {
         #[command(flatten)]
@@ -100,6 +105,31 @@ enum Command {
     },
     /// Answer guests over HTTPS
     Serve(Serve),
+}
+
+#[derive(Subcommand)]
+enum Resource {
+    /// Keep a resource, in place of any of that name
+    Add {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// Its name, such as repository/type/tag; only guests that a grant of it takes get it
+        name: String,
+        /// Its content, at most 256 KiB
+        file: PathBuf,
+    },
+    /// Take a resource away
+    Remove {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// Its name
+        name: String,
+    },
+    /// Show the names of all resources as JSON
+    List {
+        #[command(flatten)]
+        folder: StateFolder,
+    },
 }
 
 #[derive(Args)]
@@ -150,6 +180,13 @@ fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
         Command::Policy { folder, file } => (folder, admin::Command::Policy(policy_text(&file)?)),
         Command::Revoke { folder, kind, name } => (folder, admin::Command::Revoke(kind, name)),
         Command::Witness { folder, log_key } => (folder, admin::Command::Witness(log_key)),
+        Command::Resource(Resource::Add { folder, name, file }) => {
+            (folder, admin::Command::AddResource(name, read(&file, MAX_RESOURCE_BYTES)?))
+        }
+        Command::Resource(Resource::Remove { folder, name }) => {
+            (folder, admin::Command::RemoveResource(name))
+        }
+        Command::Resource(Resource::List { folder }) => (folder, admin::Command::Resources),
         Command::Status { folder } => (folder, admin::Command::Status),
     };
     print(&administer(&Layout::of(&folder.state), command, anchors, &mut std::io::sink())?)
@@ -204,9 +241,16 @@ fn init(layout: &Layout, names: &[String]) -> anyhow::Result<()> {
         "import_key": ReleaseKey::from_seed(IMPORT_KEM, &secrets.import).public_key(),
         "log_key": ledger.key().to_string(),
         "witness_key": witness.key().to_string(),
+        "token_keys": token_keys(&secrets)?,
         "tls_key": certificate.tls_key,
         "tls_certificate": layout.certificate(),
     }))
+}
+
+/// The public keys of tokens of the KBS role, as a JSON web key set.
+fn token_keys(secrets: &Secrets) -> anyhow::Result<serde_json::Value> {
+    let issuer = TokenIssuer::new(&secrets.token).context("token key")?;
+    Ok(serde_json::from_str(&issuer.keys().to_json())?)
 }
 
 /// Reads a file of at most `limit_bytes` bytes.

@@ -8,7 +8,7 @@ use anchorhold_audit_log::{
 use anchorhold_key_release::{
     Grant, GrantTrace, Refusal, ReleasePolicy, ReleaseRequest, WeightsKeyTerms, evidence_digest,
 };
-use anchorhold_rats::{Checks, Outcome as CheckOutcome, Secret};
+use anchorhold_rats::{Checks, Outcome as CheckOutcome, Secret, Sha256Digest};
 use anchorhold_verifier::{AttestationResult, TeeClaims, snp};
 use ring::hmac;
 use std::io;
@@ -61,6 +61,12 @@ impl Journal {
         let mut platform = Platform::new(self.tee);
         platform.chip = Hash::try_from(hmac::sign(&self.chip_key, id).as_ref()).ok();
         platform
+    }
+
+    /// What is logged of evidence that was not accepted.
+    #[must_use]
+    pub fn platform_of_evidence(&self, evidence: Hash) -> Platform {
+        Platform::of_evidence(self.tee, evidence)
     }
 
     /// Which root evidence is held to.
@@ -155,7 +161,7 @@ impl Visit {
 }
 
 fn evidence_hash(request: &ReleaseRequest) -> Hash {
-    Hash::new(*evidence_digest(request.evidence()).as_bytes())
+    hash(evidence_digest(request.evidence()))
 }
 
 fn tcb(tcb: snp::Tcb) -> Tcb {
@@ -202,6 +208,25 @@ pub fn decision(policy: &ReleasePolicy, checks: &Checks, grant: Option<&Grant>) 
         policy_id: PolicyId::new(policy.id()).ok()?,
         policy_ver: policy.version(),
     })
+}
+
+/// The policy behind a decision without rules of its own, and the grant that allowed it.
+#[must_use]
+pub fn decision_by(policy: &ReleasePolicy, grant: Option<&str>) -> Option<Decision> {
+    let grant = grant.and_then(|grant| GrantId::new(grant).ok());
+    decision(policy, &Checks::new(), None).map(|decision| Decision { grant, ..decision })
+}
+
+/// A key by its name alone; `None` for a name that entries do not hold.
+#[must_use]
+pub fn key_named(name: &str, op: KeyOperation) -> Option<Key> {
+    KeyId::new(name).ok().map(|kid| Key { kid, op })
+}
+
+/// A digest as the log writes it.
+#[must_use]
+pub const fn hash(digest: Sha256Digest) -> Hash {
+    Hash::new(*digest.as_bytes())
 }
 
 /// A code as the log writes it.

@@ -4,6 +4,8 @@ use crate::kek::{Kek, KekError, Place};
 use crate::state;
 use crate::store::{Store, StoreError, look_up};
 use anchorhold_rats::{RandomError, Secret};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -56,6 +58,8 @@ pub struct Secrets {
     pub chip: Secret<32>,
     /// The TLS key, PKCS#8.
     pub tls: Zeroizing<Vec<u8>>,
+    /// The P-256 key that signs tokens of the KBS role, PKCS#8.
+    pub token: Zeroizing<Vec<u8>>,
 }
 
 impl Secrets {
@@ -71,11 +75,12 @@ impl Secrets {
             witness: Secret::random()?,
             nonce: Secret::random()?,
             chip: Secret::random()?,
+            token: token_key()?,
             tls,
         })
     }
 
-    fn named(&self) -> [(&'static str, &[u8]); 7] {
+    fn named(&self) -> [(&'static str, &[u8]); 8] {
         [
             ("signing seed", self.signing.expose()),
             ("import seed", self.import.expose()),
@@ -84,6 +89,7 @@ impl Secrets {
             ("nonce key", self.nonce.expose()),
             ("chip key", self.chip.expose()),
             ("tls key", &self.tls),
+            ("token key", &self.token),
         ]
     }
 
@@ -126,8 +132,14 @@ impl Secrets {
             nonce: seed("nonce key")?,
             chip: seed("chip key")?,
             tls: open("tls key")?,
+            token: open("token key")?,
         })
     }
+}
+
+fn token_key() -> Result<Zeroizing<Vec<u8>>, RandomError> {
+    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+    key.map(|key| Zeroizing::new(key.as_ref().to_vec())).map_err(|_| RandomError)
 }
 
 const fn place(kind: &'static str) -> Place<'static> {

@@ -30,11 +30,13 @@ pub enum Table {
     Nodes,
     /// The logs that the broker witnesses, by origin.
     Witnessed,
+    /// Resources of the KBS role, by name.
+    Resources,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Meta,
         Self::Secrets,
         Self::Policy,
@@ -45,6 +47,7 @@ impl Table {
         Self::Entries,
         Self::Nodes,
         Self::Witnessed,
+        Self::Resources,
     ];
 
     /// The name in a store.
@@ -61,6 +64,7 @@ impl Table {
             Self::Entries => "entries",
             Self::Nodes => "nodes",
             Self::Witnessed => "witnessed",
+            Self::Resources => "resources",
         }
     }
 }

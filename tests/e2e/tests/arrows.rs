@@ -33,7 +33,11 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("kbs", "attestation", &["rats", "verifier", "evaluation"]),
     ("vectors", "attestation", &["rats", "verifier", "appraisal-policy"]),
     ("key-release", "attestation", &["rats", "verifier", "appraisal-policy", "audit-log"]),
-    ("key-broker", "attestation", &["rats", "verifier", "key-release", "audit-log", "channel", "attester"]),
+    (
+        "key-broker",
+        "attestation",
+        &["rats", "verifier", "kbs", "key-release", "audit-log", "channel", "attester"],
+    ),
     (
         "anchorhold",
         "attestation",

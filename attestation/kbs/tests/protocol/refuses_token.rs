@@ -209,7 +209,8 @@ fn a_server_refuses_claims_that_its_own_key_signed_for_something_else() {
     let own = |change: &dyn Fn(&mut Value)| {
         let mut claims = claims();
         claims["iss"] = "anchorhold-key-broker".into();
-        claims["anchorhold"] = json!({ "policy_digest": "04".repeat(32), "basis": "05".repeat(32), "grants": [] });
+        claims["anchorhold"] =
+            json!({ "policy_digest": "04".repeat(32), "basis": "05".repeat(32), "grants": [] });
         claims["submods"]["cpu0"]["ear.veraison.annotated-evidence"]["runtime_data_claims"]["tee-pubkey"] =
             key.clone();
         change(&mut claims);

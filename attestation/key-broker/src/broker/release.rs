@@ -48,7 +48,9 @@ impl Broker {
     #[must_use]
     pub fn release(&self, body: &[u8]) -> Answer {
         for _ in 0..MAX_ATTEMPTS {
-            let Some((visit, in_force)) = self.visit() else { return unlogged(&Denied::Backend) };
+            let Some((visit, in_force)) = self.visit(Route::Release) else {
+                return unlogged(&Denied::Backend);
+            };
             let request = match ReleaseRequest::from_json(body) {
                 Ok(request) => request,
                 Err(error) => return self.refuse(visit, None, Refusal::new(Denied::from(&error))),
@@ -64,19 +66,19 @@ impl Broker {
     /// Answers a release request whose body was not taken.
     #[must_use]
     pub fn refuse_unread(&self, denied: Denied) -> Answer {
-        match self.visit() {
+        match self.visit(Route::Release) {
             Some((visit, _)) => self.refuse(visit, None, Refusal::new(denied)),
             None => unlogged(&Denied::Backend),
         }
     }
 
-    fn visit(&self) -> Option<(Visit, Option<InForce>)> {
+    pub(super) fn visit(&self, route: Route) -> Option<(Visit, Option<InForce>)> {
         let began = (self.around.clock)();
         let rid = journal::request_id().map_err(|error| self.report(&error.to_string())).ok()?;
         let in_force = self.read_policy().map_err(|error| self.report(&error.to_string())).ok()?;
         let policy = in_force.as_ref().map(|in_force| Arc::clone(&in_force.policy));
         let clock = Arc::clone(&self.around.clock);
-        Some((Visit { clock, began, rid, route: Route::Release, policy }, in_force))
+        Some((Visit { clock, began, rid, route, policy }, in_force))
     }
 
     /// Judges and stores once; `None` when the policy changed meanwhile.

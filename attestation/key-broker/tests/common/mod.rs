@@ -19,11 +19,14 @@ use anchorhold_rats::{Ed25519PublicKey, Kem, Measurement, Secret, Sha256Digest, 
 use anchorhold_verifier::TrustAnchors;
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Request;
 use http_body_util::BodyExt as _;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use tower::ServiceExt as _;
+use zeroize::Zeroizing;
 
 pub(crate) const POLICY: &str = include_str!("../../../../policies/release/chat-prod.toml");
 const START: &str = "2026-06-01T00:00:00Z";
@@ -65,7 +68,14 @@ pub(crate) fn secrets() -> Secrets {
         chip: seed(5),
         witness: seed(6),
         tls: vec![7; 64].into(),
+        token: token_key(),
     }
+}
+
+fn token_key() -> Zeroizing<Vec<u8>> {
+    let pem = include_str!("../../../../tests/vectors/kbs/token-key.pem");
+    let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    STANDARD.decode(text).unwrap().into()
 }
 
 pub(crate) fn anchors() -> TrustAnchors {
