@@ -7,6 +7,8 @@ mod verify;
 pub use issue::{IssuedFor, Pass, TOKEN_LIFETIME_S, TokenIssuer, TokenSession};
 pub use verify::{AcceptedToken, TokenError, TokenRules};
 
+pub use anchorhold_evaluation::ear::{Jwks, JwksError};
+
 pub(crate) use verify::allow_any_status;
 
 use crate::TeePublicKey;

@@ -336,7 +336,7 @@ fn first_failed_code(checks: &Checks) -> Cow<'static, str> {
 }
 
 /// The report data is right or wrong whatever the grant, and nothing else counts when it is wrong.
-fn binding_refusal(checks: &Checks) -> Option<Refusal> {
+pub(crate) fn binding_refusal(checks: &Checks) -> Option<Refusal> {
     let failed = checks.failed().find(|check| check.stage == Stage::Binding)?;
     let mut shown = Checks::new();
     shown.record((Stage::Binding, "binding_mismatch"), false, failed.wanted.clone(), failed.observed.clone());

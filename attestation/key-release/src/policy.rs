@@ -18,6 +18,7 @@ const LEASE_S: std::ops::RangeInclusive<u32> = 60..=86_400;
 const MAX_GRANTS: usize = 256;
 /// The most different sets of platform rules. Each costs one verification of the evidence per request.
 const MAX_PLATFORMS: usize = 16;
+const PLATFORMS: &str = "with at most 16 different sets of platform rules";
 
 /// Which manifests of a model a grant covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,14 +102,8 @@ impl ReleasePolicy {
         if let Some((at, _)) = named_twice {
             return Err(PolicyError::Value { path: format!("grant[{at}].name"), wanted: "named only once" });
         }
-        let mut platforms: Vec<&AppraisalPolicy> = Vec::new();
-        for grant in &grants {
-            if !platforms.contains(&&grant.appraisal) {
-                platforms.push(&grant.appraisal);
-            }
-        }
-        if platforms.len() > MAX_PLATFORMS {
-            return Err(file.wrong("grant", "with at most 16 different sets of platform rules"));
+        if platforms(grants.iter().map(|grant| &grant.appraisal)) > MAX_PLATFORMS {
+            return Err(file.wrong("grant", PLATFORMS));
         }
         file.finish()?;
         let digest = Sha256Digest::of(text.as_bytes());
@@ -174,6 +169,17 @@ impl ReleasePolicy {
     }
 }
 
+/// How many different sets of platform rules there are: each is another verification of one guest's evidence.
+fn platforms<'a>(all: impl Iterator<Item = &'a AppraisalPolicy>) -> usize {
+    let mut different: Vec<&AppraisalPolicy> = Vec::new();
+    for rules in all {
+        if !different.contains(&rules) {
+            different.push(rules);
+        }
+    }
+    different.len()
+}
+
 /// The tables `[[resource]]`, of which there may be none.
 fn resources(file: &mut Reader, revoked: &Revocations) -> Result<Vec<ResourceGrant>, PolicyError> {
     if !file.has("resource") {
@@ -193,6 +199,9 @@ fn resources(file: &mut Reader, revoked: &Revocations) -> Result<Vec<ResourceGra
             });
         }
         grants.push(grant);
+    }
+    if platforms(grants.iter().map(ResourceGrant::appraisal)) > MAX_PLATFORMS {
+        return Err(file.wrong("resource", PLATFORMS));
     }
     Ok(grants)
 }

@@ -3,6 +3,7 @@
 //! A guest is admitted once, by its platform, and then asks for resources by name. The names that a grant lists are the only
 //! ones it covers: there are no patterns.
 
+use crate::decide::binding_refusal;
 use crate::policy::PolicyError;
 use crate::refusal::{Denied, Refusal};
 use crate::{GrantTrace, ReleasePolicy, Revocations, Trace};
@@ -192,7 +193,10 @@ fn judge(
         Cow::Borrowed(rules)
     };
     Ok(match appraise(authentic, &rules, guest.expected) {
-        Err(refusal) => (None, refusal.into_checks()),
+        Err(refusal) => match binding_refusal(refusal.checks()) {
+            Some(binding) => return Err(binding),
+            None => (None, refusal.into_checks()),
+        },
         Ok(result) => {
             let mut checks = result.checks().clone();
             let current = !policy.revoked.measurements.contains(&result.measurement());

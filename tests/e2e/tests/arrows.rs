@@ -63,7 +63,11 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("model", "server", &["engine", "sealed-weights"]),
     ("ipc", "server", &["engine"]),
     ("gateway", "server", &["api", "ipc", "channel", "rats", "confine"]),
-    ("keeper", "server", &["ipc", "rats", "attester", "key-release", "audit-log", "channel", "confine"]),
+    (
+        "keeper",
+        "server",
+        &["ipc", "rats", "attester", "kbs", "key-release", "audit-log", "channel", "confine"],
+    ),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
     ("corpus", "tests", &["attester", "rats", "verifier"]),
     ("differential", "tests", &[]),

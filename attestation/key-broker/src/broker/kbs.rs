@@ -374,6 +374,7 @@ fn only_nonce() -> Nonce {
 fn problem_of(refusal: &Refusal) -> Problem {
     match refusal.denied() {
         Denied::PolicyExpired | Denied::NoPolicy | Denied::Backend | Denied::Busy => Problem::Unavailable,
+        Denied::Binding => Problem::Binding,
         _ => Problem::Evidence,
     }
 }

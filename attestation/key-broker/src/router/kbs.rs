@@ -60,11 +60,11 @@ async fn attest(State(shared): State<Shared>, request: Request) -> Response {
     answered(timeout(DECISION_WAIT, decision).await)
 }
 
-/// The name is taken from the path as it came: an escape in it is another name, and no name has one.
+/// The name is taken from the path as it came, without the prefix that is nested under: an escape in it is another name, and no
+/// name has one.
 async fn resource(State(shared): State<Shared>, request: Request) -> Response {
-    let path = request.uri().path();
-    let name = path.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix(RESOURCE));
-    let (Some(name), None) = (name.map(ToOwned::to_owned), request.uri().query()) else {
+    let name = request.uri().path().strip_prefix(RESOURCE).map(ToOwned::to_owned);
+    let (Some(name), None) = (name, request.uri().query()) else {
         return refused(Problem::Path);
     };
     let Ok(permit) = Arc::clone(&shared.small).try_acquire_owned() else {

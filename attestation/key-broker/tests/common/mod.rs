@@ -1,6 +1,7 @@
 //! A broker in a temporary folder with a clock that the test sets, and guests that ask it.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod pod;
 pub(crate) mod simulated;
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
@@ -18,13 +19,16 @@ use anchorhold_key_release::{
 use anchorhold_rats::{Ed25519PublicKey, Kem, Measurement, Secret, Sha256Digest, Timestamp};
 use anchorhold_verifier::TrustAnchors;
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Request;
 use http_body_util::BodyExt as _;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use tower::ServiceExt as _;
 use zeroize::Zeroizing;
 
@@ -113,9 +117,14 @@ pub(crate) fn import_file(model_id: &str, version: u8) -> Vec<u8> {
 impl Site {
     /// An empty state.
     pub(crate) fn bare() -> Self {
+        Self::bare_with(&secrets())
+    }
+
+    /// An empty state with these secrets.
+    pub(crate) fn bare_with(secrets: &Secrets) -> Self {
         let site =
             Self { folder: tempfile::tempdir().unwrap(), clock: Clock::new(), reports: Arc::default() };
-        set_up_in(&site.layout(), &secrets(), (site.around().clock)()).unwrap();
+        set_up_in(&site.layout(), secrets, (site.around().clock)()).unwrap();
         site
     }
 
@@ -268,4 +277,19 @@ pub(crate) async fn challenge(broker: &Arc<Broker>) -> Vec<u8> {
 pub(crate) fn refusal((status, body): (u16, Vec<u8>)) -> (u16, String) {
     let body: RefusalBody = serde_json::from_slice(&body).unwrap();
     (status, body.error.code)
+}
+
+/// A body that never comes.
+pub(crate) struct Never;
+
+impl HttpBody for Never {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
 }
