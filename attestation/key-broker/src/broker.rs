@@ -12,11 +12,11 @@ pub use operate::{LeaseState, Status};
 use crate::cosigned::Cosigned;
 use crate::journal::Journal;
 use crate::kek::{Kek, KekError};
-use crate::layout::Layout;
+use crate::layout::{Layout, StoreOpenError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::secrets::{Secrets, SecretsError};
+use crate::secrets::{Secrets, SecretsError, Tls};
 use crate::state;
-use crate::store::embedded::{Embedded, OpenError};
+use crate::store::embedded::OpenError;
 use crate::store::{Store, StoreError, look_up};
 use anchorhold_audit_log::cosignature::{Cosigner, Quorum};
 use anchorhold_audit_log::{Event, EventType, Outcome, Stamp};
@@ -31,7 +31,6 @@ use anchorhold_rats::{Kem, Timestamp};
 use anchorhold_verifier::TrustAnchors;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
-use zeroize::Zeroizing;
 
 /// The KEM of the key to which owners wrap weights keys: import files are kept, so they must stay secret for long.
 pub const IMPORT_KEM: Kem = Kem::XWing;
@@ -39,8 +38,10 @@ pub const IMPORT_KEM: Kem = Kem::XWing;
 /// Why the broker did not start, or did not do what its operator asked.
 #[derive(Debug)]
 pub enum BrokerError {
+    /// The state's store.
+    Open(StoreOpenError),
     /// The state folder.
-    Open(OpenError),
+    Folder(std::io::Error),
     /// The key-encryption key.
     Kek(KekError),
     /// The key-encryption key's file.
@@ -90,6 +91,7 @@ impl fmt::Display for BrokerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(error) => error.fmt(f),
+            Self::Folder(error) => write!(f, "state folder: {error}"),
             Self::Kek(error) => error.fmt(f),
             Self::KekFile(error) => write!(f, "key-encryption key: {error}"),
             Self::Ledger(error) => error.fmt(f),
@@ -148,10 +150,10 @@ impl From<SecretsError> for BrokerError {
     }
 }
 
-impl From<OpenError> for BrokerError {
-    fn from(error: OpenError) -> Self {
+impl From<StoreOpenError> for BrokerError {
+    fn from(error: StoreOpenError) -> Self {
         match error {
-            OpenError::Exists => Self::Exists,
+            StoreOpenError::Embedded(OpenError::Exists) => Self::Exists,
             error => Self::Open(error),
         }
     }
@@ -224,7 +226,7 @@ pub struct Broker {
     nonces: NonceKey,
     cosigner: Cosigner,
     cosigned: Cosigned,
-    tls: Zeroizing<Vec<u8>>,
+    tls: Tls,
     kbs: Server,
     /// The newest that was read; the lock is held for a copy.
     in_force: RwLock<Option<InForce>>,
@@ -242,11 +244,12 @@ impl fmt::Debug for Broker {
 /// # Errors
 /// [`BrokerError::Exists`] when there is one; otherwise the store or the key-encryption key.
 pub fn set_up(store: Arc<dyn Store>, kek: &Kek, secrets: &Secrets, at: Stamp) -> Result<(), BrokerError> {
-    if !secrets.store(&*store, kek)? {
+    // The log first: a state is set up when it has its secrets, and then it has its log.
+    if look_up(&*store, |view| state::is_set_up(view))? {
         return Err(BrokerError::Exists);
     }
-    Ledger::create(store, &secrets.log, at)?;
-    Ok(())
+    Ledger::create(Arc::clone(&store), &secrets.log, at)?;
+    if secrets.store(&*store, kek)? { Ok(()) } else { Err(BrokerError::Exists) }
 }
 
 /// Makes the state of a new broker in `layout`, with a key-encryption key in a file.
@@ -254,12 +257,15 @@ pub fn set_up(store: Arc<dyn Store>, kek: &Kek, secrets: &Secrets, at: Stamp) ->
 /// # Errors
 /// [`BrokerError`].
 pub fn set_up_in(layout: &Layout, secrets: &Secrets, at: Stamp) -> Result<(), BrokerError> {
-    std::fs::create_dir_all(layout.folder()).map_err(|error| BrokerError::Open(error.into()))?;
-    let store = Arc::new(Embedded::create(layout.store())?);
+    std::fs::create_dir_all(layout.folder()).map_err(BrokerError::Folder)?;
+    let store = layout.create_store()?;
+    if look_up(&*store, |view| state::is_set_up(view))? {
+        return Err(BrokerError::Exists);
+    }
     let kek = Kek::create(&layout.kek()).map_err(BrokerError::KekFile)?;
     set_up(store, &kek, secrets, at)?;
     let sync = std::fs::File::open(layout.folder()).and_then(|folder| folder.sync_all());
-    sync.map_err(|error| BrokerError::Open(error.into()))
+    sync.map_err(BrokerError::Folder)
 }
 
 /// Under which name this broker cosigns.
@@ -279,7 +285,7 @@ impl Broker {
         witnesses: Quorum,
         around: Surroundings,
     ) -> Result<Self, BrokerError> {
-        let store = Arc::new(Embedded::open(layout.store())?);
+        let store = layout.open_store()?;
         let kek = Kek::open(&layout.kek()).map_err(BrokerError::KekFile)?;
         Self::open_on(store, kek, anchors, witnesses, around)
     }
@@ -354,7 +360,13 @@ impl Broker {
     /// The TLS key, PKCS#8.
     #[must_use]
     pub fn tls_key(&self) -> &[u8] {
-        &self.tls
+        &self.tls.key
+    }
+
+    /// The TLS certificate, PEM.
+    #[must_use]
+    pub fn tls_certificate(&self) -> &str {
+        &self.tls.certificate
     }
 
     /// Tells the operator of a fault.

@@ -2,18 +2,14 @@
 
 use crate::admin;
 use crate::anchor::{Anchor, Witnesses};
-use crate::broker::{self, Broker, IMPORT_KEM, Surroundings};
+use crate::broker::{self, Broker, Surroundings};
 use crate::layout::Layout;
-use crate::ledger::Ledger;
 use crate::router::router;
-use crate::secrets::Secrets;
-use crate::store::embedded::Embedded;
-use anchorhold_audit_log::cosignature::Cosigner;
+use crate::secrets::{Secrets, Tls};
 use anchorhold_audit_log::{EventType, Stamp};
 use anchorhold_channel::{server, tls};
 use anchorhold_kbs::MAX_RESOURCE_BYTES;
-use anchorhold_kbs::ear::TokenIssuer;
-use anchorhold_key_release::{BrokerKey, MAX_IMPORT_BYTES, MAX_POLICY_BYTES, ReleaseKey, Revoked};
+use anchorhold_key_release::{MAX_IMPORT_BYTES, MAX_POLICY_BYTES, Revoked};
 use anchorhold_verifier::TrustAnchors;
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
@@ -48,13 +44,19 @@ struct StateFolder {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a state with fresh keys; prints the public ones as JSON
+    /// Make a state with fresh keys; prints the public ones as JSON. It lies in the folder, or in the PostgreSQL database that
+    /// a store.toml there describes
     Init {
         #[command(flatten)]
         folder: StateFolder,
         /// DNS name or IP address of the TLS certificate; may be given several times
         #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1"])]
         names: Vec<String>,
+    },
+    /// Join a broker that keeps its state in a database: needs its store.toml and its key-encryption key in the folder
+    Join {
+        #[command(flatten)]
+        folder: StateFolder,
     },
     /// Take a weights key from the file that its owner made for this broker
     Import {
@@ -166,7 +168,8 @@ pub fn run(name: &str, anchors: TrustAnchors) -> ExitCode {
 
 fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
     let (folder, command) = match command {
-        Command::Init { folder, names } => return init(&Layout::of(&folder.state), &names),
+        Command::Init { folder, names } => return init(&Layout::of(&folder.state), &names, anchors),
+        Command::Join { folder } => return join(&Layout::of(&folder.state), anchors),
         Command::Serve(serve) => {
             return tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
@@ -226,31 +229,30 @@ fn write_log(layout: &Layout, out: Option<&Path>, anchors: TrustAnchors) -> anyh
     }
 }
 
-fn init(layout: &Layout, names: &[String]) -> anyhow::Result<()> {
-    let certificate = tls::SelfSigned::generate(names)?;
-    let secrets = Secrets::generate(Zeroizing::new(certificate.key.secret_der().to_vec()))?;
+fn init(layout: &Layout, names: &[String], anchors: TrustAnchors) -> anyhow::Result<()> {
+    let made = tls::SelfSigned::generate(names)?;
+    let key = Zeroizing::new(made.key.secret_der().to_vec());
+    let secrets = Secrets::generate(Tls { key, certificate: made.certificate_pem().to_owned() })?;
     broker::set_up_in(layout, &secrets, (surroundings().clock)())?;
-    std::fs::write(layout.certificate(), certificate.certificate_pem()).context("tls certificate")?;
-    let signing = BrokerKey::from_seed(&secrets.signing);
-    let ledger = Ledger::open(Arc::new(Embedded::open(layout.store())?), &secrets.log)?;
-    let witness = Cosigner::from_seed(&broker::witness_name(&ledger), secrets.witness.expose())
-        .map_err(|error| anyhow::anyhow!("witness key: {error}"))?;
-    print(&serde_json::json!({
-        "signing_key": signing.public_key(),
-        "signing_key_id": signing.key_id(),
-        "import_key": ReleaseKey::from_seed(IMPORT_KEM, &secrets.import).public_key(),
-        "log_key": ledger.key().to_string(),
-        "witness_key": witness.key().to_string(),
-        "token_keys": token_keys(&secrets)?,
-        "tls_key": certificate.tls_key,
-        "tls_certificate": layout.certificate(),
-    }))
+    join(layout, anchors)
 }
 
-/// The public keys of tokens of the KBS role, as a JSON web key set.
-fn token_keys(secrets: &Secrets) -> anyhow::Result<serde_json::Value> {
-    let issuer = TokenIssuer::new(&secrets.token).context("token key")?;
-    Ok(serde_json::from_str(&issuer.keys().to_json())?)
+/// Writes the certificate for guests to pin, and prints the public keys.
+fn join(layout: &Layout, anchors: TrustAnchors) -> anyhow::Result<()> {
+    let broker = Broker::open(layout, anchors, Witnesses::none().quorum().clone(), surroundings())?;
+    std::fs::write(layout.certificate(), broker.tls_certificate()).context("tls certificate")?;
+    let chain = tls::certificates_from_pem(broker.tls_certificate().as_bytes())?;
+    let certificate = chain.first().context("tls certificate")?;
+    print(&serde_json::json!({
+        "signing_key": broker.signing_key().public_key(),
+        "signing_key_id": broker.signing_key().key_id(),
+        "import_key": broker.import_key().public_key(),
+        "log_key": broker.ledger().key().to_string(),
+        "witness_key": broker.cosigner().key().to_string(),
+        "token_keys": serde_json::from_str::<serde_json::Value>(&broker.token_keys())?,
+        "tls_key": tls::tls_key_of(certificate)?,
+        "tls_certificate": layout.certificate(),
+    }))
 }
 
 /// Reads a file of at most `limit_bytes` bytes.
@@ -301,7 +303,7 @@ async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
     let opened = (layout.clone(), witnesses.quorum().clone(), around.clone());
     let broker = tokio::task::spawn_blocking(move || Broker::open(&opened.0, anchors, opened.1, opened.2));
     let broker = Arc::new(broker.await??);
-    let chain = tls::certificates_from_pem(&std::fs::read(layout.certificate()).context("tls certificate")?)?;
+    let chain = tls::certificates_from_pem(broker.tls_certificate().as_bytes())?;
     let key = PrivateKeyDer::try_from(broker.tls_key().to_vec());
     let config = tls::server_config(chain, key.map_err(|why| anyhow::anyhow!("tls key: {why}"))?)?;
     log_start(&broker, EventType::BootStart).await?;

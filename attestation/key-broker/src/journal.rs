@@ -150,7 +150,9 @@ impl Visit {
         let mut event = self.event(EventType::KeyRefuse, outcome, denied.status());
         event.code = code(denied.code());
         let nearest = refusal.trace().nearest().map_or(refusal.checks(), GrantTrace::checks);
-        event.decision = self.policy.as_deref().and_then(|policy| decision(policy, nearest, None));
+        // What was refused before a policy looked at it was not decided by one.
+        let judged = self.policy.as_deref().filter(|_| !nearest.all().is_empty());
+        event.decision = judged.and_then(|policy| decision(policy, nearest, None));
         event.platform = request.map(|request| Platform::of_evidence(journal.tee(), evidence_hash(request)));
         // Before the platform is known to be one of ours, nothing that the caller wrote goes into the log.
         event.model = request

@@ -1,7 +1,34 @@
-//! The files of a broker's state folder.
+//! The files of a broker's state folder, and which store keeps its state.
 
-use crate::store::embedded::Files;
+use crate::store::embedded::{Embedded, Files, OpenError};
+use crate::store::postgres::{Postgres, SettingsError};
+use crate::store::{Store, StoreError};
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why there is no store.
+#[derive(Debug)]
+pub enum StoreOpenError {
+    /// The embedded one.
+    Embedded(OpenError),
+    /// The settings of the database.
+    Settings(SettingsError),
+    /// The database.
+    Database(StoreError),
+}
+
+impl fmt::Display for StoreOpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(error) => error.fmt(f),
+            Self::Settings(error) => write!(f, "store.toml: {error}"),
+            Self::Database(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StoreOpenError {}
 
 /// The paths inside a state folder.
 #[derive(Debug, Clone)]
@@ -30,7 +57,7 @@ impl Layout {
         self.folder.join("kek")
     }
 
-    /// The TLS certificate, public.
+    /// A copy of the TLS certificate, for guests to pin.
     #[must_use]
     pub fn certificate(&self) -> PathBuf {
         self.folder.join("tls-certificate.pem")
@@ -42,9 +69,48 @@ impl Layout {
         self.folder.join("admin.sock")
     }
 
+    /// Where the state's database is described; without this file the state is in the folder itself.
+    #[must_use]
+    pub fn store_settings(&self) -> PathBuf {
+        self.folder.join("store.toml")
+    }
+
     /// The embedded store.
     #[must_use]
-    pub fn store(&self) -> Files<'_> {
+    pub fn embedded(&self) -> Files<'_> {
         Files { database: &self.database, lock: &self.lock }
+    }
+
+    fn database(&self) -> Result<Option<Postgres>, StoreOpenError> {
+        let settings = self.store_settings();
+        if !settings.exists() {
+            return Ok(None);
+        }
+        Postgres::from_file(&settings).map(Some).map_err(StoreOpenError::Settings)
+    }
+
+    /// Makes an empty store, or the missing tables of a database.
+    ///
+    /// # Errors
+    /// [`StoreOpenError`].
+    pub fn create_store(&self) -> Result<Arc<dyn Store>, StoreOpenError> {
+        match self.database()? {
+            Some(database) => {
+                database.create_tables().map_err(StoreOpenError::Database)?;
+                Ok(Arc::new(database))
+            }
+            None => Ok(Arc::new(Embedded::create(self.embedded()).map_err(StoreOpenError::Embedded)?)),
+        }
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// [`StoreOpenError`].
+    pub fn open_store(&self) -> Result<Arc<dyn Store>, StoreOpenError> {
+        match self.database()? {
+            Some(database) => Ok(Arc::new(database)),
+            None => Ok(Arc::new(Embedded::open(self.embedded()).map_err(StoreOpenError::Embedded)?)),
+        }
     }
 }

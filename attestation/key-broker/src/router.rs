@@ -25,7 +25,11 @@ use tokio::time::timeout;
 
 /// Release requests at one time, from the first byte of the body; one more gets `busy`. Times
 /// [`MAX_RELEASE_JSON_BYTES`] they bound the memory that bodies take.
-const MAX_RELEASES: usize = 32;
+const MAX_RELEASES: usize = 256;
+/// How many of them are judged at a time; the others wait for their turn.
+const MAX_DECISIONS: usize = 32;
+/// The longest wait for a turn.
+const TURN_WAIT: Duration = Duration::from_secs(10);
 /// The longest body of `POST /v1/challenge`, in bytes; what is in it is not read.
 const MAX_CHALLENGE_BYTES: usize = 1024;
 /// The longest body of `POST /v1/lease`, in bytes.
@@ -41,6 +45,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 struct Shared {
     broker: Arc<Broker>,
     releases: Arc<Semaphore>,
+    decisions: Arc<Semaphore>,
     small: Arc<Semaphore>,
 }
 
@@ -55,7 +60,8 @@ struct LeaseQuestion {
 /// The router for `broker`.
 pub fn router(broker: Arc<Broker>) -> Router {
     let releases = Arc::new(Semaphore::new(MAX_RELEASES));
-    let shared = Shared { broker, releases, small: Arc::new(Semaphore::new(MAX_SMALL)) };
+    let (decisions, small) = (Arc::new(Semaphore::new(MAX_DECISIONS)), Arc::new(Semaphore::new(MAX_SMALL)));
+    let shared = Shared { broker, releases, decisions, small };
     Router::new()
         .route("/v1/challenge", post(challenge))
         .route("/v1/release", post(release))
@@ -85,6 +91,9 @@ async fn release(State(shared): State<Shared>, request: Request) -> Response {
     }
     let Ok(permit) = Arc::clone(&shared.releases).try_acquire_owned() else { return refused(&Denied::Busy) };
     let body = read_body(request.into_body(), MAX_RELEASE_JSON_BYTES, BODY_WAIT).await;
+    let Ok(Ok(turn)) = timeout(TURN_WAIT, shared.decisions.acquire_owned()).await else {
+        return refused(&Denied::Busy);
+    };
     let broker = shared.broker;
     let decision = spawn_blocking(move || {
         let answer = match body {
@@ -93,7 +102,7 @@ async fn release(State(shared): State<Shared>, request: Request) -> Response {
             Err(BodyError::TooSlow { .. } | BodyError::Broken) => broker.refuse_unread(Denied::Malformed),
         };
         // Given back when the work is done, even if nobody waits for it any more.
-        drop(permit);
+        drop((permit, turn));
         answer
     });
     match timeout(DECISION_WAIT, decision).await {

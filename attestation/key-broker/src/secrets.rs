@@ -56,10 +56,19 @@ pub struct Secrets {
     pub nonce: Secret<32>,
     /// The key of the HMAC under which chips are logged.
     pub chip: Secret<32>,
-    /// The TLS key, PKCS#8.
-    pub tls: Zeroizing<Vec<u8>>,
+    /// The TLS key and its certificate.
+    pub tls: Tls,
     /// The P-256 key that signs tokens of the KBS role, PKCS#8.
     pub token: Zeroizing<Vec<u8>>,
+}
+
+/// What a broker shows on a connection. Brokers on one store share it, so that a guest pins one.
+#[derive(Debug)]
+pub struct Tls {
+    /// The key, PKCS#8.
+    pub key: Zeroizing<Vec<u8>>,
+    /// The certificate, PEM; public.
+    pub certificate: String,
 }
 
 impl Secrets {
@@ -67,7 +76,7 @@ impl Secrets {
     ///
     /// # Errors
     /// [`RandomError`].
-    pub fn generate(tls: Zeroizing<Vec<u8>>) -> Result<Self, RandomError> {
+    pub fn generate(tls: Tls) -> Result<Self, RandomError> {
         Ok(Self {
             signing: Secret::random()?,
             import: Secret::random()?,
@@ -80,7 +89,7 @@ impl Secrets {
         })
     }
 
-    fn named(&self) -> [(&'static str, &[u8]); 8] {
+    fn named(&self) -> [(&'static str, &[u8]); 9] {
         [
             ("signing seed", self.signing.expose()),
             ("import seed", self.import.expose()),
@@ -88,7 +97,9 @@ impl Secrets {
             ("witness seed", self.witness.expose()),
             ("nonce key", self.nonce.expose()),
             ("chip key", self.chip.expose()),
-            ("tls key", &self.tls),
+            ("tls key", &self.tls.key),
+            // Wrapped like the others, so that it cannot be exchanged for another.
+            ("tls certificate", self.tls.certificate.as_bytes()),
             ("token key", &self.token),
         ]
     }
@@ -131,7 +142,11 @@ impl Secrets {
             witness: seed("witness seed")?,
             nonce: seed("nonce key")?,
             chip: seed("chip key")?,
-            tls: open("tls key")?,
+            tls: Tls {
+                key: open("tls key")?,
+                certificate: String::from_utf8(open("tls certificate")?.to_vec())
+                    .map_err(|_| StoreError::Corrupt("certificate"))?,
+            },
             token: open("token key")?,
         })
     }

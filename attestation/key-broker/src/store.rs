@@ -4,6 +4,7 @@
 //! A store is trusted to keep what it acknowledged, not to keep secrets: those are wrapped before they come here.
 
 pub mod embedded;
+pub mod postgres;
 
 use std::fmt;
 

@@ -1,122 +1,20 @@
 //! The programs themselves: from an empty folder to a key over HTTPS, through kill -9 and back.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop at a surprise"
+)]
 
 mod common;
 
-use anchorhold_attester::software::{LaunchConfig, SoftwareGuest};
 use anchorhold_audit_log::VerifierKey;
-use anchorhold_channel::client::{Answer, Client, Limits};
-use anchorhold_key_release::{Awaiting, GuestKeys, PinnedBroker, ReleaseKey, Session, WeightsKeyImport};
-use anchorhold_rats::{Ed25519PublicKey, Kem, Measurement, Sha256Digest, Timestamp, WrappingKey};
+use anchorhold_key_release::ReleaseKey;
+use anchorhold_rats::Kem;
+use common::programs::{PRODUCTION, SIMULATED, Server, Site, machine, run};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-const SIMULATED: &str = env!("CARGO_BIN_EXE_anchorhold-key-broker-simulated");
-const PRODUCTION: &str = env!("CARGO_BIN_EXE_anchorhold-key-broker");
-
-fn run(program: &str, arguments: &[&str]) -> (bool, serde_json::Value, String) {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let json = serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null);
-    (output.status.success(), json, String::from_utf8(output.stderr).unwrap())
-}
-
-struct Server {
-    child: Child,
-    client: Client<anchorhold_channel::client::Pinned>,
-}
-
-impl Server {
-    fn start(program: &str, state: &str, tls_key: Sha256Digest) -> Self {
-        let mut child = Command::new(program)
-            .args(["serve", "--state", state, "--listen", "127.0.0.1:0", "--print-ready"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let target = format!("https://{}", ready["listening"].as_str().unwrap()).parse().unwrap();
-        Self { child, client: Client::pinned(target, tls_key, Limits::default()) }
-    }
-
-    async fn post(&self, path: &str, body: Vec<u8>) -> Answer {
-        self.client.post_json(path, &[], body.into()).await.unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // SIGKILL; a child that has ended already is no fault.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn now() -> Timestamp {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap())
-}
-
-struct Site {
-    folder: tempfile::TempDir,
-    public: serde_json::Value,
-}
-
-impl Site {
-    /// `init`, `policy` and `import`, by the program.
-    fn new(program: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state");
-        let state = state.to_str().unwrap();
-        let (good, public, errors) = run(program, &["init", "--state", state]);
-        assert!(good, "{errors}");
-        let policy = folder.path().join("policy.toml");
-        std::fs::write(&policy, common::POLICY.replace("2027-01-31", "2199-01-31")).unwrap();
-        let (good, told, errors) = run(program, &["policy", "--state", state, policy.to_str().unwrap()]);
-        assert!(good, "{errors}");
-        assert_eq!(told["version"], 42);
-        let import_key = public["import_key"].as_str().unwrap().parse().unwrap();
-        assert_eq!(WrappingKey::kem(&import_key), Kem::XWing);
-        let terms = common::terms("acme/chat-70b", 7);
-        let import = WeightsKeyImport::wrap(&common::weights_key(7), terms, &import_key).unwrap();
-        let file = folder.path().join("import.json");
-        std::fs::write(&file, import.to_json()).unwrap();
-        let (good, told, errors) = run(program, &["import", "--state", state, file.to_str().unwrap()]);
-        assert!(good, "{errors}");
-        assert_eq!(told["kid"], "k7");
-        Self { folder, public }
-    }
-
-    fn state(&self) -> String {
-        self.folder.path().join("state").to_str().unwrap().to_owned()
-    }
-
-    fn key<T: std::str::FromStr>(&self, name: &str) -> T {
-        self.public[name].as_str().unwrap().parse().ok().unwrap()
-    }
-
-    /// The body for this challenge.
-    fn answer(&self, challenge: &[u8], key: &ReleaseKey) -> (Vec<u8>, Awaiting) {
-        let keys = GuestKeys {
-            tls_key: Sha256Digest::new([2; 32]),
-            release_key: key.public_key().clone(),
-            audit_key: Ed25519PublicKey::new([3; 32]),
-        };
-        let pinned = PinnedBroker {
-            signing_key: self.key("signing_key"),
-            log_key: VerifierKey::parse(self.public["log_key"].as_str().unwrap()).unwrap(),
-            witnesses: common::no_witness(),
-        };
-        let request = common::key_request(("acme/chat-70b", 1), 1);
-        let session = Session::begin(challenge, pinned, request, keys).unwrap();
-        let config = LaunchConfig::new(Measurement::new([0xa1; 48]));
-        let guest = SoftwareGuest::launch(config, now()).unwrap();
-        let evidence = guest.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
-        session.send(evidence)
-    }
-}
 
 #[tokio::test]
 async fn case_01_from_an_empty_folder_to_a_key_and_no_second_one_after_kill_9() {
@@ -124,7 +22,7 @@ async fn case_01_from_an_empty_folder_to_a_key_and_no_second_one_after_kill_9() 
     let server = Server::start(SIMULATED, &site.state(), site.key("tls_key"));
     let challenge = server.post("/v1/challenge", Vec::new()).await;
     let key = ReleaseKey::generate(Kem::XWing).unwrap();
-    let (body, awaiting) = site.answer(&challenge.body, &key);
+    let (body, awaiting) = site.answer(&challenge.body, (&machine(), &key), 1);
     let answer = server.post("/v1/release", body.clone()).await;
     assert_eq!(answer.status, 200);
     assert_eq!(awaiting.open(&answer.body, &key).unwrap().weights_key(), &common::weights_key(7));
@@ -143,7 +41,8 @@ async fn case_05_the_production_program_refuses_the_simulated_root() {
     let site = Site::new(PRODUCTION);
     let server = Server::start(PRODUCTION, &site.state(), site.key("tls_key"));
     let challenge = server.post("/v1/challenge", Vec::new()).await;
-    let (body, _) = site.answer(&challenge.body, &ReleaseKey::generate(Kem::XWing).unwrap());
+    let key = ReleaseKey::generate(Kem::XWing).unwrap();
+    let (body, _) = site.answer(&challenge.body, (&machine(), &key), 1);
     let answer = server.post("/v1/release", body).await;
     let refused = common::refusal((answer.status.as_u16(), answer.body.to_vec()));
     assert_eq!(refused, (403, "snp_no_trust_anchor".to_owned()));

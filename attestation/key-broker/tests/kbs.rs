@@ -24,7 +24,7 @@ use std::sync::Arc;
 use tower::ServiceExt as _;
 
 fn fresh_token_key() -> zeroize::Zeroizing<Vec<u8>> {
-    Secrets::generate(vec![7; 64].into()).unwrap().token
+    Secrets::generate(common::secrets().tls).unwrap().token
 }
 
 fn refused(status: u16, kind: &str) -> (u16, String) {
@@ -378,7 +378,7 @@ async fn case_09_attestations_at_one_time_are_bounded_and_introductions_go_on() 
     let (_site, broker) = with_resources();
     let router = anchorhold_key_broker::router::router(Arc::clone(&broker));
     let mut stuck = tokio::task::JoinSet::new();
-    for _ in 0..32 {
+    for _ in 0..256 {
         let request = Request::post("/kbs/v0/attest").body(Body::new(common::Never)).unwrap();
         stuck.spawn(router.clone().oneshot(request));
     }

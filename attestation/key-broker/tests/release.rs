@@ -1,5 +1,11 @@
 //! Releases and refusals through the router, each with its entry in the log.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop at a surprise"
+)]
 
 mod common;
 
@@ -307,7 +313,7 @@ async fn case_09_releases_at_one_time_are_bounded_and_challenges_go_on() {
     let (_site, broker) = Site::with_model();
     let router = anchorhold_key_broker::router::router(Arc::clone(&broker));
     let mut stuck = tokio::task::JoinSet::new();
-    for _ in 0..32 {
+    for _ in 0..256 {
         let request = Request::post("/v1/release").body(Body::new(common::Never)).unwrap();
         stuck.spawn(router.clone().oneshot(request));
     }

@@ -1,5 +1,11 @@
 //! What survives a crash, what is refused at start, and what happens when the store is at fault.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop at a surprise"
+)]
 
 mod common;
 
@@ -71,9 +77,9 @@ fn used_nonces_are_forgotten_only_when_they_can_never_be_taken_again() {
 fn case_14_a_second_broker_on_the_same_state_is_refused() {
     let (site, broker) = Site::with_model();
     let layout = site.layout();
-    assert!(matches!(Embedded::open(layout.store()), Err(OpenError::Locked)));
+    assert!(matches!(Embedded::open(layout.embedded()), Err(OpenError::Locked)));
     drop(broker);
-    assert!(Embedded::open(layout.store()).is_ok());
+    assert!(Embedded::open(layout.embedded()).is_ok());
 }
 
 #[test]

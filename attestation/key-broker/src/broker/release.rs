@@ -291,7 +291,10 @@ fn store_refusal(
     asked: &Request,
     mut refusal: Refusal,
 ) -> Result<Stored, StoreError> {
-    let Request { visit, at, request, expires, .. } = asked;
+    let Request { visit, at, request, expires, judged_for } = asked;
+    if state::stands_for(&*writing.tables())? != *judged_for {
+        return Ok(Stored::Stale);
+    }
     if refusal.platform_accepted() {
         match nonce_refusal(writing, request.nonce(), (*expires, *at))? {
             Some(denied) => refusal = Refusal::new(denied),

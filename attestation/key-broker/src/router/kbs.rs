@@ -1,6 +1,6 @@
 //! The paths of the KBS protocol, under `/kbs/v0`. Every error is a body of that protocol.
 
-use super::{BODY_WAIT, DECISION_WAIT, Shared, response};
+use super::{BODY_WAIT, DECISION_WAIT, Shared, TURN_WAIT, response};
 use crate::broker::{Answer, ResourceAsked};
 use anchorhold_channel::server::{BodyError, read_body};
 use anchorhold_kbs::server::PREFIX;
@@ -45,6 +45,9 @@ async fn attest(State(shared): State<Shared>, request: Request) -> Response {
     };
     let cookie = cookies(request.headers());
     let body = read_body(request.into_body(), MAX_ATTEST_BYTES, BODY_WAIT).await;
+    let Ok(Ok(turn)) = timeout(TURN_WAIT, shared.decisions.acquire_owned()).await else {
+        return refused(Problem::Unavailable);
+    };
     let broker = shared.broker;
     let decision = spawn_blocking(move || {
         let answer = match body {
@@ -54,7 +57,7 @@ async fn attest(State(shared): State<Shared>, request: Request) -> Response {
             }
         };
         // Given back when the work is done, even if nobody waits for it any more.
-        drop(permit);
+        drop((permit, turn));
         answer
     });
     answered(timeout(DECISION_WAIT, decision).await)

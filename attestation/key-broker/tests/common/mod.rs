@@ -1,7 +1,10 @@
 //! A broker in a temporary folder with a clock that the test sets, and guests that ask it.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod cluster;
+pub(crate) mod partition;
 pub(crate) mod pod;
+pub(crate) mod programs;
 pub(crate) mod simulated;
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
@@ -10,7 +13,7 @@ use anchorhold_audit_log::cosignature::Quorum;
 use anchorhold_key_broker::broker::{Broker, IMPORT_KEM, Surroundings, set_up, set_up_in};
 use anchorhold_key_broker::kek::Kek;
 use anchorhold_key_broker::layout::Layout;
-use anchorhold_key_broker::secrets::Secrets;
+use anchorhold_key_broker::secrets::{Secrets, Tls};
 use anchorhold_key_broker::store::Store;
 use anchorhold_key_release::{
     Awaiting, BrokerKey, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker, RefusalBody, ReleaseKey,
@@ -71,7 +74,7 @@ pub(crate) fn secrets() -> Secrets {
         nonce: seed(4),
         chip: seed(5),
         witness: seed(6),
-        tls: vec![7; 64].into(),
+        tls: Tls { key: vec![7; 64].into(), certificate: String::new() },
         token: token_key(),
     }
 }

@@ -19,12 +19,20 @@ type Place = (Table, Vec<u8>);
 type Rows = BTreeMap<Place, Vec<u8>>;
 
 /// The rows, and what goes wrong next.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inside {
     rows: Rows,
     fault: Option<Fault>,
     unreadable: bool,
     writes: u64,
+    /// What happens after so many more looks.
+    hook: Option<(usize, Box<dyn FnOnce() + Send>)>,
+}
+
+impl std::fmt::Debug for Inside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Inside({} rows)", self.rows.len())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +49,15 @@ impl Simulated {
 
     pub(crate) fn set_unreadable(&self, unreadable: bool) {
         self.lock().unreadable = unreadable;
+    }
+
+    /// Runs `hook` right after `looks` more looks at the store, as if somebody else came in between.
+    pub(crate) fn after_reads(&self, looks: usize, hook: impl FnOnce() + Send + 'static) {
+        self.lock().hook = Some((looks, Box::new(hook)));
+    }
+
+    pub(crate) fn forget_hook(&self) {
+        self.lock().hook = None;
     }
 
     /// The rows as they are now: a disk image.
@@ -60,8 +77,24 @@ fn refused() -> StoreError {
 
 impl Store for Simulated {
     fn read(&self, look: Look<'_>) -> Result<(), StoreError> {
-        let inside = self.lock();
-        if inside.unreadable { Err(refused()) } else { look(&Reading(&inside.rows)) }
+        let mut inside = self.lock();
+        if inside.unreadable {
+            return Err(refused());
+        }
+        look(&Reading(&inside.rows))?;
+        let hook = match inside.hook.take() {
+            Some((0, hook)) => Some(hook),
+            Some((looks, hook)) => {
+                inside.hook = Some((looks - 1, hook));
+                None
+            }
+            None => None,
+        };
+        drop(inside);
+        if let Some(hook) = hook {
+            hook();
+        }
+        Ok(())
     }
 
     fn write(&self, work: Work<'_>) -> Result<(), StoreError> {
