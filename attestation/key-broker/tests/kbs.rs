@@ -463,6 +463,27 @@ async fn case_07_a_row_moved_to_another_name_or_changed_does_not_open() {
 }
 
 #[tokio::test]
+async fn a_guest_may_talk_to_any_broker_on_one_store() {
+    let site = Site::bare();
+    let store = Arc::new(Simulated::default());
+    let one = site.open_on(Arc::clone(&store) as _);
+    common::pod::furnish_with(&one, &RESOURCES.replace("version          = 1", "version = 43"));
+    let two = site.reopen_on(store);
+    let pod = Pod::new(&site.clock);
+    let Prepared { body, cookie, waiting } = pod.prepared(&one).await;
+    let came = attest(&two, body.clone(), &cookie).await;
+    let guest = waiting.take(&came.body, came.cookie.as_deref(), site.clock.now()).unwrap();
+    assert_eq!(attest(&one, body, &cookie).await.problem(), refused(401, "AttestationError"));
+    for broker in [&one, &two] {
+        let came = resource(broker, &guest, GRANTED).await;
+        assert_eq!(guest.open(&came.body).unwrap().expose(), b"the secret");
+    }
+    two.revoke(&Revoked::parse("kid", "unrelated").unwrap()).unwrap();
+    let came = resource(&one, &guest, GRANTED).await;
+    assert_eq!(came.problem(), refused(401, "TokenVerifierError"));
+}
+
+#[tokio::test]
 async fn cookies_may_come_in_parts_and_among_others() {
     let (site, broker) = with_resources();
     let guest = Pod::new(&site.clock).attested(&broker).await;
