@@ -107,7 +107,9 @@ fn decisions(broker: &Arc<Broker>, guest: &Guest, kem: Kem, count: usize) -> Res
             "name": name, "value": 1.0 / took, "unit": "1/s", "peer": "verifying the evidence alone, on as many cores",
             "ratio": took * cores as f64 / alone,
         }));
-        results.push(json!({ "name": format!("{name}_per_core"), "value": 1.0 / took / cores as f64, "unit": "1/s" }));
+        results.push(
+            json!({ "name": format!("{name}_per_core"), "value": 1.0 / took / cores as f64, "unit": "1/s" }),
+        );
         results.push(json!({ "name": format!("{name}_over_verify"), "value": took * cores as f64 / alone, "unit": "x" }));
     }
     Ok(results)
@@ -169,7 +171,11 @@ fn quantiles(name: &str, mut times: Vec<Duration>) -> Vec<Value> {
 }
 
 fn broker(layout: &Layout) -> Result<Arc<Broker>, Failure> {
-    set_up_in(layout, &Secrets::generate(Tls { key: vec![0; 64].into(), certificate: String::new() })?, stamp())?;
+    set_up_in(
+        layout,
+        &Secrets::generate(Tls { key: vec![0; 64].into(), certificate: String::new() })?,
+        stamp(),
+    )?;
     let around = Surroundings { clock: Arc::new(stamp), report: Arc::new(|_| ()) };
     let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der()))?;
     let broker = Broker::open(layout, anchors, Quorum::new(Vec::new(), 0)?, around)?;

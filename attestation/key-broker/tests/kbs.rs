@@ -377,13 +377,12 @@ async fn case_09_refuses_bodies_over_the_limits() {
 async fn case_09_attestations_at_one_time_are_bounded_and_introductions_go_on() {
     let (_site, broker) = with_resources();
     let router = anchorhold_key_broker::router::router(Arc::clone(&broker));
-    let mut stuck = tokio::task::JoinSet::new();
+    let (mut stuck, never) = (tokio::task::JoinSet::new(), common::Never::default());
     for _ in 0..256 {
-        let request = Request::post("/kbs/v0/attest").body(Body::new(common::Never)).unwrap();
+        let request = Request::post("/kbs/v0/attest").body(Body::new(never.clone())).unwrap();
         stuck.spawn(router.clone().oneshot(request));
     }
-    // One turn of the single thread takes every task to the wait for its body.
-    tokio::task::yield_now().await;
+    never.until_waited_for(256).await;
     let one_more = Request::post("/kbs/v0/attest").body(Body::from("{}")).unwrap();
     assert_eq!(router.clone().oneshot(one_more).await.unwrap().status(), 503);
     let auth = r#"{"version":"0.4.0","tee":"snp","extra-params":""}"#;

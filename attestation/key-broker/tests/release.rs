@@ -312,13 +312,12 @@ async fn refuses_a_release_key_to_which_nothing_can_be_wrapped() {
 async fn case_09_releases_at_one_time_are_bounded_and_challenges_go_on() {
     let (_site, broker) = Site::with_model();
     let router = anchorhold_key_broker::router::router(Arc::clone(&broker));
-    let mut stuck = tokio::task::JoinSet::new();
+    let (mut stuck, never) = (tokio::task::JoinSet::new(), common::Never::default());
     for _ in 0..256 {
-        let request = Request::post("/v1/release").body(Body::new(common::Never)).unwrap();
+        let request = Request::post("/v1/release").body(Body::new(never.clone())).unwrap();
         stuck.spawn(router.clone().oneshot(request));
     }
-    // One turn of the single thread takes every task to the wait for its body.
-    tokio::task::yield_now().await;
+    never.until_waited_for(256).await;
     let one_more = Request::post("/v1/release").body(Body::from("{}")).unwrap();
     assert_eq!(router.clone().oneshot(one_more).await.unwrap().status(), 503);
     let challenge = Request::post("/v1/challenge").body(Body::empty()).unwrap();

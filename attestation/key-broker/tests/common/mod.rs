@@ -29,7 +29,7 @@ use http::Request;
 use http_body_util::BodyExt as _;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use tower::ServiceExt as _;
@@ -282,17 +282,34 @@ pub(crate) fn refusal((status, body): (u16, Vec<u8>)) -> (u16, String) {
     (status, body.error.code)
 }
 
-/// A body that never comes.
-pub(crate) struct Never;
+/// Bodies that never come.
+#[derive(Clone, Default)]
+pub(crate) struct Never {
+    /// How many of them are waited for.
+    waited_for: Arc<AtomicUsize>,
+    counted: bool,
+}
+
+impl Never {
+    /// Lets other tasks run until so many are waited for.
+    pub(crate) async fn until_waited_for(&self, count: usize) {
+        while self.waited_for.load(Ordering::SeqCst) < count {
+            tokio::task::yield_now().await;
+        }
+    }
+}
 
 impl HttpBody for Never {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+        if !std::mem::replace(&mut self.counted, true) {
+            self.waited_for.fetch_add(1, Ordering::SeqCst);
+        }
         Poll::Pending
     }
 }
