@@ -292,7 +292,7 @@ fn case_26_kill_9_during_a_rewrap_loses_nothing() {
     }
     assert!(cut_off > 0);
     site.kek(&["rewrap"]).unwrap();
-    assert_eq!(listed(&site), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 49)]);
+    assert_eq!(listed(&site), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 50)]);
     site.kek(&["retire", "file-1"]).unwrap();
     assert!(!PathBuf::from(site.state()).join("keks/file-1.sealed").exists());
     assert_eq!(listed(&site), [("file-2".to_owned(), true, 49)]);
