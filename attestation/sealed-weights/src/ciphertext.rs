@@ -1,11 +1,15 @@
 //! Checking ciphertext piece by piece, in any order and without a key: what a cache needs that fetches a package.
 
+use std::fs::File;
 use std::ops::Range;
 
 use crate::error::Error;
 use crate::floe::HEADER_LEN;
 use crate::merkle::{self, HASH_LEN, Hash};
 use crate::object::ObjectEntry;
+use crate::reader::{read_full, read_header, read_whole};
+use crate::rules::{HeaderRule, SegmentRule};
+use crate::work::{Meter, Work};
 
 /// The leaf hashes of one object's segments. Exists only if they lead to the root that the owner signed.
 #[derive(Debug, Clone)]
@@ -41,16 +45,61 @@ impl Leaves {
     /// [`Error::Segment`] when there is no such segment, it has another length, or other bytes.
     pub fn check(&self, index: u64, segment: &[u8]) -> Result<(), Error> {
         let refused = |rule| Error::Segment { object: self.entry.id(), index, rule };
-        let range = self.entry.segment_range(index).ok_or(refused("object has no such segment"))?;
+        let range = self.entry.segment_range(index).ok_or(refused(SegmentRule::Absent))?;
         if range.end - range.start != segment.len() as u64 {
-            return Err(refused("segment has another length"));
+            return Err(refused(SegmentRule::Length));
         }
-        let hash = usize::try_from(index).ok().and_then(|at| self.hashes.get(at));
-        if hash != Some(&merkle::leaf(segment)) {
-            return Err(refused("not the segment that the tree names"));
+        if self.get(index) != Some(&self.entry.leaf(segment)) {
+            return Err(refused(SegmentRule::NotInTree));
         }
         Ok(())
     }
+
+    fn get(&self, index: u64) -> Option<&Hash> {
+        self.hashes.get(usize::try_from(index).ok()?)
+    }
+}
+
+/// Holds an object file against its signed header and root, and its tree file, if it has one, against its segments.
+pub(crate) fn check_ciphertext(
+    entry: &ObjectEntry,
+    data: &File,
+    tree: Option<&File>,
+    work: &Work<'_>,
+    meter: &Meter<'_>,
+) -> Result<(), Error> {
+    let object = entry.id();
+    if read_header(data, "object", entry)? != *entry.header() {
+        return Err(Error::Header { object, rule: HeaderRule::NotSigned });
+    }
+    let expected = tree.map(|tree| {
+        let bytes = read_whole(tree, "tree", entry.tree_len())?;
+        Leaves::from_tree(entry, &bytes)
+    });
+    let expected = expected.transpose()?;
+    let count = usize::try_from(entry.segment_count()).map_err(|_| Error::Tree { object })?;
+    let mut leaves = vec![Hash::default(); count];
+    work.run(
+        (0..).zip(&mut leaves).collect(),
+        || Ok(Vec::new()),
+        |segment, (index, leaf)| {
+            let refused = |rule| Error::Segment { object, index, rule };
+            let span = entry.layout().span(index).ok_or(refused(SegmentRule::Absent))?;
+            segment.resize(span.len, 0);
+            let read = read_full(data, segment, span.offset).map_err(Error::io("reading an object"))?;
+            Error::check_length("object", span.len as u64, read as u64)?;
+            *leaf = entry.leaf(segment);
+            if expected.as_ref().is_some_and(|expected| expected.get(index) != Some(leaf)) {
+                return Err(refused(SegmentRule::NotInTree));
+            }
+            meter.add(span.payload_len() as u64);
+            Ok(())
+        },
+    )?;
+    if merkle::root(&leaves) != *entry.root() {
+        return Err(Error::Tree { object });
+    }
+    Ok(())
 }
 
 impl ObjectEntry {
@@ -83,12 +132,12 @@ impl ObjectEntry {
         Error::check_length("object", self.ciphertext_len(), bytes.len() as u64)?;
         let object = self.id();
         if bytes.first_chunk() != Some(self.header()) {
-            return Err(Error::Header { object, rule: "not the header that the manifest names" });
+            return Err(Error::Header { object, rule: HeaderRule::NotSigned });
         }
         let leaf = |index| {
             let range = self.segment_range(index)?;
             let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
-            bytes.get(range).map(merkle::leaf)
+            bytes.get(range).map(|segment| self.leaf(segment))
         };
         let leaves: Option<Vec<Hash>> = (0..self.segment_count()).map(leaf).collect();
         if leaves.is_none_or(|leaves| merkle::root(&leaves) != *self.root()) {

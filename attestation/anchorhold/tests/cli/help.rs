@@ -8,6 +8,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("owner-new", &["owner", "new"]),
     ("owner-show", &["owner", "show"]),
     ("seal", &["seal"]),
+    ("package-verify", &["package", "verify"]),
+    ("package-show", &["package", "show"]),
     ("verify", &["verify"]),
     ("evidence-show", &["evidence", "show"]),
     ("evidence-verify", &["evidence", "verify"]),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anchorhold_sealed_weights::{Error, Leaves, Role};
+use anchorhold_sealed_weights::{Error, Leaves, Role, SegmentRule};
 
 use crate::support::{Fixture, SEGMENT, entry};
 
@@ -40,7 +40,7 @@ fn case_15_refuses_a_segment_that_is_not_the_one_its_leaf_names() {
         let range = entry.segment_range(index).unwrap();
         bytes[range.start as usize..range.end as usize].to_vec()
     };
-    let refused = |index, bytes: &[u8], rule: &str| match leaves.check(index, bytes) {
+    let refused = |index, bytes: &[u8], rule: SegmentRule| match leaves.check(index, bytes) {
         Err(Error::Segment { object, index: at, rule: by }) => {
             assert_eq!((object, at, by), (entry.id(), index, rule));
         }
@@ -48,10 +48,10 @@ fn case_15_refuses_a_segment_that_is_not_the_one_its_leaf_names() {
     };
     let mut flipped = segment(0);
     flipped[SEGMENT as usize - 1] ^= 1;
-    refused(0, &flipped, "not the segment that the tree names");
-    refused(0, &segment(1), "not the segment that the tree names");
-    refused(0, &segment(0)[1..], "segment has another length");
-    refused(entry.segment_count(), &segment(0), "object has no such segment");
+    refused(0, &flipped, SegmentRule::NotInTree);
+    refused(0, &segment(1), SegmentRule::NotInTree);
+    refused(0, &segment(0)[1..], SegmentRule::Length);
+    refused(entry.segment_count(), &segment(0), SegmentRule::Absent);
 }
 
 #[test]
