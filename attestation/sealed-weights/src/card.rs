@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::Bounded;
 use crate::dtype::Container;
 use crate::error::Error;
 use crate::hex::Hex;
@@ -17,6 +16,7 @@ use crate::padding::Padding;
 use crate::role::Role;
 use crate::rules::{CardRule, MixedRule, ModelSignatureRule};
 use crate::statement::FORMAT;
+use crate::strict::{Bounded, Object};
 use crate::tensors::{FileTable, TensorIndex, UncheckedTable};
 
 /// The most files of a package.
@@ -151,18 +151,18 @@ impl Card {
 
     /// Reads a decrypted card and holds it against the manifest's objects.
     pub(crate) fn parse(bytes: &[u8], objects: &[ObjectEntry]) -> Result<Self, Error> {
-        let read: Read = serde_json::from_slice(bytes).map_err(|_| CardRule::NotCard)?;
+        let Object(read): Object<Read> = serde_json::from_slice(bytes).map_err(|_| CardRule::NotCard)?;
         if read.format != FORMAT {
             return Err(CardRule::Format.into());
         }
         check_padding(bytes, read.padding)?;
-        let files: Vec<CardFile> = read.files.0.into_iter().map(File::read).collect();
+        let files: Vec<CardFile> = read.files.0.into_iter().map(|file| file.0.read()).collect();
         check_places(read.padding, &files, objects)?;
         let weights = files.iter().filter(|file| file.role == Role::Weights);
         if weights.clone().count() != read.tables.0.len() {
             return Err(CardRule::Tables.into());
         }
-        let tables = weights.zip(read.tables.0).map(|(file, table)| table.checked(file.len));
+        let tables = weights.zip(read.tables.0).map(|(file, table)| table.0.checked(file.len));
         let tables = tables.collect::<Result<_, _>>()?;
         let signature = read.model_signature.map(Signature::verify).transpose()?;
         Self::new(read.padding, files, tables, signature)
@@ -265,15 +265,15 @@ struct Written<'a> {
 struct Read {
     format: u64,
     padding: Padding,
-    files: Bounded<File, MAX_FILES>,
-    tables: Bounded<UncheckedTable, MAX_WEIGHTS>,
+    files: Bounded<Object<File>, MAX_FILES>,
+    tables: Bounded<Object<UncheckedTable>, MAX_WEIGHTS>,
     #[serde(deserialize_with = "present")]
     model_signature: Option<Signature>,
 }
 
 /// An optional value whose key must be there: naming the function makes serde demand it.
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Signature>, D::Error> {
-    Option::deserialize(deserializer)
+    Option::<Object<Signature>>::deserialize(deserializer).map(|signature| signature.map(|object| object.0))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -33,7 +33,6 @@
 //! model's files mean is the engine's to judge; here their form is. There is no clock and no network; sources are open
 //! files.
 
-mod bounded;
 mod card;
 mod ciphertext;
 mod convert;
@@ -41,6 +40,8 @@ mod dsse;
 mod dtype;
 mod error;
 mod floe;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gguf;
 mod hex;
 mod json;
@@ -65,6 +66,7 @@ mod seal;
 mod source;
 mod stage;
 mod statement;
+mod strict;
 mod suite;
 mod tensors;
 mod weights_index;

@@ -79,6 +79,17 @@ fn refuses_unknown_missing_and_repeated_keys() {
 }
 
 #[test]
+fn refuses_lists_in_place_of_objects() {
+    let value: serde_json::Value = serde_json::from_str(&payload()).unwrap();
+    let order = ["_type", "subject", "predicateType", "predicate"];
+    let list: Vec<&serde_json::Value> = order.iter().map(|key| &value[*key]).collect();
+    let refused = verify(&serde_json::to_string(&list).unwrap()).unwrap_err();
+    assert_eq!(refused, ManifestRule::NotStatement.into());
+    let digest = format!("\"digest\":{{\"rfc6962Sha256\":\"{}\"}}", "01".repeat(32));
+    refuses(&digest, &format!("\"digest\":[\"{}\"]", "01".repeat(32)), ManifestRule::NotStatement);
+}
+
+#[test]
 fn accepts_an_absent_predecessor_only_as_null() {
     let previous = format!("\"{}\"", "09".repeat(32));
     let verified = verify(&payload().replacen(&previous, "null", 1)).unwrap();

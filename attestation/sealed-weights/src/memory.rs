@@ -82,3 +82,59 @@ pub(crate) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     hint::black_box(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read as _, Seek as _};
+
+    use rustix::fs::{MemfdFlags, memfd_create};
+
+    use super::*;
+
+    #[test]
+    fn memory_is_zeroed_as_long_as_asked_and_aligned_for_huge_pages() {
+        for len in [0, 1, 4096, HUGE_PAGE - 1, HUGE_PAGE, HUGE_PAGE + 1, 3 * HUGE_PAGE + 5] {
+            let mut region = Region::new(len).unwrap();
+            assert_eq!(region.len(), len);
+            let aligned = if len < HUGE_PAGE { 4096 } else { HUGE_PAGE };
+            assert_eq!(region.as_ptr().addr() % aligned, 0, "{len}");
+            assert!(region.iter().all(|byte| *byte == 0));
+            region.fill(7);
+            assert!(region.iter().all(|byte| *byte == 7));
+        }
+        assert_eq!(Region::new(usize::MAX).unwrap_err().code(), "io");
+    }
+
+    #[test]
+    fn says_whether_it_is_locked() {
+        let mut region = Region::new(4096).unwrap();
+        assert!(!region.is_locked());
+        region.lock();
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+        assert_eq!(region.is_locked(), limit.is_none_or(|limit| limit >= 8192));
+        assert!(format!("{region:?}").starts_with("Region { len: 4096"));
+    }
+
+    /// The memory of a dropped region is gone, so it is put over a file that stays.
+    #[test]
+    #[expect(unsafe_code, reason = "a shared mapping shows what is left behind in memory")]
+    fn a_dropped_region_leaves_zeros() {
+        let mut file = File::from(memfd_create("region", MemfdFlags::CLOEXEC).unwrap());
+        let len = 3 * 4096;
+        file.set_len(len).unwrap();
+        // SAFETY: nobody else has the file, and it is not cut while it is mapped.
+        let map = unsafe { MmapOptions::new().map_mut(&file).unwrap() };
+        let mut region = Region { map, start: 0, len: 3 * 4096, locked: false };
+        region.fill(0x5a);
+        let left = |file: &mut File| {
+            let mut left = Vec::new();
+            file.rewind().unwrap();
+            file.read_to_end(&mut left).unwrap();
+            left
+        };
+        assert_eq!(left(&mut file), vec![0x5a; 3 * 4096]);
+        drop(region);
+        assert_eq!(left(&mut file), vec![0; 3 * 4096]);
+    }
+}

@@ -8,10 +8,10 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::bounded::Bounded;
 use crate::dtype::{Container, Dtype};
 use crate::error::Error;
 use crate::rules::TensorRule;
+use crate::strict::{Bounded, Object};
 use crate::tensors::{FileTable, MAX_RANK, MAX_TENSORS, Tensor};
 
 /// The largest JSON header, in bytes.
@@ -86,7 +86,8 @@ impl<'de> Deserialize<'de> for Header {
                     if tensors.len() == MAX_TENSORS {
                         return Err(A::Error::custom("too many tensors"));
                     }
-                    let Entry { dtype, shape, data_offsets: (begin, end) } = map.next_value()?;
+                    let Object(entry) = map.next_value::<Object<Entry>>()?;
+                    let Entry { dtype, shape, data_offsets: (begin, end) } = entry;
                     tensors.push(Tensor { name, dtype, shape: shape.0, begin, end });
                 }
                 Ok(Header(tensors))

@@ -9,6 +9,7 @@ use crate::manifest::Manifest;
 use crate::object::{Form, KeyId, ObjectEntry, ObjectId};
 use crate::role::Role;
 use crate::rules::ManifestRule;
+use crate::strict::Object;
 use crate::suite::Suite;
 
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -21,17 +22,17 @@ pub(crate) const FORMAT: u64 = 2;
 struct Statement {
     #[serde(rename = "_type")]
     kind: String,
-    subject: Vec<Subject>,
+    subject: Vec<Object<Subject>>,
     #[serde(rename = "predicateType")]
     predicate_type: String,
-    predicate: Predicate,
+    predicate: Object<Predicate>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Subject {
     name: String,
-    digest: SubjectDigest,
+    digest: Object<SubjectDigest>,
 }
 
 /// One root, under the name that the suite gives it.
@@ -57,12 +58,12 @@ struct Predicate {
     suite: String,
     kid: KeyId,
     dek_commitment: Hex<32>,
-    objects: Vec<Object>,
+    objects: Vec<Object<Entry>>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Object {
+struct Entry {
     id: ObjectId,
     role: Role,
     ciphertext_len: u64,
@@ -82,9 +83,9 @@ pub(crate) fn write(manifest: &Manifest) -> Result<Vec<u8>, ManifestRule> {
     let all = || std::iter::once(&manifest.card).chain(&manifest.objects);
     let statement = Statement {
         kind: STATEMENT_TYPE.to_owned(),
-        subject: all().map(Subject::of).collect(),
+        subject: all().map(|entry| Object(Subject::of(entry))).collect(),
         predicate_type: PREDICATE_TYPE.to_owned(),
-        predicate: Predicate {
+        predicate: Object(Predicate {
             format: FORMAT,
             model: manifest.model_id.clone(),
             version: manifest.version,
@@ -94,8 +95,8 @@ pub(crate) fn write(manifest: &Manifest) -> Result<Vec<u8>, ManifestRule> {
             suite: manifest.suite.as_str().to_owned(),
             kid: manifest.kid,
             dek_commitment: Hex(manifest.commitment),
-            objects: all().map(Object::of).collect(),
-        },
+            objects: all().map(|entry| Object(Entry::of(entry))).collect(),
+        }),
     };
     serde_json::to_vec(&statement).map_err(|_| ManifestRule::NotStatement)
 }
@@ -103,11 +104,12 @@ pub(crate) fn write(manifest: &Manifest) -> Result<Vec<u8>, ManifestRule> {
 /// The manifest of a statement in which every number of an object follows from its length. Its names, times and set of
 /// objects are still to be checked.
 pub(crate) fn read(payload: &[u8]) -> Result<Manifest, ManifestRule> {
-    let statement: Statement = serde_json::from_slice(payload).map_err(|_| ManifestRule::NotStatement)?;
+    let Object(statement): Object<Statement> =
+        serde_json::from_slice(payload).map_err(|_| ManifestRule::NotStatement)?;
     if statement.kind != STATEMENT_TYPE || statement.predicate_type != PREDICATE_TYPE {
         return Err(ManifestRule::StatementType);
     }
-    let predicate = statement.predicate;
+    let Object(predicate) = statement.predicate;
     if predicate.format != FORMAT {
         return Err(ManifestRule::Format);
     }
@@ -116,7 +118,7 @@ pub(crate) fn read(payload: &[u8]) -> Result<Manifest, ManifestRule> {
         return Err(ManifestRule::SubjectCount);
     }
     let mut entries = Vec::with_capacity(predicate.objects.len());
-    for (subject, object) in statement.subject.iter().zip(&predicate.objects) {
+    for (Object(subject), Object(object)) in statement.subject.iter().zip(&predicate.objects) {
         entries.push(object.checked(subject, suite)?);
     }
     let mut entries = entries.into_iter();
@@ -139,7 +141,7 @@ impl Subject {
     fn of(entry: &ObjectEntry) -> Self {
         let mut digest = SubjectDigest::default();
         *digest.root_of(entry.suite) = Some(Hex(entry.root));
-        Self { name: entry.path(), digest }
+        Self { name: entry.path(), digest: Object(digest) }
     }
 }
 
@@ -161,7 +163,7 @@ impl SubjectDigest {
     }
 }
 
-impl Object {
+impl Entry {
     fn of(entry: &ObjectEntry) -> Self {
         Self {
             id: entry.id,
@@ -177,7 +179,7 @@ impl Object {
     /// The entry, if its numbers follow from each other and the subject is its own.
     fn checked(&self, subject: &Subject, suite: Suite) -> Result<ObjectEntry, ManifestRule> {
         let size = SegmentSize::from_segment_len(self.segment_len).ok_or(ManifestRule::SegmentLength)?;
-        let root = subject.digest.root(suite).ok_or(ManifestRule::SubjectDigest)?;
+        let root = subject.digest.0.root(suite).ok_or(ManifestRule::SubjectDigest)?;
         let form = Form { suite, size, plaintext_len: self.plaintext_len };
         let entry = ObjectEntry::checked((self.id, self.role), form, self.header.0, root.0)?;
         if self.segment_count != entry.segment_count() || self.ciphertext_len != entry.ciphertext_len {

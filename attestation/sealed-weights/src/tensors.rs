@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::bounded::Bounded;
 use crate::dtype::{Container, Dtype};
 use crate::error::Error;
 use crate::rules::TensorRule;
+use crate::strict::{Bounded, Object};
 
 /// The most tensors in one file.
 pub const MAX_TENSORS: usize = 65_536;
@@ -148,12 +148,13 @@ impl FileTable {
 pub(crate) struct UncheckedTable {
     container: Container,
     data_start: u64,
-    tensors: Bounded<Tensor, MAX_TENSORS>,
+    tensors: Bounded<Object<Tensor>, MAX_TENSORS>,
 }
 
 impl UncheckedTable {
     pub(crate) fn checked(self, file_len: u64) -> Result<FileTable, TensorRule> {
-        FileTable::checked(self.container, self.data_start, self.tensors.0, file_len)
+        let tensors = self.tensors.0.into_iter().map(|tensor| tensor.0).collect();
+        FileTable::checked(self.container, self.data_start, tensors, file_len)
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::error::Error;
 use crate::rules::IndexRule;
+use crate::strict::Object;
 use crate::tensors::{FileTable, MAX_MODEL_TENSORS};
 
 /// The pairs of tensor and file that an index lists.
@@ -20,7 +21,7 @@ impl WeightsIndex {
     /// # Errors
     /// [`Error::WeightsIndex`]. Time and memory are bounded by the size of the file.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let index: Index = serde_json::from_slice(bytes).map_err(|error| {
+        let Object(index): Object<Index> = serde_json::from_slice(bytes).map_err(|error| {
             // The one text of our own that reaches here.
             if error.to_string().starts_with(TOO_MANY) { IndexRule::TooMany } else { IndexRule::NotIndex }
         })?;

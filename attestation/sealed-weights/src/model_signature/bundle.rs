@@ -6,9 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::signer::SignerKey;
-use crate::bounded::Bounded;
 use crate::dsse::PAYLOAD_TYPE;
 use crate::rules::ModelSignatureRule;
+use crate::strict::{Bounded, Object};
 
 const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
@@ -16,8 +16,8 @@ const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Bundle {
     media_type: String,
-    verification_material: Material,
-    dsse_envelope: Envelope,
+    verification_material: Object<Material>,
+    dsse_envelope: Object<Envelope>,
 }
 
 /// What says to whom a key belongs. Only the hint is looked at.
@@ -25,7 +25,7 @@ struct Bundle {
 #[serde(rename_all = "camelCase")]
 struct Material {
     #[serde(default)]
-    public_key: Option<PublicKey>,
+    public_key: Option<Object<PublicKey>>,
 }
 
 #[derive(Deserialize)]
@@ -39,7 +39,7 @@ struct PublicKey {
 struct Envelope {
     payload: String,
     payload_type: String,
-    signatures: Bounded<Signature, 2>,
+    signatures: Bounded<Object<Signature>, 2>,
 }
 
 #[derive(Deserialize)]
@@ -52,16 +52,17 @@ struct Signature {
 
 /// The payload of a bundle's envelope. Establishes that the holder of `signer` signed it as an in-toto statement.
 pub(super) fn verify(bytes: &[u8], signer: &SignerKey) -> Result<Vec<u8>, ModelSignatureRule> {
-    let bundle: Bundle = serde_json::from_slice(bytes).map_err(|_| ModelSignatureRule::NotBundle)?;
+    let Object(bundle): Object<Bundle> =
+        serde_json::from_slice(bytes).map_err(|_| ModelSignatureRule::NotBundle)?;
     if bundle.media_type != MEDIA_TYPE {
         return Err(ModelSignatureRule::MediaType);
     }
-    let envelope = bundle.dsse_envelope;
+    let Object(envelope) = bundle.dsse_envelope;
     if envelope.payload_type != PAYLOAD_TYPE {
         return Err(ModelSignatureRule::PayloadType);
     }
-    let [signature] = envelope.signatures.0.as_slice() else { return Err(ModelSignatureRule::Count) };
-    let hint = bundle.verification_material.public_key.and_then(|key| key.hint);
+    let [Object(signature)] = envelope.signatures.0.as_slice() else { return Err(ModelSignatureRule::Count) };
+    let hint = bundle.verification_material.0.public_key.and_then(|key| key.0.hint);
     if hint.is_some_and(|hint| hint != signer.hint()) {
         return Err(ModelSignatureRule::Hint);
     }

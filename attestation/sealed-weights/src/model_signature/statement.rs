@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::MAX_RESOURCES;
-use crate::bounded::Bounded;
 use crate::hex;
 use crate::merkle::{self, Hash};
 use crate::rules::ModelSignatureRule;
+use crate::strict::{Bounded, Object};
 
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE_TYPE: &str = "https://model_signing/signature/v1.0";
@@ -28,7 +28,7 @@ pub(super) struct Signed {
 struct Statement {
     #[serde(rename = "_type")]
     kind: String,
-    subject: Bounded<Subject, 2>,
+    subject: Bounded<Object<Subject>, 2>,
     #[serde(rename = "predicateType")]
     predicate_type: String,
     predicate: IgnoredAny,
@@ -37,13 +37,13 @@ struct Statement {
 /// The statement once more with its predicate, which is read only when its type is known.
 #[derive(Deserialize)]
 struct WithPredicate {
-    predicate: Predicate,
+    predicate: Object<Predicate>,
 }
 
 #[derive(Deserialize)]
 struct Subject {
     name: String,
-    digest: Digests,
+    digest: Object<Digests>,
 }
 
 #[derive(Deserialize)]
@@ -55,8 +55,8 @@ struct Digests {
 /// The specification lets verifiers pass over further keys of the predicate.
 #[derive(Deserialize)]
 struct Predicate {
-    serialization: Serialization,
-    resources: Bounded<Resource, { MAX_RESOURCES + 1 }>,
+    serialization: Object<Serialization>,
+    resources: Bounded<Object<Resource>, { MAX_RESOURCES + 1 }>,
 }
 
 #[derive(Deserialize)]
@@ -75,16 +75,18 @@ struct Resource {
 /// Reads the signed payload.
 pub(super) fn read(payload: &[u8]) -> Result<Signed, ModelSignatureRule> {
     let not_statement = |_| ModelSignatureRule::NotStatement;
-    let statement: Statement = serde_json::from_slice(payload).map_err(not_statement)?;
+    let Object(statement): Object<Statement> = serde_json::from_slice(payload).map_err(not_statement)?;
     let IgnoredAny = statement.predicate;
     if statement.kind != STATEMENT_TYPE || statement.predicate_type != PREDICATE_TYPE {
         return Err(ModelSignatureRule::StatementType);
     }
-    let [subject] = statement.subject.0.as_slice() else { return Err(ModelSignatureRule::Subject) };
-    let wanted = digest(&subject.digest.sha256).filter(|_| subject.name.len() <= MAX_NAME_LEN);
+    let [Object(subject)] = statement.subject.0.as_slice() else { return Err(ModelSignatureRule::Subject) };
+    let wanted = digest(&subject.digest.0.sha256).filter(|_| subject.name.len() <= MAX_NAME_LEN);
     let wanted = wanted.ok_or(ModelSignatureRule::Subject)?;
-    let WithPredicate { predicate } = serde_json::from_slice(payload).map_err(not_statement)?;
-    if predicate.serialization.method != "files" || predicate.serialization.hash_type != "sha256" {
+    let WithPredicate { predicate: Object(predicate) } =
+        serde_json::from_slice(payload).map_err(not_statement)?;
+    let Object(Serialization { method, hash_type }) = predicate.serialization;
+    if method != "files" || hash_type != "sha256" {
         return Err(ModelSignatureRule::Method);
     }
     let resources = predicate.resources.0;
@@ -94,7 +96,7 @@ pub(super) fn read(payload: &[u8]) -> Result<Signed, ModelSignatureRule> {
     // The subject's digest is SHA-256 over the digests of the resources, in their order.
     let mut root = Context::new(&SHA256);
     let mut by_name = HashMap::with_capacity(resources.len());
-    for resource in resources {
+    for Object(resource) in resources {
         let named = !resource.name.is_empty() && resource.name.len() <= MAX_NAME_LEN;
         let digest = digest(&resource.digest).filter(|_| named && resource.algorithm == "sha256");
         let digest = digest.ok_or(ModelSignatureRule::Resource)?;

@@ -66,7 +66,9 @@ fn the_vectors_are_what_the_generator_makes() {
         made.write();
     }
     let kept = Store::read();
-    assert_eq!(made.names(), kept.names());
+    let (wanted, found) = (made.names(), kept.names());
+    let other: Vec<&String> = wanted.symmetric_difference(&found).collect();
+    assert!(other.is_empty(), "made or kept only: {other:?}");
     for name in made.names() {
         assert!(made.get(&name) == kept.get(&name), "{name} differs");
     }

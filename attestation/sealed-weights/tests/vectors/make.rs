@@ -1,11 +1,11 @@
 //! All cases.
 
-use anchorhold_sealed_weights::{OwnerKey, SealOptions};
+use anchorhold_sealed_weights::{OwnerKey, Padding, Role, SealOptions};
 use serde_json::{Map, Value, json};
 
 use crate::floe::{hex, sha256};
-use crate::folder::Folder;
-use crate::package::{KEY, OWNER_SEED, Package, owner};
+use crate::folder::{self, Folder};
+use crate::package::{KEY, OWNER_SEED, Package, options, owner};
 use crate::store::{File, Store};
 use crate::{read_cases, seal_cases};
 
@@ -39,7 +39,23 @@ pub(crate) fn all() -> Store {
     let mut cases = Cases(Store::default());
     read_cases::add(&mut cases);
     seal_cases::add(&mut cases);
+    seeds(&mut cases.0);
     cases.0
+}
+
+/// What fuzz targets begin with: the plaintexts that the vectors hold encrypted.
+fn seeds(store: &mut Store) {
+    let small = Package::seal(&folder::small(), &options(1));
+    store.seed("manifest.json", small.get("manifest.json"));
+    store.seed("card.json", small.plain(Role::Card));
+    let padme = SealOptions { padding: Padding::Padme, ..options(1) };
+    store.seed("card-padded.json", Package::seal(&folder::sharded(), &padme).plain(Role::Card));
+    let signature = seal_cases::signature("p256.sig", "p256.pem");
+    let signed = SealOptions { model_signature: Some(&signature), ..options(1) };
+    store.seed("card-signed.json", Package::seal(&folder::small(), &signed).plain(Role::Card));
+    let index = "model.safetensors.index.json";
+    store.seed("index.json", folder::sharded()[index].bytes());
+    store.seed("statement.json", seal_cases::statement().to_string().into_bytes());
 }
 
 /// The stage of a code.

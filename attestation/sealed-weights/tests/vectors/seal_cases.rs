@@ -431,7 +431,7 @@ fn signer() -> (Ed25519KeyPair, Vec<u8>) {
 }
 
 /// A statement over the small folder.
-fn statement() -> Value {
+pub(crate) fn statement() -> Value {
     let resources: Vec<Value> = folder::small()
         .iter()
         .map(|(name, file)| json!({ "name": name, "algorithm": "sha256", "digest": hex(&sha256(&file.bytes())) }))

@@ -12,6 +12,9 @@ fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/sealed-weights"))
 }
 
+/// Files of cases, and what fuzz targets begin with.
+const FOLDERS: [&str; 2] = ["files", "seeds"];
+
 /// A file of a case.
 #[derive(Clone)]
 pub(crate) enum File {
@@ -71,15 +74,19 @@ impl Store {
             store.files.insert(name, bytes);
         };
         take("manifest.json".to_owned());
-        for entry in fs::read_dir(root().join("files")).unwrap() {
-            take(format!("files/{}", entry.unwrap().file_name().to_string_lossy()));
+        for folder in FOLDERS {
+            for entry in fs::read_dir(root().join(folder)).unwrap() {
+                take(format!("{folder}/{}", entry.unwrap().file_name().to_string_lossy()));
+            }
         }
         store
     }
 
     pub(crate) fn write(&self) {
-        let _ = fs::remove_dir_all(root().join("files"));
-        fs::create_dir_all(root().join("files")).unwrap();
+        for folder in FOLDERS {
+            let _ = fs::remove_dir_all(root().join(folder));
+            fs::create_dir_all(root().join(folder)).unwrap();
+        }
         for name in self.names() {
             fs::write(root().join(&name), self.get(&name)).unwrap();
         }
@@ -105,6 +112,11 @@ impl Store {
 
     pub(crate) fn add_case(&mut self, case: Value) {
         self.cases.push(case);
+    }
+
+    /// Keeps what a fuzz target begins with.
+    pub(crate) fn seed(&mut self, name: &str, bytes: Vec<u8>) {
+        self.files.insert(format!("seeds/{name}"), bytes);
     }
 
     /// Keeps a file and returns how a case names it.
