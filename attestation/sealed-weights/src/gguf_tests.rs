@@ -71,7 +71,7 @@ impl Maker {
         out.resize(out.len().next_multiple_of(alignment), 0);
         for (at, Row(.., len)) in rows.iter().enumerate() {
             out.resize(out.len().next_multiple_of(alignment), 0);
-            out.resize(out.len() + usize::try_from(*len).unwrap(), at as u8 + 1);
+            out.resize(out.len() + usize::try_from(*len).unwrap(), u8::try_from(at).unwrap() + 1);
         }
         if padded {
             out.resize(out.len().next_multiple_of(alignment), 0);

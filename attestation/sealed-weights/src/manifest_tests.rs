@@ -208,7 +208,8 @@ fn refuses_a_wrong_set_of_objects() {
     refuses_set(|manifest| manifest.card = entry(9, Role::Pooling, 1), CardPlace);
     refuses_set(|manifest| manifest.objects.push(entry(9, Role::Bundle, 1)), BundleNotAlone);
     signed(|manifest| manifest.objects = vec![entry(9, Role::Bundle, 1)]).unwrap();
-    let none = verify(&payload().split_at(payload().find("\"subject\"").unwrap()).0.to_owned());
+    let payload = payload();
+    let none = verify(payload.split_at(payload.find("\"subject\"").unwrap()).0);
     assert_eq!(none.unwrap_err(), ManifestRule::NotStatement.into());
 }
 

@@ -83,10 +83,10 @@ mod tests {
 
     /// The algorithm as the paper gives it.
     fn padme_of_the_paper(len: u64) -> u64 {
-        let exponent = f64::from(63 - len.leading_zeros());
-        let significant = exponent.log2().floor() + 1.0;
-        let last_bits = exponent - significant;
-        let mask = 2_u64.pow(last_bits as u32) - 1;
+        let exponent = 63 - len.leading_zeros();
+        let significant = f64::from(exponent).log2().floor() + 1.0;
+        let last_bits = (0..64).find(|bits| f64::from(exponent - bits) == significant).unwrap();
+        let mask = 2_u64.pow(last_bits) - 1;
         (len + mask) & !mask
     }
 

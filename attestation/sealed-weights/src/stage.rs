@@ -24,7 +24,7 @@ pub const DEFAULT_BLOCK_LEN: usize = 128 << 20;
 pub const MAX_BLOCK_LEN: usize = 1 << 30;
 
 /// A block begins in memory as far behind a page as its place on the device is.
-const PAGE: u64 = 4096;
+const PAGE: usize = 4096;
 
 /// A part of one tensor in a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl SealedModel {
             work.meter(blocks.iter().flat_map(|block| &block.segments).map(|segment| segment.len).sum());
         let (give_back, free) = channel();
         for _ in 0..2.min(blocks.len()) {
-            let mut region = Region::new(block_len + PAGE as usize)?;
+            let mut region = Region::new(block_len + PAGE)?;
             region.lock();
             // The other end is in this function and cannot be gone.
             let _ = give_back.send(region);
@@ -124,7 +124,7 @@ struct Block {
 impl Block {
     /// Where the block lies in its memory.
     fn place(&self) -> Range<usize> {
-        let start = usize::try_from(self.device.start % PAGE).unwrap_or_default();
+        let start = usize::try_from(self.device.start % PAGE as u64).unwrap_or_default();
         start..start + usize::try_from(self.device.end - self.device.start).unwrap_or_default()
     }
 }

@@ -42,7 +42,7 @@ impl Suite {
             Self::Sha256 => {
                 let mut context = Context::new(&SHA256);
                 context.update(&[0]);
-                LeafHasher::Sha256(context)
+                LeafHasher::Sha256(Box::new(context))
             }
             Self::Blake3 => LeafHasher::Blake3(Box::new(blake3::Hasher::new_derive_key(BLAKE3_CONTEXT))),
         }
@@ -64,7 +64,7 @@ impl fmt::Display for Suite {
 
 /// A leaf hash that is fed in pieces.
 pub(crate) enum LeafHasher {
-    Sha256(Context),
+    Sha256(Box<Context>),
     Blake3(Box<blake3::Hasher>),
 }
 
@@ -80,7 +80,7 @@ impl LeafHasher {
 
     pub(crate) fn finish(self) -> Hash {
         match self {
-            Self::Sha256(context) => merkle::finish(context),
+            Self::Sha256(context) => merkle::finish(*context),
             Self::Blake3(hasher) => *hasher.finalize().as_bytes(),
         }
     }

@@ -10,6 +10,10 @@ fn read(fixture: &Fixture, name: &str) -> Vec<u8> {
     fs::read(fixture.package().join(name)).unwrap()
 }
 
+fn place(range: &std::ops::Range<u64>) -> std::ops::Range<usize> {
+    usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()
+}
+
 #[test]
 fn segments_cover_the_object_and_each_is_found_under_its_leaf_in_any_order() {
     let fixture = Fixture::new();
@@ -23,7 +27,7 @@ fn segments_cover_the_object_and_each_is_found_under_its_leaf_in_any_order() {
         let range = entry.segment_range(index).unwrap();
         assert_eq!(range.end, end);
         end = range.start;
-        leaves.check(index, &bytes[range.start as usize..range.end as usize]).unwrap();
+        leaves.check(index, &bytes[place(&range)]).unwrap();
     }
     assert_eq!(end, entry.header_bytes().len() as u64);
     assert_eq!(entry.segment_range(entry.segment_count()), None);
@@ -38,7 +42,7 @@ fn case_15_refuses_a_segment_that_is_not_the_one_its_leaf_names() {
     let leaves = Leaves::from_tree(&entry, &read(&fixture, &format!("{}.tree", entry.path()))).unwrap();
     let segment = |index| {
         let range = entry.segment_range(index).unwrap();
-        bytes[range.start as usize..range.end as usize].to_vec()
+        bytes[place(&range)].to_vec()
     };
     let refused = |index, bytes: &[u8], rule: SegmentRule| match leaves.check(index, bytes) {
         Err(Error::Segment { object, index: at, rule: by }) => {
@@ -47,7 +51,7 @@ fn case_15_refuses_a_segment_that_is_not_the_one_its_leaf_names() {
         other => panic!("{other:?}"),
     };
     let mut flipped = segment(0);
-    flipped[SEGMENT as usize - 1] ^= 1;
+    flipped[usize::try_from(SEGMENT).unwrap() - 1] ^= 1;
     refused(0, &flipped, SegmentRule::NotInTree);
     refused(0, &segment(1), SegmentRule::NotInTree);
     refused(0, &segment(0)[1..], SegmentRule::Length);

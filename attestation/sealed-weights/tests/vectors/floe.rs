@@ -7,6 +7,8 @@ use ring::hmac;
 /// Plaintext bytes of a segment of the vectors.
 pub(crate) const PAYLOAD: usize = 1 << 20;
 pub(crate) const SEGMENT: usize = PAYLOAD + 32;
+/// The same as the header says it.
+const SEGMENT_LEN: u32 = (1 << 20) + 32;
 pub(crate) const HEADER: usize = 74;
 
 /// What an object is encrypted under.
@@ -17,14 +19,14 @@ pub(crate) struct Under<'a> {
 }
 
 fn derive(under: &Under<'_>, key: &[u8], purpose: &[u8]) -> Vec<u8> {
-    let parameters = [&[0, 0][..], &(SEGMENT as u32).to_be_bytes(), &32_u32.to_be_bytes()].concat();
+    let parameters = [&[0, 0][..], &SEGMENT_LEN.to_be_bytes(), &32_u32.to_be_bytes()].concat();
     let message = [&parameters[..], &under.iv, purpose, under.aad, &[1]].concat();
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA384, key), &message).as_ref().to_vec()
 }
 
 /// The ciphertext of `plain`, with nonces that count.
 pub(crate) fn encrypt(under: &Under<'_>, plain: &[u8]) -> Vec<u8> {
-    let mut out = [&[0, 0][..], &(SEGMENT as u32).to_be_bytes(), &32_u32.to_be_bytes(), &under.iv].concat();
+    let mut out = [&[0, 0][..], &SEGMENT_LEN.to_be_bytes(), &32_u32.to_be_bytes(), &under.iv].concat();
     out.extend(&derive(under, under.key, b"HEADER_TAG:")[..32]);
     let message_key = derive(under, under.key, b"MESSAGE_KEY:");
     let segment_key = derive(under, &message_key, b"DEK:\0\0\0\0\0\0\0\0");
@@ -32,7 +34,7 @@ pub(crate) fn encrypt(under: &Under<'_>, plain: &[u8]) -> Vec<u8> {
     let parts: Vec<&[u8]> = plain.chunks(PAYLOAD).collect();
     for (index, part) in parts.iter().enumerate() {
         let last = index + 1 == parts.len();
-        let word = if last { part.len() as u32 + 32 } else { u32::MAX };
+        let word = if last { u32::try_from(part.len()).unwrap() + 32 } else { u32::MAX };
         let mut nonce = [0; 12];
         nonce[4..].copy_from_slice(&index.to_be_bytes());
         let aad = [&(index as u64).to_be_bytes()[..], &[u8::from(last)]].concat();

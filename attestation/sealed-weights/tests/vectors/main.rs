@@ -12,9 +12,14 @@ mod floe;
 mod folder;
 mod make;
 mod package;
+mod read_card;
 mod read_cases;
+mod read_host;
+mod read_manifest;
 mod run;
 mod seal_cases;
+mod seal_gguf;
+mod seal_signatures;
 mod store;
 
 use std::collections::BTreeSet;

@@ -7,7 +7,7 @@ use crate::floe::{hex, sha256};
 use crate::folder::{self, Folder};
 use crate::package::{KEY, OWNER_SEED, Package, options, owner};
 use crate::store::{File, Store};
-use crate::{read_cases, seal_cases};
+use crate::{read_cases, seal_cases, seal_signatures};
 
 /// What is asked of a package beyond being its owner's.
 pub(crate) struct Ask {
@@ -50,12 +50,12 @@ fn seeds(store: &mut Store) {
     store.seed("card.json", small.plain(Role::Card));
     let padme = SealOptions { padding: Padding::Padme, ..options(1) };
     store.seed("card-padded.json", Package::seal(&folder::sharded(), &padme).plain(Role::Card));
-    let signature = seal_cases::signature("p256.sig", "p256.pem");
+    let signature = seal_signatures::signature("p256.sig", "p256.pem");
     let signed = SealOptions { model_signature: Some(&signature), ..options(1) };
     store.seed("card-signed.json", Package::seal(&folder::small(), &signed).plain(Role::Card));
     let index = "model.safetensors.index.json";
     store.seed("index.json", folder::sharded()[index].bytes());
-    store.seed("statement.json", seal_cases::statement().to_string().into_bytes());
+    store.seed("statement.json", seal_signatures::statement().to_string().into_bytes());
 }
 
 /// The stage of a code.
