@@ -31,7 +31,8 @@ use std::time::Instant;
 use std::{env, hint, thread};
 
 use anchorhold_sealed_weights::{
-    Manifest, OwnerKey, PackageFiles, SealOptions, SealedModel, Suite, WeightsKey, Work, read_manifest, seal,
+    Effort, Manifest, OwnerKey, PackageFiles, SealOptions, SealedModel, Suite, WeightsKey, read_manifest,
+    seal,
 };
 use memmap2::{Advice, Mmap, MmapMut};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -253,12 +254,12 @@ fn child(kind: &str) -> Result<(), Failure> {
     let model = open(Path::new(package))?;
     let plain = File::open(plain)?;
     let threads: usize = threads.parse()?;
-    let work = Work::on_threads(NonZeroUsize::new(threads).ok_or("no threads")?);
+    let effort = Effort::on_threads(NonZeroUsize::new(threads).ok_or("no threads")?);
     let before = peak_memory()?;
     let begun = (Instant::now(), cpu_s());
     let made: Box<dyn std::any::Any> = match kind {
-        "sealed" => Box::new(model.load(&work)?),
-        "f32" => Box::new(model.load_f32(&work)?),
+        "sealed" => Box::new(model.load(&effort)?),
+        "f32" => Box::new(model.load_f32(&effort)?),
         "read" => Box::new(read(&plain, threads, false)?),
         "huge" => Box::new(read(&plain, threads, true)?),
         "decrypt" => Box::new(decrypt(&plain, threads)?),
@@ -414,8 +415,8 @@ fn write_model(weights: &Path, mib: usize) -> Result<(), Failure> {
 
 fn seal_model(source: &Path, out: &Path, suite: Suite, threads: usize) -> Result<(), Failure> {
     let options = SealOptions { suite, ..SealOptions::new("bench/model", 1, 1..=2) };
-    let work = Work::on_threads(NonZeroUsize::new(threads).ok_or("no threads")?);
-    seal(source, out, &options, &OwnerKey::from_seed(&OWNER_SEED)?, &KEY, &work)?;
+    let effort = Effort::on_threads(NonZeroUsize::new(threads).ok_or("no threads")?);
+    seal(source, out, &options, &OwnerKey::from_seed(&OWNER_SEED)?, &KEY, &effort)?;
     Ok(())
 }
 

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::ops::Range;
 
+use crate::effort::{Effort, Meter};
 use crate::error::Error;
 use crate::floe::HEADER_LEN;
 use crate::merkle::{self, HASH_LEN, Hash};
 use crate::object::ObjectEntry;
 use crate::reader::{read_full, read_header, read_whole};
 use crate::rules::{HeaderRule, SegmentRule};
-use crate::work::{Meter, Work};
 
 /// The leaf hashes of one object's segments. Exists only if they lead to the root that the owner signed.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ pub(crate) fn check_ciphertext(
     entry: &ObjectEntry,
     data: &File,
     tree: Option<&File>,
-    work: &Work<'_>,
+    effort: &Effort<'_>,
     meter: &Meter<'_>,
 ) -> Result<(), Error> {
     let object = entry.id();
@@ -79,7 +79,7 @@ pub(crate) fn check_ciphertext(
     let expected = expected.transpose()?;
     let count = usize::try_from(entry.segment_count()).map_err(|_| Error::Tree { object })?;
     let mut leaves = vec![Hash::default(); count];
-    work.run(
+    effort.run(
         (0..).zip(&mut leaves).collect(),
         || Ok(Vec::new()),
         |segment, (index, leaf)| {

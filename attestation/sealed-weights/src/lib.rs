@@ -11,7 +11,7 @@
 //!    [`SealedModel::stage`] hands them to a device block by block.
 //!
 //! ```no_run
-//! use anchorhold_sealed_weights::{Error, Manifest, PackageFiles, Role, SealedModel, WeightsKey, Work, read_manifest};
+//! use anchorhold_sealed_weights::{Error, Manifest, PackageFiles, Role, SealedModel, WeightsKey, Effort, read_manifest};
 //! # use std::path::Path;
 //! # fn load(dir: &Path, owner: &[u8; 32], released: (&[u8; 32], u64), key: &[u8; 32]) -> Result<(), Error> {
 //! let manifest = Manifest::verify(&read_manifest(dir)?, owner)?;
@@ -19,7 +19,7 @@
 //! let key = WeightsKey::open(&manifest, key)?;
 //! let model = SealedModel::open(&key, PackageFiles::open(dir, &manifest)?)?;
 //! let config = model.file(Role::Config)?;
-//! let tensors = model.load(&Work::default())?;
+//! let tensors = model.load(&Effort::default())?;
 //! # drop((config, tensors));
 //! # Ok(())
 //! # }
@@ -38,6 +38,7 @@ mod ciphertext;
 mod convert;
 mod dsse;
 mod dtype;
+mod effort;
 mod error;
 mod floe;
 #[cfg(fuzzing)]
@@ -70,11 +71,11 @@ mod strict;
 mod suite;
 mod tensors;
 mod weights_index;
-mod work;
 
 pub use card::{Card, CardFile};
 pub use ciphertext::Leaves;
 pub use dtype::{Container, Dtype};
+pub use effort::{Effort, MAX_THREADS, OnProgress, Progress};
 pub use error::Error;
 pub use gguf::{
     Gguf, GgufValue, MAX_GGUF_ARRAY_LEN, MAX_GGUF_HEADER_LEN, MAX_GGUF_KEY_LEN, MAX_GGUF_KEYS, MAX_GGUF_RANK,
@@ -104,4 +105,3 @@ pub use stage::{DEFAULT_BLOCK_LEN, MAX_BLOCK_LEN, StagedBlock, StagedRange};
 pub use suite::Suite;
 pub use tensors::{FileTable, MAX_MODEL_TENSORS, MAX_NAME_LEN, MAX_RANK, MAX_TENSORS, Tensor, TensorIndex};
 pub use weights_index::WeightsIndex;
-pub use work::{MAX_THREADS, OnProgress, Progress, Work};

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::convert::Out;
 use crate::dtype::Dtype;
+use crate::effort::{Effort, Meter};
 use crate::error::Error;
 use crate::memory::Region;
 use crate::model::SealedModel;
@@ -13,7 +14,6 @@ use crate::plan::{SegmentPlan, TensorPiece, plan};
 use crate::reader::{ObjectReader, Scratch};
 use crate::rules::{DestinationRule, TensorRule};
 use crate::tensors::Tensor;
-use crate::work::{Meter, Work};
 
 /// Where a tensor's bytes go.
 #[derive(Debug)]
@@ -116,16 +116,16 @@ impl fmt::Debug for TensorMemory {
 pub(crate) fn load_tensors(
     model: &SealedModel,
     destinations: Vec<Destination<'_>>,
-    work: &Work<'_>,
+    effort: &Effort<'_>,
 ) -> Result<(), Error> {
     let plans = aim(model, plan(model)?, destinations)?;
     model.check_weights()?;
-    let meter = work.meter(plans.iter().map(|plan| plan.len).sum());
-    fill(model, plans, work, &meter)
+    let meter = effort.meter(plans.iter().map(|plan| plan.len).sum());
+    fill(model, plans, effort, &meter)
 }
 
 /// See [`SealedModel::load`].
-pub(crate) fn load(model: &SealedModel, work: &Work<'_>) -> Result<TensorMemory, Error> {
+pub(crate) fn load(model: &SealedModel, effort: &Effort<'_>) -> Result<TensorMemory, Error> {
     let arrangement = Arrangement::of(model.index().tensors())?;
     let memory = |_| DestinationRule::Memory;
     let mut region = Region::new(usize::try_from(arrangement.len()).map_err(memory)?)?;
@@ -142,14 +142,14 @@ pub(crate) fn load(model: &SealedModel, work: &Work<'_>) -> Result<TensorMemory,
         destinations.push(Destination::Bytes(tensor));
         (rest, at) = (tail, place.end);
     }
-    load_tensors(model, destinations, work)?;
+    load_tensors(model, destinations, effort)?;
     // Locked only now: the loading threads have taken the pages in parallel.
     region.lock();
     Ok(TensorMemory { region, places })
 }
 
 /// See [`SealedModel::load_f32`].
-pub(crate) fn load_f32(model: &SealedModel, work: &Work<'_>) -> Result<Vec<Vec<f32>>, Error> {
+pub(crate) fn load_f32(model: &SealedModel, effort: &Effort<'_>) -> Result<Vec<Vec<f32>>, Error> {
     if !model.index().tensors().all(|tensor| Out::reads_as_f32(tensor.dtype)) {
         return Err(DestinationRule::NotNumbers.into());
     }
@@ -160,7 +160,7 @@ pub(crate) fn load_f32(model: &SealedModel, work: &Work<'_>) -> Result<Vec<Vec<f
         out.push(vec![0.0_f32; elements]);
     }
     let destinations = out.iter_mut().map(|tensor| Destination::F32(tensor)).collect();
-    load_tensors(model, destinations, work)?;
+    load_tensors(model, destinations, effort)?;
     Ok(out)
 }
 
@@ -203,10 +203,10 @@ fn aim<'a>(
 pub(crate) fn fill(
     model: &SealedModel,
     plans: Vec<SegmentPlan<Aimed<'_>>>,
-    work: &Work<'_>,
+    effort: &Effort<'_>,
     meter: &Meter<'_>,
 ) -> Result<(), Error> {
-    work.run(
+    effort.run(
         plans,
         || Ok(None),
         |scratch, plan| {

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::card::{Card, CardFile};
 use crate::dtype::Container;
+use crate::effort::{Effort, Meter};
 use crate::error::Error;
 use crate::gguf::Gguf;
 use crate::json;
@@ -19,7 +20,6 @@ use crate::rules::{CardRule, MixedRule, TensorRule};
 use crate::safetensors::parse_safetensors;
 use crate::tensors::TensorIndex;
 use crate::weights_index::WeightsIndex;
-use crate::work::{Meter, Work};
 
 /// A model whose card, trees and headers were checked. Its contents are decrypted on demand.
 #[derive(Debug)]
@@ -102,24 +102,24 @@ impl SealedModel {
     /// [`Error::Destination`], [`Error::Tensors`], [`Error::Gguf`] or [`Error::WeightsIndex`] before anything is filled,
     /// else those of [`ObjectReader::read_segment`]. After an error the destinations hold verified parts of the model and
     /// zeros and must not be used; no byte of a refused segment is among them.
-    pub fn load_tensors(&self, destinations: Vec<Destination<'_>>, work: &Work<'_>) -> Result<(), Error> {
-        load::load_tensors(self, destinations, work)
+    pub fn load_tensors(&self, destinations: Vec<Destination<'_>>, effort: &Effort<'_>) -> Result<(), Error> {
+        load::load_tensors(self, destinations, effort)
     }
 
     /// Loads every tensor as it is stored, into memory that is aligned for devices.
     ///
     /// # Errors
     /// Those of [`SealedModel::load_tensors`]; [`Error::Io`] when the system has no such memory.
-    pub fn load(&self, work: &Work<'_>) -> Result<TensorMemory, Error> {
-        load::load(self, work)
+    pub fn load(&self, effort: &Effort<'_>) -> Result<TensorMemory, Error> {
+        load::load(self, effort)
     }
 
     /// Loads every tensor as numbers, in the order of [`SealedModel::index`].
     ///
     /// # Errors
     /// Those of [`SealedModel::load_tensors`]; [`Error::Destination`] when a tensor is not of F32, F16 or BF16.
-    pub fn load_f32(&self, work: &Work<'_>) -> Result<Vec<Vec<f32>>, Error> {
-        load::load_f32(self, work)
+    pub fn load_f32(&self, effort: &Effort<'_>) -> Result<Vec<Vec<f32>>, Error> {
+        load::load_f32(self, effort)
     }
 
     /// Where tensors lie in one stretch of device memory: see [`SealedModel::stage`].
@@ -135,7 +135,7 @@ impl SealedModel {
     ///
     /// # Errors
     /// Those of [`SealedModel::file`] and [`SealedModel::load_tensors`].
-    pub fn verify(&self, work: &Work<'_>) -> Result<(), Error> {
+    pub fn verify(&self, effort: &Effort<'_>) -> Result<(), Error> {
         for role in self.roles().filter(|role| role.file_name().is_some()) {
             self.file(role)?;
         }
@@ -149,8 +149,8 @@ impl SealedModel {
             }
             parts.push(Part::Padding(object, end..reader.entry().plaintext_len()));
         }
-        let meter = work.meter(self.readers.iter().map(|reader| reader.entry().plaintext_len()).sum());
-        work.run(parts, || Ok(None), |scratch, part| self.verify_part(&part, scratch, &meter))
+        let meter = effort.meter(self.readers.iter().map(|reader| reader.entry().plaintext_len()).sum());
+        effort.run(parts, || Ok(None), |scratch, part| self.verify_part(&part, scratch, &meter))
     }
 
     fn verify_part(

@@ -9,12 +9,12 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::ciphertext::check_ciphertext;
+use crate::effort::Effort;
 use crate::error::Error;
 use crate::manifest::{MAX_MANIFEST_LEN, VerifiedManifest};
 use crate::object::CARD_NAME;
 use crate::reader;
 use crate::rules::{ManifestRule, MixedRule};
-use crate::work::Work;
 
 /// The name of the manifest in a package.
 pub const MANIFEST_NAME: &str = "manifest.json";
@@ -75,15 +75,15 @@ impl PackageFiles {
     /// # Errors
     /// [`Error::Tree`], [`Error::Segment`], [`Error::Header`], [`Error::Truncated`], [`Error::Trailing`],
     /// [`Error::Io`]; [`Error::Mixed`] when the files are not as many as the manifest's objects.
-    pub fn verify_ciphertext(&self, manifest: &VerifiedManifest, work: &Work<'_>) -> Result<(), Error> {
+    pub fn verify_ciphertext(&self, manifest: &VerifiedManifest, effort: &Effort<'_>) -> Result<(), Error> {
         if self.objects.len() != manifest.objects().len() {
             return Err(MixedRule::FileCount.into());
         }
         let total = manifest.objects().iter().map(|object| object.plaintext_len()).sum();
-        let meter = work.meter(manifest.card().plaintext_len().saturating_add(total));
-        check_ciphertext(manifest.card(), &self.card, None, work, &meter)?;
+        let meter = effort.meter(manifest.card().plaintext_len().saturating_add(total));
+        check_ciphertext(manifest.card(), &self.card, None, effort, &meter)?;
         for (object, files) in manifest.objects().iter().zip(&self.objects) {
-            check_ciphertext(object, &files.data, Some(&files.tree), work, &meter)?;
+            check_ciphertext(object, &files.data, Some(&files.tree), effort, &meter)?;
         }
         Ok(())
     }

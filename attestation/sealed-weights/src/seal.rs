@@ -14,6 +14,7 @@ use ring::digest::{Context, SHA256};
 use zeroize::Zeroizing;
 
 use crate::card::{Card, CardFile};
+use crate::effort::{Effort, Meter};
 use crate::error::Error;
 use crate::floe::{HEADER_LEN, Message, Start};
 use crate::key::{self, OwnerKey};
@@ -30,7 +31,6 @@ use crate::rules::{ManifestRule, OptionRule, SegmentRule};
 use crate::source::Source;
 use crate::suite::Suite;
 use crate::tensors::FileTable;
-use crate::work::{Meter, Work};
 use derive::{Content, Seed};
 use partial::{Partial, write_synced};
 use plaintext::{Plaintext, Survey};
@@ -109,7 +109,7 @@ pub fn seal(
     options: &SealOptions<'_>,
     owner: &OwnerKey,
     weights_key: &[u8; 32],
-    work: &Work<'_>,
+    effort: &Effort<'_>,
 ) -> Result<SealSummary, Error> {
     check_options(options)?;
     let source = Source::open(source)?;
@@ -117,9 +117,9 @@ pub fn seal(
     source.tables()?;
     let partial = Partial::create(out)?;
     let plaintext_bytes: u64 = source.files.iter().map(|file| file.len).sum();
-    let meter = work.meter(plaintext_bytes.saturating_mul(2));
+    let meter = effort.meter(plaintext_bytes.saturating_mul(2));
     let plaintexts = Plaintext::of(&source, options)?;
-    let survey = Survey::take(&source, &plaintexts, options, work, &meter)?;
+    let survey = Survey::take(&source, &plaintexts, options, effort, &meter)?;
     let tables = survey.tables(&source, &plaintexts, options)?;
     let content = Content { options, files: &source.files, digests: &survey.files };
     let sealer =
@@ -127,7 +127,7 @@ pub fn seal(
     let card = sealer.card(&source, &plaintexts, &survey, tables)?;
     let mut objects = Vec::with_capacity(plaintexts.len());
     for ((position, plaintext), digests) in (1..).zip(&plaintexts).zip(&survey.segments) {
-        objects.push(sealer.seal_object(position, plaintext, digests, (work, &meter))?);
+        objects.push(sealer.seal_object(position, plaintext, digests, (effort, &meter))?);
     }
     let card_text = Zeroizing::new(card.to_bytes()?);
     let card = sealer.seal_card(&card_text)?;
@@ -234,7 +234,7 @@ impl Sealer<'_> {
         position: u64,
         plaintext: &Plaintext<'_>,
         digests: &[Hash],
-        (work, meter): (&Work<'_>, &Meter<'_>),
+        (effort, meter): (&Effort<'_>, &Meter<'_>),
     ) -> Result<ObjectEntry, Error> {
         let (id, message) = self.begin(position, plaintext.role(), plaintext.len());
         let path = self.dir.join("objects").join(id.to_string());
@@ -243,7 +243,7 @@ impl Sealer<'_> {
         let mut leaves = vec![Hash::default(); digests.len()];
         let tasks = (0..).zip(digests).zip(&mut leaves).collect();
         let memory = || Region::new(layout.span(0).map_or(0, |span| span.payload_len()));
-        work.run(tasks, memory, |memory, ((index, digest), leaf)| {
+        effort.run(tasks, memory, |memory, ((index, digest), leaf)| {
             let range = layout.payload_range(index).ok_or(Error::Truncated {
                 part: "plaintext",
                 expected: index,

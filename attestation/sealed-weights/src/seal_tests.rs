@@ -31,7 +31,7 @@ fn owner() -> OwnerKey {
 }
 
 fn seal_as(model: &Path, out: &Path, options: &SealOptions<'_>) -> Result<SealSummary, Error> {
-    seal(model, out, options, &owner(), &[9; 32], &Work::default())
+    seal(model, out, options, &owner(), &[9; 32], &Effort::default())
 }
 
 fn seal_to(model: &Path, out: &Path) -> Result<SealSummary, Error> {
@@ -78,7 +78,7 @@ fn tells_what_it_sealed() {
     let plain: u64 = files.iter().map(|name| fs::metadata(model.path().join(name)).unwrap().len()).sum();
     assert_eq!(summary.plaintext_bytes, plain);
     assert_eq!(summary.ciphertext_bytes, plain + 3 * 74 + 5 * 32);
-    PackageFiles::open(&out, &manifest).unwrap().verify_ciphertext(&manifest, &Work::default()).unwrap();
+    PackageFiles::open(&out, &manifest).unwrap().verify_ciphertext(&manifest, &Effort::default()).unwrap();
 }
 
 #[test]
@@ -87,9 +87,9 @@ fn tells_how_far_it_is_and_reads_every_byte_twice() {
     let (model, parent) = (model(), tempfile::tempdir().unwrap());
     let told = Mutex::new(Vec::new());
     let progress = |progress| told.lock().unwrap().push(progress);
-    let work = Work { progress: Some(&progress), ..Work::default() };
+    let effort = Effort { progress: Some(&progress), ..Effort::default() };
     let summary =
-        seal(model.path(), &parent.path().join("package"), &options(), &owner(), &[9; 32], &work).unwrap();
+        seal(model.path(), &parent.path().join("package"), &options(), &owner(), &[9; 32], &effort).unwrap();
     let told = told.into_inner().unwrap();
     assert!(told.iter().all(|progress| progress.total == 2 * summary.plaintext_bytes));
     assert!(told.windows(2).all(|pair| pair[0].done < pair[1].done));
@@ -235,9 +235,9 @@ fn a_file_that_changes_between_the_two_readings_is_refused_before_it_is_encrypte
     let options = options();
     let source = Source::open(model.path()).unwrap();
     let plaintexts = Plaintext::of(&source, &options).unwrap();
-    let work = Work::default();
-    let meter = work.meter(0);
-    let survey = Survey::take(&source, &plaintexts, &options, &work, &meter).unwrap();
+    let effort = Effort::default();
+    let meter = effort.meter(0);
+    let survey = Survey::take(&source, &plaintexts, &options, &effort, &meter).unwrap();
     let content = Content { options: &options, files: &source.files, digests: &survey.files };
     let out = tempfile::tempdir().unwrap();
     fs::create_dir(out.path().join("objects")).unwrap();
@@ -249,7 +249,7 @@ fn a_file_that_changes_between_the_two_readings_is_refused_before_it_is_encrypte
     let seal_weights = || {
         let _ = fs::remove_dir_all(out.path().join("objects"));
         fs::create_dir(out.path().join("objects")).unwrap();
-        sealer.seal_object(3, &plaintexts[2], &survey.segments[2], (&work, &meter))
+        sealer.seal_object(3, &plaintexts[2], &survey.segments[2], (&effort, &meter))
     };
     seal_weights().unwrap();
     let written = |len: u64| {
@@ -273,7 +273,7 @@ fn a_file_that_changes_between_the_two_readings_is_refused_before_it_is_encrypte
     assert_eq!(seal_weights(), Err(changed.clone()));
     fs::write(&path, [&genuine[..], &[0]].concat()).unwrap();
     assert_eq!(source.files[2].check_len(), Err(changed.clone()));
-    let again = Survey::take(&source, &plaintexts, &options, &work, &meter);
+    let again = Survey::take(&source, &plaintexts, &options, &effort, &meter);
     assert_eq!(again.map(drop), Err(changed));
 }
 

@@ -10,13 +10,13 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 
 use crate::convert::Out;
+use crate::effort::{Effort, Meter};
 use crate::error::Error;
 use crate::load::{Aimed, Arrangement, fill};
 use crate::memory::Region;
 use crate::model::SealedModel;
 use crate::plan::{SegmentPlan, TensorPiece, plan};
 use crate::rules::DestinationRule;
-use crate::work::{Meter, Work};
 
 /// The block length for devices unless there is a reason, in bytes.
 pub const DEFAULT_BLOCK_LEN: usize = 128 << 20;
@@ -74,7 +74,7 @@ impl SealedModel {
     pub fn stage(
         &self,
         block_len: usize,
-        work: &Work<'_>,
+        effort: &Effort<'_>,
         mut consume: impl FnMut(&StagedBlock<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         if block_len > MAX_BLOCK_LEN {
@@ -83,7 +83,7 @@ impl SealedModel {
         let blocks = cut(plan(self)?, &self.arrangement()?, block_len as u64)?;
         self.check_weights()?;
         let meter =
-            work.meter(blocks.iter().flat_map(|block| &block.segments).map(|segment| segment.len).sum());
+            effort.meter(blocks.iter().flat_map(|block| &block.segments).map(|segment| segment.len).sum());
         let (give_back, free) = channel();
         for _ in 0..2.min(blocks.len()) {
             let mut region = Region::new(block_len + PAGE)?;
@@ -92,7 +92,7 @@ impl SealedModel {
             let _ = give_back.send(region);
         }
         let (filled, to_consume) = sync_channel(1);
-        let filler = Filler { model: self, work, meter: &meter };
+        let filler = Filler { model: self, effort, meter: &meter };
         thread::scope(|scope| {
             scope.spawn(move || filler.run(blocks, &free, &filled));
             for filled in to_consume {
@@ -178,7 +178,7 @@ struct Filled {
 
 struct Filler<'a> {
     model: &'a SealedModel,
-    work: &'a Work<'a>,
+    effort: &'a Effort<'a>,
     meter: &'a Meter<'a>,
 }
 
@@ -211,7 +211,7 @@ impl Filler<'_> {
             }
             aimed.push(SegmentPlan { object: plan.object, index: plan.index, len: plan.len, pieces });
         }
-        fill(self.model, aimed, self.work, self.meter)?;
+        fill(self.model, aimed, self.effort, self.meter)?;
         Ok(Filled { block, region })
     }
 }

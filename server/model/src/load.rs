@@ -10,7 +10,7 @@ use crate::text::{Codec, Use};
 use crate::threads::Threads;
 use crate::weights::{Need, Weights};
 use anchorhold_engine::{Embedder, Generator, ModelKind, TokenId};
-use anchorhold_sealed_weights::{Container, OnProgress, Role, SealedModel, Work};
+use anchorhold_sealed_weights::{Container, Effort, OnProgress, Role, SealedModel};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -98,7 +98,7 @@ pub fn load_with(
         return Err(LoadError::Container);
     }
     let count = NonZeroUsize::new(threads.count()).unwrap_or(NonZeroUsize::MIN);
-    let load = Load { package, threads, work: Work { threads: count, progress } };
+    let load = Load { package, threads, effort: Effort { threads: count, progress } };
     let object = config::object(Role::Config, &package.file(Role::Config)?)?;
     match (architecture(&object), object.get("model_type").and_then(Value::as_str)) {
         (Some("BertModel"), Some("bert")) => load_bert(&load, object),
@@ -111,7 +111,7 @@ pub fn load_with(
 struct Load<'a> {
     package: &'a SealedModel,
     threads: &'a Threads,
-    work: Work<'a>,
+    effort: Effort<'a>,
 }
 
 fn architecture(object: &Map<String, Value>) -> Option<&str> {
@@ -177,7 +177,7 @@ fn read_weights(
     needs: &[Need],
     passed_over: &[&str],
 ) -> Result<(Weights, LoadStats), LoadError> {
-    let weights = Weights::load(load.package, &load.work, needs, passed_over)?;
+    let weights = Weights::load(load.package, &load.effort, needs, passed_over)?;
     let parameters = needs.iter().map(|need| need.shape.iter().product::<usize>() as u64).sum();
     let stats = LoadStats { tensors: needs.len(), parameters, weight_bytes: load.package.weight_bytes() };
     Ok((weights, stats))

@@ -1,7 +1,7 @@
 //! The tensors that an architecture asks for, held against what the package has before any memory is taken.
 
 use crate::error::LoadError;
-use anchorhold_sealed_weights::{Destination, SealedModel, Tensor, Work, reads_as_f32};
+use anchorhold_sealed_weights::{Destination, Effort, SealedModel, Tensor, reads_as_f32};
 use std::collections::HashMap;
 use zeroize::Zeroize as _;
 
@@ -41,7 +41,7 @@ impl Weights {
     /// bytes are refused. The first two are found in the signed table, before memory is taken.
     pub(crate) fn load(
         model: &SealedModel,
-        work: &Work<'_>,
+        effort: &Effort<'_>,
         needs: &[Need],
         passed_over: &[&str],
     ) -> Result<Self, LoadError> {
@@ -71,7 +71,7 @@ impl Weights {
             None => Destination::Skip,
         });
         let destinations = destinations.collect();
-        model.load_tensors(destinations, work)?;
+        model.load_tensors(destinations, effort)?;
         Ok(Self(tensors.into_iter().flatten().collect()))
     }
 

@@ -4,7 +4,7 @@ use crate::client::now;
 use crate::process::Programs;
 use anchorhold_key_release::{WeightsKeyImport, WeightsKeyTerms};
 use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, X25519PublicKey};
-use anchorhold_sealed_weights::{OwnerKey, SealOptions, SegmentSize, Work, seal};
+use anchorhold_sealed_weights::{Effort, OwnerKey, SealOptions, SegmentSize, seal};
 use anyhow::{Context as _, anyhow};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -114,7 +114,7 @@ impl Owner {
         let created_s = u64::try_from(now().unix_seconds())?;
         let valid_s = created_s..=created_s + DAY_S;
         let options = SealOptions { segment: chosen.segment, ..SealOptions::new(model_id, version, valid_s) };
-        let summary = seal(source, &package, &options, &key, &chosen.weights_key, &Work::default())?;
+        let summary = seal(source, &package, &options, &key, &chosen.weights_key, &Effort::default())?;
         let terms = WeightsKeyTerms {
             model_id: model_id.parse()?,
             version,

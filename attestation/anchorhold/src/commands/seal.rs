@@ -8,8 +8,8 @@ use crate::{files, trust};
 use anchorhold_key_release::{ModelId, WeightsKeyImport, WeightsKeyTerms};
 use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, Timestamp, X25519PublicKey};
 use anchorhold_sealed_weights::{
-    MAX_MODEL_SIGNATURE_LEN, ModelSignature, OwnerKey, Padding, SealOptions, SealSummary, SegmentSize,
-    SignerKey, Suite, Work, seal,
+    Effort, MAX_MODEL_SIGNATURE_LEN, ModelSignature, OwnerKey, Padding, SealOptions, SealSummary,
+    SegmentSize, SignerKey, Suite, seal,
 };
 use serde::Serialize;
 use std::num::NonZeroUsize;
@@ -161,8 +161,8 @@ fn seal_shown(
 ) -> Result<SealSummary, Failure> {
     let meter = Meter::new("sealed");
     let progress = |progress| meter.show(progress);
-    let work = Work { threads: output::threads(args.threads), progress: Some(&progress) };
-    let made = seal(&args.dir, &args.out, options, owner, weights_key.expose(), &work);
+    let effort = Effort { threads: output::threads(args.threads), progress: Some(&progress) };
+    let made = seal(&args.dir, &args.out, options, owner, weights_key.expose(), &effort);
     meter.end();
     made.map_err(Failure::other)
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{SealOptions, file_digest};
+use crate::effort::{Effort, Meter};
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::memory::Region;
@@ -12,7 +13,6 @@ use crate::rules::OptionRule;
 use crate::source::{Source, SourceFile};
 use crate::suite::Suite;
 use crate::tensors::FileTable;
-use crate::work::{Meter, Work};
 
 /// A file's place in an object.
 pub(super) struct Part<'a> {
@@ -105,7 +105,7 @@ impl Survey {
         source: &Source,
         plaintexts: &[Plaintext<'_>],
         options: &SealOptions<'_>,
-        work: &Work<'_>,
+        effort: &Effort<'_>,
         meter: &Meter<'_>,
     ) -> Result<Self, Error> {
         let mut files = vec![Hash::default(); source.files.len()];
@@ -124,7 +124,7 @@ impl Survey {
             }
         }
         let memory = || Region::new(options.segment.payload_len() as usize);
-        work.run(looks, memory, |memory, look| match look {
+        effort.run(looks, memory, |memory, look| match look {
             Look::File(file, hash) => {
                 *hash = file_digest(file.len, |at, bytes| {
                     meter.add(bytes.len() as u64);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anchorhold_sealed_weights::{Destination, Manifest, Role, Work, read_manifest};
+use anchorhold_sealed_weights::{Destination, Effort, Manifest, Role, read_manifest};
 
 use crate::support::*;
 
@@ -102,7 +102,7 @@ fn case_15_gives_no_byte_of_a_refused_segment() {
     let mut memory: Vec<Vec<u8>> =
         index.tensors().map(|tensor| vec![SENTINEL; usize::try_from(tensor.len()).unwrap()]).collect();
     let destinations = memory.iter_mut().map(|memory| Destination::Bytes(memory)).collect();
-    let refusal = model.load_tensors(destinations, &Work::default()).unwrap_err();
+    let refusal = model.load_tensors(destinations, &Effort::default()).unwrap_err();
     assert_eq!(refusal.stage(), "segment");
 
     let plain = fixture.plain(Role::Weights);

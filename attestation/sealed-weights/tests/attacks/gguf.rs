@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anchorhold_sealed_weights::{
-    Container, Dtype, Gguf, GgufValue, Padding, Role, SealOptions, SegmentSize, Work, seal,
+    Container, Dtype, Effort, Gguf, GgufValue, Padding, Role, SealOptions, SegmentSize, seal,
 };
 use tempfile::TempDir;
 
@@ -91,7 +91,7 @@ fn case_22_refuses_split_files_that_are_not_where_they_say() {
     let parent = tempfile::tempdir().unwrap();
     let code = |model: &TempDir| {
         let out = parent.path().join("package");
-        seal(model.path(), &out, &options(1, SegmentSize::Mib1), &owner(), &KEY, &Work::default())
+        seal(model.path(), &out, &options(1, SegmentSize::Mib1), &owner(), &KEY, &Effort::default())
             .unwrap_err()
             .code()
     };

@@ -3,7 +3,7 @@
 use std::thread;
 
 use anchorhold_sealed_weights::{
-    Destination, DestinationRule, Dtype, Error, Role, SealedModel, SegmentSize, TensorRule, Work,
+    Destination, DestinationRule, Dtype, Effort, Error, Role, SealedModel, SegmentSize, TensorRule,
     reads_as_f32,
 };
 
@@ -157,7 +157,7 @@ fn refuses_destinations_that_do_not_fit() {
     let refusal = |alter: &dyn Fn(&mut Vec<Destination<'static>>)| {
         let mut destinations = index.tensors().map(|_| Destination::Skip).collect();
         alter(&mut destinations);
-        model.load_tensors(destinations, &Work::default()).unwrap_err()
+        model.load_tensors(destinations, &Effort::default()).unwrap_err()
     };
     let leak = |len: usize| Box::leak(vec![0.0_f32; len].into_boxed_slice());
     let ids = index.position("ids").unwrap();
@@ -169,7 +169,7 @@ fn refuses_destinations_that_do_not_fit() {
     assert_eq!(refusal(&|all| all[0] = Destination::Bytes(Box::leak(Box::new([0; 8])))), length);
     let kind = Error::Destination(DestinationRule::NotNumbers);
     assert_eq!(refusal(&|all| all[ids] = Destination::F32(leak(17))), kind);
-    assert_eq!(model.load_f32(&Work::default()).unwrap_err(), kind);
+    assert_eq!(model.load_f32(&Effort::default()).unwrap_err(), kind);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn refuses_numbers_that_lie_across_segments() {
     bytes.extend_from_slice(&[1; 8]);
     std::fs::write(file, bytes).unwrap();
     let model = opened(&fixture.seal("unaligned", 1));
-    let refusal = model.load_f32(&Work::default()).unwrap_err();
+    let refusal = model.load_f32(&Effort::default()).unwrap_err();
     assert_eq!(refusal, TensorRule::Unaligned.into());
     assert_eq!(load_bytes(&model, 1), [1; 8]);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anchorhold_sealed_weights::{
-    Dtype, Error, Padding, Role, SealOptions, SegmentSize, SourceRule, Suite, Work, seal,
+    Dtype, Effort, Error, Padding, Role, SealOptions, SegmentSize, SourceRule, Suite, seal,
 };
 use tempfile::TempDir;
 
@@ -185,7 +185,7 @@ fn refuses_sharded_models_that_are_not_whole_or_not_as_indexed() {
             &options(1, SegmentSize::Mib1),
             &owner(),
             &KEY,
-            &Work::default(),
+            &Effort::default(),
         )
         .unwrap_err()
     };
@@ -240,7 +240,7 @@ fn refuses_sharded_models_that_are_not_whole_or_not_as_indexed() {
         &options(1, SegmentSize::Mib1),
         &owner(),
         &KEY,
-        &Work::default(),
+        &Effort::default(),
     );
     assert_eq!(refused, Err(source(index, SourceRule::IndexPresence)));
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anchorhold_sealed_weights::{
-    ModelSignature, ModelSignatureRule, Padding, SealOptions, SegmentSize, SignerKey, Work, seal,
+    Effort, ModelSignature, ModelSignatureRule, Padding, SealOptions, SegmentSize, SignerKey, seal,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -63,7 +63,7 @@ fn refuses_to_seal_another_folder_than_the_signed_one() {
         let parent = tempfile::tempdir().unwrap();
         let options = SealOptions { model_signature: Some(&signature), ..options(1, SegmentSize::Mib1) };
         let refused =
-            seal(model.path(), &parent.path().join("out"), &options, &owner(), &KEY, &Work::default());
+            seal(model.path(), &parent.path().join("out"), &options, &owner(), &KEY, &Effort::default());
         assert_eq!(refused, Err(rule.into()));
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
     };

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anchorhold_sealed_weights::{
-    DEFAULT_BLOCK_LEN, DestinationRule, Error, MAX_BLOCK_LEN, Padding, Progress, Role, SealOptions,
-    SealedModel, SegmentSize, StagedBlock, Suite, Work,
+    DEFAULT_BLOCK_LEN, DestinationRule, Effort, Error, MAX_BLOCK_LEN, Padding, Progress, Role, SealOptions,
+    SealedModel, SegmentSize, StagedBlock, Suite,
 };
 
 use crate::support::*;
@@ -91,10 +91,10 @@ fn the_next_block_is_filled_while_one_is_copied() {
     let model = opened(&fixture.package());
     let verified = AtomicUsize::new(0);
     let progress = |_: Progress| _ = verified.fetch_add(1, Ordering::SeqCst);
-    let work = Work { progress: Some(&progress), ..Work::default() };
+    let effort = Effort { progress: Some(&progress), ..Effort::default() };
     let mut blocks = 0;
     model
-        .stage((1 << 20) + 4096, &work, |_| {
+        .stage((1 << 20) + 4096, &effort, |_| {
             blocks += 1;
             // While this block is held, the other memory is filled: wait until its segment is verified.
             while blocks == 1 && verified.load(Ordering::SeqCst) < 2 {
@@ -143,8 +143,8 @@ fn memory_is_aligned_and_progress_is_told() {
     let model = opened(&fixture.package());
     let told = Mutex::new(Vec::new());
     let progress = |progress: Progress| told.lock().unwrap().push(progress);
-    let work = Work { progress: Some(&progress), ..threads(3) };
-    let memory = model.load(&work).unwrap();
+    let effort = Effort { progress: Some(&progress), ..threads(3) };
+    let memory = model.load(&effort).unwrap();
     let plain = fixture.plain(Role::Weights);
     let data_start = model.index().files()[0].data_start();
     for (at, tensor) in model.index().tensors().enumerate() {

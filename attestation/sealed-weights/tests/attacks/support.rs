@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anchorhold_sealed_weights::{
-    Error, Manifest, ObjectEntry, ObjectReader, OwnerKey, PackageFiles, Role, SealOptions, SealedModel,
-    SegmentSize, VerifiedManifest, WeightsKey, Work, read_manifest, seal,
+    Effort, Error, Manifest, ObjectEntry, ObjectReader, OwnerKey, PackageFiles, Role, SealOptions,
+    SealedModel, SegmentSize, VerifiedManifest, WeightsKey, read_manifest, seal,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -79,9 +79,9 @@ pub(crate) fn seal_with(model: &Path, out: &Path, options: &SealOptions<'_>) {
     seal(model, out, options, &owner(), &KEY, &threads(2)).unwrap();
 }
 
-/// Work for so many threads.
-pub(crate) fn threads(count: usize) -> Work<'static> {
-    Work::on_threads(NonZeroUsize::new(count).unwrap())
+/// Effort for so many threads.
+pub(crate) fn threads(count: usize) -> Effort<'static> {
+    Effort::on_threads(NonZeroUsize::new(count).unwrap())
 }
 
 /// The object that holds the weights, or the first of them.
@@ -155,7 +155,7 @@ pub(crate) fn tree(package: &Path, role: Role) -> PathBuf {
 pub(crate) fn consume(package: &Path) -> Result<(), Error> {
     let manifest = Manifest::verify(&read_manifest(package)?, &owner_public())?;
     let key = WeightsKey::open(&manifest, &KEY)?;
-    open(package, &key)?.verify(&Work::default())
+    open(package, &key)?.verify(&Effort::default())
 }
 
 pub(crate) fn open(package: &Path, key: &WeightsKey) -> Result<SealedModel, Error> {

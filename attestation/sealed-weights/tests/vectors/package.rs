@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anchorhold_sealed_weights::{
-    Manifest, OwnerKey, Role, SealOptions, SegmentSize, VerifiedManifest, Work, seal,
+    Effort, Manifest, OwnerKey, Role, SealOptions, SegmentSize, VerifiedManifest, seal,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -41,7 +41,7 @@ impl Package {
         let place = tempfile::tempdir().unwrap();
         let (source, out) = (place.path().join("model"), place.path().join("package"));
         folder::write(&folder.iter().map(|(name, file)| (name.clone(), file.bytes())).collect(), &source);
-        seal(&source, &out, options, &owner(), key, &Work::default()).unwrap();
+        seal(&source, &out, options, &owner(), key, &Effort::default()).unwrap();
         Self::read(&out)
     }
 

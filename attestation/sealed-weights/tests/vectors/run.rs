@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use anchorhold_sealed_weights::{
-    Error, Manifest, ModelSignature, OwnerKey, PackageFiles, Padding, SealOptions, SealedModel, SegmentSize,
-    SignerKey, Suite, VerifiedManifest, WeightsKey, Work, read_manifest, seal,
+    Effort, Error, Manifest, ModelSignature, OwnerKey, PackageFiles, Padding, SealOptions, SealedModel,
+    SegmentSize, SignerKey, Suite, VerifiedManifest, WeightsKey, read_manifest, seal,
 };
 use serde_json::Value;
 
@@ -72,7 +72,7 @@ fn read(store: &Store, case: &Value, place: &Path) -> Result<(), Error> {
     }
     manifest.require_valid_at(number(case, "at_s"))?;
     let key = WeightsKey::open(&manifest, &key(case, "weights_key"))?;
-    SealedModel::open(&key, PackageFiles::open(place, &manifest)?)?.verify(&Work::default())
+    SealedModel::open(&key, PackageFiles::open(place, &manifest)?)?.verify(&Effort::default())
 }
 
 fn seal_case(store: &Store, case: &Value, place: &Path) -> Result<(), Error> {
@@ -100,7 +100,7 @@ fn seal_case(store: &Store, case: &Value, place: &Path) -> Result<(), Error> {
         model_signature: signature.as_ref(),
     };
     let owner = OwnerKey::from_seed(&key(case, "owner_seed")).unwrap();
-    let summary = seal(&source, &out, &options, &owner, &key(case, "weights_key"), &Work::default())?;
+    let summary = seal(&source, &out, &options, &owner, &key(case, "weights_key"), &Effort::default())?;
     assert_eq!(hex(&summary.manifest_digest), case["manifest_digest"].as_str().unwrap(), "{}", case["id"]);
     if case.get("package").is_some() {
         for (name, bytes) in files(store, case, "package") {

@@ -6,7 +6,7 @@ use anchorhold_ipc::{
     Confinement, Event, FromWorker, Line, LoadModel, ObjectDescriptors, RejectReason, RequestError, ToWorker,
     WireSecret, Work, WorkKind, pair,
 };
-use anchorhold_sealed_weights::{OwnerKey, SealOptions, SegmentSize, Work, seal};
+use anchorhold_sealed_weights::{Effort, OwnerKey, SealOptions, SegmentSize, seal};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use std::fs::{self, File};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -92,7 +92,7 @@ fn package() -> &'static (TempDir, PathBuf, [u8; 32]) {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("package");
         let owner = OwnerKey::from_seed(&OWNER_SEED).unwrap();
-        let summary = seal(source, &out, &options, &owner, &WEIGHTS_KEY, &Work::default()).unwrap();
+        let summary = seal(source, &out, &options, &owner, &WEIGHTS_KEY, &Effort::default()).unwrap();
         (folder, out, summary.manifest_digest)
     })
 }

@@ -5,7 +5,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, Meter, line, remark};
 use crate::trust;
 use anchorhold_rats::{Sha256Digest, Timestamp};
-use anchorhold_sealed_weights::{Error, PackageFiles, SealedModel, VerifiedManifest, Work};
+use anchorhold_sealed_weights::{Effort, Error, PackageFiles, SealedModel, VerifiedManifest};
 use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -61,13 +61,13 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let files = PackageFiles::open(&args.package.dir, &manifest).map_err(|error| refused(&error))?;
     let meter = Meter::new("verified");
     let progress = |progress| meter.show(progress);
-    let work = Work { threads: output::threads(args.threads), progress: Some(&progress) };
+    let effort = Effort { threads: output::threads(args.threads), progress: Some(&progress) };
     let mut signature = None;
     let checked = match key {
-        None => files.verify_ciphertext(&manifest, &work).map(|()| "ciphertext"),
+        None => files.verify_ciphertext(&manifest, &effort).map(|()| "ciphertext"),
         Some(key) => SealedModel::open(&key, files).and_then(|model| {
             signature = Some(model.card().model_signature().is_some());
-            model.verify(&work).map(|()| "everything")
+            model.verify(&effort).map(|()| "everything")
         }),
     };
     meter.end();

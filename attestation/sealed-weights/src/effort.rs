@@ -26,14 +26,14 @@ pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
 
 /// With how many threads something is done, and who is told how far it is.
 #[derive(Clone, Copy)]
-pub struct Work<'a> {
+pub struct Effort<'a> {
     /// Threads, the calling one among them; [`MAX_THREADS`] at most are used.
     pub threads: NonZeroUsize,
     /// Who is told after every segment.
     pub progress: Option<OnProgress<'a>>,
 }
 
-impl Work<'static> {
+impl Effort<'static> {
     /// So many threads, and nobody is told.
     #[must_use]
     pub const fn on_threads(threads: NonZeroUsize) -> Self {
@@ -41,20 +41,20 @@ impl Work<'static> {
     }
 }
 
-impl Default for Work<'static> {
+impl Default for Effort<'static> {
     /// One thread, and nobody is told.
     fn default() -> Self {
         Self::on_threads(NonZeroUsize::MIN)
     }
 }
 
-impl fmt::Debug for Work<'_> {
+impl fmt::Debug for Effort<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Work").field("threads", &self.threads).finish_non_exhaustive()
+        f.debug_struct("Effort").field("threads", &self.threads).finish_non_exhaustive()
     }
 }
 
-impl Work<'_> {
+impl Effort<'_> {
     /// Counts towards `total` bytes.
     pub(crate) const fn meter(&self, total: u64) -> Meter<'_> {
         Meter { done: AtomicU64::new(0), total, progress: self.progress }
@@ -115,8 +115,8 @@ mod tests {
     use super::*;
     use crate::rules::KeyRule;
 
-    fn threads(count: usize) -> Work<'static> {
-        Work::on_threads(NonZeroUsize::new(count).unwrap())
+    fn threads(count: usize) -> Effort<'static> {
+        Effort::on_threads(NonZeroUsize::new(count).unwrap())
     }
 
     #[test]
@@ -188,8 +188,8 @@ mod tests {
     fn tells_how_far_it_is() {
         let told = Mutex::new(Vec::new());
         let progress = |progress: Progress| told.lock().unwrap().push((progress.done, progress.total));
-        let work = Work { threads: NonZeroUsize::MIN, progress: Some(&progress) };
-        let meter = work.meter(10);
+        let effort = Effort { threads: NonZeroUsize::MIN, progress: Some(&progress) };
+        let meter = effort.meter(10);
         meter.add(4);
         meter.add(6);
         assert_eq!(told.into_inner().unwrap(), [(4, 10), (10, 10)]);
