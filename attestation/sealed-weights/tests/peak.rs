@@ -53,7 +53,9 @@ fn case_25_a_load_takes_the_tensors_and_one_segment_for_each_thread() {
     let options = SealOptions { segment: SegmentSize::Mib1, ..SealOptions::new("acme/tiny", 1, 1..=2) };
     let effort = Effort::on_threads(NonZeroUsize::new(THREADS).unwrap());
     // Sealing takes a segment for each thread and no more of the weights, however long they are.
-    let sealing = most(|| drop(seal(&model, &out, &options, &owner, &KEY, &effort).unwrap()));
+    let sealing = most(|| {
+        seal(&model, &out, &options, &owner, &KEY, &effort).unwrap();
+    });
     assert!(sealing <= (2 * THREADS + 8) * MIB, "sealing took {sealing} bytes");
     let manifest = Manifest::verify(&read_manifest(&out).unwrap(), &owner.public_key()).unwrap();
     let key = WeightsKey::open(&manifest, &KEY).unwrap();
