@@ -24,6 +24,9 @@ seeds() {
         weights_index) echo tests/vectors/sealed-weights/seeds/index.json ;;
         model_signature) echo tests/vectors/sealed-weights/seeds/statement.json tests/vectors/model-signing/*.sig ;;
         gguf_header) echo tests/vectors/gguf/*.gguf ;;
+        kek_settings) echo tests/vectors/kek/kek.toml tests/vectors/kek/request.json ;;
+        kek_share) echo tests/vectors/kek/share-*.txt ;;
+        kek_transit) echo tests/vectors/kek/transit-*.json ;;
         signed_note) echo tests/vectors/audit/checkpoint.note ;;
         snp_report) echo tests/vectors/simulated/report-v5.bin ;;
         x509_certificate) echo tests/vectors/simulated/vcek.der attestation/attester/fixtures/ask.der ;;

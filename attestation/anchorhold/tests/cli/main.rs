@@ -9,6 +9,7 @@ mod help;
 mod owner;
 mod package;
 mod policy;
+mod release;
 mod seal;
 mod support;
 mod trust;

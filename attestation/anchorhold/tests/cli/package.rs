@@ -3,6 +3,7 @@
 
 use crate::support::{Folder, Ran, run};
 use anchorhold_key_release::ReleaseKey;
+use anchorhold_rats::Kem;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,7 @@ impl Owner {
         }
         let weights_key = folder.write("weights.key", format!("{KEY}\n"));
         std::fs::set_permissions(weights_key, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let broker = ReleaseKey::generate().unwrap().public_key().to_string();
+        let broker = ReleaseKey::generate(Kem::XWing).unwrap().public_key().to_string();
         Self { folder, broker, key }
     }
 
@@ -197,14 +198,14 @@ fn case_26_a_rewrapped_key_opens_the_untouched_package() {
     use anchorhold_key_release::WeightsKeyImport;
     use anchorhold_sealed_weights::{Manifest, WeightsKey, read_manifest};
     let owner = Owner::new();
-    let (old, new) = (ReleaseKey::generate().unwrap(), ReleaseKey::generate().unwrap());
+    let (old, new) = (ReleaseKey::generate(Kem::XWing).unwrap(), ReleaseKey::generate(Kem::XWing).unwrap());
     let owner = Owner { broker: old.public_key().to_string(), ..owner };
     owner.seal("package", "1", &[]).expect(0, "");
     let before = files(Path::new(&owner.path("package")));
     let import =
         WeightsKeyImport::from_json(&std::fs::read(owner.path("package.import.json")).unwrap()).unwrap();
     let unwrapped = import.open(&old).unwrap();
-    let rewrapped = WeightsKeyImport::wrap(&unwrapped, import.terms().clone(), &new.public_key()).unwrap();
+    let rewrapped = WeightsKeyImport::wrap(&unwrapped, import.terms().clone(), new.public_key()).unwrap();
     assert!(rewrapped.open(&old).is_err(), "the old key is of no use any more");
     assert_eq!(rewrapped.terms().kid, import.terms().kid);
     let manifest = read_manifest(Path::new(&owner.path("package"))).unwrap();
