@@ -32,6 +32,7 @@
 //! the number, roles and sizes of objects. There is no clock and no network; sources are open files.
 
 mod card;
+mod ciphertext;
 mod convert;
 mod dsse;
 mod error;
@@ -51,6 +52,7 @@ mod source;
 mod tensors;
 
 pub use card::{Card, CardFile};
+pub use ciphertext::Leaves;
 pub use error::Error;
 pub use key::{OwnerKey, WeightsKey, key_id};
 pub use layout::SegmentSize;

@@ -153,7 +153,8 @@ impl ObjectEntry {
     }
 
     /// The object's file, relative to the package.
-    pub(crate) fn path(&self) -> String {
+    #[must_use]
+    pub fn path(&self) -> String {
         match self.role {
             Role::Card => Role::Card.file_name().to_owned(),
             _ => format!("objects/{}", self.id),

@@ -12,4 +12,5 @@ mod keys;
 mod lengths;
 mod loading;
 mod mixing;
+mod pieces;
 mod support;
