@@ -268,7 +268,8 @@ mod tests {
 
         fn segment(&self, index: u64) -> &[u8] {
             let range = self.leaves.entry().segment_range(index).unwrap();
-            &self.bytes[range.start as usize..range.end as usize]
+            let span = range.start.try_into().unwrap()..range.end.try_into().unwrap();
+            &self.bytes[span]
         }
 
         fn state(&self) -> Home {
@@ -286,14 +287,18 @@ mod tests {
         }
     }
 
+    fn missing(slot: &ObjectSlot) -> Vec<u64> {
+        slot.missing(9).into_iter().flatten().collect()
+    }
+
     #[test]
     fn case_24_a_segment_that_cannot_be_read_is_fetched_again() {
         let fixture = Fixture::new();
         // A descriptor that may not be read stands for a disk that answers EIO: both are errors of the same read.
         let slot = fixture.slot(OpenOptions::new().write(true), Recheck::Everything).unwrap();
-        assert_eq!(slot.missing(9), [0..2]);
+        assert_eq!(missing(&slot), [0, 1]);
         let readable = fixture.slot(OpenOptions::new().read(true).write(true), Recheck::Everything).unwrap();
-        assert_eq!(readable.missing(9), []);
+        assert!(missing(&readable).is_empty());
     }
 
     #[test]
@@ -306,7 +311,7 @@ mod tests {
         let slot = ObjectSlot { data: reader, ..slot };
         let stored = slot.store(0, fixture.segment(0), 1);
         assert!(matches!(stored, Err(StoreError::Disk(Error::CacheIo { .. }))));
-        assert_eq!(slot.missing(9), [0..2]);
+        assert_eq!(missing(&slot), [0, 1]);
         slot.lock().since = 1;
         assert_eq!(slot.note().unwrap_err().code(), "cache_io", "after a lost write no sync can be believed");
     }
@@ -318,7 +323,7 @@ mod tests {
         assert!(matches!(slot.store(0, fixture.segment(1), 1), Err(StoreError::Content(_))));
         assert_eq!(slot.verified_bytes(), 0);
         assert!(slot.store(1, fixture.segment(1), 1).is_ok());
-        assert_eq!(slot.missing(9), [0..1]);
+        assert_eq!(missing(&slot), [0]);
         assert_eq!(slot.verified_bytes(), fixture.segment(1).len() as u64);
     }
 

@@ -1,13 +1,18 @@
 //! Ciphertext checked piece by piece and without a key, as a cache does.
 
 use std::fs;
+use std::ops::Range;
 
 use anchorhold_sealed_weights::{Error, Leaves, Role};
 
-use crate::support::{Fixture, SEGMENT, entry};
+use crate::support::{Fixture, entry};
 
 fn read(fixture: &Fixture, name: &str) -> Vec<u8> {
     fs::read(fixture.package().join(name)).unwrap()
+}
+
+fn span(range: &Range<u64>) -> Range<usize> {
+    range.start.try_into().unwrap()..range.end.try_into().unwrap()
 }
 
 #[test]
@@ -23,7 +28,7 @@ fn segments_cover_the_object_and_each_is_found_under_its_leaf_in_any_order() {
         let range = entry.segment_range(index).unwrap();
         assert_eq!(range.end, end);
         end = range.start;
-        leaves.check(index, &bytes[range.start as usize..range.end as usize]).unwrap();
+        leaves.check(index, &bytes[span(&range)]).unwrap();
     }
     assert_eq!(end, entry.header_bytes().len() as u64);
     assert_eq!(entry.segment_range(entry.segment_count()), None);
@@ -38,7 +43,7 @@ fn case_15_refuses_a_segment_that_is_not_the_one_its_leaf_names() {
     let leaves = Leaves::from_tree(&entry, &read(&fixture, &format!("{}.tree", entry.path()))).unwrap();
     let segment = |index| {
         let range = entry.segment_range(index).unwrap();
-        bytes[range.start as usize..range.end as usize].to_vec()
+        bytes[span(&range)].to_vec()
     };
     let refused = |index, bytes: &[u8], rule: &str| match leaves.check(index, bytes) {
         Err(Error::Segment { object, index: at, rule: by }) => {
@@ -47,7 +52,7 @@ fn case_15_refuses_a_segment_that_is_not_the_one_its_leaf_names() {
         other => panic!("{other:?}"),
     };
     let mut flipped = segment(0);
-    flipped[SEGMENT as usize - 1] ^= 1;
+    *flipped.last_mut().unwrap() ^= 1;
     refused(0, &flipped, "not the segment that the tree names");
     refused(0, &segment(1), "not the segment that the tree names");
     refused(0, &segment(0)[1..], "segment has another length");

@@ -2,9 +2,9 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
+    clippy::cast_possible_truncation,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a fixture that cannot be made fails its test"
 )]
 

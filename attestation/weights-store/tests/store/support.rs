@@ -36,8 +36,7 @@ impl Sealed {
     }
 
     pub(crate) fn with_version(version: u64) -> Self {
-        // Named without a dot in front, which an address may not have.
-        let dir = tempfile::Builder::new().prefix("sealed").tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let model = dir.path().join("model");
         fs::create_dir(&model).unwrap();
         fs::write(model.join("model.safetensors"), weights(version)).unwrap();
