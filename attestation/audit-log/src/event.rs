@@ -60,6 +60,8 @@ event_types! {
     KeyRefuse = "key.refuse", 6003, 2;
     /// A lease ended; the key is gone.
     KeyExpire = "key.expire", 3004, 4;
+    /// A sealed package was fetched from its store.
+    ModelFetch = "model.fetch", 6005, 1;
     /// A sealed model's manifest and signature were checked.
     ModelVerify = "model.verify", 6002, 99;
     /// A model answers requests.
@@ -133,6 +135,6 @@ mod tests {
             assert_eq!(serde_json::to_string(kind).unwrap(), format!("\"{}\"", kind.name()));
             assert!(seen.insert(kind.name()));
         }
-        assert_eq!(seen.len(), 27);
+        assert_eq!(seen.len(), 28);
     }
 }
