@@ -7,6 +7,7 @@ mod evidence;
 mod families;
 mod help;
 mod owner;
+mod package;
 mod policy;
 mod seal;
 mod support;
