@@ -22,6 +22,7 @@ seeds() {
         sealed_manifest) echo tests/vectors/sealed-package/manifest.json ;;
         signed_note) echo tests/vectors/audit/checkpoint.note ;;
         snp_report) echo tests/vectors/simulated/report-v5.bin ;;
+        store_url) echo tests/vectors/store/*.txt ;;
         x509_certificate) echo tests/vectors/simulated/vcek.der attestation/attester/fixtures/ask.der ;;
     esac
 }
