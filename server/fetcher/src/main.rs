@@ -55,18 +55,20 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(told?)
 }
 
-/// The cache, a store that is a folder, and what the resolution of names reads and loads.
+/// The cache, a store that is a folder, and what the resolution of names reads. Nothing can be run.
 fn reach(arguments: &Arguments) -> Reach {
-    let present =
-        |paths: &[&str]| paths.iter().map(PathBuf::from).filter(|path| path.exists()).collect::<Vec<_>>();
-    let mut read = present(&[
+    const NAMES: [&str; 9] = [
         "/etc/hosts",
         "/etc/resolv.conf",
         "/etc/nsswitch.conf",
         "/etc/host.conf",
         "/etc/ld.so.cache",
-    ]);
+        "/lib",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib64",
+    ];
+    let mut read: Vec<PathBuf> = NAMES.iter().map(PathBuf::from).filter(|path| path.exists()).collect();
     read.extend(arguments.store.clone());
-    let execute = present(&["/lib", "/lib64", "/usr/lib", "/usr/lib64"]);
-    Reach { read, execute, write: vec![arguments.cache.clone()] }
+    Reach { read, execute: Vec::new(), write: vec![arguments.cache.clone()] }
 }

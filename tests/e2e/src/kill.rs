@@ -27,10 +27,6 @@ use std::time::{Duration, Instant};
 const WHOLE_EVERY: u32 = 10;
 /// One cache in so many is emptied, so that fetches begin anew.
 const EMPTY_EVERY: u64 = 3;
-/// How often the files of the cache are touched in one start, at least as far as it is counted.
-const EVENTS: u64 = 160;
-/// Lines that the keeper tells in one start.
-const STAGES: u64 = 8;
 const WEIGHTS_KEY: [u8; 32] = *b"kill-test-weights-key-0123456789";
 /// Bytes of the weights that are looked for.
 const CANARY_LEN: usize = 48;
@@ -69,6 +65,7 @@ enum Point {
 struct Killer {
     pid: AtomicI32,
     sent_before: AtomicU64,
+    events: AtomicU64,
     point: Mutex<Option<Point>>,
 }
 
@@ -87,6 +84,7 @@ impl Killer {
     fn arm(&self, pid: u32, sent: u64, point: Option<Point>) {
         self.pid.store(i32::try_from(pid).unwrap_or_default(), Ordering::SeqCst);
         self.sent_before.store(sent, Ordering::SeqCst);
+        self.events.store(0, Ordering::SeqCst);
         *self.point.lock().unwrap_or_else(PoisonError::into_inner) = point;
     }
 
@@ -116,8 +114,19 @@ struct Scene {
     killer: Arc<Killer>,
     cache: PathBuf,
     canary: Vec<u8>,
-    /// Bytes of bodies in one whole fetch, and the time of one start.
-    whole: (u64, Duration),
+    start: Counted,
+}
+
+/// What happens in one start that nobody disturbs, with a fetch of everything: the points are drawn from it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    /// Bytes of bodies.
+    sent: u64,
+    /// Events of the cache's files.
+    events: u64,
+    /// Lines that the keeper tells.
+    stages: u64,
+    time: Duration,
 }
 
 /// Kills `iterations` guests. `told` hears how far it is.
@@ -125,7 +134,7 @@ struct Scene {
 /// # Errors
 /// Something secret was found on disk, or a guest that was left alone did not serve.
 pub fn run(iterations: u32, seed: u64, mut told: impl FnMut(u32, &Outcome)) -> anyhow::Result<Outcome> {
-    let mut scene = Scene::new()?;
+    let scene = Scene::new()?;
     let mut chance = Chance(seed | 1);
     let mut outcome = Outcome::default();
     for iteration in 1..=iterations {
@@ -163,6 +172,7 @@ impl Scene {
         let killer = Arc::new(Killer {
             pid: AtomicI32::new(0),
             sent_before: AtomicU64::new(0),
+            events: AtomicU64::new(0),
             point: Mutex::new(None),
         });
         let counting = Arc::clone(&killer);
@@ -177,28 +187,43 @@ impl Scene {
         let weights = std::fs::read(models::chat().join("model.safetensors"))?;
         let canary =
             weights.get(weights.len() / 2..weights.len() / 2 + CANARY_LEN).context("no weights")?.to_vec();
-        let mut scene = Self { stand, settings, store, killer, cache, canary, whole: (0, Duration::ZERO) };
-        let began = Instant::now();
-        scene.whole()?;
-        scene.whole = (scene.store.bytes(), began.elapsed());
+        let start = Counted::default();
+        let mut scene = Self { stand, settings, store, killer, cache, canary, start };
+        scene.make_cache()?;
+        let watch = Watch::begin(&scene.cache, &scene.killer)?;
+        let (began, mut stages) = (Instant::now(), 0);
+        let programs = &scene.stand.programs;
+        let guest = Guest::start(programs, &scene.guest(), &scene.settings, |_| stages += 1)?.ready()?;
+        let (time, sent) = (began.elapsed(), scene.store.bytes());
+        guest.stop()?;
+        drop(watch);
+        let events = scene.killer.events.load(Ordering::SeqCst);
+        ensure!(sent > 0 && events > 0 && stages > 0, "nothing was counted: {sent}, {events}, {stages}");
+        scene.start = Counted { sent, events, stages, time };
+        scene.search()?;
+        let planted = scene.stand.path().join("planted");
+        for secret in [scene.canary.as_slice(), &WEIGHTS_KEY] {
+            std::fs::write(&planted, [b"...", secret].concat())?;
+            ensure!(scene.search().is_err(), "the search does not find what is there");
+        }
+        std::fs::remove_file(planted)?;
         scene.empty()?;
         Ok(scene)
     }
 
     /// Starts a guest and kills it.
     fn killed(&self, chance: &mut Chance, outcome: &mut Outcome) -> anyhow::Result<()> {
-        let (bytes, time) = self.whole;
+        let Counted { sent, events, stages: lines, time } = self.start;
         let (kind, point) = match chance.below(4) {
-            0 => ("sent", Point::Sent(chance.below(bytes))),
-            1 => ("event", Point::Event(chance.below(EVENTS))),
-            2 => ("stage", Point::Stage(1 + chance.below(STAGES))),
+            0 => ("sent", Point::Sent(chance.below(sent))),
+            1 => ("event", Point::Event(chance.below(events))),
+            2 => ("stage", Point::Stage(1 + chance.below(lines))),
             _ => {
                 let micros = u64::try_from(time.as_micros())?;
                 ("time", Point::Time(Duration::from_micros(chance.below(micros))))
             }
         };
-        std::fs::create_dir_all(&self.cache)?;
-        std::fs::set_permissions(&self.cache, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        self.make_cache()?;
         let watch =
             matches!(point, Point::Event(_)).then(|| Watch::begin(&self.cache, &self.killer)).transpose()?;
         let mut stages = Vec::new();
@@ -226,12 +251,9 @@ impl Scene {
                 guest.kill();
             }
             Start::Refused(refusal) => {
-                ensure!(
-                    refusal.text.is_empty(),
-                    "the guest ended by itself: {}: {}",
-                    refusal.code,
-                    refusal.text
-                );
+                let said = std::fs::read_to_string(self.guest().join("guest.stderr"))?;
+                let by_itself = said.contains("anchorhold-keeper: error: ");
+                ensure!(!by_itself, "the guest ended by itself: {}: {said}", refusal.code);
                 match had("fetched") {
                     true => outcome.killed_while_loading += 1,
                     false => outcome.killed_while_fetching += 1,
@@ -258,6 +280,12 @@ impl Scene {
         self.stand.path().join("guest")
     }
 
+    fn make_cache(&self) -> anyhow::Result<()> {
+        std::fs::create_dir_all(&self.cache)?;
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        Ok(std::fs::set_permissions(&self.cache, private)?)
+    }
+
     fn empty(&self) -> anyhow::Result<()> {
         if self.cache.exists() {
             std::fs::remove_dir_all(&self.cache)?;
@@ -270,8 +298,8 @@ impl Scene {
         Ok(())
     }
 
-    /// Nothing secret lies in the cache, the guest's directory, the directory of temporary files that the guest had, or a core
-    /// file in either.
+    /// Nothing secret lies below the deployment's directory: cache, logs, settings, whatever a killed process left half
+    /// written, or a core file. (Elsewhere the guest's processes may not write.)
     fn search(&self) -> anyhow::Result<()> {
         let hex: String = WEIGHTS_KEY.iter().map(|byte| format!("{byte:02x}")).collect();
         for (what, needle) in [
@@ -301,7 +329,6 @@ impl Watch {
         let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let (ended, killer) = (Arc::clone(&over), Arc::clone(killer));
         let thread = std::thread::spawn(move || {
-            let mut count = 0;
             let mut space = [MaybeUninit::uninit(); 4096];
             while !ended.load(Ordering::SeqCst) {
                 let timeout = rustix::time::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
@@ -311,9 +338,16 @@ impl Watch {
                 }
                 let mut reader = inotify::Reader::new(&queue, &mut space);
                 while let Ok(event) = reader.next() {
-                    count += 1;
+                    use inotify::ReadFlags as Seen;
+                    let seen = event.events();
+                    let is_folder = seen.contains(Seen::ISDIR);
+                    if is_folder && seen.contains(Seen::ACCESS) {
+                        continue; // Our own look into it, for one.
+                    }
+                    let count = killer.events.fetch_add(1, Ordering::SeqCst) + 1;
                     killer.fire(|point| matches!(point, Point::Event(at) if count >= at));
-                    if event.events().contains(inotify::ReadFlags::ISDIR)
+                    if is_folder
+                        && seen.contains(Seen::CREATE)
                         && let (Some(folder), Some(name)) = (folders.get(&event.wd()), event.file_name())
                     {
                         let path = Path::join(folder, name.to_string_lossy().as_ref());

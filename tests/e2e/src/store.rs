@@ -60,7 +60,8 @@ impl PackageStore {
     /// The address of the package in the folder of this name.
     #[must_use]
     pub fn url(&self, package: &str) -> String {
-        format!("http://{}/{package}", self.address)
+        // By name, so that whoever fetches has to look it up.
+        format!("http://localhost:{}/{package}", self.address.port())
     }
 
     /// Requests so far.

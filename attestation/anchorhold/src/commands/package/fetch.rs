@@ -127,7 +127,10 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let (begun, last) = (Instant::now(), Mutex::new(None));
     let report_to = |progress| tell(progress, &last);
     let fetching = fetch(&store, &order, Target::Folder(&args.out), &report_to);
-    let package = runtime.block_on(fetching).map_err(failed)?;
+    let ended = runtime.block_on(fetching);
+    // A name that is still being looked up, or a disk that does not answer, is not waited for.
+    runtime.shutdown_background();
+    let package = ended.map_err(failed)?;
     // Without its notes the folder is the package and nothing else; a folder that keeps them is one all the same.
     let _ = Folder::open(&args.out).and_then(|folder| folder.remove_notes());
     report(args, &package, begun.elapsed().as_secs_f64())?;
