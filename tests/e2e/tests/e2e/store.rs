@@ -120,7 +120,7 @@ fn case_24_rot_in_the_cache_is_found_by_the_worker_and_fetched_again() {
 
 #[test]
 fn case_24_a_cache_that_takes_nothing_is_logged_and_memory_serves_instead() {
-    let Stored { stand, mut settings, cache, .. } = Stored::new();
+    let Stored { stand, mut settings, cache, store: _store } = Stored::new();
     settings.replace_in_store(
         "cache_max_bytes = 1073741824",
         "cache_max_bytes = 1000\nmemory_max_bytes = 1073741824",
@@ -137,7 +137,7 @@ fn case_24_a_cache_that_takes_nothing_is_logged_and_memory_serves_instead() {
 
 #[test]
 fn case_24_without_memory_to_fall_back_on_the_guest_does_not_start() {
-    let Stored { stand, mut settings, .. } = Stored::new();
+    let Stored { stand, mut settings, store: _store, .. } = Stored::new();
     settings.replace_in_store("cache_max_bytes = 1073741824", "cache_max_bytes = 1000");
     let refusal = stand.start(&settings).unwrap().refused().unwrap();
     assert_eq!((refusal.by.as_str(), refusal.code.as_str()), ("store", "cache_limit"));
