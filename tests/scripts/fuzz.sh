@@ -29,6 +29,7 @@ seeds() {
         kek_transit) echo tests/vectors/kek/transit-*.json ;;
         signed_note) echo tests/vectors/audit/checkpoint.note ;;
         snp_report) echo tests/vectors/simulated/report-v5.bin ;;
+        store_url) echo tests/vectors/store/*.txt ;;
         x509_certificate) echo tests/vectors/simulated/vcek.der attestation/attester/fixtures/ask.der ;;
     esac
 }

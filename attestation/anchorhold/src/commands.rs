@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Owner(owner::Command),
     #[command(after_help = seal::EXAMPLE)]
     Seal(seal::Args),
-    /// Verify and show sealed packages
+    /// Fetch, verify and show sealed packages
     #[command(subcommand)]
     Package(package::Command),
     #[command(after_help = verify::EXAMPLE)]

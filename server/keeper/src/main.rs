@@ -10,12 +10,14 @@ mod audit;
 mod children;
 mod clock;
 mod evidence;
+mod fetch;
 mod gateway;
 mod release;
 mod run;
 mod settings;
 mod stages;
 mod start;
+mod store;
 mod worker;
 
 use clap::Parser;

@@ -1,5 +1,6 @@
-//! `anchorhold package`: sealed packages as files.
+//! `anchorhold package`: sealed packages, as files and in stores.
 
+mod fetch;
 mod read;
 mod show;
 mod verify;
@@ -10,6 +11,8 @@ pub(crate) use read::{read_previous, read_weights_key};
 /// What to do with a sealed package.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
+    #[command(after_help = fetch::EXAMPLE)]
+    Fetch(Box<fetch::Args>),
     /// Check every byte of a package against its owner's signature, offline
     ///
     /// Without the weights key the ciphertext is checked: these are the bytes that the owner signed. With it, everything is
@@ -23,6 +26,7 @@ pub(crate) enum Command {
 
 pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
     match command {
+        Command::Fetch(args) => fetch::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Show(args) => show::run(args),
     }

@@ -18,6 +18,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("evidence-endorse", &["evidence", "endorse"]),
     ("audit-export", &["audit", "export"]),
     ("audit-verify", &["audit", "verify"]),
+    ("package-fetch", &["package", "fetch"]),
     ("policy-check", &["policy", "check"]),
     ("policy-explain", &["policy", "explain"]),
     ("policy-diff", &["policy", "diff"]),

@@ -5,6 +5,7 @@ mod audit;
 mod endorse;
 mod evidence;
 mod families;
+mod fetch;
 mod help;
 mod owner;
 mod package;

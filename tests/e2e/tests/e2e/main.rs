@@ -11,6 +11,7 @@ mod good_path;
 mod leases;
 mod production;
 mod refusals;
+mod store;
 mod support;
 mod tampering;
 mod worker_faults;
