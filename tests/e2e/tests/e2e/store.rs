@@ -129,7 +129,11 @@ fn case_24_a_cache_that_takes_nothing_is_logged_and_memory_serves_instead() {
     assert_eq!(served.post("/v1/chat/completions", &chat("What is Anchorhold?")).status, 200);
     assert_eq!(served.guest.stage("fetched", Some(CHAT)).unwrap()["in_cache"], false);
     assert_eq!(served.guest.stage("cache_failed", Some(CHAT)).unwrap()["code"], "cache_limit");
-    let entries = served.stop();
+    // The stand owns the folder that the cache lies in.
+    let Served { guest, stand: _stand, .. } = served;
+    let log = guest.audit_log.clone();
+    guest.stop().unwrap();
+    let entries = anchorhold_e2e::guest::log_entries(&log).unwrap();
     assert_eq!(fetches(&entries), [pair("failure", "cache_limit"), pair("success", "fetched")]);
     let kept = |path: &PathBuf| path.metadata().unwrap().len() > 100_000;
     assert!(!files_with(&cache, b"").unwrap().iter().any(kept));
