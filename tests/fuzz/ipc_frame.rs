@@ -2,7 +2,9 @@
 //! was read can be sent again and comes out the same.
 #![no_main]
 
-use anchorhold_ipc::{Event, FromGateway, FromWorker, Line, ToGateway, ToWorker, Work, pair};
+use anchorhold_ipc::{
+    Event, FromFetcher, FromGateway, FromWorker, Line, ToFetcher, ToGateway, ToWorker, Work, pair,
+};
 use libfuzzer_sys::fuzz_target;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -40,5 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
         check!(FromGateway, stream);
         check!(ToWorker, stream);
         check!(FromWorker, stream);
+        check!(ToFetcher, stream);
+        check!(FromFetcher, stream);
     }
 });

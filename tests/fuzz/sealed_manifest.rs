@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use ring::digest::{SHA256, digest};
 use ring::signature::Ed25519KeyPair;
 
-/// Not the seed of `tests/vectors/sealed-package`, whose manifest is one of the inputs that the run begins with.
+/// Not the seed of `tests/vectors/sealed-weights`, whose manifest is one of the inputs that the run begins with.
 const SEED: [u8; 32] = [9; 32];
 const KIND: &str = "application/vnd.in-toto+json";
 

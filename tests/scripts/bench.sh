@@ -20,6 +20,7 @@ bench anchorhold-verifier verify_gpu
 bench anchorhold-differential verify_tdx_peers
 bench anchorhold-key-broker release
 bench anchorhold-sealed-weights sealed_load
+bench anchorhold-weights-store fetch
 bench anchorhold-audit-log append
 for threads in 1 2; do
     bench anchorhold-model embed "$threads" "JSON=$parts/embed-$threads.json"

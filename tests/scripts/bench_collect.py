@@ -13,6 +13,7 @@ PROGRAMS = {
     "anchorhold-keeper": "anchorhold-keeper",
     "anchorhold-gateway": "anchorhold-gateway",
     "anchorhold-worker": "anchorhold-worker",
+    "anchorhold-fetcher": "anchorhold-fetcher",
     "anchorhold-key-broker": "anchorhold-key-broker",
 }
 

@@ -19,12 +19,17 @@ seeds() {
         audit_bundle) echo tests/vectors/audit/bundle.tar ;;
         audit_entry) echo tests/vectors/audit/entries.jsonl ;;
         release_policy) echo policies/release/*.toml ;;
-        sealed_manifest) echo tests/vectors/sealed-package/manifest.json ;;
+        sealed_manifest) echo tests/vectors/sealed-weights/seeds/manifest.json ;;
+        sealed_card) echo tests/vectors/sealed-weights/seeds/card*.json ;;
+        weights_index) echo tests/vectors/sealed-weights/seeds/index.json ;;
+        model_signature) echo tests/vectors/sealed-weights/seeds/statement.json tests/vectors/model-signing/*.sig ;;
+        gguf_header) echo tests/vectors/gguf/*.gguf ;;
         kek_settings) echo tests/vectors/kek/kek.toml tests/vectors/kek/request.json ;;
         kek_share) echo tests/vectors/kek/share-*.txt ;;
         kek_transit) echo tests/vectors/kek/transit-*.json ;;
         signed_note) echo tests/vectors/audit/checkpoint.note ;;
         snp_report) echo tests/vectors/simulated/report-v5.bin ;;
+        store_url) echo tests/vectors/store/*.txt ;;
         x509_certificate) echo tests/vectors/simulated/vcek.der attestation/attester/fixtures/ask.der ;;
     esac
 }
@@ -34,7 +39,7 @@ for target in $targets; do
         cp "$seed" "tests/fuzz/corpus/$target/"
     done
     if [ "$target" = sealed_manifest ]; then # it signs what it is given, so it begins with a payload too
-        sed 's/.*"payload":"\([^"]*\)".*/\1/' tests/vectors/sealed-package/manifest.json | base64 -d >tests/fuzz/corpus/sealed_manifest/payload
+        sed 's/.*"payload":"\([^"]*\)".*/\1/' tests/vectors/sealed-weights/seeds/manifest.json | base64 -d >tests/fuzz/corpus/sealed_manifest/payload
     fi
     out=$("$cargo" fuzz run --fuzz-dir tests/fuzz "$target" "tests/fuzz/corpus/$target" -- \
         -max_total_time="$seconds" -len_control=0 -rss_limit_mb=2048 -timeout=10 2>&1) || { echo "$out" | tail -40; exit 1; }

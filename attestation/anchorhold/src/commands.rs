@@ -4,6 +4,7 @@ mod audit;
 mod evidence;
 mod image;
 mod owner;
+mod package;
 mod policy;
 mod seal;
 mod simulated_root;
@@ -20,6 +21,9 @@ pub(crate) enum Command {
     Owner(owner::Command),
     #[command(after_help = seal::EXAMPLE)]
     Seal(seal::Args),
+    /// Fetch, verify and show sealed packages
+    #[command(subcommand)]
+    Package(package::Command),
     #[command(after_help = verify::EXAMPLE)]
     Verify(verify::Args),
     #[command(subcommand)]
@@ -45,6 +49,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Owner(command) => owner::run(&command),
         Command::Seal(args) => seal::run(&args),
+        Command::Package(command) => package::run(&command),
         Command::Verify(args) => verify::run(&args),
         Command::Evidence(command) => evidence::run(&command),
         Command::Audit(command) => audit::run(&command),

@@ -2,9 +2,12 @@
 
 use crate::exit::Failure;
 use anchorhold_rats::{Check, Checks, Outcome};
+use anchorhold_sealed_weights::Progress;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Whether a result is for a person or a script.
 #[derive(clap::Args, Clone, Copy)]
@@ -41,6 +44,46 @@ pub(crate) fn remark(text: &str) {
 /// Text that may have come from a peer, safe for a terminal: no control characters, nothing but ASCII.
 pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
+}
+
+/// The threads to use: those asked for, or one for each core.
+pub(crate) fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
+    asked.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// What is shown of progress, from here on in bytes.
+const SHOWN_FROM: u64 = 256 << 20;
+
+/// Shows on a terminal how far something is. Scripts that read stderr see nothing of it.
+pub(crate) struct Meter {
+    what: &'static str,
+    /// The last percentage that was shown.
+    shown: AtomicU64,
+    on: bool,
+}
+
+impl Meter {
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self { what, shown: AtomicU64::new(0), on: std::io::stderr().is_terminal() }
+    }
+
+    pub(crate) fn show(&self, progress: Progress) {
+        let percent = progress.done.saturating_mul(100).checked_div(progress.total).unwrap_or(100);
+        if self.on
+            && progress.total >= SHOWN_FROM
+            && self.shown.fetch_max(percent, Ordering::Relaxed) < percent
+        {
+            // A lost remark is no failure.
+            let _ = write!(std::io::stderr(), "\r{percent:3} % {}", self.what);
+        }
+    }
+
+    /// Leaves the line.
+    pub(crate) fn end(&self) {
+        if self.shown.load(Ordering::Relaxed) > 0 {
+            remark("");
+        }
+    }
 }
 
 const LABEL_WIDTH: usize = 12;

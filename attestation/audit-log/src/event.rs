@@ -70,7 +70,7 @@ event_types! {
     KeyRotate = "key.rotate", 3004, 3;
     /// A key-encryption key was destroyed.
     KeyDestroy = "key.destroy", 3004, 4;
-    /// A sealed model's objects came from their store.
+    /// A sealed package was fetched from its store.
     ModelFetch = "model.fetch", 6005, 1;
     /// A sealed model's manifest and signature were checked.
     ModelVerify = "model.verify", 6002, 99;

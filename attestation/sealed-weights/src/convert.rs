@@ -1,8 +1,10 @@
 //! One tensor's memory, cut into pieces that threads fill independently, with the conversion to `f32` on the way.
 
+use crate::dtype::Dtype;
 use crate::error::Error;
 use crate::load::Destination;
-use crate::tensors::{Dtype, Tensor};
+use crate::rules::{DestinationRule, TensorRule};
+use crate::tensors::Tensor;
 
 /// The memory for a run of a tensor's bytes.
 pub(crate) enum Out<'a> {
@@ -42,42 +44,38 @@ impl<'a> Out<'a> {
         Float::of(dtype).is_some()
     }
 
-    /// The memory of a whole tensor that begins at byte `at` of its file.
-    pub(crate) fn new(destination: Destination<'a>, tensor: &Tensor, at: u64) -> Result<Self, Error> {
+    /// The memory of a whole tensor.
+    pub(crate) fn new(destination: Destination<'a>, tensor: &Tensor) -> Result<Self, Error> {
         match destination {
             Destination::Skip => Ok(Self::Skip),
-            Destination::Bytes(bytes) => {
-                if bytes.len() as u64 != tensor.len() {
-                    return Err(Error::Destination("not of its tensor's length"));
-                }
-                Ok(Self::Bytes(bytes))
-            }
+            Destination::Bytes(bytes) if bytes.len() as u64 == tensor.len() => Ok(Self::Bytes(bytes)),
             Destination::F32(numbers) => {
-                let float = Float::of(tensor.dtype);
-                let float = float.ok_or(Error::Destination("tensor is not of F32, F16 or BF16"))?;
+                let float = Float::of(tensor.dtype).ok_or(DestinationRule::NotNumbers)?;
                 if numbers.len() as u64 != tensor.elements() {
-                    return Err(Error::Destination("not of its tensor's length"));
-                }
-                // Segments are multiples of every element size long, so only a tensor that begins between two
-                // multiples has an element in two segments. The writers of the format align all tensors.
-                if !at.is_multiple_of(float.size() as u64) {
-                    return Err(Error::Tensors("tensor does not begin at a multiple of its element size"));
+                    return Err(DestinationRule::Length.into());
                 }
                 Ok(Self::F32(numbers, float))
             }
+            Destination::Bytes(_) => Err(DestinationRule::Length.into()),
         }
     }
 
-    /// The memory of the first `len` stored bytes, and the rest.
-    pub(crate) fn split(self, len: usize) -> Option<(Self, Self)> {
-        Some(match self {
+    /// The memory of the next `len` stored bytes, which begin at `start` of a segment, and the rest.
+    pub(crate) fn split(self, start: usize, len: usize) -> Result<(Self, Self), Error> {
+        Ok(match self {
             Self::Skip => (Self::Skip, Self::Skip),
             Self::Bytes(bytes) => {
-                let (head, tail) = bytes.split_at_mut_checked(len)?;
+                let (head, tail) = bytes.split_at_mut_checked(len).ok_or(DestinationRule::Length)?;
                 (Self::Bytes(head), Self::Bytes(tail))
             }
             Self::F32(numbers, float) => {
-                let (head, tail) = numbers.split_at_mut_checked(len / float.size())?;
+                // Segments are multiples of every element size long, so only a tensor that begins between two multiples
+                // has an element in two segments. The writers of the formats align all tensors.
+                if !start.is_multiple_of(float.size()) {
+                    return Err(TensorRule::Unaligned.into());
+                }
+                let split = numbers.split_at_mut_checked(len / float.size());
+                let (head, tail) = split.ok_or(DestinationRule::Length)?;
                 (Self::F32(head, float), Self::F32(tail, float))
             }
         })

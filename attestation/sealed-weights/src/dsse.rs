@@ -4,6 +4,7 @@ use anchorhold_dsse::TrustedSigners;
 
 use crate::error::Error;
 use crate::key::OwnerKey;
+use crate::rules::{ManifestRule, SignatureRule};
 
 /// The only payload type accepted.
 pub(crate) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -23,19 +24,19 @@ pub(crate) fn verify(bytes: &[u8], owner_key: &[u8; 32]) -> Result<Vec<u8>, Erro
 fn refused(error: anchorhold_dsse::Error) -> Error {
     use anchorhold_dsse::Error as Dsse;
     match error {
-        Dsse::TooLong { .. } => Error::Manifest("larger than 256 KiB"),
-        Dsse::Malformed => Error::Manifest("not a DSSE envelope"),
-        Dsse::NotCanonical => Error::Manifest("envelope is not in its canonical form"),
-        Dsse::PayloadType { .. } => Error::Manifest("payload type is not application/vnd.in-toto+json"),
-        Dsse::Payload => Error::Manifest("payload is not canonical base64"),
+        Dsse::TooLong { .. } => Error::Manifest(ManifestRule::TooLong),
+        Dsse::Malformed => Error::Manifest(ManifestRule::NotEnvelope),
+        Dsse::NotCanonical => Error::Manifest(ManifestRule::NotCanonical),
+        Dsse::PayloadType { .. } => Error::Manifest(ManifestRule::PayloadType),
+        Dsse::Payload => Error::Manifest(ManifestRule::PayloadBase64),
         Dsse::SignatureCount { .. }
         | Dsse::Threshold { .. }
         | Dsse::DuplicateSigner { .. }
         | Dsse::Order { .. }
-        | Dsse::NoKey => Error::Signature("envelope must have exactly one signature"),
-        Dsse::UnknownSigner { .. } => Error::Signature("envelope names another key than the owner's"),
-        Dsse::SignatureEncoding { .. } => Error::Signature("signature is not canonical base64"),
-        Dsse::Signature { .. } => Error::Signature("signature does not verify under the owner's key"),
+        | Dsse::NoKey => Error::Signature(SignatureRule::Count),
+        Dsse::UnknownSigner { .. } => Error::Signature(SignatureRule::OtherOwner),
+        Dsse::SignatureEncoding { .. } => Error::Signature(SignatureRule::Encoding),
+        Dsse::Signature { .. } => Error::Signature(SignatureRule::Invalid),
     }
 }
 
@@ -63,33 +64,33 @@ mod tests {
     #[test]
     fn refuses_another_owner() {
         let bytes = sign(b"statement", &OwnerKey::from_seed(&[8; 32]).unwrap()).unwrap();
-        assert_eq!(refusal(&bytes), Error::Signature("envelope names another key than the owner's"));
+        assert_eq!(refusal(&bytes), Error::Signature(SignatureRule::OtherOwner));
     }
 
     #[test]
     fn refuses_another_payload_under_a_genuine_signature() {
         let changed = signed().replace("c3RhdGVtZW50", "c3RhdGVtZW5U");
         let refused = refusal(changed.as_bytes());
-        assert_eq!(refused, Error::Signature("signature does not verify under the owner's key"));
+        assert_eq!(refused, Error::Signature(SignatureRule::Invalid));
         let cut = signed().replace("c3RhdGVtZW50", "c3RhdGVtZW5");
-        assert_eq!(refusal(cut.as_bytes()), Error::Manifest("payload is not canonical base64"));
+        assert_eq!(refusal(cut.as_bytes()), Error::Manifest(ManifestRule::PayloadBase64));
         let cut = signed().replace("==\"}", "=\"}");
-        assert_eq!(refusal(cut.as_bytes()), Error::Signature("signature is not canonical base64"));
+        assert_eq!(refusal(cut.as_bytes()), Error::Signature(SignatureRule::Encoding));
     }
 
     #[test]
     fn refuses_every_other_spelling_of_a_genuine_envelope() {
         let spaced = signed().replacen(':', ": ", 1);
-        assert_eq!(refusal(spaced.as_bytes()), Error::Manifest("envelope is not in its canonical form"));
+        assert_eq!(refusal(spaced.as_bytes()), Error::Manifest(ManifestRule::NotCanonical));
         let trailing = format!("{}{{}}", signed());
-        assert_eq!(refusal(trailing.as_bytes()), Error::Manifest("not a DSSE envelope"));
+        assert_eq!(refusal(trailing.as_bytes()), Error::Manifest(ManifestRule::NotEnvelope));
     }
 
     #[test]
     fn refuses_another_payload_type() {
         let other = signed().replace("in-toto+json", "in-toto+jsoN");
         let refused = refusal(other.as_bytes());
-        assert_eq!(refused, Error::Manifest("payload type is not application/vnd.in-toto+json"));
+        assert_eq!(refused, Error::Manifest(ManifestRule::PayloadType));
     }
 
     #[test]
@@ -99,7 +100,7 @@ mod tests {
         let one = tail.strip_suffix("]}").unwrap();
         for signatures in [String::new(), format!("{one},{one}")] {
             let refused = refusal(format!("{head}[{signatures}]}}").as_bytes());
-            assert_eq!(refused, Error::Signature("envelope must have exactly one signature"));
+            assert_eq!(refused, Error::Signature(SignatureRule::Count));
         }
     }
 }

@@ -4,14 +4,19 @@ use std::fmt;
 use std::io;
 
 use crate::object::ObjectId;
+use crate::role::Role;
+use crate::rules::{
+    CardRule, DestinationRule, GgufRule, HeaderRule, IndexRule, JsonRule, KeyRule, ManifestRule, MixedRule,
+    ModelSignatureRule, OptionRule, SegmentRule, SignatureRule, SourceRule, TensorRule,
+};
 
 /// Why a package, a key or a source folder was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// The manifest is not a well-formed statement of this format, or breaks one of its rules.
-    Manifest(&'static str),
+    Manifest(ManifestRule),
     /// The manifest's envelope is not signed by the expected owner.
-    Signature(&'static str),
+    Signature(SignatureRule),
     /// The manifest's version is older than what is asked for.
     Version {
         /// The least version that would do.
@@ -27,7 +32,7 @@ pub enum Error {
         at_s: u64,
     },
     /// Two parts that are each genuine do not belong together.
-    Mixed(&'static str),
+    Mixed(MixedRule),
     /// The weights key is not the one the manifest commits to.
     WrongKey,
     /// An object's FLOE header is not the signed one, or was not made with the weights key.
@@ -35,7 +40,7 @@ pub enum Error {
         /// The object.
         object: ObjectId,
         /// The rule that refused.
-        rule: &'static str,
+        rule: HeaderRule,
     },
     /// An object's segment hashes do not lead to the signed root.
     Tree {
@@ -49,7 +54,7 @@ pub enum Error {
         /// The segment's position in the object.
         index: u64,
         /// The rule that refused.
-        rule: &'static str,
+        rule: SegmentRule,
     },
     /// A segment's authentication tag does not verify.
     Tag {
@@ -58,10 +63,23 @@ pub enum Error {
         /// The segment's position in the object.
         index: u64,
     },
-    /// The decrypted card breaks a rule of the format.
-    Card(&'static str),
-    /// A safetensors header or the tensor index breaks a rule.
-    Tensors(&'static str),
+    /// The decrypted card breaks a rule of the format, or a file is not the one that it describes.
+    Card(CardRule),
+    /// A table of tensors breaks a rule.
+    Tensors(TensorRule),
+    /// A GGUF header breaks a rule.
+    Gguf(GgufRule),
+    /// A file that is JSON or text breaks a rule.
+    Json {
+        /// What the file is for.
+        role: Role,
+        /// The rule that refused.
+        rule: JsonRule,
+    },
+    /// `model.safetensors.index.json` breaks a rule.
+    WeightsIndex(IndexRule),
+    /// The OpenSSF model signature, or a file under it, breaks a rule.
+    ModelSignature(ModelSignatureRule),
     /// A part of the package is shorter than signed, in bytes.
     Truncated {
         /// Which part.
@@ -80,28 +98,21 @@ pub enum Error {
         /// The length found.
         actual: u64,
     },
-    /// An object is larger than the caller or its role allows, in bytes.
-    TooLarge {
-        /// The limit.
-        limit: u64,
-        /// The signed or found length.
-        actual: u64,
-    },
-    /// The package has no object of the role asked for.
-    Absent(&'static str),
+    /// The package has no file of the role asked for.
+    Absent(Role),
     /// The memory given for a tensor does not fit it.
-    Destination(&'static str),
+    Destination(DestinationRule),
     /// A file of the folder to seal is refused.
     Source {
         /// Its path inside the folder.
         name: String,
         /// The rule that refused.
-        rule: &'static str,
+        rule: SourceRule,
     },
     /// The options given for sealing break a rule.
-    Options(&'static str),
+    Options(OptionRule),
     /// A key could not be used or made.
-    Key(&'static str),
+    Key(KeyRule),
     /// The operating system reported an error.
     Io {
         /// What was being done.
@@ -128,15 +139,49 @@ impl Error {
             Self::Tag { .. } => "tag",
             Self::Card(_) => "card",
             Self::Tensors(_) => "tensors",
+            Self::Gguf(_) => "gguf",
+            Self::Json { .. } => "json",
+            Self::WeightsIndex(_) => "weights_index",
+            Self::ModelSignature(_) => "model_signature",
             Self::Truncated { .. } => "truncated",
             Self::Trailing { .. } => "trailing",
-            Self::TooLarge { .. } => "too_large",
             Self::Absent(_) => "absent",
             Self::Destination(_) => "destination",
             Self::Source { .. } => "source",
             Self::Options(_) => "options",
             Self::Key(_) => "key",
             Self::Io { .. } => "io",
+        }
+    }
+
+    /// The rule that refused, as one stable word: the stage and, where a stage has several rules, the rule.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Manifest(rule) => rule.code(),
+            Self::Signature(rule) => rule.code(),
+            Self::Mixed(rule) => rule.code(),
+            Self::Header { rule, .. } => rule.code(),
+            Self::Segment { rule, .. } => rule.code(),
+            Self::Card(rule) => rule.code(),
+            Self::Tensors(rule) => rule.code(),
+            Self::Gguf(rule) => rule.code(),
+            Self::Json { rule, .. } => rule.code(),
+            Self::WeightsIndex(rule) => rule.code(),
+            Self::ModelSignature(rule) => rule.code(),
+            Self::Destination(rule) => rule.code(),
+            Self::Source { rule, .. } => rule.code(),
+            Self::Options(rule) => rule.code(),
+            Self::Key(rule) => rule.code(),
+            Self::Version { .. }
+            | Self::Expired { .. }
+            | Self::WrongKey
+            | Self::Tree { .. }
+            | Self::Tag { .. }
+            | Self::Truncated { .. }
+            | Self::Trailing { .. }
+            | Self::Absent(_)
+            | Self::Io { .. } => self.stage(),
         }
     }
 
@@ -178,16 +223,17 @@ impl fmt::Display for Error {
             }
             Self::Card(rule) => write!(f, "card: {rule}"),
             Self::Tensors(rule) => write!(f, "tensors: {rule}"),
+            Self::Gguf(rule) => write!(f, "GGUF: {rule}"),
+            Self::Json { role, rule } => write!(f, "file of the role {role}: {rule}"),
+            Self::WeightsIndex(rule) => write!(f, "weights index: {rule}"),
+            Self::ModelSignature(rule) => write!(f, "model signature: {rule}"),
             Self::Truncated { part, expected, actual } => {
                 write!(f, "{part} is truncated: {expected} bytes are signed, {actual} are there")
             }
             Self::Trailing { part, expected, actual } => {
                 write!(f, "{part} has trailing bytes: {expected} bytes are signed, {actual} are there")
             }
-            Self::TooLarge { limit, actual } => {
-                write!(f, "object has {actual} bytes, at most {limit} are allowed")
-            }
-            Self::Absent(role) => write!(f, "package has no object of the role {role}"),
+            Self::Absent(role) => write!(f, "package has no file of the role {role}"),
             Self::Destination(rule) => write!(f, "tensor destination: {rule}"),
             Self::Source { name, rule } => write!(f, "file {}: {rule}", name.escape_debug()),
             Self::Options(rule) => write!(f, "seal options: {rule}"),
@@ -198,3 +244,28 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Rules become errors of their stage, so that a check can end in `rule.into()` or `?`.
+macro_rules! from_rules {
+    ($($rule:ident => $variant:ident),+) => {
+        $(impl From<$rule> for Error {
+            fn from(rule: $rule) -> Self {
+                Self::$variant(rule)
+            }
+        })+
+    };
+}
+
+from_rules!(
+    ManifestRule => Manifest,
+    SignatureRule => Signature,
+    MixedRule => Mixed,
+    CardRule => Card,
+    TensorRule => Tensors,
+    GgufRule => Gguf,
+    IndexRule => WeightsIndex,
+    ModelSignatureRule => ModelSignature,
+    DestinationRule => Destination,
+    OptionRule => Options,
+    KeyRule => Key
+);

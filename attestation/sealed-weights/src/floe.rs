@@ -6,16 +6,18 @@
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, Tag, UnboundKey};
 use ring::hmac;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
+
+use crate::memory::wipe;
 
 /// Bytes of a FLOE header: parameters, IV, header tag.
 pub(crate) const HEADER_LEN: usize = PARAMETERS_LEN + IV_LEN + HEADER_TAG_LEN;
 /// Bytes of the message IV.
 pub(crate) const IV_LEN: usize = 32;
 /// Bytes by which an encrypted segment exceeds its plaintext: length word, nonce and tag.
-pub(crate) const SEGMENT_OVERHEAD: usize = PAYLOAD_OFFSET + TAG_LEN;
-/// Where the payload begins in a segment.
-pub(crate) const PAYLOAD_OFFSET: usize = LENGTH_LEN + NONCE_LEN;
+pub(crate) const SEGMENT_OVERHEAD: usize = PREFIX_LEN + TAG_LEN;
+/// Bytes of a segment before its payload: length word and nonce.
+const PREFIX_LEN: usize = LENGTH_LEN + NONCE_LEN;
 
 const PARAMETERS_LEN: usize = 10;
 const HEADER_TAG_LEN: usize = 32;
@@ -35,6 +37,7 @@ pub(crate) type Header = [u8; HEADER_LEN];
 pub(crate) struct Message {
     header: Header,
     segment_len: u32,
+    segment_count: u64,
     /// The AES key of segments `n * 2^20` to `(n + 1) * 2^20 - 1`, for each `n` the message needs. ring does not wipe
     /// these key schedules when they are dropped.
     keys: Vec<LessSafeKey>,
@@ -47,6 +50,16 @@ pub(crate) struct Start<'a> {
     /// Encrypted bytes of every segment but the last.
     pub(crate) segment_len: u32,
     pub(crate) segment_count: u64,
+}
+
+/// What stands around a segment's payload. Apart from it, so that a payload can be read into the memory where its
+/// plaintext is to lie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Length word and nonce.
+    pub(crate) prefix: [u8; PREFIX_LEN],
+    /// Authentication tag.
+    pub(crate) tag: [u8; TAG_LEN],
 }
 
 /// Why a header is refused.
@@ -106,68 +119,77 @@ impl Message {
             let key = UnboundKey::new(&AES_256_GCM, key.as_slice());
             LessSafeKey::new(key.expect("a 32-byte key is an AES-256 key"))
         });
-        Self { header, segment_len: kdf.start.segment_len, keys: keys.collect() }
+        let Start { segment_len, segment_count, .. } = *kdf.start;
+        Self { header, segment_len, segment_count, keys: keys.collect() }
     }
 
     pub(crate) fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Encrypts in place. `segment` holds the plaintext at [`PAYLOAD_OFFSET`] and room for the tag behind it. `nonce`
-    /// must be fresh.
+    pub(crate) fn segment_count(&self) -> u64 {
+        self.segment_count
+    }
+
+    /// Encrypts a segment's payload in place and returns what stands around it. `nonce` must be fresh.
     pub(crate) fn encrypt(
         &self,
         index: u64,
         last: bool,
         nonce: [u8; NONCE_LEN],
-        segment: &mut [u8],
-    ) -> Option<()> {
-        let length = self.length_word(last, segment.len())?;
-        let key = self.key(index)?;
-        let (prefix, rest) = segment.split_first_chunk_mut::<PAYLOAD_OFFSET>()?;
-        let (payload, tag) = rest.split_last_chunk_mut::<TAG_LEN>()?;
-        let (word, iv) = prefix.split_first_chunk_mut::<LENGTH_LEN>()?;
-        *word = length.to_be_bytes();
+        payload: &mut [u8],
+    ) -> Option<Frame> {
+        let mut frame = Frame::default();
+        let (word, iv) = frame.prefix.split_first_chunk_mut::<LENGTH_LEN>()?;
+        *word = self.length_word(last, payload.len())?.to_be_bytes();
         iv.copy_from_slice(&nonce);
-        let aad = Aad::from(segment_data(index, last));
-        let made = key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, payload).ok()?;
-        tag.copy_from_slice(made.as_ref());
-        Some(())
+        let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(segment_data(index, last)));
+        let tag = self.key(index)?.seal_in_place_separate_tag(nonce, aad, payload).ok()?;
+        frame.tag.copy_from_slice(tag.as_ref());
+        Some(frame)
     }
 
-    /// Decrypts in place and returns the plaintext, a part of `segment`. A refused segment leaves zeros behind.
-    pub(crate) fn decrypt<'s>(
+    /// Decrypts a segment's payload in place. A refused segment leaves zeros behind.
+    pub(crate) fn decrypt(
         &self,
         index: u64,
         last: bool,
-        segment: &'s mut [u8],
-    ) -> Result<&'s mut [u8], SegmentRefusal> {
-        let length = self.length_word(last, segment.len()).ok_or(SegmentRefusal::Framing)?;
+        frame: &Frame,
+        payload: &mut [u8],
+    ) -> Result<(), SegmentRefusal> {
+        let opened = self.open_payload(index, last, frame, payload);
+        if opened.is_err() {
+            wipe(payload);
+        }
+        opened
+    }
+
+    fn open_payload(
+        &self,
+        index: u64,
+        last: bool,
+        frame: &Frame,
+        payload: &mut [u8],
+    ) -> Result<(), SegmentRefusal> {
+        let length = self.length_word(last, payload.len()).ok_or(SegmentRefusal::Framing)?;
         let key = self.key(index).ok_or(SegmentRefusal::Framing)?;
-        let (prefix, rest) =
-            segment.split_first_chunk_mut::<PAYLOAD_OFFSET>().ok_or(SegmentRefusal::Framing)?;
-        let (payload, tag) = rest.split_last_chunk_mut::<TAG_LEN>().ok_or(SegmentRefusal::Framing)?;
-        let (word, iv) = prefix.split_first_chunk::<LENGTH_LEN>().ok_or(SegmentRefusal::Framing)?;
+        let (word, iv) = frame.prefix.split_first_chunk::<LENGTH_LEN>().ok_or(SegmentRefusal::Framing)?;
         if *word != length.to_be_bytes() {
             return Err(SegmentRefusal::Framing);
         }
         let nonce = Nonce::try_assume_unique_for_key(iv).map_err(|_| SegmentRefusal::Framing)?;
-        let aad = Aad::from(segment_data(index, last));
-        let opened = key.open_in_place_separate_tag(nonce, aad, Tag::from(*tag), payload, 0..).is_ok();
-        if !opened {
-            payload.zeroize();
-            return Err(SegmentRefusal::Tag);
-        }
-        Ok(payload)
+        let (aad, tag) = (Aad::from(segment_data(index, last)), Tag::from(frame.tag));
+        key.open_in_place_separate_tag(nonce, aad, tag, payload, 0..)
+            .map(drop)
+            .map_err(|_| SegmentRefusal::Tag)
     }
 
-    /// The length word a segment of `len` bytes must carry, or `None` when no such segment may stand there.
-    fn length_word(&self, last: bool, len: usize) -> Option<u32> {
-        let len = u32::try_from(len).ok()?;
-        if last {
-            (len <= self.segment_len && len as usize >= SEGMENT_OVERHEAD).then_some(len)
-        } else {
-            (len == self.segment_len).then_some(NOT_LAST)
+    /// The length word a segment with this payload must carry, or `None` when no such segment may stand there.
+    fn length_word(&self, last: bool, payload_len: usize) -> Option<u32> {
+        let len = u32::try_from(payload_len.checked_add(SEGMENT_OVERHEAD)?).ok()?;
+        match last {
+            true => (len <= self.segment_len).then_some(len),
+            false => (len == self.segment_len).then_some(NOT_LAST),
         }
     }
 

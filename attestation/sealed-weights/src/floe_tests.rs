@@ -6,6 +6,34 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Decrypts a whole segment in place and returns its plaintext.
+fn open_segment<'s>(
+    message: &Message,
+    index: u64,
+    last: bool,
+    segment: &'s mut [u8],
+) -> Result<&'s mut [u8], SegmentRefusal> {
+    let (prefix, rest) = segment.split_first_chunk_mut().ok_or(SegmentRefusal::Framing)?;
+    let (payload, tag) = rest.split_last_chunk_mut().ok_or(SegmentRefusal::Framing)?;
+    message.decrypt(index, last, &Frame { prefix: *prefix, tag: *tag }, payload)?;
+    Ok(payload)
+}
+
+/// Encrypts a whole segment whose payload lies between room for what stands around it.
+fn seal_segment(
+    message: &Message,
+    index: u64,
+    last: bool,
+    nonce: [u8; 12],
+    segment: &mut [u8],
+) -> Option<()> {
+    let (prefix, rest) = segment.split_first_chunk_mut()?;
+    let (payload, tag) = rest.split_last_chunk_mut()?;
+    let frame = message.encrypt(index, last, nonce, payload)?;
+    (*prefix, *tag) = (frame.prefix, frame.tag);
+    Some(())
+}
+
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/floe");
 
 fn start<'a>(
@@ -26,7 +54,7 @@ fn decrypt(start: &Start<'_>, ciphertext: &[u8]) -> Result<Vec<u8>, String> {
     for (index, segment) in segments.iter().enumerate() {
         let mut segment = segment.to_vec();
         let last = index + 1 == segments.len();
-        let plain = message.decrypt(index as u64, last, &mut segment);
+        let plain = open_segment(&message, index as u64, last, &mut segment);
         out.extend_from_slice(plain.map_err(|refusal| format!("{refusal:?} at {index}"))?);
     }
     Ok(out)
@@ -40,8 +68,8 @@ fn encrypt(start: &Start<'_>, iv: &[u8; 32], plain: &[u8], nonce: impl Fn(usize)
     let parts: Vec<&[u8]> = if plain.is_empty() { vec![&[]] } else { plain.chunks(payload).collect() };
     for (index, part) in parts.iter().enumerate() {
         let mut segment = vec![0; part.len() + SEGMENT_OVERHEAD];
-        segment[PAYLOAD_OFFSET..PAYLOAD_OFFSET + part.len()].copy_from_slice(part);
-        message.encrypt(index as u64, index + 1 == parts.len(), nonce(index), &mut segment).unwrap();
+        segment[PREFIX_LEN..PREFIX_LEN + part.len()].copy_from_slice(part);
+        seal_segment(&message, index as u64, index + 1 == parts.len(), nonce(index), &mut segment).unwrap();
         out.extend_from_slice(&segment);
     }
     out
@@ -120,11 +148,15 @@ fn agrees_with_fast_floe_where_the_segment_key_changes() {
         let place = layout.segment_for_position(position).unwrap();
         let last = position == CHANGE + 2;
         let mut segment = [9; 64];
-        ours.encrypt(position, last, [3; 12], &mut segment).unwrap();
+        seal_segment(&ours, position, last, [3; 12], &mut segment).unwrap();
         assert_eq!(theirs.decrypt_segment(&segment, place).unwrap(), [9; 32], "{position}");
 
         let mut segment = their_encryption.encrypt_segment(&[8; 32], place).unwrap();
-        assert_eq!(our_decryption.decrypt(position, last, &mut segment).unwrap(), [8; 32], "{position}");
+        assert_eq!(
+            open_segment(&our_decryption, position, last, &mut segment).unwrap(),
+            [8; 32],
+            "{position}"
+        );
     }
 }
 
@@ -149,14 +181,14 @@ fn refuses_every_flipped_bit_of_a_segment_and_leaves_no_plaintext() {
     let key = [1; 32];
     let message = Message::create(&start(&key, b"a", 64, 2), &[2; 32]);
     let mut genuine = [7; 64];
-    message.encrypt(0, false, [3; 12], &mut genuine).unwrap();
+    seal_segment(&message, 0, false, [3; 12], &mut genuine).unwrap();
     for bit in 0..genuine.len() * 8 {
         let mut segment = genuine;
         segment[bit / 8] ^= 1 << (bit % 8);
         let expected = if bit < 32 { SegmentRefusal::Framing } else { SegmentRefusal::Tag };
-        assert_eq!(message.decrypt(0, false, &mut segment).err(), Some(expected), "{bit}");
+        assert_eq!(open_segment(&message, 0, false, &mut segment).err(), Some(expected), "{bit}");
         if bit >= 32 {
-            assert_eq!(segment[PAYLOAD_OFFSET..48], [0; 32], "{bit}");
+            assert_eq!(segment[PREFIX_LEN..48], [0; 32], "{bit}");
         }
     }
 }
@@ -166,13 +198,16 @@ fn refuses_a_segment_at_another_place() {
     let key = [1; 32];
     let message = Message::create(&start(&key, b"a", 64, 3), &[2; 32]);
     let mut first = [7; 64];
-    message.encrypt(0, false, [3; 12], &mut first).unwrap();
-    assert_eq!(message.decrypt(1, false, &mut first.clone()).err(), Some(SegmentRefusal::Tag));
-    assert_eq!(message.decrypt(0, true, &mut first.clone()).err(), Some(SegmentRefusal::Framing));
+    seal_segment(&message, 0, false, [3; 12], &mut first).unwrap();
+    assert_eq!(open_segment(&message, 1, false, &mut first.clone()).err(), Some(SegmentRefusal::Tag));
+    assert_eq!(open_segment(&message, 0, true, &mut first.clone()).err(), Some(SegmentRefusal::Framing));
     let mut claims_last = first;
     claims_last[..4].copy_from_slice(&64_u32.to_be_bytes());
-    assert_eq!(message.decrypt(0, true, &mut claims_last).err(), Some(SegmentRefusal::Tag));
-    assert_eq!(message.decrypt(1 << ROTATION_BITS, false, &mut first).err(), Some(SegmentRefusal::Framing));
+    assert_eq!(open_segment(&message, 0, true, &mut claims_last).err(), Some(SegmentRefusal::Tag));
+    assert_eq!(
+        open_segment(&message, 1 << ROTATION_BITS, false, &mut first).err(),
+        Some(SegmentRefusal::Framing)
+    );
 }
 
 #[test]
@@ -180,7 +215,11 @@ fn refuses_segments_of_an_impossible_length() {
     let message = Message::create(&start(&[1; 32], b"a", 64, 2), &[2; 32]);
     for (len, last) in [(63, false), (65, false), (31, true), (65, true), (0, true)] {
         let mut segment = vec![0; len];
-        assert_eq!(message.encrypt(0, last, [0; 12], &mut segment), None, "{len}");
-        assert_eq!(message.decrypt(0, last, &mut segment).err(), Some(SegmentRefusal::Framing), "{len}");
+        assert_eq!(seal_segment(&message, 0, last, [0; 12], &mut segment), None, "{len}");
+        assert_eq!(
+            open_segment(&message, 0, last, &mut segment).err(),
+            Some(SegmentRefusal::Framing),
+            "{len}"
+        );
     }
 }

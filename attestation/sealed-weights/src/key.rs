@@ -12,9 +12,10 @@ use crate::error::Error;
 use crate::floe::{Message, Start};
 use crate::manifest::VerifiedManifest;
 use crate::object::{KeyId, ObjectEntry};
+use crate::rules::{HeaderRule, KeyRule};
 
-const KEY_ID_LABEL: &[u8] = b"anchorhold/sealed-weights/v1/key-id";
-const COMMITMENT_LABEL: &[u8] = b"anchorhold/sealed-weights/v1/commitment";
+const KEY_ID_LABEL: &[u8] = b"anchorhold/sealed-weights/v2/key-id";
+const COMMITMENT_LABEL: &[u8] = b"anchorhold/sealed-weights/v2/commitment";
 
 /// The Ed25519 key with which a model's owner signs manifests.
 pub struct OwnerKey(SigningKey);
@@ -25,8 +26,8 @@ impl OwnerKey {
     /// # Errors
     /// [`Error::Key`] when the system gives no randomness.
     pub fn generate() -> Result<(Self, Zeroizing<Vec<u8>>), Error> {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-            .map_err(|_| Error::Key("no randomness for an owner key"))?;
+        let document =
+            Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyRule::Randomness)?;
         let document = Zeroizing::new(document.as_ref().to_vec());
         Ok((Self::from_pkcs8(&document)?, document))
     }
@@ -37,7 +38,7 @@ impl OwnerKey {
     /// [`Error::Key`] when it is not one.
     pub fn from_pkcs8(document: &[u8]) -> Result<Self, Error> {
         let key = SigningKey::from_pkcs8(document);
-        key.map(Self).map_err(|_| Error::Key("owner key is not an Ed25519 key in PKCS #8 version 2"))
+        key.map(Self).map_err(|_| KeyRule::Document.into())
     }
 
     /// The key that RFC 8032 derives from a 32-byte seed.
@@ -46,7 +47,7 @@ impl OwnerKey {
     /// [`Error::Key`] when ring refuses the seed.
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self, Error> {
         let key = SigningKey::from_seed(seed);
-        key.map(Self).map_err(|_| Error::Key("owner key seed is refused"))
+        key.map(Self).map_err(|_| KeyRule::Seed.into())
     }
 
     /// The public half, which verifiers of the manifest are configured with.
@@ -104,10 +105,8 @@ impl WeightsKey {
             segment_len: object.segment_len(),
             segment_count: object.segment_count(),
         };
-        Message::open(&start, object.header()).map_err(|_| Error::Header {
-            object: object.id(),
-            rule: "header was not made with this weights key for this object",
-        })
+        Message::open(&start, object.header())
+            .map_err(|_| Error::Header { object: object.id(), rule: HeaderRule::OtherKey })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where each segment of an object lies, in the ciphertext and in the plaintext.
 
+use std::ops::Range;
+
 use crate::floe::{HEADER_LEN, SEGMENT_OVERHEAD};
 
 /// Plaintext bytes per segment. The encrypted segment is 32 bytes longer.
@@ -38,14 +40,20 @@ impl SegmentSize {
         const { assert!(OVERHEAD as usize == SEGMENT_OVERHEAD) };
         self.payload_len() + OVERHEAD
     }
+
+    /// The segments of an object of `plaintext_len` bytes.
+    pub(crate) fn layout(self, plaintext_len: u64) -> Layout {
+        Layout { payload: u64::from(self.payload_len()), plaintext_len }
+    }
 }
 
 /// The segments of one object of a given plaintext length. A plaintext that fills its last segment gets no empty
 /// segment after it, so the layout follows from the length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
-    pub(crate) size: SegmentSize,
-    pub(crate) plaintext_len: u64,
+    /// Plaintext bytes of every segment but the last; at least 1.
+    payload: u64,
+    plaintext_len: u64,
 }
 
 /// One segment's place in an object file.
@@ -59,9 +67,27 @@ pub(crate) struct Span {
     pub(crate) last: bool,
 }
 
+impl Span {
+    /// Bytes of the segment's plaintext.
+    pub(crate) const fn payload_len(&self) -> usize {
+        self.len - SEGMENT_OVERHEAD
+    }
+}
+
+/// A run of plaintext bytes inside one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// The segment.
+    pub(crate) segment: u64,
+    /// Where the run begins in the segment's plaintext.
+    pub(crate) start: usize,
+    /// Bytes of the run, at least 1.
+    pub(crate) len: usize,
+}
+
 impl Layout {
     pub(crate) fn segment_count(self) -> u64 {
-        self.plaintext_len.div_ceil(u64::from(self.size.payload_len())).max(1)
+        self.plaintext_len.div_ceil(self.payload).max(1)
     }
 
     /// Bytes of the whole object file, or `None` beyond what 64 bits count.
@@ -70,47 +96,43 @@ impl Layout {
         self.plaintext_len.checked_add(overhead)?.checked_add(HEADER_LEN as u64)
     }
 
-    /// The place of segment `index`, or `None` when the object has no such segment.
+    /// The place of segment `index`, or `None` when the object has no such segment or 64 bits do not count its end.
     pub(crate) fn span(self, index: u64) -> Option<Span> {
-        let count = self.segment_count();
-        let last = index.checked_add(1)? == count;
-        let payload = u64::from(self.size.payload_len());
-        let plaintext = if last {
-            self.plaintext_len - index * payload
-        } else if index < count {
-            payload
-        } else {
+        let payload_len = self.payload_range(index)?;
+        let payload_len = usize::try_from(payload_len.end - payload_len.start).ok()?;
+        let len = payload_len.checked_add(SEGMENT_OVERHEAD)?;
+        let step = self.payload.checked_add(SEGMENT_OVERHEAD as u64)?;
+        let offset = index.checked_mul(step)?.checked_add(HEADER_LEN as u64)?;
+        offset.checked_add(len as u64)?;
+        Some(Span { offset, len, last: index.checked_add(1)? == self.segment_count() })
+    }
+
+    /// The plaintext bytes of segment `index`, or `None` when the object has no such segment.
+    pub(crate) fn payload_range(self, index: u64) -> Option<Range<u64>> {
+        if index >= self.segment_count() {
             return None;
-        };
-        let len = usize::try_from(plaintext).ok()? + SEGMENT_OVERHEAD;
-        Some(Span { offset: HEADER_LEN as u64 + index * u64::from(self.size.segment_len()), len, last })
+        }
+        let start = index.checked_mul(self.payload)?;
+        Some(start..start.saturating_add(self.payload).min(self.plaintext_len))
+    }
+
+    /// The runs that `range` of the plaintext is cut into, in order. A range beyond the plaintext has none there.
+    pub(crate) fn pieces(self, range: Range<u64>) -> impl Iterator<Item = Piece> {
+        let end = range.end.min(self.plaintext_len);
+        let mut at = range.start;
+        std::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            let start = at % self.payload;
+            let len = (self.payload - start).min(end - at);
+            let segment = at / self.payload;
+            at += len;
+            Some(Piece { segment, start: usize::try_from(start).ok()?, len: usize::try_from(len).ok()? })
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_cover_the_file_without_gap() {
-        let payload = u64::from(SegmentSize::Mib1.payload_len());
-        for plaintext_len in [1, payload - 1, payload, payload + 1, 3 * payload, 5 * payload + 7] {
-            let layout = Layout { size: SegmentSize::Mib1, plaintext_len };
-            let mut at = HEADER_LEN as u64;
-            for index in 0..layout.segment_count() {
-                let span = layout.span(index).unwrap();
-                assert_eq!(span.offset, at);
-                assert_eq!(span.last, index + 1 == layout.segment_count());
-                at += span.len as u64;
-            }
-            assert_eq!(Some(at), layout.ciphertext_len());
-            assert_eq!(layout.span(layout.segment_count()), None);
-            assert_eq!(layout.span(u64::MAX), None);
-        }
-    }
-
-    #[test]
-    fn refuses_lengths_beyond_64_bits() {
-        assert_eq!(Layout { size: SegmentSize::Mib1, plaintext_len: u64::MAX }.ciphertext_len(), None);
-    }
-}
+#[path = "layout_tests.rs"]
+mod tests;

@@ -1,208 +1,273 @@
-//! Loading the weights: segments are verified in parallel and their plaintext is copied once, from the cache-warm
-//! scratch to each tensor's memory.
+//! Loading the weights: segments are verified in parallel, and where a segment lies wholly inside one tensor it is read,
+//! hashed and decrypted in the tensor's own memory. Others go through a thread's scratch.
 
-use std::num::NonZeroUsize;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::{thread, vec};
-
-use zeroize::Zeroizing;
+use std::fmt;
+use std::ops::Range;
 
 use crate::convert::Out;
+use crate::dtype::Dtype;
+use crate::effort::{Effort, Meter};
 use crate::error::Error;
+use crate::memory::Region;
+use crate::model::SealedModel;
+use crate::plan::{SegmentPlan, TensorPiece, plan};
 use crate::reader::{ObjectReader, Scratch};
-use crate::tensors::{Dtype, TensorIndex};
-
-/// The most threads a load uses, whatever it is asked for. Each takes one segment of memory.
-pub const MAX_THREADS: usize = 64;
+use crate::rules::{DestinationRule, TensorRule};
+use crate::tensors::Tensor;
 
 /// Where a tensor's bytes go.
 #[derive(Debug)]
 pub enum Destination<'a> {
     /// Nowhere: the tensor is verified and dropped.
     Skip,
-    /// As they are in the file, little-endian; exactly the tensor's length.
+    /// As they are in the file, little-endian; exactly the tensor's length. Must be memory that nobody else can write.
     Bytes(&'a mut [u8]),
     /// As numbers; one for each element of an F32, F16 or BF16 tensor, converted without loss.
     F32(&'a mut [f32]),
 }
 
-/// Verifies and decrypts the weights and fills one destination for each tensor of `index`, in its order.
-///
-/// The file's own header is read first and must say what `index`, which the card vouches for, says. `threads` above
-/// [`MAX_THREADS`] or the number of segments are not started. Memory beyond the destinations: one segment per thread
-/// and about 100 bytes per tensor and segment.
-///
-/// # Errors
-/// [`Error::Destination`] or [`Error::Tensors`] before anything is filled, else those of
-/// [`ObjectReader::read_segment`]. After an error the destinations hold some verified parts of the model and must not
-/// be used; no byte of a refused segment is among them.
-pub fn load_tensors(
-    reader: &ObjectReader,
-    index: &TensorIndex,
-    threads: NonZeroUsize,
-    destinations: Vec<Destination<'_>>,
-) -> Result<(), Error> {
-    let mut plan = plan(reader, index, destinations)?;
-    let rest = plan.split_off(header_segments(reader, index).min(plan.len()));
-    load_header(reader, index, plan)?;
-    let threads = threads.get().min(MAX_THREADS).min(rest.len().max(1));
-    let queue = Queue { segments: Mutex::new(rest.into_iter()), stopped: AtomicBool::new(false) };
-    thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| queue.work(reader))).collect();
-        let mut result = queue.work(reader);
-        for other in others {
-            let joined = other.join().unwrap_or(Err(Error::Destination("a loading thread panicked")));
-            result = result.and(joined);
-        }
-        result
-    })
+/// Large tensors begin at a page, so that a device can copy them as they lie.
+const PAGE: u64 = 4096;
+/// Small ones begin at a cache line.
+const LINE: u64 = 64;
+/// What is large: from here on the gap before a page is at most 0.4 % of the tensor.
+const LARGE: u64 = 1 << 20;
+
+/// Where tensors lie in one stretch of memory, each aligned, in the order of the index: on the host and on a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrangement {
+    offsets: Vec<u64>,
+    len: u64,
 }
 
-/// Loads every tensor as numbers, in the order of `index`.
-///
-/// # Errors
-/// Those of [`load_tensors`]; [`Error::Destination`] when a tensor is not of F32, F16 or BF16.
-pub fn load_f32(
-    reader: &ObjectReader,
-    index: &TensorIndex,
-    threads: NonZeroUsize,
-) -> Result<Vec<Vec<f32>>, Error> {
-    if !index.tensors().iter().all(|tensor| Out::reads_as_f32(tensor.dtype)) {
-        return Err(Error::Destination("tensor is not of F32, F16 or BF16"));
+impl Arrangement {
+    /// The arrangement of these tensors.
+    pub(crate) fn of<'t>(tensors: impl Iterator<Item = &'t Tensor>) -> Result<Self, Error> {
+        let (mut offsets, mut end) = (Vec::new(), 0_u64);
+        for tensor in tensors {
+            let alignment = if tensor.len() < LARGE { LINE } else { PAGE };
+            let offset = end.checked_next_multiple_of(alignment).ok_or(TensorRule::Size)?;
+            offsets.push(offset);
+            end = offset.checked_add(tensor.len()).ok_or(TensorRule::Size)?;
+        }
+        Ok(Self { offsets, len: end })
     }
-    let elements =
-        |count: u64| usize::try_from(count).map_err(|_| Error::Destination("tensor exceeds memory"));
-    let mut out = Vec::with_capacity(index.tensors().len());
-    for tensor in index.tensors() {
+
+    /// The offset of the tensor at `position` of the index: a multiple of 64, and of 4,096 from 1 MiB of tensor on.
+    #[must_use]
+    pub fn offset(&self, position: usize) -> Option<u64> {
+        self.offsets.get(position).copied()
+    }
+
+    /// Bytes of the whole stretch.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it holds no byte.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// All tensors of a model as they are stored, verified, in one stretch of memory. In huge pages and locked where the system
+/// allows it; wiped when dropped.
+pub struct TensorMemory {
+    region: Region,
+    places: Vec<Range<usize>>,
+}
+
+impl TensorMemory {
+    /// The bytes of the tensor at `position` of the index, little-endian. They begin at a multiple of 64, and of 4,096 if
+    /// there are at least 1 MiB of them.
+    #[must_use]
+    pub fn tensor(&self, position: usize) -> Option<&[u8]> {
+        self.region.get(self.places.get(position)?.clone())
+    }
+
+    /// Bytes of the whole stretch.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.region.len()
+    }
+
+    /// Whether it holds no byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.region.is_empty()
+    }
+
+    /// Whether the system keeps it from being written to swap. It does not when the limit on locked memory is smaller.
+    #[must_use]
+    pub const fn is_locked(&self) -> bool {
+        self.region.is_locked()
+    }
+}
+
+impl fmt::Debug for TensorMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TensorMemory").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// See [`SealedModel::load_tensors`].
+pub(crate) fn load_tensors(
+    model: &SealedModel,
+    destinations: Vec<Destination<'_>>,
+    effort: &Effort<'_>,
+) -> Result<(), Error> {
+    let plans = aim(model, plan(model)?, destinations)?;
+    model.check_weights()?;
+    let meter = effort.meter(plans.iter().map(|plan| plan.len).sum());
+    fill(model, plans, effort, &meter)
+}
+
+/// See [`SealedModel::load`].
+pub(crate) fn load(model: &SealedModel, effort: &Effort<'_>) -> Result<TensorMemory, Error> {
+    let arrangement = Arrangement::of(model.index().tensors())?;
+    let memory = |_| DestinationRule::Memory;
+    let mut region = Region::new(usize::try_from(arrangement.len()).map_err(memory)?)?;
+    let mut places = Vec::with_capacity(model.index().len());
+    for (tensor, offset) in model.index().tensors().zip(&arrangement.offsets) {
+        let start = usize::try_from(*offset).map_err(memory)?;
+        places.push(start..start + usize::try_from(tensor.len()).map_err(memory)?);
+    }
+    let mut destinations = Vec::with_capacity(places.len());
+    let (mut rest, mut at) = (&mut *region, 0);
+    for place in &places {
+        let (_, from) = rest.split_at_mut_checked(place.start - at).ok_or(DestinationRule::Length)?;
+        let (tensor, tail) = from.split_at_mut_checked(place.len()).ok_or(DestinationRule::Length)?;
+        destinations.push(Destination::Bytes(tensor));
+        (rest, at) = (tail, place.end);
+    }
+    load_tensors(model, destinations, effort)?;
+    // Locked only now: the loading threads have taken the pages in parallel.
+    region.lock();
+    Ok(TensorMemory { region, places })
+}
+
+/// See [`SealedModel::load_f32`].
+pub(crate) fn load_f32(model: &SealedModel, effort: &Effort<'_>) -> Result<Vec<Vec<f32>>, Error> {
+    if !model.index().tensors().all(|tensor| Out::reads_as_f32(tensor.dtype)) {
+        return Err(DestinationRule::NotNumbers.into());
+    }
+    let mut out = Vec::with_capacity(model.index().len());
+    for tensor in model.index().tensors() {
         // Zeroed memory comes from the system untouched: its pages are first written by the loading threads.
-        out.push(vec![0.0_f32; elements(tensor.elements())?]);
+        let elements = usize::try_from(tensor.elements()).map_err(|_| DestinationRule::Memory)?;
+        out.push(vec![0.0_f32; elements]);
     }
     let destinations = out.iter_mut().map(|tensor| Destination::F32(tensor)).collect();
-    load_tensors(reader, index, threads, destinations)?;
+    load_tensors(model, destinations, effort)?;
     Ok(out)
 }
 
-/// What one segment holds: disjoint pieces of tensors, each with its own memory.
-struct SegmentPlan<'a> {
-    index: u64,
-    pieces: Vec<Piece<'a>>,
+/// A run of plaintext and the memory where it goes.
+pub(crate) struct Aimed<'a> {
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+    pub(crate) out: Out<'a>,
 }
 
-/// A run of one tensor's bytes inside a segment.
-struct Piece<'a> {
-    start: usize,
-    len: usize,
-    out: Out<'a>,
-}
-
-/// A plan for every segment of the object, in order. Fails unless every destination fits its tensor.
-fn plan<'a>(
-    reader: &ObjectReader,
-    index: &TensorIndex,
+/// Gives each run its part of its tensor's memory. Fails unless every destination fits its tensor.
+fn aim<'a>(
+    model: &SealedModel,
+    plans: Vec<SegmentPlan<TensorPiece>>,
     destinations: Vec<Destination<'a>>,
-) -> Result<Vec<SegmentPlan<'a>>, Error> {
-    let payload = reader.entry().segment_size().payload_len() as usize;
-    if destinations.len() != index.tensors().len() {
-        return Err(Error::Destination("not one for each tensor"));
+) -> Result<Vec<SegmentPlan<Aimed<'a>>>, Error> {
+    if destinations.len() != model.index().len() {
+        return Err(DestinationRule::Count.into());
     }
-    let file_len = index.tensors().last().and_then(|tensor| index.data_start().checked_add(tensor.end));
-    if file_len != Some(reader.entry().plaintext_len()) {
-        return Err(Error::Tensors("index is of another object"));
+    let mut outs = Vec::with_capacity(destinations.len());
+    for (tensor, destination) in model.index().tensors().zip(destinations) {
+        outs.push(Some(Out::new(destination, tensor)?));
     }
-    let mut plans: Vec<SegmentPlan<'a>> =
-        (0..reader.entry().segment_count()).map(|index| SegmentPlan { index, pieces: Vec::new() }).collect();
-    for (tensor, destination) in index.tensors().iter().zip(destinations) {
-        let mut at = index.data_start() + tensor.begin;
-        let mut left = tensor.len();
-        let mut out = Out::new(destination, tensor, at)?;
-        while left > 0 {
-            let start = usize::try_from(at % payload as u64).unwrap_or_default();
-            let len = usize::try_from(left).unwrap_or(usize::MAX).min(payload - start);
-            let (piece, rest) = out.split(len).ok_or(Error::Destination("smaller than its tensor"))?;
-            let plan = usize::try_from(at / payload as u64).ok().and_then(|index| plans.get_mut(index));
-            let plan = plan.ok_or(Error::Tensors("index is of another object"))?;
-            plan.pieces.push(Piece { start, len, out: piece });
-            out = rest;
-            at += len as u64;
-            left -= len as u64;
-        }
+    let mut aim_piece = |piece: TensorPiece| -> Result<Aimed<'a>, Error> {
+        let place = outs.get_mut(piece.tensor).ok_or(DestinationRule::Count)?;
+        let out = place.take().ok_or(DestinationRule::Length)?;
+        let (out, rest) = out.split(piece.start, piece.len)?;
+        *place = Some(rest);
+        Ok(Aimed { start: piece.start, len: piece.len, out })
+    };
+    let mut aimed = Vec::with_capacity(plans.len());
+    for plan in plans {
+        let pieces = plan.pieces.into_iter().map(&mut aim_piece).collect::<Result<_, _>>()?;
+        aimed.push(SegmentPlan { object: plan.object, index: plan.index, len: plan.len, pieces });
     }
-    Ok(plans)
+    Ok(aimed)
 }
 
-/// The number of segments which the file's header touches.
-fn header_segments(reader: &ObjectReader, index: &TensorIndex) -> usize {
-    let payload = u64::from(reader.entry().segment_size().payload_len());
-    usize::try_from(index.data_start().div_ceil(payload)).unwrap_or(usize::MAX)
+/// Verifies the segments and fills the memory of their runs.
+pub(crate) fn fill(
+    model: &SealedModel,
+    plans: Vec<SegmentPlan<Aimed<'_>>>,
+    effort: &Effort<'_>,
+    meter: &Meter<'_>,
+) -> Result<(), Error> {
+    effort.run(
+        plans,
+        || Ok(None),
+        |scratch, plan| {
+            let len = plan.len;
+            fill_segment(model.reader_at(plan.object)?, plan, scratch)?;
+            meter.add(len);
+            Ok(())
+        },
+    )
 }
 
-/// Loads the segments that hold the file's header, and holds the header against `index`.
-fn load_header(reader: &ObjectReader, index: &TensorIndex, plan: Vec<SegmentPlan<'_>>) -> Result<(), Error> {
-    let len = usize::try_from(index.data_start()).map_err(|_| Error::Tensors("header exceeds memory"))?;
-    let mut head = Zeroizing::new(Vec::with_capacity(len));
-    let mut scratch = reader.scratch();
-    for mut segment in plan {
-        let plaintext = reader.read_segment(segment.index, &mut scratch)?;
-        let missing = len.saturating_sub(head.len()).min(plaintext.len());
-        head.extend_from_slice(plaintext.get(..missing).unwrap_or_default());
-        segment.scatter(plaintext)?;
+/// Verifies one segment: in place, if it is one tensor's, else in the thread's scratch, which is made when it is needed.
+fn fill_segment(
+    reader: &ObjectReader,
+    mut plan: SegmentPlan<Aimed<'_>>,
+    scratch: &mut Option<Scratch>,
+) -> Result<(), Error> {
+    if let [Aimed { start: 0, out: Out::Bytes(bytes), .. }] = plan.pieces.as_mut_slice()
+        && bytes.len() as u64 == plan.len
+    {
+        return reader.read_into(plan.index, bytes);
     }
-    if TensorIndex::parse(&head, reader.entry().plaintext_len())? != *index {
-        return Err(Error::Tensors("file's header and card disagree"));
+    let plaintext = reader.read_with(plan.index, scratch)?;
+    for piece in &mut plan.pieces {
+        let bytes = plaintext.get(piece.start..).and_then(|rest| rest.get(..piece.len));
+        piece.out.fill(bytes.ok_or(TensorRule::End)?);
     }
     Ok(())
-}
-
-impl SegmentPlan<'_> {
-    fn scatter(&mut self, plaintext: &[u8]) -> Result<(), Error> {
-        for piece in &mut self.pieces {
-            let bytes = plaintext.get(piece.start..).and_then(|rest| rest.get(..piece.len));
-            piece.out.fill(bytes.ok_or(Error::Tensors("segment ends inside a tensor"))?);
-        }
-        Ok(())
-    }
-}
-
-/// The segments still to be loaded, taken in order so that the file is read ahead.
-struct Queue<'a> {
-    segments: Mutex<vec::IntoIter<SegmentPlan<'a>>>,
-    stopped: AtomicBool,
-}
-
-impl<'a> Queue<'a> {
-    fn work(&self, reader: &ObjectReader) -> Result<(), Error> {
-        let mut scratch = reader.scratch();
-        while let Some(segment) = self.next() {
-            let result = load_segment(reader, segment, &mut scratch);
-            if result.is_err() {
-                self.stopped.store(true, Ordering::Relaxed);
-                return result;
-            }
-        }
-        Ok(())
-    }
-
-    fn next(&self) -> Option<SegmentPlan<'a>> {
-        if self.stopped.load(Ordering::Relaxed) {
-            return None;
-        }
-        // A thread that panicked held the lock only to take a segment, so the queue is whole.
-        self.segments.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next()
-    }
-}
-
-fn load_segment(
-    reader: &ObjectReader,
-    mut segment: SegmentPlan<'_>,
-    scratch: &mut Scratch,
-) -> Result<(), Error> {
-    let plaintext = reader.read_segment(segment.index, scratch)?;
-    segment.scatter(plaintext)
 }
 
 /// Whether a tensor of this type can be loaded as numbers.
 #[must_use]
 pub const fn reads_as_f32(dtype: Dtype) -> bool {
     Out::reads_as_f32(dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrangement(lengths: &[u64]) -> Arrangement {
+        let tensors: Vec<Tensor> = lengths
+            .iter()
+            .map(|len| Tensor {
+                name: String::new(),
+                dtype: Dtype::U8,
+                shape: vec![*len],
+                begin: 7,
+                end: 7 + len,
+            })
+            .collect();
+        Arrangement::of(tensors.iter()).unwrap()
+    }
+
+    #[test]
+    fn tensors_lie_aligned_and_apart() {
+        let found = arrangement(&[1, 64, LARGE - 1, LARGE, 0, 5]);
+        let page = (128 + LARGE - 1).next_multiple_of(PAGE);
+        assert_eq!(found.offsets, [0, 64, 128, page, page + LARGE, page + LARGE]);
+        assert_eq!(found.len(), page + LARGE + 5);
+        assert_eq!((found.offset(3), found.offset(6)), (Some(page), None));
+        assert!(arrangement(&[]).is_empty() && !found.is_empty());
+    }
 }

@@ -1,4 +1,4 @@
-//! The RFC 6962 Merkle tree hash over an object's encrypted segments.
+//! The RFC 6962 Merkle tree hash over the leaf hashes of an object's encrypted segments.
 
 use ring::digest::{Context, SHA256};
 
@@ -8,36 +8,11 @@ pub(crate) type Hash = [u8; 32];
 /// Bytes of a hash in a tree file.
 pub(crate) const HASH_LEN: usize = 32;
 
-/// A leaf hash that is fed in pieces: SHA-256 over a zero byte and the leaf.
-pub(crate) struct LeafHasher(Context);
-
-impl LeafHasher {
-    pub(crate) fn new() -> Self {
-        let mut context = Context::new(&SHA256);
-        context.update(&[0]);
-        Self(context)
-    }
-
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    pub(crate) fn finish(self) -> Hash {
-        finish(self.0)
-    }
-}
-
+/// The value of a finished SHA-256 computation.
 pub(crate) fn finish(context: Context) -> Hash {
     let mut out = [0; HASH_LEN];
     out.copy_from_slice(context.finish().as_ref());
     out
-}
-
-/// The leaf hash of `bytes`.
-pub(crate) fn leaf(bytes: &[u8]) -> Hash {
-    let mut hasher = LeafHasher::new();
-    hasher.update(bytes);
-    hasher.finish()
 }
 
 /// SHA-256 of `bytes`.
@@ -75,6 +50,11 @@ pub(crate) fn root(leaves: &[Hash]) -> Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suite::Suite;
+
+    fn leaf(bytes: &[u8]) -> Hash {
+        Suite::Sha256.leaf(bytes)
+    }
 
     /// The definition of the specification, word by word.
     fn root_by_definition(leaves: &[Hash]) -> Hash {

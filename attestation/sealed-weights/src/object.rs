@@ -4,16 +4,19 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
-use crate::floe::Header;
+use crate::floe::{self, Header};
 use crate::hex::Hex;
 use crate::layout::{Layout, SegmentSize};
 use crate::merkle::Hash;
 use crate::role::Role;
+use crate::rules::ManifestRule;
+use crate::suite::Suite;
 
-const OBJECT_LABEL: &[u8] = b"anchorhold/sealed-weights/v1/object";
+/// The name of the card in a package.
+pub(crate) const CARD_NAME: &str = "card.sealed";
+const OBJECT_LABEL: &[u8] = b"anchorhold/sealed-weights/v2/object";
 
-/// The random name of an object, which says nothing about its content.
+/// The name of an object, which says nothing about its content.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ObjectId(Hex<16>);
@@ -72,10 +75,20 @@ impl fmt::Debug for KeyId {
 pub struct ObjectEntry {
     pub(crate) id: ObjectId,
     pub(crate) role: Role,
-    pub(crate) layout: Layout,
+    pub(crate) size: SegmentSize,
+    pub(crate) plaintext_len: u64,
     pub(crate) ciphertext_len: u64,
     pub(crate) header: Header,
     pub(crate) root: Hash,
+    pub(crate) suite: Suite,
+}
+
+/// What decides the lengths of an object's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) suite: Suite,
+    pub(crate) size: SegmentSize,
+    pub(crate) plaintext_len: u64,
 }
 
 impl ObjectEntry {
@@ -100,22 +113,22 @@ impl ObjectEntry {
     /// Bytes of the plaintext.
     #[must_use]
     pub const fn plaintext_len(&self) -> u64 {
-        self.layout.plaintext_len
+        self.plaintext_len
     }
 
     /// Number of encrypted segments, at least one.
     #[must_use]
     pub fn segment_count(&self) -> u64 {
-        self.layout.segment_count()
+        self.layout().segment_count()
     }
 
     /// Plaintext bytes per segment.
     #[must_use]
     pub const fn segment_size(&self) -> SegmentSize {
-        self.layout.size
+        self.size
     }
 
-    /// The RFC 6962 root over the encrypted segments.
+    /// The root of the tree over the encrypted segments.
     #[must_use]
     pub const fn root(&self) -> &[u8; 32] {
         &self.root
@@ -128,8 +141,8 @@ impl ObjectEntry {
         associated_data(model_id, version, self.id, self.role, self.plaintext_len())
     }
 
-    pub(crate) const fn layout(&self) -> Layout {
-        self.layout
+    pub(crate) fn layout(&self) -> Layout {
+        self.size.layout(self.plaintext_len)
     }
 
     pub(crate) const fn header(&self) -> &Header {
@@ -138,24 +151,37 @@ impl ObjectEntry {
 
     /// Encrypted bytes of every segment but the last.
     pub(crate) const fn segment_len(&self) -> u32 {
-        self.layout.size.segment_len()
+        self.size.segment_len()
     }
 
-    /// The entry of a newly sealed object.
-    pub(crate) fn sealed(
+    /// The entry of an object, or the rule that its length or header breaks.
+    pub(crate) fn checked(
         (id, role): (ObjectId, Role),
-        layout: Layout,
+        form: Form,
         header: Header,
         root: Hash,
-    ) -> Result<Self, Error> {
-        let length = layout.ciphertext_len().ok_or(Error::Manifest("object length overflows"))?;
-        Ok(Self { id, role, layout, ciphertext_len: length, header, root })
+    ) -> Result<Self, ManifestRule> {
+        let Form { suite, size, plaintext_len } = form;
+        if plaintext_len == 0 || plaintext_len > role.max_len() {
+            return Err(ManifestRule::PlaintextLength);
+        }
+        if !header.starts_with(&floe::parameters(size.segment_len())) {
+            return Err(ManifestRule::HeaderParameters);
+        }
+        let ciphertext_len = size.layout(plaintext_len).ciphertext_len().ok_or(ManifestRule::Lengths)?;
+        Ok(Self { id, role, size, plaintext_len, ciphertext_len, header, root, suite })
+    }
+
+    /// The leaf hash of one encrypted segment.
+    pub(crate) fn leaf(&self, segment: &[u8]) -> Hash {
+        self.suite.leaf(segment)
     }
 
     /// The object's file, relative to the package.
-    pub(crate) fn path(&self) -> String {
+    #[must_use]
+    pub fn path(&self) -> String {
         match self.role {
-            Role::Card => Role::Card.file_name().to_owned(),
+            Role::Card => CARD_NAME.to_owned(),
             _ => format!("objects/{}", self.id),
         }
     }

@@ -1,27 +1,30 @@
-//! Reading one sealed object: every segment is copied to private memory, hashed against the owner's tree, then
-//! decrypted there. A host that changes the file meanwhile changes what is hashed, not what was.
+//! Reading encrypted objects: each segment is copied to private memory, hashed, compared with the tree and decrypted
+//! there, before anything of it is seen. Files are read at positions, so any number of threads can share them.
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::card::Card;
 use crate::error::Error;
-use crate::floe::{HEADER_LEN, Header, Message, SegmentRefusal};
+use crate::floe::{Frame, HEADER_LEN, Header, Message, SegmentRefusal};
 use crate::key::WeightsKey;
 use crate::layout::Span;
-use crate::merkle::{self, HASH_LEN, Hash, LeafHasher};
+use crate::memory::{Region, wipe};
+use crate::merkle::{self, HASH_LEN, Hash};
 use crate::object::{ObjectEntry, ObjectId};
 use crate::role::Role;
+use crate::rules::{CardRule, HeaderRule, MixedRule, SegmentRule};
 
 /// Bytes read at once while hashing, so that they are hashed from the cache.
 const READ_LEN: usize = 256 << 10;
 
 /// The private memory in which segments are decrypted. One per thread; wiped when dropped.
-pub struct Scratch(Zeroizing<Vec<u8>>);
+pub struct Scratch(Region);
 
 impl fmt::Debug for Scratch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,14 +50,9 @@ impl ObjectReader {
     /// [`Error::Truncated`], [`Error::Trailing`], [`Error::Tree`], [`Error::Header`]; [`Error::Mixed`] when tree and
     /// header agree on being another object's; [`Error::Io`].
     pub fn open(key: &WeightsKey, object: &ObjectId, tree: &File, data: File) -> Result<Self, Error> {
-        let entry = key
-            .manifest()
-            .objects()
-            .iter()
-            .find(|entry| entry.id() == *object)
-            .ok_or(Error::Mixed("object is not one of the manifest's"))?;
-        let tree_len = entry.segment_count().saturating_mul(HASH_LEN as u64);
-        let tree = read_whole(tree, "tree", tree_len)?;
+        let objects = key.manifest().objects();
+        let entry = objects.iter().find(|entry| entry.id() == *object).ok_or(MixedRule::UnknownObject)?;
+        let tree = read_whole(tree, "tree", entry.tree_len())?;
         let (leaves, _) = tree.as_chunks::<HASH_LEN>();
         let found = read_header(&data, "object", entry)?;
         let message = check_object(key, entry, leaves, &found)?;
@@ -68,62 +66,110 @@ impl ObjectReader {
     }
 
     /// Memory in which one segment of this object fits.
-    #[must_use]
-    pub fn scratch(&self) -> Scratch {
-        let len = self.entry.layout().span(0).map_or(0, |span| span.len);
-        Scratch(Zeroizing::new(vec![0; len]))
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the system has none.
+    pub fn scratch(&self) -> Result<Scratch, Error> {
+        Region::new(self.entry.layout().span(0).map_or(0, |span| span.payload_len())).map(Scratch)
     }
 
     /// Reads, checks and decrypts segment `index`; the plaintext lies in `scratch` until the next call.
     ///
     /// # Errors
     /// [`Error::Segment`] or [`Error::Tag`] when it is not the signed segment, [`Error::Truncated`], [`Error::Io`]. The
-    /// scratch then holds no plaintext of this segment.
+    /// scratch then holds zeros in its place.
     pub fn read_segment<'s>(&self, index: u64, scratch: &'s mut Scratch) -> Result<&'s [u8], Error> {
-        let refused = |rule| Error::Segment { object: self.entry.id(), index, rule };
-        let span = self.entry.layout().span(index).ok_or(refused("object has no such segment"))?;
-        let leaf = usize::try_from(index).ok().and_then(|index| self.leaves.get(index));
-        let leaf = leaf.ok_or(refused("object has no such segment"))?;
-        let segment = scratch.0.get_mut(..span.len).ok_or(refused("scratch is of a smaller object"))?;
-        if self.read_hashed(span, segment)? != *leaf {
-            return Err(refused("not the segment that the tree names"));
-        }
-        decrypt(&self.message, &self.entry, (index, span), segment)
+        let span = self.span(index)?;
+        let payload = scratch.0.get_mut(..span.payload_len());
+        let payload = payload.ok_or_else(|| self.refused(index, SegmentRule::Length))?;
+        self.read_into(index, payload)?;
+        Ok(payload)
     }
 
-    /// Reads a whole object into memory.
+    /// The same in a thread's scratch, which is made, or made larger, when this object needs it.
+    pub(crate) fn read_with<'s>(
+        &self,
+        index: u64,
+        scratch: &'s mut Option<Scratch>,
+    ) -> Result<&'s [u8], Error> {
+        let needed = self.span(index)?.payload_len();
+        let fits = scratch.take().filter(|scratch| scratch.0.len() >= needed);
+        let scratch = scratch.insert(match fits {
+            Some(scratch) => scratch,
+            None => self.scratch()?,
+        });
+        self.read_segment(index, scratch)
+    }
+
+    /// Reads, checks and decrypts segment `index` in the memory where its plaintext is to lie, which must be as long. That
+    /// memory must be private: what is hashed in it is what is decrypted in it.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] beyond `limit` bytes of plaintext, and those of [`ObjectReader::read_segment`].
-    pub fn read_small(&self, limit: u64) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let actual = self.entry.plaintext_len();
-        let too_large = Error::TooLarge { limit, actual };
-        if actual > limit {
-            return Err(too_large);
+    /// As [`ObjectReader::read_segment`]; the memory then holds zeros.
+    pub(crate) fn read_into(&self, index: u64, payload: &mut [u8]) -> Result<(), Error> {
+        let result = self.fill(index, payload);
+        if result.is_err() {
+            wipe(payload);
         }
-        let mut out = Zeroizing::new(Vec::with_capacity(usize::try_from(actual).map_err(|_| too_large)?));
-        let mut scratch = self.scratch();
-        for index in 0..self.entry.segment_count() {
-            out.extend_from_slice(self.read_segment(index, &mut scratch)?);
+        result
+    }
+
+    fn fill(&self, index: u64, payload: &mut [u8]) -> Result<(), Error> {
+        let span = self.span(index)?;
+        if payload.len() != span.payload_len() {
+            return Err(self.refused(index, SegmentRule::Length));
+        }
+        let leaf = usize::try_from(index).ok().and_then(|index| self.leaves.get(index));
+        let mut frame = Frame::default();
+        if Some(&self.read_hashed(span, &mut frame, payload)?) != leaf {
+            return Err(self.refused(index, SegmentRule::NotInTree));
+        }
+        decrypt(&self.message, &self.entry, (index, span), (&frame, payload))
+    }
+
+    /// Reads bytes of the plaintext, whose number the caller has bounded.
+    pub(crate) fn read_range(&self, range: Range<u64>) -> Result<Zeroizing<Vec<u8>>, Error> {
+        if range.end > self.entry.plaintext_len() {
+            return Err(CardRule::Place.into());
+        }
+        let len = range.end.saturating_sub(range.start);
+        let mut out = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or_default()));
+        let mut scratch = self.scratch()?;
+        for piece in self.entry.layout().pieces(range) {
+            let plaintext = self.read_segment(piece.segment, &mut scratch)?;
+            out.extend(plaintext.iter().skip(piece.start).take(piece.len));
         }
         Ok(out)
     }
 
-    /// Fills `segment` from the file and returns its leaf hash.
-    fn read_hashed(&self, span: Span, segment: &mut [u8]) -> Result<Hash, Error> {
-        let mut hasher = LeafHasher::new();
+    fn span(&self, index: u64) -> Result<Span, Error> {
+        self.entry.layout().span(index).ok_or_else(|| self.refused(index, SegmentRule::Absent))
+    }
+
+    const fn refused(&self, index: u64, rule: SegmentRule) -> Error {
+        Error::Segment { object: self.entry.id(), index, rule }
+    }
+
+    /// Fills frame and payload from the file and returns the segment's leaf hash.
+    fn read_hashed(&self, span: Span, frame: &mut Frame, payload: &mut [u8]) -> Result<Hash, Error> {
+        let mut hasher = self.entry.suite.leaf_hasher();
         let mut offset = span.offset;
-        for part in segment.chunks_mut(READ_LEN) {
-            let read = read_full(&self.file, part, offset).map_err(Error::io("reading an object"))?;
+        let parts = payload.len().div_ceil(READ_LEN);
+        let (mut prefix, mut tag) = (&mut frame.prefix[..], &mut frame.tag[..]);
+        for (index, part) in payload.chunks_mut(READ_LEN).enumerate() {
+            let before = std::mem::take(&mut prefix);
+            let after = if index + 1 == parts { std::mem::take(&mut tag) } else { &mut [] };
+            let wanted = before.len() + part.len() + after.len();
+            let read = read_scattered(&self.file, [&mut *before, &mut *part, &mut *after], offset)
+                .map_err(Error::io("reading an object"))?;
             offset = offset.saturating_add(read as u64);
-            if read < part.len() {
-                return Err(Error::Truncated {
-                    part: "object",
-                    expected: self.entry.ciphertext_len(),
-                    actual: offset,
-                });
+            if read < wanted {
+                let expected = self.entry.ciphertext_len();
+                return Err(Error::Truncated { part: "object", expected, actual: offset });
             }
-            hasher.update(part);
+            for bytes in [before, part, after] {
+                hasher.update(bytes);
+            }
         }
         Ok(hasher.finish())
     }
@@ -138,31 +184,35 @@ impl fmt::Debug for ObjectReader {
 /// Opens the card, which is small enough to be its own tree: its segments are hashed from the file.
 ///
 /// # Errors
-/// As [`ObjectReader::open`] and [`ObjectReader::read_segment`], then [`Error::Card`], [`Error::Tensors`] or
-/// [`Error::Mixed`] when the decrypted card breaks a rule or does not fit the manifest.
+/// As [`ObjectReader::open`] and [`ObjectReader::read_segment`], then [`Error::Card`], [`Error::Tensors`],
+/// [`Error::ModelSignature`] or [`Error::Mixed`] when the decrypted card breaks a rule or does not fit the manifest.
 pub fn open_card(key: &WeightsKey, file: &File) -> Result<Card, Error> {
     let entry = key.manifest().card();
     let found = read_header(file, "card", entry)?;
     let mut bytes = read_whole(file, "card", entry.ciphertext_len())?;
-    let body = bytes.get_mut(HEADER_LEN..).unwrap_or_default();
-    let spans: Vec<Span> =
-        (0..entry.segment_count()).filter_map(|index| entry.layout().span(index)).collect();
-    let mut leaves = Vec::with_capacity(spans.len());
-    let mut rest = &*body;
-    for span in &spans {
-        let (segment, tail) = rest.split_at_checked(span.len).unwrap_or((rest, &[]));
-        leaves.push(merkle::leaf(segment));
+    let mut segments = Vec::new();
+    let mut rest = bytes.get_mut(HEADER_LEN..).unwrap_or_default();
+    for span in (0..entry.segment_count()).filter_map(|index| entry.layout().span(index)) {
+        let (segment, tail) = rest.split_at_mut_checked(span.len).unwrap_or_default();
+        segments.push((span, segment));
         rest = tail;
     }
+    let leaves: Vec<Hash> = segments.iter().map(|(_, segment)| entry.leaf(segment)).collect();
     let message = check_object(key, entry, &leaves, &found)?;
-    let mut plain = Zeroizing::new(Vec::with_capacity(body.len()));
-    let mut rest = body;
-    for (index, span) in (0..).zip(spans) {
-        let (segment, tail) = rest.split_at_mut_checked(span.len).unwrap_or_default();
-        plain.extend_from_slice(decrypt(&message, entry, (index, span), segment)?);
-        rest = tail;
+    let mut plain = Zeroizing::new(Vec::new());
+    for (index, (span, segment)) in (0..).zip(segments) {
+        let (frame, payload) = split(segment).ok_or(CardRule::Tree)?;
+        decrypt(&message, entry, (index, span), (&frame, payload))?;
+        plain.extend_from_slice(payload);
     }
     Card::parse(&plain, key.manifest().objects())
+}
+
+/// What stands around a segment's payload, and the payload.
+fn split(segment: &mut [u8]) -> Option<(Frame, &mut [u8])> {
+    let (prefix, rest) = segment.split_first_chunk_mut()?;
+    let (payload, tag) = rest.split_last_chunk_mut()?;
+    Some((Frame { prefix: *prefix, tag: *tag }, payload))
 }
 
 /// The keys of an object whose found tree and header are the signed ones.
@@ -175,33 +225,28 @@ fn check_object(
     let object = entry.id();
     match (merkle::root(leaves) == *entry.root(), found == entry.header()) {
         (true, true) => key.message(entry),
-        (true, false) => Err(Error::Header { object, rule: "not the header that the manifest names" }),
-        (false, true) if entry.role() == Role::Card => {
-            Err(Error::Card("segments do not lead to the signed root"))
-        }
+        (true, false) => Err(Error::Header { object, rule: HeaderRule::NotSigned }),
+        (false, true) if entry.role() == Role::Card => Err(CardRule::Tree.into()),
         (false, true) => Err(Error::Tree { object }),
-        (false, false) => Err(Error::Mixed("header and segment hashes are of another object")),
+        (false, false) => Err(MixedRule::OtherObject.into()),
     }
 }
 
-fn decrypt<'s>(
+fn decrypt(
     message: &Message,
     entry: &ObjectEntry,
     (index, span): (u64, Span),
-    segment: &'s mut [u8],
-) -> Result<&'s [u8], Error> {
+    (frame, payload): (&Frame, &mut [u8]),
+) -> Result<(), Error> {
     let object = entry.id();
-    match message.decrypt(index, span.last, segment) {
-        Ok(plaintext) => Ok(plaintext),
-        Err(SegmentRefusal::Framing) => {
-            Err(Error::Segment { object, index, rule: "length word is not that of its place" })
-        }
-        Err(SegmentRefusal::Tag) => Err(Error::Tag { object, index }),
-    }
+    message.decrypt(index, span.last, frame, payload).map_err(|refusal| match refusal {
+        SegmentRefusal::Framing => Error::Segment { object, index, rule: SegmentRule::LengthWord },
+        SegmentRefusal::Tag => Error::Tag { object, index },
+    })
 }
 
 /// Checks a data file's length and reads its first bytes.
-fn read_header(file: &File, part: &'static str, entry: &ObjectEntry) -> Result<Header, Error> {
+pub(crate) fn read_header(file: &File, part: &'static str, entry: &ObjectEntry) -> Result<Header, Error> {
     let actual = file.metadata().map_err(Error::io("sizing an object"))?.len();
     Error::check_length(part, entry.ciphertext_len(), actual)?;
     let mut header = [0; HEADER_LEN];
@@ -218,8 +263,8 @@ pub(crate) fn read_whole(
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
     let actual = file.metadata().map_err(Error::io("sizing a file"))?.len();
     Error::check_length(part, expected, actual)?;
-    let len = usize::try_from(expected).map_err(|_| Error::TooLarge { limit: usize::MAX as u64, actual })?;
-    let mut bytes = Zeroizing::new(vec![0; len]);
+    // The limits of the format are far below what memory can address.
+    let mut bytes = Zeroizing::new(vec![0; usize::try_from(expected).unwrap_or_default()]);
     let read = read_full(file, &mut bytes, 0).map_err(Error::io("reading a file"))?;
     Error::check_length(part, expected, read as u64)?;
     Ok(bytes)
@@ -237,6 +282,26 @@ pub(crate) fn read_full(file: &File, out: &mut [u8], offset: u64) -> io::Result<
                 out.zeroize();
                 return Err(error);
             }
+        }
+    }
+    Ok(done)
+}
+
+/// The same for consecutive bytes that go to several places.
+fn read_scattered(file: &File, out: [&mut [u8]; 3], offset: u64) -> io::Result<usize> {
+    let mut slices = out.map(IoSliceMut::new);
+    let mut rest = &mut slices[..];
+    IoSliceMut::advance_slices(&mut rest, 0);
+    let mut done = 0;
+    while !rest.is_empty() {
+        match rustix::io::preadv(file, rest, offset.saturating_add(done as u64)) {
+            Ok(0) => break,
+            Ok(read) => {
+                done += read;
+                IoSliceMut::advance_slices(&mut rest, read);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(done)

@@ -5,13 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// What an object is for. Public in the manifest; bound into the object's encryption.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The encrypted inner manifest, `card.sealed`.
     Card,
-    /// `model.safetensors`.
-    Weights,
+    /// All files of a package whose sizes are hidden.
+    Bundle,
     /// `config.json`.
     Config,
     /// `tokenizer.json`.
@@ -32,13 +32,17 @@ pub enum Role {
     SentenceConfig,
     /// `config_sentence_transformers.json`.
     SentenceTransformers,
+    /// `model.safetensors.index.json`.
+    WeightsIndex,
+    /// safetensors or GGUF, one file or several numbered ones.
+    Weights,
 }
 
 const MIB: u64 = 1 << 20;
 
 impl Role {
-    /// Every role but the card's, in the order in which a package lists them.
-    pub const FILES: [Self; 11] = [
+    /// Every role of a file that has one fixed name, in the order in which a package lists them; the weights follow.
+    pub const NAMED: [Self; 11] = [
         Self::Config,
         Self::Tokenizer,
         Self::TokenizerConfig,
@@ -49,18 +53,15 @@ impl Role {
         Self::Pooling,
         Self::SentenceConfig,
         Self::SentenceTransformers,
-        Self::Weights,
+        Self::WeightsIndex,
     ];
-
-    /// The roles without which a package is no model.
-    pub(crate) const REQUIRED: [Self; 3] = [Self::Config, Self::Tokenizer, Self::Weights];
 
     /// The role as the manifest writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Card => "card",
-            Self::Weights => "weights",
+            Self::Bundle => "bundle",
             Self::Config => "config",
             Self::Tokenizer => "tokenizer",
             Self::TokenizerConfig => "tokenizer_config",
@@ -71,25 +72,28 @@ impl Role {
             Self::Pooling => "pooling",
             Self::SentenceConfig => "sentence_config",
             Self::SentenceTransformers => "sentence_transformers",
+            Self::WeightsIndex => "weights_index",
+            Self::Weights => "weights",
         }
     }
 
-    /// The name of the file of this role in a model folder.
+    /// The one name that a file of this role has in a model folder; `None` for weights, whose names vary, and for what is
+    /// no file of a model.
     #[must_use]
-    pub const fn file_name(self) -> &'static str {
+    pub const fn file_name(self) -> Option<&'static str> {
         match self {
-            Self::Card => "card.sealed",
-            Self::Weights => "model.safetensors",
-            Self::Config => "config.json",
-            Self::Tokenizer => "tokenizer.json",
-            Self::TokenizerConfig => "tokenizer_config.json",
-            Self::SpecialTokens => "special_tokens_map.json",
-            Self::ChatTemplate => "chat_template.jinja",
-            Self::GenerationConfig => "generation_config.json",
-            Self::Modules => "modules.json",
-            Self::Pooling => "1_Pooling/config.json",
-            Self::SentenceConfig => "sentence_bert_config.json",
-            Self::SentenceTransformers => "config_sentence_transformers.json",
+            Self::Config => Some("config.json"),
+            Self::Tokenizer => Some("tokenizer.json"),
+            Self::TokenizerConfig => Some("tokenizer_config.json"),
+            Self::SpecialTokens => Some("special_tokens_map.json"),
+            Self::ChatTemplate => Some("chat_template.jinja"),
+            Self::GenerationConfig => Some("generation_config.json"),
+            Self::Modules => Some("modules.json"),
+            Self::Pooling => Some("1_Pooling/config.json"),
+            Self::SentenceConfig => Some("sentence_bert_config.json"),
+            Self::SentenceTransformers => Some("config_sentence_transformers.json"),
+            Self::WeightsIndex => Some("model.safetensors.index.json"),
+            Self::Card | Self::Bundle | Self::Weights => None,
         }
     }
 
@@ -97,9 +101,9 @@ impl Role {
     #[must_use]
     pub const fn max_len(self) -> u64 {
         match self {
-            Self::Card => 24 * MIB,
-            Self::Weights => 2 << 40,
-            Self::Tokenizer => 64 * MIB,
+            Self::Card | Self::Tokenizer => 64 * MIB,
+            Self::Weights | Self::Bundle => 2 << 40,
+            Self::WeightsIndex => 16 * MIB,
             _ => MIB,
         }
     }
@@ -118,12 +122,22 @@ mod tests {
     #[test]
     fn names_are_the_serialised_ones_and_distinct() {
         let mut names = Vec::new();
-        for role in Role::FILES.into_iter().chain([Role::Card]) {
+        for role in Role::NAMED.into_iter().chain([Role::Card, Role::Bundle, Role::Weights]) {
             assert_eq!(serde_json::to_string(&role).unwrap(), format!("\"{role}\""));
-            names.push(role.file_name());
+            names.extend(role.file_name());
         }
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 12);
+        assert_eq!(names.len(), Role::NAMED.len());
+    }
+
+    #[test]
+    fn limits_are_those_of_the_specification() {
+        assert_eq!(Role::Config.max_len(), 1 << 20);
+        assert_eq!(Role::WeightsIndex.max_len(), 16 << 20);
+        assert_eq!(Role::Tokenizer.max_len(), 64 << 20);
+        assert_eq!(Role::Card.max_len(), 64 << 20);
+        assert_eq!(Role::Weights.max_len(), 1 << 41);
+        assert_eq!(Role::Bundle.max_len(), 1 << 41);
     }
 }

@@ -1,27 +1,39 @@
 //! Sealing: a model folder becomes a signed, encrypted package, written in constant memory and renamed into place
-//! when it is whole.
+//! when it is whole. The same folder, options and keys give the same bytes.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
-use std::path::{Path, PathBuf};
+mod derive;
+mod partial;
+mod plaintext;
+
+use std::fs::File;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 use ring::digest::{Context, SHA256};
-use ring::rand::{SecureRandom, SystemRandom};
-use rustix::fs::{CWD, RenameFlags};
 use zeroize::Zeroizing;
 
-use crate::card::Card;
+use crate::card::{Card, CardFile};
+use crate::effort::{Effort, Meter};
 use crate::error::Error;
-use crate::floe::{IV_LEN, Message, PAYLOAD_OFFSET, Start};
-use crate::hex;
+use crate::floe::{HEADER_LEN, Message, Start};
 use crate::key::{self, OwnerKey};
-use crate::layout::{Layout, SegmentSize};
-use crate::manifest::{self, Manifest};
+use crate::layout::SegmentSize;
+use crate::manifest::{self, Manifest, VerifiedManifest};
+use crate::memory::Region;
 use crate::merkle::{self, Hash};
-use crate::object::{self, KeyId, ObjectEntry, ObjectId};
+use crate::model_signature::ModelSignature;
+use crate::object::{self, CARD_NAME, Form, KeyId, ObjectEntry, ObjectId};
 use crate::package::MANIFEST_NAME;
+use crate::padding::Padding;
 use crate::role::Role;
-use crate::source::{self, Source};
+use crate::rules::{ManifestRule, OptionRule, SegmentRule};
+use crate::source::Source;
+use crate::suite::Suite;
+use crate::tensors::FileTable;
+use derive::{Content, Seed};
+use partial::{Partial, write_synced};
+use plaintext::{Plaintext, Survey};
 
 /// What the owner decides about a package.
 #[derive(Debug, Clone)]
@@ -34,10 +46,35 @@ pub struct SealOptions<'a> {
     pub created_s: u64,
     /// The last second of the Unix epoch at which the package may be loaded.
     pub not_after_s: u64,
-    /// The digest of the manifest before this one, if there was one.
-    pub previous: Option<[u8; 32]>,
-    /// Plaintext bytes per segment; 4 MiB unless there is a reason.
+    /// The manifest of the version before this one; none by default. Must be of the same model and a lower version.
+    pub previous: Option<&'a VerifiedManifest>,
+    /// Plaintext bytes per segment; 4 MiB by default.
     pub segment: SegmentSize,
+    /// The hash of the segments; SHA-256 by default.
+    pub suite: Suite,
+    /// Whether sizes are hidden; not by default.
+    pub padding: Padding,
+    /// An OpenSSF signature over the files of the folder, to be carried and checked; none by default.
+    pub model_signature: Option<&'a ModelSignature>,
+}
+
+impl<'a> SealOptions<'a> {
+    /// The options that have no default. A package is made at the first of `valid_s` and may be loaded until the last, in
+    /// seconds of the Unix epoch.
+    #[must_use]
+    pub fn new(model_id: &'a str, version: u64, valid_s: RangeInclusive<u64>) -> Self {
+        Self {
+            model_id,
+            version,
+            created_s: *valid_s.start(),
+            not_after_s: *valid_s.end(),
+            previous: None,
+            segment: SegmentSize::default(),
+            suite: Suite::default(),
+            padding: Padding::default(),
+            model_signature: None,
+        }
+    }
 }
 
 /// What was sealed.
@@ -47,225 +84,250 @@ pub struct SealSummary {
     pub manifest_digest: [u8; 32],
     /// The public name of the weights key.
     pub kid: KeyId,
+    /// Number of files of the model.
+    pub files: usize,
     /// Number of objects beside the card.
     pub objects: usize,
-    /// Bytes of plaintext in them.
+    /// Bytes of the files.
     pub plaintext_bytes: u64,
-    /// Bytes of their ciphertext.
+    /// Bytes of the objects.
     pub ciphertext_bytes: u64,
 }
 
 /// Seals the model folder `source` into the new package `out`, which must not exist.
 ///
-/// `weights_key` must be random, kept by the key broker, and of this package alone. On any error nothing is left at
-/// `out`; the parts so far are removed.
+/// `weights_key` must be random, kept by the key broker, and of this package alone, or of another time that the very same
+/// package is made. Every byte is read twice: to find what decides the package's bytes, and to encrypt it; progress counts
+/// both. On any error nothing is left at `out`; the parts so far are removed.
 ///
 /// # Errors
-/// [`Error::Options`], [`Error::Source`] with the file at fault, [`Error::Tensors`], [`Error::Io`].
+/// [`Error::Options`], [`Error::Source`] with the file at fault, [`Error::Tensors`], [`Error::Gguf`], [`Error::Json`],
+/// [`Error::WeightsIndex`], [`Error::ModelSignature`] when the folder is not what was signed, [`Error::Io`].
 pub fn seal(
     source: &Path,
     out: &Path,
     options: &SealOptions<'_>,
     owner: &OwnerKey,
     weights_key: &[u8; 32],
-) -> Result<SealSummary, Error> {
-    seal_with(source, out, options, (owner, weights_key), &SystemRandom::new())
-}
-
-/// Where ids and initialisation vectors come from: the system, or a fixed sequence in tests.
-trait Random {
-    fn fill(&self, out: &mut [u8]) -> Result<(), Error>;
-}
-
-impl Random for SystemRandom {
-    fn fill(&self, out: &mut [u8]) -> Result<(), Error> {
-        SecureRandom::fill(self, out).map_err(|_| Error::Key("the system gives no randomness"))
-    }
-}
-
-fn seal_with(
-    source: &Path,
-    out: &Path,
-    options: &SealOptions<'_>,
-    (owner, weights_key): (&OwnerKey, &[u8; 32]),
-    random: &dyn Random,
+    effort: &Effort<'_>,
 ) -> Result<SealSummary, Error> {
     check_options(options)?;
     let source = Source::open(source)?;
+    // Refused at once, before anything is hashed; what counts are the tables of the bytes that were hashed.
+    source.tables()?;
     let partial = Partial::create(out)?;
-    let sealer = Sealer { options, key: weights_key, random, dir: &partial.path };
-    let mut objects = Vec::with_capacity(source.files.len());
-    let mut files = Vec::with_capacity(source.files.len());
-    for mut input in source.files {
-        let (entry, sha256) = sealer.seal_object(input.role, &mut input.file, input.len)?;
-        files.push((entry.id(), entry.role(), sha256));
-        objects.push(entry);
+    let plaintext_bytes: u64 = source.files.iter().map(|file| file.len).sum();
+    let meter = effort.meter(plaintext_bytes.saturating_mul(2));
+    let plaintexts = Plaintext::of(&source, options)?;
+    let survey = Survey::take(&source, &plaintexts, options, effort, &meter)?;
+    let tables = survey.tables(&source, &plaintexts, options)?;
+    let content = Content { options, files: &source.files, digests: &survey.files };
+    let sealer =
+        Sealer { options, key: weights_key, seed: Seed::of(weights_key, &content), dir: partial.path() };
+    let card = sealer.card(&source, &plaintexts, &survey, tables)?;
+    let mut objects = Vec::with_capacity(plaintexts.len());
+    for ((position, plaintext), digests) in (1..).zip(&plaintexts).zip(&survey.segments) {
+        objects.push(sealer.seal_object(position, plaintext, digests, (effort, &meter))?);
     }
-    let card = Zeroizing::new(Card::new(files, source.index).to_bytes()?);
-    if card.len() as u64 > Role::Card.max_len() {
-        return Err(Error::Card("larger than 24 MiB"));
-    }
-    let (card, _) = sealer.seal_object(Role::Card, &mut card.as_slice(), card.len() as u64)?;
-    let summary_of = |objects: &[ObjectEntry], digest| SealSummary {
-        manifest_digest: digest,
-        kid: key::key_id(weights_key),
-        objects: objects.len(),
-        plaintext_bytes: objects.iter().map(ObjectEntry::plaintext_len).sum(),
-        ciphertext_bytes: objects.iter().map(ObjectEntry::ciphertext_len).sum(),
-    };
+    let card_text = Zeroizing::new(card.to_bytes()?);
+    let card = sealer.seal_card(&card_text)?;
     let manifest = Manifest {
         model_id: options.model_id.to_owned(),
         version: options.version,
         created_s: options.created_s,
         not_after_s: options.not_after_s,
-        previous: options.previous,
+        previous: options.previous.map(|previous| *previous.digest()),
+        suite: options.suite,
         kid: key::key_id(weights_key),
         commitment: key::commitment(weights_key, options.model_id, options.version),
         card,
         objects,
     };
     let bytes = manifest.sign(owner)?;
-    write_synced(&partial.path.join(MANIFEST_NAME), &bytes)?;
+    write_synced(&partial.path().join(MANIFEST_NAME), &bytes)?;
     partial.commit()?;
-    Ok(summary_of(&manifest.objects, merkle::sha256(&bytes)))
+    Ok(SealSummary {
+        manifest_digest: merkle::sha256(&bytes),
+        kid: manifest.kid,
+        files: source.files.len(),
+        objects: manifest.objects.len(),
+        plaintext_bytes,
+        ciphertext_bytes: manifest.objects.iter().map(ObjectEntry::ciphertext_len).sum(),
+    })
 }
 
-fn check_options(options: &SealOptions<'_>) -> Result<(), Error> {
+fn check_options(options: &SealOptions<'_>) -> Result<(), OptionRule> {
     let checked = manifest::check_identity(options.model_id, options.version)
         .and_then(|()| manifest::check_times(options.created_s, options.not_after_s));
-    checked.map_err(|error| match error {
-        Error::Manifest(rule) => Error::Options(rule),
-        other => other,
-    })
+    checked.map_err(|rule| match rule {
+        ManifestRule::VersionZero => OptionRule::VersionZero,
+        ManifestRule::Times => OptionRule::Times,
+        _ => OptionRule::ModelId,
+    })?;
+    if let Some(previous) = options.previous {
+        if previous.model_id() != options.model_id {
+            return Err(OptionRule::PreviousModel);
+        }
+        if previous.version() >= options.version {
+            return Err(OptionRule::PreviousVersion);
+        }
+    }
+    Ok(())
 }
 
 struct Sealer<'a> {
     options: &'a SealOptions<'a>,
     key: &'a [u8; 32],
-    random: &'a dyn Random,
+    seed: Seed,
     dir: &'a Path,
 }
 
 impl Sealer<'_> {
-    /// Writes one object and its tree, and returns its entry and the plaintext's digest.
-    fn seal_object(
+    /// The card, which is known before anything is encrypted.
+    fn card(
         &self,
-        role: Role,
-        input: &mut dyn Read,
-        plaintext_len: u64,
-    ) -> Result<(ObjectEntry, Hash), Error> {
-        let id = ObjectId::new(self.fresh()?);
-        let layout = Layout { size: self.options.segment, plaintext_len };
+        source: &Source,
+        plaintexts: &[Plaintext<'_>],
+        survey: &Survey,
+        tables: Vec<FileTable>,
+    ) -> Result<Card, Error> {
+        let places = (1..).zip(plaintexts).flat_map(|(position, plaintext)| {
+            plaintext.parts().iter().map(move |part| (self.seed.id(position), part.offset))
+        });
+        let files = source.files.iter().zip(&survey.files).zip(places);
+        let files = files.map(|((file, sha256), (id, offset))| {
+            let (len, role, name) = (file.len, file.role, file.name.clone());
+            CardFile { id, offset, len, role, name, sha256: *sha256 }
+        });
+        Card::new(self.options.padding, files.collect(), tables, self.options.model_signature.cloned())
+    }
+
+    /// The message and the unfinished entry of an object.
+    fn begin(&self, position: u64, role: Role, plaintext_len: u64) -> (ObjectId, Message) {
+        let id = self.seed.id(position);
         let (model_id, version) = (self.options.model_id, self.options.version);
         let associated_data = object::associated_data(model_id, version, id, role, plaintext_len);
+        let size = self.options.segment;
         let start = Start {
             key: self.key,
             associated_data: &associated_data,
-            segment_len: layout.size.segment_len(),
-            segment_count: layout.segment_count(),
+            segment_len: size.segment_len(),
+            segment_count: size.layout(plaintext_len).segment_count(),
         };
-        let message = Message::create(&start, &self.fresh::<IV_LEN>()?);
-        let path = match role {
-            Role::Card => self.dir.join(role.file_name()),
-            _ => self.dir.join("objects").join(id.to_string()),
-        };
-        let mut output = File::create_new(&path).map_err(Error::io("creating an object"))?;
-        output.write_all(message.header()).map_err(Error::io("writing an object"))?;
-        let (leaves, sha256) = self.seal_segments(role, input, layout, (&message, &mut output))?;
-        output.sync_all().map_err(Error::io("writing an object"))?;
-        if role != Role::Card {
-            write_synced(&path.with_extension("tree"), leaves.as_flattened())?;
-        }
-        let entry = ObjectEntry::sealed((id, role), layout, *message.header(), merkle::root(&leaves))?;
-        Ok((entry, sha256))
+        (id, Message::create(&start, &self.seed.iv(position)))
     }
 
-    fn seal_segments(
+    fn finish(
         &self,
-        role: Role,
-        input: &mut dyn Read,
-        layout: Layout,
-        (message, output): (&Message, &mut File),
-    ) -> Result<(Vec<Hash>, Hash), Error> {
-        let changed = |_: io::Error| source::refused(role.file_name(), "changed while it was read");
-        let oversized = || source::refused(role.file_name(), "segment does not fit its place");
+        (id, role): (ObjectId, Role),
+        plaintext_len: u64,
+        message: &Message,
+        leaves: &[Hash],
+    ) -> Result<ObjectEntry, Error> {
+        let form = Form { suite: self.options.suite, size: self.options.segment, plaintext_len };
+        Ok(ObjectEntry::checked((id, role), form, *message.header(), merkle::root(leaves))?)
+    }
+
+    /// Writes one object and its tree. Each segment must be what the survey saw, and is compared before it is encrypted.
+    fn seal_object(
+        &self,
+        position: u64,
+        plaintext: &Plaintext<'_>,
+        digests: &[Hash],
+        (effort, meter): (&Effort<'_>, &Meter<'_>),
+    ) -> Result<ObjectEntry, Error> {
+        let (id, message) = self.begin(position, plaintext.role(), plaintext.len());
+        let path = self.dir.join("objects").join(id.to_string());
+        let output = create(&path, &message)?;
+        let layout = self.options.segment.layout(plaintext.len());
+        let mut leaves = vec![Hash::default(); digests.len()];
+        let tasks = (0..).zip(digests).zip(&mut leaves).collect();
+        let memory = || Region::new(layout.span(0).map_or(0, |span| span.payload_len()));
+        effort.run(tasks, memory, |memory, ((index, digest), leaf)| {
+            let range = layout.payload_range(index).ok_or(Error::Truncated {
+                part: "plaintext",
+                expected: index,
+                actual: layout.segment_count(),
+            })?;
+            let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+            let payload = memory.get_mut(..len).ok_or(OptionRule::TooLarge)?;
+            plaintext.read_at(range.start, payload)?;
+            if self.options.suite.leaf(payload) != *digest {
+                return Err(plaintext.changed(range));
+            }
+            let nonce = self.seed.nonce(position, index, digest);
+            *leaf = self.write_segment(&message, (id, index), nonce, payload, &output)?;
+            meter.add(range.end - range.start);
+            Ok(())
+        })?;
+        output.sync_all().map_err(Error::io("writing an object"))?;
+        write_synced(&path.with_extension("tree"), leaves.as_flattened())?;
+        self.finish((id, plaintext.role()), plaintext.len(), &message, &leaves)
+    }
+
+    /// Writes the card, whose nonces depend on its bytes like those of every object.
+    fn seal_card(&self, text: &[u8]) -> Result<ObjectEntry, Error> {
+        let len = text.len() as u64;
+        let (id, message) = self.begin(0, Role::Card, len);
+        let output = create(&self.dir.join(CARD_NAME), &message)?;
         let mut leaves = Vec::new();
-        let mut plain = Context::new(&SHA256);
-        let mut buffer = Zeroizing::new(vec![0; layout.span(0).map_or(0, |span| span.len)]);
-        for index in 0..layout.segment_count() {
-            let span = layout.span(index).ok_or_else(oversized)?;
-            let segment = buffer.get_mut(..span.len).ok_or_else(oversized)?;
-            let payload = segment.get_mut(PAYLOAD_OFFSET..span.len - 16).ok_or_else(oversized)?;
-            input.read_exact(payload).map_err(changed)?;
-            plain.update(payload);
-            message.encrypt(index, span.last, self.fresh()?, segment).ok_or_else(oversized)?;
-            leaves.push(merkle::leaf(segment));
-            output.write_all(segment).map_err(Error::io("writing an object"))?;
+        let mut payload = Zeroizing::new(Vec::new());
+        for (index, part) in (0..).zip(text.chunks(self.options.segment.payload_len() as usize)) {
+            payload.clear();
+            payload.extend_from_slice(part);
+            let nonce = self.seed.nonce(0, index, &self.options.suite.leaf(part));
+            leaves.push(self.write_segment(&message, (id, index), nonce, &mut payload, &output)?);
         }
-        if input.read(&mut [0]).map_err(changed)? != 0 {
-            return Err(source::refused(role.file_name(), "changed while it was read"));
+        output.sync_all().map_err(Error::io("writing an object"))?;
+        self.finish((id, Role::Card), len, &message, &leaves)
+    }
+
+    /// Encrypts one segment, writes it to its place and returns its leaf hash.
+    fn write_segment(
+        &self,
+        message: &Message,
+        (object, index): (ObjectId, u64),
+        nonce: [u8; 12],
+        payload: &mut [u8],
+        output: &File,
+    ) -> Result<Hash, Error> {
+        let refused = || Error::Segment { object, index, rule: SegmentRule::Length };
+        let last = index.checked_add(1) == Some(message.segment_count());
+        let frame = message.encrypt(index, last, nonce, payload).ok_or_else(refused)?;
+        let step = u64::from(self.options.segment.segment_len());
+        let mut offset =
+            index.checked_mul(step).and_then(|at| at.checked_add(HEADER_LEN as u64)).ok_or_else(refused)?;
+        let mut hasher = self.options.suite.leaf_hasher();
+        for bytes in [&frame.prefix[..], payload, &frame.tag] {
+            hasher.update(bytes);
+            output.write_all_at(bytes, offset).map_err(Error::io("writing an object"))?;
+            offset = offset.saturating_add(bytes.len() as u64);
         }
-        Ok((leaves, merkle::finish(plain)))
-    }
-
-    fn fresh<const N: usize>(&self) -> Result<[u8; N], Error> {
-        let mut out = [0; N];
-        self.random.fill(&mut out)?;
-        Ok(out)
+        Ok(hasher.finish())
     }
 }
 
-/// A package being written beside its final place; removed unless committed.
-struct Partial {
-    path: PathBuf,
-    target: PathBuf,
-    committed: bool,
+/// A new object file that begins with the message's header.
+fn create(path: &Path, message: &Message) -> Result<File, Error> {
+    let output = File::create_new(path).map_err(Error::io("creating an object"))?;
+    output.write_all_at(message.header(), 0).map_err(Error::io("writing an object"))?;
+    Ok(output)
 }
 
-impl Partial {
-    fn create(target: &Path) -> Result<Self, Error> {
-        let name = target.file_name().ok_or(Error::Options("output has no name"))?;
-        if fs::symlink_metadata(target).is_ok() {
-            return Err(Error::Options("output exists already"));
-        }
-        let mut suffix = [0; 8];
-        Random::fill(&SystemRandom::new(), &mut suffix)?;
-        let name = format!(".{}.{}.partial", name.to_string_lossy(), hex::encode(&suffix));
-        let path = target.with_file_name(name);
-        fs::create_dir(&path).map_err(Error::io("creating the package"))?;
-        let partial = Self { path, target: target.to_owned(), committed: false };
-        fs::create_dir(partial.path.join("objects")).map_err(Error::io("creating the package"))?;
-        Ok(partial)
+/// SHA-256 of a whole file, read in pieces.
+fn file_digest(len: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<(), Error>) -> Result<Hash, Error> {
+    const READ_LEN: u64 = 1 << 20;
+    let mut digest = Context::new(&SHA256);
+    let mut buffer = Zeroizing::new(vec![0; usize::try_from(len.min(READ_LEN)).unwrap_or_default()]);
+    let mut at = 0;
+    while at < len {
+        let wanted = usize::try_from((len - at).min(READ_LEN)).unwrap_or_default();
+        let bytes = buffer.get_mut(..wanted).unwrap_or_default();
+        read(at, bytes)?;
+        digest.update(bytes);
+        at += wanted as u64;
     }
-
-    /// Makes the package appear under its name, whole and durable, unless something else took the name.
-    fn commit(mut self) -> Result<(), Error> {
-        sync_dir(&self.path.join("objects"))?;
-        sync_dir(&self.path)?;
-        rustix::fs::renameat_with(CWD, &self.path, CWD, &self.target, RenameFlags::NOREPLACE)
-            .map_err(|error| Error::io("renaming the package")(error.into()))?;
-        self.committed = true;
-        let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_dir(parent.unwrap_or(Path::new(".")))
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.committed {
-            // The folder holds ciphertext only; if it cannot be removed, its name says what it is.
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut file = File::create_new(path).map_err(Error::io("creating a file"))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("writing a file"))
-}
-
-fn sync_dir(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(Error::io("syncing a folder"))
+    Ok(merkle::finish(digest))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// The newest Landlock interface whose rights are handled; an older kernel enforces those it knows.
 const HANDLED: ABI = ABI::V6;
 
-/// The paths that the keeper, and what it starts, may still reach.
+/// The paths that the keeper and what it starts, or a fetcher, may still reach.
 #[derive(Debug, Clone, Default)]
 pub struct Reach {
     /// Read files and list directories.
@@ -48,12 +48,27 @@ pub(crate) fn nothing(layers: &mut Layers) {
 
 /// Only what `reach` names; network and signals as before, because the keeper needs the key broker and its children.
 pub(crate) fn only(reach: &Reach, layers: &mut Layers) -> Result<(), ConfineError> {
-    let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let mut rules = Ruleset::default()
+    let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(HANDLED))
-        .and_then(Ruleset::create)
         .map_err(|e| ConfineError::new("landlock", e))?;
+    restrict(rules, reach, layers)
+}
+
+/// Only what `reach` names; no port to listen on, and no abstract socket of or signal to another process.
+pub(crate) fn only_as_client(reach: &Reach, layers: &mut Layers) -> Result<(), ConfineError> {
+    let rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(HANDLED))
+        .and_then(|rules| rules.handle_access(AccessNet::BindTcp))
+        .and_then(|rules| rules.scope(Scope::from_all(HANDLED)))
+        .map_err(|e| ConfineError::new("landlock", e))?;
+    restrict(rules, reach, layers)
+}
+
+fn restrict(rules: Ruleset, reach: &Reach, layers: &mut Layers) -> Result<(), ConfineError> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let mut rules = rules.create().map_err(|e| ConfineError::new("landlock", e))?;
     for (paths, access) in [
         (&reach.read, read),
         (&reach.execute, read | AccessFs::Execute),

@@ -5,15 +5,15 @@
 //! must hold, or `enter` fails and the process must not go on. Layers that a kernel may lack (namespaces, Landlock)
 //! are reported in [`Layers::missing`]; whoever starts the process decides whether it may serve.
 //!
-//! | layer | worker | gateway | keeper |
-//! |---|---|---|---|
-//! | no new privileges, not dumpable, no core file | yes | yes | yes |
-//! | dies with the keeper | yes | yes | |
-//! | own network, IPC and UTS namespace | yes | IPC, UTS | |
-//! | root directory is the empty one it was started in | yes | yes | |
-//! | no capabilities | yes | yes | keeps those its children need to drop |
-//! | Landlock | nothing at all | nothing at all | named directories |
-//! | seccomp | allow-list | allow-list | refuse-list |
+//! | layer | worker | gateway | fetcher | keeper |
+//! |---|---|---|---|---|
+//! | no new privileges, not dumpable, no core file | yes | yes | yes | yes |
+//! | dies with the keeper | yes | yes | yes | |
+//! | own network, IPC and UTS namespace | yes | IPC, UTS | IPC, UTS | |
+//! | root directory is the empty one it was started in | yes | yes | | |
+//! | no capabilities | yes | yes | yes | keeps those its children need to drop |
+//! | Landlock | nothing at all | nothing at all | named directories, no port to listen on | named directories |
+//! | seccomp | allow-list | allow-list | allow-list | refuse-list |
 //!
 //! This crate is *not* a boundary against the kernel, and holds no policy of its own: the system calls stand in
 //! `policies/seccomp`.
@@ -25,13 +25,15 @@ mod seccomp;
 
 pub use filesystem::Reach;
 
-/// Which of the three processes to hold.
+/// Which of the processes to hold.
 #[derive(Debug, Clone)]
 pub enum Role {
     /// A worker: descriptors it was given, memory and threads; nothing else.
     Worker,
     /// The gateway: the same, and connections of the listener that it already opened.
     Gateway,
+    /// A fetcher: connections to stores, and files below the named paths.
+    Fetcher(Reach),
     /// The keeper: files below the named paths.
     Keeper(Reach),
 }
@@ -84,6 +86,13 @@ pub fn enter(role: &Role) -> Result<Layers, ConfineError> {
             namespaces::leave(role, &mut layers);
             filesystem::empty_root(&mut layers);
             filesystem::nothing(&mut layers);
+            limits::no_capabilities(&mut layers)?;
+            limits::small(role, &mut layers)?;
+        }
+        Role::Fetcher(reach) => {
+            limits::die_with_parent(&mut layers)?;
+            namespaces::leave(role, &mut layers);
+            filesystem::only_as_client(reach, &mut layers)?;
             limits::no_capabilities(&mut layers)?;
             limits::small(role, &mut layers)?;
         }

@@ -4,8 +4,9 @@ use crate::{ConfineError, Layers, Role};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-/// Descriptors that a worker may hold: two for each object of a package, its lines, and some for the runtime.
-const WORKER_DESCRIPTORS: u64 = 512;
+/// Descriptors that a worker or fetcher may hold: up to four for each of a package's 267 objects, its lines, and for the
+/// runtime.
+const WORKER_DESCRIPTORS: u64 = 2_048;
 /// Descriptors that the gateway may hold: one for each connection and a few for its lines.
 const GATEWAY_DESCRIPTORS: u64 = 8_192;
 
@@ -55,12 +56,14 @@ pub(crate) fn no_capabilities(layers: &mut Layers) -> Result<(), ConfineError> {
     Ok(())
 }
 
-/// Descriptors are few. (File size needs no limit: no file can be opened, and a log on an inherited descriptor may grow.)
+/// Descriptors are few. (File size needs no limit: no file can be opened, a log on an inherited descriptor may grow, and the
+/// fetcher's cache has a limit of its own.)
 pub(crate) fn small(role: &Role, layers: &mut Layers) -> Result<(), ConfineError> {
-    set(
-        Resource::Nofile,
-        if matches!(role, Role::Worker) { WORKER_DESCRIPTORS } else { GATEWAY_DESCRIPTORS },
-    )?;
+    let descriptors = match role {
+        Role::Worker | Role::Fetcher(_) => WORKER_DESCRIPTORS,
+        Role::Gateway | Role::Keeper(_) => GATEWAY_DESCRIPTORS,
+    };
+    set(Resource::Nofile, descriptors)?;
     layers.active.push("resource limits");
     Ok(())
 }

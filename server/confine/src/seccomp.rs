@@ -5,6 +5,7 @@ use seccompiler::TargetArch;
 
 const WORKER: &str = include_str!("../../../policies/seccomp/worker.json");
 const GATEWAY: &str = include_str!("../../../policies/seccomp/gateway.json");
+const FETCHER: &str = include_str!("../../../policies/seccomp/fetcher.json");
 const KEEPER: &str = include_str!("../../../policies/seccomp/keeper.json");
 
 pub(crate) fn filter(role: &Role, layers: &mut Layers) -> Result<(), ConfineError> {
@@ -12,6 +13,7 @@ pub(crate) fn filter(role: &Role, layers: &mut Layers) -> Result<(), ConfineErro
     let text = match role {
         Role::Worker => WORKER,
         Role::Gateway => GATEWAY,
+        Role::Fetcher(_) => FETCHER,
         Role::Keeper(_) => KEEPER,
     };
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|e| failed(&e))?;

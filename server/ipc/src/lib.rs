@@ -1,8 +1,10 @@
-//! What crosses the lines between the three processes of the guest, and nothing else.
+//! What crosses the lines between the processes of the guest, and nothing else.
 //!
 //! ```text
 //! keeper ──ToWorker──▶ worker      keeper ──ToGateway──▶ gateway      gateway ──Work──▶ worker
 //! keeper ◀─FromWorker─ worker      keeper ◀─FromGateway─ gateway      gateway ◀─Event── worker
+//! keeper ──ToFetcher──▶ fetcher
+//! keeper ◀─FromFetcher─ fetcher
 //! ```
 //!
 //! Each line is one socket pair that the keeper made. A [`Line`] sends and receives whole messages of one
@@ -23,7 +25,8 @@ pub use line::{
     inherited, pair,
 };
 pub use message::{
-    Appended, AuditEvent, Confinement, Event, FromGateway, FromWorker, LoadModel, LoadReport, ModelInfo,
-    ObjectDescriptors, RejectReason, RequestError, RequestOutcome, RequestRecord, Route, ServingEvidence,
-    ToGateway, ToWorker, WireSecret, Work, WorkKind,
+    Appended, AuditEvent, Confinement, Event, FetchPackage, FetchReport, FromFetcher, FromGateway,
+    FromWorker, LoadModel, LoadReport, ModelInfo, ObjectDescriptors, RejectReason, RequestError,
+    RequestOutcome, RequestRecord, Route, ServingEvidence, StoreAccess, StoreIdentity, ToFetcher, ToGateway,
+    ToWorker, WireSecret, WireText, Work, WorkKind,
 };

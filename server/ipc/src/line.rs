@@ -1,7 +1,8 @@
 //! Framed messages over a Unix stream socket, with descriptors.
 //!
 //! A frame is a length (4 bytes, big-endian) and that many bytes of postcard. Descriptors travel with the
-//! first byte of the frame they belong to. Reading and writing block; each direction has one owner.
+//! first bytes of the frame they belong to, as many with each byte as the kernel lets. Reading and writing block; each
+//! direction has one owner.
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -19,8 +20,10 @@ use zeroize::Zeroize as _;
 
 /// The longest message, in bytes: a batch of embeddings of 2,048 inputs and 1,024 dimensions with room to spare.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
-/// The most descriptors with one message (the kernel's own limit is 253).
-pub const MAX_DESCRIPTORS: usize = 64;
+/// The most descriptors with one message: a package has two for each of its up to 267 objects, a card and a lock.
+pub const MAX_DESCRIPTORS: usize = 3 * DESCRIPTORS_OF_ONE_BYTE;
+/// The kernel's own limit for one call (unix(7), `SCM_MAX_FD`).
+const DESCRIPTORS_OF_ONE_BYTE: usize = 253;
 
 /// Why a line broke. Every one of these ends the line.
 #[derive(Debug, thiserror::Error)]
@@ -153,24 +156,33 @@ impl<Out: Serialize> LineWriter<Out> {
     }
 
     fn send_frame(&mut self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), LineError> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut rest = frame;
+        let mut batches = descriptors.chunks(DESCRIPTORS_OF_ONE_BYTE).peekable();
+        while !rest.is_empty() {
+            let batch = batches.next().unwrap_or_default();
+            // Another batch needs a byte of its own; the length alone has more bytes than there can be batches.
+            let some = if batches.peek().is_some() { rest.split_at(1).0 } else { rest };
+            let sent = self.send_some(some, batch)?;
+            rest = rest.get(sent..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Sends some of `bytes`, with all of `descriptors`, and tells how many bytes.
+    fn send_some(&mut self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<usize, LineError> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_OF_ONE_BYTE))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
             return Err(LineError::TooManyDescriptors);
         }
-        let mut rest = frame;
-        while !rest.is_empty() {
-            match sendmsg(&*self.socket, &[IoSlice::new(rest)], &mut ancillary, SendFlags::NOSIGNAL) {
-                Ok(sent) => {
-                    rest = rest.get(sent..).unwrap_or_default();
-                    ancillary.clear();
-                }
+        loop {
+            match sendmsg(&*self.socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
+                Ok(sent) => return Ok(sent),
                 Err(Errno::INTR) => {}
                 Err(Errno::PIPE | Errno::CONNRESET) => return Err(LineError::Closed),
                 Err(errno) => return Err(errno.into()),
             }
         }
-        Ok(())
     }
 
     /// Ends the line for both sides: the peer's next receive, and ours, answer [`LineError::Closed`].
@@ -215,7 +227,7 @@ impl<In: DeserializeOwned> LineReader<In> {
     fn fill(&mut self, buffer: &mut [u8]) -> Result<bool, LineError> {
         let mut filled = 0;
         while filled < buffer.len() {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_OF_ONE_BYTE))];
             let mut ancillary = RecvAncillaryBuffer::new(&mut space);
             let rest = buffer.get_mut(filled..).unwrap_or_default();
             let got = match recvmsg(
@@ -307,6 +319,25 @@ mod tests {
         UnixStream::from(with.remove(0)).write_all(b"x").unwrap();
         let mut byte = [0];
         assert_eq!(rustix::io::read(&ours, &mut byte).unwrap(), 1);
+    }
+
+    #[test]
+    fn carries_the_descriptors_of_the_largest_package_in_order_and_no_more() {
+        let (left, right) = pair().unwrap();
+        let mut keeper: Line<ToWorker, FromWorker> = Line::new(left);
+        let mut worker: Line<FromWorker, ToWorker> = Line::new(right);
+        let (first, second) = (rustix::pipe::pipe().unwrap().0, rustix::pipe::pipe().unwrap().0);
+        let which = |at: usize| if at.is_multiple_of(7) { &first } else { &second };
+        let many: Vec<_> = (0..=MAX_DESCRIPTORS).map(|at| which(at).as_fd()).collect();
+        keeper.send(&ToWorker::Wipe, &many[..MAX_DESCRIPTORS]).unwrap();
+        keeper.send(&ToWorker::Wipe, &many[..1]).unwrap();
+        let (_, came) = worker.receive().unwrap();
+        assert_eq!(came.len(), MAX_DESCRIPTORS);
+        let inode = |file: &OwnedFd| rustix::fs::fstat(file).unwrap().st_ino;
+        assert!(came.iter().enumerate().all(|(at, file)| inode(file) == inode(which(at))));
+        assert_eq!(worker.receive().unwrap().1.len(), 1);
+        let refused = keeper.send(&ToWorker::Wipe, &many);
+        assert!(matches!(refused, Err(LineError::TooManyDescriptors)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Starting the other two processes.
+//! Starting the other processes.
 //!
 //! A child's lines are its standard input and output, which are the only descriptors that a program inherits without
 //! being told about numbers. Its standard error is ours.
@@ -31,6 +31,21 @@ pub(crate) fn worker(program: &Path, empty: &Path) -> anyhow::Result<StartedWork
     let mut command = command(program, empty);
     command.stdin(Stdio::from(its_control)).stdout(Stdio::from(its_data));
     Ok(StartedWorker { child: spawn(command, program)?, control, data })
+}
+
+/// Starts a fetcher; the descriptor is our end of its line.
+pub(crate) fn fetcher(
+    program: &Path,
+    (cache, store): (&Path, Option<&Path>),
+    empty: &Path,
+) -> anyhow::Result<(Child, OwnedFd)> {
+    let (ours, theirs) = pair()?;
+    let mut command = command(program, empty);
+    command.arg("--cache").arg(cache).stdin(Stdio::from(theirs)).stdout(Stdio::null());
+    if let Some(store) = store {
+        command.arg("--store").arg(store);
+    }
+    Ok((spawn(command, program)?, ours))
 }
 
 /// An empty environment and an empty working directory, which becomes the child's root.

@@ -10,6 +10,7 @@ mod audit;
 mod children;
 mod clock;
 mod evidence;
+mod fetch;
 mod gateway;
 mod key;
 mod release;
@@ -17,6 +18,7 @@ mod run;
 mod settings;
 mod stages;
 mod start;
+mod store;
 mod worker;
 
 use clap::Parser;

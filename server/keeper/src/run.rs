@@ -3,12 +3,13 @@
 use crate::audit::Writer;
 use crate::clock::Clock;
 use crate::evidence::Identity;
+use crate::fetch::{Fetched, Recheck};
 use crate::gateway::{Desk, Gateway, Voice};
 use crate::key::HeldKey;
 use crate::release::{ATTEMPTS_TO_RENEW, Exchange, NoKey, Releaser};
-use crate::settings::{Model, Settings};
+use crate::settings::{Model, Package, Settings};
 use crate::stages::{Stage, Stages};
-use crate::worker::{LoadFailure, LoadOrder, Running, Starting};
+use crate::worker::{LoadFailure, LoadOrder, Running, Source, Starting};
 use anchorhold_audit_log::{
     Actor, ActorKind, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, Model as LoggedModel, ModelId,
     Outcome,
@@ -54,10 +55,11 @@ pub(crate) enum Happening {
     Terminate,
 }
 
-/// One model: its key, and its worker while there is one.
+/// One model: its key, its package if it was fetched, and its worker while there is one.
 pub(crate) struct Slot {
-    model: Model,
-    key: Option<HeldKey>,
+    pub(crate) model: Model,
+    pub(crate) key: Option<HeldKey>,
+    pub(crate) fetched: Option<Fetched>,
     lease_ends: Instant,
     renew_at: Instant,
     running: Option<Running>,
@@ -86,6 +88,7 @@ impl Slot {
         let mut slot = Self {
             model,
             key: None,
+            fetched: None,
             lease_ends: now,
             renew_at: now,
             running: None,
@@ -131,7 +134,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    fn record(
+    pub(crate) fn record(
         &self,
         kind: EventType,
         outcome: Outcome,
@@ -143,14 +146,38 @@ impl Keeper {
         self.writer.recorder().record(event)
     }
 
-    /// Starts the worker of a slot and loads its model.
+    /// Starts the worker of a slot and loads its model. A package that was fetched and is not as signed any more is fetched
+    /// again where it is not, once.
     ///
     /// # Errors
-    /// The worker could not be confined, or refused the package, or ended.
+    /// The package could not be fetched, or the worker could not be confined, or refused the package, or ended.
     pub(crate) fn load(&mut self, at: usize) -> anyhow::Result<()> {
+        self.fetch(at, Recheck::No)?;
+        match self.try_load(at)? {
+            Ok(()) => Ok(()),
+            Err(failure) if failure.may_be_rot() && self.was_fetched(at) => {
+                let model = self.slots.get(at).context("no such model")?.model.clone();
+                // The refusal is logged, and what follows is another attempt.
+                let _ = self.load_failed(&model, failure);
+                self.fetch(at, Recheck::Yes)?;
+                self.try_load(at)?.map_err(|failure| self.load_failed(&model, failure))
+            }
+            Err(failure) => {
+                let model = self.slots.get(at).context("no such model")?.model.clone();
+                Err(self.load_failed(&model, failure))
+            }
+        }
+    }
+
+    fn try_load(&mut self, at: usize) -> anyhow::Result<Result<(), LoadFailure>> {
         let slot = self.slots.get_mut(at).context("no such model")?;
         let key = slot.key.as_ref().context("the lease has ended")?;
         let model = slot.model.clone();
+        let source = match (&model.package, &slot.fetched) {
+            (Package::Directory(directory), _) => Source::Directory(directory),
+            (Package::Address(_), Some(fetched)) => Source::Fetched(fetched),
+            (Package::Address(_), None) => bail!("the package was not fetched"),
+        };
         let (starting, layers) = Starting::start(&self.settings, &self.empty)?;
         self.stages.tell(&Stage::Worker {
             model: &model.id,
@@ -158,11 +185,11 @@ impl Keeper {
             layers: &layers.active,
             missing: &layers.missing,
         });
-        let order =
-            LoadOrder { model: &model, key, threads: self.settings.worker.threads, at: self.clock.wall() };
+        let (threads, at_now) = (self.settings.worker.threads, self.clock.wall());
+        let order = LoadOrder { model: &model, source, key, threads, at: at_now };
         let (loaded, report) = match starting.load(&order) {
             Ok(loaded) => loaded,
-            Err(failure) => return Err(self.load_failed(&model, failure)),
+            Err(failure) => return Ok(Err(failure)),
         };
         slot.generation += 1;
         let ended = Happening::WorkerGone { slot: at, generation: slot.generation };
@@ -181,7 +208,7 @@ impl Keeper {
         let gigabytes_per_s = report.bytes as f64 / 1e3 / (report.micros.max(1)) as f64;
         let load_ms = report.micros as f64 / 1e3;
         self.stages.tell(&Stage::Loaded { model: &model.id, bytes: report.bytes, load_ms, gigabytes_per_s });
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn load_failed(&mut self, model: &Model, failure: LoadFailure) -> anyhow::Error {

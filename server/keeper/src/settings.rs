@@ -1,5 +1,6 @@
 //! The settings file: read into plain structs that refuse unknown keys, then checked.
 
+use crate::store::Store;
 use anchorhold_attester::software::ReportVersion;
 use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
@@ -24,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) gateway: Gateway,
     pub(crate) worker: Worker,
     pub(crate) audit: Audit,
+    /// How packages at addresses are fetched; none when every package is a directory.
+    pub(crate) store: Option<Store>,
     #[serde(rename = "model")]
     pub(crate) models: Vec<Model>,
 }
@@ -178,8 +181,7 @@ pub(crate) struct Audit {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Model {
     pub(crate) id: String,
-    /// The directory of the sealed package.
-    pub(crate) package: PathBuf,
+    pub(crate) package: Package,
     /// The Ed25519 key of the model's owner, hex.
     pub(crate) owner_key: Ed25519PublicKey,
     /// The lowest version that may be served.
@@ -192,6 +194,22 @@ pub(crate) struct Model {
 fn resource<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ResourcePath>, D::Error> {
     let uri = String::deserialize(deserializer)?;
     ResourcePath::from_uri(&uri).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// Where a sealed package is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub(crate) enum Package {
+    /// A directory of this guest.
+    Directory(PathBuf),
+    /// An address such as `s3://bucket/prefix`. What it says is for the fetcher to understand.
+    Address(String),
+}
+
+impl From<String> for Package {
+    fn from(text: String) -> Self {
+        if text.contains("://") { Self::Address(text) } else { Self::Directory(text.into()) }
+    }
 }
 
 impl Settings {
@@ -211,7 +229,11 @@ impl Settings {
     fn resolve(&mut self, base: &Path) {
         let own = [&mut self.gateway.program, &mut self.gateway.config];
         let more = [&mut self.worker.program, &mut self.audit.directory];
-        let packages = self.models.iter_mut().map(|model| &mut model.package);
+        let packages = self.models.iter_mut().filter_map(|model| match &mut model.package {
+            Package::Directory(directory) => Some(directory),
+            Package::Address(_) => None,
+        });
+        let packages = packages.chain(self.store.iter_mut().flat_map(Store::paths));
         let files = own.into_iter().chain(more).chain(self.broker.files());
         for path in files.chain(packages).chain(&mut self.gateway.writes) {
             *path = base.join(&*path);
@@ -240,7 +262,14 @@ impl Settings {
                 }
                 _ => {}
             }
+            if let Package::Address(address) = &model.package {
+                ensure!(
+                    self.store.is_some(),
+                    "model.package {address} is an address and there is no [store]"
+                );
+            }
         }
+        self.store.as_ref().map_or(Ok(()), Store::check)?;
         let threads = self.worker.threads;
         ensure!(
             (1..=MAX_THREADS).contains(&threads),
@@ -357,9 +386,25 @@ mod tests {
             ("needed = 0", "needed = 1", "broker.witnesses"),
             ("keys = []", "keys = [\"w\"]", "broker.witnesses.keys"),
             ("x-wing", "x448", "broker.kem"),
+            ("package = \"m\"", "package = \"s3://bucket/m\"", "no [store]"),
         ] {
             let error = format!("{:#}", read(&GOOD.replace(from, to)).unwrap_err());
             assert!(error.contains(named), "{to}: {error}");
+        }
+        let (models, rest) =
+            ("[[model]]", "\n        program = \"f\"\n        cache = \"c\"\n        cache_max_bytes = 1\n");
+        let with_store = |more: &str| read(&GOOD.replace(models, &format!("[store]{rest}{more}\n{models}")));
+        assert!(with_store("").unwrap().store.is_some());
+        for (more, named) in [
+            ("in_flight = 17", "in_flight"),
+            ("in_flight = 0", "in_flight"),
+            ("range_mib = 15", "range_mib"),
+            ("total_s = 0", "total_s"),
+            ("plain_http = true", "unknown field"),
+            ("credentials = { kind = \"key\" }", "unknown variant"),
+        ] {
+            let error = format!("{:#}", with_store(more).unwrap_err());
+            assert!(error.contains(named), "{more}: {error}");
         }
         let twice = format!("{GOOD}{}", GOOD.split_at(GOOD.find("[[model]]").unwrap()).1);
         assert!(read(&twice).unwrap_err().to_string().contains("twice"));

@@ -17,6 +17,16 @@ pub(crate) enum Stage<'a> {
     Release { model: &'a str, lease_s: u32, version: u64 },
     /// The broker refused; nothing more follows.
     Refused { model: &'a str, error: &'a RefusalError },
+    /// The fetcher runs, confined.
+    Fetcher { model: &'a str, pid: u32, layers: &'a [String], missing: &'a [String] },
+    /// So many bytes of the package are here.
+    Fetching { model: &'a str, done: u64, total: u64 },
+    /// The cache does not work; the package is fetched into memory.
+    CacheFailed { model: &'a str, code: &'a str, detail: &'a str },
+    /// The package is here.
+    Fetched { model: &'a str, fetched: u64, reused: u64, requests: u64, in_cache: bool },
+    /// The package was not fetched; nothing more follows.
+    FetchFailed { model: &'a str, code: &'a str, detail: &'a str },
     /// The worker runs, confined.
     Worker { model: &'a str, pid: u32, layers: &'a [String], missing: &'a [String] },
     /// The model is in memory.

@@ -3,7 +3,7 @@
 //! 1. Confine the keeper; begin the boot's log.
 //! 2. Start the gateway, which makes the TLS key and confines itself. It does not listen yet.
 //! 3. Make the boot's keys and evidence; obtain each model's key from the broker.
-//! 4. Start a worker for each model and wait until the model is in memory.
+//! 4. For each model: fetch its package if it is not a directory, start a worker, wait until the model is in memory.
 //! 5. Let the gateway listen.
 
 use crate::audit::Writer;
@@ -13,8 +13,9 @@ use crate::evidence::{Boot, Identity};
 use crate::gateway::Gateway;
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::run::{Keeper, Slot};
-use crate::settings::Settings;
+use crate::settings::{Package, Settings};
 use crate::stages::{Stage, Stages};
+use crate::store;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
 use anchorhold_confine::{Reach, Role};
 use anchorhold_ipc::FromGateway;
@@ -129,12 +130,23 @@ fn reach(settings: &Settings) -> anyhow::Result<Reach> {
         "/dev/urandom",
     ]);
     read.push(settings.gateway.config.clone());
-    read.extend(settings.models.iter().map(|model| model.package.clone()));
+    for model in &settings.models {
+        match &model.package {
+            Package::Directory(directory) => read.push(directory.clone()),
+            Package::Address(address) => read.extend(store::folder_of(address).map(Path::to_owned)),
+        }
+    }
     let mut execute = present(&["/lib", "/lib64", "/usr/lib", "/usr/lib64"]);
     execute.push(std::env::current_exe()?);
     execute.extend([settings.gateway.program.clone(), settings.worker.program.clone()]);
     let mut write = settings.gateway.writes.clone();
     write.push(settings.audit.directory.clone());
     write.push(PathBuf::from("/dev/null"));
+    if let Some(store) = &settings.store {
+        store.make_cache()?;
+        execute.push(store.program.clone());
+        write.push(store.cache.clone());
+        read.extend(store.reads());
+    }
     Ok(Reach { read, execute, write })
 }

@@ -1,6 +1,7 @@
 //! One worker: starting it, giving it a released model, and noticing its end.
 
 use crate::children::{self, StartedWorker};
+use crate::fetch::Fetched;
 use crate::key::HeldKey;
 use crate::run::Happening;
 use crate::settings::{Model, Settings};
@@ -18,7 +19,7 @@ use std::sync::mpsc::Sender;
 
 /// The longest manifest that is read, in bytes; the worker holds it to its own limit as well.
 const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
-const MAX_OBJECTS: usize = (MAX_DESCRIPTORS - 1) / 2;
+pub(crate) const MAX_OBJECTS: usize = (MAX_DESCRIPTORS - 1) / 2;
 
 /// A worker that answers. Dropping it ends the process.
 pub(crate) struct Running {
@@ -52,6 +53,16 @@ pub(crate) enum LoadFailure {
     Refused { code: String, detail: String },
     /// It ended or said something else.
     Broken(anyhow::Error),
+}
+
+/// What a worker says of a package whose ciphertext is not, or cannot be read as, what the owner signed.
+const ROT: [&str; 7] = ["segment", "tree", "header", "truncated", "trailing", "card", "io"];
+
+impl LoadFailure {
+    /// Whether the bytes on disk are to blame, so that fetching them again may help.
+    pub(crate) fn may_be_rot(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if ROT.contains(&code.as_str()))
+    }
 }
 
 impl Starting {
@@ -124,9 +135,18 @@ impl Loaded {
     }
 }
 
+/// The files of a package.
+pub(crate) enum Source<'a> {
+    /// As they lie in a directory now.
+    Directory(&'a Path),
+    /// As a fetcher handed them over.
+    Fetched(&'a Fetched),
+}
+
 /// What a worker is given.
 pub(crate) struct LoadOrder<'a> {
     pub(crate) model: &'a Model,
+    pub(crate) source: Source<'a>,
     pub(crate) key: &'a HeldKey,
     pub(crate) threads: u16,
     pub(crate) at: Timestamp,
@@ -137,15 +157,11 @@ impl LoadOrder<'_> {
     ///
     /// # Errors
     /// A file of the package is not there, cannot be read, or there are too many.
-    fn gather(&self) -> anyhow::Result<(LoadModel, Vec<File>)> {
-        let package = &self.model.package;
-        let manifest = read_manifest(&package.join("manifest.json"))?;
-        let objects = object_ids(&package.join("objects"))?;
-        let mut files = vec![open(&package.join("card.sealed"))?];
-        for id in &objects {
-            files.push(open(&package.join("objects").join(id))?);
-            files.push(open(&package.join("objects").join(format!("{id}.tree")))?);
-        }
+    fn gather(&self) -> anyhow::Result<(LoadModel, Vec<OwnedFd>)> {
+        let (manifest, objects, files) = match &self.source {
+            Source::Directory(package) => of_directory(package)?,
+            Source::Fetched(package) => package.parts()?,
+        };
         let load = LoadModel {
             manifest,
             manifest_digest: *self.key.manifest_digest.as_bytes(),
@@ -158,6 +174,17 @@ impl LoadOrder<'_> {
         };
         Ok((load, files))
     }
+}
+
+fn of_directory(package: &Path) -> anyhow::Result<(Vec<u8>, Vec<String>, Vec<OwnedFd>)> {
+    let manifest = read_manifest(&package.join("manifest.json"))?;
+    let objects = object_ids(&package.join("objects"))?;
+    let mut files = vec![open(&package.join("card.sealed"))?.into()];
+    for id in &objects {
+        files.push(open(&package.join("objects").join(id))?.into());
+        files.push(open(&package.join("objects").join(format!("{id}.tree")))?.into());
+    }
+    Ok((manifest, objects, files))
 }
 
 fn open(path: &Path) -> anyhow::Result<File> {

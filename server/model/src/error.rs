@@ -12,6 +12,9 @@ pub enum LoadError {
     /// A file is not the JSON that its role asks for.
     #[error("file of the role {0} is not of the expected form")]
     Form(Role),
+    /// The weights are GGUF. Their tensors can be loaded as bytes; nothing here computes with them yet.
+    #[error("weights are GGUF, which this engine does not compute with")]
+    Container,
     /// `config.json` names no architecture that this crate has.
     #[error("architecture is not BertModel or LlamaForCausalLM")]
     Architecture,

@@ -30,7 +30,7 @@ mod threads;
 mod weights;
 
 pub use error::LoadError;
-pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, load};
+pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, load, load_with};
 pub use stream::{Passed, StopMatcher, TextStream};
 pub use template::{
     ChatTemplate, MAX_MESSAGES_LEN, MAX_RENDERED_LEN, MAX_TEMPLATE_LEN, SpecialTokens, TemplateError,

@@ -10,7 +10,7 @@ use crate::text::{Codec, Use};
 use crate::threads::Threads;
 use crate::weights::{Need, Weights};
 use anchorhold_engine::{Embedder, Generator, ModelKind, TokenId};
-use anchorhold_sealed_weights::{Role, SealedModel};
+use anchorhold_sealed_weights::{Container, Effort, OnProgress, Role, SealedModel};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -82,12 +82,36 @@ pub struct LoadStats {
 /// # Errors
 /// Any variant of [`LoadError`]; nothing of the package is kept then.
 pub fn load(package: &SealedModel, threads: &Threads) -> Result<(LoadedModel, LoadStats), LoadError> {
+    load_with(package, threads, None)
+}
+
+/// The same, and tells how much of the weights is decrypted.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn load_with(
+    package: &SealedModel,
+    threads: &Threads,
+    progress: Option<OnProgress<'_>>,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
+    if package.index().container() != Container::Safetensors {
+        return Err(LoadError::Container);
+    }
+    let count = NonZeroUsize::new(threads.count()).unwrap_or(NonZeroUsize::MIN);
+    let load = Load { package, threads, effort: Effort { threads: count, progress } };
     let object = config::object(Role::Config, &package.file(Role::Config)?)?;
     match (architecture(&object), object.get("model_type").and_then(Value::as_str)) {
-        (Some("BertModel"), Some("bert")) => load_bert(package, object, threads),
-        (Some("LlamaForCausalLM"), Some("llama")) => load_llama(package, object, threads),
+        (Some("BertModel"), Some("bert")) => load_bert(&load, object),
+        (Some("LlamaForCausalLM"), Some("llama")) => load_llama(&load, object),
         _ => Err(LoadError::Architecture),
     }
+}
+
+/// A package on its way to a model.
+struct Load<'a> {
+    package: &'a SealedModel,
+    threads: &'a Threads,
+    effort: Effort<'a>,
 }
 
 fn architecture(object: &Map<String, Value>) -> Option<&str> {
@@ -97,11 +121,8 @@ fn architecture(object: &Map<String, Value>) -> Option<&str> {
     }
 }
 
-fn load_bert(
-    package: &SealedModel,
-    object: Map<String, Value>,
-    threads: &Threads,
-) -> Result<(LoadedModel, LoadStats), LoadError> {
+fn load_bert(load: &Load<'_>, object: Map<String, Value>) -> Result<(LoadedModel, LoadStats), LoadError> {
+    let Load { package, threads, .. } = *load;
     let hidden =
         object.get("hidden_size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
     let config = bert::Config::read(object)?;
@@ -119,17 +140,14 @@ fn load_bert(
     let prefixed = package.index().position("bert.embeddings.word_embeddings.weight").is_some();
     let prefix = if prefixed { "bert." } else { "" };
     let (needs, passed_over) = config.needs(prefix);
-    let (weights, stats) = read_weights(package, threads, &needs, passed_over)?;
+    let (weights, stats) = read_weights(load, &needs, passed_over)?;
     let vocabulary = config.vocabulary();
     let bert = Bert::new(&config, prefix, weights, pooling, threads)?;
     Ok((LoadedModel::Embedding(EmbeddingModel { embedder: Box::new(bert), codec, vocabulary }), stats))
 }
 
-fn load_llama(
-    package: &SealedModel,
-    object: Map<String, Value>,
-    threads: &Threads,
-) -> Result<(LoadedModel, LoadStats), LoadError> {
+fn load_llama(load: &Load<'_>, object: Map<String, Value>) -> Result<(LoadedModel, LoadStats), LoadError> {
+    let Load { package, threads, .. } = *load;
     let mut end_tokens = token_ids(object.get("eos_token_id"))?;
     let config = llama::Config::read(object)?;
     let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Chat)?;
@@ -149,22 +167,20 @@ fn load_llama(
     }
     let template = template(package, &tokens, special)?;
     let (needs, passed_over) = config.needs();
-    let (weights, stats) = read_weights(package, threads, &needs, &passed_over)?;
+    let (weights, stats) = read_weights(load, &needs, &passed_over)?;
     let llama = Llama::new(&config, weights, threads)?;
     Ok((LoadedModel::Chat(ChatModel { generator: Box::new(llama), codec, template, end_tokens }), stats))
 }
 
 fn read_weights(
-    package: &SealedModel,
-    threads: &Threads,
+    load: &Load<'_>,
     needs: &[Need],
     passed_over: &[&str],
 ) -> Result<(Weights, LoadStats), LoadError> {
-    let count = NonZeroUsize::new(threads.count()).unwrap_or(NonZeroUsize::MIN);
-    let weights = Weights::load(package, count, needs, passed_over)?;
+    let weights = Weights::load(load.package, &load.effort, needs, passed_over)?;
     let parameters = needs.iter().map(|need| need.shape.iter().product::<usize>() as u64).sum();
-    let weight_bytes = package.weights()?.entry().plaintext_len();
-    Ok((weights, LoadStats { tensors: needs.len(), parameters, weight_bytes }))
+    let stats = LoadStats { tensors: needs.len(), parameters, weight_bytes: load.package.weight_bytes() };
+    Ok((weights, stats))
 }
 
 /// A file that a package need not have.

@@ -1,9 +1,8 @@
 //! The tensors that an architecture asks for, held against what the package has before any memory is taken.
 
 use crate::error::LoadError;
-use anchorhold_sealed_weights::{Destination, SealedModel, load_tensors, reads_as_f32};
+use anchorhold_sealed_weights::{Destination, Effort, SealedModel, Tensor, reads_as_f32};
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use zeroize::Zeroize as _;
 
 /// A tensor that the architecture needs.
@@ -42,30 +41,29 @@ impl Weights {
     /// bytes are refused. The first two are found in the signed table, before memory is taken.
     pub(crate) fn load(
         model: &SealedModel,
-        threads: NonZeroUsize,
+        effort: &Effort<'_>,
         needs: &[Need],
         passed_over: &[&str],
     ) -> Result<Self, LoadError> {
         let index = model.index();
-        let by_name: HashMap<&str, usize> =
-            index.tensors().iter().enumerate().map(|(at, tensor)| (tensor.name.as_str(), at)).collect();
+        let by_name: HashMap<&str, (usize, &Tensor)> =
+            index.tensors().enumerate().map(|(at, tensor)| (tensor.name.as_str(), (at, tensor))).collect();
         let mut wanted = HashMap::new();
         for (order, need) in needs.iter().enumerate() {
             let refused = LoadError::Tensor { index: order, expected: needs.len() };
-            let found = by_name.get(need.name.as_str()).and_then(|&at| Some((at, index.tensors().get(at)?)));
-            let (at, tensor) = found.ok_or(refused.clone())?;
+            let (at, tensor) = *by_name.get(need.name.as_str()).ok_or(refused.clone())?;
             let same = need.shape.iter().map(|&dimension| dimension as u64).eq(tensor.shape.iter().copied());
             let elements = need.elements().filter(|_| same && reads_as_f32(tensor.dtype)).ok_or(refused)?;
             wanted.insert(at, (need.name.clone(), elements));
         }
-        let extra = index.tensors().iter().enumerate().filter(|(at, tensor)| {
+        let extra = index.tensors().enumerate().filter(|(at, tensor)| {
             !wanted.contains_key(at) && !passed_over.iter().any(|end| tensor.name.ends_with(end))
         });
         match extra.count() {
             0 => {}
             extra => return Err(LoadError::ExtraTensors(extra)),
         }
-        let mut tensors: Vec<Option<(String, Vec<f32>)>> = (0..index.tensors().len())
+        let mut tensors: Vec<Option<(String, Vec<f32>)>> = (0..index.len())
             .map(|at| wanted.remove(&at).map(|(name, elements)| (name, vec![0.0; elements])))
             .collect();
         let destinations = tensors.iter_mut().map(|tensor| match tensor {
@@ -73,7 +71,7 @@ impl Weights {
             None => Destination::Skip,
         });
         let destinations = destinations.collect();
-        load_tensors(model.weights()?, index, threads, destinations)?;
+        model.load_tensors(destinations, effort)?;
         Ok(Self(tensors.into_iter().flatten().collect()))
     }
 

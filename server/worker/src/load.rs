@@ -5,10 +5,12 @@ use crate::{Compute, Decoder, Language, LanguageError, LoadFailure, Model};
 use anchorhold_engine::{ChatMessage, TokenId};
 use anchorhold_ipc::{LoadModel, LoadReport, ModelInfo};
 use anchorhold_model::{ChatTemplate, Codec, LoadError, LoadedModel, TextError, TextStream, Threads};
-use anchorhold_sealed_weights::VerifiedManifest;
+use anchorhold_sealed_weights::{Progress, VerifiedManifest};
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Verifies, decrypts and loads the sealed model of this order; see `open_package` for what that establishes. The
@@ -22,7 +24,9 @@ pub fn load_sealed(order: LoadModel, descriptors: Vec<OwnedFd>) -> Result<(Model
     let threads = Threads::start(threads)?;
     let (manifest, package) = open_package(&order, descriptors)?;
     drop(order);
-    let (loaded, stats) = anchorhold_model::load(&package, &threads)?;
+    let tenths = Tenths::default();
+    let progress = |progress| tenths.show(progress);
+    let (loaded, stats) = anchorhold_model::load_with(&package, &threads, Some(&progress))?;
     let (model, dimensions) = model(loaded);
     let report = LoadReport {
         model: info(&manifest, &model, dimensions),
@@ -30,6 +34,23 @@ pub fn load_sealed(order: LoadModel, descriptors: Vec<OwnedFd>) -> Result<(Model
         micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
     };
     Ok((model, report))
+}
+
+/// Weights from here on take long enough for their progress to be shown, in bytes.
+const SHOWN_FROM: u64 = 1 << 30;
+
+/// Shows on standard error when another tenth of the weights is decrypted. Tells no size: a package may hide it.
+#[derive(Default)]
+struct Tenths(AtomicU64);
+
+impl Tenths {
+    fn show(&self, progress: Progress) {
+        let tenths = progress.done.saturating_mul(10).checked_div(progress.total).unwrap_or_default();
+        if progress.total >= SHOWN_FROM && self.0.fetch_max(tenths, Ordering::Relaxed) < tenths {
+            // A closed standard error costs the remark and nothing else.
+            let _ = writeln!(std::io::stderr(), "anchorhold-worker: weights: {} % verified", tenths * 10);
+        }
+    }
 }
 
 fn info(manifest: &VerifiedManifest, model: &Model, dimensions: usize) -> ModelInfo {
@@ -106,6 +127,7 @@ impl From<LoadError> for LoadFailure {
         let code = match &error {
             LoadError::Package(error) => error.stage(),
             LoadError::Form(_) | LoadError::Config(_) | LoadError::ConfigKey => "config",
+            LoadError::Container => "container",
             LoadError::Architecture => "architecture",
             LoadError::Tensor { .. } | LoadError::ExtraTensors(_) => "tensors",
             LoadError::Tokenizer(_) => "tokenizer",

@@ -44,6 +44,8 @@ pub struct Settings {
     pub listen: String,
     /// The caller's key.
     pub api_key: String,
+    /// The keeper's `[store]`, TOML; packages are directories when there is none.
+    pub store: Option<String>,
 }
 
 /// What a guest needs for the KBS protocol.
@@ -72,6 +74,7 @@ impl Settings {
             report_version: 5,
             listen: "127.0.0.1:0".to_owned(),
             api_key: format!("ak-{}", Sha256Digest::of(anchorhold_rats::Nonce::random()?.as_bytes())),
+            store: None,
         })
     }
 
@@ -86,6 +89,24 @@ impl Settings {
             Some(_) => format!("protocol = \"kbs\"\ntoken_keys = {}", quoted(&directory.join(TOKEN_KEYS))),
         };
         format!("[broker]\nurl = \"{broker_url}\"\ncertificate = {certificate}\n{protocol}\n\n")
+    }
+
+    /// Takes the packages of the models, in their order, from these addresses instead, through a cache.
+    pub fn fetch_from(&mut self, programs: &Programs, cache: &Path, addresses: &[String]) {
+        for (model, address) in self.models.iter_mut().zip(addresses) {
+            model.1 = address.into();
+        }
+        let program = programs.path("anchorhold-fetcher");
+        self.store = Some(format!(
+            "program = {:?}\ncache = {:?}\ncache_max_bytes = 1073741824\ndangerous_plain_http = true\n",
+            program.to_string_lossy(),
+            cache.to_string_lossy()
+        ));
+    }
+
+    /// Changes one line of the keeper's `[store]`.
+    pub fn replace_in_store(&mut self, from: &str, to: &str) {
+        self.store = self.store.take().map(|store| store.replace(from, to));
     }
 
     fn keeper_toml(&self, programs: &Programs, directory: &Path) -> String {
@@ -103,6 +124,10 @@ impl Settings {
             quoted(&programs.path("anchorhold-worker")),
             quoted(&directory.join("audit")),
         );
+        if let Some(store) = &self.store {
+            text.push_str("\n[store]\n");
+            text.push_str(store);
+        }
         for (id, package, version_min) in &self.models {
             // Writing to a string cannot fail.
             let _ = write!(
@@ -142,7 +167,7 @@ pub enum Start {
 /// Why a guest did not start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Who refused: `key broker`, `worker` or `keeper`.
+    /// Who refused: `key broker`, `store`, `worker` or `keeper`.
     pub by: String,
     /// The stable code.
     pub code: String,
@@ -186,9 +211,18 @@ pub struct Guest {
 
 /// The simulated launch digest of a guest made of these programs, hex.
 pub fn measurement(programs: &Programs) -> anyhow::Result<String> {
+    measure(programs, &["keeper", "gateway", "worker"])
+}
+
+/// The same for a guest that fetches its packages.
+pub fn measurement_with_fetcher(programs: &Programs) -> anyhow::Result<String> {
+    measure(programs, &["keeper", "gateway", "worker", "fetcher"])
+}
+
+fn measure(programs: &Programs, names: &[&str]) -> anyhow::Result<String> {
     let component = |name: &str| format!("{name}={}", programs.path(&format!("anchorhold-{name}")).display());
     let mut arguments: Vec<String> = vec!["image".into(), "measure".into()];
-    for name in ["keeper", "gateway", "worker"] {
+    for name in names {
         arguments.extend(["--component".into(), component(name)]);
     }
     let borrowed: Vec<&dyn AsRef<std::ffi::OsStr>> = arguments.iter().map(|text| text as _).collect();
@@ -201,6 +235,17 @@ impl Guest {
         programs: &Programs,
         directory: &Path,
         settings: &Settings,
+        hear: impl FnMut(&Value),
+    ) -> anyhow::Result<Start> {
+        Self::start_watched(programs, directory, settings, |_| {}, hear)
+    }
+
+    /// The same; `started` is told the keeper's process id.
+    pub fn start_watched(
+        programs: &Programs,
+        directory: &Path,
+        settings: &Settings,
+        started: impl FnOnce(u32),
         mut hear: impl FnMut(&Value),
     ) -> anyhow::Result<Start> {
         std::fs::create_dir_all(directory.join("public"))?;
@@ -213,6 +258,7 @@ impl Guest {
         let mut command = Command::new(programs.path("anchorhold-keeper"));
         command.arg("--config").arg(directory.join("keeper.toml"));
         let mut process = Process::start(command, &directory.join("guest.stderr"))?;
+        started(process.id());
         let mut stages: Vec<Value> = Vec::new();
         while let Some(line) = process.line(STAGE)? {
             let stage: Value = serde_json::from_str(&line).with_context(|| line.clone())?;
@@ -285,6 +331,11 @@ impl Guest {
         self.process.stderr_text()
     }
 
+    /// Ends it as a power cut would.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+
     /// Ends it as an operator would, and waits for a clean end.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.process.signal(rustix::process::Signal::TERM)?;
@@ -315,6 +366,7 @@ fn refusal(stages: &[Value], stderr: &str) -> Refusal {
     };
     match stages.last() {
         Some(stage) if stage["stage"] == "refused" => told(stage, "key broker", &stage["error"]["code"]),
+        Some(stage) if stage["stage"] == "fetch_failed" => told(stage, "store", &stage["code"]),
         Some(stage) if stage["stage"] == "load_failed" => told(stage, "worker", &stage["code"]),
         Some(stage) => told(stage, "keeper", &Value::Null),
         None => Refusal { by: "keeper".to_owned(), code: "start".to_owned(), text },

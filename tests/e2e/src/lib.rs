@@ -11,6 +11,7 @@
 pub mod broker;
 pub mod client;
 pub mod guest;
+pub mod kill;
 pub mod memory;
 pub mod models;
 pub mod owner;
@@ -19,3 +20,4 @@ pub mod port;
 pub mod process;
 pub mod refusals;
 pub mod relay;
+pub mod store;

@@ -4,7 +4,7 @@ use crate::client::now;
 use crate::process::Programs;
 use anchorhold_key_release::{WeightsKeyImport, WeightsKeyTerms};
 use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, WrappingKey};
-use anchorhold_sealed_weights::{OwnerKey, SealOptions, SegmentSize, seal};
+use anchorhold_sealed_weights::{Effort, OwnerKey, SealOptions, SegmentSize, seal};
 use anyhow::{Context as _, anyhow};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -130,15 +130,9 @@ impl Owner {
         let import = self.directory.join(format!("{name}.import.json"));
         let key = OwnerKey::from_pkcs8(&std::fs::read(self.directory.join("owner.key"))?)?;
         let created_s = u64::try_from(now().unix_seconds())?;
-        let options = SealOptions {
-            model_id,
-            version,
-            created_s,
-            not_after_s: created_s + DAY_S,
-            previous: None,
-            segment: chosen.segment,
-        };
-        let summary = seal(source, &package, &options, &key, &chosen.weights_key)?;
+        let valid_s = created_s..=created_s + DAY_S;
+        let options = SealOptions { segment: chosen.segment, ..SealOptions::new(model_id, version, valid_s) };
+        let summary = seal(source, &package, &options, &key, &chosen.weights_key, &Effort::default())?;
         let terms = WeightsKeyTerms {
             model_id: model_id.parse()?,
             version,

@@ -18,12 +18,15 @@ use std::process::Command;
 /// * `appraisal-policy` is a crate of its own because relying parties without a key broker have policies too;
 ///   `key-release` takes its reader of TOML tables from it, so that there is one.
 /// * `key-release` uses `audit-log`: a guest takes no key whose release is not proven to stand in the broker's log.
+/// * `fetcher` is a program of its own, because what it needs to speak to stores has no business beside weights keys.
+/// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
 /// * `worker` uses `sealed-weights`, because it opens the package from descriptors and hands `model` the opened one.
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
     ("audit-log", "attestation", &[]),
     ("dsse", "attestation", &[]),
     ("sealed-weights", "attestation", &["dsse"]),
+    ("weights-store", "attestation", &["sealed-weights"]),
     ("verifier", "attestation", &["rats"]),
     ("appraisal-policy", "attestation", &["dsse", "rats", "verifier"]),
     ("attester", "attestation", &["rats"]),
@@ -33,6 +36,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("kbs", "attestation", &["rats", "verifier", "evaluation"]),
     ("vectors", "attestation", &["rats", "verifier", "appraisal-policy"]),
     ("key-release", "attestation", &["rats", "verifier", "appraisal-policy", "audit-log", "dsse"]),
+    ("release-cedar", "attestation", &["audit-log", "rats", "verifier"]),
     (
         "key-broker",
         "attestation",
@@ -43,6 +47,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "endorsements",
             "kbs",
             "key-release",
+            "release-cedar",
             "audit-log",
             "channel",
             "attester",
@@ -65,6 +70,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "attester",
             "channel",
             "key-release",
+            "weights-store",
         ],
     ),
     ("api", "server", &[]),
@@ -73,6 +79,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("model", "server", &["engine", "sealed-weights"]),
     ("ipc", "server", &["engine"]),
     ("gateway", "server", &["api", "ipc", "channel", "rats", "confine"]),
+    ("fetcher", "server", &["ipc", "confine", "weights-store"]),
     (
         "keeper",
         "server",

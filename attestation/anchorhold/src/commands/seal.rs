@@ -1,25 +1,34 @@
 //! `anchorhold seal`: a model folder becomes a sealed package, and its key a file that one broker can read, or one for a KBS.
 
 use super::owner;
+use super::package::{read_previous, read_weights_key};
 use crate::exit::{Exit, Failure};
-use crate::output::{self, Format, line, remark};
+use crate::output::{self, Format, Meter, line, remark};
 use crate::{files, trust};
 use anchorhold_kbs::{WeightsKeyResource, WeightsKeyResourceTerms};
 use anchorhold_key_release::{ModelId, WeightsKeyImport, WeightsKeyTerms};
 use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, Timestamp, WrappingKey};
-use anchorhold_sealed_weights::{SealOptions, SealSummary, SegmentSize, seal};
+use anchorhold_sealed_weights::{
+    Effort, MAX_MODEL_SIGNATURE_LEN, ModelSignature, OwnerKey, Padding, SealOptions, SealSummary,
+    SegmentSize, SignerKey, Suite, seal,
+};
 use serde::Serialize;
 use std::fs::File;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub(crate) const EXAMPLE: &str = "\
 Example:
   anchorhold seal ./model --out ./sealed --model-id acme/chat --version 1 \\
-      --owner-key owner.key --broker-key $BROKER_KEY --import-out weights-key.json";
+      --owner-key owner.key --broker-key $BROKER_KEY --import-out weights-key.json
+
+The same folder, options, weights key and owner's key give the same bytes. To make a package again, give --created and
+--weights-key as they were.";
 
 const YEAR_S: i64 = 365 * 86_400;
 const HOUR_S: u32 = 3600;
+const MAX_PEM_BYTES: usize = 4096;
 
 /// Encrypt and sign a model folder, and wrap its key for a key broker
 ///
@@ -28,7 +37,7 @@ const HOUR_S: u32 = 3600;
 /// and only then, the key is written as it is.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The model folder: config, tokenizer, safetensors
+    /// The model folder: config, tokenizer and safetensors, or GGUF
     dir: PathBuf,
     /// The package to make; must not exist
     #[arg(long, value_name = "DIR")]
@@ -63,9 +72,30 @@ pub(crate) struct Args {
     /// When the package may last be loaded [default: in 365 days]
     #[arg(long, value_name = "TIME")]
     not_after: Option<Timestamp>,
-    /// The manifest digest of the version before this one
-    #[arg(long, value_name = "HEX")]
-    previous: Option<Sha256Digest>,
+    /// The package or manifest of the version before this one; must be of the same owner and model
+    #[arg(long, value_name = "PATH")]
+    previous: Option<PathBuf>,
+    /// The hash of the segments: sha256, or blake3, which loads faster
+    #[arg(long, value_name = "HASH", default_value = "sha256", value_parser = suite)]
+    suite: Suite,
+    /// Hide the number, roles and sizes of the files: none, padme (at most 12 % more bytes) or power-of-two
+    #[arg(long, value_name = "HOW", default_value = "none", value_parser = padding)]
+    padding: Padding,
+    /// An OpenSSF signature over the folder, which is checked, carried in the package, and checked at every load
+    #[arg(long, value_name = "FILE", requires = "model_signer")]
+    model_signature: Option<PathBuf>,
+    /// The public key of that signature, in PEM: ECDSA P-256, P-384 or Ed25519. Certificates are not looked at
+    #[arg(long, value_name = "FILE", requires = "model_signature")]
+    model_signer: Option<PathBuf>,
+    /// When the package says it was made [default: now]
+    #[arg(long, value_name = "TIME")]
+    created: Option<Timestamp>,
+    /// Take this weights key, 64 hex digits in a file that nobody else may read, instead of a new one
+    #[arg(long, value_name = "FILE")]
+    weights_key: Option<PathBuf>,
+    /// Threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
     #[command(flatten)]
     format: Format,
 }
@@ -77,29 +107,53 @@ struct Sealed<'a> {
     manifest_digest: Sha256Digest,
     kid: String,
     owner_key: Ed25519PublicKey,
+    suite: &'static str,
+    padding: &'static str,
+    files: usize,
     objects: usize,
     plaintext_bytes: u64,
     ciphertext_bytes: u64,
 }
 
+fn suite(text: &str) -> Result<Suite, &'static str> {
+    match text {
+        "sha256" => Ok(Suite::Sha256),
+        "blake3" => Ok(Suite::Blake3),
+        _ => Err("wanted sha256 or blake3"),
+    }
+}
+
+fn padding(text: &str) -> Result<Padding, &'static str> {
+    let all = [Padding::None, Padding::Padme, Padding::PowerOfTwo];
+    all.into_iter().find(|padding| padding.as_str() == text).ok_or("wanted none, padme or power-of-two")
+}
+
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let owner = owner::read(&args.owner_key)?;
-    let weights_key = Secret::<32>::random().map_err(Failure::other)?;
-    let created = trust::now()?;
+    let weights_key = match &args.weights_key {
+        Some(path) => Secret::take(&mut *read_weights_key(path)?),
+        None => Secret::<32>::random().map_err(Failure::other)?,
+    };
+    let created = args.created.map_or_else(trust::now, Ok)?;
     let not_after = args.not_after.unwrap_or_else(|| created.plus_seconds(YEAR_S));
+    let previous = args.previous.as_ref().map(|path| read_previous(path, &owner.public_key())).transpose()?;
+    let model_signature = model_signature(args)?;
     let options = SealOptions {
         model_id: args.model_id.as_str(),
         version: args.version,
         created_s: seconds(created),
         not_after_s: seconds(not_after),
-        previous: args.previous.map(|digest| *digest.as_bytes()),
+        previous: previous.as_ref(),
         segment: SegmentSize::default(),
+        suite: args.suite,
+        padding: args.padding,
+        model_signature: model_signature.as_ref(),
     };
     // The files for the key are made first: a package whose key cannot be kept is of no use.
     let kept = Kept::create(args)?;
     let begun = Instant::now();
     remark(&format!("sealing {} as {} version {}", args.dir.display(), options.model_id, options.version));
-    let made = seal(&args.dir, &args.out, &options, &owner, weights_key.expose()).map_err(Failure::other);
+    let made = seal_shown(args, &options, &owner, &weights_key);
     let written = made.and_then(|summary| {
         kept.write(terms(args, &summary, &owner), weights_key, args)?;
         Ok(summary)
@@ -164,7 +218,32 @@ impl<'a> Kept<'a> {
     }
 }
 
-fn terms(args: &Args, summary: &SealSummary, owner: &anchorhold_sealed_weights::OwnerKey) -> WeightsKeyTerms {
+fn seal_shown(
+    args: &Args,
+    options: &SealOptions<'_>,
+    owner: &OwnerKey,
+    weights_key: &Secret<32>,
+) -> Result<SealSummary, Failure> {
+    let meter = Meter::new("sealed");
+    let progress = |progress| meter.show(progress);
+    let effort = Effort { threads: output::threads(args.threads), progress: Some(&progress) };
+    let made = seal(&args.dir, &args.out, options, owner, weights_key.expose(), &effort);
+    meter.end();
+    made.map_err(Failure::other)
+}
+
+/// The signature over the folder, verified under the key that the owner names.
+fn model_signature(args: &Args) -> Result<Option<ModelSignature>, Failure> {
+    let (Some(file), Some(signer)) = (&args.model_signature, &args.model_signer) else { return Ok(None) };
+    let in_file =
+        |path: &Path, error: &dyn std::fmt::Display| Failure::other(format!("{}: {error}", path.display()));
+    let pem = files::read_text(signer, MAX_PEM_BYTES)?;
+    let signer_key = SignerKey::from_pem(&pem).map_err(|error| in_file(signer, &error))?;
+    let bytes = files::read(file, MAX_MODEL_SIGNATURE_LEN)?;
+    ModelSignature::verify(&bytes, &signer_key).map(Some).map_err(|error| in_file(file, &error))
+}
+
+fn terms(args: &Args, summary: &SealSummary, owner: &OwnerKey) -> WeightsKeyTerms {
     WeightsKeyTerms {
         model_id: args.model_id.clone(),
         version: args.version,
@@ -185,6 +264,9 @@ fn report(args: &Args, summary: &SealSummary, owner_key: Ed25519PublicKey) -> Re
         manifest_digest: Sha256Digest::new(summary.manifest_digest),
         kid: summary.kid.to_string(),
         owner_key,
+        suite: args.suite.as_str(),
+        padding: args.padding.as_str(),
+        files: summary.files,
         objects: summary.objects,
         plaintext_bytes: summary.plaintext_bytes,
         ciphertext_bytes: summary.ciphertext_bytes,

@@ -1,9 +1,8 @@
 //! Case 15: one flipped bit in any region of a package.
 
 use std::fs;
-use std::num::NonZeroUsize;
 
-use anchorhold_sealed_weights::{Destination, Manifest, Role, load_tensors, read_manifest};
+use anchorhold_sealed_weights::{Destination, Effort, Manifest, Role, read_manifest};
 
 use crate::support::*;
 
@@ -101,17 +100,17 @@ fn case_15_gives_no_byte_of_a_refused_segment() {
 
     let index = model.index();
     let mut memory: Vec<Vec<u8>> =
-        index.tensors().iter().map(|tensor| vec![SENTINEL; usize::try_from(tensor.len()).unwrap()]).collect();
+        index.tensors().map(|tensor| vec![SENTINEL; usize::try_from(tensor.len()).unwrap()]).collect();
     let destinations = memory.iter_mut().map(|memory| Destination::Bytes(memory)).collect();
-    let refusal = load_tensors(model.weights().unwrap(), index, NonZeroUsize::MIN, destinations).unwrap_err();
+    let refusal = model.load_tensors(destinations, &Effort::default()).unwrap_err();
     assert_eq!(refusal.stage(), "segment");
 
     let plain = fixture.plain(Role::Weights);
-    let start = usize::try_from(index.data_start()).unwrap();
+    let start = usize::try_from(index.files()[0].data_start()).unwrap();
     let loaded = memory.concat();
     let refused = usize::try_from(2 * PAYLOAD).unwrap() - start;
     assert_eq!(loaded[..refused], plain[start..start + refused]);
-    assert!(loaded[refused..].iter().all(|byte| *byte == SENTINEL));
+    assert!(loaded[refused..].iter().all(|byte| matches!(*byte, SENTINEL | 0)));
 }
 
 #[test]
@@ -119,8 +118,8 @@ fn case_15_refuses_a_file_changed_after_it_was_opened() {
     let fixture = Fixture::new();
     let package = fixture.package();
     let model = opened(&package);
-    let reader = model.weights().unwrap();
-    let mut scratch = reader.scratch();
+    let reader = weights(&model);
+    let mut scratch = reader.scratch().unwrap();
     reader.read_segment(1, &mut scratch).unwrap();
     let file = data(&package, Role::Weights);
     let mut bytes = fs::read(&file).unwrap();
@@ -137,7 +136,7 @@ fn case_15_finds_every_flip_without_the_key() {
     let manifest = verified(&package);
     let check = || {
         let files = anchorhold_sealed_weights::PackageFiles::open(&package, &manifest).unwrap();
-        files.verify_ciphertext(&manifest)
+        files.verify_ciphertext(&manifest, &threads(2))
     };
     check().unwrap();
     let places = [

@@ -2,45 +2,21 @@
 
 use std::fs;
 
-use anchorhold_sealed_weights::{Role, WeightsKey, open_card};
-use serde_json::Value;
+use anchorhold_sealed_weights::{CardRule, Error, MixedRule, Role, TensorRule, WeightsKey, open_card};
+use serde_json::{Value, json};
 
 use crate::support::*;
-
-/// Replaces an object's plaintext with the owner's signature over the result.
-fn replace(package: &std::path::Path, role: Role, plain: &[u8]) {
-    let (header, root) = encrypt_with_key(package, role, plain);
-    let mut payload = payload(package);
-    describe(&mut payload, package, role, &header, &root);
-    sign_as_owner(package, &payload);
-}
-
-/// The card's plaintext, decrypted with another implementation.
-fn card(package: &std::path::Path) -> Vec<u8> {
-    let entry = entry(package, Role::Card);
-    let key = fast_floe::Key::from_bytes(KEY);
-    fast_floe::decrypt(
-        &key,
-        &entry.associated_data("acme/tiny", 1),
-        &fs::read(data(package, Role::Card)).unwrap(),
-    )
-    .unwrap()
-}
 
 #[test]
 fn another_implementation_reads_every_object() {
     let fixture = Fixture::new();
     let package = fixture.package();
     for role in [Role::Config, Role::Tokenizer, Role::Pooling, Role::Weights] {
-        let entry = entry(&package, role);
-        let sealed = fs::read(data(&package, role)).unwrap();
-        let key = fast_floe::Key::from_bytes(KEY);
-        let plain = fast_floe::decrypt(&key, &entry.associated_data("acme/tiny", 1), &sealed).unwrap();
-        assert_eq!(plain, fixture.plain(role), "{role}");
+        assert_eq!(decrypted(&package, role), fixture.plain(role), "{role}");
     }
-    let card: Value = serde_json::from_slice(&card(&package)).unwrap();
+    let card: Value = serde_json::from_slice(&decrypted(&package, Role::Card)).unwrap();
     assert_eq!(card["files"].as_array().unwrap().len(), 4);
-    assert_eq!(card["tensors"][0]["name"], "embedding");
+    assert_eq!(card["tables"][0]["tensors"][0]["name"], "embedding");
 }
 
 #[test]
@@ -58,54 +34,130 @@ fn case_22_refuses_a_file_header_that_the_card_does_not_describe() {
     let mut long_header = genuine.clone();
     long_header[..8].copy_from_slice(&(100_u64 << 20).to_le_bytes());
     let cases = [
-        (text("\"embedding\"", "\"Embedding\""), "tensors: file's header and card disagree"),
-        (text("\"BF16\"", "\"I16\" "), "tensors: file's header and card disagree"),
-        (
-            text("\"shape\":[17]", "\"shape\":[18]"),
-            "tensors: shape and element type do not give the number of bytes",
-        ),
-        (text("[0,2400000]", "[8,2400008]"), "tensors: tensors overlap or leave a gap"),
-        (text("\"half\"", "\"tail\""), "tensors: two tensors share a name"),
-        (long_header, "tensors: header is longer than 8 MiB"),
+        (text("\"embedding\"", "\"Embedding\""), TensorRule::Disagree),
+        (text("\"BF16\"", "\"I16\" "), TensorRule::Disagree),
+        (text("\"shape\":[17]", "\"shape\":[18]"), TensorRule::Size),
+        (text("[0,2400000]", "[8,2400008]"), TensorRule::Gap),
+        (text("\"half\"", "\"tail\""), TensorRule::DuplicateName),
+        (long_header, TensorRule::HeaderTooLong),
     ];
-    for (altered, expected) in cases {
-        replace(&package, Role::Weights, &altered);
-        assert_eq!(consume(&package).unwrap_err().to_string(), expected);
+    for (altered, rule) in cases {
+        reseal(&package, Role::Weights, &altered);
+        assert_eq!(consume(&package).unwrap_err(), rule.into());
+        let skips = || {
+            opened(&package).index().tensors().map(|_| anchorhold_sealed_weights::Destination::Skip).collect()
+        };
+        assert_eq!(opened(&package).load_tensors(skips(), &threads(1)).unwrap_err(), rule.into());
     }
-    replace(&package, Role::Weights, &genuine);
+    reseal(&package, Role::Weights, &genuine);
     consume(&package).unwrap();
 }
 
-#[test]
-fn case_22_refuses_a_hostile_tensor_index_in_the_card() {
+/// Checks that a card with this change is refused, and that the genuine one is not.
+fn refuses_card(expected: impl Into<Error>, edit: impl FnOnce(&mut Value)) {
     let fixture = Fixture::new();
     let package = fixture.package();
-    let genuine = String::from_utf8(card(&package)).unwrap();
-    let ids = |role: Role| entry(&package, role).id().to_string();
-    let cases = [
-        ("\"begin\":0,", "\"begin\":8,", "tensors"),
-        ("\"shape\":[600000]", "\"shape\":[600001]", "tensors"),
-        ("\"embedding\"", "\"half\"     ", "tensors"),
-        ("\"dtype\":\"F32\"", "\"dtype\":\"F99\"", "card"),
-        ("\"format\":1", "\"format\":2", "card"),
-        ("\"format\"", "\"Format\"", "card"),
-        ("\"name\":\"config.json\"", "\"name\":\"config.jsoN\"", "card"),
-        ("\"role\":\"config\"", "\"role\":\"weights\"", "mixed"),
-        (&ids(Role::Config), &ids(Role::Tokenizer), "mixed"),
-    ];
-    for (from, to, expected) in cases {
-        let mut altered = genuine.replacen(from, to, 1);
-        assert_ne!(altered, genuine, "{from}");
-        // The signed length stays: spaces are added, or one unneeded digit of the last tensor's name taken.
-        if altered.len() > genuine.len() {
-            altered = altered.replacen("\"name\":\"gap\"", "\"name\":\"\"", 1);
-        }
-        let padding = genuine.len() - altered.len();
-        altered.push_str(&" ".repeat(padding));
-        replace(&package, Role::Card, altered.as_bytes());
-        assert_eq!(stage(&package), expected, "{from} -> {to}");
-    }
-    replace(&package, Role::Card, genuine.as_bytes());
+    edit_card(&package, edit);
     let key = WeightsKey::open(&verified(&package), &KEY).unwrap();
-    open_card(&key, &fs::File::open(data(&package, Role::Card)).unwrap()).unwrap();
+    let refusal = open_card(&key, &fs::File::open(data(&package, Role::Card)).unwrap()).unwrap_err();
+    assert_eq!(refusal, expected.into());
+}
+
+#[test]
+fn case_22_refuses_a_hostile_tensor_table_in_the_card() {
+    let fixture = Fixture::new();
+    edit_card(&fixture.package(), |_| {});
+    consume(&fixture.package()).unwrap();
+    let tensor = |card: &mut Value, at: usize, field: &str, value: Value| {
+        card["tables"][0]["tensors"][at][field] = value;
+    };
+    refuses_card(TensorRule::Gap, |card| {
+        tensor(card, 5, "begin", json!(1));
+        tensor(card, 5, "end", json!(1));
+    });
+    refuses_card(TensorRule::Size, |card| tensor(card, 0, "begin", json!(8)));
+    refuses_card(TensorRule::Size, |card| tensor(card, 0, "shape", json!([600_001])));
+    refuses_card(TensorRule::Size, |card| tensor(card, 0, "shape", json!([1_u64 << 32, 1_u64 << 32])));
+    refuses_card(TensorRule::Rank, |card| tensor(card, 0, "shape", json!([1, 1, 1, 1, 1, 1, 1, 1, 600_000])));
+    refuses_card(CardRule::NotCard, |card| tensor(card, 0, "shape", json!(vec![1; 10])));
+    refuses_card(TensorRule::DuplicateName, |card| tensor(card, 0, "name", json!("half")));
+    refuses_card(TensorRule::Name, |card| tensor(card, 0, "name", json!("n".repeat(513))));
+    refuses_card(CardRule::NotCard, |card| tensor(card, 0, "dtype", json!("F99")));
+    refuses_card(TensorRule::ElementType, |card| {
+        tensor(card, 3, "dtype", json!("Q8_0"));
+        tensor(card, 3, "shape", json!([128]));
+    });
+    refuses_card(TensorRule::End, |card| {
+        drop(card["tables"][0]["tensors"].as_array_mut().unwrap().drain(4..))
+    });
+    refuses_card(TensorRule::Count, |card| card["tables"][0]["tensors"] = json!([]));
+    refuses_card(TensorRule::HeaderTooLong, |card| card["tables"][0]["data_start"] = json!((8 << 20) + 9));
+    refuses_card(TensorRule::HeaderBeyondFile, |card| card["tables"][0]["data_start"] = json!(8 << 20));
+    refuses_card(TensorRule::End, |card| card["tables"][0]["data_start"] = json!(8));
+    refuses_card(CardRule::NotCard, |card| card["tables"][0]["container"] = json!("pickle"));
+    refuses_card(CardRule::Containers, |card| card["tables"][0]["container"] = json!("gguf"));
+    refuses_card(CardRule::Tables, |card| card["tables"] = json!([]));
+    refuses_card(CardRule::Tables, |card| {
+        let table = card["tables"][0].clone();
+        card["tables"].as_array_mut().unwrap().push(table);
+    });
+}
+
+#[test]
+fn case_22_refuses_a_card_of_another_form() {
+    refuses_card(CardRule::Format, |card| card["format"] = json!(1));
+    refuses_card(CardRule::NotCard, |card| card["more"] = json!(1));
+    refuses_card(CardRule::NotCard, |card| drop(card.as_object_mut().unwrap().remove("model_signature")));
+    refuses_card(CardRule::NotCard, |card| card["padding"] = json!("some"));
+    refuses_card(CardRule::NotCard, |card| *card = json!([]));
+    let fixture = Fixture::new();
+    let package = fixture.package();
+    let genuine = decrypted(&package, Role::Card);
+    let padme = String::from_utf8(genuine.clone()).unwrap().replace("\"none\"", "\"padme\"");
+    let cases: [(Vec<u8>, CardRule); 6] = [
+        ([&genuine[..], b" "].concat(), CardRule::PaddingBytes),
+        ([&genuine[..], b"\n"].concat(), CardRule::PaddingBytes),
+        ([&genuine[..], b"{}"].concat(), CardRule::NotCard),
+        (b"[".repeat(100_000), CardRule::NotCard),
+        (padme.clone().into_bytes(), CardRule::PaddingBytes),
+        (format!("{padme:<65535} ").into_bytes(), CardRule::Padding),
+    ];
+    for (plain, rule) in cases {
+        reseal(&package, Role::Card, &plain);
+        assert_eq!(consume(&package).unwrap_err(), rule.into());
+    }
+}
+
+#[test]
+fn case_18_refuses_a_card_of_other_files() {
+    let file = |card: &mut Value, at: usize, field: &str, value: Value| card["files"][at][field] = value;
+    refuses_card(MixedRule::CardFiles, |card| file(card, 0, "role", json!("modules")));
+    refuses_card(MixedRule::CardFiles, |card| card["files"][0]["id"] = card["files"][1]["id"].clone());
+    refuses_card(MixedRule::CardFiles, |card| drop(card["files"].as_array_mut().unwrap().pop()));
+    refuses_card(MixedRule::CardFiles, |card| card["files"].as_array_mut().unwrap().swap(0, 1));
+    refuses_card(CardRule::FileName, |card| file(card, 0, "name", json!("config.jsoN")));
+    refuses_card(CardRule::FileName, |card| file(card, 3, "name", json!("../model.safetensors")));
+    refuses_card(CardRule::Shards, |card| file(card, 3, "name", json!("model-00001-of-00002.safetensors")));
+    refuses_card(CardRule::IndexPresence, |card| {
+        file(card, 3, "name", json!("model-00001-of-00001.safetensors"));
+    });
+    refuses_card(CardRule::Containers, |card| file(card, 3, "name", json!("model.gguf")));
+    refuses_card(CardRule::Place, |card| file(card, 0, "offset", json!(1)));
+    refuses_card(CardRule::Place, |card| file(card, 0, "len", json!(1)));
+}
+
+#[test]
+fn case_22_refuses_small_files_that_are_not_what_the_card_says_or_not_well_formed() {
+    let fixture = Fixture::new();
+    let package = fixture.package();
+    let hostile = br#"{"auto_map":{"AutoModel":"code.py"}}"#;
+    reseal(&package, Role::Config, hostile);
+    assert_eq!(consume(&package).unwrap_err(), CardRule::Place.into(), "another length");
+    edit_card(&package, |card| card["files"][0]["len"] = json!(hostile.len()));
+    assert_eq!(consume(&package).unwrap_err(), CardRule::Digest.into());
+    edit_card(&package, |card| card["files"][0]["sha256"] = json!(hex(&sha256(hostile))));
+    assert_eq!(consume(&package).unwrap_err().code(), "json_code_key");
+    assert_eq!(opened(&package).file(Role::Config).unwrap_err().code(), "json_code_key");
+    assert_eq!(opened(&package).file(Role::Card).unwrap_err(), Error::Absent(Role::Card));
+    assert_eq!(opened(&package).file(Role::Weights).unwrap_err(), Error::Absent(Role::Weights));
 }

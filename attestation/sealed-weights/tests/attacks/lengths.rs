@@ -71,10 +71,10 @@ fn case_16_refuses_a_file_that_shrinks_while_it_is_read() {
     let fixture = Fixture::new();
     let package = fixture.package();
     let model = opened(&package);
-    let reader = model.weights().unwrap();
+    let reader = weights(&model);
     let file = OpenOptions::new().write(true).open(data(&package, Role::Weights)).unwrap();
     file.set_len(HEADER + SEGMENT + 1_000).unwrap();
-    let mut scratch = reader.scratch();
+    let mut scratch = reader.scratch().unwrap();
     reader.read_segment(0, &mut scratch).unwrap();
     for index in 1..reader.entry().segment_count() {
         assert_eq!(reader.read_segment(index, &mut scratch).unwrap_err().stage(), "truncated");

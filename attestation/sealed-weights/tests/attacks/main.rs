@@ -1,4 +1,5 @@
-//! Attacks on a sealed package, cases 15 to 20, 22 and 25 of the threat list, through the public interface.
+//! Sealed packages through the public interface: what they are, and attacks on them, cases 15 to 20, 22, 25 and 26 of the
+//! threat list.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,9 +8,15 @@
 )]
 
 mod flips;
+mod gguf;
 mod hostile;
 mod keys;
 mod lengths;
 mod loading;
 mod mixing;
+mod pieces;
+mod rotation;
+mod sealing;
+mod signature;
+mod staging;
 mod support;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anchorhold_sealed_weights::{Role, WeightsKey};
+use anchorhold_sealed_weights::{Role, SealOptions, SegmentSize, WeightsKey};
 
 use crate::support::*;
 
@@ -141,7 +141,10 @@ fn case_18_refuses_an_older_signed_version() {
 #[test]
 fn case_18_refuses_a_manifest_that_the_release_does_not_name() {
     let fixture = Fixture::new();
-    let (one, again) = (verified(&fixture.package()), verified(&fixture.seal("again", 1)));
+    let again = fixture.package().with_file_name("again");
+    let later = SealOptions { created_s: 1_001, ..options(1, SegmentSize::Mib1) };
+    seal_with(fixture.model.path(), &again, &later);
+    let (one, again) = (verified(&fixture.package()), verified(&again));
     assert_eq!(again.require(one.digest(), 1).unwrap_err().stage(), "mixed");
 }
 
@@ -167,7 +170,7 @@ fn case_18_refuses_a_card_that_lists_other_objects() {
     let manifest = verified(&package);
     let mut files = anchorhold_sealed_weights::PackageFiles::open(&package, &manifest).unwrap();
     files.objects.pop();
-    assert_eq!(files.verify_ciphertext(&manifest).unwrap_err().stage(), "mixed");
+    assert_eq!(files.verify_ciphertext(&manifest, &threads(1)).unwrap_err().stage(), "mixed");
     let key = WeightsKey::open(&manifest, &KEY).unwrap();
     let refusal = anchorhold_sealed_weights::SealedModel::open(&key, files).unwrap_err();
     assert_eq!(refusal.stage(), "mixed");

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anchorhold_sealed_weights::{
-    Error, Manifest, ObjectEntry, OwnerKey, PackageFiles, Role, SealOptions, SealedModel, SegmentSize,
-    VerifiedManifest, WeightsKey, read_manifest, seal,
+    Effort, Error, Manifest, ObjectEntry, ObjectReader, OwnerKey, PackageFiles, Role, SealOptions,
+    SealedModel, SegmentSize, VerifiedManifest, WeightsKey, read_manifest, seal,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -58,21 +58,36 @@ impl Fixture {
     }
 
     pub(crate) fn plain(&self, role: Role) -> Vec<u8> {
-        fs::read(self.model.path().join(role.file_name())).unwrap()
+        fs::read(self.model.path().join(role.file_name().unwrap_or("model.safetensors"))).unwrap()
     }
 }
 
+/// The options of the test packages.
+pub(crate) fn options(version: u64, segment: SegmentSize) -> SealOptions<'static> {
+    SealOptions { segment, ..SealOptions::new("acme/tiny", version, 1_000..=2_000) }
+}
+
+pub(crate) fn owner() -> OwnerKey {
+    OwnerKey::from_seed(&OWNER_SEED).unwrap()
+}
+
 pub(crate) fn seal_folder(model: &Path, out: &Path, version: u64, segment: SegmentSize) {
-    let options = SealOptions {
-        model_id: "acme/tiny",
-        version,
-        created_s: 1_000,
-        not_after_s: 2_000,
-        previous: None,
-        segment,
-    };
-    let owner = OwnerKey::from_seed(&OWNER_SEED).unwrap();
-    seal(model, out, &options, &owner, &KEY).unwrap();
+    seal_with(model, out, &options(version, segment));
+}
+
+pub(crate) fn seal_with(model: &Path, out: &Path, options: &SealOptions<'_>) {
+    seal(model, out, options, &owner(), &KEY, &threads(2)).unwrap();
+}
+
+/// Effort for so many threads.
+pub(crate) fn threads(count: usize) -> Effort<'static> {
+    Effort::on_threads(NonZeroUsize::new(count).unwrap())
+}
+
+/// The object that holds the weights, or the first of them.
+pub(crate) fn weights(model: &SealedModel) -> &ObjectReader {
+    let holds = |reader: &&ObjectReader| matches!(reader.entry().role(), Role::Weights | Role::Bundle);
+    model.objects().iter().find(holds).unwrap()
 }
 
 /// A folder whose weights are noise. About 3.6 MB: four segments, the last one not full.
@@ -108,7 +123,7 @@ pub(crate) fn model_folder() -> TempDir {
 }
 
 pub(crate) fn owner_public() -> [u8; 32] {
-    OwnerKey::from_seed(&OWNER_SEED).unwrap().public_key()
+    owner().public_key()
 }
 
 pub(crate) fn verified(package: &Path) -> VerifiedManifest {
@@ -140,7 +155,7 @@ pub(crate) fn tree(package: &Path, role: Role) -> PathBuf {
 pub(crate) fn consume(package: &Path) -> Result<(), Error> {
     let manifest = Manifest::verify(&read_manifest(package)?, &owner_public())?;
     let key = WeightsKey::open(&manifest, &KEY)?;
-    open(package, &key)?.verify(NonZeroUsize::MIN)
+    open(package, &key)?.verify(&Effort::default())
 }
 
 pub(crate) fn open(package: &Path, key: &WeightsKey) -> Result<SealedModel, Error> {
@@ -180,6 +195,55 @@ pub(crate) fn encrypt_with_key(package: &Path, role: Role, plain: &[u8]) -> (Vec
     let sealed = fast_floe::encrypt(&key, &associated_data, parameters, plain).unwrap();
     fs::write(data(package, role), &sealed).unwrap();
     (sealed[..74].to_vec(), write_tree(package, role))
+}
+
+/// Replaces an object by an encryption of `plain`, of any length, with the owner's signature over the result: what a hostile
+/// owner can do.
+pub(crate) fn reseal(package: &Path, role: Role, plain: &[u8]) {
+    let old = entry(package, role);
+    let manifest = verified(package);
+    let text = |text: &str| [&(text.len() as u64).to_be_bytes()[..], text.as_bytes()].concat();
+    let id: Vec<u8> = (0..16)
+        .map(|at| u8::from_str_radix(&old.id().to_string()[2 * at..2 * at + 2], 16).unwrap())
+        .collect();
+    let associated_data = [
+        b"anchorhold/sealed-weights/v2/object",
+        &text(manifest.model_id())[..],
+        &manifest.version().to_be_bytes(),
+        &id,
+        &text(role.as_str()),
+        &(plain.len() as u64).to_be_bytes(),
+    ]
+    .concat();
+    let file = data(package, role);
+    let parameters = fast_floe::Parameters::with_segment_length(u32::try_from(SEGMENT).unwrap()).unwrap();
+    let sealed =
+        fast_floe::encrypt(&fast_floe::Key::from_bytes(KEY), &associated_data, parameters, plain).unwrap();
+    fs::write(&file, &sealed).unwrap();
+    let root = write_tree(package, role);
+    let mut payload = payload(package);
+    describe(&mut payload, package, role, &sealed[..74], &root);
+    let objects = payload["predicate"]["objects"].as_array_mut().unwrap();
+    let object = objects.iter_mut().find(|object| object["id"] == *old.id().to_string()).unwrap();
+    object["plaintext_len"] = Value::from(plain.len());
+    object["ciphertext_len"] = Value::from(sealed.len());
+    object["segment_count"] = Value::from((plain.len() as u64).div_ceil(PAYLOAD));
+    sign_as_owner(package, &payload);
+}
+
+/// An object's plaintext, decrypted with another implementation.
+pub(crate) fn decrypted(package: &Path, role: Role) -> Vec<u8> {
+    let entry = entry(package, role);
+    let associated_data = entry.associated_data("acme/tiny", verified(package).version());
+    let sealed = fs::read(data(package, role)).unwrap();
+    fast_floe::decrypt(&fast_floe::Key::from_bytes(KEY), &associated_data, &sealed).unwrap()
+}
+
+/// Reseals the card with a change to its JSON.
+pub(crate) fn edit_card(package: &Path, edit: impl FnOnce(&mut Value)) {
+    let mut card: Value = serde_json::from_slice(&decrypted(package, Role::Card)).unwrap();
+    edit(&mut card);
+    reseal(package, Role::Card, &serde_json::to_vec(&card).unwrap());
 }
 
 /// Writes the tree file that fits an object's present bytes, and returns its root.

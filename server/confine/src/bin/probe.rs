@@ -1,8 +1,8 @@
-//! `anchorhold-confine-probe worker|gateway`: confines itself as that process would, then behaves like one that was
+//! `anchorhold-confine-probe worker|gateway|fetcher`: confines itself as that process would, then behaves like one that was
 //! taken over. Prints one line for each layer and each attempt; exit 0 when all attempts were refused and the work that
 //! the process exists for still goes on. Start it in an empty directory.
 
-use anchorhold_confine::{Role, enter};
+use anchorhold_confine::{Reach, Role, enter};
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::net::{AddressFamily, SocketType, socket};
 use std::fmt::Display;
@@ -13,8 +13,9 @@ fn main() -> ExitCode {
     let role = match std::env::args().nth(1).as_deref() {
         Some("worker") => Role::Worker,
         Some("gateway") => Role::Gateway,
+        Some("fetcher") => Role::Fetcher(Reach { write: vec![".".into()], ..Reach::default() }),
         _ => {
-            say("usage: anchorhold-confine-probe worker|gateway  (in an empty directory)");
+            say("usage: anchorhold-confine-probe worker|gateway|fetcher  (in an empty directory)");
             return ExitCode::from(2);
         }
     };
@@ -27,7 +28,12 @@ fn main() -> ExitCode {
     };
     layers.active.iter().for_each(|layer| say(&format!("active\t{layer}")));
     layers.missing.iter().for_each(|layer| say(&format!("missing\t{layer}")));
-    let refused = attempts().into_iter().fold(true, |all, (name, result)| {
+    let mut attempts = if matches!(role, Role::Fetcher(_)) { attempts_with_network() } else { attempts() };
+    if matches!(role, Role::Fetcher(_)) && !layers.active.contains(&"landlock") {
+        // The other processes have no root directory either; for this one nothing else holds paths and signals.
+        attempts.retain(|(name, _)| !LANDLOCK_ALONE.contains(name));
+    }
+    let refused = attempts.into_iter().fold(true, |all, (name, result)| {
         let (word, held) = match result {
             Ok(()) => ("ALLOWED".to_owned(), false),
             Err(error) => (format!("refused\t{error}"), true),
@@ -35,7 +41,7 @@ fn main() -> ExitCode {
         say(&format!("attempt\t{name}\t{word}"));
         all && held
     });
-    let works = still_works();
+    let works = still_works() && (!matches!(role, Role::Fetcher(_)) || still_fetches());
     say(&format!("work\t{}", if works { "goes on" } else { "BROKEN" }));
     if refused && works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -45,24 +51,56 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// What nothing but Landlock refuses a fetcher.
+const LANDLOCK_ALONE: [&str; 6] = [
+    "list the root",
+    "write a file above",
+    "read a file above",
+    "read a file",
+    "read own memory file",
+    "signal the parent",
+];
+
 type Attempt = (&'static str, Result<(), String>);
 
 /// What a hostile worker would try first.
 fn attempts() -> Vec<Attempt> {
     let opened = |family, kind| outcome(socket(family, kind, None));
-    vec![
+    let mut attempts = vec![
         ("tcp socket", opened(AddressFamily::INET, SocketType::STREAM)),
         ("udp socket", opened(AddressFamily::INET6, SocketType::DGRAM)),
         ("unix socket", opened(AddressFamily::UNIX, SocketType::STREAM)),
         ("netlink socket", opened(AddressFamily::NETLINK, SocketType::RAW)),
-        ("vsock socket", opened(AddressFamily::VSOCK, SocketType::STREAM)),
-        ("read a file", outcome(std::fs::read("/etc/passwd"))),
-        ("read own memory file", outcome(std::fs::File::open("/proc/self/mem"))),
         ("list the root", outcome(std::fs::read_dir("/"))),
         ("write a file", outcome(std::fs::write("dropped", b"x"))),
+        ("anonymous file", outcome(rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::empty()))),
+    ];
+    attempts.extend(attempts_of_all());
+    attempts
+}
+
+/// What a hostile fetcher would try, which has the network and one directory.
+fn attempts_with_network() -> Vec<Attempt> {
+    let listening = std::net::TcpListener::bind("127.0.0.1:0");
+    let mut attempts = vec![
+        ("listen", outcome(listening)),
+        ("packet socket", outcome(socket(AddressFamily::PACKET, SocketType::RAW, None))),
+        ("list the root", outcome(std::fs::read_dir("/"))),
+        ("write a file above", outcome(std::fs::write("../dropped", b"x"))),
+        ("read a file above", outcome(std::fs::read("../x"))),
+    ];
+    attempts.extend(attempts_of_all());
+    attempts
+}
+
+/// What anyone who took over a process would try.
+fn attempts_of_all() -> Vec<Attempt> {
+    vec![
+        ("vsock socket", outcome(socket(AddressFamily::VSOCK, SocketType::STREAM, None))),
+        ("read a file", outcome(std::fs::read("/etc/passwd"))),
+        ("read own memory file", outcome(std::fs::File::open("/proc/self/mem"))),
         ("run a program", outcome(Command::new("/bin/true").status())),
         ("run itself", outcome(Command::new("/proc/self/exe").status())),
-        ("anonymous file", outcome(rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::empty()))),
         ("signal the parent", signal_parent()),
         ("take a descriptor", take_descriptor()),
         ("executable memory", executable_memory()),
@@ -118,6 +156,15 @@ fn new_namespace() -> Result<(), String> {
 fn change_limit() -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     outcome(setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }))
+}
+
+/// Its directory, a file without a name, and connections to others.
+fn still_fetches() -> bool {
+    let kept = std::fs::write("kept", b"x").and_then(|()| std::fs::rename("kept", "whole"));
+    let nameless = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC);
+    // Nobody listens on this port; that the answer comes from there is enough.
+    let refused = std::net::TcpStream::connect("127.0.0.1:1").err().map(|error| error.kind());
+    kept.is_ok() && nameless.is_ok() && refused == Some(std::io::ErrorKind::ConnectionRefused)
 }
 
 /// Threads, memory, time and inherited descriptors.

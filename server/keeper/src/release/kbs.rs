@@ -162,7 +162,7 @@ mod tests {
     fn case_06_refuses_the_key_of_another_model_and_of_an_older_version() {
         let model = Model {
             id: "acme/chat".to_owned(),
-            package: "p".into(),
+            package: "p".to_owned().into(),
             owner_key: Ed25519PublicKey::new([2; 32]),
             version_min: 3,
             resource: None,

@@ -5,7 +5,8 @@
 
 use anchorhold_model::{ChatModel, EmbeddingModel, LoadError, LoadStats, LoadedModel, Threads, load};
 use anchorhold_sealed_weights::{
-    Manifest, OwnerKey, PackageFiles, SealOptions, SealedModel, SegmentSize, WeightsKey, read_manifest, seal,
+    Effort, Manifest, OwnerKey, PackageFiles, SealOptions, SealedModel, SegmentSize, WeightsKey,
+    read_manifest, seal,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -83,15 +84,8 @@ pub(crate) fn sealed(folder: &Path, threads: usize) -> Result<(LoadedModel, Load
     let place = tempfile::tempdir().unwrap();
     let package = place.path().join("package");
     let (owner, _) = OwnerKey::generate().unwrap();
-    let options = SealOptions {
-        model_id: "test/model",
-        version: 1,
-        created_s: 1,
-        not_after_s: 2,
-        previous: None,
-        segment: SegmentSize::Mib1,
-    };
-    seal(folder, &package, &options, &owner, &WEIGHTS_KEY).unwrap();
+    let options = SealOptions { segment: SegmentSize::Mib1, ..SealOptions::new("test/model", 1, 1..=2) };
+    seal(folder, &package, &options, &owner, &WEIGHTS_KEY, &Effort::default()).unwrap();
     let manifest = Manifest::verify(&read_manifest(&package).unwrap(), &owner.public_key()).unwrap();
     let key = WeightsKey::open(&manifest, &WEIGHTS_KEY).unwrap();
     let files = PackageFiles::open(&package, &manifest).unwrap();

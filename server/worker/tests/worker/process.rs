@@ -6,7 +6,7 @@ use anchorhold_ipc::{
     Confinement, Event, FromWorker, Line, LoadModel, ObjectDescriptors, RejectReason, RequestError, ToWorker,
     WireSecret, Work, WorkKind, pair,
 };
-use anchorhold_sealed_weights::{OwnerKey, SealOptions, SegmentSize, seal};
+use anchorhold_sealed_weights::{Effort, OwnerKey, SealOptions, SegmentSize, seal};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use std::fs::{self, File};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -86,18 +86,13 @@ fn package() -> &'static (TempDir, PathBuf, [u8; 32]) {
     static PACKAGE: OnceLock<(TempDir, PathBuf, [u8; 32])> = OnceLock::new();
     PACKAGE.get_or_init(|| {
         let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/anchor-chat"));
-        let options = SealOptions {
-            model_id: "anchor-chat",
-            version: VERSION,
-            created_s: 1_700_000_000,
-            not_after_s: 4_000_000_000,
-            previous: None,
-            segment: SegmentSize::Mib1,
-        };
+        let valid_s = 1_700_000_000..=4_000_000_000;
+        let options =
+            SealOptions { segment: SegmentSize::Mib1, ..SealOptions::new("anchor-chat", VERSION, valid_s) };
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("package");
         let owner = OwnerKey::from_seed(&OWNER_SEED).unwrap();
-        let summary = seal(source, &out, &options, &owner, &WEIGHTS_KEY).unwrap();
+        let summary = seal(source, &out, &options, &owner, &WEIGHTS_KEY, &Effort::default()).unwrap();
         (folder, out, summary.manifest_digest)
     })
 }

@@ -12,6 +12,7 @@ mod kbs;
 mod leases;
 mod production;
 mod refusals;
+mod store;
 mod support;
 mod tampering;
 mod worker_faults;

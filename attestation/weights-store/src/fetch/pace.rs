@@ -1,0 +1,94 @@
+//! The least rate at which an answer must come.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt as _};
+use tokio::time::{Instant, timeout};
+
+use crate::error::Fault;
+use crate::limits::Limits;
+
+/// Counts what came against the time that was spent waiting for it.
+pub(super) struct Pace {
+    window: Duration,
+    least: u64,
+    waited: Duration,
+    came: u64,
+}
+
+impl Pace {
+    pub(super) const fn new(limits: &Limits) -> Self {
+        Self { window: limits.pace_window, least: limits.pace_least, waited: Duration::ZERO, came: 0 }
+    }
+
+    /// The next bytes, or `None` at the end.
+    pub(super) async fn next(
+        &mut self,
+        stream: &mut BoxStream<'static, Result<Bytes, Fault>>,
+    ) -> Result<Option<Bytes>, Fault> {
+        loop {
+            let began = Instant::now();
+            let left = self.window.saturating_sub(self.waited);
+            match timeout(left, stream.next()).await {
+                Ok(came) => {
+                    self.waited = self.waited.saturating_add(began.elapsed());
+                    let bytes = came.transpose()?;
+                    self.came =
+                        self.came.saturating_add(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64));
+                    return Ok(bytes);
+                }
+                Err(_) if self.came < self.least => {
+                    return Err(Fault::Slow { observed: self.came, wanted: self.least, within: self.window });
+                }
+                Err(_) => (self.waited, self.came) = (Duration::ZERO, 0),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    /// A stream of pieces of `len` bytes, one every `every`.
+    fn drip(len: usize, every: Duration, count: usize) -> BoxStream<'static, Result<Bytes, Fault>> {
+        let pieces = stream::iter(0..count).then(move |_| async move {
+            tokio::time::sleep(every).await;
+            Ok(Bytes::from(vec![0; len]))
+        });
+        pieces.boxed()
+    }
+
+    async fn read(mut stream: BoxStream<'static, Result<Bytes, Fault>>) -> Result<u64, Fault> {
+        let limits = Limits { pace_window: Duration::from_secs(10), pace_least: 1000, ..Limits::default() };
+        let mut pace = Pace::new(&limits);
+        let mut sum = 0;
+        while let Some(bytes) = pace.next(&mut stream).await? {
+            sum += bytes.len() as u64;
+        }
+        Ok(sum)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn case_21_one_byte_a_second_is_cut_after_one_window() {
+        let began = Instant::now();
+        let slow = read(drip(1, Duration::from_secs(1), usize::MAX)).await.unwrap_err();
+        assert!(matches!(slow, Fault::Slow { observed: 8..=10, wanted: 1000, .. }), "{slow}");
+        assert!(began.elapsed() <= Duration::from_secs(11));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn case_21_silence_is_cut_after_one_window() {
+        let began = Instant::now();
+        let slow = read(stream::pending().boxed()).await.unwrap_err();
+        assert!(matches!(slow, Fault::Slow { observed: 0, .. }));
+        assert_eq!(began.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_keeps_the_least_rate_is_read_to_its_end() {
+        assert_eq!(read(drip(101, Duration::from_secs(1), 50)).await.unwrap(), 5050);
+    }
+}
