@@ -6,7 +6,7 @@ CARGO ?= cargo
 PROGRAMS := $(or $(CARGO_TARGET_DIR),target)/release
 SECONDS_PER_TARGET ?= 20
 
-.PHONY: help setup build run demo demo-refuse test lint fuzz bench deny
+.PHONY: help setup build run demo demo-refuse test lint fuzz mutants verdicts bench deny
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,12 @@ lint: setup ## Formatting and lints, warnings refused
 
 fuzz: setup ## Run every fuzz target for SECONDS_PER_TARGET seconds (20)
 	@CARGO='$(CARGO)' tests/scripts/fuzz.sh $(SECONDS_PER_TARGET)
+
+mutants: setup ## Mutation test of one crate: CRATE=anchorhold-verifier ARGS='--shard 0/40'; see tests/scripts/mutants.sh
+	@CARGO='$(CARGO)' tests/scripts/mutants.sh $(or $(CRATE),$(error name a CRATE)) $(ARGS)
+
+verdicts: setup ## Write the verdicts of every profile on every vector anew (policies/cases/vectors); review the diff
+	WRITE_VERDICTS=1 $(CARGO) test --release -p anchorhold-appraisal-policy --test policy vectors
 
 deny: ## Licences, sources and second versions of dependencies
 	$(CARGO) deny check bans licenses sources
