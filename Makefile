@@ -29,9 +29,8 @@ demo-refuse: build ## The same start, refused, once for each reason
 test: build ## Build and run every test; the last line counts them
 	@CARGO='$(CARGO)' tests/scripts/test.sh
 
-lint: setup ## Formatting and lints, warnings refused
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+lint: setup ## Formatting and lints, warnings refused; the verifier for WebAssembly
+	@CARGO='$(CARGO)' tests/scripts/lint.sh
 
 fuzz: setup ## Run every fuzz target for SECONDS_PER_TARGET seconds (20)
 	@CARGO='$(CARGO)' tests/scripts/fuzz.sh $(SECONDS_PER_TARGET)
@@ -44,6 +43,7 @@ verdicts: setup ## Write the verdicts of every profile on every vector anew (pol
 
 deny: ## Licences, sources and second versions of dependencies
 	$(CARGO) deny check bans licenses sources
+	$(CARGO) deny --manifest-path tests/differential/Cargo.toml --config deny.toml check bans licenses sources
 
 bench: build ## Measure; JSON=FILE writes name, value, unit, peer and ratio
 	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/bench.sh

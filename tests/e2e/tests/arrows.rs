@@ -59,7 +59,6 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("keeper", "server", &["ipc", "rats", "attester", "key-release", "audit-log", "channel", "confine"]),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
     ("corpus", "tests", &["attester", "rats", "verifier"]),
-    ("differential", "tests", &[]),
 ];
 /// Crates that a reviewer reads whole, and the most direct dependencies of each.
 const SMALL: &[&str] = &["rats", "verifier", "audit-log", "engine"];
