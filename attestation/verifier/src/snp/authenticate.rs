@@ -1,11 +1,11 @@
 //! Whether evidence is authentic.
 
 use super::chain::{self, Chain};
-use super::chain_cache::ChainCache;
 use super::codes;
 use super::crl;
 use super::tcb::ReportTcbs;
 use super::{ChipId, Product, Report, SIGNED_LEN, Signer, SigningKey, Tcb};
+use crate::chain_cache::ChainCache;
 use crate::{Authentic, Refusal, TrustAnchors};
 use anchorhold_rats::{Checks, Code, Der, Timestamp};
 use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};

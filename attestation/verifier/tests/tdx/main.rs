@@ -2,6 +2,8 @@
 //! verdicts, and mutations.
 
 #[cfg(test)]
+mod chain_cache;
+#[cfg(test)]
 mod made;
 #[cfg(test)]
 mod mutation;
