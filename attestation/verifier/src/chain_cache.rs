@@ -147,6 +147,7 @@ mod tests {
             cache.keep(digest(byte));
         }
         assert_eq!(cache.len(), 2);
+        assert!(!cache.is_empty());
         assert!(!cache.holds(&digest(1)) && cache.holds(&digest(2)) && cache.holds(&digest(3)));
     }
 

@@ -106,7 +106,8 @@ fn authenticate_remembering(
     }
 }
 
-/// Everything that was found, and the end of the earliest validity; `None` when a rule failed.
+/// Everything that was found, and the end of the earliest validity; `None` where a rule failed that others rest on. Evidence is
+/// authentic only if no rule failed at all.
 pub(crate) fn judge(
     input: &Input<'_>,
     anchors: &TrustAnchors,
@@ -133,9 +134,8 @@ fn judge_remembering(
     checks.record(codes::COLLATERAL_MISSING, input.collateral.is_some(), wanted, observed);
     let collateral = collateral::judge(input.collateral?, &chain, at, cache, checks)?;
     let expires = chain.expires.min(collateral.expires);
-    let known = qe::judge_identity(&qe_report, &collateral.qe_identity, checks);
-    let tcb = level::judge(&quote, &chain.pck, qe_report.svn, &collateral, checks);
-    let tcb = tcb.filter(|_| known)?;
+    qe::judge_identity(&qe_report, &collateral.qe_identity, checks);
+    let tcb = level::judge(&quote, &chain.pck, qe_report.svn, &collateral, checks)?;
     let pck = chain.pck;
     Some((AuthenticQuote { quote, pck, tcb, at }, expires))
 }

@@ -22,4 +22,7 @@ mod refuses_signature;
 #[cfg(test)]
 mod refuses_tcb;
 #[cfg(test)]
+#[path = "../shared/stops.rs"]
+mod stops;
+#[cfg(test)]
 mod support;
