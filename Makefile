@@ -38,7 +38,8 @@ fuzz: setup ## Run every fuzz target for SECONDS_PER_TARGET seconds (20)
 mutants: setup ## Mutation test of one crate: CRATE=anchorhold-verifier ARGS='--shard 0/40'; see tests/scripts/mutants.sh
 	@CARGO='$(CARGO)' tests/scripts/mutants.sh $(or $(CRATE),$(error name a CRATE)) $(ARGS)
 
-verdicts: setup ## Write the verdicts of every profile on every vector anew (policies/cases/vectors); review the diff
+verdicts: setup ## Write anew what refusals say and what every profile says of every vector; review the diff
+	WRITE_VERDICTS=1 $(CARGO) test --release -p anchorhold-corpus --test rejection explained
 	WRITE_VERDICTS=1 $(CARGO) test --release -p anchorhold-appraisal-policy --test policy vectors
 
 deny: ## Licences, sources and second versions of dependencies

@@ -135,6 +135,14 @@ impl Corpus {
         platform::present(case, &Files::read(&self.folder, case)?)
     }
 
+    /// Judges one case by its own rules: all rules that were looked at.
+    ///
+    /// # Errors
+    /// [`Error`] when the case cannot be read.
+    pub fn judge(&self, case: &Case) -> Result<Checks, Error> {
+        platform::judge(case, &Files::read(&self.folder, case)?)
+    }
+
     /// Judges one case and compares. `clock` gives microseconds since any fixed moment.
     #[must_use]
     pub fn run(&self, case: &Case, clock: impl Fn() -> u64) -> Outcome {

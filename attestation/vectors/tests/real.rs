@@ -59,7 +59,7 @@ fn every_real_sample_has_the_verdict_stage_and_code_that_the_manifest_names() {
         .map(|outcome| format!("{}: {} {} {}", outcome.id, outcome.verdict, outcome.stage, outcome.code))
         .collect();
     assert!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));
-    println!("{} cases", corpus.cases().len());
+    eprintln!("{} cases", corpus.cases().len());
 }
 
 /// Whether a case is judged at this time on a file of the sample, which is a folder or one file.

@@ -264,7 +264,7 @@ fn run(name: &str) {
     if std::env::var_os("WRITE_VERDICTS").is_some() {
         std::fs::write(&path, &text).unwrap();
     }
-    println!("{name}: {} profiles on {} cases", profiles.len(), verdicts.len());
+    eprintln!("{name}: {} profiles on {} cases", profiles.len(), verdicts.len());
     let differences = Argued::read().differences(name, &unseen);
     assert!(differences.is_empty(), "faults that profiles do not see: {differences:#?}");
     compare(&path, &text);
