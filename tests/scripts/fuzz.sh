@@ -20,6 +20,9 @@ seeds() {
         audit_entry) echo tests/vectors/audit/entries.jsonl ;;
         release_policy) echo policies/release/*.toml ;;
         sealed_manifest) echo tests/vectors/sealed-package/manifest.json ;;
+        kek_settings) echo tests/vectors/kek/kek.toml tests/vectors/kek/request.json ;;
+        kek_share) echo tests/vectors/kek/share-*.txt ;;
+        kek_transit) echo tests/vectors/kek/transit-*.json ;;
         signed_note) echo tests/vectors/audit/checkpoint.note ;;
         snp_report) echo tests/vectors/simulated/report-v5.bin ;;
         x509_certificate) echo tests/vectors/simulated/vcek.der attestation/attester/fixtures/ask.der ;;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the build and the demonstration need beyond Rust, where it is missing and we may.
+# Installs what the build, the demonstration and the tests need beyond Rust, where it is missing and we may.
 set -euo pipefail
 
 missing=()
@@ -7,6 +7,8 @@ command -v cc >/dev/null || missing+=(gcc libc6-dev)
 command -v c++ >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)
 command -v python3 >/dev/null || missing+=(python3)
+# A software HSM, for the tests of the key broker's PKCS#11 backend.
+command -v softhsm2-util >/dev/null || missing+=(softhsm2)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 command -v cargo >/dev/null || { echo "setup: Rust is missing: install it with rustup" >&2; exit 1; }
 

@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Export or verify an audit log
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Check, explain and sign release policies, appraisal profiles and machine lists
+    /// Check, explain, compare, approve and sign release policies and what belongs to them
     #[command(subcommand)]
     Policy(policy::Command),
     /// Compute measurements

@@ -13,7 +13,9 @@ Exit codes:
   3  not authentic: not shown to be genuine, fresh evidence of whoever answered
   4  not acceptable: authentic, and the policy does not accept it
   5  endorsements unavailable: a revocation list is missing, stale, or names a certificate
-  6  inclusion or consistency of the audit log not proven";
+  6  inclusion or consistency of the audit log not proven
+  7  the new policy allows something that the old one did not
+  8  decisions of the past would have ended otherwise under the policy";
 
 /// An exit code. See [`HELP`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(crate) enum Exit {
     NotAcceptable = 4,
     EndorsementsUnavailable = 5,
     NotProven = 6,
+    Widened = 7,
+    Otherwise = 8,
 }
 
 impl From<Exit> for ExitCode {
@@ -99,6 +103,8 @@ mod tests {
             Exit::NotAcceptable,
             Exit::EndorsementsUnavailable,
             Exit::NotProven,
+            Exit::Widened,
+            Exit::Otherwise,
         ];
         for (number, code) in (0_u8..).zip(codes) {
             assert_eq!(code as u8, number);

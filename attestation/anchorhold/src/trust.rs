@@ -2,7 +2,7 @@
 
 mod accepted;
 mod floor;
-mod roots;
+pub(crate) mod roots;
 
 use crate::exit::Failure;
 use crate::output::remark;

@@ -60,24 +60,24 @@ fn required(mut table: Reader) -> Result<RequiredEvent, PolicyError> {
 
 pub(crate) fn rules(policy: &Policy) -> Vec<Rule> {
     vec![
-        Rule::new(
+        Rule::restricts(
             "event_log.registers",
             list(&policy.registers, |register| word(*register)),
             "the registers whose history the log must be",
         )
         .weaker_if(policy.registers.len() < Rtmr::ALL.len(), "nothing is believed about the other registers"),
-        Rule::new(
+        Rule::permits(
             "event_log.allow_unknown_events",
             policy.allow_unknown_events,
             "events of types without a name are accepted",
         )
         .weaker_if(policy.allow_unknown_events, "nobody knows what such events measure"),
-        Rule::new(
+        Rule::demands(
             "event_log.require_secure_boot",
             policy.require_secure_boot,
             "Secure Boot was measured as on",
         ),
-        Rule::new(
+        Rule::restricts(
             "event_log.required_events",
             none_or(&policy.required_events, event),
             "events that the log must hold",

@@ -1,4 +1,4 @@
-//! NVIDIA GPUs and switches: the table `[gpu]` of profiles.
+//! NVIDIA GPUs and switches: the table `[gpu]` of profiles, and `[grant.gpu]` of release policies.
 
 use crate::words::{list, machines, machines_word, none_or, or_any};
 use crate::{DEBUG, PolicyError, Reader, Rule, SIMULATED, hex};
@@ -56,6 +56,25 @@ pub(crate) fn read(mut table: Reader) -> Result<Policy, PolicyError> {
     }
     table.finish()?;
     Ok(policy)
+}
+
+/// Reads the table `[grant.gpu]` of a release policy. The rules are those of profiles, and what is most often weakened must
+/// be spelled out.
+pub(crate) fn read_grant(table: Reader) -> Result<Policy, PolicyError> {
+    table.require(&[
+        "debug",
+        "mode",
+        "gpus",
+        "switches",
+        "architectures",
+        "machines",
+        "min_driver_version",
+        "min_vbios_version",
+        "require_rims",
+    ])?;
+    table.require_in("ocsp", "require")?;
+    table.require_in("ocsp", "max_age_seconds")?;
+    read(table)
 }
 
 fn read_ocsp(mut table: Reader, policy: &mut Policy) -> Result<(), PolicyError> {
@@ -130,17 +149,25 @@ pub(crate) fn rules(policy: &Policy) -> Vec<Rule> {
 fn rules_of_devices(policy: &Policy) -> Vec<Rule> {
     let count = |count: usize| Value::from(i64::try_from(count).unwrap_or(i64::MAX));
     vec![
-        Rule::new("gpu.debug", false, "devices with developer tools are refused: their measurements differ"),
-        Rule::new("gpu.simulated", false, "evidence under other roots than NVIDIA's is refused"),
-        Rule::new("gpu.mode", mode_word(policy.mode), "the confidential mode of every GPU"),
-        Rule::new("gpu.gpus", count(policy.board.gpus), "how many GPUs there must be, no more and no fewer"),
-        Rule::new("gpu.switches", count(policy.board.switches), "how many switches there must be"),
-        Rule::new(
+        Rule::permits(
+            "gpu.debug",
+            false,
+            "devices with developer tools are refused: their measurements differ",
+        ),
+        Rule::permits("gpu.simulated", false, "evidence under other roots than NVIDIA's is refused"),
+        Rule::accepts("gpu.mode", mode_word(policy.mode), "the confidential mode of every GPU"),
+        Rule::accepts(
+            "gpu.gpus",
+            count(policy.board.gpus),
+            "how many GPUs there must be, no more and no fewer",
+        ),
+        Rule::accepts("gpu.switches", count(policy.board.switches), "how many switches there must be"),
+        Rule::accepts(
             "gpu.architectures",
             list(&policy.allowed_architectures, architecture_word),
             "the architectures that are accepted",
         ),
-        Rule::new(
+        Rule::accepts(
             "gpu.machines",
             machines_word(policy.allowed_devices.as_ref(), Pdi::to_string),
             "the devices that are accepted; \"listed\" are those of the machine lists",
@@ -149,12 +176,12 @@ fn rules_of_devices(policy: &Policy) -> Vec<Rule> {
             policy.allowed_devices.is_none(),
             "any genuine device will do, also one of another machine",
         ),
-        Rule::new(
+        Rule::restricts(
             "gpu.denied_machines",
             none_or(&policy.denied_devices, Pdi::to_string),
             "the devices that are refused",
         ),
-        Rule::new(
+        Rule::demands(
             "gpu.require_topology",
             policy.require_topology,
             "the links between GPUs and switches are among the certified devices, all and no other",
@@ -170,23 +197,23 @@ fn rules_of_firmware(policy: &Policy) -> Vec<Rule> {
     let vbios = |version: &Option<VbiosVersion>| or_any(version.as_ref(), |v| Value::from(v.to_string()));
     let driver = or_any(policy.min_driver_version.as_ref(), |v| Value::from(v.to_string()));
     vec![
-        Rule::new("gpu.min_driver_version", driver, "the lowest driver version"),
-        Rule::new(
+        Rule::at_least("gpu.min_driver_version", driver, "the lowest driver version"),
+        Rule::accepts(
             "gpu.allowed_drivers",
             or_any(policy.allowed_drivers.as_ref(), |all| list(all, DriverVersion::to_string)),
             "the only driver versions that are accepted",
         ),
-        Rule::new(
+        Rule::at_least(
             "gpu.min_vbios_version",
             vbios(&policy.min_vbios_version),
             "the lowest VBIOS version of GPUs",
         ),
-        Rule::new(
+        Rule::at_least(
             "gpu.min_switch_bios_version",
             vbios(&policy.min_switch_bios_version),
             "the lowest BIOS version of switches",
         ),
-        Rule::new(
+        Rule::demands(
             "gpu.require_rims",
             policy.require_rims,
             "the measurements are those of NVIDIA's signed manifests for driver and VBIOS",
@@ -195,13 +222,13 @@ fn rules_of_firmware(policy: &Policy) -> Vec<Rule> {
             !policy.require_rims,
             "nothing says that the firmware is NVIDIA's, nor that debugging is off",
         ),
-        Rule::new(
+        Rule::permits(
             "gpu.allow_missing_fwid",
             policy.allow_missing_fwid,
             "reports that do not state their firmware's identity are accepted",
         )
         .weaker_if(policy.allow_missing_fwid, "a report is then not tied to the firmware in its certificate"),
-        Rule::new(
+        Rule::permits(
             "gpu.allow_missing_feature_flag",
             policy.allow_missing_feature_flag,
             "reports that do not state the confidential mode are accepted",
@@ -213,21 +240,21 @@ fn rules_of_firmware(policy: &Policy) -> Vec<Rule> {
 fn rules_of_revocation(policy: &Policy) -> Vec<Rule> {
     let rules = &policy.ocsp;
     vec![
-        Rule::new(
+        Rule::demands(
             "gpu.ocsp.require",
             rules.require,
             "every certificate has a fresh answer about its revocation",
         )
         .weaker_if(!rules.require, "a device or signer that NVIDIA revoked may go unnoticed"),
-        Rule::new(
+        Rule::at_most(
             "gpu.ocsp.max_age_seconds",
             rules.max_age_seconds,
             "the age in seconds above which an answer is refused",
         )
         .weaker_if(rules.max_age_seconds > 7 * 86_400, "a revocation may go unnoticed for over a week"),
-        Rule::new("gpu.ocsp.allow_hold", rules.allow_hold, "devices on hold are accepted")
+        Rule::permits("gpu.ocsp.allow_hold", rules.allow_hold, "devices on hold are accepted")
             .weaker_if(rules.allow_hold, "NVIDIA has suspended such devices"),
-        Rule::new(
+        Rule::permits(
             "gpu.ocsp.allow_hold_rim",
             rules.allow_hold_rim,
             "manifests whose signer is on hold are accepted",

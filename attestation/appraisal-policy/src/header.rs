@@ -89,12 +89,12 @@ impl Header {
     pub(crate) fn rules(&self) -> Vec<Rule> {
         let version = i64::try_from(self.version).unwrap_or(i64::MAX);
         vec![
-            Rule::new("format", 1, "the format of this file"),
-            Rule::new("id", self.id.as_str(), "the name of this file"),
-            Rule::new("version", version, "its version; an older one than the last seen is refused"),
-            Rule::new("issued", self.issued.to_string(), "from when on it holds"),
-            Rule::new("expires", self.expires.to_string(), "from when on it accepts nothing"),
-            Rule::new("description", self.description.as_str(), "what it is for"),
+            Rule::says("format", 1, "the format of this file"),
+            Rule::says("id", self.id.as_str(), "the name of this file"),
+            Rule::says("version", version, "its version; an older one than the last seen is refused"),
+            Rule::says("issued", self.issued.to_string(), "from when on it holds"),
+            Rule::at_most("expires", self.expires.to_string(), "from when on it accepts nothing"),
+            Rule::says("description", self.description.as_str(), "what it is for"),
         ]
     }
 }

@@ -4,6 +4,8 @@
 //!   family of evidence, and a family without a table is refused. `policies/appraisal` has reviewed ones.
 //! * [`MachineList::from_toml`] reads the machines that are allowed or revoked; [`MachineList::apply`] puts them into a
 //!   policy.
+//! * [`GrantPlatform::read`] reads the platform of a release policy's grant, in the words of profiles.
+//! * [`Rule::change_from`] says whether a rule of a newer file lets more through than that of an older one.
 //! * [`verify_signed`] reads either from a DSSE envelope that enough trusted signers signed, at a time at which it holds.
 //!
 //! Promised: what no file names is refused. An empty list of reference values accepts nothing, a key that no file has and
@@ -15,22 +17,26 @@
 //! This crate is *not* a verifier, keeps no state and reads no clock: whoever stores the last version seen refuses an
 //! older one.
 
+mod change;
 mod error;
 mod event_log;
 mod gpu;
+mod grant;
 mod header;
 mod hex;
-mod machines;
+pub mod machines;
 mod paravisor;
 mod profile;
 mod reader;
 mod rule;
 mod signed;
-pub mod snp;
+mod snp;
 mod tdx;
 mod words;
 
+pub use change::Change;
 pub use error::{MAX_POLICY_BYTES, PolicyError};
+pub use grant::{GrantPlatform, MAX_TDX_IMAGES};
 pub use header::{Header, MAX_VALIDITY_DAYS, NotInForce};
 pub use machines::{ListKind, Machine, MachineEntry, MachineList};
 pub use profile::AppraisalProfile;

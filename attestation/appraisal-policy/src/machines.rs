@@ -177,29 +177,50 @@ impl MachineList {
             ListKind::Allow => ("allow", "is accepted"),
             ListKind::Revoke => ("revoke", "is refused"),
         };
-        out.push(Rule::new("kind", kind, "what happens to the machines below"));
+        out.push(Rule::says("kind", kind, "what happens to the machines below"));
         for (index, MachineEntry { machine, reason, since }) in self.machines.iter().enumerate() {
             let value = format!("{machine}: {reason} (since {since})");
-            out.push(Rule::new(format!("machine[{index}]"), value, meaning));
+            out.push(Rule::says(format!("machine[{index}]"), value, meaning));
         }
         out
     }
 }
 
+/// Text that names no machine of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoMachine;
+
+/// The chip with this CHIP_ID: 64 bytes in lower-case hex, not all zero, which is what a report shows that hides its chip.
+///
+/// # Errors
+/// [`NoMachine`] for everything else.
+pub fn snp_chip(text: &str) -> Result<ChipId, NoMachine> {
+    snp::chip(text).ok().filter(|chip| !chip.is_zero()).ok_or(NoMachine)
+}
+
+/// The platform with this PPID: 16 bytes in lower-case hex.
+///
+/// # Errors
+/// [`NoMachine`] for everything else.
+pub fn tdx_platform(text: &str) -> Result<PlatformId, NoMachine> {
+    hex::decode(text).map(PlatformId).map_err(|()| NoMachine)
+}
+
+/// The GPU or switch with this PDI: 8 bytes in lower-case hex.
+///
+/// # Errors
+/// [`NoMachine`] for everything else.
+pub fn gpu(text: &str) -> Result<Pdi, NoMachine> {
+    hex::decode(text).map(Pdi).map_err(|()| NoMachine)
+}
+
 fn entry(mut table: Reader) -> Result<MachineEntry, PolicyError> {
     let machine = if table.has("snp_chip") {
-        let text = table.text("snp_chip")?;
-        let chip = snp::chip(&text).map_err(|_| table.wrong("snp_chip", "a CHIP_ID, 64 bytes in hex"))?;
-        // Zero is what a report shows that hides its chip.
-        if chip.is_zero() {
-            return Err(table.wrong("snp_chip", "a CHIP_ID that is not zero"));
-        }
-        Machine::SnpChip(chip)
+        Machine::SnpChip(read(&mut table, "snp_chip", "a CHIP_ID, 64 bytes in hex, not all zero", snp_chip)?)
     } else if table.has("tdx_platform") {
-        let ppid = fixed(&mut table, "tdx_platform", "a PPID, 16 bytes in hex")?;
-        Machine::TdxPlatform(PlatformId(ppid))
+        Machine::TdxPlatform(read(&mut table, "tdx_platform", "a PPID, 16 bytes in hex", tdx_platform)?)
     } else if table.has("gpu") {
-        Machine::Gpu(Pdi(fixed(&mut table, "gpu", "a PDI, 8 bytes in hex")?))
+        Machine::Gpu(read(&mut table, "gpu", "a PDI, 8 bytes in hex", gpu)?)
     } else {
         return Err(PolicyError::Missing { path: table.path_of("snp_chip|tdx_platform|gpu") });
     };
@@ -209,11 +230,12 @@ fn entry(mut table: Reader) -> Result<MachineEntry, PolicyError> {
     Ok(MachineEntry { machine, reason, since })
 }
 
-fn fixed<const N: usize>(
+fn read<T>(
     table: &mut Reader,
     key: &str,
     wanted: &'static str,
-) -> Result<[u8; N], PolicyError> {
+    parse: fn(&str) -> Result<T, NoMachine>,
+) -> Result<T, PolicyError> {
     let text = table.text(key)?;
-    hex::decode(&text).map_err(|()| table.wrong(key, wanted))
+    parse(&text).map_err(|NoMachine| table.wrong(key, wanted))
 }

@@ -1,4 +1,4 @@
-//! Azure's paravisor and its virtual TPM: the table `[paravisor]` of profiles.
+//! Azure's paravisor and its virtual TPM: the table `[paravisor]` of profiles, and `[grant.paravisor]` of release policies.
 
 use crate::words::{list, or_any};
 use crate::{PolicyError, Reader, Rule, hex};
@@ -24,6 +24,15 @@ pub(crate) fn read(mut table: Reader) -> Result<Policy, PolicyError> {
     Ok(policy)
 }
 
+/// Reads the table `[grant.paravisor]` of a release policy, in which every rule must be spelled out and at least one PCR
+/// named.
+pub(crate) fn read_grant(table: Reader) -> Result<Policy, PolicyError> {
+    table.require(&["pcrs", "require_secure_boot", "require_no_console", "vm_ids"])?;
+    let empty = PolicyError::Empty { path: table.path_of("pcrs") };
+    let policy = read(table)?;
+    if policy.pcrs.is_empty() { Err(empty) } else { Ok(policy) }
+}
+
 fn read_pcrs(mut table: Reader) -> Result<BTreeMap<u8, Vec<[u8; 32]>>, PolicyError> {
     let mut pcrs = BTreeMap::new();
     for pcr in PCRS {
@@ -41,24 +50,24 @@ pub(crate) fn rules(policy: &Policy) -> Vec<Rule> {
     let values = |values: &Vec<[u8; 32]>| list(values, |value| format!("sha256:{}", hex::encode(value)));
     let pcrs: Table = policy.pcrs.iter().map(|(pcr, all)| (pcr.to_string(), values(all))).collect();
     vec![
-        Rule::new(
+        Rule::registers(
             "paravisor.pcrs",
             Value::Table(pcrs),
             "the values of the virtual TPM's PCRs that are accepted",
         )
         .weaker_if(policy.pcrs.is_empty(), "no PCR is named, so every guest is refused"),
-        Rule::new(
+        Rule::demands(
             "paravisor.require_secure_boot",
             policy.require_secure_boot,
             "the paravisor says: Secure Boot is on",
         )
         .weaker_if(!policy.require_secure_boot, "a boot loader that nobody signed may run"),
-        Rule::new(
+        Rule::demands(
             "paravisor.require_no_console",
             policy.require_no_console,
             "the paravisor says: no console is attached",
         ),
-        Rule::new(
+        Rule::accepts(
             "paravisor.vm_ids",
             or_any(policy.vm_ids.as_ref(), |ids| list(ids, VmId::to_string)),
             "the machines that are accepted, by the id that Azure gave them",

@@ -40,6 +40,30 @@ impl Reader {
         self.table.contains_key(key)
     }
 
+    /// Establishes that each of these keys is there. For tables whose other readers have defaults for them.
+    ///
+    /// # Errors
+    /// [`PolicyError::Missing`] with the first that is not.
+    pub fn require(&self, keys: &[&str]) -> Result<(), PolicyError> {
+        match keys.iter().find(|key| !self.has(key)) {
+            Some(key) => Err(PolicyError::Missing { path: self.path_of(key) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Establishes that the table `key` is there and has the key `inner`.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when it is missing, no table, or without that key.
+    pub fn require_in(&self, key: &str, inner: &str) -> Result<(), PolicyError> {
+        self.require(&[key])?;
+        let Some(Value::Table(table)) = self.table.get(key) else { return Err(self.wrong(key, "a table")) };
+        if table.contains_key(inner) {
+            return Ok(());
+        }
+        Err(PolicyError::Missing { path: format!("{}.{inner}", self.path_of(key)) })
+    }
+
     /// Whether the value of `key` is exactly `word`; if so, it counts as read.
     pub fn take_word(&mut self, key: &str, word: &str) -> bool {
         let is_word = self.table.get(key).and_then(Value::as_str) == Some(word);

@@ -161,6 +161,8 @@ pub enum FileKind {
     Profile,
     /// A [`MachineList`]: it has a `kind`.
     MachineList,
+    /// Who may sign release policies, which `anchorhold-key-release` reads: it begins with `signers`.
+    SignerSet,
 }
 
 impl FileKind {
@@ -171,6 +173,9 @@ impl FileKind {
     /// [`PolicyError`] when the text is too long or not TOML.
     pub fn of(text: &str) -> Result<Self, PolicyError> {
         let file = Reader::of_file(text)?;
+        if file.has("signers") && !file.has("policy") {
+            return Ok(Self::SignerSet);
+        }
         Ok(match (file.has("policy"), file.has("kind"), file.has("format")) {
             (false, true, _) => Self::MachineList,
             (false, false, true) => Self::Profile,

@@ -2,14 +2,12 @@
 
 mod explain;
 mod floors;
-mod grant;
 
 pub(crate) use explain::rules;
-pub use grant::grant_rules;
 
 use crate::words::{bytes, bytes_list, flag, machines};
 use crate::{DEBUG, MIGRATION, PolicyError, Reader, SIMULATED, measurement};
-use anchorhold_rats::ReportData;
+use anchorhold_rats::{Measurement, ReportData};
 use anchorhold_verifier::snp::{
     ChipId, FirmwareVersion, MinimumTcb, MitigationVectors, Policy, Product, Signer,
 };
@@ -40,10 +38,35 @@ pub(crate) struct Snp {
 /// [`Policy::strict`] but for four rules, which are tighter: the committed and the launch TCB have the floors of
 /// `min_tcb`, a revocation list must be judged, and only listed machines are accepted.
 pub(crate) fn read(mut table: Reader) -> Result<Snp, PolicyError> {
+    let measurements = table.list_or_nothing("measurements", MEASUREMENTS, measurement)?;
+    read_rules(table, measurements)
+}
+
+/// Reads the table `[grant.snp]` of a release policy, for guests with one of these launch digests. The rules are those of
+/// profiles, and what is most often weakened must be spelled out.
+pub(crate) fn read_grant(table: Reader, measurements: Vec<Measurement>) -> Result<Snp, PolicyError> {
+    table.require(&[
+        "debug",
+        "migration",
+        "products",
+        "min_tcb",
+        "machines",
+        "signers",
+        "vmpls",
+        "host_data",
+        "require_crl",
+        "require_alias_check",
+    ])?;
+    for (key, flag) in [("guest_policy", "smt_allowed"), ("platform", "ciphertext_hiding_enabled")] {
+        table.require_in(key, flag)?;
+    }
+    read_rules(table, measurements)
+}
+
+fn read_rules(mut table: Reader, measurements: Vec<Measurement>) -> Result<Snp, PolicyError> {
     for (key, reason) in [("debug", DEBUG), ("migration", MIGRATION), ("simulated", SIMULATED)] {
         table.or(key, (), |table, key| table.must_be_false(key, reason))?;
     }
-    let measurements = table.list_or_nothing("measurements", MEASUREMENTS, measurement)?;
     let products = table.list("products", floors::PRODUCTS, floors::product)?;
     let milan_because = milan(&mut table, &products)?;
     let minimum = floors::floors(table.table("min_tcb")?, &products)?;
@@ -173,7 +196,7 @@ fn read_platform(mut table: Reader, policy: &mut Policy) -> Result<(), PolicyErr
 ///
 /// # Errors
 /// [`ParseHexError`](anchorhold_rats::ParseHexError) for everything else.
-pub fn chip(text: &str) -> Result<ChipId, anchorhold_rats::ParseHexError> {
+pub(crate) fn chip(text: &str) -> Result<ChipId, anchorhold_rats::ParseHexError> {
     text.parse::<ReportData>().map(|bytes| ChipId(*bytes.as_bytes()))
 }
 

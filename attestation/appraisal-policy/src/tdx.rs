@@ -1,4 +1,4 @@
-//! Intel TDX: the table `[tdx]` of profiles.
+//! Intel TDX: the table `[tdx]` of profiles, and `[grant.tdx]` of release policies.
 
 mod explain;
 
@@ -12,6 +12,8 @@ use anchorhold_verifier::tdx::{Grace, PlatformId, Policy, TcbStatus, Xfam};
 const PROFILING: &str = "a TD that can be profiled shows the host what it does";
 const MRTDS: &str = "a list of MRTDs as \"sha384:…\"";
 const REGISTER: &str = "\"any\" or a SHA-384 digest as \"sha384:…\"";
+/// RTMR0 to RTMR3.
+pub(crate) const REGISTERS: [&str; 4] = ["rtmr0", "rtmr1", "rtmr2", "rtmr3"];
 const MR_SEAMS: &str = "\"any\" or a list of MRSEAMs as \"sha384:…\"";
 const BYTES_48: &str = "\"any\" or 48 bytes in hex";
 const DIGESTS: &str = "\"none\" or a list of 48-byte digests in hex";
@@ -38,17 +40,68 @@ const ACCEPTABLE: [TcbStatus; 8] = [
 /// file leaves them open without a word. What is left out has the value of [`Policy::strict`] but for one rule, which is tighter: only
 /// listed machines are accepted.
 pub(crate) fn read(mut table: Reader) -> Result<Policy, PolicyError> {
+    let mut policy = Policy::strict(table.list_or_nothing("mrtds", MRTDS, measurement)?);
+    let [firmware, kernel, command_line, running] = &mut policy.rtmrs;
+    *firmware = table.or("rtmr0", None, register)?;
+    *kernel = register(&mut table, "rtmr1")?;
+    *command_line = register(&mut table, "rtmr2")?;
+    *running = table.or("rtmr3", None, register)?;
+    read_rules(table, policy)
+}
+
+/// One image of a TD: the digests of its firmware, boot loader and kernel, command line, and running system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Image {
+    pub(crate) mrtd: Measurement,
+    pub(crate) rtmrs: [Option<[u8; 48]>; 4],
+}
+
+/// Reads one table of `image.tdx` of a grant. Every register is mandatory; one that is not asked says `"any"`.
+pub(crate) fn read_image(mut table: Reader) -> Result<Image, PolicyError> {
+    let text = table.text("mrtd")?;
+    let mrtd = measurement(&text).map_err(|_| table.wrong("mrtd", "an MRTD as \"sha384:…\""))?;
+    let mut rtmrs = [None; 4];
+    for (key, rtmr) in REGISTERS.into_iter().zip(&mut rtmrs) {
+        *rtmr = register(&mut table, key)?;
+    }
+    table.finish()?;
+    Ok(Image { mrtd, rtmrs })
+}
+
+/// Reads the table `[grant.tdx]` of a release policy, without an image: as it is, it refuses every TD. The rules are those of
+/// profiles, and what is most often weakened must be spelled out.
+pub(crate) fn read_grant(table: Reader) -> Result<Policy, PolicyError> {
+    table.require(&[
+        "debug",
+        "profiling",
+        "migration",
+        "statuses",
+        "grace",
+        "accepted_advisories",
+        "min_tcb_evaluation_number",
+        "machines",
+        "mr_config_id",
+        "allowed_service_tds",
+    ])?;
+    for (key, flag) in
+        [("attributes", "require_sept_ve_disable"), ("attributes", "allow_perfmon"), ("platform", "smt")]
+    {
+        table.require_in(key, flag)?;
+    }
+    read_rules(table, Policy::strict(Vec::new()))
+}
+
+fn read_rules(mut table: Reader, mut policy: Policy) -> Result<Policy, PolicyError> {
     for (key, reason) in
         [("debug", DEBUG), ("profiling", PROFILING), ("migration", MIGRATION), ("simulated", SIMULATED)]
     {
         table.or(key, (), |table, key| table.must_be_false(key, reason))?;
     }
-    let mut policy = Policy::strict(table.list_or_nothing("mrtds", MRTDS, measurement)?);
     policy.allowed_platforms = machines(&mut table, PLATFORMS, platform)?;
     policy.denied_platforms = table.or("denied_machines", Vec::new(), |table, key| {
         Ok(table.list_or(key, "none", "\"none\" or a list of PPIDs in hex", platform)?.unwrap_or_default())
     })?;
-    read_registers(&mut table, &mut policy)?;
+    read_measurements(&mut table, &mut policy)?;
     read_parts(&mut table, &mut policy)?;
     read_tcb(&mut table, &mut policy)?;
     if table.has("attributes") {
@@ -71,13 +124,8 @@ fn platform(text: &str) -> Result<PlatformId, ()> {
     hex::decode(text).map(PlatformId)
 }
 
-/// What is measured of the TD and of the TDX module.
-fn read_registers(table: &mut Reader, policy: &mut Policy) -> Result<(), PolicyError> {
-    let [firmware, kernel, command_line, running] = &mut policy.rtmrs;
-    *firmware = table.or("rtmr0", None, register)?;
-    *kernel = register(table, "rtmr1")?;
-    *command_line = register(table, "rtmr2")?;
-    *running = table.or("rtmr3", None, register)?;
+/// What is measured of the TDX module, and what the TD was configured with.
+fn read_measurements(table: &mut Reader, policy: &mut Policy) -> Result<(), PolicyError> {
     policy.mr_seams = table.or("mr_seams", None, |table, key| {
         let digests: Option<Vec<Measurement>> = table.list_or(key, "any", MR_SEAMS, measurement)?;
         Ok(digests.map(|digests| digests.iter().map(|digest| *digest.as_bytes()).collect()))

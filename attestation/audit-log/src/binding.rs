@@ -27,7 +27,7 @@ pub struct BindingInputs {
     pub nonce: Hash,
     /// What the evidence was made for.
     pub purpose: BindingPurpose,
-    /// The HPKE key (X25519).
+    /// The digest of the HPKE key.
     pub release_key: Hash,
     /// SHA-256 of the TLS key's SubjectPublicKeyInfo.
     pub tls_key: Hash,

@@ -3,6 +3,7 @@
 //! The bytes stored are the bytes hashed and the bytes exported. Reading them back holds them to the same
 //! form, so an entry has exactly one spelling.
 
+use crate::claims::Claims;
 use crate::event::{EventType, Outcome};
 use crate::id::{
     Claim, Code, CorrelationId, GrantId, KeyId, ModelId, Origin, PolicyId, RequestId, TenantId, Ulid,
@@ -15,6 +16,8 @@ use std::fmt;
 pub const MAX_ENTRY_BYTES: usize = 16 * 1024;
 /// The most rules that one decision may list.
 pub const MAX_CHECKS: usize = 64;
+/// The most keys that one changed document may name as its signers.
+pub const MAX_SIGNERS: usize = 16;
 /// The schema that this crate writes and reads.
 pub const SCHEMA_VERSION: u8 = 1;
 
@@ -128,6 +131,12 @@ pub enum Route {
     /// The key broker's `/v1/release`.
     #[serde(rename = "release")]
     Release,
+    /// The key broker's `/kbs/v0`: the protocol of Confidential Containers.
+    #[serde(rename = "kbs")]
+    Kbs,
+    /// A witness's `/add-checkpoint`.
+    #[serde(rename = "add-checkpoint")]
+    AddCheckpoint,
     /// Any other route.
     #[serde(rename = "other")]
     Other,
@@ -183,10 +192,16 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// A platform of which nothing is known.
+    #[must_use]
+    pub const fn new(tee: Tee) -> Self {
+        Self { chip: None, evidence: None, meas: None, policy_bits: None, tcb: None, tee }
+    }
+
     /// A platform of which only the evidence's digest is known.
     #[must_use]
     pub const fn of_evidence(tee: Tee, evidence: Hash) -> Self {
-        Self { chip: None, evidence: Some(evidence), meas: None, policy_bits: None, tcb: None, tee }
+        Self { evidence: Some(evidence), ..Self::new(tee) }
     }
 }
 
@@ -199,6 +214,12 @@ pub enum Tee {
     /// The software attester's simulated root: protects nothing.
     #[serde(rename = "snp-simulated")]
     SnpSimulated,
+    /// Intel TDX under Intel's root.
+    #[serde(rename = "tdx")]
+    Tdx,
+    /// TDX under the software attester's simulated root: protects nothing.
+    #[serde(rename = "tdx-simulated")]
+    TdxSimulated,
 }
 
 /// SNP firmware versions (security patch levels).
@@ -224,6 +245,9 @@ pub struct Tcb {
 pub struct Decision {
     /// The rules that were looked at, at most [`MAX_CHECKS`].
     pub checks: Vec<CheckResult>,
+    /// What was asked, and the claims of the evidence, where it was authentic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Claims>,
     /// The grant that allowed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
@@ -252,10 +276,30 @@ pub struct CheckResult {
     pub want: Claim,
 }
 
+/// A thing that was set, by digests of what it was and is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// The ids of the keys that approved it (SHA-256 of the raw public key), in ascending order; at most [`MAX_SIGNERS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<Hash>,
+    /// What was set.
+    pub name: Code,
+    /// What it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<Hash>,
+    /// What it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old: Option<Hash>,
+}
+
 /// Which key, and what was done with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
+    /// The key-encryption key that it is under now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kek: Option<KeyId>,
     /// Its public name.
     pub kid: KeyId,
     /// What was done.
@@ -272,6 +316,10 @@ pub enum KeyOperation {
     Unwrap,
     /// It was given to a guest.
     Release,
+    /// It was wrapped under another key-encryption key.
+    Rotate,
+    /// It must not be released any more.
+    Revoke,
     /// It was erased.
     Destroy,
 }
@@ -318,6 +366,8 @@ pub struct Event {
     pub key: Option<Key>,
     /// The log.
     pub log: Option<LogState>,
+    /// What was set.
+    pub setting: Option<Setting>,
     /// What ties entries of two logs together.
     pub correlation: Option<CorrelationId>,
 }
@@ -338,6 +388,7 @@ impl Event {
             decision: None,
             key: None,
             log: None,
+            setting: None,
             correlation: None,
         }
     }
@@ -354,6 +405,9 @@ pub struct Entry {
     pub actor: Option<Actor>,
     /// The boot that wrote it.
     pub boot: BootId,
+    /// What was set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cfg: Option<Setting>,
     /// OCSF class uid.
     pub cls: u32,
     /// Stable reason code.
@@ -411,6 +465,11 @@ pub enum EntryError {
         /// How many it lists.
         observed: usize,
     },
+    /// A list is over its limit.
+    TooMany {
+        /// Of what.
+        what: &'static str,
+    },
     /// Not the JSON of an entry.
     Malformed,
     /// The JSON of an entry in another spelling than the canonical one.
@@ -433,6 +492,7 @@ impl fmt::Display for EntryError {
             Self::TooManyChecks { observed } => {
                 write!(f, "decision lists {observed} rules, the limit is {MAX_CHECKS}")
             }
+            Self::TooMany { what } => write!(f, "entry holds too many {what}"),
             Self::Malformed => f.write_str("not the JSON of an entry"),
             Self::NotCanonical => f.write_str("entry is not in canonical form"),
             Self::Version { observed } => write!(f, "entry has schema {observed}, wanted {SCHEMA_VERSION}"),
@@ -457,6 +517,7 @@ impl Entry {
             act: event.kind.activity(),
             actor: event.actor,
             boot: slot.boot,
+            cfg: event.setting,
             cls: event.kind.class(),
             code: event.code,
             corr: event.correlation,
@@ -480,8 +541,14 @@ impl Entry {
     /// The canonical bytes.
     ///
     /// # Errors
-    /// [`EntryError::TooManyChecks`] or [`EntryError::TooLong`].
+    /// [`EntryError`] when a list or the whole is over its limit.
     pub fn to_bytes(&self) -> Result<Vec<u8>, EntryError> {
+        let claims = self.decision.as_ref().and_then(|decision| decision.claims.as_ref());
+        let signers = self.cfg.as_ref().map_or(0, |setting| setting.approved_by.len());
+        let excess = claims.and_then(Claims::excess).or((signers > MAX_SIGNERS).then_some("signers"));
+        if let Some(what) = excess {
+            return Err(EntryError::TooMany { what });
+        }
         let checks = self.decision.as_ref().map_or(0, |decision| decision.checks.len());
         if checks > MAX_CHECKS {
             return Err(EntryError::TooManyChecks { observed: checks });

@@ -58,8 +58,20 @@ event_types! {
     KeyRelease = "key.release", 6003, 2;
     /// A weights key was refused.
     KeyRefuse = "key.refuse", 6003, 2;
+    /// A lease was renewed with fresh evidence.
+    KeyRenew = "key.renew", 6003, 3;
     /// A lease ended; the key is gone.
     KeyExpire = "key.expire", 3004, 4;
+    /// A key, manifest, image or chip was revoked.
+    KeyRevoke = "key.revoke", 3004, 6;
+    /// A weights key came to the broker.
+    KeyImport = "key.import", 3004, 1;
+    /// Keys were wrapped under another key-encryption key.
+    KeyRotate = "key.rotate", 3004, 3;
+    /// A key-encryption key was destroyed.
+    KeyDestroy = "key.destroy", 3004, 4;
+    /// A sealed model's objects came from their store.
+    ModelFetch = "model.fetch", 6005, 1;
     /// A sealed model's manifest and signature were checked.
     ModelVerify = "model.verify", 6002, 99;
     /// A model answers requests.
@@ -84,12 +96,18 @@ event_types! {
     LogOpen = "log.open", 1008, 6;
     /// The last entry of a log that ended on purpose.
     LogClose = "log.close", 1008, 7;
+    /// A witness did not cosign, or could not be reached.
+    LogAnchorFail = "log.anchor_fail", 1008, 99;
+    /// A log is witnessed from now on.
+    LogRegister = "log.register", 1008, 99;
     /// The log was exported.
     LogExport = "log.export", 1008, 3;
     /// A release policy came into force.
     PolicyLoad = "policy.load", 3004, 10;
     /// A release policy was refused.
     PolicyReject = "policy.reject", 3004, 99;
+    /// An operator overrode a protection; stays visible for ever.
+    BreakGlass = "breakglass", 3004, 99;
 }
 
 /// How what is told ended.
@@ -133,6 +151,6 @@ mod tests {
             assert_eq!(serde_json::to_string(kind).unwrap(), format!("\"{}\"", kind.name()));
             assert!(seen.insert(kind.name()));
         }
-        assert_eq!(seen.len(), 27);
+        assert_eq!(seen.len(), EventType::ALL.len());
     }
 }

@@ -5,12 +5,14 @@ use crate::bundle::{
     CHECKPOINT, ENTRIES, EVIDENCE, FORMAT, LEAF_HASHES, MANIFEST, MAX_LOCATED_ENTRIES, Manifest, PROOF,
     README, README_TEXT, RangeProof,
 };
+use crate::checkpoint::Checkpoint;
 use crate::entry::Entry;
 use crate::event::EventType;
 use crate::merkle::{self, Range, RangeProver, TreeHead};
+use crate::note::VerifierKey;
 use crate::reader::{LogReader, ReadError, read_small};
 use crate::storage::{BINDING_FILE, EVIDENCE_FILE};
-use crate::{Hash, Origin, tar};
+use crate::{BootId, Hash, Origin, tar};
 use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
@@ -20,6 +22,8 @@ use std::path::Path;
 pub enum ExportError {
     /// The log is not as it was written.
     Read(ReadError),
+    /// The store that holds the log, in its own words.
+    Source(Box<dyn std::error::Error + Send + Sync>),
     /// The bundle could not be written; what was written is not a bundle.
     Write(io::Error),
     /// The log has no checkpoint that could prove anything.
@@ -39,6 +43,7 @@ impl fmt::Display for ExportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(error) => write!(f, "{error}"),
+            Self::Source(error) => write!(f, "{error}"),
             Self::Write(error) => write!(f, "write the bundle: {error}"),
             Self::NoCheckpoint => f.write_str("the log has no checkpoint"),
             Self::Range { size } => write!(f, "the range is empty or goes beyond the {size} covered entries"),
@@ -52,6 +57,7 @@ impl std::error::Error for ExportError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Read(error) => Some(error),
+            Self::Source(error) => Some(error.as_ref()),
             Self::Write(error) => Some(error),
             _ => None,
         }
@@ -96,6 +102,62 @@ struct Plan {
     proof: Option<Vec<Hash>>,
 }
 
+/// What is called with the index and bytes of each entry.
+pub type VisitLeaf<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), ExportError>;
+
+/// Where a log's entries come from: a directory, or another store of a log.
+pub trait LogSource {
+    /// The key that signs the log.
+    fn key(&self) -> &VerifierKey;
+
+    /// What the entries carry as their boot.
+    fn boot(&self) -> BootId;
+
+    /// The latest checkpoint, read and as the note that was signed; `None` before the first.
+    fn checkpoint(&self) -> Option<(&Checkpoint, &[u8])>;
+
+    /// How many entries there are, those included that no checkpoint covers.
+    fn size(&self) -> u64;
+
+    /// Calls `visit` with the index and bytes of each of the first `count` entries.
+    ///
+    /// # Errors
+    /// [`ExportError::Read`] or [`ExportError::Source`], or the error of `visit`.
+    fn visit_leaves(&self, count: u64, visit: VisitLeaf<'_>) -> Result<(), ExportError>;
+
+    /// The evidence with this digest, and what its report data was made of, as they are kept beside the entries.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    fn evidence(&self, named: Hash) -> Result<(Option<Vec<u8>>, Option<BindingInputs>), ExportError>;
+}
+
+impl LogSource for LogReader {
+    fn key(&self) -> &VerifierKey {
+        self.key()
+    }
+
+    fn boot(&self) -> BootId {
+        self.boot()
+    }
+
+    fn checkpoint(&self) -> Option<(&Checkpoint, &[u8])> {
+        self.checkpoint().map(|checkpoint| (checkpoint, self.checkpoint_note()))
+    }
+
+    fn size(&self) -> u64 {
+        self.head().size
+    }
+
+    fn visit_leaves(&self, count: u64, visit: VisitLeaf<'_>) -> Result<(), ExportError> {
+        self.for_each_leaf(count, visit)
+    }
+
+    fn evidence(&self, _named: Hash) -> Result<(Option<Vec<u8>>, Option<BindingInputs>), ExportError> {
+        read_evidence(self.path())
+    }
+}
+
 /// Writes the bundle of the log in `directory` to `out`. The log may be in use: the bundle ends at the
 /// latest checkpoint. Memory is 32 bytes for each entry up to [`MAX_LOCATED_ENTRIES`], constant beyond.
 ///
@@ -106,15 +168,27 @@ pub fn export(
     out: impl Write,
     options: &ExportOptions,
 ) -> Result<ExportSummary, ExportError> {
-    let reader = LogReader::open(directory)?;
-    let checkpoint = reader.checkpoint().ok_or(ExportError::NoCheckpoint)?;
+    export_from(&LogReader::open(directory)?, out, options)
+}
+
+/// The same from any source.
+///
+/// # Errors
+/// [`ExportError`].
+pub fn export_from(
+    source: &dyn LogSource,
+    out: impl Write,
+    options: &ExportOptions,
+) -> Result<ExportSummary, ExportError> {
+    let (checkpoint, note) = source.checkpoint().ok_or(ExportError::NoCheckpoint)?;
     let head = checkpoint.head;
-    let mut plan = plan(&reader, head.size, options)?;
-    let (evidence, binding) = read_evidence(directory, plan.evidence)?;
+    let mut plan = plan(source, head.size, options)?;
+    // What lies beside a log that was stopped before a covered entry named it belongs to nothing.
+    let (evidence, binding) = plan.evidence.map_or(Ok((None, None)), |named| source.evidence(named))?;
     let manifest = Manifest {
-        audit_key: reader.key().public_key(),
+        audit_key: source.key().public_key(),
         binding,
-        boot: reader.boot(),
+        boot: source.boot(),
         count: plan.range.end - plan.range.first,
         evidence: evidence.as_deref().map(Hash::of),
         first: plan.range.first,
@@ -122,12 +196,12 @@ pub fn export(
         leaf_hashes: plan.leaf_hashes.is_some(),
         origin: Origin::new(&checkpoint.origin).map_err(|_| ExportError::Read(ReadError::Key))?,
         size: head.size,
-        uncovered: reader.head().size - head.size,
+        uncovered: source.size().saturating_sub(head.size),
     };
     let mut tar = tar::Writer::new(io::BufWriter::with_capacity(256 * 1024, out));
     tar.member(MANIFEST, &manifest.to_bytes().ok_or(ExportError::Binding)?)?;
     tar.member(README, README_TEXT.as_bytes())?;
-    tar.member(CHECKPOINT, reader.checkpoint_note())?;
+    tar.member(CHECKPOINT, note)?;
     if let Some(evidence) = &evidence {
         tar.member(EVIDENCE, evidence)?;
     }
@@ -138,12 +212,12 @@ pub fn export(
         let bytes: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
         tar.member(LEAF_HASHES, &bytes)?;
     }
-    write_entries(&reader, &plan, &mut tar)?;
+    write_entries(source, &plan, &mut tar)?;
     tar.finish()?;
     Ok(ExportSummary { manifest, head })
 }
 
-fn plan(reader: &LogReader, size: u64, options: &ExportOptions) -> Result<Plan, ExportError> {
+fn plan(source: &dyn LogSource, size: u64, options: &ExportOptions) -> Result<Plan, ExportError> {
     let range = options.range.clone().unwrap_or(0..size);
     if range.is_empty() || range.end > size {
         return Err(ExportError::Range { size });
@@ -159,7 +233,7 @@ fn plan(reader: &LogReader, size: u64, options: &ExportOptions) -> Result<Plan, 
     let mut evidence = None;
     let tree_range = Range { first: range.start, end: range.end, size };
     let mut prover = RangeProver::new(tree_range).ok_or(ExportError::Range { size })?;
-    reader.for_each_leaf::<ReadError>(size, |index, leaf| {
+    source.visit_leaves(size, &mut |index, leaf| {
         let hash = merkle::leaf_hash(leaf);
         if evidence.is_none() {
             evidence = evidence_named_by(leaf);
@@ -189,15 +263,8 @@ fn evidence_named_by(leaf: &[u8]) -> Option<Hash> {
     entry.platform?.evidence
 }
 
-/// The evidence and its inputs, unless the log was stopped before a covered entry named them: what lies in
-/// the directory then belongs to nothing.
-fn read_evidence(
-    directory: &Path,
-    named: Option<Hash>,
-) -> Result<(Option<Vec<u8>>, Option<BindingInputs>), ExportError> {
-    if named.is_none() {
-        return Ok((None, None));
-    }
+/// The evidence and its inputs that lie in a log's directory.
+fn read_evidence(directory: &Path) -> Result<(Option<Vec<u8>>, Option<BindingInputs>), ExportError> {
     let read = |name| match read_small(&directory.join(name)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -212,12 +279,12 @@ fn read_evidence(
 }
 
 fn write_entries<W: Write>(
-    reader: &LogReader,
+    source: &dyn LogSource,
     plan: &Plan,
     tar: &mut tar::Writer<W>,
 ) -> Result<(), ExportError> {
     let out = tar.begin(ENTRIES, plan.entries_bytes)?;
-    reader.for_each_leaf::<ExportError>(plan.range.end, |index, leaf| {
+    source.visit_leaves(plan.range.end, &mut |index, leaf| {
         if index >= plan.range.first {
             out.write_all(leaf)?;
             out.write_all(b"\n")?;
@@ -234,12 +301,20 @@ fn write_entries<W: Write>(
 /// # Errors
 /// [`ExportError`].
 pub fn export_jsonl(directory: &Path, out: impl Write) -> Result<u64, ExportError> {
-    let reader = LogReader::open(directory)?;
+    export_jsonl_from(&LogReader::open(directory)?, out)
+}
+
+/// The same from any source.
+///
+/// # Errors
+/// [`ExportError`].
+pub fn export_jsonl_from(source: &dyn LogSource, out: impl Write) -> Result<u64, ExportError> {
+    let size = source.size();
     let mut out = io::BufWriter::with_capacity(256 * 1024, out);
-    reader.for_each_leaf::<ExportError>(reader.head().size, |_, leaf| {
+    source.visit_leaves(size, &mut |_, leaf| {
         out.write_all(leaf)?;
         Ok(out.write_all(b"\n")?)
     })?;
     out.flush()?;
-    Ok(reader.head().size)
+    Ok(size)
 }

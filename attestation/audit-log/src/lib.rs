@@ -10,7 +10,7 @@
 //! Entries are numbers, enums, digests and short identifiers. There is no field for text, so a prompt or an
 //! answer cannot be logged; a [`Receipt`] lets the caller alone show which request an entry is about.
 //!
-//! Formats: Merkle trees of RFC 6962, notes and checkpoints of C2SP. The crate has no clock: times are
+//! Formats: Merkle trees of RFC 6962; notes, checkpoints, cosignatures and the witness protocol of C2SP. The crate has no clock: times are
 //! arguments. It does not encrypt entries at rest, so the host may read them.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at a surprise"))]
 
@@ -18,6 +18,8 @@ mod binding;
 mod bundle;
 mod bytes;
 mod checkpoint;
+pub mod claims;
+pub mod cosignature;
 mod entry;
 mod event;
 mod export;
@@ -32,6 +34,7 @@ mod report;
 mod storage;
 mod tar;
 mod verify;
+pub mod witness;
 
 pub use binding::{BindingInputs, BindingPurpose, MAX_EVIDENCE_BYTES};
 pub use bundle::{MAX_LOCATED_ENTRIES, Manifest};
@@ -39,14 +42,18 @@ pub use bytes::{BootId, Hash, Hex, HexError, Measurement, PublicKey};
 pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};
 pub use entry::{
     Actor, ActorKind, AuthMethod, CheckResult, Decision, Entry, EntryError, Event, Finish, Key, KeyOperation,
-    LogState, MAX_CHECKS, MAX_ENTRY_BYTES, Model, Platform, Request, Route, SCHEMA_VERSION, Stamp, Tcb, Tee,
+    LogState, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_SIGNERS, Model, Platform, Request, Route, SCHEMA_VERSION,
+    Setting, Stamp, Tcb, Tee,
 };
 pub use event::{EventType, Outcome};
-pub use export::{ExportError, ExportOptions, ExportSummary, export, export_jsonl};
+pub use export::{
+    ExportError, ExportOptions, ExportSummary, LogSource, VisitLeaf, export, export_from, export_jsonl,
+    export_jsonl_from,
+};
 pub use id::{
     Claim, Code, CorrelationId, GrantId, IdError, KeyId, ModelId, Origin, PolicyId, RequestId, TenantId, Ulid,
 };
-pub use log::{Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES};
+pub use log::{Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES, encode_entry};
 pub use note::{Signer, VerifierKey};
 pub use reader::{LogReader, ReadError, TornTail};
 pub use receipt::{RECEIPT_KEY_BYTES, Receipt, commit};

@@ -86,6 +86,23 @@ impl std::error::Error for LogError {
     }
 }
 
+/// The bytes of the entry with index `seq` that tells `event` in the log of `boot`. For logs that keep their entries
+/// elsewhere than [`Log`] does.
+///
+/// # Errors
+/// [`LogError::Entry`] or [`LogError::Random`].
+pub fn encode_entry(event: &Event, seq: u64, boot: BootId) -> Result<Vec<u8>, LogError> {
+    let mut random = [0; 10];
+    SystemRandom::new().fill(&mut random).map_err(|_| LogError::Random)?;
+    encode(event, (seq, boot), random)
+}
+
+fn encode(event: &Event, (seq, boot): (u64, BootId), random: [u8; 10]) -> Result<Vec<u8>, LogError> {
+    let unix_ms = u64::try_from(event.at.wall_ns / 1_000_000).unwrap_or(0);
+    let id = Ulid::from_parts(unix_ms, random);
+    Entry::assign(event, Slot { seq, boot, id }).to_bytes().map_err(LogError::Entry)
+}
+
 /// Whether the medium can still be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Medium {
@@ -185,7 +202,7 @@ impl<S: Storage> Log<S> {
         }
         let first = self.size();
         let mut frontier = self.frontier.clone();
-        let frames = self.encode(events, &mut frontier)?;
+        let frames = self.encode_frames(events, &mut frontier)?;
         if self.segment_bytes > 0 && self.segment_bytes + frames.len() > SEGMENT_BYTES {
             let next = self.segment.checked_add(1).ok_or(LogError::Full)?;
             self.store("begin a segment", |storage| storage.begin_segment(next))?;
@@ -198,16 +215,14 @@ impl<S: Storage> Log<S> {
         Ok(first)
     }
 
-    fn encode(&self, events: &[Event], frontier: &mut Frontier) -> Result<Vec<u8>, LogError> {
+    fn encode_frames(&self, events: &[Event], frontier: &mut Frontier) -> Result<Vec<u8>, LogError> {
+        // One call for the whole batch; the system's generator is slow for a few bytes.
         let mut random = vec![0; 10 * events.len()];
         SystemRandom::new().fill(&mut random).map_err(|_| LogError::Random)?;
         let (random, _) = random.as_chunks::<10>();
         let mut frames = Vec::with_capacity(512 * events.len());
         for (event, random) in events.iter().zip(random) {
-            let unix_ms = u64::try_from(event.at.wall_ns / 1_000_000).unwrap_or(0);
-            let id = Ulid::from_parts(unix_ms, *random);
-            let slot = Slot { seq: frontier.size(), boot: self.boot, id };
-            let leaf = Entry::assign(event, slot).to_bytes().map_err(LogError::Entry)?;
+            let leaf = encode(event, (frontier.size(), self.boot), *random)?;
             frontier.push(merkle::leaf_hash(&leaf));
             push_frame(&mut frames, &leaf);
         }
@@ -282,7 +297,7 @@ impl<S: Storage> Log<S> {
     /// Size and root hash.
     #[must_use]
     pub fn head(&self) -> TreeHead {
-        TreeHead { size: self.size(), root: self.frontier.root() }
+        self.frontier.head()
     }
 
     /// How many durable entries no checkpoint covers yet. A caller that wants a bound in time signs a

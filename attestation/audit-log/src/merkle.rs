@@ -3,6 +3,10 @@
 //! Proofs come from outside: their length is bounded by [`MAX_PROOF_HASHES`], and sizes up to 2^64 - 1
 //! cost no more than their 64 bits.
 
+mod stored;
+
+pub use stored::{Node, consistency_proof_from, frontier_from, inclusion_proof_from};
+
 use crate::Hash;
 use ring::digest::{Context, SHA256};
 use std::fmt;
@@ -78,16 +82,15 @@ impl Frontier {
         self.size
     }
 
+    /// Size and root hash.
+    #[must_use]
+    pub fn head(&self) -> TreeHead {
+        TreeHead { size: self.size, root: self.root() }
+    }
+
     /// Appends a leaf by its hash.
     pub fn push(&mut self, leaf: Hash) {
-        let mut node = leaf;
-        for _ in 0..self.size.trailing_ones() {
-            if let Some(left) = self.nodes.pop() {
-                node = node_hash(&left, &node);
-            }
-        }
-        self.nodes.push(node);
-        self.size += 1;
+        self.push_completing(leaf, |_, _| ());
     }
 
     /// The root hash; of the empty tree, the hash of nothing.
@@ -251,6 +254,14 @@ pub struct TreeHead {
     pub size: u64,
     /// The root hash over them.
     pub root: Hash,
+}
+
+impl TreeHead {
+    /// The head of the tree without leaves.
+    #[must_use]
+    pub fn empty() -> Self {
+        Frontier::new().head()
+    }
 }
 
 /// Establishes that `new` extends `old` without a change (RFC 9162, section 2.1.4.2). Of an empty old tree there

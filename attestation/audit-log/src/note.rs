@@ -1,7 +1,8 @@
 //! Signed notes (c2sp.org/signed-note v1): text, a blank line, and one line per signature.
 //!
-//! Only signature type 0x01, plain Ed25519, is made and verified here. Signatures by keys that the caller
-//! does not know, of whatever type, are ignored, as the specification demands.
+//! Signature type 0x01, plain Ed25519, is made and verified here; 0x04, cosignatures, in
+//! [`cosignature`](crate::cosignature). Signatures by keys that the caller does not know, of whatever type, are ignored,
+//! as the specification demands.
 
 use crate::id::Origin;
 use crate::{Hash, PublicKey};
@@ -18,7 +19,7 @@ pub const MAX_NOTE_BYTES: usize = 128 * 1024;
 pub const MAX_NOTE_SIGNATURES: usize = 64;
 /// Ed25519 as the specification numbers it.
 const SIGNATURE_TYPE_ED25519: u8 = 1;
-const SIGNATURE_PREFIX: &str = "\u{2014} ";
+pub(crate) const SIGNATURE_PREFIX: &str = "\u{2014} ";
 
 /// Why a note was not read or proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,68 +73,96 @@ fn check_key_name(name: &str) -> Result<(), NoteError> {
     if name.is_empty() || name.contains(bad) { Err(NoteError::KeyName) } else { Ok(()) }
 }
 
-/// A public key under the name by which notes call it.
+/// A named public key of a signature type, and its id: the first 4 bytes of SHA-256 over name, type and key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifierKey {
-    name: String,
-    id: [u8; 4],
-    public_key: PublicKey,
+pub(crate) struct NamedKey {
+    pub(crate) name: String,
+    pub(crate) id: [u8; 4],
+    pub(crate) public_key: PublicKey,
 }
 
-impl VerifierKey {
-    /// The Ed25519 key with this name; its id is the first four bytes of
-    /// SHA-256(name || 0x0A || 0x01 || public key).
-    ///
-    /// # Errors
-    /// [`NoteError::KeyName`].
-    pub fn new(name: &str, public_key: PublicKey) -> Result<Self, NoteError> {
+impl NamedKey {
+    pub(crate) fn new(name: &str, kind: u8, public_key: PublicKey) -> Result<Self, NoteError> {
         check_key_name(name)?;
-        let typed = [name.as_bytes(), b"\n", &[SIGNATURE_TYPE_ED25519], public_key.as_bytes()].concat();
+        let typed = [name.as_bytes(), b"\n", &[kind], public_key.as_bytes()].concat();
         let [a, b, c, d, ..] = *Hash::of(&typed).as_bytes();
         Ok(Self { name: name.to_owned(), id: [a, b, c, d], public_key })
     }
 
-    /// Reads `<name>+<8 hex digits of the id>+<base64 of 0x01 and the key>`.
-    ///
-    /// # Errors
-    /// [`NoteError::VerifierKey`] when a part is malformed or the id is not that of name and key.
-    pub fn parse(text: &str) -> Result<Self, NoteError> {
+    /// Reads `name+id+base64` of this type, in its one spelling.
+    pub(crate) fn parse(text: &str, kind: u8) -> Result<Self, NoteError> {
         let mut parts = text.splitn(3, '+');
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(NoteError::VerifierKey);
         };
         let key = BASE64.decode(key).map_err(|_| NoteError::VerifierKey)?;
-        let Some((&SIGNATURE_TYPE_ED25519, key)) = key.split_first() else {
-            return Err(NoteError::VerifierKey);
-        };
+        let (found, key) = key.split_first().ok_or(NoteError::VerifierKey)?;
         let key = PublicKey::try_from(key).map_err(|_| NoteError::VerifierKey)?;
-        let parsed = Self::new(name, key).map_err(|_| NoteError::VerifierKey)?;
-        if crate::Hex::new(parsed.id).to_string() == id { Ok(parsed) } else { Err(NoteError::VerifierKey) }
+        let parsed = Self::new(name, kind, key).map_err(|_| NoteError::VerifierKey)?;
+        let fits = *found == kind && crate::Hex::new(parsed.id).to_string() == id;
+        if fits { Ok(parsed) } else { Err(NoteError::VerifierKey) }
+    }
+
+    pub(crate) fn to_text(&self, kind: u8) -> String {
+        let typed = [&[kind], self.public_key.as_bytes().as_slice()].concat();
+        format!("{}+{}+{}", self.name, crate::Hex::new(self.id), BASE64.encode(typed))
+    }
+
+    /// The line with which this key's `signature` stands in a note.
+    pub(crate) fn line(&self, signature: &[u8]) -> String {
+        format!("{SIGNATURE_PREFIX}{} {}\n", self.name, BASE64.encode([&self.id, signature].concat()))
+    }
+
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), NoteError> {
+        UnparsedPublicKey::new(&ED25519, self.public_key.as_bytes())
+            .verify(message, signature)
+            .map_err(|_| NoteError::BadSignature)
+    }
+}
+
+/// A public key under the name by which notes call it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifierKey(NamedKey);
+
+impl VerifierKey {
+    /// The key `public_key` under `name`.
+    ///
+    /// # Errors
+    /// [`NoteError::KeyName`].
+    pub fn new(name: &str, public_key: PublicKey) -> Result<Self, NoteError> {
+        NamedKey::new(name, SIGNATURE_TYPE_ED25519, public_key).map(Self)
+    }
+
+    /// Reads the text form: `name+id+base64(type and key)`, in its one spelling.
+    ///
+    /// # Errors
+    /// [`NoteError::VerifierKey`].
+    pub fn parse(text: &str) -> Result<Self, NoteError> {
+        NamedKey::parse(text, SIGNATURE_TYPE_ED25519).map(Self)
     }
 
     /// The name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
-    /// The id.
+    /// The id in signature lines.
     #[must_use]
     pub const fn id(&self) -> [u8; 4] {
-        self.id
+        self.0.id
     }
 
-    /// The key.
+    /// The key itself.
     #[must_use]
     pub const fn public_key(&self) -> PublicKey {
-        self.public_key
+        self.0.public_key
     }
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let typed = [&[SIGNATURE_TYPE_ED25519], self.public_key.as_bytes().as_slice()].concat();
-        write!(f, "{}+{}+{}", self.name, crate::Hex::new(self.id), BASE64.encode(typed))
+        f.write_str(&self.0.to_text(SIGNATURE_TYPE_ED25519))
     }
 }
 
@@ -197,8 +226,7 @@ impl Signer {
         if !text.ends_with('\n') || text.contains(|c: char| c < ' ' && c != '\n') {
             return Err(NoteError::Text);
         }
-        let signature = [&self.key.id, self.key_pair.sign(text.as_bytes()).as_ref()].concat();
-        let line = format!("{SIGNATURE_PREFIX}{} {}\n", self.key.name, BASE64.encode(signature));
+        let line = self.key.0.line(self.key_pair.sign(text.as_bytes()).as_ref());
         let note = format!("{text}\n{line}").into_bytes();
         if note.len() > MAX_NOTE_BYTES { Err(NoteError::Text) } else { Ok(note) }
     }
@@ -212,10 +240,16 @@ impl fmt::Debug for Signer {
 
 /// One signature line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct SignatureLine {
+pub(crate) struct SignatureLine {
     name: String,
     id: [u8; 4],
-    signature: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
+}
+
+impl SignatureLine {
+    pub(crate) fn is_by(&self, key: &NamedKey) -> bool {
+        self.name == key.name && self.id == key.id
+    }
 }
 
 /// A note that was read and whose signatures were not yet looked at.
@@ -262,12 +296,8 @@ impl Note {
     pub fn verify(&self, keys: &[VerifierKey]) -> Result<Verified<'_>, NoteError> {
         let mut signers: Vec<VerifierKey> = Vec::new();
         for line in &self.signatures {
-            let Some(key) = keys.iter().find(|key| key.name == line.name && key.id == line.id) else {
-                continue;
-            };
-            UnparsedPublicKey::new(&ED25519, key.public_key.as_bytes())
-                .verify(self.text.as_bytes(), &line.signature)
-                .map_err(|_| NoteError::BadSignature)?;
+            let Some(key) = keys.iter().find(|key| line.is_by(&key.0)) else { continue };
+            key.0.verify(self.text.as_bytes(), &line.signature)?;
             if !signers.contains(key) {
                 signers.push(key.clone());
             }
@@ -277,6 +307,10 @@ impl Note {
         } else {
             Ok(Verified { text: &self.text, signers })
         }
+    }
+
+    pub(crate) fn signatures(&self) -> &[SignatureLine] {
+        &self.signatures
     }
 
     /// The text, which nobody is shown to have signed.

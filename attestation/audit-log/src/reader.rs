@@ -227,6 +227,12 @@ impl LogReader {
         Ok(hashes)
     }
 
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What the directory says verifies the checkpoint.
     #[must_use]
     pub const fn key(&self) -> &VerifierKey {

@@ -11,8 +11,9 @@ mod fixture;
 
 use anchorhold_audit_log::Hash;
 use anchorhold_audit_log::merkle::{
-    Frontier, MAX_PROOF_HASHES, Place, ProofError, Range, RangeProver, TreeHead, consistency_proof,
-    inclusion_proof, leaf_hash, node_hash, range_root, root, verify_consistency, verify_inclusion,
+    Frontier, MAX_PROOF_HASHES, Node, Place, ProofError, Range, RangeProver, TreeHead, consistency_proof,
+    consistency_proof_from, frontier_from, inclusion_proof, inclusion_proof_from, leaf_hash, node_hash,
+    range_root, root, verify_consistency, verify_inclusion,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -119,6 +120,43 @@ fn roots_and_proofs_are_those_of_the_definition_up_to_300_leaves() {
             frontier.push(*next);
         }
     }
+}
+
+#[test]
+fn proofs_from_stored_nodes_are_those_from_leaves_up_to_300_leaves() {
+    let leaves = leaves(LEAVES);
+    let mut frontier = Frontier::new();
+    let mut nodes: HashMap<Node, Hash> = HashMap::new();
+    for size in 1..=LEAVES {
+        frontier.push_completing(leaves[size - 1], |node, hash| assert!(nodes.insert(node, hash).is_none()));
+        let tree = &leaves[..size];
+        assert_eq!(frontier.root(), root(tree));
+        // A node that the tree does not have is never asked for.
+        let mut read = |node| nodes.get(&node).copied().ok_or(node);
+        for index in 0..size {
+            let place = Place { index: index as u64, size: size as u64 };
+            assert_eq!(inclusion_proof_from(place, &mut read), Ok(inclusion_proof(tree, index)));
+            let old = index as u64 + 1;
+            assert_eq!(
+                consistency_proof_from(old, place.size, &mut read),
+                Ok(consistency_proof(tree, index + 1))
+            );
+        }
+        assert_eq!(frontier_from(size as u64, &mut read), Ok(frontier.clone()));
+        let outside = Place { index: size as u64, size: size as u64 };
+        assert_eq!(inclusion_proof_from(outside, &mut read), Ok(None));
+        assert_eq!(consistency_proof_from(0, outside.size, &mut read), Ok(None));
+        assert_eq!(consistency_proof_from(outside.size + 1, outside.size, &mut read), Ok(None));
+    }
+    // Every complete subtree was told once, and nothing else: 300 leaves, 150 pairs, 75, 37, 18, 9, 4, 2, 1.
+    assert_eq!(nodes.len(), 300 + 150 + 75 + 37 + 18 + 9 + 4 + 2 + 1);
+}
+
+#[test]
+fn proofs_from_stored_nodes_fail_as_their_store_fails() {
+    let place = Place { index: 1, size: 3 };
+    assert_eq!(inclusion_proof_from(place, Err::<Hash, Node>), Err(Node { level: 0, index: 2 }));
+    assert_eq!(consistency_proof_from(1, 3, Err::<Hash, Node>), Err(Node { level: 0, index: 2 }));
 }
 
 #[test]

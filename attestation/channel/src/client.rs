@@ -1,6 +1,9 @@
-//! The client's end: HTTP/1.1 over TLS 1.3 to a server known by its key, never by a name or a public authority.
+//! The client's end: HTTP/1.1 over TLS 1.3 to a server known by its key, or by a name below authorities of the client's
+//! own choice, never by a public authority.
 //!
-//! A server is known in one of two ways. [`Client::pinned`] is told the key. An attested server shows evidence first:
+//! A server is known in one of three ways. [`Client::pinned`] is told the key. [`NamedClient`] is told who vouches for
+//! the name; it is for services of the operator's own that prove nothing about what they run. An attested server shows
+//! evidence first:
 //! [`connect_unverified_for_attestation`] gives a [`Connection<Unattested>`] on which nothing but the attestation
 //! document can be asked for, and only [`AttestedServer`](crate::AttestedServer), made by
 //! [`verify_document`](crate::verify_document), turns it into a connection that carries requests.
@@ -13,10 +16,12 @@
 //! ```
 
 mod connection;
+mod named;
 mod pin;
 mod target;
 
-pub use connection::{Answer, Attested, Connection, MayCarryRequests, Pinned, Streaming, Unattested};
+pub use connection::{Answer, Attested, Connection, MayCarryRequests, Named, Pinned, Streaming, Unattested};
+pub use named::NamedClient;
 pub use target::Target;
 
 use crate::AttestedServer;

@@ -5,7 +5,6 @@
 
 use anchorhold_rats::{
     Checks, Ed25519PublicKey, Evidence, EvidenceError, KeyBinding, Nonce, Purpose, Sha256Digest, Stage,
-    X25519PublicKey,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -41,8 +40,8 @@ pub fn nonce_of_query(query: Option<&str>) -> Option<Nonce> {
 pub struct DocumentKeys {
     /// SHA-256 of the SubjectPublicKeyInfo of the TLS key.
     pub tls_key: Sha256Digest,
-    /// The key to which weights keys are wrapped.
-    pub release_key: X25519PublicKey,
+    /// [`WrappingKey::digest`](anchorhold_rats::WrappingKey::digest) of the key to which weights keys are wrapped.
+    pub release_key: Sha256Digest,
     /// The key that signs this boot's audit checkpoints.
     pub audit_key: Ed25519PublicKey,
 }

@@ -184,8 +184,18 @@ fn signature(payload_type: &str, payload: &[u8], key: &SigningKey) -> Signature 
     Signature { keyid: key_id(&key.public_key()), sig: STANDARD.encode(sig) }
 }
 
+/// The envelope with these signatures, each a key id and a signature in base64, in the order of key ids.
+pub(crate) fn write(
+    payload_type: &str,
+    payload: &[u8],
+    signatures: Vec<(String, String)>,
+) -> Result<Vec<u8>, Error> {
+    let signatures = signatures.into_iter().map(|(keyid, sig)| Signature { keyid, sig }).collect();
+    Envelope { payload_type: payload_type.to_owned(), payload: STANDARD.encode(payload), signatures }.write()
+}
+
 /// PAE of the specification, section "Protocol".
-fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     out.extend_from_slice(payload);
     out

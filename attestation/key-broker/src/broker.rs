@@ -1,76 +1,150 @@
-//! The broker without its sockets: challenges, decisions, imports and policies, each with its entry in the log.
+//! The broker without its sockets: challenges and decisions, imports, policies and revocations, and the logs that it
+//! witnesses. Each change of the state has its entry in the broker's log, in the same transaction.
 
-use crate::journal::{self, Journal, JournalError};
-use crate::state::{Layout, Spent, State, StateError};
-use anchorhold_audit_log::{
-    Actor, ActorKind, Code, Event, EventType, KeyOperation, Outcome, RequestId, Stamp,
-};
+mod activate;
+mod keks;
+mod operate;
+mod release;
+mod witness;
+
+pub use activate::{NewPolicy, Replaces};
+pub use operate::{LeaseState, Status};
+
+use crate::cosigned::Cosigned;
+use crate::endorser::Endorser;
+use crate::journal::Journal;
+use crate::kek::settings::{Origin, Settings, SettingsError, WrittenKek};
+use crate::kek::share::{Scheme, Share};
+use crate::kek::{KekError, Keyring};
+use crate::layout::{Layout, StoreOpenError};
+use crate::ledger::{Ledger, LedgerError};
+use crate::secrets::{Secrets, SecretsError, Tls};
+use crate::state;
+use crate::store::embedded::OpenError;
+use crate::store::{Store, StoreError, look_up};
+use anchorhold_audit_log::cosignature::{Cosigner, Quorum};
+use anchorhold_audit_log::{Event, EventType, ExportError, Outcome, Stamp};
 use anchorhold_key_release::{
-    BrokerKey, Challenge, Denied, Explain, Grant, ImportError, NonceKey, PolicyError, Refusal, ReleaseKey,
-    ReleasePolicy, ReleaseRequest, WeightsKeyImport, WeightsKeyTerms, decide,
+    ActivationError, BrokerKey, Challenge, Denied, Explain, ImportError, NonceKey, PolicyError, Refusal,
+    ReleaseKey, ReleasePolicy, Revocations, Revoked, RotationError, SignerSet,
 };
-use anchorhold_rats::{Secret, Timestamp};
+use anchorhold_rats::{Kem, Timestamp};
 use anchorhold_verifier::TrustAnchors;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The kinds of secrets that a state holds beside the weights keys.
-pub mod secrets {
-    /// Seed of the Ed25519 key that signs answers.
-    pub const SIGNING: &str = "signing seed";
-    /// Seed of the HPKE key to which owners wrap weights keys.
-    pub const IMPORT: &str = "import seed";
-    /// Seed of the Ed25519 key that signs the broker's audit logs.
-    pub const LOG: &str = "log seed";
-    /// The key by which the broker recognises its nonces.
-    pub const NONCE: &str = "nonce key";
-    /// The key of the HMAC under which chips are logged.
-    pub const CHIP: &str = "chip key";
-    /// The TLS key, PKCS#8.
-    pub const TLS: &str = "tls key";
-}
+/// The KEM of the key to which owners wrap weights keys: import files are kept, so they must stay secret for long.
+pub const IMPORT_KEM: Kem = Kem::XWing;
 
-/// Why the broker did not start, or did not take an import or a policy.
+/// Why the broker did not start, or did not do what its operator asked.
 #[derive(Debug)]
 pub enum BrokerError {
-    /// The state.
-    State(StateError),
-    /// The audit log.
-    Journal(JournalError),
-    /// The policy file.
+    /// The state's store.
+    Open(StoreOpenError),
+    /// The state folder.
+    Folder(std::io::Error),
+    /// A key-encryption key.
+    Kek(KekError),
+    /// The settings of the key-encryption keys, or one of their files.
+    Settings(SettingsError),
+    /// The state or the log.
+    Ledger(LedgerError),
+    /// There is a broker's state already.
+    Exists,
+    /// A policy file.
     Policy(PolicyError),
-    /// The policy file has expired already.
-    PolicyExpired {
-        /// When.
-        expires: Timestamp,
-    },
+    /// A policy does not come into force.
+    Activation(ActivationError),
+    /// Other signers do not take the place of those that there are.
+    Rotation(RotationError),
+    /// There are no signers, and this broker cannot be without.
+    NoSigners,
+    /// The log could not be read.
+    Log(Box<ExportError>),
     /// The import file.
     Import(ImportError),
+    /// A model's version is there already, with another key or manifest.
+    VersionTaken {
+        /// The version.
+        version: u64,
+    },
+    /// A model has as many versions as may be.
+    TooManyVersions,
+    /// There are as many revocations as may be; put them into a policy.
+    TooManyRevocations,
+    /// The witness key's name.
+    Witness(anchorhold_audit_log::note::NoteError),
+    /// A log to be witnessed has no name that entries can hold, or is witnessed under another key.
+    LogKey,
 }
 
 impl fmt::Display for BrokerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::State(error) => error.fmt(f),
-            Self::Journal(error) => error.fmt(f),
+            Self::Open(error) => error.fmt(f),
+            Self::Folder(error) => write!(f, "state folder: {error}"),
+            Self::Kek(error) => error.fmt(f),
+            Self::Settings(error) => error.fmt(f),
+            Self::Ledger(error) => error.fmt(f),
+            Self::Exists => f.write_str("there is a broker's state already"),
             Self::Policy(error) => write!(f, "policy: {error}"),
-            Self::PolicyExpired { expires } => write!(f, "policy expired at {expires}"),
+            Self::Activation(error) => error.fmt(f),
+            Self::Rotation(error) => error.fmt(f),
+            Self::NoSigners => f.write_str("the state names nobody who may sign policies"),
+            Self::Log(error) => write!(f, "audit log: {error}"),
             Self::Import(error) => write!(f, "weights key import: {error}"),
+            Self::VersionTaken { version } => {
+                write!(f, "version {version} of the model is there already, with another key or manifest")
+            }
+            Self::TooManyVersions => {
+                write!(f, "the model has {} versions, the most there may be", state::MAX_VERSIONS)
+            }
+            Self::TooManyRevocations => {
+                write!(f, "there are {} revocations, the most there may be", state::MAX_REVOKED)
+            }
+            Self::Witness(error) => write!(f, "witness key: {error}"),
+            Self::LogKey => {
+                f.write_str("the log's name cannot be logged, or a log of this name has another key")
+            }
         }
     }
 }
 
 impl std::error::Error for BrokerError {}
 
-impl From<StateError> for BrokerError {
-    fn from(error: StateError) -> Self {
-        Self::State(error)
+impl From<LedgerError> for BrokerError {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
     }
 }
 
-impl From<JournalError> for BrokerError {
-    fn from(error: JournalError) -> Self {
-        Self::Journal(error)
+impl From<StoreError> for BrokerError {
+    fn from(error: StoreError) -> Self {
+        Self::Ledger(LedgerError::Store(error))
+    }
+}
+
+impl From<SettingsError> for BrokerError {
+    fn from(error: SettingsError) -> Self {
+        Self::Settings(error)
+    }
+}
+
+impl From<SecretsError> for BrokerError {
+    fn from(error: SecretsError) -> Self {
+        match error {
+            SecretsError::Store(error) => error.into(),
+            SecretsError::Kek(error) => Self::Kek(error),
+        }
+    }
+}
+
+impl From<StoreOpenError> for BrokerError {
+    fn from(error: StoreOpenError) -> Self {
+        match error {
+            StoreOpenError::Embedded(OpenError::Exists) => Self::Exists,
+            error => Self::Open(error),
+        }
     }
 }
 
@@ -81,6 +155,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Fn() -> Stamp + Send + Sync>,
     /// Where faults of the state and the log are told, for the operator.
     pub report: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Where endorsements are; without, those that guests attach must do.
+    pub endorser: Option<Arc<dyn Endorser>>,
 }
 
 impl fmt::Debug for Surroundings {
@@ -89,26 +165,59 @@ impl fmt::Debug for Surroundings {
     }
 }
 
-/// An answer over HTTP; the body is JSON.
+impl Surroundings {
+    fn now(&self) -> Timestamp {
+        at((self.clock)())
+    }
+}
+
+fn at(stamp: Stamp) -> Timestamp {
+    Timestamp::from_unix_seconds(stamp.wall_ns.div_euclid(1_000_000_000))
+}
+
+/// An answer over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// The JSON.
+    /// What the body is.
+    pub content_type: &'static str,
+    /// The body.
     pub body: Vec<u8>,
     /// The broker's name of the request, as in its log.
     pub request_id: Option<String>,
 }
 
+impl Answer {
+    /// An answer in JSON.
+    #[must_use]
+    pub const fn json(status: u16, body: Vec<u8>) -> Self {
+        Self { status, content_type: "application/json", body, request_id: None }
+    }
+}
+
+/// A policy as the broker applies it: the file in force with all that was revoked since.
+#[derive(Debug, Clone)]
+struct InForce {
+    policy: Arc<ReleasePolicy>,
+    /// [`state::stands_for`] when it was read.
+    read_for: (u64, u64),
+}
+
 /// A key broker with its state, log and keys.
 pub struct Broker {
-    state: State,
-    journal: Journal,
+    ledger: Ledger,
+    keyring: Keyring,
+    journal: Arc<Journal>,
     anchors: TrustAnchors,
     signing: BrokerKey,
     import: ReleaseKey,
     nonces: NonceKey,
-    policy: RwLock<Option<Arc<ReleasePolicy>>>,
+    cosigner: Cosigner,
+    cosigned: Cosigned,
+    tls: Tls,
+    /// The newest that was read; the lock is held for a copy.
+    in_force: RwLock<Option<InForce>>,
     around: Surroundings,
 }
 
@@ -118,297 +227,253 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// One release request while it is judged.
-struct Visit {
-    began: Stamp,
-    at: Timestamp,
-    rid: RequestId,
-    policy: Option<Arc<ReleasePolicy>>,
+/// What a new broker begins with.
+#[derive(Debug, Clone, Copy)]
+pub struct Beginning<'a> {
+    /// Its secrets.
+    pub secrets: &'a Secrets,
+    /// Who may sign its policies; without, whoever has the state may set one, and only a broker under simulated roots opens it.
+    pub signers: Option<&'a SignerSet>,
+    /// When.
+    pub at: Stamp,
 }
 
-fn at(stamp: Stamp) -> Timestamp {
-    Timestamp::from_unix_seconds(stamp.wall_ns.div_euclid(1_000_000_000))
+/// Makes the state of a new broker in a store: its wrapped secrets, who may sign its policies, and the first entries of its log.
+///
+/// # Errors
+/// [`BrokerError::Exists`] when there is one; otherwise the store or a key-encryption key.
+pub fn set_up(
+    store: Arc<dyn Store>,
+    keyring: &Keyring,
+    beginning: &Beginning<'_>,
+) -> Result<(), BrokerError> {
+    let Beginning { secrets, signers, at } = *beginning;
+    // The secrets last: a state is set up when it has them, and then it has its log and its signers.
+    if look_up(&*store, |view| state::is_set_up(view))? {
+        return Err(BrokerError::Exists);
+    }
+    let ledger = Ledger::create(Arc::clone(&store), &secrets.log, at)?;
+    if let Some(set) = signers {
+        let event = activate::first_signers(set, at);
+        let row = state::SignersRow { file: set.text().to_owned(), signed: None };
+        ledger.commit(move |writing| {
+            writing.append(&event)?;
+            state::put_signers(writing.tables(), &row)
+        })?;
+    }
+    if secrets.store(&*store, keyring)? { Ok(()) } else { Err(BrokerError::Exists) }
+}
+
+/// Makes the state of a new broker in `layout`, with a key-encryption key in a file beside it.
+///
+/// # Errors
+/// [`BrokerError`].
+pub fn set_up_in(layout: &Layout, beginning: &Beginning<'_>) -> Result<(), BrokerError> {
+    set_up_under(layout, &WrittenKek::first_beside_state(), (Origin::Fresh, None), beginning).map(drop)
+}
+
+/// Makes the state of a new broker in `layout` under a key-encryption key that is made or found. Returns the key's shares,
+/// if any were asked for.
+///
+/// # Errors
+/// [`BrokerError`].
+pub fn set_up_under(
+    layout: &Layout,
+    kek: &WrittenKek,
+    (origin, scheme): (Origin, Option<Scheme>),
+    beginning: &Beginning<'_>,
+) -> Result<Vec<Share>, BrokerError> {
+    std::fs::create_dir_all(layout.folder()).map_err(BrokerError::Folder)?;
+    let store = layout.create_store()?;
+    if look_up(&*store, |view| state::is_set_up(view))? {
+        return Err(BrokerError::Exists);
+    }
+    let (member, shares) = kek.obtain(layout.folder(), origin, scheme)?;
+    Settings::of(kek.clone()).write(layout.folder())?;
+    set_up(store, &Keyring::new(member), beginning)?;
+    let sync = std::fs::File::open(layout.folder()).and_then(|folder| folder.sync_all());
+    sync.map_err(BrokerError::Folder)?;
+    Ok(shares)
+}
+
+/// Under which name this broker cosigns.
+#[must_use]
+pub fn witness_name(ledger: &Ledger) -> String {
+    format!("{}/witness", ledger.key().name())
 }
 
 impl Broker {
-    /// Opens the state in `layout`, begins a log, and reads the policy in force. Evidence must end in `anchors`.
+    /// Opens the state in `layout`. Evidence must end in `anchors`; no answer leaves before `witnesses` have cosigned.
     ///
     /// # Errors
     /// [`BrokerError`]; in particular when another broker has the state.
-    pub fn open(layout: &Layout, anchors: TrustAnchors, around: Surroundings) -> Result<Self, BrokerError> {
-        let state = State::open(layout)?;
-        let signing = BrokerKey::from_seed(&state.secret_32(secrets::SIGNING)?);
-        let import = ReleaseKey::from_seed(&state.secret_32(secrets::IMPORT)?);
-        let nonces = NonceKey::new(&state.secret_32(secrets::NONCE)?);
-        let policy = state.policy()?.map(|file| ReleasePolicy::from_toml(&file).map(Arc::new));
-        let policy = RwLock::new(policy.transpose().map_err(BrokerError::Policy)?);
-        let (seed, chip_key) = (state.secret_32(secrets::LOG)?, state.secret_32(secrets::CHIP)?);
-        let now = (around.clock)();
-        let journal = Journal::begin(&layout.logs(), &seed, &chip_key, anchors.are_simulated(), now)?;
-        Ok(Self { state, journal, anchors, signing, import, nonces, policy, around })
+    pub fn open(
+        layout: &Layout,
+        anchors: TrustAnchors,
+        witnesses: Quorum,
+        around: Surroundings,
+    ) -> Result<Self, BrokerError> {
+        let store = layout.open_store()?;
+        let keyring = Settings::read(layout.folder())?.open(layout.folder(), &*around.report)?;
+        Self::open_on(store, keyring, anchors, witnesses, around)
     }
 
-    /// The state; for what belongs to no decision.
-    #[must_use]
-    pub fn state(&self) -> &State {
-        &self.state
+    /// Opens the state in a store.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub fn open_on(
+        store: Arc<dyn Store>,
+        keyring: Keyring,
+        anchors: TrustAnchors,
+        witnesses: Quorum,
+        around: Surroundings,
+    ) -> Result<Self, BrokerError> {
+        let secrets = Secrets::open(&*store, &keyring)?;
+        if !anchors.are_simulated() && look_up(&*store, |view| state::signers(view))?.is_none() {
+            return Err(BrokerError::NoSigners);
+        }
+        let ledger = Ledger::open(store, &secrets.log)?;
+        let name = witness_name(&ledger);
+        let broker = Self {
+            keyring,
+            journal: Arc::new(Journal::new(&secrets.chip, anchors.are_simulated())),
+            anchors,
+            signing: BrokerKey::from_seed(&secrets.signing),
+            import: ReleaseKey::from_seed(IMPORT_KEM, &secrets.import),
+            nonces: NonceKey::new(&secrets.nonce),
+            cosigner: Cosigner::from_seed(&name, secrets.witness.expose()).map_err(BrokerError::Witness)?,
+            cosigned: Cosigned::new(witnesses),
+            tls: secrets.tls,
+            in_force: RwLock::new(None),
+            around,
+            ledger,
+        };
+        broker.read_policy()?;
+        Ok(broker)
     }
 
-    /// The log.
+    /// The state and its log.
     #[must_use]
-    pub fn journal(&self) -> &Journal {
-        &self.journal
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The key-encryption keys.
+    #[must_use]
+    pub const fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// The key that signs answers.
     #[must_use]
-    pub fn signing_key(&self) -> &BrokerKey {
+    pub const fn signing_key(&self) -> &BrokerKey {
         &self.signing
     }
 
-    /// The policy in force.
+    /// The key to which owners wrap weights keys.
     #[must_use]
-    pub fn policy(&self) -> Option<Arc<ReleasePolicy>> {
-        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub const fn import_key(&self) -> &ReleaseKey {
+        &self.import
     }
 
-    /// Ends the log.
+    /// The key that cosigns the logs of others.
+    #[must_use]
+    pub const fn cosigner(&self) -> &Cosigner {
+        &self.cosigner
+    }
+
+    /// Which of its heads witnesses have cosigned.
+    #[must_use]
+    pub const fn cosigned(&self) -> &Cosigned {
+        &self.cosigned
+    }
+
+    /// The TLS key, PKCS#8.
+    #[must_use]
+    pub fn tls_key(&self) -> &[u8] {
+        &self.tls.key
+    }
+
+    /// The TLS certificate, PEM.
+    #[must_use]
+    pub fn tls_certificate(&self) -> &str {
+        &self.tls.certificate
+    }
+
+    /// Tells the operator of a fault.
+    pub fn report(&self, text: &str) {
+        (self.around.report)(text);
+    }
+
+    /// Logs that a program begins or ends to work on the state.
     ///
     /// # Errors
-    /// [`JournalError`].
-    pub fn close(&self) -> Result<(), JournalError> {
-        self.journal.close((self.around.clock)())
+    /// [`LedgerError`].
+    pub fn log_start(&self, kind: EventType) -> Result<(), LedgerError> {
+        self.ledger.append(self.operator_event(kind, Outcome::Success)).map(drop)
+    }
+
+    /// The policy in force with all that was revoked, read again where either has changed.
+    fn read_policy(&self) -> Result<Option<InForce>, BrokerError> {
+        let cached = self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = cached.as_ref().map(|cached| cached.read_for);
+        let read = look_up(self.ledger.store(), |view| {
+            let stands_for = state::stands_for(view)?;
+            if Some(stands_for) == known {
+                return Ok(None);
+            }
+            Ok(Some((stands_for, state::policy(view)?, state::revocations(view)?)))
+        })?;
+        let Some((read_for, row, revoked)) = read else { return Ok(cached) };
+        let Some(row) = row else { return Ok(None) };
+        let revoked = revoked.iter().map(|row| Revoked::parse(&row.kind, &row.name));
+        let revoked: Revocations =
+            revoked.collect::<Result<_, _>>().map_err(|_| StoreError::Corrupt("revocation"))?;
+        let policy = ReleasePolicy::from_toml(&row.file).map_err(BrokerError::Policy)?.revoking(&revoked);
+        let in_force = InForce { policy: Arc::new(policy), read_for };
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Some(in_force.clone());
+        Ok(Some(in_force))
+    }
+
+    /// The policy in force, with all that was revoked since.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub fn policy(&self) -> Result<Option<Arc<ReleasePolicy>>, BrokerError> {
+        Ok(self.read_policy()?.map(|in_force| in_force.policy))
     }
 
     /// Answers `POST /v1/challenge`. Nothing is stored and nothing logged, so a flood costs neither.
+    ///
+    /// # Panics
+    /// Never: a challenge has only fields that JSON can hold.
     #[must_use]
     pub fn challenge(&self) -> Answer {
-        let broker_time = at((self.around.clock)());
+        let broker_time = self.around.now();
         match self.nonces.issue(broker_time) {
             Ok((nonce, expires)) => {
                 let challenge =
                     Challenge { nonce, expires, broker_time, broker_key_id: self.signing.key_id() };
                 let body =
                     serde_json::to_vec(&challenge).expect("a challenge has only fields that JSON can hold");
-                Answer { status: 200, body, request_id: None }
+                Answer::json(200, body)
             }
             Err(error) => {
-                (self.around.report)(&error.to_string());
-                unlogged(Denied::Backend)
+                self.report(&error.to_string());
+                unlogged(&Denied::Backend)
             }
         }
     }
 
-    /// Answers `POST /v1/release`: one decision, one entry in the log, durable before this returns.
-    #[must_use]
-    pub fn release(&self, body: &[u8]) -> Answer {
-        let Some(visit) = self.visit() else { return unlogged(Denied::Backend) };
-        let request = match ReleaseRequest::from_json(body) {
-            Ok(request) => request,
-            Err(error) => return self.refuse(&visit, None, &Refusal::new(Denied::from(&error))),
-        };
-        match self.judge(&visit, &request) {
-            Ok((grant, weights_key)) => self.answer(&visit, &request, grant, &weights_key),
-            Err(refusal) => self.refuse(&visit, Some(&request), &refusal),
-        }
-    }
-
-    /// Answers a release request whose body was not taken.
-    #[must_use]
-    pub fn refuse_unread(&self, denied: Denied) -> Answer {
-        match self.visit() {
-            Some(visit) => self.refuse(&visit, None, &Refusal::new(denied)),
-            None => unlogged(Denied::Backend),
-        }
-    }
-
-    fn visit(&self) -> Option<Visit> {
-        let began = (self.around.clock)();
-        let rid = journal::request_id().map_err(|error| (self.around.report)(&error.to_string())).ok()?;
-        Some(Visit { began, at: at(began), rid, policy: self.policy() })
-    }
-
-    /// The decision, with everything that must be on disk before an answer.
-    fn judge(&self, visit: &Visit, request: &ReleaseRequest) -> Result<(Grant, Secret<32>), Refusal> {
-        let expires = self
-            .nonces
-            .recognise(request.nonce(), visit.at)
-            .map_err(|error| Refusal::new(Denied::Challenge(error)))?;
-        if self.state.is_used(request.nonce()).map_err(|error| self.backend(&error))? {
-            return Err(Refusal::new(Denied::ChallengeUsed));
-        }
-        let policy = visit.policy.as_deref().ok_or_else(|| Refusal::new(Denied::NoPolicy))?;
-        let models =
-            self.state.versions(&request.request().model_id).map_err(|error| self.backend(&error))?;
-        let spend = |grant: Option<&Grant>| {
-            self.state.spend(request.nonce(), expires, grant, visit.at).map_err(|error| self.backend(&error))
-        };
-        let spent_before = |spent| match spent {
-            Spent::Before => Some(Refusal::new(Denied::ChallengeUsed)),
-            Spent::Full => Some(Refusal::new(Denied::Busy)),
-            Spent::Fresh | Spent::NoRoom { .. } => None,
-        };
-        match decide(policy, &self.anchors, request, &models, visit.at) {
-            Ok(grant) => {
-                // A key that does not open is a fault of ours; the guest may try again with the same nonce.
-                let terms = grant.terms();
-                let weights_key = self
-                    .state
-                    .weights_key(&terms.model_id, terms.version)
-                    .map_err(|error| self.backend(&error))?;
-                match spend(Some(&grant))? {
-                    Spent::Fresh => Ok((grant, weights_key)),
-                    Spent::NoRoom { live } => Err(grant.refuse_instances(live)),
-                    spent => Err(spent_before(spent).unwrap_or_else(|| Refusal::new(Denied::Backend))),
-                }
-            }
-            Err(refusal) if refusal.platform_accepted() => Err(spent_before(spend(None)?).unwrap_or(refusal)),
-            Err(refusal) => Err(refusal),
-        }
-    }
-
-    fn backend(&self, error: &StateError) -> Refusal {
-        (self.around.report)(&error.to_string());
-        Refusal::new(Denied::Backend)
-    }
-
-    /// Seals, logs, answers; in this order, so that what the log says was released can be answered.
-    fn answer(
-        &self,
-        visit: &Visit,
-        request: &ReleaseRequest,
-        grant: Grant,
-        weights_key: &Secret<32>,
-    ) -> Answer {
-        let mut event = self.event(EventType::KeyRelease, Outcome::Success, visit, 200);
-        event.decision = visit
-            .policy
-            .as_deref()
-            .and_then(|policy| journal::decision(policy, grant.checks(), Some(&grant)));
-        event.platform = Some(self.journal.platform_of(request.evidence(), grant.attestation()));
-        let released = grant.terms();
-        let terms = WeightsKeyTerms {
-            model_id: released.model_id.clone(),
-            version: released.version,
-            kid: released.kid.clone(),
-            manifest_digest: released.manifest_digest,
-            owner_key: released.owner_key,
-        };
-        (event.model, event.key) = journal::model_and_key(&terms, KeyOperation::Release);
-        match grant.seal(weights_key, &self.signing) {
-            Ok(response) => match self.journal.append(event) {
-                Ok(()) => {
-                    Answer { status: 200, body: response.to_json(), request_id: Some(visit.rid.to_string()) }
-                }
-                Err(error) => {
-                    (self.around.report)(&error.to_string());
-                    unlogged(Denied::Backend)
-                }
-            },
-            // The evidence names a key to which nothing can be wrapped.
-            Err(_) => self.refuse(visit, Some(request), &Refusal::new(Denied::Malformed)),
-        }
-    }
-
-    fn refuse(&self, visit: &Visit, request: Option<&ReleaseRequest>, refusal: &Refusal) -> Answer {
-        let denied = refusal.denied();
-        let outcome = if denied.status() >= 500 { Outcome::Error } else { Outcome::Denied };
-        let mut event = self.event(EventType::KeyRefuse, outcome, visit, denied.status());
-        event.code = journal::code(denied.code());
-        let nearest =
-            refusal.trace().nearest().map_or(refusal.checks(), anchorhold_key_release::GrantTrace::checks);
-        event.decision = visit.policy.as_deref().and_then(|policy| journal::decision(policy, nearest, None));
-        event.platform =
-            request.map(|request| journal::platform_of_evidence(self.journal.tee(), request.evidence()));
-        // Before the platform is known to be one of ours, nothing that the caller wrote goes into the log.
-        event.model = request
-            .filter(|_| refusal.platform_accepted())
-            .and_then(|request| journal::model_named(&request.request().model_id));
-        if let Err(error) = self.journal.append(event) {
-            (self.around.report)(&error.to_string());
-            return unlogged(Denied::Backend);
-        }
-        let explain = match visit.policy.as_deref() {
-            Some(policy) if policy.explain_to_guest() => Explain::Checks,
-            _ => Explain::Code,
-        };
-        let request_id = Some(visit.rid.to_string());
-        Answer { status: denied.status(), body: refusal.to_json(explain), request_id }
-    }
-
-    fn event(&self, kind: EventType, outcome: Outcome, visit: &Visit, status: u16) -> Event {
-        let now = (self.around.clock)();
-        let ms = now.mono_ns.saturating_sub(visit.began.mono_ns) / 1_000_000;
-        let mut event = Event::new(kind, outcome, now);
-        event.actor = Some(journal::guest());
-        event.request = Some(journal::request(visit.rid.clone(), status, ms));
-        event
-    }
-
-    /// Takes a weights key from its owner: unwraps it, and stores it wrapped under the broker's own key. It is
-    /// never on disk in the clear.
-    ///
-    /// # Errors
-    /// [`BrokerError`]; nothing was stored then.
-    pub fn import(&self, file: &[u8]) -> Result<WeightsKeyTerms, BrokerError> {
-        let import = WeightsKeyImport::from_json(file).map_err(BrokerError::Import)?;
-        let weights_key = import.open(&self.import).map_err(BrokerError::Import)?;
-        self.state.import(import.terms(), &weights_key)?;
-        let mut event = self.operator_event(EventType::ConfigChange, Outcome::Success, Code::OK);
-        (event.model, event.key) = journal::model_and_key(import.terms(), KeyOperation::Wrap);
-        self.journal.append(event)?;
-        Ok(import.terms().clone())
-    }
-
-    /// Puts a policy in force if it is newer than the one in force; logged either way.
-    ///
-    /// # Errors
-    /// [`BrokerError`]; the policy in force stays.
-    pub fn set_policy(&self, file: &str) -> Result<Arc<ReleasePolicy>, BrokerError> {
-        match self.try_set_policy(file) {
-            Ok(policy) => {
-                let mut event = self.operator_event(EventType::PolicyLoad, Outcome::Success, Code::OK);
-                event.decision = journal::decision(&policy, &anchorhold_rats::Checks::new(), None);
-                self.journal.append(event)?;
-                Ok(policy)
-            }
-            Err(error) => {
-                let code = match &error {
-                    BrokerError::Policy(_) => "policy_malformed",
-                    BrokerError::PolicyExpired { .. } => "policy_expired",
-                    BrokerError::State(StateError::PolicyVersion { .. }) => "policy_not_newer",
-                    _ => "backend",
-                };
-                let event =
-                    self.operator_event(EventType::PolicyReject, Outcome::Denied, Code::from_static(code));
-                self.journal.append(event)?;
-                Err(error)
-            }
-        }
-    }
-
-    fn try_set_policy(&self, file: &str) -> Result<Arc<ReleasePolicy>, BrokerError> {
-        let policy = Arc::new(ReleasePolicy::from_toml(file).map_err(BrokerError::Policy)?);
-        if at((self.around.clock)()) >= policy.expires() {
-            return Err(BrokerError::PolicyExpired { expires: policy.expires() });
-        }
-        // Held over the transaction, so that memory and disk agree on the order of two updates.
-        let mut current = self.policy.write().unwrap_or_else(PoisonError::into_inner);
-        self.state.set_policy(policy.version(), file)?;
-        *current = Some(Arc::clone(&policy));
-        Ok(policy)
-    }
-
-    fn operator_event(&self, kind: EventType, outcome: Outcome, code: Code) -> Event {
+    fn operator_event(&self, kind: EventType, outcome: Outcome) -> Event {
         let mut event = Event::new(kind, outcome, (self.around.clock)());
-        event.actor = Some(Actor::new(ActorKind::Operator));
-        event.code = code;
+        event.actor = Some(anchorhold_audit_log::Actor::new(anchorhold_audit_log::ActorKind::Operator));
         event
     }
 }
 
 /// The answer when nothing could be logged.
-fn unlogged(denied: Denied) -> Answer {
-    let status = denied.status();
-    Answer { status, body: Refusal::new(denied).to_json(Explain::Code), request_id: None }
+fn unlogged(denied: &Denied) -> Answer {
+    Answer::json(denied.status(), Refusal::new(denied.clone()).to_json(Explain::Code))
 }

@@ -1,16 +1,28 @@
 //! The command line of both brokers. They differ only in the trust anchors that they bring.
 
-use crate::broker::{Broker, Surroundings, secrets};
+mod kek;
+mod sources;
+
+use self::kek::{Asked, KekCommand, KekOptions};
+use crate::admin;
+use crate::anchor::{Anchor, Witnesses};
+use crate::broker::{self, Beginning, Broker, NewPolicy, Replaces, Surroundings};
+use crate::endorser::Fetched;
+use crate::kek_admin::{self, ShareOrder};
+use crate::layout::Layout;
 use crate::router::router;
-use crate::state::{Layout, State};
-use anchorhold_audit_log::Stamp;
+use crate::secrets::{Secrets, Tls};
+use anchorhold_audit_log::{EventType, Stamp};
 use anchorhold_channel::{server, tls};
-use anchorhold_key_release::{BrokerKey, MAX_IMPORT_BYTES, MAX_POLICY_BYTES, ReleaseKey};
-use anchorhold_rats::Secret;
+use anchorhold_dsse::MAX_ENVELOPE_BYTES;
+use anchorhold_key_release::{MAX_IMPORT_BYTES, MAX_POLICY_BYTES, Revoked, SignerSet};
+use anchorhold_rats::Timestamp;
 use anchorhold_verifier::TrustAnchors;
 use anyhow::Context as _;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use rustls::pki_types::PrivateKeyDer;
+use sources::Sources;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,9 +30,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use zeroize::Zeroizing;
 
-/// The longest time for which an entry of the audit log stays without a checkpoint.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// How long a broker waits for its witnesses before it starts, when too few answer.
+const WITNESS_WAIT: Duration = Duration::from_secs(30);
+const WITNESS_PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks at what the backends of key-encryption keys need.
+const KEK_UPKEEP_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
 #[command(version, about = "Releases weights keys to attested guests")]
@@ -38,13 +54,24 @@ struct StateFolder {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a state with fresh keys; prints the public ones as JSON
+    /// Make a state with fresh keys; prints the public ones as JSON. It lies in the folder, or in the PostgreSQL database that
+    /// a store.toml there describes
     Init {
         #[command(flatten)]
         folder: StateFolder,
         /// DNS name or IP address of the TLS certificate; may be given several times
         #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1"])]
         names: Vec<String>,
+        /// Who may sign release policies: a signer set, TOML. Only a broker of simulated guests can be without
+        #[arg(long, value_name = "FILE")]
+        signers: Option<PathBuf>,
+        #[command(flatten)]
+        kek: Box<KekOptions>,
+    },
+    /// Join a broker that keeps its state in a database: needs its store.toml, its kek.toml and its keys in the folder
+    Join {
+        #[command(flatten)]
+        folder: StateFolder,
     },
     /// Take a weights key from the file that its owner made for this broker
     Import {
@@ -53,15 +80,71 @@ enum Command {
         /// The import file
         file: PathBuf,
     },
-    /// Put a release policy in force; its version must be above the one in force
+    /// Put a release policy in force; it names the one whose place it takes and is of a higher version
     Policy {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// The policy as `anchorhold policy assemble` made it, or its TOML where the broker has no signers
+        file: PathBuf,
+        /// Digest of the policy in force, as `status` shows it; `none` where there is none yet
+        #[arg(long, value_name = "DIGEST", value_parser = replaces)]
+        replaces: Replaces,
+        /// The Cedar policies that it names
+        #[arg(long, value_name = "FILE")]
+        cedar: Option<PathBuf>,
+    },
+    /// Put other signers of release policies in the place of those that there are, as those have signed
+    Signers {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// The signer set as `anchorhold policy assemble` made it
+        file: PathBuf,
+    },
+    /// Ask a release policy about the decisions in the log, rules about machines included; prints JSON
+    Backtest {
         #[command(flatten)]
         folder: StateFolder,
         /// The policy, TOML
         file: PathBuf,
+        /// Only decisions from this time on, such as 2026-01-31T12:00:00Z
+        #[arg(long, value_name = "TIME")]
+        since: Option<Timestamp>,
     },
+    /// Revoke a key, manifest, image, processor, platform or device at once; no policy file takes it back
+    Revoke {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// What it is
+        #[arg(value_parser = PossibleValuesParser::new(Revoked::KINDS))]
+        kind: String,
+        /// Which one, as a policy names it
+        name: String,
+    },
+    /// Witness the log of another broker; prints nothing but what it witnesses
+    Witness {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// The log's verifier key, as `init` prints it
+        log_key: String,
+    },
+    /// Show the policy, the leases, the revocations and the log's size as JSON
+    Status {
+        #[command(flatten)]
+        folder: StateFolder,
+    },
+    /// Write the broker's own audit log
+    Log {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// An evidence bundle for `anchorhold audit verify` goes to this file; entries go to stdout without it
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Look after the keys under which everything secret is wrapped
+    #[command(subcommand)]
+    Kek(KekCommand),
     /// Answer guests over HTTPS
-    Serve(Serve),
+    Serve(Box<Serve>),
 }
 
 #[derive(Args)]
@@ -71,9 +154,15 @@ struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     listen: SocketAddr,
-    /// Policy to put in force on SIGHUP, under the same rule as the policy command
+    /// Policy to put in force on SIGHUP in the place of whichever is in force; otherwise as the policy command does
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Witnesses of the broker's log, TOML: `needed = N` and, for each, `[[witness]]` with key, url and certificate. The
+    /// broker does not start on a state older than they know, and no key leaves before they have cosigned its entry
+    #[arg(long, value_name = "FILE")]
+    witnesses: Option<PathBuf>,
+    #[command(flatten)]
+    sources: Sources,
     /// Print one JSON line with the address when the port is open
     #[arg(long)]
     print_ready: bool,
@@ -93,58 +182,128 @@ pub fn run(name: &str, anchors: TrustAnchors) -> ExitCode {
 }
 
 fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
-    let open = |folder: &StateFolder| Broker::open(&Layout::of(&folder.state), anchors, surroundings());
-    match command {
-        Command::Init { folder, names } => init(&Layout::of(&folder.state), &names),
-        Command::Import { folder, file } => {
-            let bytes = read(&file, MAX_IMPORT_BYTES)?;
-            let broker = open(&folder)?;
-            let terms = broker.import(&bytes)?;
-            broker.close()?;
-            print(&serde_json::to_value(terms)?)
+    let (folder, command) = match command {
+        Command::Init { folder, names, signers, kek } => {
+            let signers = signers.as_deref().map(signer_set).transpose()?;
+            anyhow::ensure!(
+                signers.is_some() || anchors.are_simulated(),
+                "a broker of real guests needs --signers: without, whoever has its state could release every key"
+            );
+            return init(&Layout::of(&folder.state), (&names, signers.as_ref()), *kek, anchors);
         }
-        Command::Policy { folder, file } => {
-            let text = policy_text(&file)?;
-            let broker = open(&folder)?;
-            let outcome = broker.set_policy(&text);
-            broker.close()?;
-            let policy = outcome?;
-            print(&serde_json::json!({
-                "policy": policy.id(), "version": policy.version(), "digest": policy.digest(),
-                "expires": policy.expires(),
-            }))
-        }
+        Command::Join { folder } => return print(&join(&Layout::of(&folder.state), anchors)?),
+        Command::Kek(command) => match command.asked()? {
+            Asked::Broker(folder, request) => (folder, admin::Command::Kek(request)),
+            Asked::Rewrap(folder) => return print(&kek::rewrap(&Layout::of(&folder.state), anchors)?),
+            Asked::Recover(folder, id, shares) => {
+                kek_admin::recover(&folder.state, &id, &shares)?;
+                return print(&serde_json::json!({ "done": "recover", "id": id }));
+            }
+        },
         Command::Serve(serve) => {
-            let broker = Arc::new(open(&serve.folder)?);
-            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(listen(serve, broker))
+            return tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?
+                .block_on(listen(*serve, anchors));
+        }
+        Command::Backtest { folder, file, since } => {
+            let command = admin::Command::Backtest { policy: text(&file)?, since };
+            let mut out = std::io::stdout().lock();
+            administer(&Layout::of(&folder.state), command, anchors, &mut out)?;
+            return Ok(out.flush()?);
+        }
+        Command::Log { folder, out } => {
+            return write_log(&Layout::of(&folder.state), out.as_deref(), anchors);
+        }
+        Command::Import { folder, file } => (folder, admin::Command::Import(read(&file, MAX_IMPORT_BYTES)?)),
+        Command::Policy { folder, file, replaces, cedar } => {
+            let cedar = cedar.as_deref().map(text).transpose()?;
+            (folder, admin::Command::Policy { file: read(&file, MAX_ENVELOPE_BYTES)?, cedar, replaces })
+        }
+        Command::Signers { folder, file } => {
+            (folder, admin::Command::Signers(read(&file, MAX_ENVELOPE_BYTES)?))
+        }
+        Command::Revoke { folder, kind, name } => (folder, admin::Command::Revoke(kind, name)),
+        Command::Witness { folder, log_key } => (folder, admin::Command::Witness(log_key)),
+        Command::Status { folder } => (folder, admin::Command::Status),
+    };
+    print(&administer(&Layout::of(&folder.state), command, anchors, &mut std::io::sink())?)
+}
+
+/// Has the serving broker do it, or does it on the state when none serves.
+fn administer(
+    layout: &Layout,
+    command: admin::Command,
+    anchors: TrustAnchors,
+    out: &mut dyn std::io::Write,
+) -> anyhow::Result<serde_json::Value> {
+    if let Some(value) = admin::ask(&layout.admin_socket(), &command, out)? {
+        return Ok(value);
+    }
+    Ok(admin::execute(&open(layout, anchors)?, command, out)?)
+}
+
+/// The broker on a state that nobody serves.
+fn open(layout: &Layout, anchors: TrustAnchors) -> anyhow::Result<Broker> {
+    Ok(Broker::open(layout, anchors, Witnesses::none().quorum().clone(), surroundings())?)
+}
+
+fn write_log(layout: &Layout, out: Option<&Path>, anchors: TrustAnchors) -> anyhow::Result<()> {
+    let Some(path) = out else {
+        administer(layout, admin::Command::Entries, anchors, &mut std::io::stdout().lock())?;
+        return Ok(());
+    };
+    let mut file = std::fs::File::create_new(path).with_context(|| path.display().to_string())?;
+    let written = administer(layout, admin::Command::Export, anchors, &mut file).and_then(|value| {
+        file.sync_all()?;
+        Ok(value)
+    });
+    match written {
+        Ok(value) => print(&value),
+        Err(error) => {
+            // Half a bundle is none; if it cannot be removed, verifying it says so.
+            let _ = std::fs::remove_file(path);
+            Err(error)
         }
     }
 }
 
-fn init(layout: &Layout, names: &[String]) -> anyhow::Result<()> {
-    let certificate = tls::SelfSigned::generate(names)?;
-    let (signing, import, log): (Secret<32>, Secret<32>, Secret<32>) =
-        (Secret::random()?, Secret::random()?, Secret::random()?);
-    let (nonce, chip): (Secret<32>, Secret<32>) = (Secret::random()?, Secret::random()?);
-    State::create(
-        layout,
-        &[
-            (secrets::SIGNING, signing.expose()),
-            (secrets::IMPORT, import.expose()),
-            (secrets::LOG, log.expose()),
-            (secrets::NONCE, nonce.expose()),
-            (secrets::CHIP, chip.expose()),
-            (secrets::TLS, certificate.key.secret_der()),
-        ],
-    )?;
-    std::fs::write(layout.certificate(), certificate.certificate_pem()).context("tls certificate")?;
-    let signing = BrokerKey::from_seed(&signing);
-    print(&serde_json::json!({
-        "signing_key": signing.public_key(),
-        "signing_key_id": signing.key_id(),
-        "import_key": ReleaseKey::from_seed(&import).public_key(),
-        "log_key": BrokerKey::from_seed(&log).public_key(),
-        "tls_key": certificate.tls_key,
+fn init(
+    layout: &Layout,
+    (names, signers): (&[String], Option<&SignerSet>),
+    kek: KekOptions,
+    anchors: TrustAnchors,
+) -> anyhow::Result<()> {
+    let (kek, origin, order) = kek.written()?;
+    let scheme = order.as_ref().map(ShareOrder::scheme).transpose()?;
+    let made = tls::SelfSigned::generate(names)?;
+    let key = Zeroizing::new(made.key.secret_der().to_vec());
+    let secrets = Secrets::generate(Tls { key, certificate: made.certificate_pem().to_owned() })?;
+    let beginning = Beginning { secrets: &secrets, signers, at: (surroundings().clock)() };
+    let shares = broker::set_up_under(layout, &kek, (origin, scheme), &beginning)?;
+    let shares = order.map(|order| order.write(kek.id(), &shares)).transpose().context("shares")?;
+    let mut public = join(layout, anchors)?;
+    if let Some(public) = public.as_object_mut() {
+        public.insert("kek".to_owned(), serde_json::to_value(kek.id())?);
+        public.insert("shares".to_owned(), serde_json::to_value(shares.unwrap_or_default())?);
+    }
+    print(&public)
+}
+
+/// Writes the certificate for guests to pin, and gives the public keys.
+fn join(layout: &Layout, anchors: TrustAnchors) -> anyhow::Result<serde_json::Value> {
+    let broker = open(layout, anchors)?;
+    std::fs::write(layout.certificate(), broker.tls_certificate()).context("tls certificate")?;
+    let chain = tls::certificates_from_pem(broker.tls_certificate().as_bytes())?;
+    let certificate = chain.first().context("tls certificate")?;
+    Ok(serde_json::json!({
+        "signing_key": broker.signing_key().public_key(),
+        "signing_key_id": broker.signing_key().key_id(),
+        "import_key": broker.import_key().public_key(),
+        "log_key": broker.ledger().key().to_string(),
+        "witness_key": broker.cosigner().key().to_string(),
+        "signers": broker.status()?.signers.map(|(_, _, digest)| digest),
+        "tls_key": tls::tls_key_of(certificate)?,
         "tls_certificate": layout.certificate(),
     }))
 }
@@ -163,15 +322,30 @@ fn read(path: &Path, limit_bytes: usize) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn policy_text(path: &Path) -> anyhow::Result<String> {
+fn text(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(read(path, MAX_POLICY_BYTES)?)
         .with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+fn signer_set(path: &Path) -> anyhow::Result<SignerSet> {
+    SignerSet::from_toml(&text(path)?).with_context(|| path.display().to_string())
+}
+
+fn replaces(text: &str) -> Result<Replaces, &'static str> {
+    if text == "none" {
+        return Ok(Replaces::Nothing);
+    }
+    text.parse().map(Replaces::Digest).map_err(|_| "wanted a SHA-256 digest in hex, or none")
 }
 
 fn print(value: &serde_json::Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{value}")?;
     Ok(out.flush()?)
+}
+
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "key broker: {text}");
 }
 
 fn surroundings() -> Surroundings {
@@ -183,52 +357,100 @@ fn surroundings() -> Surroundings {
             mono_ns: u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
         }
     };
-    let report = |text: &str| {
-        let _ = writeln!(std::io::stderr(), "key broker: {text}");
-    };
-    Surroundings { clock: Arc::new(clock), report: Arc::new(report) }
+    Surroundings { clock: Arc::new(clock), report: Arc::new(tell), endorser: None }
 }
 
-async fn listen(serve: Serve, broker: Arc<Broker>) -> anyhow::Result<()> {
+async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
     let layout = Layout::of(&serve.folder.state);
-    let chain = tls::certificates_from_pem(&std::fs::read(layout.certificate()).context("tls certificate")?)?;
-    let key = broker.state().secret(secrets::TLS)?;
-    let key = PrivateKeyDer::try_from(key.to_vec()).map_err(|why| anyhow::anyhow!("tls key: {why}"))?;
-    let config = tls::server_config(chain, key)?;
+    let witnesses = serve.witnesses.as_deref().map_or_else(|| Ok(Witnesses::none()), Witnesses::from_file)?;
+    let mut around = surroundings();
+    if let Some(folder) = &serve.sources.endorsements {
+        let runtime = tokio::runtime::Handle::current();
+        let fetched = Fetched::open(serve.sources.config(), folder, runtime, Arc::clone(&around.report));
+        around.endorser = Some(Arc::new(fetched.context("endorsements")?));
+    }
+    let opened = (layout.clone(), witnesses.quorum().clone(), around.clone());
+    let broker = tokio::task::spawn_blocking(move || Broker::open(&opened.0, anchors, opened.1, opened.2));
+    let broker = Arc::new(broker.await??);
+    let chain = tls::certificates_from_pem(broker.tls_certificate().as_bytes())?;
+    let key = PrivateKeyDer::try_from(broker.tls_key().to_vec());
+    let config = tls::server_config(chain, key.map_err(|why| anyhow::anyhow!("tls key: {why}"))?)?;
+    log_start(&broker, EventType::BootStart).await?;
+    if witnesses.quorum().needed() > 0 {
+        let mut anchor = Anchor::new(Arc::clone(&broker), witnesses);
+        wait_for_witnesses(&mut anchor).await?;
+        tokio::spawn(anchor.run(Arc::clone(&around.clock)));
+    }
     let listener = tokio::net::TcpListener::bind(serve.listen).await.context("listen address")?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
+    let commands = admin::listen(&layout.admin_socket()).context("admin socket")?;
+    let (operated, folder) = (Arc::clone(&broker), layout.folder().to_owned());
+    std::thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(move || admin::serve(&commands, &operated, &folder))?;
     if serve.print_ready {
         print(&serde_json::json!({ "listening": listener.local_addr()? }))?;
     }
     let shutdown = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
-    let upkeep = tokio::spawn(upkeep(Arc::clone(&broker), hangup, serve.policy));
+    let reloads = tokio::spawn(reload(Arc::clone(&broker), hangup, serve.policy));
+    let upkeep = tokio::spawn(kek_upkeep(Arc::clone(&broker)));
     server::serve(listener, config, router(Arc::clone(&broker)), server::Limits::default(), shutdown).await;
+    reloads.abort();
     upkeep.abort();
-    tokio::task::spawn_blocking(move || broker.close()).await??;
-    Ok(())
+    // The next program finds a socket that nobody answers on and replaces it.
+    let _ = std::fs::remove_file(layout.admin_socket());
+    log_start(&broker, EventType::BootStop).await
 }
 
-/// Signs a checkpoint each second in which something was logged, and reads the policy again on SIGHUP.
-async fn upkeep(broker: Arc<Broker>, mut hangup: Signal, policy: Option<PathBuf>) -> anyhow::Result<()> {
-    let mut tick = tokio::time::interval(CHECKPOINT_EVERY);
+async fn log_start(broker: &Arc<Broker>, kind: EventType) -> anyhow::Result<()> {
+    let broker = Arc::clone(broker);
+    Ok(tokio::task::spawn_blocking(move || broker.log_start(kind)).await??)
+}
+
+/// Has the state's head cosigned before the port opens. A state older than a witness knows is never served.
+async fn wait_for_witnesses(anchor: &mut Anchor) -> anyhow::Result<()> {
+    let until = Instant::now() + WITNESS_WAIT;
     loop {
+        match anchor.cosign().await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_rollback() || Instant::now() >= until => {
+                return Err(anyhow::anyhow!("witnesses: {error}"));
+            }
+            Err(_) => tokio::time::sleep(WITNESS_PAUSE).await,
+        }
+    }
+}
+
+/// Lets the backends of key-encryption keys renew what they need.
+async fn kek_upkeep(broker: Arc<Broker>) {
+    let mut tick = tokio::time::interval(KEK_UPKEEP_EVERY);
+    loop {
+        tick.tick().await;
+        let broker = Arc::clone(&broker);
+        let troubles = tokio::task::spawn_blocking(move || broker.keyring().upkeep()).await;
+        troubles.unwrap_or_default().iter().for_each(|trouble| tell(&trouble.to_string()));
+    }
+}
+
+/// Reads the policy again on SIGHUP.
+async fn reload(broker: Arc<Broker>, mut hangup: Signal, policy: Option<PathBuf>) {
+    while hangup.recv().await.is_some() {
         let (broker, policy) = (Arc::clone(&broker), policy.clone());
-        let work: Box<dyn FnOnce() -> anyhow::Result<()> + Send> = tokio::select! {
-            _ = tick.tick() => Box::new(move || Ok(broker.journal().checkpoint()?)),
-            _ = hangup.recv() => Box::new(move || match policy {
-                Some(file) => {
-                    let policy = broker.set_policy(&policy_text(&file)?)?;
-                    let (id, version) = (policy.id(), policy.version());
-                    Ok(writeln!(std::io::stderr(), "key broker: policy {id} version {version} is in force")?)
-                }
-                None => Err(anyhow::anyhow!("SIGHUP without --policy: nothing to read")),
-            }),
+        let work = move || -> anyhow::Result<()> {
+            let file = policy.context("SIGHUP without --policy: nothing to read")?;
+            let file = read(&file, MAX_ENVELOPE_BYTES)?;
+            let new = NewPolicy { file, cedar: None, replaces: Replaces::InForce };
+            let policy = broker.activate(new)?;
+            tell(&format!("policy {} version {} is in force", policy.id(), policy.version()));
+            Ok(())
         };
-        if let Err(error) = tokio::task::spawn_blocking(work).await? {
-            let _ = writeln!(std::io::stderr(), "key broker: {error:#}");
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tell(&format!("{error:#}")),
+            Err(error) => tell(&error.to_string()),
         }
     }
 }

@@ -1,152 +1,174 @@
-//! The broker's own audit log: one entry for each decision, durable before the answer.
+//! What the broker's log says of a decision.
 
+use anchorhold_audit_log::claims::Claims;
 use anchorhold_audit_log::{
-    Actor, ActorKind, AuthMethod, BootId, CheckResult, Claim, Code, Decision, Event, GrantId, Hash, Key,
-    KeyId, KeyOperation, Log, LogError, MAX_CHECKS, MAX_ENTRY_BYTES, Measurement, Model, ModelId, Origin,
-    Platform, PolicyId, Request, RequestId, Route, Signer, Stamp, Tcb, Tee,
+    Actor, ActorKind, AuthMethod, CheckResult, Claim, Code, Decision, Event, EventType, GrantId, Hash, Key,
+    KeyId, KeyOperation, LogState, MAX_CHECKS, MAX_ENTRY_BYTES, Measurement, Model, ModelId, Outcome,
+    Platform, PolicyId, Request, RequestId, Route, Stamp, Tcb, Tee,
 };
-use anchorhold_key_release::{Grant, ReleasePolicy, WeightsKeyTerms};
-use anchorhold_rats::{Checks, Evidence, Outcome, Secret};
-use anchorhold_verifier::{AttestationResult, TeeClaims, snp};
-use ring::hmac;
+use anchorhold_key_release::{
+    Grant, GrantTrace, PseudonymKey, Refusal, ReleasePolicy, ReleaseRequest, WeightsKeyTerms, evidence_digest,
+};
+use anchorhold_rats::{Checks, Evidence, Outcome as CheckOutcome, Secret};
+use anchorhold_verifier::{AttestationResult, TeeClaims, codes, snp};
 use std::io;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Arc;
 
-/// Why a journal was not begun, or an entry not written.
-#[derive(Debug)]
-pub enum JournalError {
-    /// The log.
-    Log(LogError),
-    /// There is no randomness, or the log's key is refused.
-    Begin(&'static str),
-    /// The log is closed.
-    Closed,
-}
-
-impl std::fmt::Display for JournalError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Log(error) => write!(f, "audit log: {error}"),
-            Self::Begin(why) => write!(f, "audit log: {why}"),
-            Self::Closed => f.write_str("audit log is closed"),
-        }
-    }
-}
-
-impl std::error::Error for JournalError {}
-
-impl From<LogError> for JournalError {
-    fn from(error: LogError) -> Self {
-        Self::Log(error)
-    }
-}
-
-/// The log of this start of the broker. The lock is held for one append, which is one fdatasync.
+/// What is the same for every entry of one broker.
 pub struct Journal {
-    log: Mutex<Option<Log>>,
-    chip_key: hmac::Key,
+    /// Under which machines are logged: they can be told apart, not named.
+    pseudonyms: PseudonymKey,
     simulated: bool,
 }
 
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Journal(simulated: {})", self.simulated)
+    }
+}
+
 impl Journal {
-    /// Begins a log in a new folder of `logs`, signed with the broker's log key under a name of its own.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub fn begin(
-        logs: &Path,
-        seed: &Secret<32>,
-        chip_key: &Secret<32>,
-        simulated: bool,
-        at: Stamp,
-    ) -> Result<Self, JournalError> {
-        let boot: Secret<16> = Secret::random().map_err(|_| JournalError::Begin("no randomness"))?;
-        let boot = BootId::new(*boot.expose());
-        let origin =
-            Origin::new(&format!("key-broker/{boot}")).map_err(|_| JournalError::Begin("no origin"))?;
-        let signer =
-            Signer::from_seed(origin, seed.expose()).map_err(|_| JournalError::Begin("no signer"))?;
-        let log = Log::create(&logs.join(boot.to_string()), signer, boot, at)?;
-        let chip_key = hmac::Key::new(hmac::HMAC_SHA256, chip_key.expose());
-        Ok(Self { log: Mutex::new(Some(log)), chip_key, simulated })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Log>> {
-        // A panic inside an append leaves a log that refuses by itself; there is nothing to protect here.
-        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Appends one entry; durable when this returns.
-    ///
-    /// # Errors
-    /// [`JournalError`]; whoever asked gets no answer that rests on the entry.
-    pub fn append(&self, event: Event) -> Result<(), JournalError> {
-        self.lock().as_mut().ok_or(JournalError::Closed)?.append(&[event])?;
-        Ok(())
-    }
-
-    /// Signs a checkpoint if there are entries that none covers.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub fn checkpoint(&self) -> Result<(), JournalError> {
-        match self.lock().as_mut() {
-            Some(log) if log.uncovered() > 0 => Ok(log.checkpoint().map(drop)?),
-            _ => Ok(()),
-        }
-    }
-
-    /// Ends the log.
-    ///
-    /// # Errors
-    /// [`JournalError`]; the log then counts as one that ended uncleanly.
-    pub fn close(&self, at: Stamp) -> Result<(), JournalError> {
-        let log = self.lock().take().ok_or(JournalError::Closed)?;
-        Ok(log.close(at).map(drop)?)
-    }
-
-    /// Whether entries can be written.
+    /// The journal of a broker that holds evidence to simulated roots, or to real ones.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
-        self.lock().as_ref().is_some_and(|log| !log.is_poisoned())
+    pub fn new(chip_key: &Secret<32>, simulated: bool) -> Self {
+        Self { pseudonyms: PseudonymKey::new(chip_key), simulated }
     }
 
-    /// Which root evidence is held to.
+    /// The key of the pseudonyms under which machines are logged.
     #[must_use]
-    pub fn tee(&self) -> Tee {
-        if self.simulated { Tee::SnpSimulated } else { Tee::Snp }
+    pub const fn pseudonyms(&self) -> &PseudonymKey {
+        &self.pseudonyms
     }
 
-    /// What is logged of accepted evidence. Chips can be told apart by the HMAC, not named.
+    /// What is logged of accepted evidence.
     #[must_use]
-    pub fn platform_of(&self, evidence: &Evidence, result: &AttestationResult) -> Platform {
-        let mut platform = platform_of_evidence(self.tee(), evidence);
+    pub fn platform(&self, evidence: &Evidence, result: &AttestationResult) -> Platform {
+        let mut platform = self.platform_of_evidence(evidence);
         platform.meas = Some(Measurement::new(*result.measurement().as_bytes()));
         match &result.claims().tee {
             TeeClaims::Snp(report) => {
-                platform.chip = report.chip_id().map(|chip| {
-                    let tag = hmac::sign(&self.chip_key, &chip.0);
-                    Hash::try_from(tag.as_ref()).unwrap_or_else(|_| Hash::new([0; 32]))
-                });
+                platform.chip = report.chip_id().map(|chip| Hash::new(self.pseudonyms.chip(&chip)));
                 platform.policy_bits = Some(report.report().policy.0);
                 platform.tcb = Some(tcb(report.tcb()));
             }
             TeeClaims::Tdx(quote) => {
-                let tag = hmac::sign(&self.chip_key, &quote.pck().platform_id.0);
-                platform.chip = Hash::try_from(tag.as_ref()).ok();
+                platform.chip = Some(Hash::new(self.pseudonyms.platform(&quote.pck().platform_id)));
                 platform.policy_bits = Some(quote.body().td_attributes.0);
             }
         }
         platform
     }
+
+    /// What is logged of evidence whose word is not taken.
+    #[must_use]
+    pub fn platform_of_evidence(&self, evidence: &Evidence) -> Platform {
+        Platform::of_evidence(self.tee(evidence.tee), Hash::new(*evidence_digest(evidence).as_bytes()))
+    }
+
+    /// A platform of this kind, under this pseudonym.
+    #[must_use]
+    pub fn platform_named(&self, tee: anchorhold_rats::Tee, chip: Option<[u8; 32]>) -> Platform {
+        Platform { chip: chip.map(Hash::new), ..Platform::new(self.tee(tee)) }
+    }
+
+    const fn tee(&self, tee: anchorhold_rats::Tee) -> Tee {
+        match (tee, self.simulated) {
+            (anchorhold_rats::Tee::Snp, false) => Tee::Snp,
+            (anchorhold_rats::Tee::Snp, true) => Tee::SnpSimulated,
+            (anchorhold_rats::Tee::Tdx, false) => Tee::Tdx,
+            (anchorhold_rats::Tee::Tdx, true) => Tee::TdxSimulated,
+        }
+    }
 }
 
-/// What is logged of evidence that was not accepted: its digest.
-#[must_use]
-pub fn platform_of_evidence(tee: Tee, evidence: &Evidence) -> Platform {
-    let json = serde_json::to_vec(evidence).unwrap_or_default();
-    Platform::of_evidence(tee, Hash::of(&json))
+/// One request while it is judged: all that its entry will say of it besides the verdict.
+#[derive(Clone)]
+pub struct Visit {
+    /// The clock.
+    pub clock: Arc<dyn Fn() -> Stamp + Send + Sync>,
+    /// When the request came.
+    pub began: Stamp,
+    /// Our name for it.
+    pub rid: RequestId,
+    /// Over which route.
+    pub route: Route,
+    /// The policy that judges it.
+    pub policy: Option<Arc<ReleasePolicy>>,
+}
+
+impl std::fmt::Debug for Visit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Visit({})", self.rid)
+    }
+}
+
+impl Visit {
+    /// An event about this request that happens now.
+    #[must_use]
+    pub fn event(&self, kind: EventType, outcome: Outcome, status: u16) -> Event {
+        let now = (self.clock)();
+        let ms = now.mono_ns.saturating_sub(self.began.mono_ns) / 1_000_000;
+        let mut event = Event::new(kind, outcome, now);
+        event.actor =
+            Some(Actor { auth: Some(AuthMethod::Attestation), kind: ActorKind::Client, tenant: None });
+        event.request = Some(Request {
+            finish: None,
+            ms,
+            receipt: None,
+            rid: self.rid.clone(),
+            route: self.route,
+            status: Some(status),
+            stream: false,
+            tin: 0,
+            tout: 0,
+            ttft_ms: None,
+        });
+        event
+    }
+
+    /// The entry of a release.
+    #[must_use]
+    pub fn release(&self, journal: &Journal, request: &ReleaseRequest, grant: &Grant) -> Event {
+        let mut event = self.event(EventType::KeyRelease, Outcome::Success, 200);
+        event.decision =
+            self.policy.as_deref().and_then(|policy| decision(policy, grant.checks(), grant.claims()));
+        if let Some(decision) = &mut event.decision {
+            decision.grant = GrantId::new(grant.name()).ok();
+            decision.lease_s = Some(u64::from(grant.terms().lease_s));
+        }
+        event.platform = Some(journal.platform(request.evidence(), grant.attestation()));
+        let released = grant.terms();
+        let terms = WeightsKeyTerms {
+            model_id: released.model_id.clone(),
+            version: released.version,
+            kid: released.kid.clone(),
+            manifest_digest: released.manifest_digest,
+            owner_key: released.owner_key,
+        };
+        (event.model, event.key) = model_and_key(&terms, KeyOperation::Release);
+        let origin = request.request().log_origin.clone();
+        event.log = Some(LogState { lost_max: None, origin, root: None, size: None });
+        event
+    }
+
+    /// The entry of a refusal.
+    #[must_use]
+    pub fn refusal(&self, journal: &Journal, request: Option<&ReleaseRequest>, refusal: &Refusal) -> Event {
+        let denied = refusal.denied();
+        let outcome = if denied.status() >= 500 { Outcome::Error } else { Outcome::Denied };
+        let mut event = self.event(EventType::KeyRefuse, outcome, denied.status());
+        event.code = code(denied.code());
+        let nearest = refusal.trace().nearest().map_or(refusal.checks(), GrantTrace::checks);
+        // What was refused before a policy looked at it was not decided by one.
+        let judged = self.policy.as_deref().filter(|_| !nearest.all().is_empty());
+        event.decision = judged.and_then(|policy| decision(policy, nearest, refusal.claims()));
+        event.platform = request.map(|request| journal.platform_of_evidence(request.evidence()));
+        // Before the platform is known to be one of ours, nothing that the caller wrote goes into the log.
+        event.model = request
+            .filter(|_| refusal.platform_accepted())
+            .and_then(|request| model_named(&request.request().model_id));
+        event
+    }
 }
 
 fn tcb(tcb: snp::Tcb) -> Tcb {
@@ -159,24 +181,30 @@ fn tcb(tcb: snp::Tcb) -> Tcb {
     }
 }
 
-/// The most bytes of an entry that its rules may take; the rest is for everything else.
-const MAX_RULES_BYTES: usize = MAX_ENTRY_BYTES - 4 * 1024;
+/// The most bytes of an entry that its rules and claims may take; the rest is for everything else.
+const MAX_DECISION_BYTES: usize = MAX_ENTRY_BYTES - 4 * 1024;
 /// What the JSON of one rule takes beside its three texts.
 const RULE_BYTES: usize = 48;
 
-/// The policy and the rules behind a decision. Where an entry has not room for all, failed rules come first.
+/// The policy behind a decision, what it was about, and its rules. Where an entry has not room for all rules, failed ones come
+/// first.
 #[must_use]
-pub fn decision(policy: &ReleasePolicy, checks: &Checks, grant: Option<&Grant>) -> Option<Decision> {
-    let mut rules: Vec<_> = checks.all().iter().filter(|check| check.outcome != Outcome::Skipped).collect();
-    rules.sort_by_key(|check| check.outcome == Outcome::Passed);
-    let mut room = MAX_RULES_BYTES;
+pub fn decision(policy: &ReleasePolicy, checks: &Checks, claims: Option<&Claims>) -> Option<Decision> {
+    let mut rules: Vec<_> =
+        checks.all().iter().filter(|check| check.outcome != CheckOutcome::Skipped).collect();
+    rules.sort_by_key(|check| check.outcome == CheckOutcome::Passed);
+    let of_claims =
+        claims.map_or(0, |claims| serde_json::to_vec(claims).map_or(usize::MAX, |json| json.len()));
+    let mut room = MAX_DECISION_BYTES.saturating_sub(of_claims);
     let mut results = Vec::new();
     for check in rules.into_iter().take(MAX_CHECKS) {
+        // The claims have the machine's pseudonym.
+        let told = |value| if codes::names_machine(&check.code) { "not told" } else { value };
         let result = CheckResult {
-            got: Claim::of(&check.observed),
+            got: Claim::of(told(check.observed.as_str())),
             id: code(&check.code),
-            ok: check.outcome == Outcome::Passed,
-            want: Claim::of(&check.wanted),
+            ok: check.outcome == CheckOutcome::Passed,
+            want: Claim::of(told(check.wanted.as_str())),
         };
         let texts = [result.got.as_str(), result.id.as_str(), result.want.as_str()];
         let bytes = RULE_BYTES + texts.iter().map(|text| text.len()).sum::<usize>();
@@ -186,8 +214,9 @@ pub fn decision(policy: &ReleasePolicy, checks: &Checks, grant: Option<&Grant>) 
     }
     Some(Decision {
         checks: results,
-        grant: grant.and_then(|grant| GrantId::new(grant.name()).ok()),
-        lease_s: grant.map(|grant| u64::from(grant.terms().lease_s)),
+        claims: claims.cloned(),
+        grant: None,
+        lease_s: None,
         policy_digest: Hash::new(*policy.digest().as_bytes()),
         policy_id: PolicyId::new(policy.id()).ok()?,
         policy_ver: policy.version(),
@@ -198,20 +227,6 @@ pub fn decision(policy: &ReleasePolicy, checks: &Checks, grant: Option<&Grant>) 
 #[must_use]
 pub fn code(text: &str) -> Code {
     Code::new(text).unwrap_or_else(|_| Code::from_static("unnamed"))
-}
-
-/// The actor behind a release request.
-#[must_use]
-pub fn guest() -> Actor {
-    Actor { auth: Some(AuthMethod::Attestation), kind: ActorKind::Client, tenant: None }
-}
-
-/// A release request in numbers.
-#[must_use]
-pub fn request(rid: RequestId, status: u16, ms: u64) -> Request {
-    let route = Route::Release;
-    let (status, stream, tin, tout) = (Some(status), false, 0, 0);
-    Request { finish: None, ms, receipt: None, rid, route, status, stream, tin, tout, ttft_ms: None }
 }
 
 /// A model by its name alone.
@@ -229,7 +244,7 @@ pub fn model_and_key(terms: &WeightsKeyTerms, op: KeyOperation) -> (Option<Model
         ver: Some(terms.version),
         ..model
     });
-    (model, KeyId::new(&terms.kid).ok().map(|kid| Key { kid, op }))
+    (model, KeyId::new(&terms.kid).ok().map(|kid| Key { kek: None, kid, op }))
 }
 
 /// A random name for one request.

@@ -1,181 +1,141 @@
-//! The key-encryption key: everything secret in the broker's state is wrapped under it.
+//! Key-encryption keys: everything secret in the broker's state is wrapped under one of them.
+//!
+//! A [`Keyring`] holds the keys that a broker knows. It wraps under one of them, the primary, and unwraps under
+//! whichever a [`Blob`] names. Where a key lives is the business of a [`Backend`]: in a file, sealed under a
+//! credential and shared among people for recovery ([`file`], [`share`]); in an HSM ([`pkcs11`]); or in OpenBao or
+//! Vault ([`transit`]). Each secret goes to the backend itself, so that an HSM sees, counts and can stop every
+//! release; there is no data key in between that would open everything once it was seen.
+//!
+//! Promised: what a backend gives back is compared with a commitment before anybody sees it; a wrapped secret opens
+//! in its own [`Place`] only; every call of a remote backend ends by a deadline and few wait at a time; trouble with a
+//! backend is told apart from a secret that does not open, and neither is ever a refusal of a guest.
+//!
+//! This module does *not* decide who gets a key, and it stores no blob.
 
-use anchorhold_rats::Secret;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::rand::{SecureRandom as _, SystemRandom};
-use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+#[cfg(feature = "pkcs11")]
+mod backoff;
+mod blob;
+pub mod bulkhead;
+mod error;
+pub mod file;
+mod id;
+mod keyring;
+mod local;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
+pub mod settings;
+
+pub mod shamir;
+pub mod share;
+pub mod transit;
+
+pub use blob::{Blob, BlobError, MAX_SECRET_BYTES};
+pub use error::{BackendError, KekError};
+pub use id::{IdError, KekId};
+pub use keyring::{Health, Keyring, Member, Target};
+pub use local::LocalKey;
+
+use keyring::commitment;
 use zeroize::Zeroizing;
 
-const KEK_BYTES: usize = 32;
-/// Separates this use of the key from any other.
-const DOMAIN: &[u8] = b"anchorhold broker state v1";
+/// Separates these uses of a key from any other.
+const DOMAIN: &[u8] = b"anchorhold/key-broker/v1/wrapped";
 
-/// Why a secret was not wrapped or not unwrapped.
+/// Where a wrapped secret belongs. It is bound into the wrapping, so no secret can stand in for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KekError {
-    /// What is stored was not wrapped under this key in this place.
-    Open,
-    /// The system's random generator gave nothing.
-    Random,
-}
-
-impl fmt::Display for KekError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Open => "a stored secret was not wrapped under this key-encryption key in this place",
-            Self::Random => "the system's random generator gave nothing",
-        })
-    }
-}
-
-impl std::error::Error for KekError {}
-
-/// Where a wrapped secret belongs. It is authenticated with it, so no secret can stand in for another.
-#[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
     /// The kind of secret.
-    pub kind: &'static str,
+    pub kind: &'a str,
     /// Which one of its kind.
     pub name: &'a [u8],
 }
 
-impl Place<'_> {
-    fn aad(&self) -> Vec<u8> {
-        let mut aad = Vec::new();
-        for item in [DOMAIN, self.kind.as_bytes(), self.name] {
-            aad.extend_from_slice(&(item.len() as u64).to_be_bytes());
-            aad.extend_from_slice(item);
-        }
-        aad
+/// What a backend binds a secret to: a digest of the key's id, the [`Place`] and the secret's commitment. One short
+/// length suits the associated data of every HSM, and no name of a model reaches a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context([u8; Self::LEN]);
+
+impl Context {
+    /// The length in bytes.
+    pub const LEN: usize = 32;
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
     }
 }
 
-/// The key-encryption key, from a file that only its owner can read.
-pub struct Kek(LessSafeKey);
-
-impl Kek {
-    /// Makes a key and its file.
-    ///
-    /// # Errors
-    /// Any from the file system; an existing file is never overwritten.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        let secret: Secret<KEK_BYTES> = Secret::random().map_err(io::Error::other)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(secret.expose())?;
-        file.sync_all()?;
-        Ok(Self::new(&secret))
-    }
-
-    /// Reads the key.
-    ///
-    /// # Errors
-    /// Any from the file system; a file that others may read, or that has not exactly 32 bytes, is refused.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        if file.metadata()?.permissions().mode() & 0o077 != 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "the key-encryption key is open to others",
-            ));
-        }
-        let mut bytes = Zeroizing::new(Vec::with_capacity(KEK_BYTES + 1));
-        file.take(KEK_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-        let wrong =
-            || io::Error::new(io::ErrorKind::InvalidData, "the key-encryption key has not exactly 32 bytes");
-        Secret::copy_from(&bytes).map(|secret| Self::new(&secret)).ok_or_else(wrong)
-    }
-
-    fn new(secret: &Secret<KEK_BYTES>) -> Self {
-        let key = UnboundKey::new(&AES_256_GCM, secret.expose()).expect("32 bytes are an AES-256 key");
-        Self(LessSafeKey::new(key))
-    }
-
-    /// Wraps `plain` for `place`: a random 12-byte nonce, then ciphertext and tag.
-    ///
-    /// # Errors
-    /// [`KekError::Random`]. Random nonces are safe for 2^32 secrets, far more than a broker ever wraps.
-    pub fn wrap(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, KekError> {
-        let mut nonce = [0; NONCE_LEN];
-        SystemRandom::new().fill(&mut nonce).map_err(|_| KekError::Random)?;
-        let mut body = Zeroizing::new(Vec::with_capacity(plain.len() + AES_256_GCM.tag_len()));
-        body.extend_from_slice(plain);
-        self.0
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place.aad()), &mut *body)
-            .map_err(|_| KekError::Random)?;
-        let mut out = Vec::with_capacity(NONCE_LEN + body.len());
-        out.extend_from_slice(&nonce);
-        out.extend_from_slice(&body);
-        Ok(out)
-    }
-
-    /// Unwraps what [`wrap`](Self::wrap) made for the same place.
-    ///
-    /// # Errors
-    /// [`KekError::Open`].
-    pub fn unwrap(&self, place: Place<'_>, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KekError> {
-        let (nonce, body) = wrapped.split_at_checked(NONCE_LEN).ok_or(KekError::Open)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| KekError::Open)?;
-        let mut body = Zeroizing::new(body.to_vec());
-        let length =
-            self.0.open_in_place(nonce, Aad::from(place.aad()), &mut body).map_err(|_| KekError::Open)?.len();
-        body.truncate(length);
-        Ok(body)
-    }
-
-    /// Unwraps exactly `N` bytes.
-    ///
-    /// # Errors
-    /// [`KekError::Open`].
-    pub fn unwrap_secret<const N: usize>(
-        &self,
-        place: Place<'_>,
-        wrapped: &[u8],
-    ) -> Result<Secret<N>, KekError> {
-        Secret::copy_from(&self.unwrap(place, wrapped)?).ok_or(KekError::Open)
-    }
+/// What a backend made of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The version of the key that it is under, from 1.
+    pub version: u32,
+    /// In the backend's own form.
+    pub bytes: Vec<u8>,
 }
 
-impl fmt::Debug for Kek {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Kek")
-    }
+/// What is to be destroyed of a key, for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destroy {
+    /// All of it.
+    Key,
+    /// The versions below this one, where a backend has versions.
+    VersionsBelow(u32),
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Where one key-encryption key lives and is used. The keyring brings deadlines, commitments and the form on disk.
+///
+/// An implementation may block; the keyring calls remote ones on a thread of their own. It never returns part of a
+/// secret, and it wipes what it copies.
+pub trait Backend: Send + Sync {
+    /// Wraps `plain`, bound to `context`.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn wrap(&self, context: &Context, plain: &[u8]) -> Result<Sealed, BackendError>;
 
-    const PLACE: Place<'static> = Place { kind: "weights key", name: b"acme/chat" };
+    /// Unwraps what [`wrap`](Self::wrap) made for the same context.
+    ///
+    /// # Errors
+    /// [`BackendError::Open`] when the backend works and this was not wrapped by it in this context; otherwise the
+    /// trouble that the backend has.
+    fn unwrap(&self, context: &Context, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, BackendError>;
 
-    #[test]
-    fn a_secret_opens_only_under_its_key_and_in_its_place() {
-        let folder = tempfile::tempdir().unwrap();
-        let kek = Kek::create(&folder.path().join("kek")).unwrap();
-        let other = Kek::create(&folder.path().join("other")).unwrap();
-        let wrapped = kek.wrap(PLACE, b"secret").unwrap();
-        let again = Kek::open(&folder.path().join("kek")).unwrap();
-        assert_eq!(again.unwrap(PLACE, &wrapped).unwrap().as_slice(), b"secret");
-        assert_eq!(other.unwrap(PLACE, &wrapped), Err(KekError::Open));
-        let elsewhere = Place { name: b"acme/chas", ..PLACE };
-        assert_eq!(kek.unwrap(elsewhere, &wrapped), Err(KekError::Open));
-        assert_eq!(kek.unwrap(PLACE, &wrapped[..8]), Err(KekError::Open));
-        assert!(!wrapped.windows(6).any(|part| part == b"secret"));
+    /// Wraps under the newest version what is under an older one.
+    ///
+    /// # Errors
+    /// As [`unwrap`](Self::unwrap).
+    fn rewrap(&self, context: &Context, sealed: &Sealed) -> Result<Sealed, BackendError> {
+        self.wrap(context, &self.unwrap(context, sealed)?)
     }
 
-    #[test]
-    fn refuses_a_key_that_others_can_read_and_one_of_another_length() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("kek");
-        Kek::create(&path).unwrap();
-        assert_eq!(Kek::create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(Kek::open(&path).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        std::fs::write(&path, [0; 33]).unwrap();
-        assert_eq!(Kek::open(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    /// The version that [`wrap`](Self::wrap) uses now. Looks at the key: one that could leave the backend in the clear,
+    /// or that does not bind a context, is refused.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn version(&self) -> Result<u32, BackendError>;
+
+    /// Makes a new version, which [`wrap`](Self::wrap) uses from then on, and names it.
+    ///
+    /// # Errors
+    /// [`BackendError::Unsupported`] where a key has one version.
+    fn rotate(&self) -> Result<u32, BackendError> {
+        Err(BackendError::Unsupported { what: "versions of a key" })
+    }
+
+    /// Destroys the key, or versions of it.
+    ///
+    /// # Errors
+    /// [`BackendError`]; what is left then still works.
+    fn destroy(&self, what: Destroy) -> Result<(), BackendError>;
+
+    /// What has to be done from time to time, such as the renewal of a credential. Called about once a second.
+    ///
+    /// # Errors
+    /// [`BackendError`]; it is tried again.
+    fn upkeep(&self) -> Result<(), BackendError> {
+        Ok(())
     }
 }

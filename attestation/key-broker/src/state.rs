@@ -1,422 +1,454 @@
-//! What the broker remembers: wrapped keys, the policy, used nonces, leases. One file, one writer.
+//! What the broker remembers, as rows of its [`Store`](crate::store::Store): wrapped keys, the policy, used nonces, leases, revocations, the heads
+//! of the logs that it witnesses.
 //!
-//! Every change is one transaction that is on disk before the function returns (redb's `Durability::Immediate`).
-//! The disk is trusted to keep what it acknowledged, not to keep secrets: those are wrapped under the [`Kek`].
-//! A disk that is set back forgets revocations and used nonces; see `SECURITY.md`.
+//! These are functions over a view or a change, so that several of them and their log entry make one transaction. Each looks at
+//! everything that could refuse before it changes anything.
 
-use crate::kek::{Kek, KekError, Place};
-use anchorhold_key_release::{Grant, InstanceId, ModelId, WeightsKeyTerms};
-use anchorhold_rats::{Nonce, Secret, Timestamp};
-use redb::{Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition};
-use std::fs::{File, TryLockError};
-use std::io;
-use std::path::{Path, PathBuf};
-
-/// Wrapped secrets of the broker itself, by kind.
-const SECRETS: TableDefinition<&str, &[u8]> = TableDefinition::new("secrets");
-/// The policy file and its version.
-const POLICY: TableDefinition<(), (u64, &str)> = TableDefinition::new("policy");
-type ModelKey = (&'static str, u64);
-type ModelRow = (&'static [u8], &'static [u8]);
-/// Terms (JSON) and wrapped key of each model version.
-const MODELS: TableDefinition<ModelKey, ModelRow> = TableDefinition::new("models");
-/// Used nonces. A nonce begins with its expiry, so they lie in the order in which they expire.
-const NONCES: TableDefinition<&[u8], ()> = TableDefinition::new("nonces");
-/// Until which second nonces were forgotten. None that expired before is ever taken.
-const FORGOTTEN: TableDefinition<(), i64> = TableDefinition::new("forgotten");
-/// The end of each instance's lease, by grant.
-const LEASES: TableDefinition<(&str, &[u8]), i64> = TableDefinition::new("leases");
+use crate::store::{Change, StoreError, Table, View, after_prefix};
+use anchorhold_audit_log::VerifierKey;
+use anchorhold_audit_log::merkle::TreeHead;
+use anchorhold_key_release::{InstanceId, ModelId, WeightsKeyTerms};
+use anchorhold_rats::{Measurement, Nonce, Sha256Digest, Timestamp};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// The most used nonces that are remembered. Each belongs to evidence that passed, within two minutes.
-const MAX_NONCES: u64 = 65_536;
+pub const MAX_NONCES: u64 = 65_536;
+/// The most versions that one model may have.
+pub const MAX_VERSIONS: usize = 1024;
+/// The most leases of one grant that are looked at; no policy may ask for as many instances.
+pub const MAX_LEASES: usize = 65_536;
+/// The most revocations beside the policy.
+pub const MAX_REVOKED: usize = 16_384;
 /// How long after its expiry a used nonce is remembered, in seconds.
 const NONCE_SLACK_S: i64 = 60;
-/// The most versions that one model may have.
-const MAX_VERSIONS: usize = 1024;
-/// How many bytes of the store are kept in memory at most.
-const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
-/// Why the state did not do what was asked.
-#[derive(Debug)]
-pub enum StateError {
-    /// There is a state already.
-    Exists,
-    /// Another process has the state.
-    Locked,
-    /// The store.
-    Store(Box<redb::Error>),
-    /// The file system.
-    Io(io::Error),
-    /// A secret does not open.
-    Kek(KekError),
-    /// What is stored is not what this version writes.
-    Corrupt(&'static str),
-    /// A model's version is there already, with another key or manifest.
-    VersionTaken {
-        /// The version.
-        version: u64,
-    },
-    /// A model has as many versions as may be.
-    TooManyVersions,
-    /// The policy in force is not older than the one that came.
-    PolicyVersion {
-        /// The version in force.
-        current: u64,
-        /// The version that came.
-        observed: u64,
-    },
+/// Names in [`Table::Meta`].
+const NONCES: &[u8] = b"nonces";
+const FORGOTTEN: &[u8] = b"nonces forgotten until";
+const REVOCATIONS: &[u8] = b"revocations";
+const POLICIES: &[u8] = b"policies";
+/// Names in [`Table::Policy`].
+const IN_FORCE: &[u8] = b"in force";
+const SIGNERS: &[u8] = b"signers";
+
+fn read<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|_| StoreError::Corrupt(what))
 }
 
-impl std::fmt::Display for StateError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Exists => f.write_str("the folder holds a broker's state already"),
-            Self::Locked => f.write_str("another process has the broker's state"),
-            Self::Store(error) => write!(f, "store: {error}"),
-            Self::Io(error) => write!(f, "state folder: {error}"),
-            Self::Kek(error) => error.fmt(f),
-            Self::Corrupt(what) => write!(f, "the stored {what} is not what this version writes"),
-            Self::VersionTaken { version } => {
-                write!(f, "version {version} of the model is there already, with another key or manifest")
-            }
-            Self::TooManyVersions => {
-                write!(f, "the model has {MAX_VERSIONS} versions, the most there may be")
-            }
-            Self::PolicyVersion { current, observed } => {
-                write!(f, "policy version {observed} is not above {current}, the one in force")
-            }
-        }
+fn write<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|_| StoreError::Corrupt(what))
+}
+
+fn number(view: &(impl View + ?Sized), name: &'static [u8]) -> Result<u64, StoreError> {
+    let Some(bytes) = view.get(Table::Meta, name)? else { return Ok(0) };
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Corrupt("counter"))
+}
+
+/// A text before others in a key, with its length before it so that none is the beginning of another.
+fn field(text: &str) -> Vec<u8> {
+    [&(text.len() as u64).to_be_bytes(), text.as_bytes()].concat()
+}
+
+// --- Secrets of the broker itself
+
+/// The wrapped secret of this kind.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn secret(view: &dyn View, kind: &str) -> Result<Vec<u8>, StoreError> {
+    view.get(Table::Secrets, kind.as_bytes())?.ok_or(StoreError::Corrupt("secret"))
+}
+
+/// Stores a wrapped secret.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn put_secret(change: &mut dyn Change, kind: &str, wrapped: &[u8]) -> Result<(), StoreError> {
+    change.put(Table::Secrets, kind.as_bytes(), wrapped)
+}
+
+/// Whether a broker was set up here.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn is_set_up(view: &dyn View) -> Result<bool, StoreError> {
+    Ok(!view.scan(Table::Secrets, &[]..&[u8::MAX], 1)?.is_empty())
+}
+
+// --- Weights keys
+
+/// What is stored of a model version: the JSON of its terms, which is also where its key is bound to, and the wrapped key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRow {
+    /// The exact JSON of the terms.
+    pub terms: String,
+    /// The wrapped weights key.
+    #[serde(with = "anchorhold_rats::base64_bytes")]
+    pub wrapped: Vec<u8>,
+}
+
+impl ModelRow {
+    /// The terms, read.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn read_terms(&self) -> Result<WeightsKeyTerms, StoreError> {
+        read("terms", self.terms.as_bytes())
     }
 }
 
-impl std::error::Error for StateError {}
-
-impl From<KekError> for StateError {
-    fn from(error: KekError) -> Self {
-        Self::Kek(error)
-    }
+fn model_key(model_id: &str, version: u64) -> Vec<u8> {
+    [field(model_id).as_slice(), &version.to_be_bytes()].concat()
 }
 
-impl From<io::Error> for StateError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
+/// The row of a model version.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn model(view: &dyn View, model_id: &ModelId, version: u64) -> Result<Option<ModelRow>, StoreError> {
+    let row = view.get(Table::Models, &model_key(model_id.as_str(), version))?;
+    row.map(|row| read("model", &row)).transpose()
 }
 
-macro_rules! from_redb {
-    ($($kind:ident),+) => {
-        $(impl From<redb::$kind> for StateError {
-            fn from(error: redb::$kind) -> Self {
-                Self::Store(Box::new(error.into()))
-            }
-        })+
-    };
+/// The versions of a model that there are keys of; none for an id that is none.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn versions(view: &dyn View, model_id: &str) -> Result<Vec<WeightsKeyTerms>, StoreError> {
+    let (from, mut to) = (model_key(model_id, 0), model_key(model_id, u64::MAX));
+    to.push(0);
+    let rows = view.scan(Table::Models, &from..&to, MAX_VERSIONS + 1)?;
+    rows.iter().map(|(_, row)| read::<ModelRow>("model", row)?.read_terms()).collect()
 }
-from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
 
-/// How an attempt to use a nonce up ended.
+/// How storing a model version ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spent {
-    /// It was unused, and is used now.
-    Fresh,
-    /// It was used before, or expired so long ago that this is not known any more.
-    Before,
-    /// As many as may be are remembered already; it was not used up.
-    Full,
-    /// The grant has no room for another instance; the nonce is used up.
-    NoRoom {
-        /// How many other instances hold a lease.
-        live: u64,
-    },
+pub enum Imported {
+    /// It is there now.
+    Stored,
+    /// That version is there already.
+    Taken,
+    /// The model has [`MAX_VERSIONS`] versions.
+    TooMany,
 }
 
-/// The paths inside a state folder.
-#[derive(Debug, Clone)]
-pub struct Layout(PathBuf);
+/// Whether a model version can be stored.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn can_put_model(view: &dyn View, terms: &WeightsKeyTerms) -> Result<Imported, StoreError> {
+    if model(view, &terms.model_id, terms.version)?.is_some() {
+        return Ok(Imported::Taken);
+    }
+    let full = versions(view, terms.model_id.as_str())?.len() >= MAX_VERSIONS;
+    Ok(if full { Imported::TooMany } else { Imported::Stored })
+}
 
-impl Layout {
-    /// The layout of the folder `state`.
+/// Stores a model version. Presumes that it can be.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn put_model(change: &mut dyn Change, terms: &WeightsKeyTerms, row: &ModelRow) -> Result<(), StoreError> {
+    change.put(Table::Models, &model_key(terms.model_id.as_str(), terms.version), &write("model", row)?)
+}
+
+// --- The policy
+
+/// The policy in force, as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRow {
+    /// Its version.
+    pub version: u64,
+    /// The file.
+    pub file: String,
+    /// The envelope with the signatures, where it came in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
+    /// The Cedar policies that it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cedar: Option<String>,
+}
+
+impl PolicyRow {
+    /// The policy's digest.
     #[must_use]
-    pub fn of(state: &Path) -> Self {
-        Self(state.to_owned())
+    pub fn digest(&self) -> Sha256Digest {
+        Sha256Digest::of(self.file.as_bytes())
     }
+}
 
-    /// The key-encryption key.
+/// Who may sign policies, as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignersRow {
+    /// The file.
+    pub file: String,
+    /// The envelope with which the set took the place of the one before; none of the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
+}
+
+/// What a decision rests on: how often a policy came into force, and how many revocations were added. When it is the same
+/// later, neither has changed.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn stands_for(view: &dyn View) -> Result<(u64, u64), StoreError> {
+    Ok((number(view, POLICIES)?, number(view, REVOCATIONS)?))
+}
+
+/// The policy in force.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn policy(view: &dyn View) -> Result<Option<PolicyRow>, StoreError> {
+    view.get(Table::Policy, IN_FORCE)?.map(|row| read("policy", &row)).transpose()
+}
+
+/// Puts a policy in force. Presumes that it is newer than the one in force.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn put_policy(change: &mut dyn Change, row: &PolicyRow) -> Result<(), StoreError> {
+    change.put(Table::Policy, IN_FORCE, &write("policy", row)?)?;
+    let count = number(&*change, POLICIES)?;
+    change.put(Table::Meta, POLICIES, &(count + 1).to_be_bytes())
+}
+
+/// Who may sign policies; `None` where everybody may who has the state.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn signers(view: &dyn View) -> Result<Option<SignersRow>, StoreError> {
+    view.get(Table::Policy, SIGNERS)?.map(|row| read("signers", &row)).transpose()
+}
+
+/// Sets who may sign policies. Presumes that it may be.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn put_signers(change: &mut dyn Change, row: &SignersRow) -> Result<(), StoreError> {
+    change.put(Table::Policy, SIGNERS, &write("signers", row)?)
+}
+
+// --- Nonces
+
+/// Whether a nonce is used up, or so old that this is not known any more. Presumes that it was recognised.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn is_used(view: &dyn View, nonce: &Nonce, expires: Timestamp) -> Result<bool, StoreError> {
+    let forgotten = number(view, FORGOTTEN)?;
+    let forgotten = i64::try_from(forgotten).map_err(|_| StoreError::Corrupt("counter"))?;
+    Ok(expires.unix_seconds() <= forgotten || view.get(Table::Nonces, nonce.as_bytes())?.is_some())
+}
+
+/// Whether another nonce can be remembered once those are forgotten that can never be taken again at `at`.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn has_room_for_nonce(view: &dyn View, at: Timestamp) -> Result<bool, StoreError> {
+    let count = number(view, NONCES)?;
+    if count < MAX_NONCES {
+        return Ok(true);
+    }
+    Ok(!view.scan(Table::Nonces, &[]..&forgettable(at), 1)?.is_empty())
+}
+
+/// The end of the nonces that expired long enough before `at`.
+fn forgettable(at: Timestamp) -> [u8; 8] {
+    at.plus_seconds(-NONCE_SLACK_S).unix_seconds().saturating_add(1).max(0).to_be_bytes()
+}
+
+/// Uses a nonce up and forgets those that can never be taken again. Presumes that it is unused and that there is room.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn use_up(change: &mut dyn Change, nonce: &Nonce, at: Timestamp) -> Result<(), StoreError> {
+    let limit = at.plus_seconds(-NONCE_SLACK_S).unix_seconds();
+    let mut count = number(&*change, NONCES)?;
+    if let Ok(limit) = u64::try_from(limit)
+        && limit > number(&*change, FORGOTTEN)?
+    {
+        let gone = change.delete(Table::Nonces, &[]..&forgettable(at))?;
+        count = count.saturating_sub(gone);
+        change.put(Table::Meta, FORGOTTEN, &limit.to_be_bytes())?;
+    }
+    change.put(Table::Nonces, nonce.as_bytes(), &[])?;
+    change.put(Table::Meta, NONCES, &(count + 1).to_be_bytes())
+}
+
+// --- Leases
+
+/// A lease of one instance under one grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    /// The grant.
+    pub grant: String,
+    /// The instance.
+    pub instance: InstanceId,
+    /// When it ends.
+    pub ends: Timestamp,
+    /// The model.
+    pub model_id: ModelId,
+    /// Its version.
+    pub version: u64,
+    /// The weights key.
+    pub kid: String,
+    /// SHA-256 of the manifest.
+    pub manifest_digest: Sha256Digest,
+    /// The launch measurement.
+    pub measurement: Measurement,
+}
+
+fn lease_key(grant: &str, instance: InstanceId) -> Vec<u8> {
+    [field(grant).as_slice(), instance.as_bytes()].concat()
+}
+
+/// The leases of a grant that are live at `at`.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn live_leases(view: &dyn View, grant: &str, at: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    let prefix = field(grant);
+    let end = after_prefix(&prefix).ok_or(StoreError::Corrupt("lease"))?;
+    leases_in(view, (&prefix, &end), at)
+}
+
+/// Every lease that is live at `at`, of whichever grant.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn all_live_leases(view: &dyn View, at: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    leases_in(view, (&[], &[u8::MAX]), at)
+}
+
+fn leases_in(view: &dyn View, (from, to): (&[u8], &[u8]), at: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    let rows = view.scan(Table::Leases, from..to, MAX_LEASES)?;
+    let leases = rows.iter().map(|(_, row)| read::<Lease>("lease", row));
+    leases.filter(|lease| lease.as_ref().map_or(true, |lease| lease.ends > at)).collect()
+}
+
+/// Takes or renews a lease, and forgets the grant's leases that have ended. Presumes that the grant has room.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn put_lease(change: &mut dyn Change, lease: &Lease, at: Timestamp) -> Result<(), StoreError> {
+    let prefix = field(&lease.grant);
+    let end = after_prefix(&prefix).ok_or(StoreError::Corrupt("lease"))?;
+    for (key, row) in change.scan(Table::Leases, &prefix..&end, MAX_LEASES)? {
+        if read::<Lease>("lease", &row)?.ends <= at {
+            change.delete(Table::Leases, &key..&[key.as_slice(), &[0]].concat())?;
+        }
+    }
+    change.put(Table::Leases, &lease_key(&lease.grant, lease.instance), &write("lease", lease)?)
+}
+
+// --- Revocations beside the policy
+
+/// One revocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedRow {
+    /// Of what kind; see [`Revoked::KINDS`](anchorhold_key_release::Revoked::KINDS).
+    pub kind: String,
+    /// Which one.
+    pub name: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// All revocations.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn revocations(view: &dyn View) -> Result<Vec<RevokedRow>, StoreError> {
+    let rows = view.scan(Table::Revoked, &[]..&[u8::MAX], MAX_REVOKED)?;
+    rows.iter().map(|(_, row)| read("revocation", row)).collect()
+}
+
+fn revoked_key(row: &RevokedRow) -> Vec<u8> {
+    [field(&row.kind).as_slice(), row.name.as_bytes()].concat()
+}
+
+/// Whether there is room for a revocation, or it is there already.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn can_put_revocation(view: &dyn View, row: &RevokedRow) -> Result<bool, StoreError> {
+    let there = view.get(Table::Revoked, &revoked_key(row))?.is_some();
+    Ok(there || number(view, REVOCATIONS)? < MAX_REVOKED as u64)
+}
+
+/// Adds a revocation; one that is there already stays as it is. Presumes that there is room.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn put_revocation(change: &mut dyn Change, row: &RevokedRow) -> Result<(), StoreError> {
+    let key = revoked_key(row);
+    if change.get(Table::Revoked, &key)?.is_some() {
+        return Ok(());
+    }
+    let count = number(&*change, REVOCATIONS)?;
+    change.put(Table::Revoked, &key, &write("revocation", row)?)?;
+    change.put(Table::Meta, REVOCATIONS, &(count + 1).to_be_bytes())
+}
+
+// --- Logs that the broker witnesses
+
+/// What the broker knows of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessedRow {
+    /// The log's verifier key, as text.
+    pub key: String,
+    /// The size of the last checkpoint that was cosigned; 0 before the first.
+    pub size: u64,
+    /// Its root hash, hex.
+    pub root: anchorhold_audit_log::Hash,
+    /// That checkpoint, as the log signed it.
+    pub checkpoint: String,
+    /// A checkpoint that contradicts it, signed by the log: together they prove two histories. The first that came.
+    pub contradiction: Option<String>,
+}
+
+impl WitnessedRow {
+    /// A log of which nothing is known but its key.
     #[must_use]
-    pub fn kek(&self) -> PathBuf {
-        self.0.join("kek")
+    pub fn new(key: &VerifierKey) -> Self {
+        let empty = TreeHead::empty();
+        Self {
+            key: key.to_string(),
+            size: 0,
+            root: empty.root,
+            checkpoint: String::new(),
+            contradiction: None,
+        }
     }
 
-    /// The TLS certificate, public.
+    /// Size and root hash.
     #[must_use]
-    pub fn certificate(&self) -> PathBuf {
-        self.0.join("tls-certificate.pem")
-    }
-
-    /// The audit logs, one folder for each start.
-    #[must_use]
-    pub fn logs(&self) -> PathBuf {
-        self.0.join("log")
-    }
-
-    fn database(&self) -> PathBuf {
-        self.0.join("broker.redb")
-    }
-
-    fn lock(&self) -> PathBuf {
-        self.0.join("lock")
+    pub const fn head(&self) -> TreeHead {
+        TreeHead { size: self.size, root: self.root }
     }
 }
 
-/// The broker's state, held by this process alone until drop.
-#[derive(Debug)]
-pub struct State {
-    database: Database,
-    kek: Kek,
-    /// Holds the lock.
-    _lock: File,
+/// The log of this name.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn witnessed(view: &dyn View, origin: &str) -> Result<Option<WitnessedRow>, StoreError> {
+    view.get(Table::Witnessed, origin.as_bytes())?.map(|row| read("witnessed log", &row)).transpose()
 }
 
-impl State {
-    /// Makes a state in `layout`, with one wrapped secret of 32 bytes for each of `secrets`.
-    ///
-    /// # Errors
-    /// [`StateError::Exists`] when there is one; otherwise the file system or the store.
-    pub fn create(layout: &Layout, secrets: &[(&'static str, &[u8])]) -> Result<Self, StateError> {
-        std::fs::create_dir_all(layout.logs())?;
-        let lock = lock(&layout.lock())?;
-        if layout.kek().exists() || layout.database().exists() {
-            return Err(StateError::Exists);
-        }
-        let kek = Kek::create(&layout.kek())?;
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(layout.database())?;
-        let write = database.begin_write()?;
-        {
-            let mut table = write.open_table(SECRETS)?;
-            for (kind, secret) in secrets {
-                table.insert(*kind, kek.wrap(Place { kind, name: &[] }, secret)?.as_slice())?;
-            }
-            // Opened once, so that readers find every table.
-            write.open_table(POLICY)?;
-            write.open_table(MODELS)?;
-            write.open_table(NONCES)?;
-            write.open_table(FORGOTTEN)?;
-            write.open_table(LEASES)?;
-        }
-        write.commit()?;
-        File::open(&layout.0)?.sync_all()?;
-        Ok(Self { database, kek, _lock: lock })
-    }
-
-    /// Opens the state in `layout`.
-    ///
-    /// # Errors
-    /// [`StateError::Locked`] when another process has it; otherwise the file system or the store.
-    pub fn open(layout: &Layout) -> Result<Self, StateError> {
-        let kek = Kek::open(&layout.kek())?;
-        let lock = lock(&layout.lock())?;
-        let database = Database::builder().set_cache_size(CACHE_BYTES).open(layout.database())?;
-        Ok(Self { database, kek, _lock: lock })
-    }
-
-    /// A secret of the broker itself.
-    ///
-    /// # Errors
-    /// [`StateError::Kek`] when the key-encryption key is not the one it was wrapped under.
-    pub fn secret(&self, kind: &'static str) -> Result<zeroize::Zeroizing<Vec<u8>>, StateError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(SECRETS)?;
-        let wrapped = table.get(kind)?.ok_or(StateError::Corrupt("secret"))?;
-        Ok(self.kek.unwrap(Place { kind, name: &[] }, wrapped.value())?)
-    }
-
-    /// A secret of exactly 32 bytes.
-    ///
-    /// # Errors
-    /// As [`secret`](Self::secret).
-    pub fn secret_32(&self, kind: &'static str) -> Result<Secret<32>, StateError> {
-        Secret::copy_from(&self.secret(kind)?).ok_or(StateError::Corrupt("secret"))
-    }
-
-    /// Stores a model version's key. The same file may come twice.
-    ///
-    /// # Errors
-    /// [`StateError::VersionTaken`] when that version has another key or manifest.
-    pub fn import(&self, terms: &WeightsKeyTerms, weights_key: &Secret<32>) -> Result<(), StateError> {
-        let name = serde_json::to_vec(terms).map_err(|_| StateError::Corrupt("terms"))?;
-        let key = (terms.model_id.as_str(), terms.version);
-        let write = self.database.begin_write()?;
-        {
-            let mut table = write.open_table(MODELS)?;
-            if let Some(stored) = table.get(key)? {
-                let (stored_name, wrapped) = stored.value();
-                let same = stored_name == name.as_slice()
-                    && self.kek.unwrap_secret::<32>(weights_key_place(&name), wrapped)? == *weights_key;
-                return if same { Ok(()) } else { Err(StateError::VersionTaken { version: terms.version }) };
-            }
-            let range = (terms.model_id.as_str(), 0)..=(terms.model_id.as_str(), u64::MAX);
-            if table.range(range)?.count() >= MAX_VERSIONS {
-                return Err(StateError::TooManyVersions);
-            }
-            let wrapped = self.kek.wrap(weights_key_place(&name), weights_key.expose())?;
-            table.insert(key, (name.as_slice(), wrapped.as_slice()))?;
-        }
-        Ok(write.commit()?)
-    }
-
-    /// The versions of a model that the broker has keys of; none for an id that is none.
-    ///
-    /// # Errors
-    /// The store.
-    pub fn versions(&self, model_id: &str) -> Result<Vec<WeightsKeyTerms>, StateError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(MODELS)?;
-        let mut versions = Vec::new();
-        for row in table.range((model_id, 0)..=(model_id, u64::MAX))? {
-            let (_, value) = row?;
-            let terms = serde_json::from_slice(value.value().0).map_err(|_| StateError::Corrupt("terms"))?;
-            versions.push(terms);
-        }
-        Ok(versions)
-    }
-
-    /// The key of a model version. Establishes that it was stored for these very terms.
-    ///
-    /// # Errors
-    /// [`StateError`] when it is gone or does not open.
-    pub fn weights_key(&self, model_id: &ModelId, version: u64) -> Result<Secret<32>, StateError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(MODELS)?;
-        let row = table.get((model_id.as_str(), version))?.ok_or(StateError::Corrupt("model"))?;
-        let (name, wrapped) = row.value();
-        Ok(self.kek.unwrap_secret(weights_key_place(name), wrapped)?)
-    }
-
-    /// The policy file in force, if there is one.
-    ///
-    /// # Errors
-    /// The store.
-    pub fn policy(&self) -> Result<Option<String>, StateError> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(POLICY)?;
-        Ok(table.get(())?.map(|row| row.value().1.to_owned()))
-    }
-
-    /// Puts a policy in force if its version is above the one in force, in one transaction.
-    ///
-    /// # Errors
-    /// [`StateError::PolicyVersion`]; the policy in force stays.
-    pub fn set_policy(&self, version: u64, file: &str) -> Result<(), StateError> {
-        let write = self.database.begin_write()?;
-        {
-            let mut table = write.open_table(POLICY)?;
-            let current = table.get(())?.map(|row| row.value().0);
-            if let Some(current) = current.filter(|current| version <= *current) {
-                return Err(StateError::PolicyVersion { current, observed: version });
-            }
-            table.insert((), (version, file))?;
-        }
-        Ok(write.commit()?)
-    }
-
-    /// Whether a nonce was used. A cheap look before the dear verification; [`spend`](Self::spend) decides.
-    ///
-    /// # Errors
-    /// The store.
-    pub fn is_used(&self, nonce: &Nonce) -> Result<bool, StateError> {
-        let read = self.database.begin_read()?;
-        Ok(read.open_table(NONCES)?.get(nonce.as_bytes().as_slice())?.is_some())
-    }
-
-    /// Uses `nonce` up, and for a `grant` takes a lease, in one transaction. Expired nonces and leases are
-    /// forgotten on the way.
-    ///
-    /// # Errors
-    /// The store; nothing has changed then.
-    pub fn spend(
-        &self,
-        nonce: &Nonce,
-        expires: Timestamp,
-        grant: Option<&Grant>,
-        at: Timestamp,
-    ) -> Result<Spent, StateError> {
-        let write = self.database.begin_write()?;
-        let spent = {
-            let mut forgotten = write.open_table(FORGOTTEN)?;
-            let before = forgotten.get(())?.map_or(0, |row| row.value());
-            let mut nonces = write.open_table(NONCES)?;
-            if expires.unix_seconds() <= before || nonces.get(nonce.as_bytes().as_slice())?.is_some() {
-                return Ok(Spent::Before);
-            }
-            let limit = at.plus_seconds(-NONCE_SLACK_S).unix_seconds();
-            if limit > before {
-                let end = limit.saturating_add(1).to_be_bytes();
-                nonces.retain_in::<&[u8], _>(..end.as_slice(), |_, ()| false)?;
-                forgotten.insert((), limit)?;
-            }
-            if nonces.len()? >= MAX_NONCES {
-                return Ok(Spent::Full);
-            }
-            nonces.insert(nonce.as_bytes().as_slice(), ())?;
-            match grant {
-                Some(grant) => lease(&mut write.open_table(LEASES)?, grant, at)?,
-                None => Spent::Fresh,
-            }
-        };
-        write.commit()?;
-        Ok(spent)
-    }
-
-    /// The instances that hold a lease of `grant` at `at`.
-    ///
-    /// # Errors
-    /// The store.
-    pub fn leases(&self, grant: &str, at: Timestamp) -> Result<u64, StateError> {
-        let read = self.database.begin_read()?;
-        count_leases(&read.open_table(LEASES)?, grant, None, at)
-    }
-}
-
-fn weights_key_place(name: &[u8]) -> Place<'_> {
-    Place { kind: "weights key", name }
-}
-
-const FIRST_INSTANCE: &[u8] = &[0; 16];
-const LAST_INSTANCE: &[u8] = &[0xff; 16];
-
-fn count_leases(
-    table: &impl ReadableTable<(&'static str, &'static [u8]), i64>,
-    grant: &str,
-    except: Option<InstanceId>,
-    at: Timestamp,
-) -> Result<u64, StateError> {
-    let mut live = 0;
-    for row in table.range((grant, FIRST_INSTANCE)..=(grant, LAST_INSTANCE))? {
-        let (key, end) = row?;
-        let other = except.is_none_or(|id| id.as_bytes().as_slice() != key.value().1);
-        live += u64::from(other && end.value() > at.unix_seconds());
-    }
-    Ok(live)
-}
-
-type LeaseTable<'txn> = redb::Table<'txn, (&'static str, &'static [u8]), i64>;
-
-fn lease(table: &mut LeaseTable<'_>, grant: &Grant, at: Timestamp) -> Result<Spent, StateError> {
-    table.retain(|_, end| end > at.unix_seconds())?;
-    let live = count_leases(table, grant.name(), Some(grant.instance_id()), at)?;
-    if live >= u64::from(grant.max_instances()) {
-        return Ok(Spent::NoRoom { live });
-    }
-    let end = at.plus_seconds(i64::from(grant.terms().lease_s)).unix_seconds();
-    table.insert((grant.name(), grant.instance_id().as_bytes().as_slice()), end)?;
-    Ok(Spent::Fresh)
-}
-
-fn lock(path: &Path) -> Result<File, StateError> {
-    let file = File::options().write(true).create(true).truncate(false).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StateError::Locked),
-        Err(TryLockError::Error(error)) => Err(StateError::Io(error)),
-    }
+/// Stores what is known of a log.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn put_witnessed(change: &mut dyn Change, origin: &str, row: &WitnessedRow) -> Result<(), StoreError> {
+    change.put(Table::Witnessed, origin.as_bytes(), &write("witnessed log", row)?)
 }

@@ -1,131 +1,29 @@
 //! The programs themselves: from an empty folder to a key over HTTPS, through kill -9 and back.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop at a surprise"
+)]
 
 mod common;
 
-use anchorhold_attester::software::{LaunchConfig, SoftwareGuest};
-use anchorhold_channel::client::{Answer, Client, Limits};
-use anchorhold_key_release::{
-    Awaiting, GuestKeys, InstanceId, KeyRequest, KeyUse, ReleaseKey, Session, WeightsKeyImport,
-};
-use anchorhold_rats::{Ed25519PublicKey, Measurement, Sha256Digest, Timestamp};
+use anchorhold_audit_log::VerifierKey;
+use anchorhold_key_release::{ReleaseKey, SIGNER_SET_TYPE};
+use anchorhold_rats::Kem;
+use common::programs::{PRODUCTION, SIMULATED, Server, Site, machine, run};
+use common::signers::{set, signed, signed_as};
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-const SIMULATED: &str = env!("CARGO_BIN_EXE_anchorhold-key-broker-simulated");
-const PRODUCTION: &str = env!("CARGO_BIN_EXE_anchorhold-key-broker");
-
-fn run(program: &str, arguments: &[&str]) -> (bool, serde_json::Value, String) {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let json = serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null);
-    (output.status.success(), json, String::from_utf8(output.stderr).unwrap())
-}
-
-struct Server {
-    child: Child,
-    client: Client<anchorhold_channel::client::Pinned>,
-}
-
-impl Server {
-    fn start(program: &str, state: &str, tls_key: Sha256Digest) -> Self {
-        let mut child = Command::new(program)
-            .args(["serve", "--state", state, "--listen", "127.0.0.1:0", "--print-ready"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let target = format!("https://{}", ready["listening"].as_str().unwrap()).parse().unwrap();
-        Self { child, client: Client::pinned(target, tls_key, Limits::default()) }
-    }
-
-    async fn post(&self, path: &str, body: Vec<u8>) -> Answer {
-        self.client.post_json(path, &[], body.into()).await.unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // SIGKILL; a child that has ended already is no fault.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn now() -> Timestamp {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap())
-}
-
-struct Site {
-    folder: tempfile::TempDir,
-    public: serde_json::Value,
-}
-
-impl Site {
-    /// `init`, `policy` and `import`, by the program.
-    fn new(program: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state");
-        let state = state.to_str().unwrap();
-        let (good, public, errors) = run(program, &["init", "--state", state]);
-        assert!(good, "{errors}");
-        let policy = folder.path().join("policy.toml");
-        std::fs::write(&policy, common::POLICY.replace("2027-01-31", "2199-01-31")).unwrap();
-        let (good, told, errors) = run(program, &["policy", "--state", state, policy.to_str().unwrap()]);
-        assert!(good, "{errors}");
-        assert_eq!(told["version"], 42);
-        let import_key = public["import_key"].as_str().unwrap().parse().unwrap();
-        let terms = common::terms("acme/chat-70b", 7);
-        let import = WeightsKeyImport::wrap(&common::weights_key(7), terms, &import_key).unwrap();
-        let file = folder.path().join("import.json");
-        std::fs::write(&file, import.to_json()).unwrap();
-        let (good, told, errors) = run(program, &["import", "--state", state, file.to_str().unwrap()]);
-        assert!(good, "{errors}");
-        assert_eq!(told["kid"], "k7");
-        Self { folder, public }
-    }
-
-    fn state(&self) -> String {
-        self.folder.path().join("state").to_str().unwrap().to_owned()
-    }
-
-    fn key<T: std::str::FromStr>(&self, name: &str) -> T {
-        self.public[name].as_str().unwrap().parse().ok().unwrap()
-    }
-
-    /// The body for this challenge.
-    fn answer(&self, challenge: &[u8], key: &ReleaseKey) -> (Vec<u8>, Awaiting) {
-        let request = KeyRequest {
-            model_id: "acme/chat-70b".to_owned(),
-            min_version: 1,
-            purpose: KeyUse::Serve,
-            instance_id: InstanceId::new([1; 16]),
-        };
-        let keys = GuestKeys {
-            tls_key: Sha256Digest::new([2; 32]),
-            release_key: key.public_key(),
-            audit_key: Ed25519PublicKey::new([3; 32]),
-        };
-        let session = Session::begin(challenge, self.key("signing_key"), request, keys).unwrap();
-        let config = LaunchConfig::new(Measurement::new([0xa1; 48]));
-        let guest = SoftwareGuest::launch(config, now()).unwrap();
-        let evidence = guest.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
-        session.send(evidence)
-    }
-}
 
 #[tokio::test]
 async fn case_01_from_an_empty_folder_to_a_key_and_no_second_one_after_kill_9() {
     let site = Site::new(SIMULATED);
     let server = Server::start(SIMULATED, &site.state(), site.key("tls_key"));
     let challenge = server.post("/v1/challenge", Vec::new()).await;
-    let key = ReleaseKey::generate().unwrap();
-    let (body, awaiting) = site.answer(&challenge.body, &key);
+    let key = ReleaseKey::generate(Kem::XWing).unwrap();
+    let (body, awaiting) = site.answer(&challenge.body, (&machine(), &key), 1);
     let answer = server.post("/v1/release", body.clone()).await;
     assert_eq!(answer.status, 200);
     assert_eq!(awaiting.open(&answer.body, &key).unwrap().weights_key(), &common::weights_key(7));
@@ -144,7 +42,8 @@ async fn case_05_the_production_program_refuses_the_simulated_root() {
     let site = Site::new(PRODUCTION);
     let server = Server::start(PRODUCTION, &site.state(), site.key("tls_key"));
     let challenge = server.post("/v1/challenge", Vec::new()).await;
-    let (body, _) = site.answer(&challenge.body, &ReleaseKey::generate().unwrap());
+    let key = ReleaseKey::generate(Kem::XWing).unwrap();
+    let (body, _) = site.answer(&challenge.body, (&machine(), &key), 1);
     let answer = server.post("/v1/release", body).await;
     let refused = common::refusal((answer.status.as_u16(), answer.body.to_vec()));
     assert_eq!(refused, (403, "snp_no_trust_anchor".to_owned()));
@@ -159,9 +58,52 @@ async fn case_14_one_program_at_a_time_has_the_state_and_init_happens_once() {
     assert!(!good && errors.contains("another process has the broker's state"), "{errors}");
     assert!(errors.contains("SIMULATED"), "{errors}");
     drop(server);
-    let (good, _, errors) = run(PRODUCTION, &["init", "--state", &state]);
-    assert!(!good && errors.contains("holds a broker's state already"), "{errors}");
+    let signers = site.folder.path().join("signers.toml");
+    let arguments = ["init", "--state", &state, "--signers", signers.to_str().unwrap()];
+    let (good, _, errors) = run(PRODUCTION, &arguments);
+    assert!(!good && errors.contains("a broker's state already"), "{errors}");
     assert!(!errors.contains("SIMULATED"), "{errors}");
+}
+
+#[test]
+fn case_08_the_production_program_makes_no_state_without_signers() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let (good, _, errors) = run(PRODUCTION, &["init", "--state", state.to_str().unwrap()]);
+    assert!(!good && errors.contains("--signers"), "{errors}");
+    assert!(!state.exists());
+}
+
+#[test]
+fn case_08_the_program_puts_a_signed_policy_in_force_only_where_it_is_named_what_it_replaces() {
+    let site = Site::new(PRODUCTION);
+    let state = site.state();
+    let file = site.folder.path().join("next.dsse");
+    let text = common::POLICY.replace("2027-01-31", "2199-01-31").replace("= 42", "= 43");
+    std::fs::write(&file, signed(&text, &[1])).unwrap();
+    let policy = |replaces: &[&str]| {
+        let arguments = ["policy", "--state", &state, file.to_str().unwrap()];
+        run(PRODUCTION, &[&arguments[..], replaces].concat())
+    };
+    let (good, _, errors) = policy(&[]);
+    assert!(!good && errors.contains("--replaces <DIGEST>"), "{errors}");
+    let (good, _, errors) = policy(&["--replaces", "42"]);
+    assert!(!good && errors.contains("wanted a SHA-256 digest in hex, or none"), "{errors}");
+    let (good, _, errors) = policy(&["--replaces", "none"]);
+    assert!(!good && errors.contains("the policy in force is "), "{errors}");
+    let (good, status, errors) = run(PRODUCTION, &["status", "--state", &state]);
+    assert!(good, "{errors}");
+    let (good, told, errors) = policy(&["--replaces", status["policy"][2].as_str().unwrap()]);
+    assert!(good, "{errors}");
+    assert_eq!(told["version"], 43);
+    let rotation = site.folder.path().join("signers.dsse");
+    let next = set(2, 1, &[2]);
+    std::fs::write(&rotation, signed_as(SIGNER_SET_TYPE, &next, &[1, 2])).unwrap();
+    let (good, told, errors) = run(PRODUCTION, &["signers", "--state", &state, rotation.to_str().unwrap()]);
+    assert!(good, "{errors}");
+    assert_eq!((&told["version"], &told["threshold"]), (&2.into(), &1.into()));
+    let (good, _, errors) = run(PRODUCTION, &["signers", "--state", &state, rotation.to_str().unwrap()]);
+    assert!(!good && errors.contains("envelope has 2 signatures, the limit is 1"), "{errors}");
 }
 
 fn signal(child: &Child, name: &str) {
@@ -198,15 +140,53 @@ fn case_08_sighup_puts_a_newer_policy_in_force_and_refuses_it_the_second_time() 
 }
 
 #[tokio::test]
-async fn sigterm_ends_the_log_cleanly() {
+async fn commands_reach_the_serving_broker_and_the_state_when_none_serves() {
     let site = Site::new(SIMULATED);
-    let mut server = Server::start(SIMULATED, &site.state(), site.key("tls_key"));
+    let state = site.state();
+    let kinds = || {
+        let output = Command::new(SIMULATED).args(["log", "--state", &state]).output().unwrap();
+        assert!(output.status.success());
+        let entries = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();
+        entries.map(|entry| entry.unwrap()["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(), ["log.open", "policy.load", "key.import"]);
+    let mut server = Server::start(SIMULATED, &state, site.key("tls_key"));
+    let (good, _, errors) = run(SIMULATED, &["revoke", "--state", &state, "kid", "k1"]);
+    assert!(good, "{errors}");
+    let (good, _, errors) = run(SIMULATED, &["revoke", "--state", &state, "chip", "k1"]);
+    assert!(!good && errors.contains("CHIP_ID"), "{errors}");
+    let (good, status, errors) = run(SIMULATED, &["status", "--state", &state]);
+    assert!(good, "{errors}");
+    assert_eq!(status["revoked"], serde_json::json!([["kid", "k1"]]));
+    assert_eq!(status["log_size"], 5);
+    assert_eq!(kinds().last().unwrap(), "key.revoke");
     signal(&server.child, "-TERM");
     assert!(server.child.wait().unwrap().success());
-    let logs = Path::new(&site.state()).join("log");
-    let closed = std::fs::read_dir(logs).unwrap().filter(|boot| {
-        let segment = boot.as_ref().unwrap().path().join("entries/00000000.seg");
-        std::fs::read(segment).unwrap().windows(11).any(|part| part == b"\"log.close\"")
-    });
-    assert_eq!(closed.count(), 3, "policy, import and serve");
+    assert_eq!(kinds()[3..], ["boot.start", "key.revoke", "boot.stop"]);
+    // One that was killed leaves its socket behind, and is not asked any more.
+    let server = Server::start(SIMULATED, &state, site.key("tls_key"));
+    drop(server);
+    assert!(std::path::Path::new(&state).join("admin.sock").exists());
+    assert_eq!(kinds()[6..], ["boot.start"]);
+}
+
+#[test]
+fn the_log_is_exported_as_a_bundle_that_verifies() {
+    let site = Site::new(SIMULATED);
+    let out = site.folder.path().join("log.tar");
+    let (good, told, errors) =
+        run(SIMULATED, &["log", "--state", &site.state(), "--out", out.to_str().unwrap()]);
+    assert!(good, "{errors}");
+    assert_eq!(told["entries"], 3);
+    let key = VerifierKey::parse(site.public["log_key"].as_str().unwrap()).unwrap();
+    let expected = anchorhold_audit_log::Expectations {
+        audit_key: Some(key.public_key()),
+        origin: Some(key.name().parse().unwrap()),
+        earlier: Vec::new(),
+    };
+    let report = anchorhold_audit_log::verify(std::fs::File::open(&out).unwrap(), &expected).unwrap();
+    assert!(report.is_accepted(), "{report:?}");
+    let (good, _, errors) =
+        run(SIMULATED, &["log", "--state", &site.state(), "--out", out.to_str().unwrap()]);
+    assert!(!good && errors.contains("exists"), "{errors}");
 }

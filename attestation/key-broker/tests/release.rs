@@ -1,14 +1,21 @@
 //! Releases and refusals through the router, each with its entry in the log.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop at a surprise"
+)]
 
 mod common;
 
 use anchorhold_attester::software::{Debug, LaunchConfig, MigrationAgent};
-use anchorhold_key_release::{GuestKeys, InstanceId, KeyRequest, KeyUse, Session, SessionError};
-use anchorhold_rats::{Ed25519PublicKey, Measurement, Sha256Digest, X25519PublicKey};
+use anchorhold_key_release::{GuestKeys, Session, SessionError, SignerSet};
+use anchorhold_rats::{Kem, Measurement, Sha256Digest, WrappingKey};
 use anchorhold_verifier::TrustAnchors;
 use axum::body::{Body, Bytes, HttpBody};
-use common::{Guest, Site, call, challenge, import_file, post, refusal, weights_key};
+use common::signers::{set, signed};
+use common::{Guest, Site, call, challenge, entries, import_file, post, refusal, story, weights_key};
 use http::Request;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -24,12 +31,12 @@ fn told(kind: &str, code: &str) -> (String, String) {
 async fn a_guest_in_a_grant_gets_the_key_and_the_log_says_so() {
     let (site, broker) = Site::with_model();
     let guest = Guest::new(&site.clock);
-    let (body, awaiting) = guest.answer(&challenge(&broker).await);
+    let (body, awaiting) = guest.answer(&broker, &challenge(&broker).await);
     let (status, response) = post(&broker, "/v1/release", body).await;
     assert_eq!(status, 200);
     let released = awaiting.open(&response, &guest.key).unwrap();
     assert_eq!(released.weights_key(), &weights_key(7));
-    let entries = site.entries();
+    let entries = entries(&broker);
     let entry = entries.iter().find(|entry| entry["type"] == "key.release").unwrap();
     assert_eq!(entry["model"]["id"], "acme/chat-70b");
     assert_eq!(entry["key"]["kid"], "k7");
@@ -43,11 +50,11 @@ async fn a_guest_in_a_grant_gets_the_key_and_the_log_says_so() {
 #[tokio::test]
 async fn case_01_refuses_a_replayed_request() {
     let (site, broker) = Site::with_model();
-    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    let (body, _) = Guest::new(&site.clock).answer(&broker, &challenge(&broker).await);
     assert_eq!(post(&broker, "/v1/release", body.clone()).await.0, 200);
     assert_eq!(refusal(post(&broker, "/v1/release", body).await), (409, "challenge_used".to_owned()));
     assert_eq!(
-        site.story(),
+        story(&broker),
         [told("policy.load", "ok"), told("key.release", "ok"), told("key.refuse", "challenge_used")]
     );
 }
@@ -55,7 +62,7 @@ async fn case_01_refuses_a_replayed_request() {
 #[tokio::test]
 async fn case_01_of_many_replays_at_once_one_gets_the_key() {
     let (site, broker) = Site::with_model();
-    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    let (body, _) = Guest::new(&site.clock).answer(&broker, &challenge(&broker).await);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let (broker, body) = (Arc::clone(&broker), body.clone());
@@ -70,17 +77,17 @@ async fn case_01_of_many_replays_at_once_one_gets_the_key() {
 async fn case_02_refuses_expired_foreign_and_swapped_challenges() {
     let (site, broker) = Site::with_model();
     let guest = Guest::new(&site.clock);
-    let (late, _) = guest.answer(&challenge(&broker).await);
+    let (late, _) = guest.answer(&broker, &challenge(&broker).await);
     site.clock.pass(60);
     assert_eq!(refusal(post(&broker, "/v1/release", late).await), (401, "challenge_expired".to_owned()));
 
     let ours = challenge(&broker).await;
     let mut foreign: serde_json::Value = serde_json::from_slice(&ours).unwrap();
     foreign["nonce"] = "11".repeat(32).into();
-    let (body, _) = guest.answer(&serde_json::to_vec(&foreign).unwrap());
+    let (body, _) = guest.answer(&broker, &serde_json::to_vec(&foreign).unwrap());
     assert_eq!(refusal(post(&broker, "/v1/release", body).await), (401, "challenge_foreign".to_owned()));
 
-    let (body, _) = guest.answer(&ours);
+    let (body, _) = guest.answer(&broker, &ours);
     let mut swapped: serde_json::Value = serde_json::from_slice(&body).unwrap();
     let other: serde_json::Value = serde_json::from_slice(&challenge(&broker).await).unwrap();
     swapped["nonce"] = other["nonce"].clone();
@@ -89,7 +96,7 @@ async fn case_02_refuses_expired_foreign_and_swapped_challenges() {
     // None of it used the honest challenge up.
     assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
     assert_eq!(
-        site.story()[1..],
+        story(&broker)[1..],
         [
             told("key.refuse", "challenge_expired"),
             told("key.refuse", "challenge_foreign"),
@@ -104,9 +111,10 @@ async fn case_03_refuses_other_keys_than_the_evidence_names() {
     let (site, broker) = Site::with_model();
     let guest = Guest::new(&site.clock);
     for key in ["tls_key", "release_key", "audit_key"] {
-        let (body, _) = guest.answer(&challenge(&broker).await);
+        let (body, _) = guest.answer(&broker, &challenge(&broker).await);
         let mut body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        body["keys"][key] = "66".repeat(32).into();
+        let prefix = if key == "release_key" { "x25519:" } else { "" };
+        body["keys"][key] = format!("{prefix}{}", "66".repeat(32)).into();
         let body = serde_json::to_vec(&body).unwrap();
         assert_eq!(
             refusal(post(&broker, "/v1/release", body).await),
@@ -137,17 +145,18 @@ async fn case_05_each_unacceptable_guest_gets_its_own_code() {
             "snp_tcb_minimum",
         ),
     ] {
-        let (body, _) = Guest::launch(config, &site.clock).answer(&challenge(&broker).await);
+        let (body, _) = Guest::launch(config, &site.clock).answer(&broker, &challenge(&broker).await);
         assert_eq!(refusal(post(&broker, "/v1/release", body).await), (403, code.to_owned()));
     }
 }
 
 #[tokio::test]
 async fn case_05_a_broker_with_production_anchors_refuses_the_simulated_root() {
-    let (site, broker) = Site::with_model();
-    drop(broker);
+    let site = Site::signed_by(Some(&SignerSet::from_toml(&set(1, 1, &[1])).unwrap()));
     let broker = site.open_with(TrustAnchors::production());
-    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    common::set_policy(&broker, signed(common::POLICY, &[1])).unwrap();
+    broker.import(&import_file("acme/chat-70b", 7)).unwrap();
+    let (body, _) = Guest::new(&site.clock).answer(&broker, &challenge(&broker).await);
     assert_eq!(refusal(post(&broker, "/v1/release", body).await), (403, "snp_no_trust_anchor".to_owned()));
 }
 
@@ -167,7 +176,7 @@ async fn case_09_refuses_bodies_over_the_limits() {
         refusal(post(&broker, "/v1/challenge", vec![b' '; 2048]).await),
         (413, "too_large".to_owned())
     );
-    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    let (body, _) = Guest::new(&site.clock).answer(&broker, &challenge(&broker).await);
     assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
 }
 
@@ -190,7 +199,7 @@ async fn case_10_unknown_and_forbidden_models_get_the_same_answer() {
     let guest = Guest::new(&site.clock);
     let mut answers = Vec::new();
     for id in ["acme/none", "acme/secret", "acme/../acme/chat-70b", "ACME/chat-70b"] {
-        let (body, _) = guest.ask(&challenge(&broker).await, id, 1);
+        let (body, _) = guest.ask(&broker, &challenge(&broker).await, (id, 1));
         answers.push(post(&broker, "/v1/release", body).await);
     }
     assert_eq!(refusal(answers[0].clone()), (403, "model_refused".to_owned()));
@@ -200,7 +209,7 @@ async fn case_10_unknown_and_forbidden_models_get_the_same_answer() {
 #[tokio::test]
 async fn refuses_a_version_that_is_not_there_and_uses_the_nonce_up() {
     let (site, broker) = Site::with_model();
-    let (body, _) = Guest::new(&site.clock).ask(&challenge(&broker).await, "acme/chat-70b", 8);
+    let (body, _) = Guest::new(&site.clock).ask(&broker, &challenge(&broker).await, ("acme/chat-70b", 8));
     assert_eq!(
         refusal(post(&broker, "/v1/release", body.clone()).await),
         (403, "version_refused".to_owned())
@@ -213,32 +222,32 @@ async fn refuses_a_version_that_is_not_there_and_uses_the_nonce_up() {
 async fn refuses_more_instances_than_granted_until_a_lease_ends() {
     let site = Site::bare();
     let broker = site.open();
-    broker.set_policy(&common::POLICY.replace("max_instances = 16", "max_instances = 1")).unwrap();
+    common::set_policy(&broker, common::POLICY.replace("max_instances = 16", "max_instances = 1")).unwrap();
     broker.import(&import_file("acme/chat-70b", 7)).unwrap();
     let (one, mut two) = (Guest::new(&site.clock), Guest::new(&site.clock));
     two.instance = 2;
-    let (body, _) = one.answer(&challenge(&broker).await);
+    let (body, _) = one.answer(&broker, &challenge(&broker).await);
     assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
-    let (body, _) = two.answer(&challenge(&broker).await);
+    let (body, _) = two.answer(&broker, &challenge(&broker).await);
     assert_eq!(refusal(post(&broker, "/v1/release", body).await), (403, "instances_exceeded".to_owned()));
     // The first one renews: it is no second instance.
-    let (body, _) = one.answer(&challenge(&broker).await);
+    let (body, _) = one.answer(&broker, &challenge(&broker).await);
     assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
     site.clock.pass(3600);
-    let (body, _) = two.answer(&challenge(&broker).await);
+    let (body, _) = two.answer(&broker, &challenge(&broker).await);
     assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
-    assert_eq!(broker.state().leases("chat-prod", site.clock.now()).unwrap(), 1);
+    assert_eq!(broker.status().unwrap().leases.len(), 1);
 }
 
 #[tokio::test]
 async fn refuses_without_a_policy_and_after_it_expired() {
     let site = Site::bare();
     let broker = site.open();
-    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    let (body, _) = Guest::new(&site.clock).answer(&broker, &challenge(&broker).await);
     assert_eq!(refusal(post(&broker, "/v1/release", body).await), (503, "no_policy".to_owned()));
-    broker.set_policy(common::POLICY).unwrap();
+    common::set_policy(&broker, common::POLICY).unwrap();
     site.clock.pass(250 * 86_400);
-    let (body, _) = Guest::new(&site.clock).answer(&challenge(&broker).await);
+    let (body, _) = Guest::new(&site.clock).answer(&broker, &challenge(&broker).await);
     assert_eq!(refusal(post(&broker, "/v1/release", body).await), (503, "policy_expired".to_owned()));
 }
 
@@ -247,12 +256,12 @@ async fn wanted_and_observed_are_told_only_where_the_policy_says_so() {
     let (site, broker) = Site::with_model();
     let debug = LaunchConfig { debug: Debug::Allowed, ..LaunchConfig::new(Measurement::new([0xa1; 48])) };
     let guest = Guest::launch(debug, &site.clock);
-    let (body, _) = guest.answer(&challenge(&broker).await);
+    let (body, _) = guest.answer(&broker, &challenge(&broker).await);
     let (_, quiet) = post(&broker, "/v1/release", body).await;
     assert!(!String::from_utf8(quiet).unwrap().contains("checks"));
     let explaining = common::POLICY.replace("explain_to_guest = false", "explain_to_guest = true");
-    broker.set_policy(&explaining.replace("= 42", "= 43")).unwrap();
-    let (body, _) = guest.answer(&challenge(&broker).await);
+    common::set_policy(&broker, explaining.replace("= 42", "= 43")).unwrap();
+    let (body, _) = guest.answer(&broker, &challenge(&broker).await);
     let (_, told) = post(&broker, "/v1/release", body).await;
     let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
     let checks = told["error"]["checks"].as_array().unwrap();
@@ -264,9 +273,9 @@ async fn wanted_and_observed_are_told_only_where_the_policy_says_so() {
 async fn case_04_the_answer_opens_only_for_its_own_exchange() {
     let (site, broker) = Site::with_model();
     let guest = Guest::new(&site.clock);
-    let (body, _) = guest.answer(&challenge(&broker).await);
+    let (body, _) = guest.answer(&broker, &challenge(&broker).await);
     let (_, response) = post(&broker, "/v1/release", body).await;
-    let (_, later) = guest.answer(&challenge(&broker).await);
+    let (_, later) = guest.answer(&broker, &challenge(&broker).await);
     assert!(matches!(later.open(&response, &guest.key), Err(SessionError::Signature)));
 }
 
@@ -274,7 +283,7 @@ async fn case_04_the_answer_opens_only_for_its_own_exchange() {
 async fn case_13_a_renewal_is_refused_after_revocation() {
     let (site, broker) = Site::with_model();
     let guest = Guest::new(&site.clock);
-    let (body, _) = guest.answer(&challenge(&broker).await);
+    let (body, _) = guest.answer(&broker, &challenge(&broker).await);
     assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
     let image = format!("[\"sha384:{}\"]", "a1".repeat(48));
     for (version, list, value, code) in [
@@ -283,8 +292,8 @@ async fn case_13_a_renewal_is_refused_after_revocation() {
     ] {
         assert!(common::POLICY.contains(list), "{list}");
         let policy = common::POLICY.replace(list, &value).replace("= 42", &format!("= {version}"));
-        broker.set_policy(&policy).unwrap();
-        let (body, _) = guest.answer(&challenge(&broker).await);
+        common::set_policy(&broker, &policy).unwrap();
+        let (body, _) = guest.answer(&broker, &challenge(&broker).await);
         assert_eq!(refusal(post(&broker, "/v1/release", body).await), (403, code.to_owned()));
     }
 }
@@ -293,23 +302,15 @@ async fn case_13_a_renewal_is_refused_after_revocation() {
 async fn refuses_a_release_key_to_which_nothing_can_be_wrapped() {
     let (site, broker) = Site::with_model();
     let guest = Guest::new(&site.clock);
-    let keys = GuestKeys {
-        tls_key: Sha256Digest::new([2; 32]),
-        release_key: X25519PublicKey::new([0; 32]),
-        audit_key: Ed25519PublicKey::new([3; 32]),
-    };
-    let request = KeyRequest {
-        model_id: "acme/chat-70b".to_owned(),
-        min_version: 1,
-        purpose: KeyUse::Serve,
-        instance_id: InstanceId::new([1; 16]),
-    };
+    let release_key = WrappingKey::new(Kem::X25519, vec![0; 32]).unwrap();
+    let keys = GuestKeys { release_key, ..guest.keys() };
     let challenge = challenge(&broker).await;
-    let session = Session::begin(&challenge, common::signing_key().public_key(), request, keys).unwrap();
+    let request = common::key_request(("acme/chat-70b", 1), 1);
+    let session = Session::begin(&challenge, common::pinned(&broker), request, keys).unwrap();
     let evidence = guest.machine.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
     let (body, _) = session.send(evidence);
     assert_eq!(refusal(post(&broker, "/v1/release", body).await), (400, "malformed".to_owned()));
-    assert_eq!(site.story()[1..], [told("key.refuse", "malformed")]);
+    assert_eq!(story(&broker)[1..], [told("key.refuse", "malformed")]);
 }
 
 /// A body that never comes.
@@ -332,7 +333,7 @@ async fn case_09_releases_at_one_time_are_bounded_and_challenges_go_on() {
     let (_site, broker) = Site::with_model();
     let router = anchorhold_key_broker::router::router(Arc::clone(&broker));
     let mut stuck = tokio::task::JoinSet::new();
-    for _ in 0..32 {
+    for _ in 0..256 {
         let request = Request::post("/v1/release").body(Body::new(Never)).unwrap();
         stuck.spawn(router.clone().oneshot(request));
     }

@@ -2,7 +2,7 @@
 
 use crate::wrap::{self, ReleaseKey, WrapError, digest_of_items};
 use crate::{ModelId, request::read_json};
-use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, X25519PublicKey, base64_bytes};
+use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, WrappingKey, base64_bytes};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -94,17 +94,12 @@ impl WeightsKeyImport {
     pub fn wrap(
         weights_key: &Secret<32>,
         terms: WeightsKeyTerms,
-        broker: &X25519PublicKey,
+        broker: &WrappingKey,
     ) -> Result<Self, ImportError> {
         terms.check()?;
         let wrapped =
             wrap::wrap(broker, terms.info().as_bytes(), weights_key.expose()).map_err(ImportError::Wrap)?;
-        Ok(Self {
-            format: FORMAT.to_owned(),
-            terms,
-            enc: wrapped.enc.to_vec(),
-            ciphertext: wrapped.ciphertext,
-        })
+        Ok(Self { format: FORMAT.to_owned(), terms, enc: wrapped.enc, ciphertext: wrapped.ciphertext })
     }
 
     /// Reads an import file.
@@ -143,9 +138,9 @@ impl WeightsKeyImport {
     /// [`ImportError::Wrap`] when the file was made for another broker or a field was altered.
     pub fn open(&self, key: &ReleaseKey) -> Result<Secret<32>, ImportError> {
         let wrong = ImportError::Wrap(WrapError::Open);
-        let enc: [u8; 32] = self.enc.as_slice().try_into().map_err(|_| wrong.clone())?;
-        let plain =
-            key.unwrap(self.terms.info().as_bytes(), &enc, &self.ciphertext).map_err(ImportError::Wrap)?;
+        let plain = key
+            .unwrap(self.terms.info().as_bytes(), &self.enc, &self.ciphertext)
+            .map_err(ImportError::Wrap)?;
         Secret::copy_from(&plain).ok_or(wrong)
     }
 }
@@ -153,6 +148,7 @@ impl WeightsKeyImport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anchorhold_rats::Kem;
 
     fn terms() -> WeightsKeyTerms {
         WeightsKeyTerms {
@@ -166,9 +162,10 @@ mod tests {
 
     #[test]
     fn the_broker_reads_what_the_owner_wrapped_and_nobody_else() {
-        let (broker, other) = (ReleaseKey::generate().unwrap(), ReleaseKey::generate().unwrap());
+        let (broker, other) =
+            (ReleaseKey::generate(Kem::XWing).unwrap(), ReleaseKey::generate(Kem::XWing).unwrap());
         let key = Secret::take(&mut [7; 32]);
-        let file = WeightsKeyImport::wrap(&key, terms(), &broker.public_key()).unwrap().to_json();
+        let file = WeightsKeyImport::wrap(&key, terms(), broker.public_key()).unwrap().to_json();
         let import = WeightsKeyImport::from_json(&file).unwrap();
         assert_eq!(import.terms(), &terms());
         assert_eq!(import.open(&broker), Ok(key));
@@ -177,9 +174,9 @@ mod tests {
 
     #[test]
     fn refuses_every_altered_term() {
-        let broker = ReleaseKey::generate().unwrap();
+        let broker = ReleaseKey::generate(Kem::XWing).unwrap();
         let import =
-            WeightsKeyImport::wrap(&Secret::take(&mut [7; 32]), terms(), &broker.public_key()).unwrap();
+            WeightsKeyImport::wrap(&Secret::take(&mut [7; 32]), terms(), broker.public_key()).unwrap();
         for altered in [
             WeightsKeyTerms { model_id: "acme/chas".parse().unwrap(), ..terms() },
             WeightsKeyTerms { version: 4, ..terms() },
@@ -194,11 +191,11 @@ mod tests {
 
     #[test]
     fn refuses_other_formats_and_key_ids() {
-        let broker = ReleaseKey::generate().unwrap();
+        let broker = ReleaseKey::generate(Kem::XWing).unwrap();
         let key = Secret::take(&mut [7; 32]);
         let bad = WeightsKeyTerms { kid: "a\nb".to_owned(), ..terms() };
-        assert_eq!(WeightsKeyImport::wrap(&key, bad, &broker.public_key()), Err(ImportError::Kid));
-        let file = WeightsKeyImport::wrap(&key, terms(), &broker.public_key()).unwrap().to_json();
+        assert_eq!(WeightsKeyImport::wrap(&key, bad, broker.public_key()), Err(ImportError::Kid));
+        let file = WeightsKeyImport::wrap(&key, terms(), broker.public_key()).unwrap().to_json();
         let other = String::from_utf8(file).unwrap().replace(FORMAT, "anchorhold weights key v2");
         assert_eq!(WeightsKeyImport::from_json(other.as_bytes()), Err(ImportError::Format));
     }

@@ -1,22 +1,23 @@
 //! The release policy: which guest gets which weights key, as a typed TOML file.
 //!
 //! A policy lists grants; a grant is a conjunction; a request is allowed when one grant passes entirely and no
-//! revocation matches. There is no negation, no default for a key that decides about security, and no way to
-//! allow debugging or migration. See `policies/release` for files.
+//! revocation matches. There is no negation, no silent default for a key that is often weakened, and no way to
+//! allow debugging or migration. See `policies/release` for files and the keys.
+
+mod read;
 
 pub use anchorhold_appraisal_policy::{MAX_POLICY_BYTES, PolicyError};
 
-use crate::{KeyUse, ModelId};
-use anchorhold_appraisal_policy::snp::{chip, grant_rules};
-use anchorhold_appraisal_policy::{Reader, measurement};
-use anchorhold_rats::{Measurement, Sha256Digest, Timestamp};
-use anchorhold_verifier::{AppraisalPolicy, snp::ChipId};
+use crate::{KeyUse, ModelId, Revocations};
+use anchorhold_appraisal_policy::{GrantPlatform, Rule};
+use anchorhold_rats::{Kem, Measurement, Sha256Digest, Timestamp};
+use anchorhold_verifier::AppraisalPolicy;
+use std::fmt::Display;
 
-/// The shortest and the longest lease, in seconds.
-const LEASE_S: std::ops::RangeInclusive<u32> = 60..=86_400;
-const MAX_GRANTS: usize = 256;
-/// The most different sets of platform rules. Each costs one verification of the evidence per request.
-const MAX_PLATFORMS: usize = 16;
+/// The most grants of one policy.
+pub const MAX_GRANTS: usize = 256;
+/// The most different sets of platform rules. Each is judged once per request.
+pub const MAX_PLATFORMS: usize = 512;
 
 /// Which manifests of a model a grant covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,15 @@ pub enum ManifestRule {
     Any,
     /// Only these digests.
     OneOf(Vec<Sha256Digest>),
+}
+
+/// What a grant asks of the guest's audit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditRules {
+    /// The longest time that an entry may stay without a witness, in milliseconds; `None` asks nothing.
+    pub anchor_max_ms: Option<u32>,
+    /// The fewest witnesses that cosign.
+    pub witnesses: u32,
 }
 
 /// One grant as read. All of it must hold.
@@ -37,7 +47,11 @@ pub struct GrantRules {
     pub(crate) purposes: Vec<KeyUse>,
     pub(crate) lease_s: u32,
     pub(crate) max_instances: u32,
-    pub(crate) appraisal: AppraisalPolicy,
+    pub(crate) kems: Vec<Kem>,
+    pub(crate) audit: AuditRules,
+    pub(crate) platform: GrantPlatform,
+    /// Indices of [`ReleasePolicy::platforms`]; one of them must accept.
+    pub(crate) platforms: Vec<usize>,
 }
 
 impl GrantRules {
@@ -53,20 +67,46 @@ impl GrantRules {
         &self.model_id
     }
 
-    /// What the verifier is asked for.
+    /// The launch digests and MRTDs that it names.
     #[must_use]
-    pub fn appraisal(&self) -> &AppraisalPolicy {
-        &self.appraisal
+    pub fn measurements(&self) -> Vec<Measurement> {
+        self.platform.measurements()
     }
-}
 
-/// What is refused whatever a grant says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Revocations {
-    pub(crate) measurements: Vec<Measurement>,
-    pub(crate) chips: Vec<ChipId>,
-    pub(crate) manifests: Vec<Sha256Digest>,
-    pub(crate) kids: Vec<String>,
+    /// Every rule with the value in force, whether the file spells it out or not. Paths are below the grant.
+    #[must_use]
+    pub fn rules(&self) -> Vec<Rule> {
+        let mut out = vec![
+            Rule::accepts("model.id", self.model_id.as_str(), "the model"),
+            Rule::at_least("model.version_min", number(self.version_min), "its lowest version"),
+        ];
+        let manifests = match &self.manifests {
+            ManifestRule::Any => toml::Value::from("any"),
+            ManifestRule::OneOf(digests) => words(digests.iter().map(|digest| format!("sha256:{digest}"))),
+        };
+        out.extend([
+            Rule::accepts("model.manifest", manifests, "its manifests")
+                .weaker_if(self.manifests == ManifestRule::Any, "whatever was imported as a version will do"),
+            Rule::accepts("purpose", words(&self.purposes), "what the key may be used for"),
+            Rule::at_most("lease", i64::from(self.lease_s), "for how long, in seconds, without fresh evidence"),
+            Rule::at_most("max_instances", i64::from(self.max_instances), "how many guests may hold the key at once"),
+            Rule::accepts("kem", words(&self.kems), "the KEMs to whose keys the weights key may be wrapped")
+                .weaker_if(
+                    self.kems.contains(&Kem::X25519),
+                    "an answer that is recorded today opens once X25519 is broken",
+                ),
+            Rule::at_most(
+                "audit.anchor_max",
+                self.audit.anchor_max_ms.map_or_else(|| "any".into(), |ms| toml::Value::from(i64::from(ms))),
+                "the longest time, in milliseconds, that an entry of the guest's log may stay without a witness",
+            )
+            .weaker_if(self.audit.anchor_max_ms.is_none(), "the host may roll the guest's log back unseen"),
+            Rule::at_least("audit.witnesses", i64::from(self.audit.witnesses), "the fewest witnesses of the guest's log")
+                .weaker_if(self.audit.witnesses == 0, "nobody outside the guest holds the head of its log"),
+        ]);
+        out.extend(self.platform.rules());
+        out
+    }
 }
 
 /// A release policy in force or about to be.
@@ -76,8 +116,11 @@ pub struct ReleasePolicy {
     version: u64,
     expires: Timestamp,
     explain_to_guest: bool,
+    cedar: Option<Sha256Digest>,
     digest: Sha256Digest,
     pub(crate) grants: Vec<GrantRules>,
+    /// Each different set of platform rules once, with what is revoked.
+    pub(crate) platforms: Vec<AppraisalPolicy>,
     pub(crate) revoked: Revocations,
 }
 
@@ -87,36 +130,7 @@ impl ReleasePolicy {
     /// # Errors
     /// [`PolicyError`] with the path of the key: unknown, missing, empty, of the wrong form, or never allowed.
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
-        let mut file = Reader::of_file(text)?;
-        let id = file.name("policy")?;
-        let version = file.number("version", "a whole number, 0 or more")?;
-        let expires = file.parsed("expires", "a time such as \"2027-01-31T00:00:00Z\"")?;
-        let explain_to_guest = file.truth("explain_to_guest")?;
-        let revoked = revocations(file.table("revoked")?)?;
-        let grants = file.tables("grant")?;
-        if grants.len() > MAX_GRANTS {
-            return Err(file.wrong("grant", "at most 256 grants"));
-        }
-        let grants = grants.into_iter().map(|table| grant(table, &revoked)).collect::<Result<Vec<_>, _>>()?;
-        let named_twice = grants
-            .iter()
-            .enumerate()
-            .find(|(at, one)| grants.iter().take(*at).any(|other| other.name == one.name));
-        if let Some((at, _)) = named_twice {
-            return Err(PolicyError::Value { path: format!("grant[{at}].name"), wanted: "named only once" });
-        }
-        let mut platforms: Vec<&AppraisalPolicy> = Vec::new();
-        for grant in &grants {
-            if !platforms.contains(&&grant.appraisal) {
-                platforms.push(&grant.appraisal);
-            }
-        }
-        if platforms.len() > MAX_PLATFORMS {
-            return Err(file.wrong("grant", "with at most 16 different sets of platform rules"));
-        }
-        file.finish()?;
-        let digest = Sha256Digest::of(text.as_bytes());
-        Ok(Self { id, version, expires, explain_to_guest, digest, grants, revoked })
+        read::policy(text)
     }
 
     /// The policy's name.
@@ -143,6 +157,12 @@ impl ReleasePolicy {
         self.explain_to_guest
     }
 
+    /// SHA-256 of the Cedar policies that may deny what a grant allows; `None` where there is no such stage.
+    #[must_use]
+    pub fn cedar(&self) -> Option<Sha256Digest> {
+        self.cedar
+    }
+
     /// SHA-256 of the file.
     #[must_use]
     pub fn digest(&self) -> Sha256Digest {
@@ -155,82 +175,54 @@ impl ReleasePolicy {
         &self.grants
     }
 
-    /// The launch digests that are refused whatever a grant says.
+    /// What the verifier is asked for by `grant`, which is one of this policy's, with what is revoked: one of these must
+    /// accept the evidence.
+    pub fn appraisals<'a>(&'a self, grant: &'a GrantRules) -> impl Iterator<Item = &'a AppraisalPolicy> {
+        grant.platforms.iter().filter_map(|index| self.platforms.get(*index))
+    }
+
+    /// What is refused whatever a grant says.
     #[must_use]
-    pub fn revoked_measurements(&self) -> &[Measurement] {
-        &self.revoked.measurements
+    pub const fn revoked(&self) -> &Revocations {
+        &self.revoked
+    }
+
+    /// The same policy with more revoked. It can only refuse more; name, version and digest stay those of the file.
+    #[must_use]
+    pub fn revoking(&self, more: &Revocations) -> Self {
+        let mut policy = self.clone();
+        policy.revoked.extend(more);
+        policy.platforms.iter_mut().for_each(|platform| more.refuse_in(platform));
+        policy
+    }
+
+    /// Every rule that holds for all grants, with the value in force.
+    #[must_use]
+    pub fn rules(&self) -> Vec<Rule> {
+        let cedar = words_or_none(self.cedar.iter().map(|digest| format!("sha256:{digest}")));
+        let mut out = vec![
+            Rule::says("policy", self.id.as_str(), "the policy's name"),
+            Rule::says("version", number(self.version), "its version; a broker takes only a greater one"),
+            Rule::at_most("expires", self.expires.to_string(), "from when on it allows nothing"),
+            Rule::permits("explain_to_guest", self.explain_to_guest, "a refused guest is told what it lacks"),
+            Rule::restricts("cedar", cedar, "the Cedar policies that may deny what a grant allows"),
+        ];
+        out.extend(self.revoked.rules());
+        out
     }
 }
 
-fn grant(mut reader: Reader, revoked: &Revocations) -> Result<GrantRules, PolicyError> {
-    let name = reader.name("name")?;
-    let mut model = reader.table("model")?;
-    let model_id = model.parsed("id", "a model id such as \"acme/chat-70b\"")?;
-    let version_min = model.number("version_min", "a whole number, 0 or more")?;
-    let manifests = model
-        .list_or("manifest", "any", "\"any\" or a list of SHA-256 digests as \"sha256:…\"", |text| {
-            text.strip_prefix("sha256:").unwrap_or_default().parse::<Sha256Digest>()
-        })?
-        .map_or(ManifestRule::Any, ManifestRule::OneOf);
-    model.finish()?;
-    let purposes = reader.list("purpose", "a list of \"serve\", \"evaluate\"", |text| match text {
-        "serve" => Ok(KeyUse::Serve),
-        "evaluate" => Ok(KeyUse::Evaluate),
-        _ => Err(()),
-    })?;
-    let lease_s = lease(&mut reader)?;
-    let max_instances = reader.number("max_instances", "a whole number from 1")?;
-    if max_instances == 0 {
-        return Err(reader.wrong("max_instances", "a whole number from 1"));
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn words<T: Display>(items: impl IntoIterator<Item = T>) -> toml::Value {
+    toml::Value::Array(items.into_iter().map(|item| toml::Value::from(item.to_string())).collect())
+}
+
+pub(crate) fn words_or_none<T: Display>(items: impl IntoIterator<Item = T>) -> toml::Value {
+    match words(items) {
+        toml::Value::Array(items) if items.is_empty() => toml::Value::from("none"),
+        items => items,
     }
-    let mut image = reader.table("image")?;
-    let measurements = image.list("measurements", "a list of launch digests as \"sha384:…\"", measurement)?;
-    image.finish()?;
-    let mut appraisal = grant_rules(reader.table("snp")?, measurements)?;
-    appraisal.denied_chips.clone_from(&revoked.chips);
-    let appraisal = appraisal.into();
-    reader.finish()?;
-    Ok(GrantRules { name, model_id, version_min, manifests, purposes, lease_s, max_instances, appraisal })
-}
-
-/// A length of time: whole seconds, minutes or hours, as in `"60m"`.
-fn lease(reader: &mut Reader) -> Result<u32, PolicyError> {
-    const WANTED: &str = "a time from \"60s\" to \"24h\" in whole s, m or h";
-    let text = reader.text("lease")?;
-    let units = [('s', 1), ('m', 60), ('h', 3_600)];
-    let seconds = units.iter().find_map(|(unit, factor)| {
-        let digits = text.strip_suffix(*unit)?;
-        let plain = !digits.starts_with('0') && digits.bytes().all(|c| c.is_ascii_digit());
-        digits.parse::<u32>().ok().filter(|_| plain)?.checked_mul(*factor)
-    });
-    seconds.filter(|seconds| LEASE_S.contains(seconds)).ok_or_else(|| reader.wrong("lease", WANTED))
-}
-
-/// Revocations. A list that holds nothing is spelled `"none"`, so that an edit that lost the list is noticed.
-fn revocations(mut reader: Reader) -> Result<Revocations, PolicyError> {
-    let revoked = Revocations {
-        measurements: reader
-            .list_or(
-                "measurements",
-                "none",
-                "\"none\" or a list of launch digests as \"sha384:…\"",
-                measurement,
-            )?
-            .unwrap_or_default(),
-        chips: reader
-            .list_or("chips", "none", "\"none\" or a list of CHIP_IDs in hex", chip)?
-            .unwrap_or_default(),
-        manifests: reader
-            .list_or("manifests", "none", "\"none\" or a list of SHA-256 digests as \"sha256:…\"", |text| {
-                text.strip_prefix("sha256:").unwrap_or_default().parse::<Sha256Digest>()
-            })?
-            .unwrap_or_default(),
-        kids: reader
-            .list_or("kids", "none", "\"none\" or a list of key ids", |text| {
-                (!text.is_empty()).then(|| text.to_owned()).ok_or(())
-            })?
-            .unwrap_or_default(),
-    };
-    reader.finish()?;
-    Ok(revoked)
 }

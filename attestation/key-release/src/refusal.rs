@@ -1,6 +1,7 @@
 //! Why a request got no key, in the words of an answer and in the words of the operator.
 
 use crate::{ChallengeError, RequestError, Trace};
+use anchorhold_audit_log::claims::Claims;
 use anchorhold_rats::{Check, Checks};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -29,10 +30,20 @@ pub enum Denied {
     Purpose,
     /// The model, but no manifest that the grant lists.
     Manifest,
+    /// The model, but not to a key of this KEM.
+    Kem,
+    /// The model, but not with the guest's audit log witnessed like this.
+    Audit,
     /// The model's key or manifest is revoked.
     Revoked,
+    /// A grant passed, and the stage after it denied the request.
+    Stage,
+    /// What vendors say about the parts in the evidence is missing, old or not genuine, and nothing else is wrong.
+    Endorsements,
     /// As many instances as the grant allows hold a lease.
     Instances,
+    /// The audit log that the guest names is another guest's.
+    LogOrigin,
     /// The broker has no policy.
     NoPolicy,
     /// The broker's policy has expired.
@@ -58,8 +69,13 @@ impl Denied {
             Self::Version => "version_refused",
             Self::Purpose => "purpose_refused",
             Self::Manifest => "manifest_refused",
+            Self::Kem => "kem_refused",
+            Self::Audit => "audit_refused",
             Self::Revoked => "revoked",
+            Self::Stage => "stage_denied",
+            Self::Endorsements => "endorsements_unavailable",
             Self::Instances => "instances_exceeded",
+            Self::LogOrigin => "log_origin_taken",
             Self::NoPolicy => "no_policy",
             Self::PolicyExpired => "policy_expired",
             Self::Backend => "backend",
@@ -75,15 +91,19 @@ impl Denied {
             Self::TooLarge => 413,
             Self::Challenge(_) => 401,
             Self::ChallengeUsed => 409,
-            Self::NoPolicy | Self::PolicyExpired | Self::Backend | Self::Busy => 503,
+            Self::NoPolicy | Self::PolicyExpired | Self::Endorsements | Self::Backend | Self::Busy => 503,
             Self::Evidence(_)
             | Self::Binding
             | Self::Model
             | Self::Version
             | Self::Purpose
             | Self::Manifest
+            | Self::Kem
+            | Self::Audit
             | Self::Revoked
-            | Self::Instances => 403,
+            | Self::Stage
+            | Self::Instances
+            | Self::LogOrigin => 403,
         }
     }
 
@@ -102,8 +122,13 @@ impl Denied {
             Self::Version => "no version of the model is both asked for and granted",
             Self::Purpose => "the model is not granted for this purpose",
             Self::Manifest => "no granted manifest of the model",
+            Self::Kem => "the model is not granted to keys of this KEM",
+            Self::Audit => "the guest's audit log is not witnessed as granted",
             Self::Revoked => "the model's key or manifest is revoked",
+            Self::Stage => "the release was denied after it was granted",
+            Self::Endorsements => "endorsements of the evidence are not available; try again",
             Self::Instances => "as many instances as granted hold a lease",
+            Self::LogOrigin => "the audit log belongs to another key",
             Self::NoPolicy => "the broker has no release policy",
             Self::PolicyExpired => "the broker's release policy has expired",
             Self::Backend => "the broker's state is out of reach; try again",
@@ -127,14 +152,14 @@ pub struct Refusal {
     denied: Denied,
     checks: Checks,
     trace: Trace,
-    platform_accepted: bool,
+    claims: Option<Box<Claims>>,
 }
 
 impl Refusal {
     /// A refusal without rules to show.
     #[must_use]
     pub fn new(denied: Denied) -> Self {
-        Self { denied, checks: Checks::new(), trace: Trace::default(), platform_accepted: false }
+        Self { denied, checks: Checks::new(), trace: Trace::default(), claims: None }
     }
 
     /// Adds the rules that the guest may be shown.
@@ -143,10 +168,19 @@ impl Refusal {
         self
     }
 
-    /// Adds what every grant said, and whether the guest's platform is in one of them.
+    /// Adds what every grant said.
     pub(crate) fn with_trace(mut self, trace: Trace) -> Self {
-        self.platform_accepted = trace.grants().iter().any(crate::GrantTrace::platform_passed);
         self.trace = trace;
+        self
+    }
+
+    /// Adds the claims of authentic evidence. Of a guest whose platform no grant takes, nothing that it chose is kept.
+    pub(crate) fn with_claims(mut self, claims: Option<Claims>) -> Self {
+        let is_known = self.trace.platform_accepted();
+        self.claims = claims.map(|mut claims| {
+            claims.asked.model = claims.asked.model.filter(|_| is_known);
+            Box::new(claims)
+        });
         self
     }
 
@@ -172,7 +206,22 @@ impl Refusal {
     /// the nonces of such requests are worth remembering.
     #[must_use]
     pub fn platform_accepted(&self) -> bool {
-        self.platform_accepted
+        self.trace.platform_accepted()
+    }
+
+    /// What was asked and what authentic evidence states, for the log.
+    #[must_use]
+    pub fn claims(&self) -> Option<&Claims> {
+        self.claims.as_deref()
+    }
+
+    /// The place among the GPUs and switches of the evidence, from 0, of the one that the deciding rule judged.
+    #[must_use]
+    pub fn device(&self) -> Option<usize> {
+        match self.denied {
+            Denied::Evidence(_) | Denied::Endorsements => self.checks.failed().next()?.device,
+            _ => None,
+        }
     }
 
     /// The body of the answer. With [`Explain::Checks`], wanted and observed of the failed rules come along.
@@ -186,6 +235,7 @@ impl Refusal {
             error: RefusalError {
                 code: self.denied.code().to_owned(),
                 message: self.denied.message().to_owned(),
+                device: self.device(),
                 checks: (explain == Explain::Checks && !failed.is_empty()).then_some(failed),
             },
         };
@@ -218,6 +268,9 @@ pub struct RefusalError {
     pub code: String,
     /// [`Denied::message`].
     pub message: String,
+    /// The place of the GPU or switch that was refused, from 0, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<usize>,
     /// The failed rules, where the policy allows telling them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<Vec<Check>>,

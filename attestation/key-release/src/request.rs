@@ -1,7 +1,9 @@
 //! What a guest asks for, and the body of `POST /v1/release`.
 
+use crate::{Asked, AuditTerms};
+use anchorhold_audit_log::{Origin, PublicKey, VerifierKey};
 use anchorhold_rats::{
-    Ed25519PublicKey, Evidence, KeyBinding, Nonce, Purpose, Sha256Digest, X25519PublicKey,
+    Ed25519PublicKey, Endorsements, Evidence, KeyBinding, Nonce, Purpose, Sha256Digest, WrappingKey,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -42,6 +44,8 @@ pub enum RequestError {
     },
     /// A list or an item of the evidence is over its limit.
     Evidence(anchorhold_rats::EvidenceError),
+    /// The audit log's name does not end with a slash and the instance id.
+    LogOrigin,
 }
 
 impl fmt::Display for RequestError {
@@ -55,6 +59,9 @@ impl fmt::Display for RequestError {
                 write!(f, "{what} is not the expected JSON (line {line}, column {column})")
             }
             Self::Evidence(error) => error.fmt(f),
+            Self::LogOrigin => {
+                f.write_str("the audit log's name does not end with a slash and the instance id")
+            }
         }
     }
 }
@@ -229,16 +236,28 @@ pub struct KeyRequest {
     pub purpose: KeyUse,
     /// Who asks.
     pub instance_id: InstanceId,
+    /// The name of the guest's audit log, which the broker will witness: it ends with `/` and the instance id.
+    pub log_origin: Origin,
+    /// How that log is witnessed.
+    pub audit: AuditTerms,
+}
+
+impl KeyRequest {
+    /// Whether the log's name is one that only this instance may have.
+    fn names_its_own_log(&self) -> bool {
+        let name = self.log_origin.as_str().strip_suffix(&self.instance_id.to_string());
+        name.and_then(|name| name.strip_suffix('/')).is_some_and(|deployment| !deployment.is_empty())
+    }
 }
 
 /// The guest's three public keys, as its evidence names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuestKeys {
     /// SHA-256 of the DER SubjectPublicKeyInfo of the gateway's TLS key.
     pub tls_key: Sha256Digest,
     /// The HPKE key to which the weights key is wrapped.
-    pub release_key: X25519PublicKey,
+    pub release_key: WrappingKey,
     /// The key that signs this boot's audit checkpoints.
     pub audit_key: Ed25519PublicKey,
 }
@@ -252,6 +271,14 @@ pub(crate) struct ReleaseBody {
     pub(crate) request: String,
     pub(crate) keys: GuestKeys,
     pub(crate) evidence: Evidence,
+    /// What vendors say about the parts in the evidence, as the guest has it. Whoever carries the request can change it, so it is
+    /// no part of what the evidence commits to; a verifier judges it by its own signatures and dates.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(crate) endorsements: Endorsements,
+}
+
+fn is_none(endorsements: &Endorsements) -> bool {
+    *endorsements == Endorsements::default()
 }
 
 /// A release request that was read: of the documented shape and inside every limit, and nothing more.
@@ -262,6 +289,7 @@ pub struct ReleaseRequest {
     pub(crate) context: Sha256Digest,
     pub(crate) keys: GuestKeys,
     pub(crate) evidence: Evidence,
+    pub(crate) endorsements: Endorsements,
 }
 
 impl ReleaseRequest {
@@ -272,6 +300,7 @@ impl ReleaseRequest {
     pub fn from_json(json: &[u8]) -> Result<Self, RequestError> {
         let body: ReleaseBody = read_json("release request", json, MAX_RELEASE_JSON_BYTES)?;
         body.evidence.check_limits().map_err(RequestError::Evidence)?;
+        body.endorsements.check_limits().map_err(RequestError::Evidence)?;
         let request: KeyRequest = read_json("request", body.request.as_bytes(), MAX_REQUEST_BYTES)?;
         if request.model_id.len() > MAX_MODEL_ID_BYTES {
             let observed_bytes = request.model_id.len();
@@ -281,8 +310,12 @@ impl ReleaseRequest {
                 limit_bytes: MAX_MODEL_ID_BYTES,
             });
         }
+        if !request.names_its_own_log() {
+            return Err(RequestError::LogOrigin);
+        }
         let context = Sha256Digest::of(body.request.as_bytes());
-        Ok(Self { nonce: body.nonce, request, context, keys: body.keys, evidence: body.evidence })
+        let ReleaseBody { nonce, keys, evidence, endorsements, .. } = body;
+        Ok(Self { nonce, request, context, keys, evidence, endorsements })
     }
 
     /// The nonce that the request answers.
@@ -303,10 +336,37 @@ impl ReleaseRequest {
         &self.keys
     }
 
+    /// What grants have rules about.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked {
+            model_id: &self.request.model_id,
+            min_version: self.request.min_version,
+            purpose: self.request.purpose,
+            kem: self.keys.release_key.kem(),
+            audit: self.request.audit,
+        }
+    }
+
+    /// What verifies the guest's audit log, once evidence has shown whose key it is.
+    ///
+    /// # Panics
+    /// Never: a log's name is a key's name.
+    #[must_use]
+    pub fn log_key(&self) -> VerifierKey {
+        let key = PublicKey::new(*self.keys.audit_key.as_bytes());
+        VerifierKey::new(self.request.log_origin.as_str(), key).expect("a log's name is a key's name")
+    }
+
     /// The evidence, untrusted.
     #[must_use]
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
+    }
+
+    /// What the guest attached of what vendors say, untrusted.
+    #[must_use]
+    pub const fn endorsements(&self) -> &Endorsements {
+        &self.endorsements
     }
 
     /// What the evidence's report data must commit to for this request.
@@ -327,7 +387,7 @@ pub(crate) fn key_binding(
         purpose: Purpose::KeyRelease,
         nonce: *nonce,
         tls_key: keys.tls_key,
-        release_key: keys.release_key,
+        release_key: keys.release_key.digest(),
         audit_key: keys.audit_key,
         context,
         gpu_evidence,
@@ -340,11 +400,11 @@ mod tests {
     use anchorhold_rats::Der;
 
     fn body() -> serde_json::Value {
-        let request = r#"{"model_id":"acme/chat","min_version":1,"purpose":"serve","instance_id":"00112233445566778899aabbccddeeff"}"#;
+        let request = r#"{"model_id":"acme/chat","min_version":1,"purpose":"serve","instance_id":"00112233445566778899aabbccddeeff","log_origin":"acme/00112233445566778899aabbccddeeff","audit":{"witnesses":0}}"#;
         let evidence = Evidence::snp(vec![1], vec![Der(vec![2])]);
         serde_json::json!({
             "nonce": "11".repeat(32), "request": request, "evidence": evidence,
-            "keys": { "tls_key": "22".repeat(32), "release_key": "33".repeat(32), "audit_key": "44".repeat(32) },
+            "keys": { "tls_key": "22".repeat(32), "release_key": format!("x25519:{}", "33".repeat(32)), "audit_key": "44".repeat(32) },
         })
     }
 
@@ -407,6 +467,24 @@ mod tests {
         let mut name = body();
         name["request"] = name["request"].as_str().unwrap().replace("acme/chat", &"a".repeat(129)).into();
         assert!(matches!(read(&name), Err(RequestError::TooLong { what: "model id", .. })));
+    }
+
+    #[test]
+    fn refuses_an_audit_log_that_is_not_named_after_the_instance() {
+        for name in [
+            "acme/ffeeddccbbaa99887766554433221100",
+            "00112233445566778899aabbccddeeff",
+            "/00112233445566778899aabbccddeeff",
+            "acme00112233445566778899aabbccddeeff",
+        ] {
+            let mut other = body();
+            let request = other["request"].as_str().unwrap();
+            other["request"] = request.replace("acme/00112233445566778899aabbccddeeff", name).into();
+            assert!(read(&other).is_err(), "{name}");
+        }
+        let mut other = body();
+        other["request"] = other["request"].as_str().unwrap().replace("\"acme/0", "\"acme/b/0").into();
+        assert_eq!(read(&other).unwrap().log_key().name(), "acme/b/00112233445566778899aabbccddeeff");
     }
 
     #[test]

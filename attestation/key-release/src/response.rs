@@ -1,8 +1,8 @@
 //! The answer to a release request: the weights key in HPKE, signed by the broker.
 
-use crate::wrap::{self, ReleaseKey, WrapError, digest_of_items};
-use crate::{ModelId, request};
-use anchorhold_rats::{Ed25519PublicKey, KeyBinding, Secret, Sha256Digest, base64_bytes};
+use crate::wrap::{self, ReleaseKey, WrapError, Wrapped, digest_of_items};
+use crate::{LogProof, ModelId, request};
+use anchorhold_rats::{Ed25519PublicKey, KeyBinding, Secret, Sha256Digest, WrappingKey, base64_bytes};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -80,6 +80,7 @@ pub struct ReleaseResponse {
     ciphertext: Vec<u8>,
     #[serde(with = "base64_bytes")]
     signature: Vec<u8>,
+    log: LogProof,
 }
 
 /// Everything that both ends saw before the answer, as one digest: what was asked, by whom, with which evidence,
@@ -87,6 +88,8 @@ pub struct ReleaseResponse {
 #[derive(Debug, Clone)]
 pub(crate) struct Exchange {
     pub(crate) binding: KeyBinding,
+    /// The key whose digest the binding holds.
+    pub(crate) release_key: WrappingKey,
     /// SHA-256 of the report.
     pub(crate) report: Sha256Digest,
 }
@@ -104,13 +107,14 @@ impl Exchange {
     }
 }
 
-fn signed_message(transcript: &Sha256Digest, enc: &[u8], ciphertext: &[u8]) -> Sha256Digest {
-    digest_of_items(&[b"anchorhold release response v1", transcript.as_bytes(), enc, ciphertext])
+/// The key and its terms in HPKE, for one exchange; nothing of it has left yet.
+pub(crate) struct WrappedKey {
+    transcript: Sha256Digest,
+    wrapped: Wrapped,
 }
 
-impl ReleaseResponse {
-    /// Wraps and signs. Only a [`Grant`](crate::Grant) calls this.
-    pub(crate) fn seal(
+impl WrappedKey {
+    pub(crate) fn new(
         exchange: &Exchange,
         terms: &ReleasedTerms,
         weights_key: &Secret<KEY_BYTES>,
@@ -122,10 +126,33 @@ impl ReleaseResponse {
         let mut plain = Zeroizing::new(Vec::with_capacity(KEY_BYTES + terms.len()));
         plain.extend_from_slice(weights_key.expose());
         plain.extend_from_slice(&terms);
-        let wrapped = wrap::wrap(&exchange.binding.release_key, transcript.as_bytes(), &plain)?;
-        let message = signed_message(&transcript, &wrapped.enc, &wrapped.ciphertext);
-        let signature = broker.pair.sign(message.as_bytes()).as_ref().to_vec();
-        Ok(Self { enc: wrapped.enc.to_vec(), ciphertext: wrapped.ciphertext, signature })
+        let wrapped = wrap::wrap(&exchange.release_key, transcript.as_bytes(), &plain)?;
+        Ok(Self { transcript, wrapped })
+    }
+}
+
+impl ReleaseResponse {
+    /// Signs. Only a [`WrappedGrant`](crate::WrappedGrant) calls this.
+    pub(crate) fn new(key: WrappedKey, log: LogProof, broker: &BrokerKey) -> Self {
+        let Wrapped { enc, ciphertext } = key.wrapped;
+        let mut response = Self { enc, ciphertext, signature: Vec::new(), log };
+        response.signature = broker.pair.sign(response.message(&key.transcript).as_bytes()).as_ref().to_vec();
+        response
+    }
+
+    fn message(&self, transcript: &Sha256Digest) -> Sha256Digest {
+        digest_of_items(&[
+            b"anchorhold release response v1",
+            transcript.as_bytes(),
+            &self.enc,
+            &self.ciphertext,
+            self.log.leaf_hash().as_bytes(),
+        ])
+    }
+
+    /// The proof that the release stands in the broker's log; to be verified.
+    pub(crate) const fn log(&self) -> &LogProof {
+        &self.log
     }
 
     /// Reads an answer.
@@ -147,7 +174,7 @@ impl ReleaseResponse {
 
     /// Whether `broker` signed this for the exchange of `transcript`.
     pub(crate) fn signed_by(&self, broker: &Ed25519PublicKey, transcript: &Sha256Digest) -> bool {
-        let message = signed_message(transcript, &self.enc, &self.ciphertext);
+        let message = self.message(transcript);
         UnparsedPublicKey::new(&ED25519, broker.as_bytes())
             .verify(message.as_bytes(), &self.signature)
             .is_ok()
@@ -159,8 +186,7 @@ impl ReleaseResponse {
         key: &ReleaseKey,
         transcript: &Sha256Digest,
     ) -> Result<(Secret<KEY_BYTES>, ReleasedTerms), WrapError> {
-        let enc: [u8; 32] = self.enc.as_slice().try_into().map_err(|_| WrapError::Open)?;
-        let plain = key.unwrap(transcript.as_bytes(), &enc, &self.ciphertext)?;
+        let plain = key.unwrap(transcript.as_bytes(), &self.enc, &self.ciphertext)?;
         let (secret, terms) = plain.split_at_checked(KEY_BYTES).ok_or(WrapError::Open)?;
         let secret = Secret::copy_from(secret).ok_or(WrapError::Open)?;
         let terms = serde_json::from_slice(terms).map_err(|_| WrapError::Open)?;

@@ -2,9 +2,12 @@
 
 use crate::request::{self, ReleaseBody};
 use crate::response::{self, Exchange, ReleaseResponse, ReleasedTerms};
-use crate::{Challenge, GuestKeys, KeyRequest, ReleaseKey, RequestError, WrapError};
+use crate::{
+    Challenge, GuestKeys, KeyRequest, LogProofError, PinnedBroker, ReleaseKey, RequestError, WrapError,
+    evidence_digest,
+};
 use anchorhold_rats::{
-    Ed25519PublicKey, Evidence, KeyBinding, Nonce, ReportData, Secret, Sha256Digest, Timestamp,
+    Endorsements, Evidence, KeyBinding, Nonce, ReportData, Secret, Sha256Digest, Timestamp, WrappingKey,
 };
 use std::fmt;
 
@@ -26,6 +29,8 @@ pub enum SessionError {
     Signature,
     /// The answer does not open with this exchange's transcript.
     Wrap(WrapError),
+    /// The answer does not show that the release stands in the pinned broker's log.
+    NotLogged(LogProofError),
     /// The answer is for another model than was asked for.
     Model,
     /// The answer is for a lower version than was asked for.
@@ -47,6 +52,7 @@ impl fmt::Display for SessionError {
             Self::OtherReleaseKey => f.write_str("the release key is not the one that the evidence names"),
             Self::Signature => f.write_str("the answer is not signed by the pinned broker for this exchange"),
             Self::Wrap(error) => error.fmt(f),
+            Self::NotLogged(error) => write!(f, "the release is not shown to be logged: {error}"),
             Self::Model => f.write_str("the answer is for another model"),
             Self::Version { wanted, observed } => {
                 write!(f, "the answer is for version {observed}, at least {wanted} was asked for")
@@ -60,7 +66,7 @@ impl std::error::Error for SessionError {}
 /// A challenge that was taken, before evidence was made for it.
 #[derive(Debug)]
 pub struct Session {
-    broker: Ed25519PublicKey,
+    broker: PinnedBroker,
     nonce: Nonce,
     broker_time: Timestamp,
     request: KeyRequest,
@@ -76,14 +82,14 @@ impl Session {
     /// hint that a wrong pin is noticed early; trust comes from the signature on the answer.
     pub fn begin(
         challenge_json: &[u8],
-        broker: Ed25519PublicKey,
+        broker: PinnedBroker,
         request: KeyRequest,
         keys: GuestKeys,
     ) -> Result<Self, SessionError> {
         let challenge: Challenge =
             request::read_json("challenge", challenge_json, response::MAX_RESPONSE_BYTES)
                 .map_err(SessionError::Malformed)?;
-        let wanted = Sha256Digest::of(broker.as_bytes());
+        let wanted = Sha256Digest::of(broker.signing_key.as_bytes());
         if challenge.broker_key_id != wanted {
             return Err(SessionError::OtherBroker { wanted, observed: challenge.broker_key_id });
         }
@@ -99,7 +105,7 @@ impl Session {
         self.broker_time
     }
 
-    /// The broker's nonce; GPU evidence is made for it too.
+    /// The broker's nonce.
     #[must_use]
     pub fn nonce(&self) -> &Nonce {
         &self.nonce
@@ -117,6 +123,12 @@ impl Session {
         self.binding(gpu_evidence).report_data()
     }
 
+    /// The nonce that GPUs and switches must sign.
+    #[must_use]
+    pub fn gpu_nonce(&self) -> Nonce {
+        self.binding(Sha256Digest::of(b"")).gpu_nonce()
+    }
+
     fn binding(&self, gpu_evidence: Sha256Digest) -> KeyBinding {
         request::key_binding(&self.nonce, &self.keys, self.context(), gpu_evidence)
     }
@@ -124,37 +136,48 @@ impl Session {
     /// The body of `POST /v1/release` with `evidence`, and what waits for its answer.
     #[must_use]
     pub fn send(self, evidence: Evidence) -> (Vec<u8>, Awaiting) {
+        self.send_endorsed(evidence, Endorsements::default())
+    }
+
+    /// The same, with what vendors say about the parts in the evidence. A broker that has it from elsewhere takes that.
+    #[must_use]
+    pub fn send_endorsed(self, evidence: Evidence, endorsements: Endorsements) -> (Vec<u8>, Awaiting) {
         let binding = self.binding(evidence.gpu_digest());
         let report = Sha256Digest::of(&evidence.report);
-        let transcript = Exchange { binding, report }.transcript(&self.broker);
-        let body = ReleaseBody { nonce: self.nonce, request: self.request_json, keys: self.keys, evidence };
+        let release_key = self.keys.release_key.clone();
+        let exchange = Exchange { binding, release_key: release_key.clone(), report };
+        let transcript = exchange.transcript(&self.broker.signing_key);
+        let evidence_digest = evidence_digest(&evidence);
+        let Self { broker, nonce, request, request_json, keys, .. } = self;
+        let body = ReleaseBody { nonce, request: request_json, keys, evidence, endorsements };
         let json = serde_json::to_vec(&body).expect("a release request has only fields that JSON can hold");
-        let release_key = self.keys.release_key;
-        (json, Awaiting { broker: self.broker, transcript, request: self.request, release_key })
+        (json, Awaiting { broker, transcript, request, release_key, evidence: evidence_digest })
     }
 }
 
 /// A request that was sent. One answer may be opened with it.
 #[derive(Debug)]
 pub struct Awaiting {
-    broker: Ed25519PublicKey,
+    broker: PinnedBroker,
     transcript: Sha256Digest,
     request: KeyRequest,
-    release_key: anchorhold_rats::X25519PublicKey,
+    release_key: WrappingKey,
+    evidence: Sha256Digest,
 }
 
 impl Awaiting {
     /// Takes the answer. Establishes that the pinned broker made it for exactly this request, these keys and
-    /// this evidence, and that it is for the model that was asked for.
+    /// this evidence, that it is for the model that was asked for, and that the release stands in the broker's log,
+    /// which enough of the pinned witnesses have seen with it.
     ///
     /// # Errors
     /// [`SessionError`]; the answer is worth nothing then.
     pub fn open(self, response_json: &[u8], key: &ReleaseKey) -> Result<ReleasedKey, SessionError> {
         let response = ReleaseResponse::from_json(response_json).map_err(SessionError::Malformed)?;
-        if key.public_key() != self.release_key {
+        if *key.public_key() != self.release_key {
             return Err(SessionError::OtherReleaseKey);
         }
-        if !response.signed_by(&self.broker, &self.transcript) {
+        if !response.signed_by(&self.broker.signing_key, &self.transcript) {
             return Err(SessionError::Signature);
         }
         let (weights_key, terms) = response.open(key, &self.transcript).map_err(SessionError::Wrap)?;
@@ -165,6 +188,7 @@ impl Awaiting {
             let (wanted, observed) = (self.request.min_version, terms.version);
             return Err(SessionError::Version { wanted, observed });
         }
+        response.log().verify(&self.broker, &terms, &self.evidence).map_err(SessionError::NotLogged)?;
         Ok(ReleasedKey { weights_key, terms })
     }
 }

@@ -4,11 +4,13 @@
 use anchorhold_attester::software::{
     Debug, LaunchConfig, MigrationAgent, Product, Signer, SoftwareGuest, simulated_ark_der,
 };
+use anchorhold_audit_log::cosignature::Quorum;
+use anchorhold_audit_log::{PublicKey, VerifierKey};
 use anchorhold_key_release::{
-    Challenge, GuestKeys, KeyRequest, NonceKey, ReleaseKey, ReleasePolicy, ReleaseRequest, Session,
-    WeightsKeyTerms, decide,
+    AuditTerms, Challenge, Given, GuestKeys, KeyRequest, NonceKey, PinnedBroker, PseudonymKey, ReleaseKey,
+    ReleasePolicy, ReleaseRequest, Session, WeightsKeyTerms, decide,
 };
-use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, Timestamp};
+use anchorhold_rats::{Ed25519PublicKey, Endorsements, Kem, Secret, Sha256Digest, Timestamp};
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use serde::Deserialize;
 use std::path::Path;
@@ -54,6 +56,10 @@ struct Request {
     model_id: String,
     min_version: u64,
     purpose: String,
+    /// Of the guest's key. Default: `x-wing`.
+    kem: Option<String>,
+    #[serde(default)]
+    audit: AuditTerms,
 }
 
 #[derive(Deserialize)]
@@ -115,15 +121,21 @@ fn release_request(case: &Case) -> ReleaseRequest {
     let request: KeyRequest = serde_json::from_value(serde_json::json!({
         "model_id": case.request.model_id, "min_version": case.request.min_version,
         "purpose": case.request.purpose, "instance_id": "00".repeat(16),
+        "log_origin": format!("acme/{}", "00".repeat(16)),
+        "audit": case.request.audit,
     }))
     .unwrap();
+    let kem = case.request.kem.as_deref().map_or(Kem::XWing, |name| Kem::named(name).unwrap());
     let keys = GuestKeys {
         tls_key: Sha256Digest::new([2; 32]),
-        release_key: ReleaseKey::generate().unwrap().public_key(),
+        release_key: ReleaseKey::generate(kem).unwrap().public_key().clone(),
         audit_key: Ed25519PublicKey::new([3; 32]),
     };
     let challenge = serde_json::to_vec(&challenge).unwrap();
-    let session = Session::begin(&challenge, broker, request, keys).unwrap();
+    let log_key = VerifierKey::new("key-broker/test", PublicKey::new([4; 32])).unwrap();
+    let pinned =
+        PinnedBroker { signing_key: broker, log_key, witnesses: Quorum::new(Vec::new(), 0).unwrap() };
+    let session = Session::begin(&challenge, pinned, request, keys).unwrap();
     let guest = SoftwareGuest::launch(launch(&case.guest), case.at).unwrap();
     let evidence = guest.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
     ReleaseRequest::from_json(&session.send(evidence).0).unwrap()
@@ -144,7 +156,14 @@ fn run(path: &Path) -> Option<String> {
     };
     let models: Vec<_> = case.model.iter().filter(|m| m.id == case.request.model_id).map(terms).collect();
     let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap();
-    let observed = match decide(&policy, &anchors, &request, &models, case.at) {
+    let given = Given {
+        anchors: &anchors,
+        endorsements: &Endorsements::default(),
+        models: &models,
+        pseudonyms: &PseudonymKey::new(&Secret::take(&mut [5; 32])),
+        at: case.at,
+    };
+    let observed = match decide(&policy, &request, &given) {
         Ok(grant) => ("release", Some(grant.name().to_owned()), Some(grant.terms().version), None),
         Err(refusal) => ("refuse", None, None, Some(refusal.denied().code().to_owned())),
     };
@@ -159,7 +178,7 @@ fn every_case_has_the_expected_verdict() {
     let folder = Path::new(POLICIES).join("cases/release");
     let mut cases: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|path| path.extension().is_some_and(|ext| ext == "toml"));
-    assert!(cases.len() >= 39, "{} cases", cases.len());
+    assert!(cases.len() >= 44, "{} cases", cases.len());
     let wrong: Vec<_> = cases.iter().filter_map(|path| run(path)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

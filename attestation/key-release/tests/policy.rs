@@ -1,10 +1,14 @@
 //! What a policy file may not be. The starting point is an example that is accepted.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
 
-use anchorhold_key_release::{MAX_POLICY_BYTES, PolicyError, ReleasePolicy};
+use anchorhold_key_release::{MAX_GRANTS, MAX_PLATFORMS, MAX_POLICY_BYTES, PolicyError, ReleasePolicy};
 use toml::{Table, Value};
 
 const GOOD: &str = include_str!("../../../policies/release/chat-prod.toml");
+const GPU: &str = include_str!("../../../policies/release/gpu-board.toml");
+const AZURE: &str = include_str!("../../../policies/release/azure-guests.toml");
+/// Together they have every key that a policy may not leave out.
+const EXAMPLES: [&str; 3] = [GOOD, GPU, AZURE];
 
 fn read(text: &str) -> Result<(), PolicyError> {
     ReleasePolicy::from_toml(text).map(drop)
@@ -55,9 +59,13 @@ fn table_at<'a>(mut table: &'a mut Table, path: &str) -> &'a mut Table {
     table
 }
 
-/// Runs `change` on each key of each table of a fresh copy, and gives its path and the changed file.
+/// Runs `change` on each key of each table of a fresh copy of each example, and gives its path and the changed file.
 fn with_each_key(change: impl Fn(&mut Table, &str)) -> Vec<(String, String)> {
-    let good: Table = GOOD.parse().unwrap();
+    EXAMPLES.into_iter().flat_map(|example| with_each_key_of(example, &change)).collect()
+}
+
+fn with_each_key_of(example: &str, change: &impl Fn(&mut Table, &str)) -> Vec<(String, String)> {
+    let good: Table = example.parse().unwrap();
     let mut all = Vec::new();
     tables("", &good, &mut all);
     let mut out = Vec::new();
@@ -75,29 +83,47 @@ fn with_each_key(change: impl Fn(&mut Table, &str)) -> Vec<(String, String)> {
 
 #[test]
 fn the_examples_are_accepted() {
-    assert_eq!(read(GOOD), Ok(()));
-    assert_eq!(read(include_str!("../../../policies/release/two-teams.toml")), Ok(()));
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies/release")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            assert_eq!(read(&std::fs::read_to_string(&path).unwrap()), Ok(()), "{}", path.display());
+        }
+    }
 }
 
 #[test]
 fn case_08_refuses_a_policy_without_any_one_of_its_keys() {
     let all = with_each_key(|table, key| drop(table.remove(key)));
-    assert!(all.len() > 35, "{}", all.len());
+    assert!(all.len() > 160, "{}", all.len());
     for (path, text) in all {
-        assert_eq!(read(&text).map_err(path_of), Err(("missing", path)));
+        match path.as_str() {
+            // One of the two must be there, and without one of them its image has nothing to belong to.
+            "grant[0].snp" | "grant[0].tdx" if text.contains("[grant.gpu]") => {
+                assert!(matches!(read(&text).map_err(path_of), Err(("unknown", _))), "{path}");
+            }
+            "grant[0].snp" => {
+                assert_eq!(read(&text).map_err(path_of), Err(("missing", "grant[0].snp|tdx".to_owned())));
+            }
+            // A family that is not named is refused at run time, and another PCR is still asked for.
+            "grant[0].gpu" | "grant[0].paravisor" => assert_eq!(read(&text), Ok(())),
+            _ if path.starts_with("grant[0].paravisor.pcrs.") => assert_eq!(read(&text), Ok(())),
+            _ => assert_eq!(read(&text).map_err(path_of), Err(("missing", path))),
+        }
     }
 }
 
 #[test]
 fn case_08_refuses_an_unknown_key_in_every_table() {
-    let good: Table = GOOD.parse().unwrap();
-    let mut all = Vec::new();
-    tables("", &good, &mut all);
-    for path in all {
-        let mut changed = good.clone();
-        table_at(&mut changed, &path).insert("extra".to_owned(), Value::Boolean(true));
-        let wanted = if path.is_empty() { "extra".to_owned() } else { format!("{path}.extra") };
-        assert_eq!(read(&toml::to_string(&changed).unwrap()).map_err(path_of), Err(("unknown", wanted)));
+    for example in EXAMPLES {
+        let good: Table = example.parse().unwrap();
+        let mut all = Vec::new();
+        tables("", &good, &mut all);
+        for path in all {
+            let mut changed = good.clone();
+            table_at(&mut changed, &path).insert("extra".to_owned(), Value::Boolean(true));
+            let wanted = if path.is_empty() { "extra".to_owned() } else { format!("{path}.extra") };
+            assert_eq!(read(&toml::to_string(&changed).unwrap()).map_err(path_of), Err(("unknown", wanted)));
+        }
     }
 }
 
@@ -110,21 +136,38 @@ fn case_08_refuses_a_value_of_the_wrong_type_under_every_key() {
 
 #[test]
 fn case_08_refuses_empty_lists() {
-    for list in [
-        ("grant[0].image", "measurements"),
-        ("grant[0].snp", "products"),
-        ("grant[0].snp", "signer"),
-        ("grant[0].snp", "chips"),
-        ("grant[0]", "purpose"),
-        ("grant[0].model", "manifest"),
+    let empty = |table: &mut Table, key: &str| {
+        if table[key].is_array() {
+            table.insert(key.to_owned(), Value::Array(Vec::new()));
+        }
+    };
+    let lists: Vec<_> = with_each_key(empty).into_iter().filter(|(_, text)| text.contains("= []")).collect();
+    assert!(lists.len() >= 25, "{}", lists.len());
+    for (path, text) in lists {
+        assert_eq!(read(&text).map_err(path_of), Err(("empty", path)));
+    }
+    for (table, key) in [
+        ("revoked", "measurements"),
+        ("revoked", "chips"),
+        ("revoked", "platforms"),
+        ("revoked", "devices"),
+        ("revoked", "manifests"),
         ("revoked", "kids"),
-        ("", "grant"),
+        ("grant[0].model", "manifest"),
+        ("grant[0].snp", "machines"),
+        ("grant[0].tdx", "machines"),
+        ("grant[0].tdx", "accepted_advisories"),
+        ("grant[0].tdx", "allowed_service_tds"),
+        ("grant[0].gpu", "machines"),
     ] {
-        let mut changed: Table = GOOD.parse().unwrap();
-        table_at(&mut changed, list.0).insert(list.1.to_owned(), Value::Array(Vec::new()));
-        let wanted = if list.0.is_empty() { list.1.to_owned() } else { format!("{}.{}", list.0, list.1) };
+        let mut changed: Table = GPU.parse().unwrap();
+        table_at(&mut changed, table).insert(key.to_owned(), Value::Array(Vec::new()));
+        let wanted = format!("{table}.{key}");
         assert_eq!(read(&toml::to_string(&changed).unwrap()).map_err(path_of), Err(("empty", wanted)));
     }
+    let without_pcrs = AZURE.split("[grant.paravisor.pcrs]").next().unwrap().to_owned();
+    let text = without_pcrs.replace("vm_ids ", "pcrs = {}\nvm_ids ");
+    assert_eq!(read(&text).map_err(path_of), Err(("empty", "grant[0].paravisor.pcrs".to_owned())));
 }
 
 fn refused(from: &str, to: &str) -> (&'static str, String) {
@@ -134,11 +177,62 @@ fn refused(from: &str, to: &str) -> (&'static str, String) {
 }
 
 #[test]
-fn refuses_debug_and_migration_whatever_the_rest_says() {
-    assert_eq!(refused("= false # nothing", "= true # nothing"), ("denied", "grant[0].snp.debug".to_owned()));
-    let text = GOOD.replace("migration         = false", "migration         = true");
-    let error = ReleasePolicy::from_toml(&text).unwrap_err();
-    assert_eq!(path_of(error), ("denied", "grant[0].snp.migration".to_owned()));
+fn case_05_refuses_debug_profiling_and_migration_whatever_the_rest_says() {
+    for key in ["snp.debug", "snp.migration", "tdx.debug", "tdx.profiling", "tdx.migration", "gpu.debug"] {
+        let (family, name) = key.split_once('.').unwrap();
+        let mut changed: Table = GPU.parse().unwrap();
+        table_at(&mut changed, &format!("grant[0].{family}")).insert(name.to_owned(), Value::Boolean(true));
+        let error = ReleasePolicy::from_toml(&toml::to_string(&changed).unwrap()).unwrap_err();
+        assert_eq!(path_of(error), ("denied", format!("grant[0].{key}")));
+    }
+    for family in ["snp", "tdx", "gpu"] {
+        let mut changed: Table = GPU.parse().unwrap();
+        let table = table_at(&mut changed, &format!("grant[0].{family}"));
+        table.insert("simulated".to_owned(), Value::Boolean(true));
+        let error = ReleasePolicy::from_toml(&toml::to_string(&changed).unwrap()).unwrap_err();
+        assert_eq!(path_of(error), ("denied", format!("grant[0].{family}.simulated")));
+    }
+}
+
+#[test]
+fn refuses_milan_without_a_reason_and_measurements_outside_the_image() {
+    let teams = include_str!("../../../policies/release/two-teams.toml");
+    let without: String = teams
+        .lines()
+        .filter(|line| !line.starts_with("milan_because"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(read(&without).map_err(path_of), Err(("missing", "grant[1].snp.milan_because".to_owned())));
+    let digest = format!("sha384:{}", "a1".repeat(48));
+    for (family, key) in [("snp", "measurements"), ("tdx", "mrtds"), ("tdx", "rtmr1")] {
+        let mut changed: Table = GPU.parse().unwrap();
+        let table = table_at(&mut changed, &format!("grant[0].{family}"));
+        table.insert(key.to_owned(), Value::from(vec![digest.clone()]));
+        let wanted = format!("grant[0].{family}.{key}");
+        assert_eq!(read(&toml::to_string(&changed).unwrap()).map_err(path_of), Err(("unknown", wanted)));
+    }
+}
+
+#[test]
+fn refuses_too_many_images_and_one_twice() {
+    let image = |number: usize| {
+        let digest = |byte: usize| format!("sha384:{}", format!("{byte:02x}").repeat(48));
+        format!(
+            "{{ mrtd = \"{}\", rtmr0 = \"any\", rtmr1 = \"{}\", rtmr2 = \"any\", rtmr3 = \"any\" }}",
+            digest(1),
+            digest(number)
+        )
+    };
+    let with = |numbers: &[usize]| {
+        let images: Vec<String> = numbers.iter().map(|number| image(*number)).collect();
+        let mut changed: Table = GPU.parse().unwrap();
+        let tdx = format!("tdx = [{}]", images.join(", ")).parse::<Table>().unwrap();
+        table_at(&mut changed, "grant[0].image").extend(tdx);
+        read(&toml::to_string(&changed).unwrap()).map_err(path_of)
+    };
+    assert_eq!(with(&(0..16).collect::<Vec<_>>()), Ok(()));
+    assert_eq!(with(&(0..17).collect::<Vec<_>>()), Err(("value", "grant[0].image.tdx".to_owned())));
+    assert_eq!(with(&[1, 2, 1]), Err(("value", "grant[0].image.tdx[2]".to_owned())));
 }
 
 #[test]
@@ -146,7 +240,7 @@ fn refuses_a_tcb_floor_for_another_product_and_a_product_without_one() {
     let min_tcb = |key: &str| format!("grant[0].snp.min_tcb.{key}");
     let genoa_only = r#"["genoa"]"#;
     assert_eq!(refused(r#"["genoa", "turin"]"#, genoa_only), ("unknown", min_tcb("turin")));
-    let milan_too = r#"["genoa", "turin", "milan"]"#;
+    let milan_too = "[\"genoa\", \"turin\", \"milan\"]\nmilan_because = \"a trial\"";
     assert_eq!(refused(r#"["genoa", "turin"]"#, milan_too), ("missing", min_tcb("milan")));
     assert_eq!(refused("genoa = { bl", "genoa = { fmc = 1, bl"), ("unknown", min_tcb("genoa.fmc")));
     assert_eq!(refused("fmc = 0, ", ""), ("missing", min_tcb("turin.fmc")));
@@ -162,34 +256,72 @@ fn refuses_values_out_of_range() {
         ("\"60m\"", "\"+60m\"", "grant[0].lease"),
         ("\"60m\"", "\"4294967296h\"", "grant[0].lease"),
         ("max_instances = 16", "max_instances = 0", "grant[0].max_instances"),
-        ("vmpl              = 0", "vmpl              = 4", "grant[0].snp.vmpl"),
+        ("vmpls               = [0]", "vmpls               = [4]", "grant[0].snp.vmpls"),
+        ("[\"x25519\", \"x-wing\"]", "[\"x448\"]", "grant[0].kem[0]"),
+        ("anchor_max = \"any\"", "anchor_max = \"99ms\"", "grant[0].audit.anchor_max"),
+        ("anchor_max = \"any\"", "anchor_max = \"61m\"", "grant[0].audit.anchor_max"),
+        ("anchor_max = \"any\"", "anchor_max = \"1d\"", "grant[0].audit.anchor_max"),
+        ("witnesses = 0", "witnesses = 17", "grant[0].audit.witnesses"),
+        ("\"60m\"", "\"60500ms\"", "grant[0].lease"),
+        ("cedar            = \"none\"", "cedar            = \"any\"", "cedar"),
         ("version          = 42", "version          = -1", "version"),
         ("acme/chat-70b", "acme/../chat", "grant[0].model.id"),
         ("\"acme-prod\"", "\"acme prod\"", "policy"),
         ("2027-01-31T00:00:00Z", "2027-01-31", "expires"),
         ("\"sha384:a1", "\"sha256:a1", "grant[0].image.measurements[0]"),
         ("[\"serve\"]", "[\"serve\", \"serve\"]", "grant[0].purpose[1]"),
-        ("smt               = \"any\"", "smt               = \"on\"", "grant[0].snp.smt"),
+        ("smt_allowed = \"any\"", "smt_allowed = \"on\"", "grant[0].snp.guest_policy.smt_allowed"),
     ] {
         assert_eq!(refused(from, to), ("value", path.to_owned()));
     }
 }
 
 #[test]
-fn refuses_two_grants_of_one_name_and_too_many_platforms() {
+fn refuses_two_grants_of_one_name_and_too_many() {
     let grant = &GOOD[GOOD.find("[[grant]]").unwrap()..];
     let twice = format!("{GOOD}\n{grant}");
     assert_eq!(path_of(ReleasePolicy::from_toml(&twice).unwrap_err()), ("value", "grant[1].name".to_owned()));
-    let mut many = GOOD.to_owned();
-    for number in 1..=16 {
-        many += &grant
-            .replace("chat-prod", &format!("chat-{number}"))
-            .replace("bl = 10", &format!("bl = {number}"));
-    }
-    // Number 10 has the rules of the first one, which leaves 16.
-    assert_eq!(read(&many), Ok(()));
-    many += &grant.replace("chat-prod", "chat-17").replace("bl = 10", "bl = 17");
-    assert_eq!(path_of(ReleasePolicy::from_toml(&many).unwrap_err()), ("value", "grant".to_owned()));
+    // As short as it gets, so that so many fit into one file.
+    let short = |text: &str| {
+        let lines = text.lines().map(|line| line.split(" #").next().unwrap().split_whitespace());
+        lines.map(|words| words.collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
+    };
+    let grant = &short(grant);
+    let many = |count: usize| {
+        let mut text = short(GOOD);
+        for number in 1..count {
+            text += &format!("\n{}", grant.replace("chat-prod", &format!("chat-{number}")));
+        }
+        read(&text).map_err(path_of)
+    };
+    assert_eq!(many(MAX_GRANTS), Ok(()));
+    assert_eq!(many(MAX_GRANTS + 1), Err(("value", "grant".to_owned())));
+}
+
+#[test]
+fn refuses_too_many_different_platforms() {
+    // Each grant has 16 images of its own.
+    let many = |grants: usize| {
+        let good: Table = GPU.parse().unwrap();
+        let mut changed = good.clone();
+        let list = changed["grant"].as_array_mut().unwrap();
+        let first = list.pop().unwrap();
+        for number in 0..grants {
+            let mut grant = first.clone();
+            let image = grant["image"]["tdx"][0].clone();
+            let images = (0..16).map(|at| {
+                let mut image = image.clone();
+                image["rtmr1"] = Value::from(format!("sha384:{:096x}", number * 16 + at));
+                image
+            });
+            grant["image"]["tdx"] = Value::Array(images.collect());
+            grant["name"] = Value::from(format!("grant-{number}"));
+            list.push(grant);
+        }
+        read(&toml::to_string(&changed).unwrap()).map_err(path_of)
+    };
+    assert_eq!(many(MAX_PLATFORMS / 16), Ok(()));
+    assert_eq!(many(MAX_PLATFORMS / 16 + 1), Err(("value", "grant".to_owned())));
 }
 
 #[test]

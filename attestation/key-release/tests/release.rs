@@ -1,13 +1,17 @@
 //! Both ends of a release, with the software attester in between.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
 
+mod support;
+
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_key_release::{
-    Awaiting, BrokerKey, Challenge, Denied, Explain, Grant, GuestKeys, InstanceId, KeyRequest, KeyUse,
-    NonceKey, Refusal, RefusalBody, ReleaseKey, ReleasePolicy, ReleaseRequest, Session, SessionError,
-    WeightsKeyTerms, decide,
+    AuditTerms, Awaiting, BrokerKey, Challenge, Denied, Explain, Given, Grant, GuestKeys, InstanceId,
+    KeyRequest, KeyUse, LogProof, LogProofError, NonceKey, PinnedBroker, PseudonymKey, Refusal, RefusalBody,
+    ReleaseKey, ReleasePolicy, ReleaseRequest, Session, SessionError, WeightsKeyTerms, decide,
 };
-use anchorhold_rats::{Ed25519PublicKey, Measurement, Nonce, Secret, Sha256Digest, Timestamp};
+use anchorhold_rats::{
+    Ed25519PublicKey, Endorsements, Kem, Measurement, Nonce, Secret, Sha256Digest, Timestamp,
+};
 use anchorhold_verifier::TrustAnchors;
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 
@@ -35,6 +39,27 @@ fn models() -> Vec<WeightsKeyTerms> {
     }]
 }
 
+/// The broker as guests pin it, with `needed` cosignatures of one witness.
+fn pinned(needed: usize) -> PinnedBroker {
+    PinnedBroker {
+        signing_key: broker().public_key(),
+        log_key: support::log_signer().key().clone(),
+        witnesses: support::quorum(needed),
+    }
+}
+
+fn request_for(model_id: &str, min_version: u64) -> KeyRequest {
+    let instance_id = InstanceId::new([1; 16]);
+    KeyRequest {
+        model_id: model_id.to_owned(),
+        min_version,
+        purpose: KeyUse::Serve,
+        instance_id,
+        log_origin: format!("acme/{instance_id}").parse().unwrap(),
+        audit: AuditTerms::default(),
+    }
+}
+
 struct Guest {
     machine: SoftwareGuest,
     key: ReleaseKey,
@@ -43,13 +68,13 @@ struct Guest {
 impl Guest {
     fn new() -> Self {
         let machine = SoftwareGuest::launch(LaunchConfig::new(Measurement::new([0xa1; 48])), at()).unwrap();
-        Self { machine, key: ReleaseKey::generate().unwrap() }
+        Self { machine, key: ReleaseKey::generate(Kem::XWing).unwrap() }
     }
 
     fn keys(&self) -> GuestKeys {
         GuestKeys {
             tls_key: Sha256Digest::new([2; 32]),
-            release_key: self.key.public_key(),
+            release_key: self.key.public_key().clone(),
             audit_key: Ed25519PublicKey::new([3; 32]),
         }
     }
@@ -57,14 +82,8 @@ impl Guest {
     fn begin(&self, nonce: Nonce) -> Session {
         let (broker_key_id, expires) = (broker().key_id(), at().plus_seconds(60));
         let challenge = Challenge { nonce, expires, broker_time: at(), broker_key_id };
-        let request = KeyRequest {
-            model_id: "acme/chat-70b".to_owned(),
-            min_version: 7,
-            purpose: KeyUse::Serve,
-            instance_id: InstanceId::new([1; 16]),
-        };
-        Session::begin(&serde_json::to_vec(&challenge).unwrap(), broker().public_key(), request, self.keys())
-            .unwrap()
+        let challenge = serde_json::to_vec(&challenge).unwrap();
+        Session::begin(&challenge, pinned(1), request_for("acme/chat-70b", 7), self.keys()).unwrap()
     }
 
     fn send(&self) -> (Vec<u8>, Awaiting) {
@@ -77,7 +96,26 @@ impl Guest {
 
 fn judge(body: &[u8]) -> Result<Grant, Refusal> {
     let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap();
-    decide(&policy(), &anchors, &ReleaseRequest::from_json(body).unwrap(), &models(), at())
+    judge_with(body, &anchors, &models())
+}
+
+fn judge_with(body: &[u8], anchors: &TrustAnchors, models: &[WeightsKeyTerms]) -> Result<Grant, Refusal> {
+    let pseudonyms = PseudonymKey::new(&Secret::take(&mut [5; 32]));
+    let endorsements = Endorsements::default();
+    let given = Given { anchors, endorsements: &endorsements, models, pseudonyms: &pseudonyms, at: at() };
+    decide(&policy(), &ReleaseRequest::from_json(body).unwrap(), &given)
+}
+
+/// The answer to `body`, of a broker with this key, whose log is changed as told.
+fn answer_with(body: &[u8], key: &BrokerKey, change: impl FnOnce(LogProof) -> LogProof) -> Vec<u8> {
+    let grant = judge(body).unwrap();
+    let request = ReleaseRequest::from_json(body).unwrap();
+    let log = support::proof_of(&support::release_event(&grant, &request), &support::log_signer());
+    grant.wrap(&weights_key(), key).unwrap().answer(change(log), key).to_json()
+}
+
+fn answer(body: &[u8]) -> Vec<u8> {
+    answer_with(body, &broker(), |log| log)
 }
 
 fn weights_key() -> Secret<32> {
@@ -95,8 +133,7 @@ fn the_guest_that_the_evidence_names_gets_the_key_and_its_terms() {
     let grant = judge(&body).unwrap();
     assert!(grant.attestation().simulated());
     assert!(grant.checks().none_failed() && grant.checks().all().len() > 20);
-    let response = grant.seal(&weights_key(), &broker()).unwrap().to_json();
-    let released = awaiting.open(&response, &guest.key).unwrap();
+    let released = awaiting.open(&answer(&body), &guest.key).unwrap();
     assert_eq!(released.weights_key(), &weights_key());
     let terms = released.terms();
     assert_eq!((terms.version, terms.kid.as_str(), terms.lease_s), (7, "k7", 3600));
@@ -110,7 +147,8 @@ fn case_03_refuses_evidence_that_names_other_keys() {
     let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
     for key in ["tls_key", "release_key", "audit_key"] {
         let mut other = body.clone();
-        other["keys"][key] = "66".repeat(32).into();
+        let prefix = if key == "release_key" { "x25519:" } else { "" };
+        other["keys"][key] = format!("{prefix}{}", "66".repeat(32)).into();
         assert_eq!(code(&other), "binding_mismatch", "{key}");
     }
 }
@@ -133,8 +171,7 @@ fn case_02_refuses_evidence_of_another_challenge_or_request() {
 #[test]
 fn case_05_production_anchors_refuse_the_simulated_root_whatever_the_policy() {
     let (body, _) = Guest::new().send();
-    let request = ReleaseRequest::from_json(&body).unwrap();
-    let refusal = decide(&policy(), &TrustAnchors::production(), &request, &models(), at()).unwrap_err();
+    let refusal = judge_with(&body, &TrustAnchors::production(), &models()).unwrap_err();
     assert!(
         matches!(refusal.denied(), Denied::Evidence(code) if code == "snp_no_trust_anchor"),
         "{refusal:?}"
@@ -156,16 +193,15 @@ fn case_05_refuses_a_forged_report() {
 fn case_04_a_relay_ends_with_a_ciphertext_that_it_cannot_open() {
     let guest = Guest::new();
     let (body, awaiting) = guest.send();
-    let response = judge(&body).unwrap().seal(&weights_key(), &broker()).unwrap().to_json();
-    let relay = ReleaseKey::generate().unwrap();
-    assert!(matches!(awaiting.open(&response, &relay), Err(SessionError::OtherReleaseKey)));
+    let relay = ReleaseKey::generate(Kem::XWing).unwrap();
+    assert!(matches!(awaiting.open(&answer(&body), &relay), Err(SessionError::OtherReleaseKey)));
 }
 
 #[test]
 fn case_04_the_guest_refuses_an_answer_to_another_exchange() {
     let guest = Guest::new();
     let (body, _) = guest.send();
-    let response = judge(&body).unwrap().seal(&weights_key(), &broker()).unwrap().to_json();
+    let response = answer(&body);
     let (_, later) = guest.send();
     assert!(matches!(later.open(&response, &guest.key), Err(SessionError::Signature)));
 }
@@ -175,13 +211,12 @@ fn the_guest_refuses_an_answer_of_another_broker_and_every_altered_byte() {
     let guest = Guest::new();
     let (body, awaiting) = guest.send();
     let other = BrokerKey::from_seed(&Secret::take(&mut [6; 32]));
-    let response = judge(&body).unwrap().seal(&weights_key(), &other).unwrap().to_json();
+    let response = answer_with(&body, &other, |log| log);
     assert!(matches!(awaiting.open(&response, &guest.key), Err(SessionError::Signature)));
 
     for field in ["enc", "ciphertext", "signature"] {
         let (body, awaiting) = guest.send();
-        let response = judge(&body).unwrap().seal(&weights_key(), &broker()).unwrap().to_json();
-        let mut response: serde_json::Value = serde_json::from_slice(&response).unwrap();
+        let mut response: serde_json::Value = serde_json::from_slice(&answer(&body)).unwrap();
         let text = response[field].as_str().unwrap();
         let swapped = if text.starts_with('A') { "B" } else { "A" };
         response[field] = format!("{swapped}{}", &text[1..]).into();
@@ -200,14 +235,8 @@ fn the_guest_refuses_a_challenge_of_a_broker_that_is_not_pinned() {
         broker_time: at(),
         broker_key_id: other.key_id(),
     };
-    let request = KeyRequest {
-        model_id: "acme/chat-70b".to_owned(),
-        min_version: 7,
-        purpose: KeyUse::Serve,
-        instance_id: InstanceId::new([1; 16]),
-    };
     let json = serde_json::to_vec(&challenge).unwrap();
-    let error = Session::begin(&json, broker().public_key(), request, guest.keys()).unwrap_err();
+    let error = Session::begin(&json, pinned(1), request_for("acme/chat-70b", 7), guest.keys()).unwrap_err();
     assert!(matches!(error, SessionError::OtherBroker { .. }));
 }
 
@@ -216,8 +245,10 @@ fn case_06_the_explanation_names_component_wanted_and_observed() {
     let mut config = LaunchConfig::new(Measurement::new([0xa1; 48]));
     let low = [10, 0, 0, 0, 0, 0, 22, 84];
     (config.current_tcb, config.reported_tcb, config.committed_tcb, config.launch_tcb) = (low, low, low, low);
-    let guest =
-        Guest { machine: SoftwareGuest::launch(config, at()).unwrap(), key: ReleaseKey::generate().unwrap() };
+    let guest = Guest {
+        machine: SoftwareGuest::launch(config, at()).unwrap(),
+        key: ReleaseKey::generate(Kem::X25519).unwrap(),
+    };
     let refusal = judge(&guest.send().0).unwrap_err();
     let explained = refusal.trace().explain();
     for part in
@@ -242,18 +273,11 @@ fn case_10_unknown_and_forbidden_models_get_the_same_bytes() {
             broker_time: at(),
             broker_key_id: broker().key_id(),
         };
-        let request = KeyRequest {
-            model_id: id.to_owned(),
-            min_version: 0,
-            purpose: KeyUse::Serve,
-            instance_id: InstanceId::new([1; 16]),
-        };
         let challenge = serde_json::to_vec(&challenge).unwrap();
-        let session = Session::begin(&challenge, broker().public_key(), request, guest.keys()).unwrap();
+        let session = Session::begin(&challenge, pinned(1), request_for(id, 0), guest.keys()).unwrap();
         let evidence = guest.machine.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
-        let request = ReleaseRequest::from_json(&session.send(evidence).0).unwrap();
         let anchors = simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap();
-        let refusal = decide(&policy(), &anchors, &request, models, at()).unwrap_err();
+        let refusal = judge_with(&session.send(evidence).0, &anchors, models).unwrap_err();
         assert!(refusal.platform_accepted());
         (refusal.denied().status(), refusal.to_json(Explain::Checks))
     };
@@ -266,4 +290,96 @@ fn case_10_unknown_and_forbidden_models_get_the_same_bytes() {
     {
         assert_eq!(answer(trick, &[]), unknown, "{trick}");
     }
+}
+
+#[test]
+fn a_guest_with_either_kem_gets_its_key() {
+    for kem in Kem::ALL {
+        let guest = Guest { key: ReleaseKey::generate(kem).unwrap(), ..Guest::new() };
+        let (body, awaiting) = guest.send();
+        assert_eq!(awaiting.open(&answer(&body), &guest.key).unwrap().weights_key(), &weights_key(), "{kem}");
+    }
+}
+
+/// What the guest says to an answer with this change to its proof.
+fn refusal_of(change: impl FnOnce(LogProof) -> LogProof) -> LogProofError {
+    let guest = Guest::new();
+    let (body, awaiting) = guest.send();
+    match awaiting.open(&answer_with(&body, &broker(), change), &guest.key) {
+        Err(SessionError::NotLogged(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_guest_refuses_a_key_whose_release_is_not_in_the_log() {
+    let bare = refusal_of(|log| LogProof { inclusion: Vec::new(), ..log });
+    assert!(matches!(bare, LogProofError::NotIncluded(_)), "{bare}");
+    let damaged = refusal_of(|log| LogProof { entry: b"{}".to_vec(), ..log });
+    assert!(matches!(damaged, LogProofError::Entry(_)), "{damaged}");
+    let unsigned =
+        refusal_of(|log| LogProof { checkpoint: log.checkpoint.replace("key-broker", "x"), ..log });
+    assert!(matches!(unsigned, LogProofError::Checkpoint(_)), "{unsigned}");
+}
+
+#[test]
+fn the_guest_refuses_the_proof_of_another_entry() {
+    type Change = fn(&mut anchorhold_audit_log::Event);
+    let changes: [(&str, Change); 8] = [
+        ("type", |event| event.kind = anchorhold_audit_log::EventType::KeyRefuse),
+        ("type", |event| event.outcome = anchorhold_audit_log::Outcome::Denied),
+        ("evidence", |event| event.platform = None),
+        ("model", |event| event.model = None),
+        ("version", |event| event.model.as_mut().unwrap().ver = Some(8)),
+        ("manifest", |event| event.model.as_mut().unwrap().manifest = None),
+        ("key", |event| event.key.as_mut().unwrap().kid = "k8".parse().unwrap()),
+        ("lease", |event| event.decision.as_mut().unwrap().lease_s = Some(3601)),
+    ];
+    for (field, change) in changes {
+        let guest = Guest::new();
+        let (body, awaiting) = guest.send();
+        let grant = judge(&body).unwrap();
+        let mut event = support::release_event(&grant, &ReleaseRequest::from_json(&body).unwrap());
+        change(&mut event);
+        let log = support::proof_of(&event, &support::log_signer());
+        let answer = grant.wrap(&weights_key(), &broker()).unwrap().answer(log, &broker()).to_json();
+        let error = awaiting.open(&answer, &guest.key).unwrap_err();
+        assert_eq!(error, SessionError::NotLogged(LogProofError::OtherEntry(field)));
+    }
+    // An entry that was true for an earlier release to the same guest.
+    let guest = Guest::new();
+    let (earlier, _) = guest.send();
+    let (body, awaiting) = guest.send();
+    let event =
+        support::release_event(&judge(&earlier).unwrap(), &ReleaseRequest::from_json(&earlier).unwrap());
+    let log = support::proof_of(&event, &support::log_signer());
+    let answer = answer_with(&body, &broker(), |_| log);
+    let error = awaiting.open(&answer, &guest.key).unwrap_err();
+    assert_eq!(error, SessionError::NotLogged(LogProofError::OtherEntry("evidence")));
+}
+
+#[test]
+fn the_guest_refuses_another_log_and_a_checkpoint_without_its_witness() {
+    let guest = Guest::new();
+    let (body, awaiting) = guest.send();
+    let grant = judge(&body).unwrap();
+    let event = support::release_event(&grant, &ReleaseRequest::from_json(&body).unwrap());
+    let other = anchorhold_audit_log::Signer::from_seed(support::ORIGIN.parse().unwrap(), &[5; 32]).unwrap();
+    let log = support::proof_of(&event, &other);
+    let answer = grant.wrap(&weights_key(), &broker()).unwrap().answer(log, &broker()).to_json();
+    let error = awaiting.open(&answer, &guest.key).unwrap_err();
+    assert!(matches!(error, SessionError::NotLogged(LogProofError::Checkpoint(_))), "{error}");
+
+    let without = |log: LogProof| {
+        let end = log.checkpoint.trim_end().rfind('\n').unwrap();
+        LogProof { checkpoint: log.checkpoint[..=end].to_owned(), ..log }
+    };
+    assert_eq!(refusal_of(without), LogProofError::Witnesses { needed: 1 });
+    let forged = |log: LogProof| {
+        let checkpoint = log.checkpoint.trim_end();
+        let last = if checkpoint.ends_with("A==") { "B==\n" } else { "A==\n" };
+        LogProof { checkpoint: format!("{}{last}", &checkpoint[..checkpoint.len() - 3]), ..log }
+    };
+    let error = refusal_of(forged);
+    assert!(matches!(error, LogProofError::Cosignature(_) | LogProofError::Checkpoint(_)), "{error}");
 }

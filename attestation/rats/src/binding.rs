@@ -1,6 +1,6 @@
 //! What the report data commits to.
 
-use crate::{Ed25519PublicKey, Nonce, ReportData, Sha256Digest, X25519PublicKey};
+use crate::{Ed25519PublicKey, Nonce, ReportData, Sha256Digest};
 use ring::digest;
 
 /// What the evidence was made for. Evidence made for one purpose is refused for the other, so a client's
@@ -33,8 +33,8 @@ pub struct KeyBinding {
     pub nonce: Nonce,
     /// SHA-256 of the DER SubjectPublicKeyInfo of the gateway's TLS key.
     pub tls_key: Sha256Digest,
-    /// The HPKE key to which weights keys are wrapped.
-    pub release_key: X25519PublicKey,
+    /// [`WrappingKey::digest`](crate::WrappingKey::digest) of the HPKE key to which weights keys are wrapped.
+    pub release_key: Sha256Digest,
     /// The key that signs this boot's audit checkpoints.
     pub audit_key: Ed25519PublicKey,
     /// SHA-256 of the exact bytes of the request (key release) or of the served document's state (serving).
@@ -120,7 +120,7 @@ mod tests {
             purpose: Purpose::KeyRelease,
             nonce: Nonce::new([1; 32]),
             tls_key: Sha256Digest::new([2; 32]),
-            release_key: X25519PublicKey::new([3; 32]),
+            release_key: Sha256Digest::new([3; 32]),
             audit_key: Ed25519PublicKey::new([4; 32]),
             context: Sha256Digest::new([5; 32]),
             gpu_evidence: Sha256Digest::new([6; 32]),

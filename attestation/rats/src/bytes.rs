@@ -26,16 +26,21 @@ fn digit(c: u8) -> Option<u8> {
 }
 
 fn decode<const N: usize>(text: &str) -> Result<[u8; N], ParseHexError> {
-    let wrong = ParseHexError { wanted_bytes: N };
-    if text.len() != 2 * N {
+    let mut out = [0; N];
+    decode_into(text, &mut out).map(|()| out)
+}
+
+/// Fills `out` with the bytes of exactly as many pairs of digits.
+pub(crate) fn decode_into(text: &str, out: &mut [u8]) -> Result<(), ParseHexError> {
+    let wrong = ParseHexError { wanted_bytes: out.len() };
+    if text.len() != 2 * out.len() {
         return Err(wrong);
     }
-    let mut out = [0; N];
     for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
         let [high, low] = pair else { return Err(wrong) };
         *byte = digit(*high).ok_or(wrong)? << 4 | digit(*low).ok_or(wrong)?;
     }
-    Ok(out)
+    Ok(())
 }
 
 /// Bytes as lower-case hex.
@@ -131,10 +136,6 @@ fixed_bytes!(
 fixed_bytes!(
     /// The 64 bytes that a guest chooses and its report signs. See [`KeyBinding`](crate::KeyBinding).
     ReportData, 64
-);
-fixed_bytes!(
-    /// An X25519 public key (RFC 7748): the key to which a weights key is wrapped.
-    X25519PublicKey, 32
 );
 fixed_bytes!(
     /// An Ed25519 public key (RFC 8032): signs audit checkpoints, manifests or release decisions.

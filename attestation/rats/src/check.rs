@@ -101,6 +101,9 @@ pub struct Check {
     /// Where it stood, when the rule judges one place of the evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// The place among the GPUs and switches of the evidence, from 0, when the rule judges one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<usize>,
 }
 
 /// Every rule that was looked at, in order.
@@ -144,7 +147,15 @@ impl Checks {
             wanted,
             observed,
             source,
+            device: None,
         });
+    }
+
+    /// Says that the last rule judged the GPU or switch at this place of the evidence, from 0.
+    pub fn last_is_of_device(&mut self, place: usize) {
+        if let Some(check) = self.0.last_mut() {
+            check.device = Some(place);
+        }
     }
 
     /// Adds the rules of `other` after these.

@@ -55,6 +55,18 @@ pub struct TdxCollateral {
 }
 
 impl Endorsements {
+    /// These, and `others` of each kind of which there are none here.
+    #[must_use]
+    pub fn or(self, others: &Self) -> Self {
+        let list = |own: Vec<Der>, others: &Vec<Der>| if own.is_empty() { others.clone() } else { own };
+        Self {
+            snp_crls: list(self.snp_crls, &others.snp_crls),
+            tdx: self.tdx.or_else(|| others.tdx.clone()),
+            rims: list(self.rims, &others.rims),
+            ocsp: list(self.ocsp, &others.ocsp),
+        }
+    }
+
     /// Holds the lists and items to their limits.
     ///
     /// # Errors
@@ -92,6 +104,15 @@ impl Endorsements {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn others_count_only_for_a_kind_of_which_there_are_none() {
+        let one = |byte| vec![Der(vec![byte])];
+        let own = Endorsements { rims: one(1), ..Endorsements::default() };
+        let others = Endorsements { rims: one(2), ocsp: one(3), snp_crls: one(4), tdx: None };
+        let both = own.or(&others);
+        assert_eq!((both.rims, both.ocsp, both.snp_crls, both.tdx), (one(1), one(3), one(4), None));
+    }
 
     #[test]
     fn case_09_refuses_excess() {

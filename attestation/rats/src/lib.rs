@@ -16,12 +16,11 @@ mod evidence;
 mod foreign;
 mod secret;
 mod time;
+mod wrapping_key;
 
 pub use binding::{Expected, KeyBinding, Purpose};
 pub use bundle::{BUNDLE_FORMAT, EvidenceBundle, MAX_BUNDLE_JSON_BYTES};
-pub use bytes::{
-    Ed25519PublicKey, Measurement, Nonce, ParseHexError, ReportData, Sha256Digest, X25519PublicKey,
-};
+pub use bytes::{Ed25519PublicKey, Measurement, Nonce, ParseHexError, ReportData, Sha256Digest};
 pub use check::{Check, Checks, Code, Outcome, Source, Stage};
 pub use endorsements::{Endorsements, TdxCollateral};
 pub use evidence::{
@@ -30,6 +29,7 @@ pub use evidence::{
 pub use foreign::MAX_FOREIGN_JSON_BYTES;
 pub use secret::{RandomError, Secret};
 pub use time::{ParseTimestampError, Timestamp};
+pub use wrapping_key::{Kem, ParseWrappingKeyError, WrappingKey};
 
 /// Bytes in JSON as standard base64 with padding; anything else is refused.
 pub mod base64_bytes {

@@ -20,7 +20,7 @@ mod policy;
 mod tpm;
 
 pub(crate) use authenticate::judge;
-pub use authenticate::{AuthenticVtpm, Input, authenticate};
+pub use authenticate::{AuthenticVtpm, Input, Stated, authenticate};
 pub use claims::{Claims, ParseVmIdError, VmConfiguration, VmId};
 pub use hcl::{HclReport, MAX_HCL_REPORT_BYTES};
 pub(crate) use policy::judge_policy;

@@ -58,9 +58,111 @@ pub fn meaning(name: &str) -> Option<&'static str> {
     rules.find(|(code, _)| code.name == name).map(|(_, meaning)| meaning.trim())
 }
 
+/// The rules of [`all`] that a refusal breaks when what the vendor says is not at hand, too old, or not genuine.
+///
+/// Not among them is what a genuine statement says of a part (revoked, on hold, unknown, other measurements): those are about
+/// the part, and asking for the statement again mends nothing.
+const ENDORSEMENTS: &[Code] = &[
+    snp::LEAF_MISSING,
+    snp::INTERMEDIATE_MISSING,
+    snp::CRL_COUNT,
+    snp::CRL_MALFORMED,
+    snp::CRL_ISSUER,
+    snp::CRL_SIGNATURE,
+    snp::CRL_FRESHNESS,
+    snp::CRL_MISSING,
+    tdx::COLLATERAL_MISSING,
+    tdx::SIGNER_SIGNATURE,
+    tdx::SIGNER_NAME,
+    tdx::SIGNER_AUTHORITY,
+    tdx::SIGNER_VALIDITY,
+    tdx::CRL_ISSUER,
+    tdx::CRL_MALFORMED,
+    tdx::CRL_SIGNATURE,
+    tdx::CRL_FRESHNESS,
+    tdx::TCB_INFO_SIGNATURE,
+    tdx::TCB_INFO_MALFORMED,
+    tdx::TCB_INFO_KIND,
+    tdx::TCB_INFO_DATES,
+    tdx::QE_IDENTITY_SIGNATURE,
+    tdx::QE_IDENTITY_MALFORMED,
+    tdx::QE_IDENTITY_KIND,
+    tdx::QE_IDENTITY_DATES,
+    tdx::FMSPC,
+    tdx::PCE_ID,
+    tdx::EVALUATION_NUMBER,
+    nvidia::OCSP_MALFORMED,
+    nvidia::OCSP_COUNT,
+    nvidia::OCSP_RESPONDER,
+    nvidia::OCSP_SIGNATURE,
+    nvidia::OCSP_FRESHNESS,
+    nvidia::OCSP_MISSING,
+    nvidia::OCSP_AGE,
+    nvidia::RIM_VERSION,
+    nvidia::RIM_MISSING,
+];
+
+/// Whether the rule with this code is about the endorsements and not about the evidence: when every failed rule is, the same
+/// evidence may pass with others.
+#[must_use]
+pub fn is_of_endorsements(name: &str) -> bool {
+    // Of a manifest's own rules, only those that compare it with the report speak of the device.
+    let of_manifest = |code: &Code| {
+        code.name == name && ![rim::MEASUREMENT.name, rim::MEASUREMENT_MISSING.name].contains(&name)
+    };
+    ENDORSEMENTS.iter().any(|code| code.name == name) || rim::ALL.iter().any(of_manifest)
+}
+
+/// Rules whose wanted or observed value names a machine.
+const OF_IDENTITY: [Code; 12] = [
+    snp::CHIP_ID,
+    snp::CHIP_NOT_ALLOWED,
+    snp::CHIP_DENIED,
+    tdx::PLATFORM_NOT_ALLOWED,
+    tdx::PLATFORM_DENIED,
+    nvidia::DEVICE_IDENTITY,
+    nvidia::SWITCH_IDENTITY,
+    nvidia::DEVICE_NOT_ALLOWED,
+    nvidia::DEVICE_DENIED,
+    nvidia::TOPOLOGY_GPUS,
+    nvidia::TOPOLOGY_SWITCHES,
+    azure::VM_ID,
+];
+
+/// Whether what the rule with this code wanted or observed names a chip, platform, device or virtual machine, which not every
+/// record may.
+#[must_use]
+pub fn names_machine(name: &str) -> bool {
+    OF_IDENTITY.iter().any(|code| code.name == name)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{all, meaning};
+    use super::{all, is_of_endorsements, meaning};
+    use anchorhold_rats::Stage;
+
+    #[test]
+    fn what_a_genuine_statement_says_of_a_part_is_not_of_endorsements() {
+        let about_parts: Vec<_> = all()
+            .filter(|code| matches!(code.stage, Stage::Collateral | Stage::Rim))
+            .filter(|code| !is_of_endorsements(code.name))
+            .map(|code| code.name)
+            .collect();
+        let wanted = [
+            "snp_certificate_revoked",
+            "tdx_certificate_revoked",
+            "nvidia_ocsp_unknown",
+            "nvidia_ocsp_revoked",
+            "nvidia_ocsp_hold",
+            "rim_measurement_missing",
+            "rim_measurement",
+        ];
+        assert_eq!(about_parts, wanted);
+        for name in ["snp_report_signature", "tdx_tcb_status", "nvidia_nonce", "no_such_code", ""] {
+            assert!(!is_of_endorsements(name), "{name}");
+        }
+        assert!(is_of_endorsements("snp_leaf_missing"));
+    }
 
     #[test]
     fn a_code_means_its_documentation() {

@@ -177,6 +177,48 @@ fn judge_tee(
     }
 }
 
+/// What evidence states, whoever vouches for it: what the rules of a policy are about. Holding one proves nothing.
+#[derive(Debug, Clone)]
+pub struct Stated<'a> {
+    /// Of the TEE.
+    pub tee: StatedTee<'a>,
+    /// The event log, replayed.
+    pub event_log: Option<&'a event_log::Replayed>,
+    /// Of the paravisor, where the guest runs below one.
+    pub paravisor: Option<azure::Stated<'a>>,
+    /// Of each GPU and switch.
+    pub gpus: Vec<nvidia::Stated<'a>>,
+    /// Whether the roots are not the vendors'.
+    pub simulated: bool,
+}
+
+/// What a TEE states, whoever vouches for it.
+#[derive(Debug, Clone, Copy)]
+pub enum StatedTee<'a> {
+    /// AMD SEV-SNP.
+    Snp(snp::Stated<'a>),
+    /// Intel TDX.
+    Tdx(tdx::Stated<'a>),
+}
+
+impl AuthenticEvidence {
+    /// What a policy judges.
+    #[must_use]
+    pub fn stated(&self) -> Stated<'_> {
+        let Claims { tee, event_log, paravisor, gpus } = &self.claims;
+        Stated {
+            tee: match tee {
+                TeeClaims::Snp(report) => StatedTee::Snp(report.stated()),
+                TeeClaims::Tdx(quote) => StatedTee::Tdx(quote.stated()),
+            },
+            event_log: event_log.as_ref(),
+            paravisor: paravisor.as_ref().map(|vtpm| vtpm.stated()),
+            gpus: gpus.iter().map(nvidia::AuthenticDevice::stated).collect(),
+            simulated: self.simulated,
+        }
+    }
+}
+
 /// Judges authentic evidence against `policy` and what the relying party computed itself.
 ///
 /// Establishes that every rule of the policy holds and that the evidence was made for `expected`. Presumes
@@ -191,10 +233,25 @@ pub fn appraise(
     expected: &Expected,
 ) -> Result<AttestationResult, Refusal> {
     let mut checks = std::mem::take(&mut evidence.checks);
-    let (claims, simulated) = (&evidence.claims, evidence.simulated);
+    checks.append(judge(&evidence.stated(), policy, expected));
+    // Only TDX has registers to hold a log against; a log beside an SNP report is read and says nothing.
+    if policy.event_log.is_none() || matches!(evidence.claims.tee, TeeClaims::Snp(_)) {
+        evidence.claims.event_log = None;
+    }
+    Accepted::judged(evidence, checks)
+}
+
+/// Every rule of `policy` about what is stated, and whether it was stated for `expected`: the rules of [`appraise`], for
+/// asking what a policy would say of evidence that is at hand, or was once.
+///
+/// Establishes nothing: nobody vouches here for what is stated.
+#[must_use]
+pub fn judge(stated: &Stated<'_>, policy: &AppraisalPolicy, expected: &Expected) -> Checks {
+    let mut checks = Checks::new();
+    let simulated = stated.simulated;
     // Below a paravisor the nonce is in the TPM's quote, and the TEE's report is for the paravisor's claims.
-    let vtpm = claims.paravisor.as_deref();
-    let report_data = &vtpm.map_or(expected.report_data, azure::AuthenticVtpm::report_data);
+    let vtpm = stated.paravisor.as_ref();
+    let report_data = &vtpm.map_or(expected.report_data, |vtpm| vtpm.report_data);
     match (vtpm, &policy.paravisor) {
         (Some(vtpm), Some(policy)) => {
             azure::judge_policy(vtpm, policy, expected.report_data.as_bytes(), &mut checks);
@@ -205,7 +262,7 @@ pub fn appraise(
         }
         (None, None) => {}
     }
-    match (claims.gpus.as_slice(), &policy.gpu) {
+    match (stated.gpus.as_slice(), &policy.gpu) {
         ([], None) => {}
         ([], Some(_)) => {
             checks.record(codes::FAMILY_MISSING, false, "GPUs, for which the policy asks", "none");
@@ -215,24 +272,20 @@ pub fn appraise(
             nvidia::judge_policy(gpus, simulated, policy, expected.gpu_nonce.as_ref(), &mut checks);
         }
     }
-    match (&claims.tee, &policy.snp, &policy.tdx) {
-        (TeeClaims::Snp(report), Some(policy), _) => {
+    match (&stated.tee, &policy.snp, &policy.tdx) {
+        (StatedTee::Snp(report), Some(policy), _) => {
             snp::judge_policy(report, simulated, policy, report_data, &mut checks);
         }
-        (TeeClaims::Tdx(quote), _, Some(policy)) => {
+        (StatedTee::Tdx(quote), _, Some(policy)) => {
             tdx::judge_policy(quote, simulated, policy, report_data, &mut checks);
         }
-        (TeeClaims::Snp(_), None, _) => record_denied("SEV-SNP", &mut checks),
-        (TeeClaims::Tdx(_), _, None) => record_denied("TDX", &mut checks),
+        (StatedTee::Snp(_), None, _) => record_denied("SEV-SNP", &mut checks),
+        (StatedTee::Tdx(_), _, None) => record_denied("TDX", &mut checks),
     }
-    // Only TDX has registers to hold a log against; a log beside an SNP report is read and says nothing.
-    match (&claims.tee, &policy.event_log) {
-        (TeeClaims::Tdx(quote), Some(policy)) => {
-            event_log::judge(claims.event_log.as_ref(), &quote.body().rtmrs, policy, &mut checks);
-        }
-        _ => evidence.claims.event_log = None,
+    if let (StatedTee::Tdx(quote), Some(policy)) = (&stated.tee, &policy.event_log) {
+        event_log::judge(stated.event_log, &quote.body.rtmrs, policy, &mut checks);
     }
-    Accepted::judged(evidence, checks)
+    checks
 }
 
 fn record_denied(observed: &str, checks: &mut Checks) {

@@ -37,7 +37,8 @@ pub mod xml;
 
 pub use anchors::TrustAnchors;
 pub use evidence::{
-    AppraisalPolicy, AttestationResult, AuthenticEvidence, Claims, TeeClaims, appraise, authenticate,
+    AppraisalPolicy, AttestationResult, AuthenticEvidence, Claims, Stated, StatedTee, TeeClaims, appraise,
+    authenticate, judge,
 };
 pub use outcome::{Accepted, Authentic};
 pub use refusal::Refusal;

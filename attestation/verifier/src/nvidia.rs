@@ -23,7 +23,7 @@ mod verified;
 pub use appraise::appraise;
 pub(crate) use appraise::judge_policy;
 pub(crate) use authenticate::judge;
-pub use authenticate::{AuthenticDevice, Input, authenticate};
+pub use authenticate::{AuthenticDevice, Input, Stated, authenticate};
 pub use chain::CHAIN_LEN;
 pub use device::{Architecture, DriverVersion, Kind, Mode, ParseVersionError, Pdi, VbiosVersion};
 pub use ocsp::{Answer, DEFAULT_LIFETIME_SECONDS, MAX_ANSWERS, Standing, Subject};
@@ -33,3 +33,4 @@ pub use opaque::{
 pub use policy::{BoardSize, OcspRules, Policy};
 pub use report::{MEASUREMENT_LEN, REQUEST_LEN, Report, SIGNATURE_LEN};
 pub use serialized::{MAX_DEVICES, MAX_SERIALIZED_BYTES, SerializedError, read_serialized};
+pub use topology::links_are_whole;

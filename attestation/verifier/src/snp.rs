@@ -21,7 +21,7 @@ pub use crate::chain_cache::{ChainCache, MAX_CACHED_CHAINS};
 pub use appraise::appraise;
 pub(crate) use appraise::judge_policy;
 pub(crate) use authenticate::judge;
-pub use authenticate::{AuthenticReport, Input, authenticate, authenticate_with_cache};
+pub use authenticate::{AuthenticReport, Input, Stated, authenticate, authenticate_with_cache};
 pub use certificate_table::{CertificateTable, TableError};
 pub use fields::{ChipId, FirmwareVersion, GuestPolicy, MitigationVectors, PlatformInfo, Signer, SigningKey};
 pub use policy::{Flag, GuestPolicyRules, MinimumTcb, PlatformRules, Policy};

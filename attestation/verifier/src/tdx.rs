@@ -28,7 +28,7 @@ pub use appraise::appraise;
 pub(crate) use appraise::judge_policy;
 pub use attributes::{TdAttributes, Xfam};
 pub(crate) use authenticate::judge;
-pub use authenticate::{AuthenticQuote, Input, authenticate, authenticate_with_cache};
+pub use authenticate::{AuthenticQuote, Input, Stated, authenticate, authenticate_with_cache};
 pub use body::{BodyKind, Td15, Td15Extended, TdBody};
 pub use level::{PlatformLevels, Tcb, TcbLevel};
 pub use pck::{Pck, PlatformId, SgxType};

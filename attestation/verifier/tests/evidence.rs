@@ -18,7 +18,7 @@ use anchorhold_attester::software::tdx::{
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, SoftwareParavisor, simulated_ark_der};
 use anchorhold_rats::{
     Ed25519PublicKey, Endorsements, Evidence, Expected, KeyBinding, Measurement, Nonce, Purpose, ReportData,
-    Sha256Digest, Tee, Timestamp, X25519PublicKey,
+    Sha256Digest, Tee, Timestamp,
 };
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
 use anchorhold_verifier::nvidia::{Architecture, BoardSize, Mode};
@@ -63,7 +63,7 @@ fn binding() -> KeyBinding {
         purpose: Purpose::Serving,
         nonce: Nonce::new([1; 32]),
         tls_key: Sha256Digest::new([2; 32]),
-        release_key: X25519PublicKey::new([3; 32]),
+        release_key: Sha256Digest::new([3; 32]),
         audit_key: Ed25519PublicKey::new([4; 32]),
         context: Sha256Digest::new([5; 32]),
         gpu_evidence: Sha256Digest::of(&[]),

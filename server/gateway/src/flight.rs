@@ -62,6 +62,8 @@ pub(crate) struct Worker {
 #[derive(Debug, Default)]
 struct Requests {
     lost: bool,
+    /// Nothing new is taken; the line is closed when nothing is under way any more.
+    retired: bool,
     /// The place of a request within its flight, and the flight's channel.
     waiting: HashMap<RequestId, (usize, mpsc::Sender<(usize, Update)>)>,
 }
@@ -105,6 +107,19 @@ impl Worker {
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
 
+    /// Takes nothing new from now on, and closes the line when what is under way has ended.
+    pub(crate) fn retire(&self) {
+        let mut requests = self.lock();
+        requests.retired = true;
+        self.close_if_done(&requests);
+    }
+
+    fn close_if_done(&self, requests: &Requests) {
+        if requests.retired && requests.waiting.is_empty() {
+            self.close();
+        }
+    }
+
     /// Begins these requests, whose events come back together.
     pub(crate) fn submit(self: &Arc<Self>, kinds: Vec<WorkKind>) -> Result<Flight, FlightError> {
         let tokens = usize::try_from(self.info.max_tokens).unwrap_or(usize::MAX);
@@ -116,7 +131,7 @@ impl Worker {
             let submit = self.slot()?;
             let cancel = self.slot()?;
             let mut requests = self.lock();
-            if requests.lost {
+            if requests.lost || requests.retired {
                 return Err(FlightError::Lost);
             }
             requests.waiting.insert(id, (place, sender.clone()));
@@ -163,6 +178,7 @@ fn read(mut reader: LineReader<Event>, worker: &Worker) {
         let taken = sender.try_send((*place, update)).is_ok();
         if ends || !taken {
             requests.waiting.remove(&id);
+            worker.close_if_done(&requests);
         }
     }
 }
@@ -192,9 +208,11 @@ impl Drop for Flight {
     fn drop(&mut self) {
         for (_, (id, cancel)) in self.open.drain() {
             // A request that already ended at the worker needs no cancellation.
-            if self.worker.lock().waiting.remove(&id).is_some() {
+            let mut requests = self.worker.lock();
+            if requests.waiting.remove(&id).is_some() {
                 cancel.send(Work::Cancel { id });
             }
+            self.worker.close_if_done(&requests);
         }
     }
 }

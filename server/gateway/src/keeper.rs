@@ -186,6 +186,7 @@ fn read(
                 }
             }
             ToGateway::WorkerGone { model } => pool.remove(&model),
+            ToGateway::WorkerRetires { model } => pool.retire(&model),
             ToGateway::Attested(answer) => {
                 let waiter = waiting.lock().attested.remove(&answer.ticket);
                 // A caller who left does not wait any more.

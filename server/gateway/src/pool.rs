@@ -79,6 +79,15 @@ impl Pool {
         self.count(&models);
     }
 
+    /// The model is to go: its worker finishes what it has and takes nothing more.
+    pub(crate) fn retire(&self, model: &str) {
+        let mut models = self.lock();
+        if let Some(worker) = models.get_mut(model).and_then(|entry| entry.worker.take()) {
+            worker.retire();
+        }
+        self.count(&models);
+    }
+
     fn forget(&self, worker: &Worker) {
         let mut models = self.lock();
         if let Some(entry) = models.get_mut(&worker.info.id) {

@@ -118,6 +118,11 @@ pub enum ToGateway {
         /// The model's id.
         model: String,
     },
+    /// The model is to go: send nothing new to its worker, and close its line when what is under way has ended.
+    WorkerRetires {
+        /// The model's id.
+        model: String,
+    },
     /// Answer to [`FromGateway::Attest`].
     Attested(Box<ServingEvidence>),
     /// Answer to [`FromGateway::Record`]: the entry is durable (or could not be made so).

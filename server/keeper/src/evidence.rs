@@ -17,6 +17,8 @@ pub(crate) struct Identity {
     audit_key: Ed25519PublicKey,
     tls_key: Sha256Digest,
     pub(crate) instance: InstanceId,
+    /// The name of this boot's audit log.
+    pub(crate) log_origin: Origin,
 }
 
 /// The name and the signing key of this boot's audit log.
@@ -62,17 +64,18 @@ impl Identity {
         Ok(Self {
             guest: SoftwareGuest::launch(config, clock.wall()).context("launching the software attester")?,
             measurement,
-            release_key: ReleaseKey::generate()?,
+            release_key: ReleaseKey::generate(settings.broker.kem()?)?,
             audit_key: Ed25519PublicKey::new(*boot.signer.key().public_key().as_bytes()),
             tls_key: Sha256Digest::new(tls_key),
             instance: InstanceId::new(boot.id),
+            log_origin: boot.signer.origin().clone(),
         })
     }
 
     pub(crate) fn keys(&self) -> GuestKeys {
         GuestKeys {
             tls_key: self.tls_key,
-            release_key: self.release_key.public_key(),
+            release_key: self.release_key.public_key().clone(),
             audit_key: self.audit_key,
         }
     }
@@ -86,7 +89,7 @@ impl Identity {
     pub(crate) fn document(&self, nonce: [u8; 32], state: &DocumentState) -> anyhow::Result<Vec<u8>> {
         let nonce = Nonce::new(nonce);
         let GuestKeys { tls_key, release_key, audit_key } = self.keys();
-        let keys = DocumentKeys { tls_key, release_key, audit_key };
+        let keys = DocumentKeys { tls_key, release_key: release_key.digest(), audit_key };
         let state = state.to_json()?;
         let no_gpus = Sha256Digest::of(&[]);
         let binding = document::binding(nonce, &keys, &state, no_gpus);

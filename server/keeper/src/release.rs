@@ -11,7 +11,9 @@ use anchorhold_audit_log::{
 };
 use anchorhold_channel::client::{Client, Limits, Pinned, Target};
 use anchorhold_channel::tls;
-use anchorhold_key_release::{KeyRequest, KeyUse, RefusalBody, RefusalError, ReleasedKey, Session};
+use anchorhold_key_release::{
+    AuditTerms, KeyRequest, KeyUse, PinnedBroker, RefusalBody, RefusalError, ReleasedKey, Session,
+};
 use anchorhold_rats::{Evidence, Sha256Digest};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::Bytes;
@@ -21,6 +23,8 @@ use std::time::Duration;
 pub(crate) const ATTEMPTS_AT_START: u32 = 5;
 /// A renewal is asked for once at a time, because callers wait meanwhile; it is tried again later.
 pub(crate) const ATTEMPTS_TO_RENEW: u32 = 1;
+/// The broker's codes for what was revoked: the key or manifest, and the image.
+const REVOKED: [&str; 2] = ["revoked", "release_measurement_revoked"];
 const CONNECT: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
@@ -29,6 +33,30 @@ pub(crate) struct Releaser {
     runtime: tokio::runtime::Runtime,
     client: Client<Pinned>,
     broker: Broker,
+    pinned: PinnedBroker,
+}
+
+/// Why a key was not obtained, as far as it changes what happens next.
+#[derive(Debug)]
+pub(crate) enum NoKey {
+    /// What the key rests on was revoked.
+    Revoked(anyhow::Error),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl NoKey {
+    pub(crate) fn into_error(self) -> anyhow::Error {
+        match self {
+            Self::Revoked(error) | Self::Other(error) => error,
+        }
+    }
+}
+
+/// The answer to `POST /v1/lease`.
+#[derive(serde::Deserialize)]
+struct LeaseAnswer {
+    lease: String,
 }
 
 /// Why there is no key.
@@ -52,7 +80,8 @@ impl Releaser {
         let target: Target = broker.url.parse().context("broker.url")?;
         let client = Client::pinned_certificate(target, certificate, limits)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { runtime, client, broker })
+        let pinned = broker.pinned()?;
+        Ok(Self { runtime, client, broker, pinned })
     }
 
     /// Obtains the key of `model`, trying again while the broker cannot be reached, and records the decision.
@@ -64,22 +93,34 @@ impl Releaser {
         exchange: &mut Exchange<'_>,
         model: &Model,
         attempts: u32,
-    ) -> anyhow::Result<ReleasedKey> {
+    ) -> Result<ReleasedKey, NoKey> {
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=attempts {
             match self.exchange(exchange, model) {
-                Ok(key) => return exchange.released(model, key),
-                Err(Failure::Refused(error)) => return Err(exchange.refused(model, &error)),
+                Ok(key) => return exchange.released(model, key).map_err(NoKey::Other),
+                Err(Failure::Refused(error)) => {
+                    let revoked = REVOKED.contains(&error.code.as_str());
+                    let error = exchange.refused(model, &error);
+                    return Err(if revoked { NoKey::Revoked(error) } else { NoKey::Other(error) });
+                }
                 Err(Failure::Unreachable(error)) if attempt == attempts => {
-                    return Err(
-                        error.context(format!("key broker at {}, {attempts} attempts", self.broker.url))
-                    );
+                    let whom = format!("key broker at {}, {attempts} attempts", self.broker.url);
+                    return Err(NoKey::Other(error.context(whom)));
                 }
                 Err(Failure::Unreachable(_)) => std::thread::sleep(pause),
             }
             pause *= 2;
         }
-        bail!("no attempt was made")
+        Err(NoKey::Other(anyhow!("no attempt was made")))
+    }
+
+    /// Whether the broker says that what this key rests on was revoked. When it cannot be asked, the lease goes on to its
+    /// end.
+    pub(crate) fn is_revoked(&self, identity: &Identity, kid: &str) -> bool {
+        let question = serde_json::json!({ "instance_id": identity.instance, "kid": kid });
+        let answer = self.post("/v1/lease", question.to_string().into());
+        let answer = answer.ok().and_then(|answer| serde_json::from_slice::<LeaseAnswer>(&answer).ok());
+        answer.is_some_and(|answer| answer.lease == "revoked")
     }
 
     fn exchange(&self, exchange: &mut Exchange<'_>, model: &Model) -> Result<ReleasedKey, Failure> {
@@ -89,8 +130,10 @@ impl Releaser {
             min_version: model.version_min,
             purpose: KeyUse::Serve,
             instance_id: exchange.identity.instance,
+            log_origin: exchange.identity.log_origin.clone(),
+            audit: AuditTerms::default(),
         };
-        let session = Session::begin(&challenge, self.broker.signing_key, request, exchange.identity.keys())
+        let session = Session::begin(&challenge, self.pinned.clone(), request, exchange.identity.keys())
             .map_err(|e| Failure::Unreachable(e.into()))?;
         let evidence = exchange.attest(&session, model).map_err(Failure::Unreachable)?;
         let (body, awaiting) = session.send(evidence);
@@ -139,7 +182,7 @@ impl Exchange<'_> {
                 context: Hash::new(*session.context().as_bytes()),
                 nonce: Hash::new(*session.nonce().as_bytes()),
                 purpose: BindingPurpose::KeyRelease,
-                release_key: Hash::new(*keys.release_key.as_bytes()),
+                release_key: Hash::new(*keys.release_key.digest().as_bytes()),
                 tls_key: Hash::new(*keys.tls_key.as_bytes()),
             };
             let at = self.clock.stamp();
@@ -169,7 +212,7 @@ impl Exchange<'_> {
             named.ver = Some(terms.version);
             named.manifest = Some(Hash::new(*terms.manifest_digest.as_bytes()));
         }
-        event.key = Some(Key { kid: KeyId::new(&terms.kid)?, op: KeyOperation::Release });
+        event.key = Some(Key { kek: None, kid: KeyId::new(&terms.kid)?, op: KeyOperation::Release });
         self.recorder.record(event)?;
         let (lease_s, version) = (terms.lease_s, terms.version);
         self.stages.tell(&Stage::Release { model: &model.id, lease_s, version });

@@ -4,12 +4,13 @@ use crate::audit::Writer;
 use crate::clock::Clock;
 use crate::evidence::Identity;
 use crate::gateway::{Desk, Gateway, Voice};
-use crate::release::{ATTEMPTS_TO_RENEW, Exchange, Releaser};
+use crate::release::{ATTEMPTS_TO_RENEW, Exchange, NoKey, Releaser};
 use crate::settings::{Model, Settings};
 use crate::stages::{Stage, Stages};
 use crate::worker::{LoadFailure, LoadOrder, Running, Starting};
 use anchorhold_audit_log::{
-    Actor, ActorKind, Code, Event, EventType, Hash, Model as LoggedModel, ModelId, Outcome,
+    Actor, ActorKind, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, Model as LoggedModel, ModelId,
+    Outcome,
 };
 use anchorhold_channel::document::{AuditHead, DocumentState, ServedModel};
 use anchorhold_ipc::{FromGateway, ModelInfo, ServingEvidence, ToGateway};
@@ -34,6 +35,10 @@ const FIRST_RESTART_PAUSE: Duration = Duration::from_millis(100);
 const RENEW_AT: f64 = 0.8;
 /// After a renewal failed, the next attempt is this far away.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
+/// How often the broker is asked whether something was revoked.
+const ASK_LEASE: Duration = Duration::from_secs(30);
+/// How long a model whose key must go may finish what it has begun.
+const RETIRE: Duration = Duration::from_secs(20);
 
 /// What the keeper reacts to.
 #[derive(Debug)]
@@ -61,6 +66,18 @@ pub(crate) struct Slot {
     generation: u64,
     crashes: Vec<Instant>,
     restart_at: Option<Instant>,
+    ask_at: Instant,
+    /// The key is gone, and the worker goes when it is done, at this time at the latest.
+    retires: Option<Instant>,
+}
+
+/// Why a model goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// Its lease ended.
+    Expired,
+    /// Its key, manifest or image was revoked.
+    Revoked,
 }
 
 impl Slot {
@@ -76,6 +93,8 @@ impl Slot {
             generation: 0,
             crashes: Vec::new(),
             restart_at: None,
+            ask_at: now,
+            retires: None,
         };
         slot.take(key);
         slot
@@ -87,6 +106,7 @@ impl Slot {
         let now = Instant::now();
         self.lease_ends = now + lease;
         self.renew_at = now + lease.mul_f64(RENEW_AT);
+        self.ask_at = now + ASK_LEASE;
         self.key = Some(key);
     }
 }
@@ -284,6 +304,10 @@ impl Keeper {
         else {
             return Ok(());
         };
+        if slot.retires.is_some() {
+            self.unload(at, voice);
+            return Ok(());
+        }
         (slot.running, slot.ready) = (None, None);
         let now = Instant::now();
         slot.crashes.retain(|crash| now.duration_since(*crash) < CRASH_WINDOW);
@@ -307,10 +331,14 @@ impl Keeper {
         for at in 0..self.slots.len() {
             let now = Instant::now();
             let Some(slot) = self.slots.get_mut(at) else { continue };
-            if slot.key.is_some() && now >= slot.lease_ends {
-                self.expire(at, voice);
+            if slot.retires.is_some_and(|due| now >= due) {
+                self.unload(at, voice);
+            } else if slot.key.is_some() && now >= slot.lease_ends {
+                self.retire(at, Reason::Expired, voice);
             } else if slot.key.is_some() && now >= slot.renew_at {
-                self.renew(at);
+                self.renew(at, voice);
+            } else if slot.key.is_some() && now >= slot.ask_at {
+                self.ask_lease(at, voice);
             } else if slot.restart_at.is_some_and(|due| now >= due) {
                 slot.restart_at = None;
                 self.restart(at, voice);
@@ -340,8 +368,18 @@ impl Keeper {
         let _ = self.record(EventType::ComponentRestart, logged, |event| event.model = named(&model));
     }
 
+    /// Asks whether the model's key was revoked since it was released.
+    fn ask_lease(&mut self, at: usize, voice: &Voice) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        slot.ask_at = Instant::now() + ASK_LEASE;
+        let Some(kid) = slot.key.as_ref().map(|key| key.terms().kid.clone()) else { return };
+        if self.releaser.is_revoked(&self.identity, &kid) {
+            self.retire(at, Reason::Revoked, voice);
+        }
+    }
+
     /// Attests again before the lease ends.
-    fn renew(&mut self, at: usize) {
+    fn renew(&mut self, at: usize, voice: &Voice) {
         let Some(model) = self.slots.get(at).map(|slot| slot.model.clone()) else { return };
         let mut exchange = Exchange {
             identity: &self.identity,
@@ -354,22 +392,45 @@ impl Keeper {
         let Some(slot) = self.slots.get_mut(at) else { return };
         match renewed {
             Ok(key) => slot.take(key),
+            Err(NoKey::Revoked(_)) => self.retire(at, Reason::Revoked, voice),
             // Refusals and outages are recorded where they happen; the lease goes on to its end.
-            Err(_) => slot.renew_at = Instant::now() + RENEW_AGAIN,
+            Err(NoKey::Other(_)) => slot.renew_at = Instant::now() + RENEW_AGAIN,
         }
     }
 
-    /// The lease ended: the key and the weights go.
-    fn expire(&mut self, at: usize, voice: &Voice) {
+    /// The key goes now. The worker takes nothing more, finishes what it has, and goes with the weights.
+    fn retire(&mut self, at: usize, why: Reason, voice: &Voice) {
         let Some(slot) = self.slots.get_mut(at) else { return };
-        (slot.key, slot.running, slot.ready, slot.restart_at) = (None, None, None, None);
+        let kid = slot.key.take().and_then(|key| KeyId::new(&key.terms().kid).ok());
+        slot.restart_at = None;
+        slot.retires = Some(Instant::now() + RETIRE);
+        let (model, gone) = (slot.model.id.clone(), slot.running.is_none());
+        voice.say(&ToGateway::WorkerRetires { model: model.clone() }, None);
+        let (kind, code) = match why {
+            Reason::Expired => (EventType::KeyExpire, Code::OK),
+            Reason::Revoked => (EventType::KeyRevoke, Code::from_static("revoked")),
+        };
+        // The log refuses only when it is poisoned, and then the next request is refused because of it.
+        let _ = self.record(kind, Outcome::Success, |event| {
+            event.model = named(&model);
+            event.code = code;
+            event.key = kid.map(|kid| Key { kek: None, kid, op: KeyOperation::Destroy });
+        });
+        self.stages.tell(&Stage::Retires { model: &model, revoked: why == Reason::Revoked });
+        if gone {
+            self.unload(at, voice);
+        }
+    }
+
+    /// The worker of a model whose key is gone has finished, or has had its time.
+    fn unload(&mut self, at: usize, voice: &Voice) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        (slot.running, slot.ready, slot.retires) = (None, None, None);
         slot.generation += 1;
         let model = slot.model.id.clone();
         voice.say(&ToGateway::WorkerGone { model: model.clone() }, None);
-        for kind in [EventType::KeyExpire, EventType::ModelUnload] {
-            // As above: a poisoned log stops requests by itself.
-            let _ = self.record(kind, Outcome::Success, |event| event.model = named(&model));
-        }
+        // As above: a poisoned log stops requests by itself.
+        let _ = self.record(EventType::ModelUnload, Outcome::Success, |event| event.model = named(&model));
     }
 
     /// Lets the gateway finish what runs.

@@ -1,9 +1,11 @@
 //! The settings file: read into plain structs that refuse unknown keys, then checked.
 
 use anchorhold_attester::software::ReportVersion;
-use anchorhold_audit_log::{ModelId, Origin};
-use anchorhold_rats::Ed25519PublicKey;
-use anyhow::{Context as _, ensure};
+use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
+use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
+use anchorhold_key_release::PinnedBroker;
+use anchorhold_rats::{Ed25519PublicKey, Kem};
+use anyhow::{Context as _, anyhow, ensure};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +51,38 @@ pub(crate) struct Broker {
     pub(crate) certificate: PathBuf,
     /// The Ed25519 key that signs its answers, hex.
     pub(crate) signing_key: Ed25519PublicKey,
+    /// The verifier key of its log.
+    pub(crate) log_key: String,
+    /// Who must have seen its log with a release in it before the key is used.
+    pub(crate) witnesses: Witnesses,
+    /// To which kind of key weights keys are wrapped: `x-wing` or `x25519`.
+    pub(crate) kem: String,
+}
+
+/// Witnesses of the broker's log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Witnesses {
+    /// How many of them.
+    pub(crate) needed: usize,
+    /// Their verifier keys.
+    pub(crate) keys: Vec<String>,
+}
+
+impl Broker {
+    /// The broker as releases are held to it.
+    pub(crate) fn pinned(&self) -> anyhow::Result<PinnedBroker> {
+        let log_key = VerifierKey::parse(&self.log_key).map_err(|e| anyhow!("broker.log_key: {e}"))?;
+        let keys = self.witnesses.keys.iter().map(|key| WitnessKey::parse(key)).collect::<Result<_, _>>();
+        let keys = keys.map_err(|e| anyhow!("broker.witnesses.keys: {e}"))?;
+        let witnesses = Quorum::new(keys, self.witnesses.needed).context("broker.witnesses")?;
+        Ok(PinnedBroker { signing_key: self.signing_key, log_key, witnesses })
+    }
+
+    /// The kind of the boot's release key.
+    pub(crate) fn kem(&self) -> anyhow::Result<Kem> {
+        Kem::named(&self.kem).context("broker.kem is not x-wing or x25519")
+    }
 }
 
 /// The gateway.
@@ -124,6 +158,8 @@ impl Settings {
             matches!(report_version, 3 | 5),
             "attester.report_version is {report_version}, wanted 3 or 5"
         );
+        self.broker.pinned()?;
+        self.broker.kem()?;
         ensure!(!self.models.is_empty(), "no [[model]]: there is nothing to serve");
         ensure!(self.models.len() <= MAX_MODELS, "{} models, the limit is {MAX_MODELS}", self.models.len());
         for (at, model) in self.models.iter().enumerate() {
@@ -164,6 +200,9 @@ mod tests {
         url = "https://127.0.0.1:1"
         certificate = "broker.pem"
         signing_key = "KEY"
+        log_key = "key-broker/0+af9a0567+AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"
+        witnesses = { needed = 0, keys = [] }
+        kem = "x-wing"
         [gateway]
         program = "gateway"
         config = "gateway.toml"
@@ -203,6 +242,10 @@ mod tests {
             ("debug = false", "debug = false\nroot = \"simulated\"", "unknown field"),
             ("kind = \"software\"", "kind = \"hardware\"", "hardware"),
             ("KEY", "AB", "hex"),
+            ("key-broker/0", "key-broker/1", "broker.log_key"),
+            ("needed = 0", "needed = 1", "broker.witnesses"),
+            ("keys = []", "keys = [\"w\"]", "broker.witnesses.keys"),
+            ("x-wing", "x448", "broker.kem"),
         ] {
             let error = format!("{:#}", read(&GOOD.replace(from, to)).unwrap_err());
             assert!(error.contains(named), "{to}: {error}");

@@ -25,6 +25,8 @@ pub(crate) enum Stage<'a> {
     LoadFailed { model: &'a str, code: &'a str, detail: &'a str },
     /// The port is open and every model answers.
     Ready { address: &'a str, audit_log: &'a str },
+    /// A model's key is gone, because its lease ended or because it was revoked; the weights follow.
+    Retires { model: &'a str, revoked: bool },
     /// A worker ended that should not have; it is started again.
     Restarted { model: &'a str, count: u32 },
 }

@@ -94,7 +94,8 @@ fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
             clock: keeper.clock,
             evidence_recorded: &mut keeper.evidence_recorded,
         };
-        let key = keeper.releaser.obtain(&mut exchange, &model, ATTEMPTS_AT_START)?;
+        let key = keeper.releaser.obtain(&mut exchange, &model, ATTEMPTS_AT_START);
+        let key = key.map_err(crate::release::NoKey::into_error)?;
         keeper.slots.push(Slot::new(model, key));
     }
     (0..keeper.slots.len()).try_for_each(|at| keeper.load(at))

@@ -52,16 +52,24 @@ pub struct BrokerKeys {
     pub signing_key: String,
     /// Owners wrap weights keys to it, hex.
     pub import_key: String,
-    /// Signs its audit log, hex.
+    /// Verifies its audit log: name, id and key.
     pub log_key: String,
     /// Its TLS certificate, PEM.
     pub tls_certificate: PathBuf,
 }
 
 impl Broker {
-    /// A broker with a fresh state in `state`.
+    /// A broker with a fresh state in `state`, whose policies one signer signs.
     pub fn init(programs: &Programs, roots: Roots, state: &Path) -> anyhow::Result<Self> {
-        let printed = programs.run(roots.program(), &[&"init", &"--state", &state])?;
+        let signer = programs.run("anchorhold", &[&"owner", &"new", &state.with_extension("signer.key")])?;
+        let set = format!(
+            "signers = \"demo\"\nversion = 1\nthreshold = 1\n[[signer]]\nname = \"one\"\nkey = \"{}\"\n",
+            signer.trim()
+        );
+        let signers = state.with_extension("signers.toml");
+        std::fs::write(&signers, set)?;
+        let printed =
+            programs.run(roots.program(), &[&"init", &"--state", &state, &"--signers", &signers])?;
         let keys = serde_json::from_str(&printed).with_context(|| printed.clone())?;
         Ok(Self {
             programs: programs.clone(),
@@ -78,16 +86,28 @@ impl Broker {
         self.programs.run(self.roots.program(), &[&command, &"--state", &self.state, &file])
     }
 
-    /// Takes the key of a sealed package. Only while it does not serve.
+    /// Takes the key of a sealed package.
     pub fn import(&self, sealed: &Sealed) -> anyhow::Result<()> {
         self.tell("import", &sealed.import).map(|_| ())
     }
 
-    /// Puts a policy in force. Only while it does not serve.
+    /// Signs a policy and puts it in force in the place of the one that is.
     pub fn set_policy(&self, toml: &str) -> anyhow::Result<()> {
-        let file = self.state.with_extension("policy.toml");
-        std::fs::write(&file, toml)?;
-        self.tell("policy", &file).map(|_| ())
+        let file = |extension| self.state.with_extension(extension);
+        std::fs::write(file("policy.toml"), toml)?;
+        let signed = file("policy.dsse");
+        let status = self.programs.run(self.roots.program(), &[&"status", &"--state", &self.state])?;
+        let status: serde_json::Value = serde_json::from_str(&status)?;
+        let replaces = status["policy"][2].as_str().unwrap_or("none");
+        // The program makes no file twice.
+        let _ = std::fs::remove_file(&signed);
+        self.programs.run(
+            "anchorhold",
+            &[&"policy", &"sign", &"--key", &file("signer.key"), &"--out", &signed, &file("policy.toml")],
+        )?;
+        let arguments: [&dyn AsRef<std::ffi::OsStr>; 6] =
+            [&"policy", &"--state", &self.state, &signed, &"--replaces", &replaces];
+        self.programs.run(self.roots.program(), &arguments).map(|_| ())
     }
 
     /// Serves, on the same port as before if it has served before.
@@ -109,10 +129,22 @@ impl Broker {
         self.process = None;
     }
 
-    /// The directories of its audit logs, one for each time that a program had its state.
-    pub fn logs(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let logs = std::fs::read_dir(self.state.join("log"))?;
-        logs.map(|log| Ok(log?.path())).collect()
+    /// Revokes at once.
+    pub fn revoke(&self, kind: &str, name: &str) -> anyhow::Result<()> {
+        let arguments: [&dyn AsRef<std::ffi::OsStr>; 5] = [&"revoke", &"--state", &self.state, &kind, &name];
+        self.programs.run(self.roots.program(), &arguments).map(|_| ())
+    }
+
+    /// The entries of its audit log.
+    pub fn entries(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        let lines = self.programs.run(self.roots.program(), &[&"log", &"--state", &self.state])?;
+        serde_json::Deserializer::from_str(&lines).into_iter().map(|entry| Ok(entry?)).collect()
+    }
+
+    /// Writes its audit log as an evidence bundle.
+    pub fn export_log(&self, out: &Path) -> anyhow::Result<()> {
+        let arguments: [&dyn AsRef<std::ffi::OsStr>; 5] = [&"log", &"--state", &self.state, &"--out", &out];
+        self.programs.run(self.roots.program(), &arguments).map(|_| ())
     }
 
     /// Its process id, while it serves.

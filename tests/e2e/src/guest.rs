@@ -23,6 +23,8 @@ pub struct Settings {
     pub broker_certificate: PathBuf,
     /// The key that must sign the broker's answers, hex.
     pub broker_signing_key: String,
+    /// The verifier key of the broker's log.
+    pub broker_log_key: String,
     /// The owner of the models, hex.
     pub owner_key: String,
     /// Each model: id, package, lowest version.
@@ -46,6 +48,7 @@ impl Settings {
             broker_url: broker.url()?,
             broker_certificate: broker.keys.tls_certificate.clone(),
             broker_signing_key: broker.keys.signing_key.clone(),
+            broker_log_key: broker.keys.log_key.clone(),
             owner_key: owner.public_key.clone(),
             models: models.collect(),
             debug: false,
@@ -59,7 +62,8 @@ impl Settings {
         let quoted = |path: &Path| Value::from(path.to_string_lossy().into_owned()).to_string();
         let mut text = format!(
             "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n\n\
-             [broker]\nurl = \"{}\"\ncertificate = {}\nsigning_key = \"{}\"\n\n\
+             [broker]\nurl = \"{}\"\ncertificate = {}\nsigning_key = \"{}\"\n\
+             log_key = \"{}\"\nwitnesses = {{ needed = 0, keys = [] }}\nkem = \"x-wing\"\n\n\
              [gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
              [worker]\nprogram = {}\nthreads = 2\nrequired_layers = [\"seccomp\", \"no new privileges\", \"no capabilities\"]\n\n\
              [audit]\ndirectory = {}\n",
@@ -68,6 +72,7 @@ impl Settings {
             self.broker_url,
             quoted(&self.broker_certificate),
             self.broker_signing_key,
+            self.broker_log_key,
             quoted(&programs.path("anchorhold-gateway")),
             quoted(&directory.join("gateway.toml")),
             quoted(&directory.join("public")),

@@ -3,7 +3,7 @@
 use crate::client::now;
 use crate::process::Programs;
 use anchorhold_key_release::{WeightsKeyImport, WeightsKeyTerms};
-use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, X25519PublicKey};
+use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, WrappingKey};
 use anchorhold_sealed_weights::{OwnerKey, SealOptions, SegmentSize, seal};
 use anyhow::{Context as _, anyhow};
 use serde::Deserialize;
@@ -128,7 +128,7 @@ impl Owner {
             manifest_digest: Sha256Digest::new(summary.manifest_digest),
             owner_key: Ed25519PublicKey::new(key.public_key()),
         };
-        let broker_key: X25519PublicKey = broker_key.parse().map_err(|e| anyhow!("import key: {e}"))?;
+        let broker_key: WrappingKey = broker_key.parse().map_err(|e| anyhow!("import key: {e}"))?;
         let weights_key = Secret::take(&mut { chosen.weights_key });
         std::fs::write(&import, WeightsKeyImport::wrap(&weights_key, terms, &broker_key)?.to_json())?;
         Ok(Sealed {

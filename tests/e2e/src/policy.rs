@@ -23,8 +23,9 @@ impl Policy<'_> {
     pub fn to_toml(&self) -> String {
         let Self { version, measurement, models, lease, max_instances } = self;
         let mut text = format!(
-            "policy = \"demo\"\nversion = {version}\nexpires = \"2100-01-01T00:00:00Z\"\nexplain_to_guest = true\n\n\
-             [revoked]\nmeasurements = \"none\"\nchips = \"none\"\nmanifests = \"none\"\nkids = \"none\"\n"
+            "policy = \"demo\"\nversion = {version}\nexpires = \"2100-01-01T00:00:00Z\"\nexplain_to_guest = true\n\
+             cedar = \"none\"\n\n[revoked]\nmeasurements = \"none\"\nchips = \"none\"\nplatforms = \"none\"\n\
+             devices = \"none\"\nmanifests = \"none\"\nkids = \"none\"\n"
         );
         for (id, version_min) in *models {
             // Writing to a string cannot fail.
@@ -37,22 +38,25 @@ model         = {{ id = "{id}", version_min = {version_min}, manifest = "any" }}
 purpose       = ["serve"]
 lease         = "{lease}"
 max_instances = {max_instances}
+kem           = ["x25519", "x-wing"]
+audit         = {{ anchor_max = "any", witnesses = 0 }}
 
 [grant.image]
 measurements = ["sha384:{measurement}"]
 
 [grant.snp]
-products          = ["genoa"]
-debug             = false
-migration         = false
-smt               = "any"
-ciphertext_hiding = "any"
-alias_check       = true
-vmpl              = 0
-signer            = ["vcek"]
-host_data         = "any"
-chips             = "any"
-min_tcb           = {{ genoa = {{ bl = 10, tee = 0, snp = 23, ucode = 84 }} }}
+products            = ["genoa"]
+debug               = false
+migration           = false
+machines            = "any"
+signers             = ["vcek"]
+vmpls               = [0]
+host_data           = "any"
+require_crl         = false
+require_alias_check = true
+guest_policy        = {{ smt_allowed = "any" }}
+platform            = {{ ciphertext_hiding_enabled = "any" }}
+min_tcb             = {{ genoa = {{ bl = 10, tee = 0, snp = 23, ucode = 84 }} }}
 "#
             );
         }

@@ -161,7 +161,8 @@ impl Between {
         };
         let mut json: Value = serde_json::from_slice(body)?;
         let place = json.pointer_mut(&format!("/keys/{key}")).context("no such key")?;
-        *place = Value::from("5a".repeat(32));
+        let prefix = if self.attack == Attack::SwapReleaseKey { "x25519:" } else { "" };
+        *place = Value::from(format!("{prefix}{}", "5a".repeat(32)));
         Ok(Bytes::from(json.to_string()))
     }
 }

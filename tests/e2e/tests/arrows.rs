@@ -17,6 +17,7 @@ use std::process::Command;
 /// * `dsse` is a crate of its own because manifests and policies are signed in the same envelope.
 /// * `appraisal-policy` is a crate of its own because relying parties without a key broker have policies too;
 ///   `key-release` takes its reader of TOML tables from it, so that there is one.
+/// * `key-release` uses `audit-log`: a guest takes no key whose release is not proven to stand in the broker's log.
 /// * `worker` uses `sealed-weights`, because it opens the package from descriptors and hands `model` the opened one.
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
@@ -30,7 +31,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("endorsements", "attestation", &["rats", "verifier"]),
     ("evaluation", "attestation", &["rats", "verifier"]),
     ("vectors", "attestation", &["rats", "verifier", "appraisal-policy"]),
-    ("key-release", "attestation", &["rats", "verifier", "appraisal-policy"]),
+    ("key-release", "attestation", &["rats", "verifier", "appraisal-policy", "audit-log", "dsse"]),
     ("key-broker", "attestation", &["rats", "verifier", "key-release", "audit-log", "channel", "attester"]),
     (
         "anchorhold",

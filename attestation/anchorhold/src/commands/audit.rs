@@ -206,7 +206,7 @@ const fn verdict(exit: Exit) -> &'static str {
         Exit::NotAuthentic => "not_authentic",
         Exit::NotAcceptable => "not_acceptable",
         Exit::EndorsementsUnavailable => "endorsements_unavailable",
-        Exit::NotProven | Exit::Other | Exit::Usage => "not_proven",
+        Exit::NotProven | Exit::Other | Exit::Usage | Exit::Widened | Exit::Otherwise => "not_proven",
     }
 }
 

@@ -11,6 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::Format;
 use anchorhold_rats::Timestamp;
 use input::InputArgs;
+pub(crate) use input::{read_bundle, stated_report_data};
 use judge::JudgeArgs;
 use std::path::PathBuf;
 

@@ -5,7 +5,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line, remark};
 use crate::{files, trust};
 use anchorhold_key_release::{ModelId, WeightsKeyImport, WeightsKeyTerms};
-use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, Timestamp, X25519PublicKey};
+use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, Timestamp, WrappingKey};
 use anchorhold_sealed_weights::{SealOptions, SealSummary, SegmentSize, seal};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -38,9 +38,9 @@ pub(crate) struct Args {
     /// The owner's key, from `anchorhold owner new`
     #[arg(long, value_name = "FILE")]
     owner_key: PathBuf,
-    /// The broker's import key, in hex
+    /// The broker's import key, as its `init` prints it
     #[arg(long, value_name = "HEX")]
-    broker_key: X25519PublicKey,
+    broker_key: WrappingKey,
     /// The wrapped key to write; must not exist
     #[arg(long, value_name = "FILE")]
     import_out: PathBuf,

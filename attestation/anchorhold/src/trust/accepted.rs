@@ -64,7 +64,7 @@ pub(super) fn by_release_policy(path: &Path, at: Timestamp) -> Result<Accepted, 
         let text = format!("policy {} expired at {}", policy.id(), policy.expires());
         return Err(Failure::other(text).hint(NOT_IN_FORCE));
     }
-    let revoked = policy.revoked_measurements();
+    let revoked = policy.revoked().measurements();
     let without_revoked = |mut appraisal: AppraisalPolicy| {
         if let Some(policy) = &mut appraisal.snp {
             policy.measurements.retain(|measurement| !revoked.contains(measurement));
@@ -74,7 +74,8 @@ pub(super) fn by_release_policy(path: &Path, at: Timestamp) -> Result<Accepted, 
         }
         appraisal
     };
-    let policies = policy.grants().iter().map(|grant| without_revoked(grant.appraisal().clone())).collect();
+    let appraisals = policy.grants().iter().flat_map(|grant| policy.appraisals(grant));
+    let policies = appraisals.cloned().map(without_revoked).collect();
     Ok(Accepted { policies, profile: None })
 }
 

@@ -13,7 +13,7 @@ const MAX_ROOTS: usize = 4;
 const HINT: &str = "`anchorhold simulated-root roots.pem` writes the roots of all simulated parts";
 
 /// Reads one root of SEV-SNP as DER, or several roots as PEM.
-pub(super) fn read(path: &Path) -> Result<TrustAnchors, Failure> {
+pub(crate) fn read(path: &Path) -> Result<TrustAnchors, Failure> {
     let bytes = files::read(path, MAX_FILE_BYTES)?;
     let wrong =
         |error: &dyn std::fmt::Display| Failure::other(format!("{}: {error}", path.display())).hint(HINT);

@@ -4,7 +4,7 @@ use crate::support::{Folder, MEASUREMENT, Ran, guest, run};
 use anchorhold_audit_log::{
     BindingInputs, BindingPurpose, BootId, Event, EventType, Hash, Log, Origin, Outcome, Signer, Stamp, Tee,
 };
-use anchorhold_rats::{Ed25519PublicKey, KeyBinding, Nonce, Purpose, Sha256Digest, X25519PublicKey};
+use anchorhold_rats::{Ed25519PublicKey, KeyBinding, Nonce, Purpose, Sha256Digest};
 use anchorhold_sealed_weights::OwnerKey;
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn evidence(vouched_for: Ed25519PublicKey) -> (Vec<u8>, BindingInputs) {
         purpose: Purpose::KeyRelease,
         nonce: Nonce::new([1; 32]),
         tls_key: Sha256Digest::new([2; 32]),
-        release_key: X25519PublicKey::new([3; 32]),
+        release_key: Sha256Digest::new([3; 32]),
         audit_key: vouched_for,
         context: Sha256Digest::new([4; 32]),
         gpu_evidence: Sha256Digest::of(b""),

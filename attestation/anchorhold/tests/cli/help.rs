@@ -18,6 +18,10 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("audit-verify", &["audit", "verify"]),
     ("policy-check", &["policy", "check"]),
     ("policy-explain", &["policy", "explain"]),
+    ("policy-diff", &["policy", "diff"]),
+    ("policy-backtest", &["policy", "backtest"]),
+    ("policy-approve", &["policy", "approve"]),
+    ("policy-assemble", &["policy", "assemble"]),
     ("policy-sign", &["policy", "sign"]),
     ("policy-verify-signature", &["policy", "verify-signature"]),
     ("image-measure", &["image", "measure"]),
@@ -49,7 +53,7 @@ fn help_is_as_published_and_has_an_example_for_every_command() {
 #[test]
 fn the_exit_codes_are_in_the_help() {
     let help = run(["--help"]).out;
-    for code in 0..=6 {
+    for code in 0..=8 {
         assert!(help.contains(&format!("\n  {code}  ")), "{code}");
     }
 }

@@ -8,6 +8,7 @@ mod families;
 mod help;
 mod owner;
 mod policy;
+mod release;
 mod seal;
 mod support;
 mod trust;

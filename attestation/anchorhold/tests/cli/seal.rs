@@ -2,6 +2,7 @@
 
 use crate::support::{Folder, Ran, run};
 use anchorhold_key_release::{ReleaseKey, WeightsKeyImport};
+use anchorhold_rats::Kem;
 use anchorhold_sealed_weights::{Manifest, WeightsKey};
 use std::path::Path;
 
@@ -26,7 +27,7 @@ impl Sealing {
         folder.write("model/config.json", "{}");
         folder.write("model/tokenizer.json", "{}");
         folder.write("model/model.safetensors", tensors());
-        Self { folder, broker: ReleaseKey::generate().unwrap() }
+        Self { folder, broker: ReleaseKey::generate(Kem::XWing).unwrap() }
     }
 
     fn run(&self, id: &str, more: &[&str]) -> Ran {
@@ -49,7 +50,7 @@ fn the_broker_and_nobody_else_can_open_what_was_sealed() {
     let import = std::fs::read(sealing.folder.path("import.json")).unwrap();
     let import = WeightsKeyImport::from_json(&import).unwrap();
     let key = import.open(&sealing.broker).unwrap();
-    assert!(import.open(&ReleaseKey::generate().unwrap()).is_err());
+    assert!(import.open(&ReleaseKey::generate(Kem::XWing).unwrap()).is_err());
     let manifest =
         anchorhold_sealed_weights::read_manifest(Path::new(&sealing.folder.path("sealed"))).unwrap();
     let manifest = Manifest::verify(&manifest, import.terms().owner_key.as_bytes()).unwrap();

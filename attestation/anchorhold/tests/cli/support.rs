@@ -5,7 +5,7 @@ use anchorhold_attester::software::{LaunchConfig, SoftwareGuest};
 use anchorhold_channel::document::{self, AuditHead, Document, DocumentKeys, DocumentState, ServedModel};
 use anchorhold_rats::{
     Ed25519PublicKey, Endorsements, Evidence, EvidenceBundle, Measurement, Nonce, ReportData, Sha256Digest,
-    TdxCollateral, Timestamp, X25519PublicKey,
+    TdxCollateral, Timestamp,
 };
 use std::path::PathBuf;
 use std::process::Command;
@@ -129,7 +129,7 @@ pub(crate) fn document_of(
 ) -> Vec<u8> {
     let keys = DocumentKeys {
         tls_key,
-        release_key: X25519PublicKey::new([2; 32]),
+        release_key: Sha256Digest::new([2; 32]),
         audit_key: Ed25519PublicKey::new([3; 32]),
     };
     let model =

@@ -79,6 +79,18 @@ pub(super) fn table(minimum: &MinimumTcb) -> Value {
     Value::Table(table)
 }
 
+/// The first microcode of each product whose loader checks signatures (`get_cutoff_revision` of Linux,
+/// `arch/x86/kernel/cpu/microcode/amd.c`, names the last before it).
+const CHECKED_MICROCODE: (u8, u8, u8) = (219, 84, 71);
+
+/// Whether a product's floor lets in firmware below the fix of CVE-2024-56161.
+pub(super) fn are_below_fixes(minimum: &MinimumTcb) -> bool {
+    let (milan, genoa, turin) = CHECKED_MICROCODE;
+    minimum.milan.is_some_and(|floor| floor.microcode < milan)
+        || minimum.genoa.is_some_and(|floor| floor.microcode < genoa)
+        || minimum.turin.is_some_and(|floor| floor.microcode < turin)
+}
+
 /// The products that have a floor.
 pub(super) fn products(minimum: &MinimumTcb) -> Vec<&'static str> {
     [

@@ -10,8 +10,10 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use std::io;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -26,17 +28,22 @@ pub enum Attested {}
 /// A connection to a key that was known beforehand.
 #[derive(Debug)]
 pub enum Pinned {}
+/// A connection to a server that an authority of the client's own choice vouches for by name.
+#[derive(Debug)]
+pub enum Named {}
 
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Attested {}
     impl Sealed for super::Pinned {}
+    impl Sealed for super::Named {}
 }
 
-/// The connections whose peer is known: [`Attested`] and [`Pinned`], and no others.
+/// The connections whose peer is known: [`Attested`], [`Pinned`] and [`Named`], and no others.
 pub trait MayCarryRequests: sealed::Sealed {}
 impl MayCarryRequests for Attested {}
 impl MayCarryRequests for Pinned {}
+impl MayCarryRequests for Named {}
 
 /// An open connection; `S` says what is known of the peer. Requests run one after the other.
 pub struct Connection<S> {
@@ -100,25 +107,38 @@ fn body_error(error: Box<dyn std::error::Error + Send + Sync>, max_bytes: usize)
 /// Opens a connection and checks the peer's key against `pin`. Private to the crate: only callers that have a right to
 /// the state `S` may name it.
 pub(super) async fn open<S>(target: &Target, pin: Pin, limits: &Limits) -> Result<Connection<S>, Error> {
+    let seen = Seen::default();
+    let config = pin::config(pin, seen.clone())?;
+    open_with(target, config, limits).await.map_err(|error| match (pin, seen.get()) {
+        (Pin::Exactly(wanted), Some(observed)) if wanted != *observed => {
+            Error::OtherKey { wanted, observed: *observed }
+        }
+        _ => error,
+    })
+}
+
+/// Opens a connection to whom `config` accepts. Private to the crate as [`open`] is.
+pub(super) async fn open_with<S>(
+    target: &Target,
+    config: Arc<ClientConfig>,
+    limits: &Limits,
+) -> Result<Connection<S>, Error> {
     let within = limits.connect_timeout;
-    let opening = open_unbounded(target, pin, limits);
+    let opening = open_unbounded(target, config, limits);
     timeout(within, opening).await.map_err(|_| Error::Timeout { what: "connection", within })?
 }
 
-async fn open_unbounded<S>(target: &Target, pin: Pin, limits: &Limits) -> Result<Connection<S>, Error> {
+async fn open_unbounded<S>(
+    target: &Target,
+    config: Arc<ClientConfig>,
+    limits: &Limits,
+) -> Result<Connection<S>, Error> {
     let authority = target.authority();
     let connect_error = |source| Error::Connect { authority: authority.clone(), source };
     let stream = TcpStream::connect((target.host(), target.port())).await.map_err(connect_error)?;
     stream.set_nodelay(true).map_err(connect_error)?;
-    let seen = Seen::default();
-    let connector = TlsConnector::from(pin::config(pin, seen.clone())?);
-    let stream =
-        connector.connect(target.server_name()?, stream).await.map_err(|source| match (pin, seen.get()) {
-            (Pin::Exactly(wanted), Some(observed)) if wanted != *observed => {
-                Error::OtherKey { wanted, observed: *observed }
-            }
-            _ => connect_error(source),
-        })?;
+    let connector = TlsConnector::from(config);
+    let stream = connector.connect(target.server_name()?, stream).await.map_err(connect_error)?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = certificate.ok_or_else(|| connect_error(io::ErrorKind::InvalidData.into()))?;
     let tls_key = tls::tls_key_of(certificate)?;
@@ -210,6 +230,19 @@ impl<S: MayCarryRequests> Connection<S> {
     pub async fn get(&mut self, path: &str, headers: &[(HeaderName, HeaderValue)]) -> Result<Answer, Error> {
         let max_bytes = self.limits.max_body_bytes;
         self.answer((Method::GET, path), headers, Bytes::new(), max_bytes).await
+    }
+
+    /// A DELETE; the answer's status is the caller's to judge.
+    ///
+    /// # Errors
+    /// [`Error`]: timeouts, limits, a broken exchange.
+    pub async fn delete(
+        &mut self,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Answer, Error> {
+        let max_bytes = self.limits.max_body_bytes;
+        self.answer((Method::DELETE, path), headers, Bytes::new(), max_bytes).await
     }
 
     /// A POST of JSON bytes; the answer's status is the caller's to judge.

@@ -2,6 +2,7 @@
 
 use crate::tls;
 use anchorhold_rats::Sha256Digest;
+use rustls::RootCertStore;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
@@ -36,6 +37,21 @@ pub(super) fn config(pin: Pin, seen: Seen) -> Result<Arc<ClientConfig>, tls::Err
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![tls::ALPN_HTTP1.to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// TLS 1.3 only, to a server whose certificate these authorities signed for the name that is asked for.
+pub(super) fn config_of_authorities(pem: &[u8]) -> Result<Arc<ClientConfig>, tls::Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in tls::certificates_from_pem(pem)? {
+        roots.add(certificate)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![tls::ALPN_HTTP1.to_vec()];
     config.resumption = Resumption::disabled();

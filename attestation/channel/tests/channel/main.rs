@@ -3,5 +3,6 @@
 
 mod attested;
 mod document;
+mod named;
 mod server;
 mod support;

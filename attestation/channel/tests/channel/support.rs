@@ -5,9 +5,7 @@ use anchorhold_channel::document::{
     self, AuditHead, Document, DocumentKeys, DocumentState, Presented, Refusal, ServedModel,
 };
 use anchorhold_channel::{AttestedServer, verify_document};
-use anchorhold_rats::{
-    Ed25519PublicKey, Endorsements, Measurement, Nonce, Purpose, Sha256Digest, Timestamp, X25519PublicKey,
-};
+use anchorhold_rats::{Ed25519PublicKey, Endorsements, Measurement, Nonce, Purpose, Sha256Digest, Timestamp};
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
 use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb, Policy};
 use anchorhold_verifier::{AppraisalPolicy, TrustAnchors};
@@ -54,7 +52,7 @@ impl Guest {
     pub(crate) fn launch(config: LaunchConfig, tls_key: Sha256Digest) -> Self {
         let keys = DocumentKeys {
             tls_key,
-            release_key: X25519PublicKey::new([2; 32]),
+            release_key: Sha256Digest::new([2; 32]),
             audit_key: Ed25519PublicKey::new([3; 32]),
         };
         Self { guest: SoftwareGuest::launch(config, at()).unwrap(), keys }

@@ -1,21 +1,34 @@
 //! A broker in a temporary folder with a clock that the test sets, and guests that ask it.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+
+pub(crate) mod cluster;
+pub(crate) mod partition;
+pub(crate) mod programs;
+pub(crate) mod signers;
+pub(crate) mod simulated;
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_audit_log::Stamp;
-use anchorhold_key_broker::broker::{Broker, Surroundings, secrets};
-use anchorhold_key_broker::state::{Layout, State};
-use anchorhold_key_release::{
-    Awaiting, BrokerKey, GuestKeys, InstanceId, KeyRequest, KeyUse, RefusalBody, ReleaseKey, Session,
-    WeightsKeyImport, WeightsKeyTerms,
+use anchorhold_audit_log::cosignature::Quorum;
+use anchorhold_key_broker::broker::{
+    Beginning, Broker, BrokerError, IMPORT_KEM, NewPolicy, Replaces, Surroundings, set_up, set_up_in,
 };
-use anchorhold_rats::{Ed25519PublicKey, Measurement, Secret, Sha256Digest, Timestamp};
+use anchorhold_key_broker::endorser::Endorser;
+use anchorhold_key_broker::kek::{Keyring, LocalKey, Member};
+use anchorhold_key_broker::layout::Layout;
+use anchorhold_key_broker::secrets::{Secrets, Tls};
+use anchorhold_key_broker::store::Store;
+use anchorhold_key_release::{
+    AuditTerms, Awaiting, BrokerKey, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker, RefusalBody,
+    ReleaseKey, ReleasePolicy, Session, SignerSet, WeightsKeyImport, WeightsKeyTerms,
+};
+use anchorhold_rats::{Ed25519PublicKey, Kem, Measurement, Secret, Sha256Digest, Timestamp};
 use anchorhold_verifier::TrustAnchors;
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use tower::ServiceExt as _;
@@ -47,15 +60,36 @@ pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) clock: Clock,
     pub(crate) reports: Arc<Mutex<Vec<String>>>,
+    pub(crate) endorser: Option<Arc<dyn Endorser>>,
 }
 
-const SEEDS: [(&str, [u8; 32]); 5] = [
-    (secrets::SIGNING, [1; 32]),
-    (secrets::IMPORT, [2; 32]),
-    (secrets::LOG, [3; 32]),
-    (secrets::NONCE, [4; 32]),
-    (secrets::CHIP, [5; 32]),
-];
+/// Known ones, so that tests can look for them.
+pub(crate) fn secrets() -> Secrets {
+    let seed = |byte| Secret::take(&mut [byte; 32]);
+    Secrets {
+        signing: seed(1),
+        import: seed(2),
+        log: seed(3),
+        nonce: seed(4),
+        chip: seed(5),
+        witness: seed(6),
+        tls: Tls { key: vec![7; 64].into(), certificate: String::new() },
+    }
+}
+
+/// A known key-encryption key, for a state that has no folder.
+pub(crate) fn keyring() -> Keyring {
+    let key = LocalKey::new(&Secret::take(&mut [8; 32]));
+    Keyring::new(Member::local("file-1".parse().unwrap(), Arc::new(key)))
+}
+
+pub(crate) fn anchors() -> TrustAnchors {
+    simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap()
+}
+
+pub(crate) fn no_witness() -> Quorum {
+    Quorum::new(Vec::new(), 0).unwrap()
+}
 
 pub(crate) fn signing_key() -> BrokerKey {
     BrokerKey::from_seed(&Secret::take(&mut [1; 32]))
@@ -76,25 +110,35 @@ pub(crate) fn terms(model_id: &str, version: u8) -> WeightsKeyTerms {
 }
 
 pub(crate) fn import_file(model_id: &str, version: u8) -> Vec<u8> {
-    let import_key = ReleaseKey::from_seed(&Secret::take(&mut [2; 32])).public_key();
-    WeightsKeyImport::wrap(&weights_key(version), terms(model_id, version), &import_key).unwrap().to_json()
+    let import_key = ReleaseKey::from_seed(IMPORT_KEM, &Secret::take(&mut [2; 32]));
+    let terms = terms(model_id, version);
+    WeightsKeyImport::wrap(&weights_key(version), terms, import_key.public_key()).unwrap().to_json()
 }
 
 impl Site {
     /// An empty state.
     pub(crate) fn bare() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let seeds: Vec<(&'static str, &[u8])> =
-            SEEDS.iter().map(|(kind, seed)| (*kind, seed.as_slice())).collect();
-        drop(State::create(&Layout::of(folder.path()), &seeds).unwrap());
-        Self { folder, clock: Clock::new(), reports: Arc::default() }
+        Self::signed_by(None)
+    }
+
+    /// An empty state whose policies these sign.
+    pub(crate) fn signed_by(signers: Option<&SignerSet>) -> Self {
+        let site = Self {
+            folder: tempfile::tempdir().unwrap(),
+            clock: Clock::new(),
+            reports: Arc::default(),
+            endorser: None,
+        };
+        let at = (site.around().clock)();
+        set_up_in(&site.layout(), &Beginning { secrets: &secrets(), signers, at }).unwrap();
+        site
     }
 
     /// A state with the example policy and version 7 of its model; the broker on it.
     pub(crate) fn with_model() -> (Self, Arc<Broker>) {
         let site = Self::bare();
         let broker = site.open();
-        broker.set_policy(POLICY).unwrap();
+        set_policy(&broker, POLICY).unwrap();
         broker.import(&import_file("acme/chat-70b", 7)).unwrap();
         (site, broker)
     }
@@ -107,49 +151,60 @@ impl Site {
         let (clock, reports) = (self.clock.clone(), Arc::clone(&self.reports));
         let stamp = move || Stamp { wall_ns: clock.now().unix_seconds() * 1_000_000_000, mono_ns: 0 };
         let report = move |text: &str| reports.lock().unwrap().push(text.to_owned());
-        Surroundings { clock: Arc::new(stamp), report: Arc::new(report) }
+        Surroundings { clock: Arc::new(stamp), report: Arc::new(report), endorser: self.endorser.clone() }
     }
 
     pub(crate) fn open(&self) -> Arc<Broker> {
-        self.open_with(simulated_anchors(&SimulatedRoots::amd(simulated_ark_der())).unwrap())
+        self.open_with(anchors())
     }
 
     pub(crate) fn open_with(&self, anchors: TrustAnchors) -> Arc<Broker> {
-        Arc::new(Broker::open(&self.layout(), anchors, self.around()).unwrap())
+        Arc::new(Broker::open(&self.layout(), anchors, no_witness(), self.around()).unwrap())
     }
 
-    /// The entries of all logs of this site, as JSON.
-    pub(crate) fn entries(&self) -> Vec<serde_json::Value> {
-        let mut entries = Vec::new();
-        let mut boots: Vec<_> =
-            std::fs::read_dir(self.layout().logs()).unwrap().map(|e| e.unwrap().path()).collect();
-        boots.sort_by_key(|boot| std::fs::metadata(boot).unwrap().modified().unwrap());
-        for boot in boots {
-            entries.extend(leaves(&boot));
-        }
-        entries
+    /// A broker on a new state in `store`, with the example policy and version 7 of its model.
+    pub(crate) fn open_on(&self, store: Arc<dyn Store>) -> Arc<Broker> {
+        let at = (self.around().clock)();
+        let beginning = Beginning { secrets: &secrets(), signers: None, at };
+        set_up(Arc::clone(&store), &keyring(), &beginning).unwrap();
+        let broker = self.reopen_on(store);
+        set_policy(&broker, POLICY).unwrap();
+        broker.import(&import_file("acme/chat-70b", 7)).unwrap();
+        broker
     }
 
-    /// Type and code of each entry about keys and policies.
-    pub(crate) fn story(&self) -> Vec<(String, String)> {
-        let text = |entry: &serde_json::Value, key: &str| entry[key].as_str().unwrap().to_owned();
-        let entries = self.entries();
-        let told = entries.iter().map(|entry| (text(entry, "type"), text(entry, "code")));
-        told.filter(|(kind, _)| kind.starts_with("key.") || kind.starts_with("policy.")).collect()
+    /// A broker on the state that [`open_on`](Self::open_on) has made.
+    pub(crate) fn reopen_on(&self, store: Arc<dyn Store>) -> Arc<Broker> {
+        self.reopen_with(store, keyring())
+    }
+
+    /// The same with these key-encryption keys.
+    pub(crate) fn reopen_with(&self, store: Arc<dyn Store>, keyring: Keyring) -> Arc<Broker> {
+        Arc::new(Broker::open_on(store, keyring, anchors(), no_witness(), self.around()).unwrap())
     }
 }
 
-/// The leaves of one boot's first segment: the log is JSON objects between binary frame heads.
-fn leaves(boot: &Path) -> Vec<serde_json::Value> {
-    let bytes = std::fs::read(boot.join("entries/00000000.seg")).unwrap();
-    let mut out = Vec::new();
-    let mut rest = bytes.as_slice();
-    while let Some(at) = rest.windows(7).position(|part| part == b"{\"act\":") {
-        let mut stream = serde_json::Deserializer::from_slice(&rest[at..]).into_iter();
-        out.push(stream.next().unwrap().unwrap());
-        rest = &rest[at + stream.byte_offset()..];
-    }
-    out
+/// Puts a policy, signed or not, in the place of whichever is in force.
+pub(crate) fn set_policy(broker: &Broker, file: impl AsRef<[u8]>) -> Result<Arc<ReleasePolicy>, BrokerError> {
+    let new = NewPolicy { file: file.as_ref().to_vec(), cedar: None, replaces: Replaces::InForce };
+    broker.activate(new)
+}
+
+/// The entries of a broker's log, as JSON.
+pub(crate) fn entries(broker: &Broker) -> Vec<serde_json::Value> {
+    let mut lines = Vec::new();
+    broker.export_entries(&mut lines).unwrap();
+    serde_json::Deserializer::from_slice(&lines).into_iter().map(|entry| entry.unwrap()).collect()
+}
+
+/// Type and code of each entry about keys and policies, after the import.
+pub(crate) fn story(broker: &Broker) -> Vec<(String, String)> {
+    let text = |entry: &serde_json::Value, key: &str| entry[key].as_str().unwrap().to_owned();
+    let entries = entries(broker);
+    let told = entries.iter().map(|entry| (text(entry, "type"), text(entry, "code")));
+    told.filter(|(kind, _)| kind.starts_with("key.") || kind.starts_with("policy."))
+        .filter(|(kind, _)| kind != "key.import")
+        .collect()
 }
 
 /// A guest with a machine and a release key.
@@ -166,33 +221,54 @@ impl Guest {
 
     pub(crate) fn launch(config: LaunchConfig, clock: &Clock) -> Self {
         let machine = SoftwareGuest::launch(config, clock.now()).unwrap();
-        Self { machine, key: ReleaseKey::generate().unwrap(), instance: 1 }
+        Self { machine, key: ReleaseKey::generate(Kem::X25519).unwrap(), instance: 1 }
     }
 
-    pub(crate) fn session(&self, challenge: &[u8], model_id: &str, min_version: u64) -> Session {
-        let keys = GuestKeys {
+    /// The keys of its boot.
+    pub(crate) fn keys(&self) -> GuestKeys {
+        GuestKeys {
             tls_key: Sha256Digest::new([2; 32]),
-            release_key: self.key.public_key(),
+            release_key: self.key.public_key().clone(),
             audit_key: Ed25519PublicKey::new([3; 32]),
-        };
-        let request = KeyRequest {
-            model_id: model_id.to_owned(),
-            min_version,
-            purpose: KeyUse::Serve,
-            instance_id: InstanceId::new([self.instance; 16]),
-        };
-        Session::begin(challenge, signing_key().public_key(), request, keys).unwrap()
+        }
+    }
+
+    pub(crate) fn session(&self, broker: &Broker, challenge: &[u8], asked: (&str, u64)) -> Session {
+        let request = key_request(asked, self.instance);
+        Session::begin(challenge, pinned(broker), request, self.keys()).unwrap()
     }
 
     /// The body for this challenge, and what opens the answer.
-    pub(crate) fn answer(&self, challenge: &[u8]) -> (Vec<u8>, Awaiting) {
-        self.ask(challenge, "acme/chat-70b", 1)
+    pub(crate) fn answer(&self, broker: &Broker, challenge: &[u8]) -> (Vec<u8>, Awaiting) {
+        self.ask(broker, challenge, ("acme/chat-70b", 1))
     }
 
-    pub(crate) fn ask(&self, challenge: &[u8], model_id: &str, min_version: u64) -> (Vec<u8>, Awaiting) {
-        let session = self.session(challenge, model_id, min_version);
+    pub(crate) fn ask(&self, broker: &Broker, challenge: &[u8], asked: (&str, u64)) -> (Vec<u8>, Awaiting) {
+        let session = self.session(broker, challenge, asked);
         let evidence = self.machine.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
         session.send(evidence)
+    }
+}
+
+/// What a guest asks for.
+pub(crate) fn key_request((model_id, min_version): (&str, u64), instance: u8) -> KeyRequest {
+    let instance_id = InstanceId::new([instance; 16]);
+    KeyRequest {
+        model_id: model_id.to_owned(),
+        min_version,
+        purpose: KeyUse::Serve,
+        instance_id,
+        log_origin: format!("acme/{instance_id}").parse().unwrap(),
+        audit: AuditTerms::default(),
+    }
+}
+
+/// The broker as its guests pin it.
+pub(crate) fn pinned(broker: &Broker) -> PinnedBroker {
+    PinnedBroker {
+        signing_key: signing_key().public_key(),
+        log_key: broker.ledger().key().clone(),
+        witnesses: broker.cosigned().quorum().clone(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whether the virtual TPM's quote is authentic.
 
-use super::{Attest, Claims, ClockInfo, HclReport, codes};
+use super::{Attest, Claims, ClockInfo, HclReport, VmConfiguration, codes};
 use crate::Refusal;
 use anchorhold_rats::{Checks, Der, Paravisor, ReportData, Tee};
 use ring::digest::{Context, SHA256, digest};
@@ -73,6 +73,13 @@ impl AuthenticVtpm {
         &self.pcrs
     }
 
+    /// What a policy judges.
+    #[must_use]
+    pub fn stated(&self) -> Stated<'_> {
+        let Self { claims, report_data, attest, pcrs } = self;
+        Stated { pcrs, vm: &claims.vm, nonce: &attest.nonce, report_data: *report_data }
+    }
+
     /// The TPM's clock.
     #[must_use]
     pub const fn clock(&self) -> ClockInfo {
@@ -84,6 +91,20 @@ impl AuthenticVtpm {
     pub const fn firmware_version(&self) -> u64 {
         self.attest.firmware_version
     }
+}
+
+/// What a paravisor and its virtual TPM state, whoever vouches for them: what the rules of a policy are about. Holding one
+/// proves nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Stated<'a> {
+    /// The quoted PCRs of the SHA-256 bank.
+    pub pcrs: &'a BTreeMap<u8, [u8; 32]>,
+    /// What the paravisor says about the machine.
+    pub vm: &'a VmConfiguration,
+    /// The nonce that the quote was made for.
+    pub nonce: &'a [u8],
+    /// The report data that the TEE's report must have.
+    pub report_data: ReportData,
 }
 
 /// Judges whether a virtual TPM's quote is authentic.

@@ -1,6 +1,6 @@
 //! Whether an authentic quote of a virtual TPM is acceptable.
 
-use super::{AuthenticVtpm, VmId, codes};
+use super::{AuthenticVtpm, Stated, VmId, codes};
 use crate::Refusal;
 use crate::show::hex;
 use anchorhold_rats::Checks;
@@ -37,16 +37,16 @@ impl Policy {
 /// [`Refusal`] with every rule that failed, not only the first.
 pub fn appraise(vtpm: &AuthenticVtpm, policy: &Policy, nonce: &[u8]) -> Result<Checks, Refusal> {
     let mut checks = Checks::new();
-    judge_policy(vtpm, policy, nonce, &mut checks);
+    judge_policy(&vtpm.stated(), policy, nonce, &mut checks);
     if checks.none_failed() { Ok(checks) } else { Err(Refusal::new(checks)) }
 }
 
 /// Records every rule of the policy.
-pub(crate) fn judge_policy(vtpm: &AuthenticVtpm, policy: &Policy, nonce: &[u8], checks: &mut Checks) {
+pub(crate) fn judge_policy(vtpm: &Stated<'_>, policy: &Policy, nonce: &[u8], checks: &mut Checks) {
     let count = policy.pcrs.len();
     checks.record(codes::PCRS_EMPTY, count > 0, "at least one PCR in the policy", count.to_string());
     for (pcr, values) in &policy.pcrs {
-        let observed = vtpm.pcrs().get(pcr);
+        let observed = vtpm.pcrs.get(pcr);
         let text = observed.map_or_else(|| "not quoted".to_string(), |value| hex(value));
         let wanted = format!("PCR {pcr} quoted");
         if !checks.record(codes::PCR_NOT_QUOTED, observed.is_some(), wanted, text.clone()) {
@@ -60,11 +60,11 @@ pub(crate) fn judge_policy(vtpm: &AuthenticVtpm, policy: &Policy, nonce: &[u8], 
         checks.record(codes::PCR_VALUE, accepted, wanted, text);
     }
     judge_claims(vtpm, policy, checks);
-    checks.record(codes::NONCE, vtpm.nonce() == nonce, hex(nonce), hex(vtpm.nonce()));
+    checks.record(codes::NONCE, vtpm.nonce == nonce, hex(nonce), hex(vtpm.nonce));
 }
 
-fn judge_claims(vtpm: &AuthenticVtpm, policy: &Policy, checks: &mut Checks) {
-    let vm = &vtpm.claims().vm;
+fn judge_claims(vtpm: &Stated<'_>, policy: &Policy, checks: &mut Checks) {
+    let vm = vtpm.vm;
     for (code, asked, wanted, observed) in [
         (codes::SECURE_BOOT, policy.require_secure_boot, true, vm.secure_boot),
         (codes::CONSOLE, policy.require_no_console, false, vm.console_enabled),

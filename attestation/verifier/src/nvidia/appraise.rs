@@ -2,7 +2,9 @@
 
 use super::device::DeviceChecks;
 use super::ocsp::{Answer, Subject};
-use super::{AuthenticDevice, GpuFields, Kind, Mode, Policy, SwitchFields, VbiosVersion, codes, topology};
+use super::{
+    AuthenticDevice, GpuFields, Kind, Mode, Policy, Stated, SwitchFields, VbiosVersion, codes, topology,
+};
 use crate::{Accepted, Authentic, Refusal};
 use anchorhold_rats::{Checks, Code, Nonce};
 
@@ -20,13 +22,14 @@ pub fn appraise(
     gpu_nonce: Option<&Nonce>,
 ) -> Result<Accepted<Vec<AuthenticDevice>>, Refusal> {
     let mut checks = std::mem::take(&mut evidence.checks);
-    judge_policy(&evidence.claims, evidence.simulated, policy, gpu_nonce, &mut checks);
+    let devices: Vec<_> = evidence.claims.iter().map(AuthenticDevice::stated).collect();
+    judge_policy(&devices, evidence.simulated, policy, gpu_nonce, &mut checks);
     Accepted::judged(evidence, checks)
 }
 
 /// Records every rule of the policy.
 pub(crate) fn judge_policy(
-    devices: &[AuthenticDevice],
+    devices: &[Stated<'_>],
     simulated: bool,
     policy: &Policy,
     gpu_nonce: Option<&Nonce>,
@@ -40,17 +43,17 @@ pub(crate) fn judge_policy(
         (codes::GPU_COUNT, Kind::Gpu, "GPUs", policy.board.gpus),
         (codes::SWITCH_COUNT, Kind::Switch, "switches", policy.board.switches),
     ] {
-        let count = devices.iter().filter(|device| device.kind() == kind).count();
+        let count = devices.iter().filter(|device| device.architecture.kind() == kind).count();
         checks.record(code, count == wanted, format!("{wanted} {what}"), count.to_string());
     }
     for (index, device) in devices.iter().enumerate() {
         let mut checks = DeviceChecks { index, checks };
         judge_device(device, policy, gpu_nonce, &mut checks);
         judge_references(device, policy, &mut checks);
-        if let Some(gpu) = device.fields().gpu() {
+        if let Some(gpu) = device.fields.gpu() {
             judge_gpu(gpu, policy, &mut checks);
         }
-        if let Some(switch) = device.fields().switch() {
+        if let Some(switch) = device.fields.switch() {
             judge_switch(switch, policy, &mut checks);
         }
     }
@@ -65,22 +68,22 @@ pub(crate) fn judge_policy(
 
 /// Which device it is, and for whom it made the report.
 fn judge_device(
-    device: &AuthenticDevice,
+    device: &Stated<'_>,
     policy: &Policy,
     gpu_nonce: Option<&Nonce>,
     checks: &mut DeviceChecks<'_>,
 ) {
-    let observed = device.report().nonce;
+    let observed = device.nonce;
     let wanted = gpu_nonce.map_or_else(|| "no device at all".to_owned(), ToString::to_string);
     checks.record(codes::NONCE, gpu_nonce == Some(&observed), wanted, observed.to_string());
 
-    let architecture = device.architecture();
+    let architecture = device.architecture;
     let allowed = policy.allowed_architectures.contains(&architecture);
     let names: Vec<_> = policy.allowed_architectures.iter().map(ToString::to_string).collect();
     let wanted = if names.is_empty() { "none".to_owned() } else { names.join(" or ") };
     checks.record(codes::ARCHITECTURE_DENIED, allowed, wanted, architecture.to_string());
 
-    let pdi = device.pdi();
+    let pdi = device.pdi;
     let denied = policy.denied_devices.contains(&pdi);
     let wanted = format!("none of {} denied devices", policy.denied_devices.len());
     checks.record(codes::DEVICE_DENIED, !denied, wanted, pdi.to_string());
@@ -94,8 +97,8 @@ fn judge_device(
 }
 
 /// What vouches for firmware and certificates beside the chain.
-fn judge_references(device: &AuthenticDevice, policy: &Policy, checks: &mut DeviceChecks<'_>) {
-    let missing = device.missing_rims().join(", ");
+fn judge_references(device: &Stated<'_>, policy: &Policy, checks: &mut DeviceChecks<'_>) {
+    let missing = device.missing_rims.join(", ");
     let observed = if missing.is_empty() { "all compared".to_owned() } else { format!("no {missing}") };
     if policy.require_rims {
         checks.record(codes::RIM_MISSING, missing.is_empty(), "a manifest for each firmware", observed);
@@ -104,7 +107,7 @@ fn judge_references(device: &AuthenticDevice, policy: &Policy, checks: &mut Devi
     }
     let rules = &policy.ocsp;
     let unanswered: Vec<_> =
-        device.answers().iter().filter(|answer| answer.standing.is_none()).map(describe).collect();
+        device.answers.iter().filter(|answer| answer.standing.is_none()).map(describe).collect();
     let observed = if unanswered.is_empty() { "all answered".to_owned() } else { unanswered.join(", ") };
     if rules.require {
         let wanted = "an OCSP answer about every intermediate";
@@ -112,7 +115,7 @@ fn judge_references(device: &AuthenticDevice, policy: &Policy, checks: &mut Devi
     } else {
         checks.skip(codes::OCSP_MISSING, "not asked", observed);
     }
-    for answer in device.answers() {
+    for answer in device.answers {
         let Some(standing) = answer.standing else { continue };
         let what = describe(answer);
         let young = standing.age_seconds <= rules.max_age_seconds;

@@ -11,7 +11,7 @@ use super::{Architecture, Kind, Pdi, Report, codes, fwid, reference};
 use crate::show::hex;
 use crate::x509::Certificate;
 use crate::{Authentic, Refusal, TrustAnchors};
-use anchorhold_rats::{Checks, Der, GpuEvidence, Timestamp};
+use anchorhold_rats::{Checks, Der, GpuEvidence, Nonce, Timestamp};
 use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use std::collections::BTreeMap;
 
@@ -88,6 +88,32 @@ impl AuthenticDevice {
     pub fn answers(&self) -> &[Answer] {
         &self.answers
     }
+
+    /// What a policy judges.
+    #[must_use]
+    pub fn stated(&self) -> Stated<'_> {
+        let Self { report, fields, architecture, pdi, missing_rims, answers, .. } = self;
+        let (nonce, architecture, pdi) = (report.nonce, *architecture, *pdi);
+        Stated { nonce, architecture, pdi, fields, missing_rims, answers }
+    }
+}
+
+/// What a device, its chain and its endorsements state, whoever vouches for them: what the rules of a policy are about.
+/// Holding one proves nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Stated<'a> {
+    /// The nonce in the signed request.
+    pub nonce: Nonce,
+    /// The architecture of the chip.
+    pub architecture: Architecture,
+    /// The identity of the device.
+    pub pdi: Pdi,
+    /// What the device's driver and firmware say of themselves.
+    pub fields: &'a OpaqueFields,
+    /// As [`AuthenticDevice::missing_rims`].
+    pub missing_rims: &'a [String],
+    /// As [`AuthenticDevice::answers`].
+    pub answers: &'a [Answer],
 }
 
 /// Judges whether the evidence of `input` is authentic at the time `at`.

@@ -202,12 +202,16 @@ impl DeviceChecks<'_> {
         wanted: impl fmt::Display,
         observed: impl Into<String>,
     ) -> bool {
-        self.checks.record(code, passed, format!("device {}: {wanted}", self.index), observed)
+        let wanted = format!("device {}: {wanted}", self.index);
+        self.checks.record(code, passed, wanted, observed);
+        self.checks.last_is_of_device(self.index);
+        passed
     }
 
     /// As [`Checks::skip`].
     pub(super) fn skip(&mut self, code: Code, wanted: impl fmt::Display, why: impl Into<String>) {
         self.checks.skip(code, format!("device {}: {wanted}", self.index), why);
+        self.checks.last_is_of_device(self.index);
     }
 
     /// Records that the report is cut at `offset`.

@@ -4,38 +4,48 @@
 //! device behind the links is missing from the evidence, and none stands in the evidence without the links.
 
 use super::device::DeviceChecks;
-use super::{AuthenticDevice, Kind, Pdi, codes};
+use super::{Kind, Pdi, Stated, codes};
 use anchorhold_rats::Checks;
 use std::collections::BTreeSet;
 
 /// Records for each device whether its links lead to exactly the devices of the other kind.
-pub(super) fn judge(devices: &[AuthenticDevice], checks: &mut Checks) {
-    let certified = |kind| {
-        devices
-            .iter()
-            .filter(move |device| device.kind() == kind)
-            .map(AuthenticDevice::pdi)
-            .collect::<BTreeSet<_>>()
-    };
-    let (gpus, switches) = (certified(Kind::Gpu), certified(Kind::Switch));
+pub(super) fn judge(devices: &[Stated<'_>], checks: &mut Checks) {
     for (index, device) in devices.iter().enumerate() {
-        let (code, wanted, stated) = match device.kind() {
-            Kind::Gpu => (codes::TOPOLOGY_SWITCHES, &switches, switches_of(device)),
-            Kind::Switch => (codes::TOPOLOGY_GPUS, &gpus, gpus_of(device)),
+        let (stated, wanted) = links(device, devices);
+        let code = match device.architecture.kind() {
+            Kind::Gpu => codes::TOPOLOGY_SWITCHES,
+            Kind::Switch => codes::TOPOLOGY_GPUS,
         };
-        let same = !wanted.is_empty() && stated == *wanted;
-        let wanted = format!("links to exactly {}", join(wanted));
+        let same = links_are_whole(device, devices);
+        let wanted = format!("links to exactly {}", join(&wanted));
         DeviceChecks { index, checks }.record(code, same, wanted, join(&stated));
     }
 }
 
-fn switches_of(device: &AuthenticDevice) -> BTreeSet<Pdi> {
-    let links = device.fields().gpu().and_then(|gpu| gpu.switches);
+/// Whether the links of `device` lead to exactly the devices of the other kind among `devices`, which are some.
+#[must_use]
+pub fn links_are_whole(device: &Stated<'_>, devices: &[Stated<'_>]) -> bool {
+    let (stated, wanted) = links(device, devices);
+    !wanted.is_empty() && stated == wanted
+}
+
+/// Where the links of `device` lead as it states, and where they lead on a whole board.
+fn links(device: &Stated<'_>, devices: &[Stated<'_>]) -> (BTreeSet<Pdi>, BTreeSet<Pdi>) {
+    let (stated, other) = match device.architecture.kind() {
+        Kind::Gpu => (switches_of(device), Kind::Switch),
+        Kind::Switch => (gpus_of(device), Kind::Gpu),
+    };
+    let others = devices.iter().filter(|device| device.architecture.kind() == other);
+    (stated, others.map(|device| device.pdi).collect())
+}
+
+fn switches_of(device: &Stated<'_>) -> BTreeSet<Pdi> {
+    let links = device.fields.gpu().and_then(|gpu| gpu.switches);
     links.into_iter().flatten().filter(is_linked).map(Pdi::reversed).collect()
 }
 
-fn gpus_of(device: &AuthenticDevice) -> BTreeSet<Pdi> {
-    let links = device.fields().switch().map(|switch| switch.gpus);
+fn gpus_of(device: &Stated<'_>) -> BTreeSet<Pdi> {
+    let links = device.fields.switch().map(|switch| switch.gpus);
     links.into_iter().flatten().filter(is_linked).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Whether authentic evidence is acceptable.
 
 use super::codes;
-use super::{AuthenticReport, Flag, Policy, Report, Signer};
+use super::{AuthenticReport, Flag, Policy, Report, Signer, Stated};
 use crate::show::{hex, join};
 use crate::{Accepted, Authentic, Refusal};
 use anchorhold_rats::{Checks, Code, ReportData};
@@ -21,13 +21,13 @@ pub fn appraise(
     report_data: &ReportData,
 ) -> Result<Accepted<AuthenticReport>, Refusal> {
     let mut checks = std::mem::take(&mut evidence.checks);
-    judge_policy(&evidence.claims, evidence.simulated, policy, report_data, &mut checks);
+    judge_policy(&evidence.claims.stated(), evidence.simulated, policy, report_data, &mut checks);
     Accepted::judged(evidence, checks)
 }
 
 /// Records every rule of the policy.
 pub(crate) fn judge_policy(
-    evidence: &AuthenticReport,
+    evidence: &Stated<'_>,
     simulated: bool,
     policy: &Policy,
     report_data: &ReportData,
@@ -38,9 +38,9 @@ pub(crate) fn judge_policy(
     let wanted = if allowed { "any root the caller named" } else { "AMD's root" };
     checks.record(codes::SIMULATED, allowed || !simulated, wanted, root);
     judge_guest(evidence, policy, checks);
-    judge_guest_policy(&evidence.report, policy, checks);
+    judge_guest_policy(evidence.report, policy, checks);
     judge_platform(evidence, policy, checks);
-    judge_launch(&evidence.report, policy, checks);
+    judge_launch(evidence.report, policy, checks);
     firmware::judge(evidence, policy, checks);
     let observed = evidence.report.report_data;
     checks.record(
@@ -52,8 +52,8 @@ pub(crate) fn judge_policy(
 }
 
 /// Who made the report, and of what guest.
-fn judge_guest(evidence: &AuthenticReport, policy: &Policy, checks: &mut Checks) {
-    let report = &evidence.report;
+fn judge_guest(evidence: &Stated<'_>, policy: &Policy, checks: &mut Checks) {
+    let report = evidence.report;
     let count = policy.measurements.len();
     checks.record(
         codes::MEASUREMENTS_EMPTY,
@@ -93,12 +93,13 @@ fn judge_guest(evidence: &AuthenticReport, policy: &Policy, checks: &mut Checks)
     }
 }
 
-fn judge_provider(evidence: &AuthenticReport, policy: &Policy, checks: &mut Checks) {
-    match (&policy.allowed_providers, &evidence.provider) {
+fn judge_provider(evidence: &Stated<'_>, policy: &Policy, checks: &mut Checks) {
+    match (&policy.allowed_providers, evidence.provider) {
         (Some(allowed), Some(provider)) => {
-            checks.record(codes::PROVIDER, allowed.contains(provider), join(allowed), provider.clone());
+            let named = allowed.iter().any(|name| name == provider);
+            checks.record(codes::PROVIDER, named, join(allowed), provider);
         }
-        (None, Some(provider)) => checks.skip(codes::PROVIDER, "not asked", provider.clone()),
+        (None, Some(provider)) => checks.skip(codes::PROVIDER, "not asked", provider),
         (_, None) => checks.skip(codes::PROVIDER, "a provider", "a VCEK is of no provider"),
     }
 }
@@ -135,7 +136,7 @@ fn judge_guest_policy(report: &Report, policy: &Policy, checks: &mut Checks) {
     checks.record(codes::GUEST_SVN, svn >= wanted, format!("at least {wanted}"), svn.to_string());
 }
 
-fn judge_platform(evidence: &AuthenticReport, policy: &Policy, checks: &mut Checks) {
+fn judge_platform(evidence: &Stated<'_>, policy: &Policy, checks: &mut Checks) {
     let (bits, rules) = (evidence.report.platform_info, &policy.platform);
     let alias = if policy.require_alias_check { Flag::Set } else { Flag::Either };
     for (code, rule, set) in [

@@ -70,6 +70,38 @@ impl AuthenticReport {
     pub fn provider(&self) -> Option<&str> {
         self.provider.as_deref()
     }
+
+    /// What a policy judges.
+    #[must_use]
+    pub fn stated(&self) -> Stated<'_> {
+        let Self { report, product, signer, chip_id, crl_judged, .. } = self;
+        Stated {
+            report,
+            product: *product,
+            signer: *signer,
+            chip_id: *chip_id,
+            provider: self.provider(),
+            crl_judged: *crl_judged,
+        }
+    }
+}
+
+/// What a report and its chain state, whoever vouches for them: what the rules of a policy are about. Holding one proves
+/// nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Stated<'a> {
+    /// The report.
+    pub report: &'a Report,
+    /// The product line of the chip.
+    pub product: Product,
+    /// The kind of key that signed.
+    pub signer: Signer,
+    /// As [`AuthenticReport::chip_id`].
+    pub chip_id: Option<ChipId>,
+    /// As [`AuthenticReport::provider`].
+    pub provider: Option<&'a str>,
+    /// Whether a revocation list of the ARK was judged.
+    pub crl_judged: bool,
 }
 
 /// Judges whether a report is authentic at the time `at`.
@@ -202,8 +234,7 @@ fn record_identity(report: &Report, chain: &Chain<'_>, checks: &mut Checks) {
 
 fn record_tcb(report: &Report, chain: &Chain<'_>, checks: &mut Checks) -> Option<ReportTcbs> {
     let (product, certified) = (chain.extensions.product, chain.extensions.tcb);
-    let raw = [report.current_tcb, report.reported_tcb, report.committed_tcb, report.launch_tcb];
-    let tcbs = ReportTcbs::decode(product, raw);
+    let tcbs = ReportTcbs::of(product, report);
     let observed = if tcbs.is_some() { "zero" } else { "not zero" };
     checks.record(codes::TCB_RESERVED, tcbs.is_some(), format!("reserved bytes of {product} zero"), observed);
     let text = |raw| Tcb::decode(product, raw).map_or_else(|| format!("{raw:02x?}"), |tcb| tcb.to_string());

@@ -1,6 +1,6 @@
 //! TCB versions. Each product has its own type, so versions of different products cannot be compared.
 
-use super::Product;
+use super::{Product, Report};
 use std::fmt;
 
 /// The 8 bytes of a TCB version, which mean nothing until the product is known.
@@ -167,12 +167,18 @@ pub(crate) enum ReportTcbs {
 
 impl ReportTcbs {
     /// Reads current, reported, committed and launch TCB.
-    pub(crate) fn decode(product: Product, raw: [RawTcb; 4]) -> Option<Self> {
+    fn decode(product: Product, raw: [RawTcb; 4]) -> Option<Self> {
         match product {
             Product::Milan => decode_set(raw).map(Self::Milan),
             Product::Genoa => decode_set(raw).map(Self::Genoa),
             Product::Turin => decode_set(raw).map(Self::Turin),
         }
+    }
+
+    /// The four versions of `report`, in the layout of `product`.
+    pub(crate) fn of(product: Product, report: &Report) -> Option<Self> {
+        let raw = [report.current_tcb, report.reported_tcb, report.committed_tcb, report.launch_tcb];
+        Self::decode(product, raw)
     }
 
     pub(crate) fn reported(&self) -> Tcb {

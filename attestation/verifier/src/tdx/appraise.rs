@@ -3,7 +3,7 @@
 use super::body::offset;
 use super::codes;
 use super::policy::{Flag, Grace, Policy};
-use super::{AuthenticQuote, Tcb, Xfam};
+use super::{AuthenticQuote, Stated, Tcb, Xfam};
 use crate::show::{hex, join};
 use crate::{Accepted, Authentic, Refusal};
 use anchorhold_rats::{Checks, Code, ReportData, Timestamp};
@@ -21,13 +21,13 @@ pub fn appraise(
     report_data: &ReportData,
 ) -> Result<Accepted<AuthenticQuote>, Refusal> {
     let mut checks = std::mem::take(&mut evidence.checks);
-    judge_policy(&evidence.claims, evidence.simulated, policy, report_data, &mut checks);
+    judge_policy(&evidence.claims.stated(), evidence.simulated, policy, report_data, &mut checks);
     Accepted::judged(evidence, checks)
 }
 
 /// Records every rule of the policy.
 pub(crate) fn judge_policy(
-    evidence: &AuthenticQuote,
+    evidence: &Stated<'_>,
     simulated: bool,
     policy: &Policy,
     report_data: &ReportData,
@@ -42,19 +42,19 @@ pub(crate) fn judge_policy(
     judge_bound(evidence, policy, checks);
     judge_tcb(evidence, policy, checks);
     judge_platform(evidence, policy, checks);
-    let padding = evidence.quote.padding;
+    let padding = evidence.padding;
     let (code, observed) = (codes::PADDING, format!("{padding} zero bytes"));
     let wanted =
         if policy.allow_zero_padding { "any zero bytes after the quote" } else { "nothing after the quote" };
     checks.record(code, policy.allow_zero_padding || padding == 0, wanted, observed);
-    let observed = evidence.body().report_data;
-    let code = evidence.quote.source(codes::REPORT_DATA, offset::REPORT_DATA, 64);
+    let observed = evidence.body.report_data;
+    let code = evidence.source(codes::REPORT_DATA, offset::REPORT_DATA, 64);
     checks.record(code, observed == *report_data, report_data.to_string(), observed.to_string());
 }
 
 /// What was measured into the TD and around it.
-fn judge_measurements(evidence: &AuthenticQuote, policy: &Policy, checks: &mut Checks) {
-    let (quote, body) = (&evidence.quote, evidence.body());
+fn judge_measurements(evidence: &Stated<'_>, policy: &Policy, checks: &mut Checks) {
+    let (quote, body) = (evidence, evidence.body);
     let count = policy.mrtds.len();
     checks.record(codes::MRTDS_EMPTY, count > 0, "at least one MRTD in the policy", count.to_string());
     let known = policy.mrtds.contains(&body.mrtd);
@@ -83,9 +83,9 @@ fn judge_measurements(evidence: &AuthenticQuote, policy: &Policy, checks: &mut C
     }
 }
 
-fn judge_attributes(evidence: &AuthenticQuote, policy: &Policy, checks: &mut Checks) {
-    let (bits, rules) = (evidence.body().td_attributes, &policy.attributes);
-    let at = |code| evidence.quote.source(code, offset::TD_ATTRIBUTES, 8);
+fn judge_attributes(evidence: &Stated<'_>, policy: &Policy, checks: &mut Checks) {
+    let (bits, rules) = (evidence.body.td_attributes, &policy.attributes);
+    let at = |code| evidence.source(code, offset::TD_ATTRIBUTES, 8);
     let relaxations = policy.relaxations;
     for (code, relaxed, set) in [
         (codes::DEBUG, relaxations.debug, bits.debug()),
@@ -110,8 +110,8 @@ fn judge_attributes(evidence: &AuthenticQuote, policy: &Policy, checks: &mut Che
     ] {
         record_flag(at(code), rule, Some(set), checks);
     }
-    let xfam = evidence.body().xfam;
-    let at = |code| evidence.quote.source(code, offset::XFAM, 8);
+    let xfam = evidence.body.xfam;
+    let at = |code| evidence.source(code, offset::XFAM, 8);
     let wanted = format!("bits {:#x}, and others only of {:#x}", Xfam::FIXED_1, Xfam::KNOWN);
     checks.record(at(codes::XFAM_FIXED), xfam.is_well_formed(), wanted, format!("{:#x}", xfam.0));
     match policy.xfam {
@@ -124,8 +124,8 @@ fn judge_attributes(evidence: &AuthenticQuote, policy: &Policy, checks: &mut Che
 }
 
 /// What is bound to the TD beside its own contents: service TDs, devices, VMs inside it.
-fn judge_bound(evidence: &AuthenticQuote, policy: &Policy, checks: &mut Checks) {
-    let (quote, body) = (&evidence.quote, evidence.body());
+fn judge_bound(evidence: &Stated<'_>, policy: &Policy, checks: &mut Checks) {
+    let (quote, body) = (evidence, evidence.body);
     let extended = body.td15.as_ref().and_then(|td15| td15.extended.as_ref());
     let services = &policy.allowed_service_tds;
     let mut bound = Vec::new();
@@ -164,8 +164,8 @@ fn record_bound(code: Code, allowed: &[[u8; 48]], digest: &[u8; 48], checks: &mu
     checks.record(code, passed, format!("zero or one of: {}", join(&allowed)), hex(digest));
 }
 
-fn judge_tcb(evidence: &AuthenticQuote, policy: &Policy, checks: &mut Checks) {
-    let tcb = &evidence.tcb;
+fn judge_tcb(evidence: &Stated<'_>, policy: &Policy, checks: &mut Checks) {
+    let tcb = evidence.tcb;
     let accepted = status_accepted(tcb, policy, evidence.at);
     let mut wanted = join(&policy.accepted_statuses);
     if let Some(Grace { statuses, seconds }) = &policy.grace {
@@ -197,8 +197,8 @@ fn status_accepted(tcb: &Tcb, policy: &Policy, at: Timestamp) -> bool {
 }
 
 /// The platform by its PCK certificate.
-fn judge_platform(evidence: &AuthenticQuote, policy: &Policy, checks: &mut Checks) {
-    let (pck, rules) = (&evidence.pck, &policy.platform);
+fn judge_platform(evidence: &Stated<'_>, policy: &Policy, checks: &mut Checks) {
+    let (pck, rules) = (evidence.pck, &policy.platform);
     for (code, rule, flag) in [
         (codes::DYNAMIC_PLATFORM, rules.dynamic_platform, pck.dynamic_platform),
         (codes::CACHED_KEYS, rules.cached_keys, pck.cached_keys),

@@ -4,7 +4,7 @@ use super::pck::Pck;
 use super::{Quote, Tcb, TdBody, chain, codes, collateral, level, qe};
 use crate::chain_cache::ChainCache;
 use crate::{Authentic, Refusal, TrustAnchors};
-use anchorhold_rats::{Checks, TdxCollateral, Timestamp};
+use anchorhold_rats::{Checks, Code, TdxCollateral, Timestamp};
 
 /// A quote and what vouches for its key and TCB. Untrusted until judged.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +53,39 @@ impl AuthenticQuote {
     #[must_use]
     pub const fn judged_at(&self) -> Timestamp {
         self.at
+    }
+
+    /// What a policy judges.
+    #[must_use]
+    pub const fn stated(&self) -> Stated<'_> {
+        let Self { quote, pck, tcb, at } = self;
+        let (body, body_offset) = (&quote.body, Some(quote.body_offset));
+        Stated { body, body_offset, padding: quote.padding, pck, tcb, at: *at }
+    }
+}
+
+/// What a quote, its chain and its collateral state, whoever vouches for them: what the rules of a policy are about.
+/// Holding one proves nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Stated<'a> {
+    /// The report of the TD.
+    pub body: &'a TdBody,
+    /// Where it begins in the quote, in bytes; `None` where there is no quote to point into.
+    pub body_offset: Option<usize>,
+    /// How many zero bytes follow the quote.
+    pub padding: usize,
+    /// What the PCK certificate says of the platform.
+    pub pck: &'a Pck,
+    /// The TCB status.
+    pub tcb: &'a Tcb,
+    /// The time for which it is judged.
+    pub at: Timestamp,
+}
+
+impl Stated<'_> {
+    /// `code` as judging `length` bytes at `offset` of the body.
+    pub(super) fn source(&self, code: Code, offset: usize, length: usize) -> Code {
+        self.body_offset.map_or(code, |body| code.at("quote", body + offset, length))
     }
 }
 

@@ -42,6 +42,13 @@ impl TcbStatus {
         }
     }
 
+    /// The status with this word, also those that no collateral writes.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        let about_relaunch = [Self::TdRelaunchAdvised, Self::TdRelaunchAdvisedConfigurationNeeded];
+        Self::from_word(word).or(about_relaunch.into_iter().find(|status| status.word() == word))
+    }
+
     /// The status that Intel's collateral writes with this word. The two about relaunch are no words of collateral.
     pub(super) fn from_word(word: &str) -> Option<Self> {
         const WRITTEN: [TcbStatus; 7] = [

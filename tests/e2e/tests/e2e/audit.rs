@@ -3,9 +3,8 @@
 
 use crate::support::{Served, chat, count, with};
 use anchorhold_attester::software::simulated_ark_der;
-use anchorhold_audit_log::Receipt;
+use anchorhold_audit_log::{Receipt, VerifierKey};
 use anchorhold_e2e::client::Caller;
-use anchorhold_e2e::guest::log_entries;
 use anchorhold_e2e::refusals::Stand;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -245,10 +244,11 @@ fn the_log_of_the_broker_verifies_under_its_own_key_and_no_other() {
     let Served { mut stand, guest, .. } = served;
     guest.stop().unwrap();
     stand.broker.kill();
-    let released = |log: &PathBuf| count(&log_entries(log).unwrap(), "key.release") == 1;
-    let log = stand.broker.logs().unwrap().into_iter().find(released).unwrap();
-    let bundle = export(&stand, &log, "broker.tar");
-    let own = ["--log-only", "--audit-key", &stand.broker.keys.log_key];
+    assert_eq!(count(&stand.broker.entries().unwrap(), "key.release"), 1);
+    let bundle = stand.path().join("broker.tar");
+    stand.broker.export_log(&bundle).unwrap();
+    let key = VerifierKey::parse(&stand.broker.keys.log_key).unwrap().public_key().to_string();
+    let own = ["--log-only", "--audit-key", &key];
     let (exit, verdict) = verify(&stand, &bundle, &own);
     assert_eq!(exit, Some(0), "{verdict}");
     let closure =

@@ -33,8 +33,9 @@ fn serve() -> (Served, Sealed, [u8; 32]) {
 }
 
 #[test]
-fn case_13_a_lease_is_renewed_and_a_revoked_model_is_gone_at_its_end() {
+fn case_13_a_lease_is_renewed_and_a_revoked_or_expired_model_is_gone() {
     let (mut renewed, ..) = serve();
+    let (mut expired, ..) = serve();
     let (mut revoked, sealed, weights_key) = serve();
     let began = Instant::now();
     let rest = |until: Duration| (until + SLACK).saturating_sub(began.elapsed());
@@ -42,39 +43,48 @@ fn case_13_a_lease_is_renewed_and_a_revoked_model_is_gone_at_its_end() {
     let has_key = || find(keeper, &[&weights_key]).unwrap()[0];
     assert!(!sees_memory || has_key(), "the search does not find the key where it must be");
 
-    revoked.stand.broker.kill();
-    let none = "manifests = \"none\"";
-    let newer = policy(&revoked.stand, 2);
-    assert!(newer.contains(none));
-    let revoking = newer.replace(none, &format!("manifests = [\"sha256:{}\"]", sealed.manifest_digest));
-    revoked.stand.broker.set_policy(&revoking).unwrap();
-    revoked.stand.broker.serve().unwrap();
+    expired.stand.broker.kill();
+    let manifest = format!("sha256:{}", sealed.manifest_digest);
+    revoked.stand.broker.revoke("manifest", &manifest).unwrap();
     assert_eq!(revoked.post("/v1/chat/completions", &chat("hello")).status, 200);
 
-    renewed.guest.next_stage("release", rest(LEASE)).unwrap();
-    let refused = revoked.guest.next_stage("refused", rest(LEASE)).unwrap();
-    assert_eq!(refused["error"]["code"], "revoked");
-    until("the revoked model is gone", rest(LEASE), || {
-        let answer = revoked.post("/v1/chat/completions", &chat("hello"));
-        if answer.status == 200 {
-            return None;
-        }
-        // A request that was under way at that moment is told that its worker is gone.
-        assert!(answer.status == 503 && ["model_not_ready", "worker_lost"].contains(&code(&answer).as_str()));
-        (code(&answer) == "model_not_ready").then_some(())
-    });
-    assert!(began.elapsed() + SLACK > LEASE, "gone before the end of its lease");
-    assert_eq!(revoked.get("/readyz").status, 503);
+    // The guest asks twice a minute, and does not wait for the end of its lease.
+    let told = revoked.guest.next_stage("retires", rest(LEASE)).unwrap();
+    assert_eq!(told["revoked"], true);
+    gone(&revoked, rest(LEASE));
     if sees_memory {
         until("the key is erased", SLACK, || (!has_key()).then_some(()));
     }
-    // The other one goes on beyond the end of its first lease.
+    renewed.guest.next_stage("release", rest(LEASE)).unwrap();
+    let told = expired.guest.next_stage("retires", rest(LEASE)).unwrap();
+    assert_eq!(told["revoked"], false);
+    assert!(began.elapsed() + SLACK > LEASE, "gone before the end of its lease");
+    gone(&expired, rest(LEASE));
+    // The first one goes on beyond the end of its first lease.
     until("the end of the first lease", rest(LEASE), || (began.elapsed() > LEASE).then_some(()));
     assert_eq!(renewed.post("/v1/chat/completions", &chat("hello")).status, 200);
 
+    let of_broker = revoked.stand.broker.entries().unwrap();
+    assert_eq!(count(&of_broker, "key.revoke"), 1);
     let entries = revoked.stop();
-    assert!(entries.iter().any(|entry| entry["type"] == "key.refuse" && entry["code"] == "revoked"));
+    assert_eq!(count(&entries, "key.revoke"), 1);
+    assert_eq!((count(&entries, "key.expire"), count(&entries, "model.unload")), (0, 1));
+    let entries = expired.stop();
     assert_eq!((count(&entries, "key.expire"), count(&entries, "model.unload")), (1, 1));
+    assert_eq!(count(&renewed.stand.broker.entries().unwrap(), "key.renew"), 1);
     let entries = renewed.stop();
     assert_eq!((count(&entries, "key.release"), count(&entries, "key.expire")), (2, 0));
+}
+
+/// Waits until the model is gone from its server.
+fn gone(served: &Served, within: Duration) {
+    until("the model is gone", within, || {
+        let answer = served.post("/v1/chat/completions", &chat("hello"));
+        if answer.status == 200 {
+            return None;
+        }
+        assert_eq!((answer.status.as_u16(), code(&answer).as_str()), (503, "model_not_ready"));
+        Some(())
+    });
+    assert_eq!(served.get("/readyz").status, 503);
 }

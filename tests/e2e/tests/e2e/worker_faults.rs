@@ -3,7 +3,6 @@
 use crate::support::{SOON, Served, alone, aside, chat, code, count, long, until, wait};
 use anchorhold_channel::client::Answer;
 use anchorhold_e2e::client::Caller;
-use anchorhold_e2e::guest::log_entries;
 use anchorhold_e2e::models::{CHAT, EMBEDDING};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
@@ -81,8 +80,7 @@ fn case_44_who_waits_for_a_killed_worker_is_told_and_later_requests_succeed() {
 
 /// How many keys the broker has released.
 fn releases(served: &Served) -> usize {
-    let logs = served.stand.broker.logs().unwrap();
-    logs.iter().map(|log| count(&log_entries(log).unwrap(), "key.release")).sum()
+    count(&served.stand.broker.entries().unwrap(), "key.release")
 }
 
 #[test]

@@ -5,7 +5,7 @@ use anchorhold_audit_log::{BindingInputs, BindingPurpose, Report};
 use anchorhold_channel::Verdict;
 use anchorhold_rats::{
     Checks, Ed25519PublicKey, Endorsements, Evidence, KeyBinding, Measurement, Nonce, Purpose, Sha256Digest,
-    Stage, Timestamp, X25519PublicKey,
+    Stage, Timestamp,
 };
 use anchorhold_verifier::{AttestationResult, appraise, authenticate};
 use serde::Serialize;
@@ -91,7 +91,7 @@ fn binding(
         },
         nonce: Nonce::new(*inputs.nonce.as_bytes()),
         tls_key: Sha256Digest::new(*inputs.tls_key.as_bytes()),
-        release_key: X25519PublicKey::new(*inputs.release_key.as_bytes()),
+        release_key: Sha256Digest::new(*inputs.release_key.as_bytes()),
         audit_key: Ed25519PublicKey::new(*audit_key.as_bytes()),
         context: Sha256Digest::new(*inputs.context.as_bytes()),
         gpu_evidence: evidence.gpu_digest(),

@@ -50,11 +50,16 @@ pub(crate) struct InputArgs {
     ocsp: Vec<PathBuf>,
 }
 
+/// Reads evidence, in any of the forms.
+pub(crate) fn read_bundle(path: &Path) -> Result<EvidenceBundle, Failure> {
+    let bytes = files::read(path, MAX_BUNDLE_JSON_BYTES)?;
+    of_bytes(&bytes).map_err(|error| about(path, error).hint(HINT))
+}
+
 impl InputArgs {
     /// Reads the file, in any of the forms, and adds what lies in the others.
     pub(crate) fn read(&self) -> Result<EvidenceBundle, Failure> {
-        let bytes = files::read(&self.file, MAX_BUNDLE_JSON_BYTES)?;
-        let mut bundle = of_bytes(&bytes).map_err(|error| about(&self.file, error).hint(HINT))?;
+        let mut bundle = read_bundle(&self.file)?;
         let EvidenceBundle { evidence, endorsements, .. } = &mut bundle;
         for path in &self.certificates {
             evidence.certificates.extend(read_certificates(path)?);
@@ -128,7 +133,7 @@ fn read_certificates(path: &Path) -> Result<Vec<Der>, Failure> {
 }
 
 /// The report data that the evidence has, for those who expect none.
-pub(super) fn stated_report_data(evidence: &Evidence) -> Result<ReportData, Failure> {
+pub(crate) fn stated_report_data(evidence: &Evidence) -> Result<ReportData, Failure> {
     let offset = match (evidence.tee, evidence.report.first()) {
         (Tee::Snp, _) => 0x50,
         (Tee::Tdx, Some(5)) => TDX_V5_REPORT_DATA,

@@ -5,7 +5,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
 use crate::trust;
 use anchorhold_appraisal_policy::{AppraisalProfile, FileKind, Header, ListKind, MachineList, Rule};
-use anchorhold_key_release::ReleasePolicy;
+use anchorhold_key_release::{Lint, ReleasePolicy, SignerSet, lint};
 use anchorhold_rats::{Sha256Digest, Timestamp};
 use serde::Serialize;
 use std::path::Path;
@@ -17,6 +17,7 @@ struct CheckedRelease<'a> {
     expires: Timestamp,
     digest: Sha256Digest,
     grants: Vec<CheckedGrant<'a>>,
+    lints: Vec<CheckedLint>,
 }
 
 #[derive(Serialize)]
@@ -26,19 +27,34 @@ struct CheckedGrant<'a> {
     measurements: usize,
 }
 
-/// A profile or a machine list.
+/// Something that deserves a second look.
 #[derive(Serialize)]
-pub(super) struct CheckedFile<'a> {
-    pub(super) kind: &'static str,
-    id: &'a str,
+struct CheckedLint {
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<String>,
+    text: String,
+}
+
+/// A file of any kind, in short.
+#[derive(Serialize)]
+pub(super) struct CheckedFile {
+    kind: &'static str,
+    id: String,
     version: u64,
-    issued: Timestamp,
-    expires: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<Timestamp>,
     digest: Sha256Digest,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     families: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     machines: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signer_names: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     weaker: Vec<Weaker>,
 }
@@ -51,29 +67,63 @@ struct Weaker {
     why: &'static str,
 }
 
-pub(super) fn run(path: &Path, format: Format) -> Result<Exit, Failure> {
+pub(super) fn run(path: &Path, strict: bool, at: Option<Timestamp>, format: Format) -> Result<Exit, Failure> {
     let text = super::read_text(path)?;
+    let at = at.map_or_else(trust::now, Ok)?;
     match FileKind::of(&text).map_err(|e| about(path, e))? {
-        FileKind::ReleasePolicy => release(path, &text, format),
+        FileKind::ReleasePolicy => release(path, &text, (strict, at), format),
         FileKind::Profile => {
             let profile = AppraisalProfile::from_toml(&text).map_err(|e| about(path, e))?;
-            in_force(path, profile.header())?;
+            in_force(path, profile.header(), at)?;
             print(&of_profile(&profile), format)
         }
         FileKind::MachineList => {
             let list = MachineList::from_toml(&text).map_err(|e| about(path, e))?;
-            in_force(path, list.header())?;
+            in_force(path, list.header(), at)?;
             print(&of_list(&list), format)
+        }
+        FileKind::SignerSet => {
+            print(&of_signers(&SignerSet::from_toml(&text).map_err(|e| about(path, e))?), format)
         }
     }
 }
 
-fn in_force(path: &Path, header: &Header) -> Result<(), Failure> {
+fn in_force(path: &Path, header: &Header, at: Timestamp) -> Result<(), Failure> {
     let hint = "a verifier refuses to use a file that is not in force";
-    header.require_at(trust::now()?).map_err(|e| about(path, e).hint(hint))
+    header.require_at(at).map_err(|e| about(path, e).hint(hint))
 }
 
-pub(super) fn of_profile(profile: &AppraisalProfile) -> CheckedFile<'_> {
+/// Refuses a policy that a broker would refuse.
+pub(super) fn unexpired(path: &Path, policy: &ReleasePolicy, at: Timestamp) -> Result<(), Failure> {
+    if at < policy.expires() {
+        return Ok(());
+    }
+    let failure = about(path, format!("expired at {}", policy.expires()));
+    Err(failure.hint("a broker refuses every request under an expired policy"))
+}
+
+fn bare(kind: &'static str, id: &str, version: u64, digest: Sha256Digest) -> CheckedFile {
+    CheckedFile {
+        kind,
+        id: id.to_owned(),
+        version,
+        issued: None,
+        expires: None,
+        digest,
+        families: Vec::new(),
+        machines: None,
+        threshold: None,
+        signer_names: Vec::new(),
+        weaker: Vec::new(),
+    }
+}
+
+fn of_header(kind: &'static str, header: &Header, digest: Sha256Digest) -> CheckedFile {
+    let (issued, expires) = (Some(header.issued), Some(header.expires));
+    CheckedFile { issued, expires, ..bare(kind, &header.id, header.version, digest) }
+}
+
+pub(super) fn of_profile(profile: &AppraisalProfile) -> CheckedFile {
     let families = [
         ("snp", profile.snp().is_some()),
         ("tdx", profile.tdx().is_some()),
@@ -88,7 +138,7 @@ pub(super) fn of_profile(profile: &AppraisalProfile) -> CheckedFile<'_> {
     }
 }
 
-pub(super) fn of_list(list: &MachineList) -> CheckedFile<'_> {
+pub(super) fn of_list(list: &MachineList) -> CheckedFile {
     let kind = match list.kind() {
         ListKind::Allow => "list of allowed machines",
         ListKind::Revoke => "list of revoked machines",
@@ -96,17 +146,16 @@ pub(super) fn of_list(list: &MachineList) -> CheckedFile<'_> {
     CheckedFile { machines: Some(list.machines().len()), ..of_header(kind, list.header(), list.digest()) }
 }
 
-fn of_header<'a>(kind: &'static str, header: &'a Header, digest: Sha256Digest) -> CheckedFile<'a> {
+pub(super) fn of_release(policy: &ReleasePolicy) -> CheckedFile {
+    let file = bare("release policy", policy.id(), policy.version(), policy.digest());
+    CheckedFile { expires: Some(policy.expires()), ..file }
+}
+
+pub(super) fn of_signers(set: &SignerSet) -> CheckedFile {
     CheckedFile {
-        kind,
-        id: &header.id,
-        version: header.version,
-        issued: header.issued,
-        expires: header.expires,
-        digest,
-        families: Vec::new(),
-        machines: None,
-        weaker: Vec::new(),
+        threshold: Some(set.threshold()),
+        signer_names: set.signers().iter().map(|signer| signer.name.clone()).collect(),
+        ..bare("signer set", set.id(), set.version(), set.digest())
     }
 }
 
@@ -118,12 +167,15 @@ fn weaker(rules: &[Rule]) -> Vec<Weaker> {
     rules.iter().filter_map(one).collect()
 }
 
-pub(super) fn summary(file: &CheckedFile<'_>) -> String {
+pub(super) fn summary(file: &CheckedFile) -> String {
     let mut out = String::new();
     line(&mut out, "kind", file.kind);
     line(&mut out, "id", &format!("{} version {}", file.id, file.version));
-    line(&mut out, "issued", &file.issued.to_string());
-    line(&mut out, "expires", &file.expires.to_string());
+    for (label, time) in [("issued", file.issued), ("expires", file.expires)] {
+        if let Some(time) = time {
+            line(&mut out, label, &time.to_string());
+        }
+    }
     line(&mut out, "digest", &file.digest.to_string());
     if !file.families.is_empty() {
         line(&mut out, "families", &file.families.join(", "));
@@ -131,13 +183,17 @@ pub(super) fn summary(file: &CheckedFile<'_>) -> String {
     if let Some(machines) = file.machines {
         line(&mut out, "machines", &machines.to_string());
     }
+    if let Some(threshold) = file.threshold {
+        let names = file.signer_names.join(", ");
+        line(&mut out, "signers", &format!("{threshold} of {}: {names}", file.signer_names.len()));
+    }
     for Weaker { rule, why, .. } in &file.weaker {
         line(&mut out, "look at", &format!("{rule}: {why}"));
     }
     out
 }
 
-fn print(file: &CheckedFile<'_>, format: Format) -> Result<Exit, Failure> {
+fn print(file: &CheckedFile, format: Format) -> Result<Exit, Failure> {
     if format.json {
         output::json(file)?
     } else {
@@ -146,16 +202,20 @@ fn print(file: &CheckedFile<'_>, format: Format) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn release(path: &Path, text: &str, format: Format) -> Result<Exit, Failure> {
+fn release(
+    path: &Path,
+    text: &str,
+    (strict, at): (bool, Timestamp),
+    format: Format,
+) -> Result<Exit, Failure> {
     let policy = ReleasePolicy::from_toml(text).map_err(|e| about(path, e))?;
-    if trust::now()? >= policy.expires() {
-        let failure = about(path, format!("expired at {}", policy.expires()));
-        return Err(failure.hint("a broker refuses every request under an expired policy"));
-    }
+    unexpired(path, &policy, at)?;
+    let lints = lint(&policy, at);
+    let is_serious = lints.iter().any(Lint::is_serious);
     let grants = policy.grants().iter().map(|grant| CheckedGrant {
         name: grant.name(),
         model: grant.model_id().as_str(),
-        measurements: grant.appraisal().snp.as_ref().map_or(0, |policy| policy.measurements.len()),
+        measurements: grant.measurements().len(),
     });
     let checked = CheckedRelease {
         policy: policy.id(),
@@ -163,11 +223,20 @@ fn release(path: &Path, text: &str, format: Format) -> Result<Exit, Failure> {
         expires: policy.expires(),
         digest: policy.digest(),
         grants: grants.collect(),
+        lints: lints
+            .into_iter()
+            .map(|Lint { code, grant, text }| CheckedLint { code, grant, text })
+            .collect(),
     };
     if format.json {
         output::json(&checked)?;
-        return Ok(Exit::Ok);
+    } else {
+        output::text(&release_text(&checked))?;
     }
+    Ok(if strict && is_serious { Exit::NotAcceptable } else { Exit::Ok })
+}
+
+fn release_text(checked: &CheckedRelease<'_>) -> String {
     let mut out = String::new();
     line(&mut out, "policy", &format!("{} version {}", checked.policy, checked.version));
     line(&mut out, "expires", &checked.expires.to_string());
@@ -175,6 +244,10 @@ fn release(path: &Path, text: &str, format: Format) -> Result<Exit, Failure> {
     for CheckedGrant { name, model, measurements } in &checked.grants {
         line(&mut out, "grant", &format!("{name}: {model}, {measurements} measurement(s)"));
     }
-    output::text(&out)?;
-    Ok(Exit::Ok)
+    for CheckedLint { code, grant, text } in &checked.lints {
+        let grant = grant.as_ref().map_or_else(String::new, |grant| format!("{grant}: "));
+        let label = if *code == "look_at" { "look at" } else { "WARNING" };
+        line(&mut out, label, &format!("{grant}{text}"));
+    }
+    out
 }

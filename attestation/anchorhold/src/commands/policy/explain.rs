@@ -1,12 +1,30 @@
 //! `anchorhold policy explain`.
 
+mod evidence;
+
 use super::about;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, plain};
 use anchorhold_appraisal_policy::{AppraisalProfile, FileKind, MachineList, Rule};
+use anchorhold_key_release::{ReleasePolicy, SignerSet};
+pub(crate) use evidence::EvidenceArgs;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// A file, and how to explain it.
+#[derive(clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// The file, TOML
+    file: PathBuf,
+    /// Print a profile with every rule spelled out, as TOML
+    #[arg(long, conflicts_with = "json")]
+    toml: bool,
+    #[command(flatten)]
+    evidence: EvidenceArgs,
+    #[command(flatten)]
+    format: Format,
+}
 
 #[derive(Serialize)]
 struct Explained {
@@ -17,33 +35,67 @@ struct Explained {
     weaker: Option<&'static str>,
 }
 
-pub(super) fn run(path: &Path, toml: bool, format: Format) -> Result<Exit, Failure> {
+pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
+    let path = args.file.as_path();
     let text = super::read_text(path)?;
-    let rules = match FileKind::of(&text).map_err(|e| about(path, e))? {
+    let kind = FileKind::of(&text).map_err(|e| about(path, e))?;
+    if args.evidence.is_given() {
+        if kind != FileKind::ReleasePolicy {
+            let failure = about(path, "not a release policy");
+            return Err(failure.hint("`anchorhold evidence explain --profile` judges evidence by a profile"));
+        }
+        let policy = ReleasePolicy::from_toml(&text).map_err(|e| about(path, e))?;
+        return evidence::run(&policy, &args.evidence, args.format);
+    }
+    let rules = match kind {
         FileKind::Profile => {
             let profile = AppraisalProfile::from_toml(&text).map_err(|e| about(path, e))?;
-            if toml {
+            if args.toml {
                 output::text(&profile.to_toml())?;
                 return Ok(Exit::Ok);
             }
             profile.rules()
         }
-        FileKind::MachineList if toml => {
-            return Err(about(path, "a machine list spells everything out already"));
-        }
+        _ if args.toml => return Err(about(path, "only a profile has rules that it does not spell out")),
         FileKind::MachineList => MachineList::from_toml(&text).map_err(|e| about(path, e))?.rules(),
-        FileKind::ReleasePolicy => {
-            let failure = about(path, "neither an appraisal profile nor a machine list");
-            return Err(failure.hint("`anchorhold policy check` sums up a release policy"));
-        }
+        FileKind::ReleasePolicy => release(path, &text)?,
+        FileKind::SignerSet => signers(&SignerSet::from_toml(&text).map_err(|e| about(path, e))?),
     };
-    if format.json {
+    if args.format.json {
         let explained: Vec<_> = rules.iter().map(explained).collect();
         output::json(&explained)?;
     } else {
         output::text(&table(&rules))?;
     }
     Ok(Exit::Ok)
+}
+
+/// The rules for all grants, then those of each grant under its name.
+fn release(path: &Path, text: &str) -> Result<Vec<Rule>, Failure> {
+    let policy = ReleasePolicy::from_toml(text).map_err(|e| about(path, e))?;
+    let mut rules = policy.rules();
+    for grant in policy.grants() {
+        let of_grant = grant.rules().into_iter().map(|rule| {
+            let path = format!("{}: {}", grant.name(), rule.path());
+            rule.at(path)
+        });
+        rules.extend(of_grant);
+    }
+    Ok(rules)
+}
+
+fn signers(set: &SignerSet) -> Vec<Rule> {
+    let threshold = i64::try_from(set.threshold()).unwrap_or(i64::MAX);
+    let mut rules = vec![
+        Rule::says("signers", set.id(), "the set's name"),
+        Rule::says("threshold", threshold, "how many of the signers must sign")
+            .weaker_if(threshold == 1, "one stolen key is enough to put any policy in force"),
+    ];
+    let signer = |signer: &anchorhold_key_release::PolicySigner| {
+        Rule::says(format!("signer {}", signer.name), signer.key.to_string(), "may sign")
+    };
+    rules.extend(set.signers().iter().map(signer));
+    rules
 }
 
 fn explained(rule: &Rule) -> Explained {

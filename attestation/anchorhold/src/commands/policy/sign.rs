@@ -1,23 +1,23 @@
-//! `anchorhold policy sign` and `verify-signature`.
+//! `anchorhold policy sign`, `approve`, `assemble` and `verify-signature`.
 
-use super::{SignatureArgs, about, check};
+use super::{SignatureArgs, about, check, document};
 use crate::commands::owner;
 use crate::exit::{Exit, Failure};
-use crate::output::{self, line};
+use crate::output::{self, Format, line};
 use crate::{files, trust};
-use anchorhold_appraisal_policy::{
-    AppraisalProfile, FileKind, MACHINE_LIST_TYPE, MachineList, PROFILE_TYPE, SignedError, VerifiedDocument,
-    verify_signed,
+use anchorhold_appraisal_policy::{AppraisalProfile, FileKind, MachineList, SignedError, verify_signed};
+use anchorhold_dsse::{
+    Approval, MAX_APPROVAL_BYTES, MAX_ENVELOPE_BYTES, SigningKey, TrustedSigners, assemble,
 };
-use anchorhold_dsse::{MAX_ENVELOPE_BYTES, SigningKey, TrustedSigners};
-use anchorhold_rats::Ed25519PublicKey;
+use anchorhold_key_release::{MAX_POLICY_BYTES, ReleasePolicy, SignerSet};
+use anchorhold_rats::{Ed25519PublicKey, Sha256Digest};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Serialize)]
-struct Verified<'a> {
+struct Verified {
     #[serde(flatten)]
-    file: check::CheckedFile<'a>,
+    file: check::CheckedFile,
     signers: Vec<Ed25519PublicKey>,
 }
 
@@ -28,52 +28,151 @@ pub(super) fn sign(path: &Path, key: &Path, out: &Path) -> Result<Exit, Failure>
         add(path, &bytes, owner.signing_key())?
     } else {
         let text = String::from_utf8(bytes).map_err(|_| about(path, "is not UTF-8 text"))?;
-        first(path, &text, owner.signing_key())?
+        let kind = document::read(path, &text)?;
+        let keys = [owner.signing_key()];
+        anchorhold_dsse::sign(document::payload_type(kind), text.as_bytes(), &keys)
+            .map_err(|e| about(path, e))?
     };
     files::write(&files::create_public(out)?, out, &signed)?;
     output::text(&format!("{}\n", Ed25519PublicKey::new(owner.public_key())))?;
     Ok(Exit::Ok)
 }
 
-fn first(path: &Path, text: &str, key: &SigningKey) -> Result<Vec<u8>, Failure> {
-    let signed = match FileKind::of(text).map_err(|e| about(path, e))? {
-        FileKind::Profile => anchorhold_appraisal_policy::sign::<AppraisalProfile>(text, &[key]),
-        FileKind::MachineList => anchorhold_appraisal_policy::sign::<MachineList>(text, &[key]),
-        FileKind::ReleasePolicy => {
-            return Err(about(path, "neither an appraisal profile nor a machine list"));
-        }
-    };
-    signed.map_err(|e| about(path, e))
-}
-
 /// Adds a signature to what others have signed. What that is, is read as closely as what is signed first.
 fn add(path: &Path, bytes: &[u8], key: &SigningKey) -> Result<Vec<u8>, Failure> {
     let (stated, payload) = anchorhold_dsse::unverified(bytes).map_err(|e| about(path, e))?;
     let text = String::from_utf8(payload).map_err(|_| about(path, SignedError::NotUtf8))?;
-    let payload_type = match stated.as_str() {
-        PROFILE_TYPE => AppraisalProfile::from_toml(&text).map(|_| PROFILE_TYPE),
-        MACHINE_LIST_TYPE => MachineList::from_toml(&text).map(|_| MACHINE_LIST_TYPE),
-        _ => return Err(about(path, "neither a signed appraisal profile nor a signed machine list")),
+    let kind =
+        document::of_payload_type(&stated).ok_or_else(|| about(path, "a signed file of another kind"))?;
+    document::require(kind, &text).map_err(|e| about(path, e))?;
+    anchorhold_dsse::add_signature(bytes, document::payload_type(kind), key).map_err(|e| about(path, e))
+}
+
+#[derive(Serialize)]
+struct Approved {
+    kind: &'static str,
+    digest: Sha256Digest,
+    signer: Ed25519PublicKey,
+}
+
+pub(super) fn approve(path: &Path, key: &Path, out: &Path, format: Format) -> Result<Exit, Failure> {
+    let owner = owner::read(key)?;
+    let text = super::read_text(path)?;
+    let kind = document::read(path, &text)?;
+    let approval = Approval::sign(document::payload_type(kind), text.as_bytes(), owner.signing_key());
+    files::write(&files::create_public(out)?, out, &approval.to_json())?;
+    let approved = Approved {
+        kind: document::name(kind),
+        digest: Sha256Digest::of(text.as_bytes()),
+        signer: Ed25519PublicKey::new(owner.public_key()),
     };
-    let payload_type = payload_type.map_err(|e| about(path, e))?;
-    anchorhold_dsse::add_signature(bytes, payload_type, key).map_err(|e| about(path, e))
+    if format.json {
+        output::json(&approved)?;
+    } else {
+        let mut out = String::new();
+        line(&mut out, "kind", approved.kind);
+        line(&mut out, "digest", &approved.digest.to_string());
+        line(&mut out, "signer", &approved.signer.to_string());
+        output::text(&out)?;
+    }
+    Ok(Exit::Ok)
+}
+
+#[derive(Serialize)]
+struct Assembled {
+    kind: &'static str,
+    digest: Sha256Digest,
+    signers: Vec<Ed25519PublicKey>,
+}
+
+pub(super) fn put_together(
+    path: &Path,
+    approvals: &[PathBuf],
+    out: &Path,
+    format: Format,
+) -> Result<Exit, Failure> {
+    let text = super::read_text(path)?;
+    let kind = document::read(path, &text)?;
+    let read = |path: &PathBuf| {
+        let bytes = files::read(path, MAX_APPROVAL_BYTES)?;
+        Approval::from_json(&bytes).map_err(|e| about(path, e))
+    };
+    let read: Vec<Approval> = approvals.iter().map(read).collect::<Result<_, _>>()?;
+    // Each for itself first, so that the file which is to blame is named.
+    for (index, (path, approval)) in approvals.iter().zip(&read).enumerate() {
+        approval.verify(index, document::payload_type(kind), text.as_bytes()).map_err(|e| about(path, e))?;
+    }
+    let envelope =
+        assemble(document::payload_type(kind), text.as_bytes(), &read).map_err(|e| about(path, e))?;
+    files::write(&files::create_public(out)?, out, &envelope)?;
+    let assembled = Assembled {
+        kind: document::name(kind),
+        digest: Sha256Digest::of(text.as_bytes()),
+        signers: read.iter().map(|approval| Ed25519PublicKey::new(approval.key())).collect(),
+    };
+    if format.json {
+        output::json(&assembled)?;
+    } else {
+        let mut out = String::new();
+        line(&mut out, "kind", assembled.kind);
+        line(&mut out, "digest", &assembled.digest.to_string());
+        for signer in &assembled.signers {
+            line(&mut out, "signer", &signer.to_string());
+        }
+        output::text(&out)?;
+    }
+    Ok(Exit::Ok)
 }
 
 pub(super) fn verify(args: &SignatureArgs) -> Result<Exit, Failure> {
-    let keys: Vec<[u8; 32]> = args.signer.iter().map(|key| *key.as_bytes()).collect();
-    let trusted = TrustedSigners::of(&keys, args.threshold).map_err(Failure::usage)?;
-    let bytes = files::read(&args.file, MAX_ENVELOPE_BYTES)?;
+    let trusted = args.trusted()?;
     let at = args.at.map_or_else(trust::now, Ok)?;
-    let (stated, _) =
-        anchorhold_dsse::unverified(&bytes).map_err(|e| refused(&args.file, &SignedError::Envelope(e)))?;
-    if stated == MACHINE_LIST_TYPE {
-        let verified = verify_signed::<MachineList>(&bytes, &trusted, at);
-        let verified = verified.map_err(|e| refused(&args.file, &e))?;
-        print(args, check::of_list(verified.document()), &verified)
-    } else {
-        let verified = verify_signed::<AppraisalProfile>(&bytes, &trusted, at);
-        let verified = verified.map_err(|e| refused(&args.file, &e))?;
-        print(args, check::of_profile(verified.document()), &verified)
+    let path = &args.file;
+    let bytes = files::read(path, MAX_ENVELOPE_BYTES)?;
+    let not_authentic = |error| refused(path, &SignedError::Envelope(error));
+    let (stated, _) = anchorhold_dsse::unverified(&bytes).map_err(not_authentic)?;
+    let kind = document::of_payload_type(&stated).ok_or_else(|| {
+        Failure::new(Exit::NotAuthentic, format!("{}: a signed file of another kind", path.display()))
+    })?;
+    let (file, signers) = match kind {
+        FileKind::Profile => {
+            let verified = verify_signed::<AppraisalProfile>(&bytes, &trusted, at);
+            let verified = verified.map_err(|e| refused(path, &e))?;
+            (check::of_profile(verified.document()), verified.signers().to_vec())
+        }
+        FileKind::MachineList => {
+            let verified = verify_signed::<MachineList>(&bytes, &trusted, at);
+            let verified = verified.map_err(|e| refused(path, &e))?;
+            (check::of_list(verified.document()), verified.signers().to_vec())
+        }
+        FileKind::ReleasePolicy | FileKind::SignerSet => {
+            let verified = anchorhold_dsse::verify(&bytes, document::payload_type(kind), &trusted);
+            let verified = verified.map_err(not_authentic)?;
+            let text =
+                std::str::from_utf8(verified.payload()).map_err(|_| about(path, SignedError::NotUtf8))?;
+            let file = if kind == FileKind::SignerSet {
+                check::of_signers(&SignerSet::from_toml(text).map_err(|e| about(path, e))?)
+            } else {
+                let policy = ReleasePolicy::from_toml(text).map_err(|e| about(path, e))?;
+                check::unexpired(path, &policy, at)?;
+                check::of_release(&policy)
+            };
+            (file, verified.signers().to_vec())
+        }
+    };
+    let signers = signers.into_iter().map(Ed25519PublicKey::new).collect();
+    print(&Verified { file, signers }, args.format)
+}
+
+impl SignatureArgs {
+    /// Whose signatures count: those of a signer set, or the keys that were named.
+    fn trusted(&self) -> Result<TrustedSigners, Failure> {
+        if let Some(path) = &self.signers {
+            let text = files::read_text(path, MAX_POLICY_BYTES)?;
+            return Ok(SignerSet::from_toml(&text).map_err(|e| about(path, e))?.trusted());
+        }
+        let keys: Vec<[u8; 32]> = self.signer.iter().map(|key| *key.as_bytes()).collect();
+        TrustedSigners::of(&keys, self.threshold).map_err(Failure::usage)
     }
 }
 
@@ -85,19 +184,13 @@ fn refused(path: &Path, error: &SignedError) -> Failure {
     }
 }
 
-fn print<T>(
-    args: &SignatureArgs,
-    file: check::CheckedFile<'_>,
-    verified: &VerifiedDocument<T>,
-) -> Result<Exit, Failure> {
-    let signers = verified.signers().iter().map(|key| Ed25519PublicKey::new(*key)).collect();
-    let result = Verified { file, signers };
-    if args.format.json {
-        output::json(&result)?;
+fn print(verified: &Verified, format: Format) -> Result<Exit, Failure> {
+    if format.json {
+        output::json(verified)?;
         return Ok(Exit::Ok);
     }
-    let mut out = check::summary(&result.file);
-    for signer in &result.signers {
+    let mut out = check::summary(&verified.file);
+    for signer in &verified.signers {
         line(&mut out, "signed by", &signer.to_string());
     }
     output::text(&out)?;

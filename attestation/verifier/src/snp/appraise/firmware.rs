@@ -2,17 +2,22 @@
 
 use super::codes;
 use crate::snp::tcb::{ReportTcbs, TcbSet};
-use crate::snp::{AuthenticReport, MinimumTcb, MitigationVectors, Policy, Report, Tcb, TcbVersion};
+use crate::snp::{MinimumTcb, MitigationVectors, Policy, Report, Stated, Tcb, TcbVersion};
 use anchorhold_rats::{Checks, Code};
 
 /// Records every rule about firmware.
-pub(super) fn judge(evidence: &AuthenticReport, policy: &Policy, checks: &mut Checks) {
-    match &evidence.tcbs {
-        ReportTcbs::Milan(set) => judge_tcb(set, policy, |minimum| minimum.milan, checks),
-        ReportTcbs::Genoa(set) => judge_tcb(set, policy, |minimum| minimum.genoa, checks),
-        ReportTcbs::Turin(set) => judge_tcb(set, policy, |minimum| minimum.turin, checks),
+pub(super) fn judge(evidence: &Stated<'_>, policy: &Policy, checks: &mut Checks) {
+    match ReportTcbs::of(evidence.product, evidence.report) {
+        Some(ReportTcbs::Milan(set)) => judge_tcb(&set, policy, |minimum| minimum.milan, checks),
+        Some(ReportTcbs::Genoa(set)) => judge_tcb(&set, policy, |minimum| minimum.genoa, checks),
+        Some(ReportTcbs::Turin(set)) => judge_tcb(&set, policy, |minimum| minimum.turin, checks),
+        // Authentication refuses these, so they are of no authentic report.
+        None => {
+            let wanted = format!("reserved bytes of {} zero", evidence.product);
+            checks.record(codes::TCB_RESERVED, false, wanted, "not zero");
+        }
     }
-    judge_firmware(&evidence.report, policy, checks);
+    judge_firmware(evidence.report, policy, checks);
 }
 
 /// The relations among the report's TCB versions, and the policy's minima. `pick` selects the product's minimum,
