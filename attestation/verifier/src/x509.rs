@@ -426,4 +426,22 @@ mod tests {
         }
         assert_eq!(read_public_key(&key(EC_P384, 95)), Ok(PublicKey::Other));
     }
+
+    #[test]
+    fn a_signature_is_verified_by_its_own_algorithm_alone() {
+        let is_pss = |algorithm: &[u8]| algorithm == PSS_SHA384 || algorithm == PSS_SHA384_TRAILER;
+        for root in [
+            include_bytes!("snp/roots/genoa-ark.der").as_slice(),
+            include_bytes!("tdx/roots/intel-sgx-root-ca.der"),
+            include_bytes!("nvidia/roots/device-identity-ca.der"),
+        ] {
+            let root = Certificate::parse(root).unwrap();
+            let (own, signed, signature) = root.signature_parts();
+            assert_eq!(root.is_pss_sha384(), is_pss(own));
+            for algorithm in [PSS_SHA384, PSS_SHA384_TRAILER, ECDSA_SHA256, ECDSA_SHA384] {
+                let wanted = algorithm == own || is_pss(algorithm) && is_pss(own);
+                assert_eq!(verify(&root.public_key, algorithm, signed, signature), wanted);
+            }
+        }
+    }
 }
