@@ -11,7 +11,7 @@ SECONDS_PER_TARGET ?= 20
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-setup: ## Install what a fresh Debian 12 with Rust still lacks (a C compiler, pip)
+setup: ## Install what a fresh Debian 12 with Rust still lacks (a C compiler, pip, and for tests PostgreSQL and SoftHSM)
 	@tests/scripts/setup.sh
 
 build: setup ## Build every program (release profile)

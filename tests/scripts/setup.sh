@@ -9,6 +9,8 @@ command -v make >/dev/null || missing+=(make)
 command -v python3 >/dev/null || missing+=(python3)
 # A software HSM, for the tests of the key broker's PKCS#11 backend.
 command -v softhsm2-util >/dev/null || missing+=(softhsm2)
+# A PostgreSQL server, for the tests of several brokers on one database. They start their own; none is left running.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 command -v cargo >/dev/null || { echo "setup: Rust is missing: install it with rustup" >&2; exit 1; }
 
@@ -18,6 +20,11 @@ if [ "${#missing[@]}" -gt 0 ]; then
         exit 1
     fi
     echo "setup: installing ${missing[*]}" >&2
+    if [[ " ${missing[*]} " == *" postgresql "* ]] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        mkdir -p /etc/postgresql-common
+        echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
+    fi
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold \
+        "${missing[@]}" >/dev/null
 fi

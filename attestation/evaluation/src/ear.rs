@@ -3,10 +3,12 @@
 //! The trustworthiness vector is that of AR4SI (draft-ietf-rats-ar4si, section 2.3). Only claims that an evaluation can
 //! back are made; the others stay out.
 
+mod jwks;
 mod jwt;
 mod vector;
 
-pub use jwt::{Algorithm, Error, MAX_TOKEN_BYTES, Signer, verify};
+pub use jwks::{Jwks, JwksError, MAX_JWKS_BYTES, VerifyingKey};
+pub use jwt::{Algorithm, Error, MAX_TOKEN_BYTES, Signer, verify, verify_json, verify_with_set};
 pub use vector::{Status, TrustVector};
 
 use crate::Evaluation;

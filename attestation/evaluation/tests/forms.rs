@@ -10,12 +10,15 @@
 )]
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
-use anchorhold_evaluation::ear::{Algorithm, Ear, Error, MAX_TOKEN_BYTES, Signer, Status, verify};
+use anchorhold_evaluation::ear::{
+    Algorithm, Ear, Error, Jwks, MAX_TOKEN_BYTES, Signer, Status, VerifyingKey, verify, verify_with_set,
+};
 use anchorhold_evaluation::{Evaluation, Verdict, explain};
 use anchorhold_rats::{Endorsements, Evidence, Expected, Measurement, Nonce, ReportData, Timestamp};
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
 use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb, Policy};
 use anchorhold_verifier::{AppraisalPolicy, appraise, authenticate};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 
@@ -129,7 +132,7 @@ fn refuses_tokens_of_other_keys_algorithms_profiles_and_times() {
     // {"alg":"none"} with no signature.
     let claims = token.split('.').nth(1).unwrap();
     let none = format!("eyJhbGciOiJub25lIn0.{claims}.");
-    assert_eq!(read(&none, ear.iat), Err(Error::Malformed("header")));
+    assert_eq!(read(&none, ear.iat), Err(Error::Algorithm));
     for bad in ["", "a", "a.b", "@.@.@"] {
         assert!(matches!(read(bad, ear.iat), Err(Error::Malformed(_))), "{bad}");
     }
@@ -137,4 +140,41 @@ fn refuses_tokens_of_other_keys_algorithms_profiles_and_times() {
     assert_eq!(read(&format!("{cut}."), ear.iat), Err(Error::Signature));
     assert_eq!(read(&"a".repeat(MAX_TOKEN_BYTES + 1), ear.iat), Err(Error::TooLong));
     assert_eq!(Signer::from_pkcs8(&[1, 2, 3]).unwrap_err(), Error::Key);
+}
+
+#[test]
+fn a_set_of_keys_is_tried_by_key_id_and_never_by_what_the_token_brings() {
+    let ear = Ear::of(&evaluate(&evidence(), &policy(MEASUREMENT)), None, None);
+    let claims = serde_json::to_vec(&ear).unwrap();
+    let [one, two] = [1, 2].map(|_| {
+        let key =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+        Signer::from_pkcs8(key.as_ref()).unwrap()
+    });
+    let key = |signer: &Signer| VerifyingKey::new(signer.algorithm(), signer.public_key().to_vec());
+    let keys = Jwks::of(key(&one));
+    let kid = key(&one).thumbprint();
+    for kid in [None, Some(kid.as_str())] {
+        let token = one.sign_json(kid, &claims).unwrap();
+        assert_eq!(verify_with_set(&token, &keys, ear.iat), Ok(ear.clone()));
+    }
+    let unknown = one.sign_json(Some("another"), &claims).unwrap();
+    assert_eq!(verify_with_set(&unknown, &keys, ear.iat), Err(Error::UnknownKey));
+    let claimed = two.sign_json(Some(&kid), &claims).unwrap();
+    assert_eq!(verify_with_set(&claimed, &keys, ear.iat), Err(Error::Signature));
+
+    // A key in the header counts for nothing, and critical members are refused.
+    let with_header = |header: serde_json::Value, signer: &Signer| {
+        let token = signer.sign_json(None, &claims).unwrap();
+        let (_, rest) = token.split_once('.').unwrap();
+        format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()))
+    };
+    let own = with_header(serde_json::json!({ "alg": "ES256", "jwk": key(&two).to_jwk() }), &two);
+    assert_eq!(verify_with_set(&own, &keys, ear.iat), Err(Error::Signature));
+    let critical = with_header(serde_json::json!({ "alg": "ES256", "crit": ["b64"], "b64": false }), &one);
+    assert_eq!(verify_with_set(&critical, &keys, ear.iat), Err(Error::Critical));
+    for alg in ["none", "HS256", "ES384", "EdDSA"] {
+        let other = with_header(serde_json::json!({ "alg": alg }), &one);
+        assert_eq!(verify_with_set(&other, &keys, ear.iat), Err(Error::Algorithm), "{alg}");
+    }
 }

@@ -8,8 +8,9 @@ use crate::broker::{Broker, BrokerError, NewPolicy, Replaces};
 use crate::kek_admin::{KekAdminError, KekRequest};
 use anchorhold_audit_log::{ExportError, VerifierKey};
 use anchorhold_dsse::MAX_ENVELOPE_BYTES;
+use anchorhold_kbs::MAX_RESOURCE_BYTES;
 use anchorhold_key_release::{MAX_IMPORT_BYTES, MAX_POLICY_BYTES, ParseRevokedError, Revoked};
-use anchorhold_rats::{Timestamp, base64_bytes};
+use anchorhold_rats::{ParsePathError, ResourcePath, Timestamp, base64_bytes};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::File;
@@ -19,9 +20,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
-/// The longest command, in bytes: a policy with its signatures and Cedar policies in JSON.
-const MAX_COMMAND_BYTES: u64 = 2 * (MAX_ENVELOPE_BYTES + MAX_POLICY_BYTES + MAX_IMPORT_BYTES) as u64;
+/// The longest command, in bytes: a policy with its signatures and Cedar policies in JSON, or a resource in base64.
+const MAX_COMMAND_BYTES: u64 =
+    2 * (MAX_ENVELOPE_BYTES + MAX_POLICY_BYTES + MAX_IMPORT_BYTES + MAX_RESOURCE_BYTES) as u64;
 /// How long either end waits for the other.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -56,6 +59,12 @@ pub enum Command {
     Revoke(String, String),
     /// Witness the log of this verifier key.
     Witness(String),
+    /// Keep a resource under this name, in place of any of that name.
+    AddResource(String, #[serde(with = "base64_bytes")] Vec<u8>),
+    /// Take the resource of this name away.
+    RemoveResource(String),
+    /// Show the names of all resources.
+    Resources,
     /// Show what there is.
     Status,
     /// Look after the key-encryption keys.
@@ -73,6 +82,8 @@ pub enum AdminError {
     Broker(BrokerError),
     /// What was to be revoked.
     Revoked(ParseRevokedError),
+    /// The name of a resource.
+    Path(ParsePathError),
     /// The log's key.
     LogKey(anchorhold_audit_log::note::NoteError),
     /// The export.
@@ -90,6 +101,7 @@ impl fmt::Display for AdminError {
         match self {
             Self::Broker(error) => error.fmt(f),
             Self::Revoked(error) => error.fmt(f),
+            Self::Path(error) => error.fmt(f),
             Self::LogKey(error) => write!(f, "log key: {error}"),
             Self::Export(error) => error.fmt(f),
             Self::Kek(error) => error.fmt(f),
@@ -167,6 +179,20 @@ pub fn execute(
             let key = VerifierKey::parse(&key).map_err(AdminError::LogKey)?;
             broker.witness_log(&key)?;
             Ok(serde_json::json!({ "witnessed": key.name() }))
+        }
+        Command::AddResource(name, content) => {
+            let path = name.parse::<ResourcePath>().map_err(AdminError::Path)?;
+            broker.add_resource(&path, &Zeroizing::new(content))?;
+            Ok(serde_json::json!({ "resource": path.as_str() }))
+        }
+        Command::RemoveResource(name) => {
+            let path = name.parse::<ResourcePath>().map_err(AdminError::Path)?;
+            let removed = broker.remove_resource(&path)?;
+            Ok(serde_json::json!({ "resource": path.as_str(), "removed": removed }))
+        }
+        Command::Resources => {
+            let names = broker.resource_names()?;
+            Ok(serde_json::json!({ "resources": names.iter().map(ResourcePath::as_str).collect::<Vec<_>>() }))
         }
         Command::Status => serde_json::to_value(broker.status()?),
         Command::Kek(request) => serde_json::to_value(broker.kek(&request).map_err(AdminError::Kek)?),

@@ -2,14 +2,17 @@
 //! witnesses. Each change of the state has its entry in the broker's log, in the same transaction.
 
 mod activate;
+mod kbs;
 mod keks;
 mod operate;
 mod release;
 mod witness;
 
 pub use activate::{NewPolicy, Replaces};
+pub use kbs::ResourceAsked;
 pub use operate::{LeaseState, Status};
 
+use crate::cedar::{Cedar, CedarError};
 use crate::cosigned::Cosigned;
 use crate::endorser::Endorser;
 use crate::journal::Journal;
@@ -24,11 +27,14 @@ use crate::store::embedded::OpenError;
 use crate::store::{Store, StoreError, look_up};
 use anchorhold_audit_log::cosignature::{Cosigner, Quorum};
 use anchorhold_audit_log::{Event, EventType, ExportError, Outcome, Stamp};
+use anchorhold_kbs::ear::TokenIssuer;
+use anchorhold_kbs::server::Server;
+use anchorhold_kbs::{MAX_RESOURCE_BYTES, SessionKey};
 use anchorhold_key_release::{
     ActivationError, BrokerKey, Challenge, Denied, Explain, ImportError, NonceKey, PolicyError, Refusal,
     ReleaseKey, ReleasePolicy, Revocations, Revoked, RotationError, SignerSet,
 };
-use anchorhold_rats::{Kem, Timestamp};
+use anchorhold_rats::{Kem, Sha256Digest, Timestamp};
 use anchorhold_verifier::TrustAnchors;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -53,6 +59,8 @@ pub enum BrokerError {
     Exists,
     /// A policy file.
     Policy(PolicyError),
+    /// The Cedar policies of the policy in force are not read.
+    Cedar(CedarError),
     /// A policy does not come into force.
     Activation(ActivationError),
     /// Other signers do not take the place of those that there are.
@@ -74,6 +82,12 @@ pub enum BrokerError {
     TooManyRevocations,
     /// The witness key's name.
     Witness(anchorhold_audit_log::note::NoteError),
+    /// A resource is over its limit, or has a name that entries cannot hold.
+    Resource,
+    /// There are as many resources as may be.
+    TooManyResources,
+    /// The key that signs tokens.
+    TokenKey,
     /// A log to be witnessed has no name that entries can hold, or is witnessed under another key.
     LogKey,
 }
@@ -88,6 +102,7 @@ impl fmt::Display for BrokerError {
             Self::Ledger(error) => error.fmt(f),
             Self::Exists => f.write_str("there is a broker's state already"),
             Self::Policy(error) => write!(f, "policy: {error}"),
+            Self::Cedar(error) => error.fmt(f),
             Self::Activation(error) => error.fmt(f),
             Self::Rotation(error) => error.fmt(f),
             Self::NoSigners => f.write_str("the state names nobody who may sign policies"),
@@ -103,6 +118,14 @@ impl fmt::Display for BrokerError {
                 write!(f, "there are {} revocations, the most there may be", state::MAX_REVOKED)
             }
             Self::Witness(error) => write!(f, "witness key: {error}"),
+            Self::Resource => write!(
+                f,
+                "a resource has at most {MAX_RESOURCE_BYTES} bytes and a name of at most 128 that begins with a letter or digit"
+            ),
+            Self::TooManyResources => {
+                write!(f, "there are {} resources, the most there may be", state::MAX_RESOURCES)
+            }
+            Self::TokenKey => f.write_str("the stored token key is no P-256 key"),
             Self::LogKey => {
                 f.write_str("the log's name cannot be logged, or a log of this name has another key")
             }
@@ -184,6 +207,8 @@ pub struct Answer {
     pub content_type: &'static str,
     /// The body.
     pub body: Vec<u8>,
+    /// The value of `Set-Cookie`, in the KBS role.
+    pub set_cookie: Option<String>,
     /// The broker's name of the request, as in its log.
     pub request_id: Option<String>,
 }
@@ -192,7 +217,7 @@ impl Answer {
     /// An answer in JSON.
     #[must_use]
     pub const fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, content_type: "application/json", body, request_id: None }
+        Self { status, content_type: "application/json", body, set_cookie: None, request_id: None }
     }
 }
 
@@ -200,6 +225,8 @@ impl Answer {
 #[derive(Debug, Clone)]
 struct InForce {
     policy: Arc<ReleasePolicy>,
+    /// The Cedar policies that it names.
+    cedar: Option<Arc<Cedar>>,
     /// [`state::stands_for`] when it was read.
     read_for: (u64, u64),
 }
@@ -216,6 +243,7 @@ pub struct Broker {
     cosigner: Cosigner,
     cosigned: Cosigned,
     tls: Tls,
+    kbs: Server,
     /// The newest that was read; the lock is held for a copy.
     in_force: RwLock<Option<InForce>>,
     around: Surroundings,
@@ -345,6 +373,11 @@ impl Broker {
             cosigner: Cosigner::from_seed(&name, secrets.witness.expose()).map_err(BrokerError::Witness)?,
             cosigned: Cosigned::new(witnesses),
             tls: secrets.tls,
+            // Its nonces have a domain of their own, so they are none of key release.
+            kbs: Server::new(
+                SessionKey::new(&secrets.nonce),
+                TokenIssuer::new(&secrets.token).map_err(|_| BrokerError::TokenKey)?,
+            ),
             in_force: RwLock::new(None),
             around,
             ledger,
@@ -431,7 +464,12 @@ impl Broker {
         let revoked: Revocations =
             revoked.collect::<Result<_, _>>().map_err(|_| StoreError::Corrupt("revocation"))?;
         let policy = ReleasePolicy::from_toml(&row.file).map_err(BrokerError::Policy)?.revoking(&revoked);
-        let in_force = InForce { policy: Arc::new(policy), read_for };
+        let text = row.cedar.as_deref();
+        if text.map(|text| Sha256Digest::of(text.as_bytes())) != policy.cedar() {
+            return Err(StoreError::Corrupt("Cedar policies").into());
+        }
+        let cedar = text.map(Cedar::read).transpose().map_err(BrokerError::Cedar)?.map(Arc::new);
+        let in_force = InForce { policy: Arc::new(policy), cedar, read_for };
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Some(in_force.clone());
         Ok(Some(in_force))
     }

@@ -15,6 +15,7 @@ use crate::secrets::{Secrets, Tls};
 use anchorhold_audit_log::{EventType, Stamp};
 use anchorhold_channel::{server, tls};
 use anchorhold_dsse::MAX_ENVELOPE_BYTES;
+use anchorhold_kbs::MAX_RESOURCE_BYTES;
 use anchorhold_key_release::{MAX_IMPORT_BYTES, MAX_POLICY_BYTES, Revoked, SignerSet};
 use anchorhold_rats::Timestamp;
 use anchorhold_verifier::TrustAnchors;
@@ -127,6 +128,9 @@ enum Command {
         /// The log's verifier key, as `init` prints it
         log_key: String,
     },
+    /// Keep secrets that Confidential Containers' guests ask for by name over the KBS protocol
+    #[command(subcommand)]
+    Resource(Resource),
     /// Show the policy, the leases, the revocations and the log's size as JSON
     Status {
         #[command(flatten)]
@@ -145,6 +149,31 @@ enum Command {
     Kek(KekCommand),
     /// Answer guests over HTTPS
     Serve(Box<Serve>),
+}
+
+#[derive(Subcommand)]
+enum Resource {
+    /// Keep a resource, in place of any of that name
+    Add {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// Its name, such as repository/type/tag; only guests that a grant of it takes get it
+        name: String,
+        /// Its content, at most 256 KiB
+        file: PathBuf,
+    },
+    /// Take a resource away
+    Remove {
+        #[command(flatten)]
+        folder: StateFolder,
+        /// Its name
+        name: String,
+    },
+    /// Show the names of all resources as JSON
+    List {
+        #[command(flatten)]
+        folder: StateFolder,
+    },
 }
 
 #[derive(Args)]
@@ -225,6 +254,13 @@ fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
         }
         Command::Revoke { folder, kind, name } => (folder, admin::Command::Revoke(kind, name)),
         Command::Witness { folder, log_key } => (folder, admin::Command::Witness(log_key)),
+        Command::Resource(Resource::Add { folder, name, file }) => {
+            (folder, admin::Command::AddResource(name, read(&file, MAX_RESOURCE_BYTES)?))
+        }
+        Command::Resource(Resource::Remove { folder, name }) => {
+            (folder, admin::Command::RemoveResource(name))
+        }
+        Command::Resource(Resource::List { folder }) => (folder, admin::Command::Resources),
         Command::Status { folder } => (folder, admin::Command::Status),
     };
     print(&administer(&Layout::of(&folder.state), command, anchors, &mut std::io::sink())?)
@@ -303,6 +339,7 @@ fn join(layout: &Layout, anchors: TrustAnchors) -> anyhow::Result<serde_json::Va
         "log_key": broker.ledger().key().to_string(),
         "witness_key": broker.cosigner().key().to_string(),
         "signers": broker.status()?.signers.map(|(_, _, digest)| digest),
+        "token_keys": serde_json::from_str::<serde_json::Value>(&broker.token_keys())?,
         "tls_key": tls::tls_key_of(certificate)?,
         "tls_certificate": layout.certificate(),
     }))

@@ -9,7 +9,7 @@ use anchorhold_audit_log::{
 use anchorhold_key_release::{
     Grant, GrantTrace, PseudonymKey, Refusal, ReleasePolicy, ReleaseRequest, WeightsKeyTerms, evidence_digest,
 };
-use anchorhold_rats::{Checks, Evidence, Outcome as CheckOutcome, Secret};
+use anchorhold_rats::{Checks, Evidence, Outcome as CheckOutcome, Secret, Sha256Digest};
 use anchorhold_verifier::{AttestationResult, TeeClaims, codes, snp};
 use std::io;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl Journal {
     /// What is logged of evidence whose word is not taken.
     #[must_use]
     pub fn platform_of_evidence(&self, evidence: &Evidence) -> Platform {
-        Platform::of_evidence(self.tee(evidence.tee), Hash::new(*evidence_digest(evidence).as_bytes()))
+        Platform::of_evidence(self.tee(evidence.tee), hash(evidence_digest(evidence)))
     }
 
     /// A platform of this kind, under this pseudonym.
@@ -221,6 +221,25 @@ pub fn decision(policy: &ReleasePolicy, checks: &Checks, claims: Option<&Claims>
         policy_id: PolicyId::new(policy.id()).ok()?,
         policy_ver: policy.version(),
     })
+}
+
+/// The policy behind a decision without rules of its own, and the grant that allowed it.
+#[must_use]
+pub fn decision_by(policy: &ReleasePolicy, grant: Option<&str>) -> Option<Decision> {
+    let grant = grant.and_then(|grant| GrantId::new(grant).ok());
+    decision(policy, &Checks::new(), None).map(|decision| Decision { grant, ..decision })
+}
+
+/// A key by its name alone; `None` for a name that entries do not hold.
+#[must_use]
+pub fn key_named(name: &str, op: KeyOperation) -> Option<Key> {
+    KeyId::new(name).ok().map(|kid| Key { kek: None, kid, op })
+}
+
+/// A digest as the log writes it.
+#[must_use]
+pub const fn hash(digest: Sha256Digest) -> Hash {
+    Hash::new(*digest.as_bytes())
 }
 
 /// A code as the log writes it.

@@ -15,6 +15,7 @@
 pub mod admin;
 pub mod anchor;
 pub mod broker;
+pub mod cedar;
 pub mod command;
 pub mod cosigned;
 pub mod endorser;

@@ -18,6 +18,8 @@ pub const PAGE: usize = 16;
 const CENSUS_ROWS: usize = 512;
 /// Before the id of a key in [`Table::Meta`]; the value is the version below which nothing is under it any more.
 const RETIRED: &[u8] = b"retired kek ";
+/// The kind of place of a resource's key; its name is the resource's.
+pub const RESOURCE_KEY: &str = "resource key";
 /// No key has as many versions.
 const ALL_VERSIONS: u32 = u32::MAX;
 
@@ -28,6 +30,18 @@ enum Kind {
     Own,
     /// Weights keys.
     Weights,
+    /// Keys of resources.
+    Resource,
+}
+
+impl Kind {
+    const fn table(self) -> Table {
+        match self {
+            Self::Own => Table::Secrets,
+            Self::Weights => Table::Models,
+            Self::Resource => Table::ResourceKeys,
+        }
+    }
 }
 
 /// Where a wrapped secret is stored.
@@ -44,6 +58,7 @@ impl Cursor {
         let kind = match self.kind {
             Kind::Own => 0,
             Kind::Weights => 1,
+            Kind::Resource => 2,
         };
         [&[kind], self.key.as_slice()].concat()
     }
@@ -55,6 +70,7 @@ impl Cursor {
         let kind = match kind {
             0 => Kind::Own,
             1 => Kind::Weights,
+            2 => Kind::Resource,
             _ => return None,
         };
         Some(Self { kind, key: key.to_vec() })
@@ -74,7 +90,7 @@ impl Stored {
     fn read(kind: Kind, key: Vec<u8>, value: Vec<u8>) -> Result<Self, StoreError> {
         let at = Cursor { kind, key };
         Ok(match kind {
-            Kind::Own => Self { at, row: None, wrapped: value },
+            Kind::Own | Kind::Resource => Self { at, row: None, wrapped: value },
             Kind::Weights => {
                 let row: ModelRow =
                     serde_json::from_slice(&value).map_err(|_| StoreError::Corrupt("model"))?;
@@ -86,14 +102,14 @@ impl Stored {
     /// At most `limit` wrapped secrets behind `after`, of every table that has some.
     fn all(view: &dyn View, after: Option<&Cursor>, limit: usize) -> Result<Vec<Self>, StoreError> {
         let mut out = Vec::new();
-        for (kind, table) in [(Kind::Own, Table::Secrets), (Kind::Weights, Table::Models)] {
+        for kind in [Kind::Own, Kind::Weights, Kind::Resource] {
             let from = match after {
                 Some(cursor) if cursor.kind > kind => continue,
                 // The next key after one is that with a zero behind it.
                 Some(cursor) if cursor.kind == kind => [cursor.key.as_slice(), &[0]].concat(),
                 _ => Vec::new(),
             };
-            for (key, value) in view.scan(table, &from..&[u8::MAX], limit.saturating_sub(out.len()))? {
+            for (key, value) in view.scan(kind.table(), &from..&[u8::MAX], limit.saturating_sub(out.len()))? {
                 out.push(Self::read(kind, key, value)?);
             }
         }
@@ -107,6 +123,7 @@ impl Stored {
     pub fn place(&self) -> Result<Place<'_>, StoreError> {
         match &self.row {
             Some(row) => Ok(Place { kind: "weights key", name: row.terms.as_bytes() }),
+            None if self.at.kind == Kind::Resource => Ok(Place { kind: RESOURCE_KEY, name: &self.at.key }),
             None => {
                 let kind = std::str::from_utf8(&self.at.key).map_err(|_| StoreError::Corrupt("secret"))?;
                 Ok(Place { kind, name: &[] })
@@ -137,7 +154,7 @@ impl Stored {
     /// # Errors
     /// [`StoreError`].
     pub fn is_unchanged(&self, view: &dyn View) -> Result<bool, StoreError> {
-        let now = view.get(self.table(), &self.at.key)?;
+        let now = view.get(self.at.kind.table(), &self.at.key)?;
         Ok(now.map(|value| Self::read(self.at.kind, self.at.key.clone(), value)).transpose()?.as_ref()
             == Some(self))
     }
@@ -152,22 +169,16 @@ impl Stored {
             Some(row) => serde_json::to_vec(&ModelRow { terms: row.terms.clone(), wrapped })
                 .map_err(|_| StoreError::Corrupt("model"))?,
         };
-        change.put(self.table(), &self.at.key, &value)
-    }
-
-    const fn table(&self) -> Table {
-        match self.at.kind {
-            Kind::Own => Table::Secrets,
-            Kind::Weights => Table::Models,
-        }
+        change.put(self.at.kind.table(), &self.at.key, &value)
     }
 }
 
 impl fmt::Display for Stored {
-    /// The name of a secret in messages and entries: `broker/signing-seed`, or `acme/chat/7` for a weights key.
+    /// The name of a secret in messages and entries: `broker/signing-seed`, `acme/chat/7` for a weights key, or a resource's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.terms() {
             Some(terms) => write!(f, "{}/{}", terms.model_id, terms.version),
+            None if self.at.kind == Kind::Resource => f.write_str(&String::from_utf8_lossy(&self.at.key)),
             None => write!(f, "broker/{}", String::from_utf8_lossy(&self.at.key).replace(' ', "-")),
         }
     }

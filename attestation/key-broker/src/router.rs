@@ -1,5 +1,7 @@
 //! The broker's HTTP surface: every size, wait and count bounded. JSON, but for the witness's protocol, which is text.
 
+mod kbs;
+
 use crate::anchor::ADD_CHECKPOINT;
 use crate::broker::{Answer, Broker, BrokerError};
 use anchorhold_audit_log::witness::MAX_REQUEST_BYTES;
@@ -66,6 +68,7 @@ pub fn router(broker: Arc<Broker>) -> Router {
         .route("/v1/lease", post(lease))
         .route(ADD_CHECKPOINT, post(add_checkpoint))
         .route("/health", get(health))
+        .merge(kbs::routes())
         .fallback(|| async { error(StatusCode::NOT_FOUND, "not_found", "no such path") })
         .method_not_allowed_fallback(|| async {
             error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the path has no such method")
@@ -184,6 +187,9 @@ fn response(answer: Answer) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(cookie) = answer.set_cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) {
+        headers.insert(header::SET_COOKIE, cookie);
+    }
     if let Some(id) = answer.request_id.and_then(|id| HeaderValue::try_from(id).ok()) {
         headers.insert(REQUEST_ID, id);
     }

@@ -4,6 +4,8 @@ use crate::kek::{KekError, Keyring, Place};
 use crate::state;
 use crate::store::{Store, StoreError, look_up};
 use anchorhold_rats::{RandomError, Secret};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -56,6 +58,8 @@ pub struct Secrets {
     pub chip: Secret<32>,
     /// The TLS key and its certificate.
     pub tls: Tls,
+    /// The P-256 key that signs tokens of the KBS role, PKCS#8.
+    pub token: Zeroizing<Vec<u8>>,
 }
 
 /// What a broker shows on a connection. Brokers on one store share it, so that a guest pins one.
@@ -80,11 +84,12 @@ impl Secrets {
             witness: Secret::random()?,
             nonce: Secret::random()?,
             chip: Secret::random()?,
+            token: token_key()?,
             tls,
         })
     }
 
-    fn named(&self) -> [(&'static str, &[u8]); 8] {
+    fn named(&self) -> [(&'static str, &[u8]); 9] {
         [
             ("signing seed", self.signing.expose()),
             ("import seed", self.import.expose()),
@@ -95,6 +100,7 @@ impl Secrets {
             ("tls key", &self.tls.key),
             // Wrapped like the others, so that it cannot be exchanged for another.
             ("tls certificate", self.tls.certificate.as_bytes()),
+            ("token key", &self.token),
         ]
     }
 
@@ -141,8 +147,14 @@ impl Secrets {
                 certificate: String::from_utf8(open("tls certificate")?.to_vec())
                     .map_err(|_| StoreError::Corrupt("certificate"))?,
             },
+            token: open("token key")?,
         })
     }
+}
+
+fn token_key() -> Result<Zeroizing<Vec<u8>>, RandomError> {
+    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+    key.map(|key| Zeroizing::new(key.as_ref().to_vec())).map_err(|_| RandomError)
 }
 
 const fn place(kind: &'static str) -> Place<'static> {

@@ -8,7 +8,7 @@ use crate::store::{Change, StoreError, Table, View, after_prefix};
 use anchorhold_audit_log::VerifierKey;
 use anchorhold_audit_log::merkle::TreeHead;
 use anchorhold_key_release::{InstanceId, ModelId, WeightsKeyTerms};
-use anchorhold_rats::{Measurement, Nonce, Sha256Digest, Timestamp};
+use anchorhold_rats::{Measurement, Nonce, ResourcePath, Sha256Digest, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub const MAX_VERSIONS: usize = 1024;
 pub const MAX_LEASES: usize = 65_536;
 /// The most revocations beside the policy.
 pub const MAX_REVOKED: usize = 16_384;
+/// The most resources.
+pub const MAX_RESOURCES: usize = 4096;
 /// How long after its expiry a used nonce is remembered, in seconds.
 const NONCE_SLACK_S: i64 = 60;
 
@@ -152,6 +154,84 @@ pub fn can_put_model(view: &dyn View, terms: &WeightsKeyTerms) -> Result<Importe
 /// [`StoreError`].
 pub fn put_model(change: &mut dyn Change, terms: &WeightsKeyTerms, row: &ModelRow) -> Result<(), StoreError> {
     change.put(Table::Models, &model_key(terms.model_id.as_str(), terms.version), &write("model", row)?)
+}
+
+// --- Resources of the KBS role
+
+/// A resource: a key of its own, wrapped, and the content under that key. So the key-encryption key, which may be in a machine
+/// of its own, sees 32 bytes whatever the resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// The wrapped key. It has a row of its own, so that wrapping it anew passes over the content.
+    pub wrapped_key: Vec<u8>,
+    /// The rest.
+    pub row: ResourceRow,
+}
+
+/// What is stored of a resource beside its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceRow {
+    /// The content under the resource's key, AES-256-GCM.
+    #[serde(with = "anchorhold_rats::base64_bytes")]
+    pub content: Vec<u8>,
+    /// Since when it is so.
+    pub since: Timestamp,
+}
+
+/// The resource of this name.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn resource(view: &dyn View, path: &ResourcePath) -> Result<Option<Resource>, StoreError> {
+    let name = path.as_str().as_bytes();
+    let Some(row) = view.get(Table::Resources, name)? else { return Ok(None) };
+    let wrapped_key = view.get(Table::ResourceKeys, name)?.ok_or(StoreError::Corrupt("resource"))?;
+    Ok(Some(Resource { wrapped_key, row: read("resource", &row)? }))
+}
+
+/// The names of all resources.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn resource_names(view: &dyn View) -> Result<Vec<ResourcePath>, StoreError> {
+    let rows = view.scan(Table::ResourceKeys, &[]..&[u8::MAX], MAX_RESOURCES)?;
+    let name = |key: &[u8]| std::str::from_utf8(key).ok().and_then(|name| name.parse().ok());
+    rows.iter().map(|(key, _)| name(key).ok_or(StoreError::Corrupt("resource name"))).collect()
+}
+
+/// Whether there is room for a resource, or it is there already.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn can_put_resource(view: &dyn View, path: &ResourcePath) -> Result<bool, StoreError> {
+    let there = view.get(Table::Resources, path.as_str().as_bytes())?.is_some();
+    Ok(there || resource_names(view)?.len() < MAX_RESOURCES)
+}
+
+/// Stores a resource in place of any there. Presumes that there is room.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn put_resource(
+    change: &mut dyn Change,
+    path: &ResourcePath,
+    resource: &Resource,
+) -> Result<(), StoreError> {
+    let name = path.as_str().as_bytes();
+    change.put(Table::ResourceKeys, name, &resource.wrapped_key)?;
+    change.put(Table::Resources, name, &write("resource", &resource.row)?)
+}
+
+/// Takes a resource away. Gives back whether there was one.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn remove_resource(change: &mut dyn Change, path: &ResourcePath) -> Result<bool, StoreError> {
+    let key = path.as_str().as_bytes();
+    let end = [key, &[0]].concat();
+    change.delete(Table::ResourceKeys, key..&end)?;
+    Ok(change.delete(Table::Resources, key..&end)? > 0)
 }
 
 // --- The policy

@@ -31,11 +31,15 @@ pub enum Table {
     Nodes,
     /// The logs that the broker witnesses, by origin.
     Witnessed,
+    /// Resources of the KBS role, by name.
+    Resources,
+    /// Their wrapped keys, by name.
+    ResourceKeys,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Secrets,
         Self::Policy,
@@ -46,6 +50,8 @@ impl Table {
         Self::Entries,
         Self::Nodes,
         Self::Witnessed,
+        Self::Resources,
+        Self::ResourceKeys,
     ];
 
     /// The name in a store.
@@ -62,6 +68,8 @@ impl Table {
             Self::Entries => "entries",
             Self::Nodes => "nodes",
             Self::Witnessed => "witnessed",
+            Self::Resources => "resources",
+            Self::ResourceKeys => "resource_keys",
         }
     }
 }

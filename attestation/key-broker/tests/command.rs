@@ -171,6 +171,53 @@ async fn commands_reach_the_serving_broker_and_the_state_when_none_serves() {
 }
 
 #[test]
+fn resources_are_kept_shown_and_taken_away_with_and_without_a_serving_broker() {
+    let site = Site::new(SIMULATED);
+    let state = site.state();
+    let file = site.folder.path().join("secret");
+    std::fs::write(&file, b"a secret").unwrap();
+    let file = file.to_str().unwrap();
+    let resource = |arguments: &[&str]| {
+        let (command, rest) = arguments.split_first().unwrap();
+        run(SIMULATED, &[&["resource", command, "--state", &state], rest].concat())
+    };
+    let done = |arguments: &[&str]| {
+        let (good, told, errors) = resource(arguments);
+        assert!(good, "{errors}");
+        told
+    };
+    assert_eq!(done(&["add", "acme/image-key/1", file])["resource"], "acme/image-key/1");
+    let server = Server::start(SIMULATED, &state, site.key("tls_key"));
+    // The longest there may be goes through the socket too.
+    std::fs::write(file, vec![b'x'; anchorhold_kbs::MAX_RESOURCE_BYTES]).unwrap();
+    done(&["add", "acme/image-key/2", file]);
+    std::fs::write(file, vec![b'x'; anchorhold_kbs::MAX_RESOURCE_BYTES + 1]).unwrap();
+    let (good, _, errors) = resource(&["add", "acme/image-key/3", file]);
+    assert!(!good && errors.contains("over"), "{errors}");
+    for name in ["acme/image-key", "acme/../1", "/acme/image-key/1", "acme/*/1"] {
+        let (good, _, errors) = resource(&["remove", name]);
+        assert!(!good && errors.contains("repository/type/tag"), "{errors}");
+    }
+    let all = serde_json::json!({ "resources": ["acme/image-key/1", "acme/image-key/2"] });
+    assert_eq!(done(&["list"]), all);
+    assert_eq!(done(&["remove", "acme/image-key/1"])["removed"], true);
+    drop(server);
+    assert_eq!(done(&["remove", "acme/image-key/1"])["removed"], false);
+    assert_eq!(done(&["list"])["resources"], serde_json::json!(["acme/image-key/2"]));
+}
+
+#[tokio::test]
+async fn init_prints_the_keys_that_the_serving_broker_tells_everybody() {
+    let site = Site::new(SIMULATED);
+    let server = Server::start(SIMULATED, &site.state(), site.key("tls_key"));
+    let answer = server.client.get("/.well-known/jwks.json", &[]).await.unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(told, site.public["token_keys"]);
+    assert_eq!(told["keys"][0]["crv"], "P-256");
+    assert_eq!(told["keys"][0]["d"], serde_json::Value::Null);
+}
+
+#[test]
 fn the_log_is_exported_as_a_bundle_that_verifies() {
     let site = Site::new(SIMULATED);
     let out = site.folder.path().join("log.tar");

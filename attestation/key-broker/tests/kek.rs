@@ -525,7 +525,7 @@ fn a_key_that_does_not_work_is_not_added_and_shares_that_cannot_be_written_cost_
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("share-file-2-3.txt"), "taken").unwrap();
     let request = |folder: std::path::PathBuf| KekRequest::Add {
-        kek: WrittenKek::file_beside_state(id("file-2")),
+        kek: Box::new(WrittenKek::file_beside_state(id("file-2"))),
         origin: Origin::Fresh,
         role: Role::Primary,
         shares: Some(ShareOrder { scheme: "2-of-3".to_owned(), folder }),

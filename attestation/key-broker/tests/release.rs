@@ -13,14 +13,11 @@ use anchorhold_attester::software::{Debug, LaunchConfig, MigrationAgent};
 use anchorhold_key_release::{GuestKeys, Session, SessionError, SignerSet};
 use anchorhold_rats::{Kem, Measurement, Sha256Digest, WrappingKey};
 use anchorhold_verifier::TrustAnchors;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use common::signers::{set, signed};
 use common::{Guest, Site, call, challenge, entries, import_file, post, refusal, story, weights_key};
 use http::Request;
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use tower::ServiceExt as _;
 
 fn told(kind: &str, code: &str) -> (String, String) {
@@ -313,32 +310,16 @@ async fn refuses_a_release_key_to_which_nothing_can_be_wrapped() {
     assert_eq!(story(&broker)[1..], [told("key.refuse", "malformed")]);
 }
 
-/// A body that never comes.
-struct Never;
-
-impl HttpBody for Never {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
-        Poll::Pending
-    }
-}
-
 #[tokio::test]
 async fn case_09_releases_at_one_time_are_bounded_and_challenges_go_on() {
     let (_site, broker) = Site::with_model();
     let router = anchorhold_key_broker::router::router(Arc::clone(&broker));
-    let mut stuck = tokio::task::JoinSet::new();
+    let (mut stuck, never) = (tokio::task::JoinSet::new(), common::Never::default());
     for _ in 0..256 {
-        let request = Request::post("/v1/release").body(Body::new(Never)).unwrap();
+        let request = Request::post("/v1/release").body(Body::new(never.clone())).unwrap();
         stuck.spawn(router.clone().oneshot(request));
     }
-    // One turn of the single thread takes every task to the wait for its body.
-    tokio::task::yield_now().await;
+    never.until_waited_for(256).await;
     let one_more = Request::post("/v1/release").body(Body::from("{}")).unwrap();
     assert_eq!(router.clone().oneshot(one_more).await.unwrap().status(), 503);
     let challenge = Request::post("/v1/challenge").body(Body::empty()).unwrap();

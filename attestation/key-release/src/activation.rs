@@ -59,6 +59,11 @@ pub enum ActivationError {
         /// The version that came.
         observed: u64,
     },
+    /// The Cedar policies that it names are not read.
+    CedarUnreadable {
+        /// Why.
+        why: String,
+    },
     /// The Cedar policies that it names did not come, or others did.
     Cedar {
         /// SHA-256 of those that it names; `None` where it names none.
@@ -83,7 +88,7 @@ impl ActivationError {
             Self::Expired { .. } => "policy_expired",
             Self::Replaced { .. } => "policy_replaced",
             Self::NotNewer { .. } => "policy_not_newer",
-            Self::Cedar { .. } => "policy_cedar",
+            Self::Cedar { .. } | Self::CedarUnreadable { .. } => "policy_cedar",
         }
     }
 }
@@ -106,6 +111,7 @@ impl fmt::Display for ActivationError {
             Self::NotNewer { current, observed } => {
                 write!(f, "policy version {observed} is not above {current}, the one in force")
             }
+            Self::CedarUnreadable { why } => f.write_str(why),
             Self::Cedar { wanted, observed } => {
                 write!(f, "the policy names Cedar policies {}, {} came", digest(wanted), digest(observed))
             }

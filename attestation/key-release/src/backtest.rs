@@ -2,7 +2,7 @@
 
 use crate::{Machines, Recorded, ReleasePolicy, WeightsKeyTerms, replay};
 use anchorhold_audit_log::claims::TeeClaims;
-use anchorhold_audit_log::{Entry, EventType, Outcome};
+use anchorhold_audit_log::{Entry, EventType, Outcome, Route};
 use anchorhold_rats::{Check, Ed25519PublicKey, Measurement, Sha256Digest, Timestamp};
 use serde::Serialize;
 
@@ -65,6 +65,8 @@ pub struct Backtest {
     pub of_no_policy: u64,
     /// Decisions whose claims this version does not read.
     pub unreadable: u64,
+    /// Resources that were released or refused to guests of the KBS role; a policy's grants of those are not asked.
+    pub of_resources: u64,
     /// Those that would have ended otherwise, in the order of the log; at most [`MAX_TOLD`].
     pub changed: Vec<ChangedDecision>,
 }
@@ -76,6 +78,12 @@ const OF_NO_POLICY: [&str; 4] =
 impl Backtest {
     /// Asks `policy` about the decision that `entry` tells of; an entry that tells of none is passed over.
     pub fn add(&mut self, policy: &ReleasePolicy, entry: &Entry, machines: Machines<'_>) {
+        let decides =
+            matches!(entry.kind, EventType::KeyRelease | EventType::KeyRenew | EventType::KeyRefuse);
+        if decides && entry.req.as_ref().is_some_and(|request| request.route == Route::Kbs) {
+            self.of_resources += 1;
+            return;
+        }
         let then = match (entry.kind, entry.out) {
             (EventType::KeyRelease | EventType::KeyRenew, Outcome::Success) => {
                 self.releases += 1;

@@ -14,7 +14,9 @@ use crate::{
     WrapError,
 };
 use anchorhold_audit_log::claims::Claims;
-use anchorhold_rats::{Check, Checks, Endorsements, Expected, Secret, Sha256Digest, Stage, Timestamp};
+use anchorhold_rats::{
+    Check, Checks, Endorsements, Evidence, Expected, Secret, Sha256Digest, Stage, Timestamp,
+};
 use anchorhold_verifier::{
     AppraisalPolicy, AttestationResult, Stated, StatedTee, TrustAnchors, appraise, authenticate, codes,
     dangerous, judge,
@@ -242,14 +244,22 @@ pub fn require_endorsable(
     anchors: &TrustAnchors,
     at: Timestamp,
 ) -> Result<(), Refusal> {
-    let Err(refusal) = authenticate(request.evidence(), request.endorsements(), anchors, at) else {
-        return Ok(());
-    };
+    require_endorsable_evidence(request.evidence(), request.endorsements(), anchors, at)
+}
+
+/// The same for evidence of a guest that asks for resources.
+pub(crate) fn require_endorsable_evidence(
+    evidence: &Evidence,
+    endorsements: &Endorsements,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    let Err(refusal) = authenticate(evidence, endorsements, anchors, at) else { return Ok(()) };
     let refusal = not_authentic(refusal.into_checks());
     if matches!(refusal.denied(), Denied::Endorsements) { Ok(()) } else { Err(refusal) }
 }
 
-fn require_in_force(policy: &ReleasePolicy, at: Timestamp) -> Result<(), Refusal> {
+pub(crate) fn require_in_force(policy: &ReleasePolicy, at: Timestamp) -> Result<(), Refusal> {
     if at < policy.expires() {
         return Ok(());
     }
@@ -260,7 +270,7 @@ fn require_in_force(policy: &ReleasePolicy, at: Timestamp) -> Result<(), Refusal
 }
 
 /// Evidence that is not authentic; where only endorsements are to blame, that is not the guest's fault.
-fn not_authentic(checks: Checks) -> Refusal {
+pub(crate) fn not_authentic(checks: Checks) -> Refusal {
     let only_endorsements = checks.failed().all(|check| codes::is_of_endorsements(&check.code));
     let denied =
         if only_endorsements { Denied::Endorsements } else { Denied::Evidence(first_failed_code(&checks)) };
@@ -269,13 +279,15 @@ fn not_authentic(checks: Checks) -> Refusal {
 
 /// For whom the evidence was made is right or wrong whatever the grant, and nothing else counts when it is wrong. Below a
 /// paravisor the virtual TPM's quote holds the report data; each device has signed a nonce of its own.
-fn require_binding(stated: &Stated<'_>, expected: &Expected) -> Result<(), Refusal> {
+pub(crate) fn require_binding(stated: &Stated<'_>, expected: &Expected) -> Result<(), Refusal> {
     let of_tee = match &stated.tee {
         StatedTee::Snp(report) => report.report.report_data,
         StatedTee::Tdx(quote) => quote.body.report_data,
     };
-    let observed = stated.paravisor.map_or(of_tee.as_bytes().as_slice(), |vtpm| vtpm.nonce);
-    let wanted = expected.report_data.as_bytes().as_slice();
+    let (observed, wanted) = match stated.paravisor {
+        Some(vtpm) => (vtpm.nonce, expected.quote_nonce()),
+        None => (of_tee.as_bytes().as_slice(), expected.report_data.as_bytes().as_slice()),
+    };
     let mut checks = Checks::new();
     if observed != wanted {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -330,7 +342,10 @@ fn first_failed_code(checks: &Checks) -> Cow<'static, str> {
 
 /// The grant's rules for these anchors. Evidence below a simulated root is acceptable only to a caller that named
 /// that root as its anchor; no policy file can ask for it.
-fn appraisal_for<'a>(appraisal: &'a AppraisalPolicy, anchors: &TrustAnchors) -> Cow<'a, AppraisalPolicy> {
+pub(crate) fn appraisal_for<'a>(
+    appraisal: &'a AppraisalPolicy,
+    anchors: &TrustAnchors,
+) -> Cow<'a, AppraisalPolicy> {
     if anchors.are_simulated() {
         Cow::Owned(dangerous::allow_simulated(appraisal.clone()))
     } else {

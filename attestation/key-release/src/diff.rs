@@ -22,6 +22,8 @@ pub struct ChangedRule {
 /// A grant that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedGrant {
+    /// In which list of tables it is: `grant` or `resource`.
+    pub table: &'static str,
     /// Its name.
     pub name: String,
     /// What it lets through.
@@ -58,29 +60,37 @@ impl PolicyDiff {
 #[must_use]
 pub fn diff(old: &ReleasePolicy, new: &ReleasePolicy) -> PolicyDiff {
     let mut out = PolicyDiff { rules: changed_rules(&old.rules(), &new.rules()), grants: Vec::new() };
-    for grant in new.grants() {
-        match named(old, grant.name()) {
+    let of = |policy: &ReleasePolicy| -> Vec<(&'static str, String, Vec<Rule>)> {
+        let grants = policy.grants().iter().map(|grant| ("grant", grant.name().to_owned(), grant.rules()));
+        let resources =
+            policy.resources().iter().map(|grant| ("resource", grant.name().to_owned(), grant.rules()));
+        grants.chain(resources).collect()
+    };
+    let (old, new) = (of(old), of(new));
+    let named = |grants: &[(&'static str, String, Vec<Rule>)], table, name: &str| {
+        grants.iter().find(|grant| grant.0 == table && grant.1 == name).map(|grant| grant.2.clone())
+    };
+    for (table, name, rules) in &new {
+        let (change, rules) = match named(&old, *table, name) {
             Some(before) => {
-                let rules = changed_rules(&before.rules(), &grant.rules());
-                let change = rules.iter().map(|rule| rule.change).fold(Change::Same, Change::and);
-                if !rules.is_empty() {
-                    out.grants.push(ChangedGrant { name: grant.name().to_owned(), change, rules });
+                let rules = changed_rules(&before, rules);
+                if rules.is_empty() {
+                    continue;
                 }
+                (rules.iter().map(|rule| rule.change).fold(Change::Same, Change::and), rules)
             }
-            None => out.grants.push(whole(grant, Change::Wider)),
-        }
+            None => (Change::Wider, Vec::new()),
+        };
+        out.grants.push(ChangedGrant { table, name: name.clone(), change, rules });
     }
-    let gone = old.grants().iter().filter(|grant| named(new, grant.name()).is_none());
-    out.grants.extend(gone.map(|grant| whole(grant, Change::Narrower)));
+    let gone = old.into_iter().filter(|(table, name, _)| named(&new, *table, name).is_none());
+    out.grants.extend(gone.map(|(table, name, _)| ChangedGrant {
+        table,
+        name,
+        change: Change::Narrower,
+        rules: Vec::new(),
+    }));
     out
-}
-
-fn named<'a>(policy: &'a ReleasePolicy, name: &str) -> Option<&'a GrantRules> {
-    policy.grants().iter().find(|grant| grant.name() == name)
-}
-
-fn whole(grant: &GrantRules, change: Change) -> ChangedGrant {
-    ChangedGrant { name: grant.name().to_owned(), change, rules: Vec::new() }
 }
 
 /// The rules of both lists that differ. A rule of one list alone belongs to a family that the other refuses, or explains another

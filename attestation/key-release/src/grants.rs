@@ -17,6 +17,10 @@ pub struct GrantTrace {
 }
 
 impl GrantTrace {
+    pub(crate) const fn new(grant: String, checks: Checks, platform_passed: bool) -> Self {
+        Self { grant, checks, platform_passed }
+    }
+
     /// The grant's name.
     #[must_use]
     pub fn grant(&self) -> &str {
@@ -48,6 +52,10 @@ pub struct Trace {
 }
 
 impl Trace {
+    pub(crate) fn push(&mut self, grant: GrantTrace) {
+        self.grants.push(grant);
+    }
+
     /// Each grant in the order of the policy.
     #[must_use]
     pub fn grants(&self) -> &[GrantTrace] {
@@ -158,17 +166,7 @@ pub(crate) fn judge_grants<'p, 'm>(
     judge: impl Fn(&AppraisalPolicy) -> Checks,
 ) -> Said<'p, 'm> {
     let current = !policy.revoked.measurements.contains(&measurement);
-    let platforms: Vec<(&AppraisalPolicy, Checks)> = policy
-        .platforms
-        .iter()
-        .map(|appraisal| {
-            let mut checks = judge(appraisal);
-            let wanted = "an image that is not revoked";
-            let code = (Stage::Policy, "release_measurement_revoked");
-            checks.record(code, current, wanted, revoked_or_not(current));
-            (appraisal, checks)
-        })
-        .collect();
+    let platforms = judge_platforms(&policy.platforms, current, judge);
     let mut said = Said { trace: Trace::default(), won: None, miss: None };
     let mut least: Option<Shortfall> = None;
     for rules in &policy.grants {
@@ -191,9 +189,25 @@ pub(crate) fn judge_grants<'p, 'm>(
                 Ok(_) | Err(_) => {}
             }
         }
-        said.trace.grants.push(GrantTrace { grant: rules.name.clone(), checks, platform_passed });
+        said.trace.push(GrantTrace::new(rules.name.clone(), checks, platform_passed));
     }
     said
+}
+
+/// What the rules of each platform say, and whether what was launched is `current`.
+pub(crate) fn judge_platforms(
+    platforms: &[AppraisalPolicy],
+    current: bool,
+    judge: impl Fn(&AppraisalPolicy) -> Checks,
+) -> Vec<(&AppraisalPolicy, Checks)> {
+    let judged = platforms.iter().map(|appraisal| {
+        let mut checks = judge(appraisal);
+        let wanted = "an image that is not revoked";
+        let code = (Stage::Policy, "release_measurement_revoked");
+        checks.record(code, current, wanted, revoked_or_not(current));
+        (appraisal, checks)
+    });
+    judged.collect()
 }
 
 const fn revoked_or_not(good: bool) -> &'static str {

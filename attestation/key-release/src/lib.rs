@@ -29,6 +29,7 @@ mod pseudonym;
 mod refusal;
 mod replay;
 mod request;
+mod resource;
 mod response;
 mod revocation;
 mod session;
@@ -55,6 +56,7 @@ pub use request::{
     GuestKeys, InstanceId, KeyRequest, KeyUse, MAX_RELEASE_JSON_BYTES, MAX_REQUEST_BYTES, ModelId,
     ParseModelIdError, ReleaseRequest, RequestError,
 };
+pub use resource::{Admission, ResourceGrant, ResourceGuest, admit, require_endorsable_guest};
 pub use response::{BrokerKey, ReleaseResponse, ReleasedTerms};
 pub use revocation::{ParseRevokedError, Revocations, Revoked};
 pub use session::{Awaiting, ReleasedKey, Session, SessionError};

@@ -8,6 +8,7 @@ mod read;
 
 pub use anchorhold_appraisal_policy::{MAX_POLICY_BYTES, PolicyError};
 
+use crate::resource::ResourceGrant;
 use crate::{KeyUse, ModelId, Revocations};
 use anchorhold_appraisal_policy::{GrantPlatform, Rule};
 use anchorhold_rats::{Kem, Measurement, Sha256Digest, Timestamp};
@@ -121,6 +122,9 @@ pub struct ReleasePolicy {
     pub(crate) grants: Vec<GrantRules>,
     /// Each different set of platform rules once, with what is revoked.
     pub(crate) platforms: Vec<AppraisalPolicy>,
+    pub(crate) resources: Vec<ResourceGrant>,
+    /// The same of the grants of resources.
+    pub(crate) resource_platforms: Vec<AppraisalPolicy>,
     pub(crate) revoked: Revocations,
 }
 
@@ -192,7 +196,8 @@ impl ReleasePolicy {
     pub fn revoking(&self, more: &Revocations) -> Self {
         let mut policy = self.clone();
         policy.revoked.extend(more);
-        policy.platforms.iter_mut().for_each(|platform| more.refuse_in(platform));
+        let all = policy.platforms.iter_mut().chain(&mut policy.resource_platforms);
+        all.for_each(|platform| more.refuse_in(platform));
         policy
     }
 
@@ -216,7 +221,7 @@ fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn words<T: Display>(items: impl IntoIterator<Item = T>) -> toml::Value {
+pub(crate) fn words<T: Display>(items: impl IntoIterator<Item = T>) -> toml::Value {
     toml::Value::Array(items.into_iter().map(|item| toml::Value::from(item.to_string())).collect())
 }
 

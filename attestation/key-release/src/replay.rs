@@ -141,7 +141,8 @@ fn of_stated(
 /// The bindings of the evidence were judged then, so what is expected is what is stated.
 fn expected(stated: &Stated<'_>) -> Expected {
     let report_data = ReportData::new([0; ReportData::LEN]);
-    Expected { report_data, gpu_nonce: (!stated.gpus.is_empty()).then(|| Nonce::new([0; Nonce::LEN])) }
+    let gpu_nonce = (!stated.gpus.is_empty()).then(|| Nonce::new([0; Nonce::LEN]));
+    Expected { gpu_nonce, ..report_data.into() }
 }
 
 /// What was launched.

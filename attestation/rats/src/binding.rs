@@ -92,7 +92,7 @@ impl KeyBinding {
     /// What evidence for this binding must show.
     #[must_use]
     pub fn expected(&self) -> Expected {
-        Expected { report_data: self.report_data(), gpu_nonce: Some(self.gpu_nonce()) }
+        Expected { gpu_nonce: Some(self.gpu_nonce()), ..self.report_data().into() }
     }
 }
 
@@ -103,11 +103,23 @@ pub struct Expected {
     pub report_data: ReportData,
     /// The nonce in each device's report; `None` where no devices are expected.
     pub gpu_nonce: Option<Nonce>,
+    /// How many bytes of the report data, from the first, are the nonce in the quote of a virtual TPM, where the guest has
+    /// one. Protocols whose report data ends in zeros may ask for the bytes before them.
+    pub quote_nonce_bytes: usize,
+}
+
+impl Expected {
+    /// The nonce in the quote of a virtual TPM.
+    #[must_use]
+    pub fn quote_nonce(&self) -> &[u8] {
+        let report_data = self.report_data.as_bytes();
+        report_data.get(..self.quote_nonce_bytes).unwrap_or(report_data)
+    }
 }
 
 impl From<ReportData> for Expected {
     fn from(report_data: ReportData) -> Self {
-        Self { report_data, gpu_nonce: None }
+        Self { report_data, gpu_nonce: None, quote_nonce_bytes: ReportData::LEN }
     }
 }
 

@@ -14,6 +14,7 @@ mod check;
 mod endorsements;
 mod evidence;
 mod foreign;
+mod resource;
 mod secret;
 mod time;
 mod wrapping_key;
@@ -27,6 +28,7 @@ pub use evidence::{
     Der, Evidence, EvidenceError, GpuEvidence, MAX_CERTIFICATES, MAX_EVIDENCE_JSON_BYTES, Paravisor, Tee,
 };
 pub use foreign::MAX_FOREIGN_JSON_BYTES;
+pub use resource::{ParsePathError, ResourcePath};
 pub use secret::{RandomError, Secret};
 pub use time::{ParseTimestampError, Timestamp};
 pub use wrapping_key::{Kem, ParseWrappingKeyError, WrappingKey};

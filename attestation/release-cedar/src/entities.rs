@@ -52,6 +52,7 @@ fn uid(kind: &str, id: &str) -> Result<EntityUid, String> {
 /// The request and the entities that it is about. Both are held to the schema.
 pub(crate) fn of(granted: &Granted<'_>, schema: &Schema) -> Result<(Request, Entities), String> {
     let Granted { grant, model: (model, version, kid), manifest, claims, at } = *granted;
+    let claims = claims.ok_or("the decision has no claims")?;
     let guest = entity("Guest", "guest", guest(claims)?)?;
     let attributes = vec![("version", number(version)?), ("kid", text(kid)), ("manifest", text(manifest))];
     let model = entity("Model", model, attributes)?;

@@ -84,8 +84,8 @@ pub struct Granted<'a> {
     pub model: (&'a str, u64, &'a str),
     /// SHA-256 of its manifest.
     pub manifest: &'a Sha256Digest,
-    /// What the decision was about.
-    pub claims: &'a Claims,
+    /// What the decision was about; `None` where that could not be told, which is a denial.
+    pub claims: Option<&'a Claims>,
     /// When.
     pub at: Timestamp,
 }

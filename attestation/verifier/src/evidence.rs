@@ -254,7 +254,7 @@ pub fn judge(stated: &Stated<'_>, policy: &AppraisalPolicy, expected: &Expected)
     let report_data = &vtpm.map_or(expected.report_data, |vtpm| vtpm.report_data);
     match (vtpm, &policy.paravisor) {
         (Some(vtpm), Some(policy)) => {
-            azure::judge_policy(vtpm, policy, expected.report_data.as_bytes(), &mut checks);
+            azure::judge_policy(vtpm, policy, expected.quote_nonce(), &mut checks);
         }
         (Some(_), None) => record_denied("a paravisor", &mut checks),
         (None, Some(_)) => {

@@ -6,7 +6,9 @@ use anchorhold_attester::software::{Debug, LaunchConfig, SoftwareGuest, measure_
 use anchorhold_audit_log::{Origin, note::Signer};
 use anchorhold_channel::document::{self, Document, DocumentKeys, DocumentState};
 use anchorhold_key_release::{GuestKeys, InstanceId, ReleaseKey};
-use anchorhold_rats::{Ed25519PublicKey, Evidence, Measurement, Nonce, ReportData, Secret, Sha256Digest};
+use anchorhold_rats::{
+    Ed25519PublicKey, Evidence, KeyBinding, Measurement, Nonce, Purpose, ReportData, Secret, Sha256Digest,
+};
 use anyhow::Context as _;
 
 /// The guest as the rest of the world may know it. The private keys never leave this process.
@@ -77,6 +79,20 @@ impl Identity {
             tls_key: self.tls_key,
             release_key: self.release_key.public_key().clone(),
             audit_key: self.audit_key,
+        }
+    }
+
+    /// What evidence about this boot's keys says to nobody in particular, for this nonce.
+    pub(crate) fn binding(&self, nonce: Nonce) -> KeyBinding {
+        let GuestKeys { tls_key, release_key, audit_key } = self.keys();
+        KeyBinding {
+            purpose: Purpose::Serving,
+            nonce,
+            tls_key,
+            release_key: release_key.digest(),
+            audit_key,
+            context: Sha256Digest::of(b""),
+            gpu_evidence: Sha256Digest::of(b""),
         }
     }
 

@@ -11,6 +11,7 @@ mod children;
 mod clock;
 mod evidence;
 mod gateway;
+mod key;
 mod release;
 mod run;
 mod settings;

@@ -1,22 +1,25 @@
-//! Obtaining one weights key: challenge, evidence, release, over HTTPS to the pinned broker.
+//! Obtaining one weights key over HTTPS from whoever the settings pin: the key broker, or a KBS of Confidential Containers.
+
+mod broker;
+mod kbs;
 
 use crate::audit::{BootEvidence, Recorder};
 use crate::clock::Clock;
 use crate::evidence::Identity;
-use crate::settings::{Broker, Model, Settings};
+use crate::key::HeldKey;
+use crate::settings::{Attester, Broker, Model, Settings};
 use crate::stages::{Stage, Stages};
 use anchorhold_audit_log::{
-    Actor, ActorKind, BindingInputs, BindingPurpose, Code, Event, EventType, Hash, Key, KeyId, KeyOperation,
-    Outcome, Tee,
+    Actor, ActorKind, BindingInputs, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, Outcome, Tee,
 };
-use anchorhold_channel::client::{Client, Limits, Pinned, Target};
+use anchorhold_channel::client::{Answer, Client, Limits, Pinned, Target};
 use anchorhold_channel::tls;
-use anchorhold_key_release::{
-    AuditTerms, KeyRequest, KeyUse, PinnedBroker, RefusalBody, RefusalError, ReleasedKey, Session,
-};
-use anchorhold_rats::{Evidence, Sha256Digest};
+use anchorhold_kbs::TokenRules;
+use anchorhold_key_release::{PinnedBroker, RefusalError};
+use anchorhold_rats::{Evidence, ReportData};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use std::time::Duration;
 
 /// How often a broker that cannot be reached or that is not well is asked at the start of a guest.
@@ -30,10 +33,31 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Talks to the broker. One exchange at a time.
 pub(crate) struct Releaser {
+    http: Http,
+    url: String,
+    source: Source,
+}
+
+/// Who releases, and to what its answers are held.
+enum Source {
+    Broker(Box<PinnedBroker>),
+    Kbs(TokenRules),
+}
+
+/// HTTPS to the server with the pinned key.
+struct Http {
     runtime: tokio::runtime::Runtime,
     client: Client<Pinned>,
-    broker: Broker,
-    pinned: PinnedBroker,
+}
+
+impl Http {
+    fn get(&self, path: &str, headers: &[(HeaderName, HeaderValue)]) -> anyhow::Result<Answer> {
+        Ok(self.runtime.block_on(self.client.get(path, headers))?)
+    }
+
+    fn post(&self, path: &str, headers: &[(HeaderName, HeaderValue)], body: Bytes) -> anyhow::Result<Answer> {
+        Ok(self.runtime.block_on(self.client.post_json(path, headers, body))?)
+    }
 }
 
 /// Why a key was not obtained, as far as it changes what happens next.
@@ -53,12 +77,6 @@ impl NoKey {
     }
 }
 
-/// The answer to `POST /v1/lease`.
-#[derive(serde::Deserialize)]
-struct LeaseAnswer {
-    lease: String,
-}
-
 /// Why there is no key.
 enum Failure {
     /// The broker decided; asking again changes nothing.
@@ -67,21 +85,34 @@ enum Failure {
     Unreachable(anyhow::Error),
 }
 
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Unreachable(error)
+    }
+}
+
 impl Releaser {
     pub(crate) fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let broker = settings.broker.clone();
-        let pem =
-            std::fs::read(&broker.certificate).with_context(|| broker.certificate.display().to_string())?;
+        let broker = &settings.broker;
+        let file = broker.certificate().display();
+        let pem = std::fs::read(broker.certificate()).with_context(|| file.to_string())?;
         let certificates = tls::certificates_from_pem(&pem)?;
         let [certificate] = certificates.as_slice() else {
-            bail!("{}: wanted one certificate, found {}", broker.certificate.display(), certificates.len())
+            bail!("{file}: wanted one certificate, found {}", certificates.len())
         };
-        let limits = Limits { max_body_bytes: 64 * 1024, connect_timeout: CONNECT, ..Limits::default() };
-        let target: Target = broker.url.parse().context("broker.url")?;
+        let source = match broker {
+            Broker::Anchorhold(broker) => Source::Broker(Box::new(broker.pinned()?)),
+            Broker::Kbs(kbs) => Source::Kbs(kbs::rules(kbs, settings.attester)?),
+        };
+        let max_body_bytes = match &source {
+            Source::Broker(_) => 64 * 1024,
+            Source::Kbs(_) => kbs::MAX_ANSWER_BYTES,
+        };
+        let limits = Limits { max_body_bytes, connect_timeout: CONNECT, ..Limits::default() };
+        let target: Target = broker.url().parse().context("broker.url")?;
         let client = Client::pinned_certificate(target, certificate, limits)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let pinned = broker.pinned()?;
-        Ok(Self { runtime, client, broker, pinned })
+        Ok(Self { http: Http { runtime, client }, url: broker.url().to_owned(), source })
     }
 
     /// Obtains the key of `model`, trying again while the broker cannot be reached, and records the decision.
@@ -93,10 +124,14 @@ impl Releaser {
         exchange: &mut Exchange<'_>,
         model: &Model,
         attempts: u32,
-    ) -> Result<ReleasedKey, NoKey> {
+    ) -> Result<HeldKey, NoKey> {
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=attempts {
-            match self.exchange(exchange, model) {
+            let outcome = match &self.source {
+                Source::Broker(pinned) => broker::exchange(&self.http, pinned, exchange, model),
+                Source::Kbs(rules) => kbs::exchange(&self.http, rules, exchange, model),
+            };
+            match outcome {
                 Ok(key) => return exchange.released(model, key).map_err(NoKey::Other),
                 Err(Failure::Refused(error)) => {
                     let revoked = REVOKED.contains(&error.code.as_str());
@@ -104,7 +139,7 @@ impl Releaser {
                     return Err(if revoked { NoKey::Revoked(error) } else { NoKey::Other(error) });
                 }
                 Err(Failure::Unreachable(error)) if attempt == attempts => {
-                    let whom = format!("key broker at {}, {attempts} attempts", self.broker.url);
+                    let whom = format!("key broker at {}, {attempts} attempts", self.url);
                     return Err(NoKey::Other(error.context(whom)));
                 }
                 Err(Failure::Unreachable(_)) => std::thread::sleep(pause),
@@ -114,47 +149,12 @@ impl Releaser {
         Err(NoKey::Other(anyhow!("no attempt was made")))
     }
 
-    /// Whether the broker says that what this key rests on was revoked. When it cannot be asked, the lease goes on to its
-    /// end.
+    /// Whether the broker says that what this key rests on was revoked. When it cannot be asked, and a KBS cannot, the lease
+    /// goes on to its end.
     pub(crate) fn is_revoked(&self, identity: &Identity, kid: &str) -> bool {
-        let question = serde_json::json!({ "instance_id": identity.instance, "kid": kid });
-        let answer = self.post("/v1/lease", question.to_string().into());
-        let answer = answer.ok().and_then(|answer| serde_json::from_slice::<LeaseAnswer>(&answer).ok());
-        answer.is_some_and(|answer| answer.lease == "revoked")
-    }
-
-    fn exchange(&self, exchange: &mut Exchange<'_>, model: &Model) -> Result<ReleasedKey, Failure> {
-        let challenge = self.post("/v1/challenge", Bytes::from_static(b"{}"))?;
-        let request = KeyRequest {
-            model_id: model.id.clone(),
-            min_version: model.version_min,
-            purpose: KeyUse::Serve,
-            instance_id: exchange.identity.instance,
-            log_origin: exchange.identity.log_origin.clone(),
-            audit: AuditTerms::default(),
-        };
-        let session = Session::begin(&challenge, self.pinned.clone(), request, exchange.identity.keys())
-            .map_err(|e| Failure::Unreachable(e.into()))?;
-        let evidence = exchange.attest(&session, model).map_err(Failure::Unreachable)?;
-        let (body, awaiting) = session.send(evidence);
-        let answer = self.post("/v1/release", body.into())?;
-        awaiting.open(&answer, &exchange.identity.release_key).map_err(|e| Failure::Unreachable(e.into()))
-    }
-
-    fn post(&self, path: &str, body: Bytes) -> Result<Bytes, Failure> {
-        let answer = self
-            .runtime
-            .block_on(self.client.post_json(path, &[], body))
-            .map_err(|e| Failure::Unreachable(e.into()))?;
-        if answer.status.is_success() {
-            return Ok(answer.body);
-        }
-        match serde_json::from_slice::<RefusalBody>(&answer.body) {
-            Ok(refusal) if !answer.status.is_server_error() => Err(Failure::Refused(refusal.error)),
-            Ok(refusal) => {
-                Err(Failure::Unreachable(anyhow!("{}: {}", refusal.error.code, refusal.error.message)))
-            }
-            Err(_) => Err(Failure::Unreachable(anyhow!("{path} answered {}", answer.status))),
+        match &self.source {
+            Source::Broker(_) => broker::is_revoked(&self.http, identity, kid),
+            Source::Kbs(_) => false,
         }
     }
 }
@@ -165,31 +165,29 @@ pub(crate) struct Exchange<'a> {
     pub(crate) recorder: &'a Recorder,
     pub(crate) stages: &'a mut Stages,
     pub(crate) clock: Clock,
+    pub(crate) attester: Attester,
     /// Whether the log already holds this boot's evidence.
     pub(crate) evidence_recorded: &'a mut bool,
 }
 
 impl Exchange<'_> {
-    fn attest(&mut self, session: &Session, model: &Model) -> anyhow::Result<Evidence> {
-        let no_gpus = Sha256Digest::of(&[]);
-        let evidence = self.identity.attest(&session.report_data(no_gpus))?;
-        let json = serde_json::to_vec(&evidence)?;
+    /// Evidence over this report data, for the broker.
+    fn attest(&mut self, model: &Model, report_data: &ReportData) -> anyhow::Result<Evidence> {
+        let evidence = self.identity.attest(report_data)?;
+        let bytes = serde_json::to_vec(&evidence)?.len();
         let measurement = self.identity.measurement.to_string();
-        self.stages.tell(&Stage::Evidence { model: &model.id, bytes: json.len(), measurement });
+        self.stages.tell(&Stage::Evidence { model: &model.id, bytes, measurement });
+        Ok(evidence)
+    }
+
+    /// Stores evidence that names this boot's keys beside the log, unless it is there.
+    fn record_evidence(&mut self, evidence: &Evidence, inputs: BindingInputs) -> anyhow::Result<()> {
         if !*self.evidence_recorded {
-            let keys = self.identity.keys();
-            let inputs = BindingInputs {
-                context: Hash::new(*session.context().as_bytes()),
-                nonce: Hash::new(*session.nonce().as_bytes()),
-                purpose: BindingPurpose::KeyRelease,
-                release_key: Hash::new(*keys.release_key.digest().as_bytes()),
-                tls_key: Hash::new(*keys.tls_key.as_bytes()),
-            };
-            let at = self.clock.stamp();
+            let (json, at) = (serde_json::to_vec(evidence)?, self.clock.stamp());
             self.recorder.record_evidence(BootEvidence { json, inputs, tee: Tee::SnpSimulated, at })?;
             *self.evidence_recorded = true;
         }
-        Ok(evidence)
+        Ok(())
     }
 
     fn event(&self, kind: EventType, outcome: Outcome, model: &Model) -> Event {
@@ -199,22 +197,21 @@ impl Exchange<'_> {
         event
     }
 
-    fn released(&mut self, model: &Model, key: ReleasedKey) -> anyhow::Result<ReleasedKey> {
-        let terms = key.terms();
+    fn released(&mut self, model: &Model, key: HeldKey) -> anyhow::Result<HeldKey> {
         ensure!(
-            terms.owner_key == model.owner_key,
+            key.owner_key == model.owner_key,
             "the key broker names owner {}, the settings name {}",
-            terms.owner_key,
+            key.owner_key,
             model.owner_key
         );
         let mut event = self.event(EventType::KeyRelease, Outcome::Success, model);
         if let Some(named) = &mut event.model {
-            named.ver = Some(terms.version);
-            named.manifest = Some(Hash::new(*terms.manifest_digest.as_bytes()));
+            named.ver = Some(key.version);
+            named.manifest = Some(Hash::new(*key.manifest_digest.as_bytes()));
         }
-        event.key = Some(Key { kek: None, kid: KeyId::new(&terms.kid)?, op: KeyOperation::Release });
+        event.key = Some(Key { kek: None, kid: KeyId::new(&key.kid)?, op: KeyOperation::Release });
         self.recorder.record(event)?;
-        let (lease_s, version) = (terms.lease_s, terms.version);
+        let (lease_s, version) = (key.lease_s, key.version);
         self.stages.tell(&Stage::Release { model: &model.id, lease_s, version });
         Ok(key)
     }

@@ -4,6 +4,7 @@ use crate::audit::Writer;
 use crate::clock::Clock;
 use crate::evidence::Identity;
 use crate::gateway::{Desk, Gateway, Voice};
+use crate::key::HeldKey;
 use crate::release::{ATTEMPTS_TO_RENEW, Exchange, NoKey, Releaser};
 use crate::settings::{Model, Settings};
 use crate::stages::{Stage, Stages};
@@ -14,7 +15,6 @@ use anchorhold_audit_log::{
 };
 use anchorhold_channel::document::{AuditHead, DocumentState, ServedModel};
 use anchorhold_ipc::{FromGateway, ModelInfo, ServingEvidence, ToGateway};
-use anchorhold_key_release::ReleasedKey;
 use anchorhold_rats::Sha256Digest;
 use anyhow::{Context as _, bail};
 use std::os::fd::OwnedFd;
@@ -57,7 +57,7 @@ pub(crate) enum Happening {
 /// One model: its key, and its worker while there is one.
 pub(crate) struct Slot {
     model: Model,
-    key: Option<ReleasedKey>,
+    key: Option<HeldKey>,
     lease_ends: Instant,
     renew_at: Instant,
     running: Option<Running>,
@@ -81,7 +81,7 @@ enum Reason {
 }
 
 impl Slot {
-    pub(crate) fn new(model: Model, key: ReleasedKey) -> Self {
+    pub(crate) fn new(model: Model, key: HeldKey) -> Self {
         let now = Instant::now();
         let mut slot = Self {
             model,
@@ -101,8 +101,8 @@ impl Slot {
     }
 
     /// Takes a key and counts its lease from now, which is never longer than the broker meant.
-    fn take(&mut self, key: ReleasedKey) {
-        let lease = Duration::from_secs(u64::from(key.terms().lease_s));
+    fn take(&mut self, key: HeldKey) {
+        let lease = Duration::from_secs(u64::from(key.lease_s));
         let now = Instant::now();
         self.lease_ends = now + lease;
         self.renew_at = now + lease.mul_f64(RENEW_AT);
@@ -287,8 +287,7 @@ impl Keeper {
                 .slots
                 .iter()
                 .filter_map(|slot| slot.key.as_ref())
-                .map(|key| key.terms().policy_digest)
-                .next(),
+                .find_map(|key| key.policy_digest),
             audit: AuditHead {
                 origin: format!("{}/{}", self.settings.deployment, self.identity.instance),
                 tree_size: head.size,
@@ -372,7 +371,7 @@ impl Keeper {
     fn ask_lease(&mut self, at: usize, voice: &Voice) {
         let Some(slot) = self.slots.get_mut(at) else { return };
         slot.ask_at = Instant::now() + ASK_LEASE;
-        let Some(kid) = slot.key.as_ref().map(|key| key.terms().kid.clone()) else { return };
+        let Some(kid) = slot.key.as_ref().map(|key| key.kid.clone()) else { return };
         if self.releaser.is_revoked(&self.identity, &kid) {
             self.retire(at, Reason::Revoked, voice);
         }
@@ -386,6 +385,7 @@ impl Keeper {
             recorder: self.writer.recorder(),
             stages: &mut self.stages,
             clock: self.clock,
+            attester: self.settings.attester,
             evidence_recorded: &mut self.evidence_recorded,
         };
         let renewed = self.releaser.obtain(&mut exchange, &model, ATTEMPTS_TO_RENEW);
@@ -401,7 +401,7 @@ impl Keeper {
     /// The key goes now. The worker takes nothing more, finishes what it has, and goes with the weights.
     fn retire(&mut self, at: usize, why: Reason, voice: &Voice) {
         let Some(slot) = self.slots.get_mut(at) else { return };
-        let kid = slot.key.take().and_then(|key| KeyId::new(&key.terms().kid).ok());
+        let kid = slot.key.take().and_then(|key| KeyId::new(&key.kid).ok());
         slot.restart_at = None;
         slot.retires = Some(Instant::now() + RETIRE);
         let (model, gone) = (slot.model.id.clone(), slot.running.is_none());

@@ -4,9 +4,9 @@ use anchorhold_attester::software::ReportVersion;
 use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
 use anchorhold_key_release::PinnedBroker;
-use anchorhold_rats::{Ed25519PublicKey, Kem};
-use anyhow::{Context as _, anyhow, ensure};
-use serde::Deserialize;
+use anchorhold_rats::{Ed25519PublicKey, Kem, ResourcePath};
+use anyhow::{Context as _, anyhow, bail, ensure};
+use serde::{Deserialize, Deserializer};
 use std::path::{Path, PathBuf};
 
 /// The most models of one guest.
@@ -41,10 +41,20 @@ pub(crate) enum Attester {
     },
 }
 
+/// Who releases weights keys, and over which protocol.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "protocol", rename_all = "lowercase")]
+pub(crate) enum Broker {
+    /// Anchorhold's key broker.
+    Anchorhold(KeyBroker),
+    /// A KBS of Confidential Containers, such as Trustee's.
+    Kbs(Kbs),
+}
+
 /// The key broker, known by its keys.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Broker {
+pub(crate) struct KeyBroker {
     /// `https://host:port`.
     pub(crate) url: String,
     /// PEM file with the one certificate whose key the broker must hold.
@@ -59,6 +69,18 @@ pub(crate) struct Broker {
     pub(crate) kem: String,
 }
 
+/// A KBS, known by its TLS key and by the keys that sign its tokens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kbs {
+    /// `https://host:port`.
+    pub(crate) url: String,
+    /// PEM file with the one certificate whose key the KBS must hold.
+    pub(crate) certificate: PathBuf,
+    /// File with the JSON web key set of whoever signs tokens.
+    pub(crate) token_keys: PathBuf,
+}
+
 /// Witnesses of the broker's log.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,7 +91,7 @@ pub(crate) struct Witnesses {
     pub(crate) keys: Vec<String>,
 }
 
-impl Broker {
+impl KeyBroker {
     /// The broker as releases are held to it.
     pub(crate) fn pinned(&self) -> anyhow::Result<PinnedBroker> {
         let log_key = VerifierKey::parse(&self.log_key).map_err(|e| anyhow!("broker.log_key: {e}"))?;
@@ -78,10 +100,46 @@ impl Broker {
         let witnesses = Quorum::new(keys, self.witnesses.needed).context("broker.witnesses")?;
         Ok(PinnedBroker { signing_key: self.signing_key, log_key, witnesses })
     }
+}
 
-    /// The kind of the boot's release key.
+impl Broker {
+    /// Where it is.
+    pub(crate) fn url(&self) -> &str {
+        match self {
+            Self::Anchorhold(KeyBroker { url, .. }) | Self::Kbs(Kbs { url, .. }) => url,
+        }
+    }
+
+    /// The file with its certificate.
+    pub(crate) fn certificate(&self) -> &Path {
+        match self {
+            Self::Anchorhold(KeyBroker { certificate, .. }) | Self::Kbs(Kbs { certificate, .. }) => {
+                certificate
+            }
+        }
+    }
+
+    /// The kind of the boot's release key. A KBS encrypts to a key of each exchange instead, so there it is never used.
     pub(crate) fn kem(&self) -> anyhow::Result<Kem> {
-        Kem::named(&self.kem).context("broker.kem is not x-wing or x25519")
+        match self {
+            Self::Anchorhold(broker) => Kem::named(&broker.kem).context("broker.kem is not x-wing or x25519"),
+            Self::Kbs(_) => Ok(Kem::XWing),
+        }
+    }
+
+    fn files(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Self::Anchorhold(broker) => vec![&mut broker.certificate],
+            Self::Kbs(kbs) => vec![&mut kbs.certificate, &mut kbs.token_keys],
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        self.kem()?;
+        match self {
+            Self::Anchorhold(broker) => broker.pinned().map(drop),
+            Self::Kbs(_) => Ok(()),
+        }
     }
 }
 
@@ -126,6 +184,14 @@ pub(crate) struct Model {
     pub(crate) owner_key: Ed25519PublicKey,
     /// The lowest version that may be served.
     pub(crate) version_min: u64,
+    /// Where a KBS has the key: `kbs:///repository/type/tag`.
+    #[serde(default, deserialize_with = "resource")]
+    pub(crate) resource: Option<ResourcePath>,
+}
+
+fn resource<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ResourcePath>, D::Error> {
+    let uri = String::deserialize(deserializer)?;
+    ResourcePath::from_uri(&uri).map(Some).map_err(serde::de::Error::custom)
 }
 
 impl Settings {
@@ -143,10 +209,11 @@ impl Settings {
     }
 
     fn resolve(&mut self, base: &Path) {
-        let own = [&mut self.broker.certificate, &mut self.gateway.program, &mut self.gateway.config];
+        let own = [&mut self.gateway.program, &mut self.gateway.config];
         let more = [&mut self.worker.program, &mut self.audit.directory];
         let packages = self.models.iter_mut().map(|model| &mut model.package);
-        for path in own.into_iter().chain(more).chain(packages).chain(&mut self.gateway.writes) {
+        let files = own.into_iter().chain(more).chain(self.broker.files());
+        for path in files.chain(packages).chain(&mut self.gateway.writes) {
             *path = base.join(&*path);
         }
     }
@@ -158,8 +225,7 @@ impl Settings {
             matches!(report_version, 3 | 5),
             "attester.report_version is {report_version}, wanted 3 or 5"
         );
-        self.broker.pinned()?;
-        self.broker.kem()?;
+        self.broker.check()?;
         ensure!(!self.models.is_empty(), "no [[model]]: there is nothing to serve");
         ensure!(self.models.len() <= MAX_MODELS, "{} models, the limit is {MAX_MODELS}", self.models.len());
         for (at, model) in self.models.iter().enumerate() {
@@ -167,6 +233,13 @@ impl Settings {
             let twice = self.models.iter().skip(at + 1).any(|other| other.id == model.id);
             ensure!(!twice, "model.id {} stands twice", model.id);
             ensure!(model.version_min > 0, "model.version_min is 0, versions begin at 1");
+            match (&self.broker, &model.resource) {
+                (Broker::Kbs(_), None) => bail!("model.resource is missing: a KBS knows keys by name"),
+                (Broker::Anchorhold(_), Some(_)) => {
+                    bail!("model.resource is for broker.protocol = \"kbs\", the key broker knows models")
+                }
+                _ => {}
+            }
         }
         let threads = self.worker.threads;
         ensure!(
@@ -197,6 +270,7 @@ mod tests {
         report_version = 5
         debug = false
         [broker]
+        protocol = "anchorhold"
         url = "https://127.0.0.1:1"
         certificate = "broker.pem"
         signing_key = "KEY"
@@ -229,6 +303,43 @@ mod tests {
     #[test]
     fn reads_a_good_file() {
         assert_eq!(read(GOOD).unwrap().models.len(), 1);
+    }
+
+    /// The good file with a KBS in place of the key broker.
+    fn with_kbs() -> String {
+        let (start, end) = (GOOD.find("[broker]").unwrap(), GOOD.find("[gateway]").unwrap());
+        let kbs = "[broker]\nprotocol = \"kbs\"\nurl = \"https://127.0.0.1:1\"\ncertificate = \"kbs.pem\"\n\
+                   token_keys = \"keys.json\"\n";
+        format!("{}{kbs}{}resource = \"kbs:///acme/chat/3\"\n", &GOOD[..start], &GOOD[end..])
+    }
+
+    #[test]
+    fn reads_a_file_with_a_kbs() {
+        let mut settings = read(&with_kbs()).unwrap();
+        assert_eq!(settings.models[0].resource, Some("acme/chat/3".parse().unwrap()));
+        settings.resolve(Path::new("/etc/keeper"));
+        let Broker::Kbs(kbs) = settings.broker else { panic!("a KBS") };
+        assert_eq!(kbs.certificate, Path::new("/etc/keeper/kbs.pem"));
+        assert_eq!(kbs.token_keys, Path::new("/etc/keeper/keys.json"));
+    }
+
+    #[test]
+    fn refuses_a_kbs_that_is_not_wholly_named() {
+        for (from, to, named) in [
+            ("resource = \"kbs:///acme/chat/3\"\n", "", "model.resource"),
+            ("kbs:///acme/chat/3", "kbs://other/acme/chat/3", "resource"),
+            ("kbs:///acme/chat/3", "kbs:///acme/../3", "resource"),
+            ("token_keys = \"keys.json\"\n", "", "token_keys"),
+            ("token_keys", "signing_key", "unknown field"),
+            ("\"kbs\"", "\"trustee\"", "trustee"),
+            ("protocol = \"kbs\"\n", "", "protocol"),
+        ] {
+            assert!(with_kbs().contains(from), "{from}");
+            let error = format!("{:#}", read(&with_kbs().replace(from, to)).unwrap_err());
+            assert!(error.contains(named), "{to}: {error}");
+        }
+        let for_a_kbs = format!("{GOOD}resource = \"kbs:///acme/chat/3\"\n");
+        assert!(read(&for_a_kbs).unwrap_err().to_string().contains("model.resource"));
     }
 
     #[test]

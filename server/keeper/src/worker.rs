@@ -1,13 +1,13 @@
 //! One worker: starting it, giving it a released model, and noticing its end.
 
 use crate::children::{self, StartedWorker};
+use crate::key::HeldKey;
 use crate::run::Happening;
 use crate::settings::{Model, Settings};
 use anchorhold_ipc::{
     Confinement, FromWorker, Line, LineReader, LineWriter, LoadModel, LoadReport, MAX_DESCRIPTORS,
     ObjectDescriptors, ToWorker, WireSecret,
 };
-use anchorhold_key_release::ReleasedKey;
 use anchorhold_rats::Timestamp;
 use anyhow::{Context as _, bail, ensure};
 use std::fs::File;
@@ -127,7 +127,7 @@ impl Loaded {
 /// What a worker is given.
 pub(crate) struct LoadOrder<'a> {
     pub(crate) model: &'a Model,
-    pub(crate) key: &'a ReleasedKey,
+    pub(crate) key: &'a HeldKey,
     pub(crate) threads: u16,
     pub(crate) at: Timestamp,
 }
@@ -146,14 +146,13 @@ impl LoadOrder<'_> {
             files.push(open(&package.join("objects").join(id))?);
             files.push(open(&package.join("objects").join(format!("{id}.tree")))?);
         }
-        let terms = self.key.terms();
         let load = LoadModel {
             manifest,
-            manifest_digest: *terms.manifest_digest.as_bytes(),
-            version_min: terms.version.max(self.model.version_min),
+            manifest_digest: *self.key.manifest_digest.as_bytes(),
+            version_min: self.key.version.max(self.model.version_min),
             at_s: u64::try_from(self.at.unix_seconds()).unwrap_or(u64::MAX),
             owner_key: *self.model.owner_key.as_bytes(),
-            weights_key: WireSecret(Box::new(*self.key.weights_key().expose())),
+            weights_key: WireSecret(Box::new(*self.key.weights_key.expose())),
             objects: objects.into_iter().map(|id| ObjectDescriptors { id }).collect(),
             threads: self.threads,
         };

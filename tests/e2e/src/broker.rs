@@ -56,6 +56,8 @@ pub struct BrokerKeys {
     pub log_key: String,
     /// Its TLS certificate, PEM.
     pub tls_certificate: PathBuf,
+    /// The keys of its tokens, a JSON web key set.
+    pub token_keys: serde_json::Value,
 }
 
 impl Broker {
@@ -132,6 +134,13 @@ impl Broker {
     /// Revokes at once.
     pub fn revoke(&self, kind: &str, name: &str) -> anyhow::Result<()> {
         let arguments: [&dyn AsRef<std::ffi::OsStr>; 5] = [&"revoke", &"--state", &self.state, &kind, &name];
+        self.programs.run(self.roots.program(), &arguments).map(|_| ())
+    }
+
+    /// Keeps a resource for guests that speak the KBS protocol.
+    pub fn add_resource(&self, name: &str, file: &Path) -> anyhow::Result<()> {
+        let arguments: [&dyn AsRef<std::ffi::OsStr>; 6] =
+            [&"resource", &"add", &"--state", &self.state, &name, &file];
         self.programs.run(self.roots.program(), &arguments).map(|_| ())
     }
 

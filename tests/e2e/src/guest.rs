@@ -13,6 +13,11 @@ use std::time::Duration;
 
 /// How long one stage of the start may take.
 const STAGE: Duration = Duration::from_secs(120);
+const TOKEN_KEYS: &str = "token-keys.json";
+
+fn quoted(path: &Path) -> String {
+    Value::from(path.to_string_lossy().into_owned()).to_string()
+}
 
 /// What a guest is started with.
 #[derive(Debug, Clone)]
@@ -25,6 +30,8 @@ pub struct Settings {
     pub broker_signing_key: String,
     /// The verifier key of the broker's log.
     pub broker_log_key: String,
+    /// Whether the broker is asked over the KBS protocol instead of its own.
+    pub over_kbs: Option<OverKbs>,
     /// The owner of the models, hex.
     pub owner_key: String,
     /// Each model: id, package, lowest version.
@@ -39,6 +46,15 @@ pub struct Settings {
     pub api_key: String,
 }
 
+/// What a guest needs for the KBS protocol.
+#[derive(Debug, Clone)]
+pub struct OverKbs {
+    /// The keys of tokens, a JSON web key set.
+    pub token_keys: Value,
+    /// The name of the resource with the key of every model.
+    pub resource: String,
+}
+
 impl Settings {
     /// A guest for these packages, at this broker.
     pub fn new(broker: &Broker, owner: &Owner, packages: &[Sealed]) -> anyhow::Result<Self> {
@@ -49,6 +65,7 @@ impl Settings {
             broker_certificate: broker.keys.tls_certificate.clone(),
             broker_signing_key: broker.keys.signing_key.clone(),
             broker_log_key: broker.keys.log_key.clone(),
+            over_kbs: None,
             owner_key: owner.public_key.clone(),
             models: models.collect(),
             debug: false,
@@ -58,21 +75,28 @@ impl Settings {
         })
     }
 
+    fn broker_toml(&self, directory: &Path) -> String {
+        let Self { broker_url, broker_signing_key, broker_log_key, .. } = self;
+        let certificate = quoted(&self.broker_certificate);
+        let protocol = match &self.over_kbs {
+            None => format!(
+                "protocol = \"anchorhold\"\nsigning_key = \"{broker_signing_key}\"\nlog_key = \"{broker_log_key}\"\n\
+                 witnesses = {{ needed = 0, keys = [] }}\nkem = \"x-wing\""
+            ),
+            Some(_) => format!("protocol = \"kbs\"\ntoken_keys = {}", quoted(&directory.join(TOKEN_KEYS))),
+        };
+        format!("[broker]\nurl = \"{broker_url}\"\ncertificate = {certificate}\n{protocol}\n\n")
+    }
+
     fn keeper_toml(&self, programs: &Programs, directory: &Path) -> String {
-        let quoted = |path: &Path| Value::from(path.to_string_lossy().into_owned()).to_string();
         let mut text = format!(
             "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n\n\
-             [broker]\nurl = \"{}\"\ncertificate = {}\nsigning_key = \"{}\"\n\
-             log_key = \"{}\"\nwitnesses = {{ needed = 0, keys = [] }}\nkem = \"x-wing\"\n\n\
-             [gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
+             {}[gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
              [worker]\nprogram = {}\nthreads = 2\nrequired_layers = [\"seccomp\", \"no new privileges\", \"no capabilities\"]\n\n\
              [audit]\ndirectory = {}\n",
             self.report_version,
             self.debug,
-            self.broker_url,
-            quoted(&self.broker_certificate),
-            self.broker_signing_key,
-            self.broker_log_key,
+            self.broker_toml(directory),
             quoted(&programs.path("anchorhold-gateway")),
             quoted(&directory.join("gateway.toml")),
             quoted(&directory.join("public")),
@@ -87,6 +111,9 @@ impl Settings {
                 quoted(package),
                 self.owner_key
             );
+            if let Some(OverKbs { resource, .. }) = &self.over_kbs {
+                let _ = writeln!(text, "resource = \"kbs:///{resource}\"");
+            }
         }
         text
     }
@@ -179,6 +206,9 @@ impl Guest {
         std::fs::create_dir_all(directory.join("public"))?;
         std::fs::create_dir_all(directory.join("audit"))?;
         std::fs::write(directory.join("keeper.toml"), settings.keeper_toml(programs, directory))?;
+        if let Some(OverKbs { token_keys, .. }) = &settings.over_kbs {
+            std::fs::write(directory.join(TOKEN_KEYS), token_keys.to_string())?;
+        }
         std::fs::write(directory.join("gateway.toml"), settings.gateway_toml(directory))?;
         let mut command = Command::new(programs.path("anchorhold-keeper"));
         command.arg("--config").arg(directory.join("keeper.toml"));

@@ -30,7 +30,7 @@ pub struct Sealed {
     pub version: u64,
     /// The package.
     pub package: PathBuf,
-    /// The wrapped key, for the broker.
+    /// The key: wrapped for the broker, or a resource for a KBS.
     pub import: PathBuf,
     /// SHA-256 of the manifest, hex.
     pub manifest_digest: String,
@@ -64,11 +64,33 @@ impl Owner {
 
     /// Seals a model folder for the broker with this import key.
     pub fn seal(&self, source: &Path, id: (&str, u64), broker_key: &str) -> anyhow::Result<Sealed> {
+        let import = self.key_file(id, "import");
+        self.seal_into(source, id, import.clone(), &[&"--broker-key", &broker_key, &"--import-out", &import])
+    }
+
+    /// Seals a model folder for a KBS, whose guests ask again after a minute.
+    pub fn seal_for_kbs(&self, source: &Path, id: (&str, u64)) -> anyhow::Result<Sealed> {
+        let resource = self.key_file(id, "resource");
+        let key: [&dyn AsRef<std::ffi::OsStr>; 4] =
+            [&"--dangerous-kbs-resource", &resource, &"--kbs-lease", &"60"];
+        self.seal_into(source, id, resource.clone(), &key)
+    }
+
+    fn key_file(&self, (model_id, version): (&str, u64), form: &str) -> PathBuf {
+        self.directory.join(format!("{}-v{version}.{form}.json", model_id.replace('/', "-")))
+    }
+
+    fn seal_into(
+        &self,
+        source: &Path,
+        id: (&str, u64),
+        import: PathBuf,
+        key: &[&dyn AsRef<std::ffi::OsStr>],
+    ) -> anyhow::Result<Sealed> {
         let (model_id, version) = id;
-        let name = format!("{}-v{version}", model_id.replace('/', "-"));
-        let package = self.directory.join(&name);
-        let import = self.directory.join(format!("{name}.import.json"));
-        let arguments: [&dyn AsRef<std::ffi::OsStr>; 15] = [
+        let package = self.directory.join(format!("{}-v{version}", model_id.replace('/', "-")));
+        let (version_text, owner_key) = (version.to_string(), self.directory.join("owner.key"));
+        let arguments: [&dyn AsRef<std::ffi::OsStr>; 11] = [
             &"seal",
             &source,
             &"--out",
@@ -76,16 +98,12 @@ impl Owner {
             &"--model-id",
             &model_id,
             &"--version",
-            &version.to_string(),
+            &version_text,
             &"--owner-key",
-            &self.directory.join("owner.key"),
-            &"--broker-key",
-            &broker_key,
-            &"--import-out",
-            &import,
+            &owner_key,
             &"--json",
         ];
-        let summary = self.programs.run("anchorhold", &arguments)?;
+        let summary = self.programs.run("anchorhold", &[&arguments, key].concat())?;
         let Summary { manifest_digest, plaintext_bytes } =
             serde_json::from_str(&summary).with_context(|| summary.clone())?;
         Ok(Sealed {

@@ -21,12 +21,8 @@ impl Policy<'_> {
     /// The policy as the owner signs off on it, TOML.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let Self { version, measurement, models, lease, max_instances } = self;
-        let mut text = format!(
-            "policy = \"demo\"\nversion = {version}\nexpires = \"2100-01-01T00:00:00Z\"\nexplain_to_guest = true\n\
-             cedar = \"none\"\n\n[revoked]\nmeasurements = \"none\"\nchips = \"none\"\nplatforms = \"none\"\n\
-             devices = \"none\"\nmanifests = \"none\"\nkids = \"none\"\n"
-        );
+        let Self { models, lease, max_instances, .. } = self;
+        let mut text = self.head();
         for (id, version_min) in *models {
             // Writing to a string cannot fail.
             let _ = write!(
@@ -40,11 +36,38 @@ lease         = "{lease}"
 max_instances = {max_instances}
 kem           = ["x25519", "x-wing"]
 audit         = {{ anchor_max = "any", witnesses = 0 }}
+"#
+            );
+            text.push_str(&self.platform("grant"));
+        }
+        text
+    }
 
-[grant.image]
+    /// The same with a grant of one resource in place of those of models, TOML.
+    #[must_use]
+    pub fn to_toml_for_resource(&self, resource: &str) -> String {
+        let grant = format!("\n[[resource]]\nname  = \"guests\"\npaths = [\"{resource}\"]\n");
+        self.head() + &grant + &self.platform("resource")
+    }
+
+    fn head(&self) -> String {
+        let version = self.version;
+        format!(
+            "policy = \"demo\"\nversion = {version}\nexpires = \"2100-01-01T00:00:00Z\"\nexplain_to_guest = true\n\
+             cedar = \"none\"\n\n[revoked]\nmeasurements = \"none\"\nchips = \"none\"\nplatforms = \"none\"\n\
+             devices = \"none\"\nmanifests = \"none\"\nkids = \"none\"\n"
+        )
+    }
+
+    /// What the guest of a grant must be.
+    fn platform(&self, table: &str) -> String {
+        let measurement = self.measurement;
+        format!(
+            r#"
+[{table}.image]
 measurements = ["sha384:{measurement}"]
 
-[grant.snp]
+[{table}.snp]
 products            = ["genoa"]
 debug               = false
 migration           = false
@@ -58,8 +81,6 @@ guest_policy        = {{ smt_allowed = "any" }}
 platform            = {{ ciphertext_hiding_enabled = "any" }}
 min_tcb             = {{ genoa = {{ bl = 10, tee = 0, snp = 23, ucode = 84 }} }}
 "#
-            );
-        }
-        text
+        )
     }
 }

@@ -40,7 +40,7 @@ fn judge(evidence: &Evidence, endorsements: &Endorsements) {
         return;
     };
     assert!(authentic.simulated());
-    let expected = Expected { report_data: made::REPORT_DATA, gpu_nonce: Some(made::NONCE) };
+    let expected = Expected { gpu_nonce: Some(made::NONCE), ..made::REPORT_DATA.into() };
     let result = accepted(appraise(authentic, &AppraisalPolicy::default(), &expected));
     assert!(result.is_none(), "a policy that names no family accepts something");
 }

@@ -5,6 +5,7 @@ mod endorse;
 mod input;
 mod judge;
 mod show;
+mod token;
 
 use crate::endorse::StoreArgs;
 use crate::exit::{Exit, Failure};
@@ -96,6 +97,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         store: StoreArgs,
     },
+    /// Judge attestation results that others signed
+    #[command(subcommand)]
+    Token(token::Command),
 }
 
 pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
@@ -105,5 +109,6 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Explain { judge, format } => judge::explained(judge, *format),
         Command::Bundle { input, output } => bundle::run(input, output),
         Command::Endorse { input, output, at, store } => endorse::run(input, output, *at, store),
+        Command::Token(command) => token::run(command),
     }
 }

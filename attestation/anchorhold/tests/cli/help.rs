@@ -14,6 +14,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("evidence-explain", &["evidence", "explain"]),
     ("evidence-bundle", &["evidence", "bundle"]),
     ("evidence-endorse", &["evidence", "endorse"]),
+    ("evidence-token-verify", &["evidence", "token", "verify"]),
     ("audit-export", &["audit", "export"]),
     ("audit-verify", &["audit", "verify"]),
     ("policy-check", &["policy", "check"]),

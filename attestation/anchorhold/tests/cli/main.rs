@@ -11,5 +11,6 @@ mod policy;
 mod release;
 mod seal;
 mod support;
+mod token;
 mod trust;
 mod verify;

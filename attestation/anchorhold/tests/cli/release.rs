@@ -293,7 +293,7 @@ fn log(folder: &Folder) -> (String, String) {
     released.decision = Some(decision(Some(claims()), Some("chat-prod")));
     let id = ModelId::new("acme/chat-70b").unwrap();
     released.model = Some(Model { id, manifest: Some(Hash::new([7; 32])), ver: Some(7) });
-    released.key = Some(Key { kek: None, kid: KeyId::new("k7").unwrap(), op: KeyOperation::Release });
+    released.key = Some(Key { kid: KeyId::new("k7").unwrap(), op: KeyOperation::Release, kek: None });
     let mut refused = Event::new(EventType::KeyRefuse, Outcome::Denied, at);
     refused.code = Code::from_static("snp_tcb_minimum");
     refused.decision = Some(decision(Some(claims()), None));

@@ -1,9 +1,11 @@
 //! `seal`: what comes out opens with the key in the import file, and with nothing else.
 
 use crate::support::{Folder, Ran, run};
+use anchorhold_kbs::WeightsKeyResource;
 use anchorhold_key_release::{ReleaseKey, WeightsKeyImport};
 use anchorhold_rats::Kem;
 use anchorhold_sealed_weights::{Manifest, WeightsKey};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// A safetensors file of one tensor with four numbers.
@@ -61,6 +63,44 @@ fn the_broker_and_nobody_else_can_open_what_was_sealed() {
     assert_eq!(json["kid"], import.terms().kid);
     assert_eq!(json["owner_key"], run(["owner", "show", &sealing.folder.path("owner.key")]).out.trim());
     WeightsKey::open(&manifest, key.expose()).unwrap();
+}
+
+#[test]
+fn a_resource_for_a_kbs_has_the_key_in_the_clear_and_is_private() {
+    let sealing = Sealing::new();
+    let file = sealing.folder.path("resource.json");
+    sealing.run("acme/chat", &["--dangerous-kbs-resource", &file, "--kbs-lease", "600"]).expect(0, "");
+    let import = std::fs::read(sealing.folder.path("import.json")).unwrap();
+    let import = WeightsKeyImport::from_json(&import).unwrap();
+    let resource = WeightsKeyResource::from_json(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(resource.weights_key, import.open(&sealing.broker).unwrap());
+    assert_eq!(resource.terms.manifest_digest, import.terms().manifest_digest);
+    assert_eq!((resource.terms.model_id.as_str(), resource.terms.lease_s), ("acme/chat", 600));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn the_key_goes_somewhere_or_nothing_is_sealed() {
+    let sealing = Sealing::new();
+    let path = |name| sealing.folder.path(name);
+    let (model, out, owner, resource) = (path("model"), path("sealed"), path("owner.key"), path("key.json"));
+    let args = ["seal", &model, "--out", &out, "--model-id", "m", "--version", "1", "--owner-key", &owner];
+    run(args).expect(2, "--broker-key");
+    run(args.iter().chain(&["--import-out", &resource])).expect(2, "--broker-key");
+    run(args.iter().chain(&["--kbs-lease", "600"])).expect(2, "--");
+    let for_a_kbs = ["--dangerous-kbs-resource", &resource];
+    run(args.iter().chain(&for_a_kbs).chain(&["--kbs-lease", "59"])).expect(2, "--kbs-lease");
+    assert!(!Path::new(&out).exists());
+    let ran = run(args.iter().chain(&for_a_kbs));
+    ran.expect(0, "");
+    assert!(ran.out.contains("resource ") && !ran.out.contains("import file"), "{}", ran.out);
+    // A resource that is there is not overwritten, and the wrapped key is not left behind alone.
+    let (import, other) = (path("import.json"), path("sealed-2"));
+    let broker = sealing.broker.public_key().to_string();
+    let more = ["--broker-key", &broker, "--import-out", &import];
+    let again = ["seal", &model, "--out", &other, "--model-id", "m", "--version", "2", "--owner-key", &owner];
+    run(again.iter().chain(&for_a_kbs).chain(&more)).expect(1, "cannot create");
+    assert!(!Path::new(&import).exists() && !Path::new(&other).exists());
 }
 
 #[test]

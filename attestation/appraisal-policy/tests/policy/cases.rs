@@ -76,7 +76,7 @@ fn judge(case: &Case, text: &str, made: &Made) -> BTreeSet<String> {
         TeeClaims::Tdx(quote) => quote.body().report_data,
     };
     let report_data = made.report_data.unwrap_or(own);
-    let expected = Expected { report_data, gpu_nonce: Some(GPU_NONCE) };
+    let expected = Expected { gpu_nonce: Some(GPU_NONCE), ..report_data.into() };
     match appraise(authentic, &policy, &expected) {
         Ok(_) => BTreeSet::new(),
         Err(refusal) => failed(refusal.checks()),

@@ -2,6 +2,7 @@
 
 use super::operate::setting;
 use super::{Broker, BrokerError};
+use crate::cedar::Cedar;
 use crate::journal;
 use crate::state::{self, PolicyRow, SignersRow};
 use crate::store::{StoreError, View};
@@ -202,5 +203,7 @@ fn approved(
     };
     approved.may_replace(in_force, replaces, at)?;
     approved.require_cedar(new.cedar.as_deref().map(str::as_bytes))?;
+    let read = new.cedar.as_deref().map(Cedar::read).transpose();
+    read.map_err(|error| ActivationError::CedarUnreadable { why: error.to_string() })?;
     Ok(approved)
 }

@@ -51,7 +51,9 @@ impl Broker {
     #[must_use]
     pub fn release(&self, body: &[u8]) -> Answer {
         for _ in 0..MAX_ATTEMPTS {
-            let Some((visit, in_force)) = self.visit() else { return unlogged(&Denied::Backend) };
+            let Some((visit, in_force)) = self.visit(Route::Release) else {
+                return unlogged(&Denied::Backend);
+            };
             let request = match ReleaseRequest::from_json(body) {
                 Ok(request) => request,
                 Err(error) => return self.refuse(visit, None, Refusal::new(Denied::from(&error))),
@@ -67,19 +69,19 @@ impl Broker {
     /// Answers a release request whose body was not taken.
     #[must_use]
     pub fn refuse_unread(&self, denied: Denied) -> Answer {
-        match self.visit() {
+        match self.visit(Route::Release) {
             Some((visit, _)) => self.refuse(visit, None, Refusal::new(denied)),
             None => unlogged(&Denied::Backend),
         }
     }
 
-    fn visit(&self) -> Option<(Visit, Option<InForce>)> {
+    pub(super) fn visit(&self, route: Route) -> Option<(Visit, Option<InForce>)> {
         let began = (self.around.clock)();
         let rid = journal::request_id().map_err(|error| self.report(&error.to_string())).ok()?;
         let in_force = self.read_policy().map_err(|error| self.report(&error.to_string())).ok()?;
         let policy = in_force.as_ref().map(|in_force| Arc::clone(&in_force.policy));
         let clock = Arc::clone(&self.around.clock);
-        Some((Visit { clock, began, rid, route: Route::Release, policy }, in_force))
+        Some((Visit { clock, began, rid, route, policy }, in_force))
     }
 
     /// Judges and stores once; `None` when the policy changed meanwhile.
@@ -137,7 +139,7 @@ impl Broker {
         if used {
             return Err(Refusal::new(Denied::ChallengeUsed));
         }
-        let policy = &in_force.ok_or_else(|| Refusal::new(Denied::NoPolicy))?.policy;
+        let InForce { policy, cedar, .. } = in_force.ok_or_else(|| Refusal::new(Denied::NoPolicy))?;
         let endorsements = self.endorsements(request, at)?;
         let given = Given {
             anchors: &self.anchors,
@@ -147,6 +149,10 @@ impl Broker {
             at,
         };
         let grant = decide(policy, request, &given)?;
+        let said = cedar.as_ref().map(|cedar| cedar.judge(&grant, at));
+        if let Some(checks) = said.filter(|checks| !checks.none_failed()) {
+            return Err(grant.refuse_stage(checks));
+        }
         // A key that does not open is a fault of ours; the guest may try again with the same nonce.
         let terms = grant.terms();
         let weights_key = look_up(self.ledger.store(), |view| {

@@ -4,6 +4,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod partition;
+pub(crate) mod pod;
 pub(crate) mod programs;
 pub(crate) mod signers;
 pub(crate) mod simulated;
@@ -26,12 +27,18 @@ use anchorhold_key_release::{
 use anchorhold_rats::{Ed25519PublicKey, Kem, Measurement, Secret, Sha256Digest, Timestamp};
 use anchorhold_verifier::TrustAnchors;
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Request;
 use http_body_util::BodyExt as _;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use tower::ServiceExt as _;
+use zeroize::Zeroizing;
 
 pub(crate) const POLICY: &str = include_str!("../../../../policies/release/chat-prod.toml");
 const START: &str = "2026-06-01T00:00:00Z";
@@ -74,6 +81,7 @@ pub(crate) fn secrets() -> Secrets {
         chip: seed(5),
         witness: seed(6),
         tls: Tls { key: vec![7; 64].into(), certificate: String::new() },
+        token: token_key(),
     }
 }
 
@@ -81,6 +89,12 @@ pub(crate) fn secrets() -> Secrets {
 pub(crate) fn keyring() -> Keyring {
     let key = LocalKey::new(&Secret::take(&mut [8; 32]));
     Keyring::new(Member::local("file-1".parse().unwrap(), Arc::new(key)))
+}
+
+fn token_key() -> Zeroizing<Vec<u8>> {
+    let pem = include_str!("../../../../tests/vectors/kbs/token-key.pem");
+    let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    STANDARD.decode(text).unwrap().into()
 }
 
 pub(crate) fn anchors() -> TrustAnchors {
@@ -123,6 +137,15 @@ impl Site {
 
     /// An empty state whose policies these sign.
     pub(crate) fn signed_by(signers: Option<&SignerSet>) -> Self {
+        Self::made(&secrets(), signers)
+    }
+
+    /// An empty state with these secrets.
+    pub(crate) fn bare_with(secrets: &Secrets) -> Self {
+        Self::made(secrets, None)
+    }
+
+    fn made(secrets: &Secrets, signers: Option<&SignerSet>) -> Self {
         let site = Self {
             folder: tempfile::tempdir().unwrap(),
             clock: Clock::new(),
@@ -130,7 +153,7 @@ impl Site {
             endorser: None,
         };
         let at = (site.around().clock)();
-        set_up_in(&site.layout(), &Beginning { secrets: &secrets(), signers, at }).unwrap();
+        set_up_in(&site.layout(), &Beginning { secrets, signers, at }).unwrap();
         site
     }
 
@@ -294,4 +317,36 @@ pub(crate) async fn challenge(broker: &Arc<Broker>) -> Vec<u8> {
 pub(crate) fn refusal((status, body): (u16, Vec<u8>)) -> (u16, String) {
     let body: RefusalBody = serde_json::from_slice(&body).unwrap();
     (status, body.error.code)
+}
+
+/// Bodies that never come.
+#[derive(Clone, Default)]
+pub(crate) struct Never {
+    /// How many of them are waited for.
+    waited_for: Arc<AtomicUsize>,
+    counted: bool,
+}
+
+impl Never {
+    /// Lets other tasks run until so many are waited for.
+    pub(crate) async fn until_waited_for(&self, count: usize) {
+        while self.waited_for.load(Ordering::SeqCst) < count {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl HttpBody for Never {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+        if !std::mem::replace(&mut self.counted, true) {
+            self.waited_for.fetch_add(1, Ordering::SeqCst);
+        }
+        Poll::Pending
+    }
 }

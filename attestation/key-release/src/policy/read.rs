@@ -1,6 +1,7 @@
 //! Reads a policy file key by key.
 
 use super::{AuditRules, GrantRules, MAX_GRANTS, MAX_PLATFORMS, ManifestRule, PolicyError, ReleasePolicy};
+use crate::resource::{MAX_RESOURCE_GRANTS, ResourceGrant};
 use crate::{KeyUse, Revocations};
 use anchorhold_appraisal_policy::{GrantPlatform, Reader, machines, measurement};
 use anchorhold_rats::{Kem, Sha256Digest};
@@ -28,7 +29,9 @@ pub(super) fn policy(text: &str) -> Result<ReleasePolicy, PolicyError> {
         Some(sha256(&text).map_err(|_| file.wrong("cedar", "\"none\" or a SHA-256 digest as \"sha256:…\""))?)
     };
     let revoked = revocations(file.table("revoked")?)?;
-    let tables = file.tables("grant")?;
+    let (resources, resource_platforms) = resources(&mut file, cedar.is_some(), &revoked)?;
+    // A policy may be about resources alone, but not about nothing.
+    let tables = if resources.is_empty() || file.has("grant") { file.tables("grant")? } else { Vec::new() };
     if tables.len() > MAX_GRANTS {
         return Err(file.wrong("grant", "at most 256 grants"));
     }
@@ -46,7 +49,66 @@ pub(super) fn policy(text: &str) -> Result<ReleasePolicy, PolicyError> {
     }
     file.finish()?;
     let digest = Sha256Digest::of(text.as_bytes());
-    Ok(ReleasePolicy { id, version, expires, explain_to_guest, cedar, digest, grants, platforms, revoked })
+    Ok(ReleasePolicy {
+        id,
+        version,
+        expires,
+        explain_to_guest,
+        cedar,
+        digest,
+        grants,
+        platforms,
+        resources,
+        resource_platforms,
+        revoked,
+    })
+}
+
+/// The tables `[[resource]]`, of which there may be none, and their different sets of platform rules.
+fn resources(
+    file: &mut Reader,
+    cedar: bool,
+    revoked: &Revocations,
+) -> Result<(Vec<ResourceGrant>, Vec<AppraisalPolicy>), PolicyError> {
+    let (mut grants, mut platforms) = (Vec::<ResourceGrant>::new(), Vec::new());
+    if !file.has("resource") {
+        return Ok((grants, platforms));
+    }
+    if cedar {
+        return Err(file.wrong("resource", "a policy without Cedar policies, which are about models"));
+    }
+    let tables = file.tables("resource")?;
+    if tables.len() > MAX_RESOURCE_GRANTS {
+        return Err(file.wrong("resource", "at most 64 grants of resources"));
+    }
+    for (at, table) in tables.into_iter().enumerate() {
+        let grant = ResourceGrant::read(table, |platform| of_grant(platform, revoked, &mut platforms))?;
+        if grants.iter().any(|other| other.name() == grant.name()) {
+            let path = format!("resource[{at}].name");
+            return Err(PolicyError::Value { path, wanted: "named only once" });
+        }
+        grants.push(grant);
+    }
+    if platforms.len() > MAX_PLATFORMS {
+        return Err(file.wrong("resource", "with at most 512 different sets of platform rules"));
+    }
+    Ok((grants, platforms))
+}
+
+/// Where the platform rules of a grant, with what is revoked, lie among `platforms`; those that are new are put there.
+fn of_grant(
+    platform: &GrantPlatform,
+    revoked: &Revocations,
+    platforms: &mut Vec<AppraisalPolicy>,
+) -> Vec<usize> {
+    let places = platform.policies().into_iter().map(|mut policy| {
+        revoked.refuse_in(&mut policy);
+        platforms.iter().position(|known| *known == policy).unwrap_or_else(|| {
+            platforms.push(policy);
+            platforms.len() - 1
+        })
+    });
+    places.collect()
 }
 
 fn grant(
@@ -78,14 +140,7 @@ fn grant(
     let audit = audit(reader.table("audit")?)?;
     let platform = GrantPlatform::read(&mut reader)?;
     reader.finish()?;
-    let of_grant = platform.policies().into_iter().map(|mut policy| {
-        revoked.refuse_in(&mut policy);
-        platforms.iter().position(|known| *known == policy).unwrap_or_else(|| {
-            platforms.push(policy);
-            platforms.len() - 1
-        })
-    });
-    let of_grant = of_grant.collect();
+    let platforms = of_grant(&platform, revoked, platforms);
     Ok(GrantRules {
         name,
         model_id,
@@ -97,7 +152,7 @@ fn grant(
         kems,
         audit,
         platform,
-        platforms: of_grant,
+        platforms,
     })
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn release_event(grant: &Grant, request: &ReleaseRequest) -> Event {
         manifest: Some(hash(&terms.manifest_digest)),
         ver: Some(terms.version),
     });
-    event.key = Some(Key { kid: KeyId::new(&terms.kid).unwrap(), op: KeyOperation::Release });
+    event.key = Some(Key { kid: KeyId::new(&terms.kid).unwrap(), op: KeyOperation::Release, kek: None });
     event.decision = Some(Decision {
         checks: Vec::new(),
         claims: grant.claims().cloned(),

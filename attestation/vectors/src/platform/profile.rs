@@ -74,5 +74,5 @@ fn expected(rules: &CasePolicy, claims: &Claims) -> Result<Expected, Error> {
         Some(text) => Some(Nonce::new(hex("nonce", text)?)),
         None => claims.gpus.first().map(|device| device.report().nonce),
     };
-    Ok(Expected { report_data, gpu_nonce })
+    Ok(Expected { gpu_nonce, ..report_data.into() })
 }

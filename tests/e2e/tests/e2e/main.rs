@@ -8,6 +8,7 @@ mod canary;
 mod clients;
 mod disconnect;
 mod good_path;
+mod kbs;
 mod leases;
 mod production;
 mod refusals;

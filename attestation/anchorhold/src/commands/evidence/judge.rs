@@ -86,7 +86,7 @@ impl JudgeArgs {
         let trust = self.trust.read()?;
         let bundle = self.input.read()?;
         self.trust.remark_on(bundle.evidence.tee);
-        let expected = Expected { report_data: self.expected(&bundle)?, gpu_nonce: self.gpu_nonce };
+        let expected = Expected { gpu_nonce: self.gpu_nonce, ..self.expected(&bundle)?.into() };
         let evaluation = evaluate(&bundle, &trust, &expected);
         Ok((bundle, evaluation))
     }

@@ -119,6 +119,7 @@ fn report(found: &Backtest) -> String {
         found.releases_refused, found.releases, found.refusals_released, found.refusals
     );
     for (count, what) in [
+        (found.of_resources, "decisions are about resources, of which no grant is asked"),
         (found.without_claims, "decisions have no claims to ask about"),
         (found.of_no_policy, "refusals were decided by no policy"),
         (found.unreadable, "decisions are of another version than this program reads"),

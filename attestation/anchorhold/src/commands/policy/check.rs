@@ -5,8 +5,8 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
 use crate::trust;
 use anchorhold_appraisal_policy::{AppraisalProfile, FileKind, Header, ListKind, MachineList, Rule};
-use anchorhold_key_release::{Lint, ReleasePolicy, SignerSet, lint};
-use anchorhold_rats::{Sha256Digest, Timestamp};
+use anchorhold_key_release::{Lint, ReleasePolicy, ResourceGrant, SignerSet, lint};
+use anchorhold_rats::{ResourcePath, Sha256Digest, Timestamp};
 use serde::Serialize;
 use std::path::Path;
 
@@ -17,6 +17,7 @@ struct CheckedRelease<'a> {
     expires: Timestamp,
     digest: Sha256Digest,
     grants: Vec<CheckedGrant<'a>>,
+    resources: Vec<CheckedResource<'a>>,
     lints: Vec<CheckedLint>,
 }
 
@@ -24,6 +25,13 @@ struct CheckedRelease<'a> {
 struct CheckedGrant<'a> {
     name: &'a str,
     model: &'a str,
+    measurements: usize,
+}
+
+#[derive(Serialize)]
+struct CheckedResource<'a> {
+    name: &'a str,
+    paths: Vec<&'a str>,
     measurements: usize,
 }
 
@@ -223,6 +231,7 @@ fn release(
         expires: policy.expires(),
         digest: policy.digest(),
         grants: grants.collect(),
+        resources: policy.resources().iter().map(checked_resource).collect(),
         lints: lints
             .into_iter()
             .map(|Lint { code, grant, text }| CheckedLint { code, grant, text })
@@ -236,6 +245,14 @@ fn release(
     Ok(if strict && is_serious { Exit::NotAcceptable } else { Exit::Ok })
 }
 
+fn checked_resource(grant: &ResourceGrant) -> CheckedResource<'_> {
+    CheckedResource {
+        name: grant.name(),
+        paths: grant.paths().iter().map(ResourcePath::as_str).collect(),
+        measurements: grant.measurements().len(),
+    }
+}
+
 fn release_text(checked: &CheckedRelease<'_>) -> String {
     let mut out = String::new();
     line(&mut out, "policy", &format!("{} version {}", checked.policy, checked.version));
@@ -243,6 +260,9 @@ fn release_text(checked: &CheckedRelease<'_>) -> String {
     line(&mut out, "digest", &checked.digest.to_string());
     for CheckedGrant { name, model, measurements } in &checked.grants {
         line(&mut out, "grant", &format!("{name}: {model}, {measurements} measurement(s)"));
+    }
+    for CheckedResource { name, paths, measurements } in &checked.resources {
+        line(&mut out, "resource", &format!("{name}: {}, {measurements} measurement(s)", paths.join(", ")));
     }
     for CheckedLint { code, grant, text } in &checked.lints {
         let grant = grant.as_ref().map_or_else(String::new, |grant| format!("{grant}: "));

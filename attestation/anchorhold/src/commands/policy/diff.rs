@@ -22,6 +22,7 @@ struct Differences {
 
 #[derive(Serialize)]
 struct Grant {
+    table: &'static str,
     name: String,
     change: String,
     rules: Vec<Rule>,
@@ -65,6 +66,7 @@ fn rule(changed: &ChangedRule) -> Rule {
 
 fn grant(changed: &ChangedGrant) -> Grant {
     Grant {
+        table: changed.table,
         name: changed.name.clone(),
         change: changed.change.to_string(),
         rules: changed.rules.iter().map(rule).collect(),
@@ -74,14 +76,14 @@ fn grant(changed: &ChangedGrant) -> Grant {
 fn text(found: &PolicyDiff) -> String {
     let mut out = String::new();
     rules(&mut out, "", &found.rules);
-    for ChangedGrant { name, change, rules: of_grant } in &found.grants {
+    for ChangedGrant { table, name, change, rules: of_grant } in &found.grants {
         let what = match (of_grant.is_empty(), change) {
             (true, Change::Wider) => "new",
             (true, _) => "gone",
             (false, _) => "changed",
         };
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "{:9} grant \"{}\", which is {what}", change.to_string(), plain(name));
+        let _ = writeln!(out, "{:9} {table} \"{}\", which is {what}", change.to_string(), plain(name));
         rules(&mut out, "  ", of_grant);
     }
     let verdict = match found.change() {

@@ -74,12 +74,21 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
 fn release(path: &Path, text: &str) -> Result<Vec<Rule>, Failure> {
     let policy = ReleasePolicy::from_toml(text).map_err(|e| about(path, e))?;
     let mut rules = policy.rules();
+    let below = |name: &str, of_grant: Vec<Rule>| -> Vec<Rule> {
+        let path = |rule: &Rule| format!("{name}: {}", rule.path());
+        of_grant
+            .into_iter()
+            .map(|rule| {
+                let path = path(&rule);
+                rule.at(path)
+            })
+            .collect()
+    };
     for grant in policy.grants() {
-        let of_grant = grant.rules().into_iter().map(|rule| {
-            let path = format!("{}: {}", grant.name(), rule.path());
-            rule.at(path)
-        });
-        rules.extend(of_grant);
+        rules.extend(below(grant.name(), grant.rules()));
+    }
+    for grant in policy.resources() {
+        rules.extend(below(&format!("resource {}", grant.name()), grant.rules()));
     }
     Ok(rules)
 }

@@ -1,0 +1,74 @@
+//! Anchorhold's key broker: challenge, evidence, release.
+
+use super::{Exchange, Failure, Http};
+use crate::evidence::Identity;
+use crate::key::HeldKey;
+use crate::settings::Model;
+use anchorhold_audit_log::{BindingInputs, BindingPurpose, Hash};
+use anchorhold_key_release::{AuditTerms, KeyRequest, KeyUse, PinnedBroker, RefusalBody, Session};
+use anchorhold_rats::Sha256Digest;
+use anyhow::anyhow;
+use bytes::Bytes;
+
+/// The answer to `POST /v1/lease`.
+#[derive(serde::Deserialize)]
+struct LeaseAnswer {
+    lease: String,
+}
+
+pub(super) fn exchange(
+    http: &Http,
+    pinned: &PinnedBroker,
+    exchange: &mut Exchange<'_>,
+    model: &Model,
+) -> Result<HeldKey, Failure> {
+    let challenge = post(http, "/v1/challenge", Bytes::from_static(b"{}"))?;
+    let request = KeyRequest {
+        model_id: model.id.clone(),
+        min_version: model.version_min,
+        purpose: KeyUse::Serve,
+        instance_id: exchange.identity.instance,
+        log_origin: exchange.identity.log_origin.clone(),
+        audit: AuditTerms::default(),
+    };
+    let session = Session::begin(&challenge, pinned.clone(), request, exchange.identity.keys())
+        .map_err(anyhow::Error::from)?;
+    let evidence = exchange.attest(model, &session.report_data(Sha256Digest::of(b"")))?;
+    exchange.record_evidence(&evidence, inputs(exchange.identity, &session))?;
+    let (body, awaiting) = session.send(evidence);
+    let answer = post(http, "/v1/release", body.into())?;
+    let key = awaiting.open(&answer, &exchange.identity.release_key).map_err(anyhow::Error::from)?;
+    Ok(key.into())
+}
+
+fn inputs(identity: &Identity, session: &Session) -> BindingInputs {
+    let keys = identity.keys();
+    BindingInputs {
+        context: Hash::new(*session.context().as_bytes()),
+        nonce: Hash::new(*session.nonce().as_bytes()),
+        purpose: BindingPurpose::KeyRelease,
+        release_key: Hash::new(*keys.release_key.digest().as_bytes()),
+        tls_key: Hash::new(*keys.tls_key.as_bytes()),
+    }
+}
+
+pub(super) fn is_revoked(http: &Http, identity: &Identity, kid: &str) -> bool {
+    let question = serde_json::json!({ "instance_id": identity.instance, "kid": kid });
+    let answer = post(http, "/v1/lease", question.to_string().into());
+    let answer = answer.ok().and_then(|answer| serde_json::from_slice::<LeaseAnswer>(&answer).ok());
+    answer.is_some_and(|answer| answer.lease == "revoked")
+}
+
+fn post(http: &Http, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+    let answer = http.post(path, &[], body)?;
+    if answer.status.is_success() {
+        return Ok(answer.body);
+    }
+    match serde_json::from_slice::<RefusalBody>(&answer.body) {
+        Ok(refusal) if !answer.status.is_server_error() => Err(Failure::Refused(refusal.error)),
+        Ok(refusal) => {
+            Err(Failure::Unreachable(anyhow!("{}: {}", refusal.error.code, refusal.error.message)))
+        }
+        Err(_) => Err(Failure::Unreachable(anyhow!("{path} answered {}", answer.status))),
+    }
+}
