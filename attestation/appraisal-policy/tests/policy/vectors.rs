@@ -106,7 +106,7 @@ fn expected(rules: &CasePolicy, claims: &Claims) -> Expected {
         Some(text) => Some(Nonce::try_from(bytes(text).as_slice()).unwrap()),
         None => claims.gpus.first().map(|device| device.report().nonce),
     };
-    Expected { report_data: ReportData::try_from(bound.as_slice()).unwrap(), gpu_nonce }
+    Expected { gpu_nonce, ..ReportData::try_from(bound.as_slice()).unwrap().into() }
 }
 
 /// The profile as the owner of the image fills it in: with the reference values that the case names, and otherwise with those
