@@ -171,7 +171,7 @@ fn quantiles(name: &str, mut times: Vec<Duration>) -> Vec<Value> {
 }
 
 fn broker(layout: &Layout) -> Result<Arc<Broker>, Failure> {
-    let tls = Tls { key: vec![0; 64].into(), certificate: String::new() };
+    let tls = Tls { key: vec![0; 64].into(), certificate: "a certificate".to_owned() };
     let secrets = Secrets::generate(tls)?;
     set_up_in(layout, &Beginning { secrets: &secrets, signers: None, at: stamp() })?;
     let around = Surroundings { clock: Arc::new(stamp), report: Arc::new(|_| ()), endorser: None };

@@ -284,8 +284,8 @@ fn listed(broker: &Broker) -> Vec<(String, bool, u64)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn case_26_all_keys_go_under_a_new_one_while_guests_are_served_and_the_old_one_is_destroyed() {
     let (site, broker) = with_models(40);
-    // 8 of the broker itself, the example model and 40 more.
-    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 49)]);
+    // 9 of the broker itself, the example model and 40 more.
+    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 50)]);
     let before = std::fs::read(site.folder.path().join("broker.redb")).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let serving = tokio::spawn({
@@ -306,12 +306,12 @@ async fn case_26_all_keys_go_under_a_new_one_while_guests_are_served_and_the_old
     tokio::task::spawn_blocking(move || {
         assert!(matches!(retire(&changing, "file-1"), Err(KekAdminError::Primary)));
         add(&changing, "file-2").unwrap();
-        assert_eq!(listed(&changing), [("file-1".to_owned(), false, 49), ("file-2".to_owned(), true, 0)]);
-        assert!(matches!(retire(&changing, "file-1"), Err(KekAdminError::InUse { secrets: 49 })));
-        assert_eq!(rewrap(&changing), (49, Vec::new()));
+        assert_eq!(listed(&changing), [("file-1".to_owned(), false, 50), ("file-2".to_owned(), true, 0)]);
+        assert!(matches!(retire(&changing, "file-1"), Err(KekAdminError::InUse { secrets: 50 })));
+        assert_eq!(rewrap(&changing), (50, Vec::new()));
         assert_eq!(rewrap(&changing), (0, Vec::new()));
         retire(&changing, "file-1").unwrap();
-        assert_eq!(listed(&changing), [("file-2".to_owned(), true, 49)]);
+        assert_eq!(listed(&changing), [("file-2".to_owned(), true, 50)]);
     })
     .await
     .unwrap();
@@ -322,7 +322,7 @@ async fn case_26_all_keys_go_under_a_new_one_while_guests_are_served_and_the_old
     assert!(!site.folder.path().join("keks/file-1.credential").exists());
     let entries = entries(&broker);
     let count = |kind: &str| entries.iter().filter(|entry| entry["type"] == kind).count();
-    assert_eq!((count("key.rotate"), count("key.destroy")), (49, 1));
+    assert_eq!((count("key.rotate"), count("key.destroy")), (50, 1));
     let rotated = entries.iter().find(|entry| entry["type"] == "key.rotate" && entry["model"].is_object());
     assert_eq!(rotated.unwrap()["key"]["kek"], "file-2");
     let destroyed = entries.iter().find(|entry| entry["type"] == "key.destroy").unwrap();
@@ -360,8 +360,8 @@ fn case_26_a_run_that_was_cut_off_anywhere_goes_on() {
         }
         after = next;
     }
-    assert_eq!((all, pages > 3), (49, true));
-    assert_eq!(listed(&site.open()), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 49)]);
+    assert_eq!((all, pages > 3), (50, true));
+    assert_eq!(listed(&site.open()), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 50)]);
 }
 
 #[test]
@@ -378,11 +378,11 @@ fn case_26_a_page_whose_commit_fails_or_is_lost_is_done_again() {
         assert!(matches!(cut, Err(KekAdminError::Ledger(_))), "{fault:?}");
         drop(broker);
         let broker = site.reopen_with(Arc::new(store.image()), faulty_ring(NEVER).0);
-        let done = if fault == Fault::AnswerLost { 9 } else { 0 };
-        assert_eq!(rewrap(&broker), (9 - done, Vec::new()), "{fault:?}");
+        let done = if fault == Fault::AnswerLost { 10 } else { 0 };
+        assert_eq!(rewrap(&broker), (10 - done, Vec::new()), "{fault:?}");
         // What the log tells of is what has happened, once.
         let told = entries(&broker).iter().filter(|entry| entry["type"] == "key.rotate").count();
-        assert_eq!(told, 9, "{fault:?}");
+        assert_eq!(told, 10, "{fault:?}");
         assert_eq!(rewrap(&broker), (0, Vec::new()));
     }
 }
@@ -440,10 +440,10 @@ async fn case_26_two_brokers_on_one_state_change_their_key_one_after_the_other()
     };
     assert_eq!((in_use(&one), in_use(&two)), (0, 0));
     // The other one goes back and forth as long as it has not heard of it.
-    assert_eq!(rewrap(&two), (11, Vec::new()));
-    assert_eq!(in_use(&one), 11);
+    assert_eq!(rewrap(&two), (12, Vec::new()));
+    assert_eq!(in_use(&one), 12);
     two.keyring().set_primary(&id("file-2")).unwrap();
-    assert_eq!((rewrap(&two), rewrap(&one)), ((11, Vec::new()), (0, Vec::new())));
+    assert_eq!((rewrap(&two), rewrap(&one)), ((12, Vec::new()), (0, Vec::new())));
 }
 
 #[test]
@@ -454,12 +454,12 @@ fn a_key_on_standby_opens_and_wraps_nothing_new_until_it_is_promoted() {
         KekRequest::Add { kek: Box::new(kek), origin: Origin::Fresh, role: Role::Standby, shares: None };
     broker.kek(&request).unwrap();
     broker.import(&import_file("acme/embed", 1)).unwrap();
-    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 10), ("file-2".to_owned(), false, 0)]);
+    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 11), ("file-2".to_owned(), false, 0)]);
     let promote = |name: &str| broker.kek(&KekRequest::Promote { id: id(name) });
     assert!(matches!(promote("file-3"), Err(KekAdminError::Settings(_))));
     promote("file-2").unwrap();
     broker.import(&import_file("acme/embed", 2)).unwrap();
-    assert_eq!(listed(&broker), [("file-1".to_owned(), false, 10), ("file-2".to_owned(), true, 1)]);
+    assert_eq!(listed(&broker), [("file-1".to_owned(), false, 11), ("file-2".to_owned(), true, 1)]);
     assert_eq!(Settings::read(site.folder.path()).unwrap().primary(), &id("file-2"));
 }
 
@@ -478,7 +478,7 @@ fn case_26_a_secret_that_does_not_open_stops_no_other_and_keeps_its_key() {
         .unwrap();
     add(&broker, "file-2").unwrap();
     let (renewed, failed) = rewrap(&broker);
-    assert_eq!((renewed, failed.len()), (13, 1));
+    assert_eq!((renewed, failed.len()), (14, 1));
     assert!(failed[0].starts_with("acme/model-1/2: "), "{failed:?}");
     assert!(matches!(retire(&broker, "file-1"), Err(KekAdminError::InUse { secrets: 1 })));
     assert!(site.folder.path().join("keks/file-1.sealed").exists());
@@ -497,17 +497,17 @@ fn case_26_a_backend_in_trouble_stops_the_run_and_nothing_is_lost() {
         // It wraps, and would not give back what it wrapped.
         backend.misbehave(Some(fault));
         let (renewed, failed, _) = rewrap_page(&broker, Vec::new()).unwrap();
-        assert_eq!((renewed, failed.len()), (0, 9), "{fault:?}");
+        assert_eq!((renewed, failed.len()), (0, 10), "{fault:?}");
     }
     let census = |broker: &Broker| look_up(broker.ledger().store(), rotation::census).unwrap();
-    assert_eq!(census(&broker).of(&id("file-1"), None), 9);
+    assert_eq!(census(&broker).of(&id("file-1"), None), 10);
     backend.misbehave(None);
-    assert_eq!(rewrap(&broker), (9, Vec::new()));
-    assert_eq!(census(&broker).of(&id("faulty-1"), None), 10);
+    assert_eq!(rewrap(&broker), (10, Vec::new()));
+    assert_eq!(census(&broker).of(&id("faulty-1"), None), 11);
     // A ring that was not read from settings is not changed through them.
     assert!(matches!(add(&broker, "file-2"), Err(KekAdminError::NoSettings)));
     assert!(matches!(retire(&broker, "file-1"), Err(KekAdminError::NoSettings)));
-    for bad in [&[2][..], &[9, 1]] {
+    for bad in [&[3][..], &[9, 1]] {
         assert!(matches!(rewrap_page(&broker, bad.to_vec()), Err(KekAdminError::Cursor)));
     }
 }
@@ -533,7 +533,7 @@ fn a_key_that_does_not_work_is_not_added_and_shares_that_cannot_be_written_cost_
     assert!(matches!(broker.kek(&request(folder)), Err(KekAdminError::Shares(_))));
     assert!(!site.folder.path().join("keks/file-2.sealed").exists());
     assert_eq!(Settings::read(site.folder.path()).unwrap(), before);
-    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 9)]);
+    assert_eq!(listed(&broker), [("file-1".to_owned(), true, 10)]);
     let KekReply::Add { shares, .. } = broker.kek(&request(site.folder.path().join("more"))).unwrap() else {
         panic!()
     };

@@ -40,7 +40,7 @@ impl Site {
         site.public = site.run(&arguments).unwrap();
         let policy = site.folder.path().join("policy.toml");
         std::fs::write(&policy, common::POLICY.replace("2027-01-31", "2199-01-31")).unwrap();
-        site.run(&["policy", "--state", &state, policy.to_str().unwrap()]).unwrap();
+        site.run(&["policy", "--state", &state, policy.to_str().unwrap(), "--replaces", "none"]).unwrap();
         site.import("acme/chat-70b", 7);
         site
     }
@@ -288,11 +288,11 @@ fn case_26_kill_9_during_a_rewrap_loses_nothing() {
         child.kill().unwrap();
         child.wait().unwrap();
         let secrets: u64 = listed(&site).iter().map(|(_, _, secrets)| secrets).sum();
-        assert_eq!(secrets, 49);
+        assert_eq!(secrets, 50);
     }
     assert!(cut_off > 0);
     site.kek(&["rewrap"]).unwrap();
-    assert_eq!(listed(&site), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 49)]);
+    assert_eq!(listed(&site), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 50)]);
     site.kek(&["retire", "file-1"]).unwrap();
     assert!(!PathBuf::from(site.state()).join("keks/file-1.sealed").exists());
     assert_eq!(listed(&site), [("file-2".to_owned(), true, 49)]);
@@ -336,7 +336,7 @@ async fn case_12_and_26_with_an_hsm_from_init_to_the_end_of_its_key() {
     let first = hsm("hsm-1");
     let first: Vec<&str> = first.iter().map(String::as_str).collect();
     let site = Site::init(folder, &first, environment);
-    assert_eq!(listed(&site), [("hsm-1".to_owned(), true, 9)]);
+    assert_eq!(listed(&site), [("hsm-1".to_owned(), true, 10)]);
     let server = site.serve();
     assert_eq!(site.ask(&server).await, Ok(KEY));
     // The token is pulled out and put back.
@@ -352,9 +352,9 @@ async fn case_12_and_26_with_an_hsm_from_init_to_the_end_of_its_key() {
     add.extend(second.iter().map(String::as_str));
     site.kek(&add).unwrap();
     let rewrapped = site.kek(&["rewrap"]).unwrap();
-    assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&9.into(), &serde_json::json!([])));
+    assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&10.into(), &serde_json::json!([])));
     site.kek(&["retire", "hsm-1"]).unwrap();
-    assert_eq!(listed(&site), [("hsm-2".to_owned(), true, 9)]);
+    assert_eq!(listed(&site), [("hsm-2".to_owned(), true, 10)]);
     // The object is gone from the token: a key of the label can be made again, and the id not.
     let mut again = vec!["add", "--existing-key"];
     let third = hsm("hsm-1");
@@ -426,7 +426,7 @@ async fn case_12_and_26_with_a_transit_engine_from_init_to_its_old_versions_end(
     let rotated = site.kek(&["rotate", "bao-1"]).unwrap();
     assert_eq!(rotated["version"], 2);
     assert!(site.kek(&["retire", "bao-1", "--below", "2"]).unwrap_err().contains("secrets are under it"));
-    assert_eq!(site.kek(&["rewrap"]).unwrap()["renewed"], 9);
+    assert_eq!(site.kek(&["rewrap"]).unwrap()["renewed"], 10);
     assert!(site.kek(&["retire", "bao-1", "--below", "3"]).is_err());
     site.kek(&["retire", "bao-1", "--below", "2"]).unwrap();
     assert_eq!(double.lock().key.as_ref().unwrap().state["min_available_version"], 2);
@@ -438,7 +438,7 @@ async fn case_12_and_26_with_a_transit_engine_from_init_to_its_old_versions_end(
     assert!(site.kek(&["retire", "bao-1"]).unwrap_err().contains("not permitted"));
     assert_eq!(listed(&site).len(), 2, "what could not be destroyed is not forgotten");
     site.kek(&["retire", "bao-1", "--leave-key"]).unwrap();
-    assert_eq!(listed(&site), [("file-1".to_owned(), true, 9)]);
+    assert_eq!(listed(&site), [("file-1".to_owned(), true, 10)]);
     assert!(double.lock().key.is_some());
     drop(double);
     assert_eq!(site.ask(&server).await, Ok(KEY));

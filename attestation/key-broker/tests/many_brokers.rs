@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// How often something is broken while guests ask; `CHAOS_ROUNDS` asks for more.
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 6;
 const GUESTS: u8 = 6;
 
 fn refusal(answer: &anchorhold_channel::client::Answer) -> (u16, String) {

@@ -43,6 +43,7 @@ fn change(text: &str, path: &str, value: &str) -> PolicyDiff {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_change_is_called_what_it_is() {
     use Change::{Narrower, Same, Shifted, Wider};
     for (text, path, value, wanted) in [

@@ -106,7 +106,8 @@ fn a_signature_does_not_make_a_bad_file_good() {
     let keys = [key(1), key(2)];
     let signed =
         |payload: &[u8]| anchorhold_dsse::sign(PROFILE_TYPE, payload, &[&keys[0], &keys[1]]).unwrap();
-    let debug = format!("{HEADER}[snp]\nmeasurements = []\ndebug = true\n");
+    let image = "ab".repeat(48);
+    let debug = format!("{HEADER}[snp]\nmeasurements = [\"sha384:{image}\"]\ndebug = true\n");
     let refused = verify(&signed(debug.as_bytes()), at()).unwrap_err();
     assert!(matches!(refused, SignedError::Policy(PolicyError::Denied { .. })), "{refused}");
     assert_eq!(verify(&signed(&[0xff]), at()).unwrap_err(), SignedError::NotUtf8);

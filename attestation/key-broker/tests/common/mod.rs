@@ -80,7 +80,7 @@ pub(crate) fn secrets() -> Secrets {
         nonce: seed(4),
         chip: seed(5),
         witness: seed(6),
-        tls: Tls { key: vec![7; 64].into(), certificate: String::new() },
+        tls: Tls { key: vec![7; 64].into(), certificate: "a certificate".to_owned() },
         token: token_key(),
     }
 }

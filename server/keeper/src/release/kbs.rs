@@ -123,7 +123,7 @@ fn taken(path: &str, answer: Answer) -> Result<Answer, Failure> {
     if answer.status.is_server_error() || code == STALE {
         return Err(Failure::Unreachable(anyhow!("{code}: {}", problem.detail)));
     }
-    Err(Failure::Refused(RefusalError { code, message: problem.detail, checks: None }))
+    Err(Failure::Refused(RefusalError { code, message: problem.detail, checks: None, device: None }))
 }
 
 /// The last part of a problem's type as a code: `…/errors/PolicyDeny` is `kbs_policy_deny`.

@@ -109,8 +109,8 @@ pub(super) fn run(policy: &ReleasePolicy, args: &EvidenceArgs, format: Format) -
     let of_vtpm = stated.paravisor.and_then(|vtpm| ReportData::try_from(vtpm.nonce).ok());
     let own = of_vtpm.map_or_else(|| stated_report_data(&bundle.evidence), Ok)?;
     let expected = Expected {
-        report_data: args.report_data.unwrap_or(own),
         gpu_nonce: args.gpu_nonce.or_else(|| stated.gpus.first().map(|device| device.nonce)),
+        ..args.report_data.unwrap_or(own).into()
     };
     let asked = Asked {
         model_id: model,
