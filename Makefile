@@ -6,7 +6,7 @@ CARGO ?= cargo
 PROGRAMS := $(or $(CARGO_TARGET_DIR),target)/release
 SECONDS_PER_TARGET ?= 20
 
-.PHONY: help setup build run demo demo-refuse test kill-test lint fuzz bench deny
+.PHONY: help setup build run demo demo-refuse test kill-test broker-proofs lint fuzz mutants verdicts bench deny
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,15 +32,27 @@ test: build ## Build and run every test; the last line counts them
 kill-test: build ## Kill 1,000 guests (ITERATIONS) while they fetch and load, and search their disks
 	@$(PROGRAMS)/anchorhold-kill-test --iterations $(or $(ITERATIONS),1000)
 
-lint: setup ## Formatting and lints, warnings refused
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+broker-proofs: setup ## 10,000 random histories of the broker (SEEDS), 1,000 kills inside a release (KILLS), 100 breakdowns on PostgreSQL
+	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release -p anchorhold-key-broker --test simulation -- --nocapture
+	KILLS=$(or $(KILLS),1000) $(CARGO) test --release -p anchorhold-key-broker --test kills -- --nocapture
+	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),100) $(CARGO) test --release -p anchorhold-key-broker --test many_brokers
+
+lint: setup ## Formatting and lints, warnings refused; the verifier for WebAssembly
+	@CARGO='$(CARGO)' tests/scripts/lint.sh
 
 fuzz: setup ## Run every fuzz target for SECONDS_PER_TARGET seconds (20)
 	@CARGO='$(CARGO)' tests/scripts/fuzz.sh $(SECONDS_PER_TARGET)
 
+mutants: setup ## Mutation test of one crate: CRATE=anchorhold-verifier ARGS='--shard 0/40'; see tests/scripts/mutants.sh
+	@CARGO='$(CARGO)' tests/scripts/mutants.sh $(or $(CRATE),$(error name a CRATE)) $(ARGS)
+
+verdicts: setup ## Write anew what refusals say and what every profile says of every vector; review the diff
+	WRITE_VERDICTS=1 $(CARGO) test --release -p anchorhold-corpus --test rejection explained
+	WRITE_VERDICTS=1 $(CARGO) test --release -p anchorhold-appraisal-policy --test policy vectors
+
 deny: ## Licences, sources and second versions of dependencies
 	$(CARGO) deny check bans licenses sources
+	$(CARGO) deny --manifest-path tests/differential/Cargo.toml --config deny.toml check bans licenses sources
 
 bench: build ## Measure; JSON=FILE writes name, value, unit, peer and ratio
 	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/bench.sh

@@ -12,7 +12,10 @@ bench() { # PACKAGE BENCH [ARGUMENT ...]
     local package=$1 name=$2
     shift 2
     echo "== $name"
-    JSON="$parts/$name.json" "$cargo" bench --quiet -p "$package" --bench "$name" -- "$@"
+    local manifest=Cargo.toml
+    [ "$package" != anchorhold-differential ] || manifest=tests/differential/Cargo.toml
+    JSON="$parts/$name.json" "$cargo" bench --quiet --manifest-path "$manifest" --target-dir "${CARGO_TARGET_DIR:-target}" \
+        -p "$package" --bench "$name" -- "$@"
 }
 
 bench anchorhold-verifier verify_snp

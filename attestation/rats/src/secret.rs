@@ -1,6 +1,5 @@
 //! Key bytes that wipe themselves and never print.
 
-use ring::rand::SecureRandom as _;
 use std::fmt;
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -17,8 +16,16 @@ impl fmt::Display for RandomError {
 
 impl std::error::Error for RandomError {}
 
+#[cfg(not(all(target_arch = "wasm32", target_os = "unknown")))]
 pub(crate) fn fill_random(out: &mut [u8]) -> Result<(), RandomError> {
+    use ring::rand::SecureRandom as _;
     ring::rand::SystemRandom::new().fill(out).map_err(|_| RandomError)
+}
+
+/// There is no system below a WebAssembly module. Its host makes nonces and hands them in as bytes.
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+pub(crate) const fn fill_random(_: &mut [u8]) -> Result<(), RandomError> {
+    Err(RandomError)
 }
 
 /// `N` secret bytes: wiped on drop, compared in constant time, printed as a type name only.

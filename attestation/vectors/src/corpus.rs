@@ -1,7 +1,7 @@
 //! A folder of cases, and one case at a time.
 
 use crate::manifest::{Case, Expectation, MAX_CASES, MAX_MANIFEST_BYTES, Manifest};
-use crate::platform;
+use crate::platform::{self, Presented};
 use anchorhold_appraisal_policy::PolicyError;
 use anchorhold_rats::{Checks, Stage};
 use serde::Serialize;
@@ -94,7 +94,15 @@ impl Corpus {
     /// # Errors
     /// [`Error`] when there is none, or it is not of format 1, or names a case twice.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let bytes = read_file(&folder.join("manifest.json"), MAX_MANIFEST_BYTES)?;
+        Self::open_beside(&folder.join("manifest.json"), folder)
+    }
+
+    /// Reads a manifest that stands outside the folder of its files.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_beside(manifest: &Path, folder: &Path) -> Result<Self, Error> {
+        let bytes = read_file(manifest, MAX_MANIFEST_BYTES)?;
         let manifest: Manifest =
             serde_json::from_slice(&bytes).map_err(|error| Error::Manifest(error.to_string()))?;
         if manifest.format != 1 || manifest.cases.len() > MAX_CASES {
@@ -116,6 +124,23 @@ impl Corpus {
     #[must_use]
     pub fn cases(&self) -> &[Case] {
         &self.cases
+    }
+
+    /// What one case presents, for whoever judges it by rules of their own; the case's own rules and any profile beside
+    /// it are left out. The inner error is the rule that the files break before there is any evidence.
+    ///
+    /// # Errors
+    /// [`Error`] when a file cannot be read or is not of its role's form.
+    pub fn present(&self, case: &Case) -> Result<Result<Presented, Checks>, Error> {
+        platform::present(case, &Files::read(&self.folder, case)?)
+    }
+
+    /// Judges one case by its own rules: all rules that were looked at.
+    ///
+    /// # Errors
+    /// [`Error`] when the case cannot be read.
+    pub fn judge(&self, case: &Case) -> Result<Checks, Error> {
+        platform::judge(case, &Files::read(&self.folder, case)?)
     }
 
     /// Judges one case and compares. `clock` gives microseconds since any fixed moment.

@@ -138,7 +138,7 @@ pub fn names_machine(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{all, is_of_endorsements, meaning};
+    use super::{OF_IDENTITY, all, azure, is_of_endorsements, meaning, names_machine, snp, tdx};
     use anchorhold_rats::Stage;
 
     #[test]
@@ -162,6 +162,17 @@ mod tests {
             assert!(!is_of_endorsements(name), "{name}");
         }
         assert!(is_of_endorsements("snp_leaf_missing"));
+    }
+
+    #[test]
+    fn rules_about_one_machine_are_known_by_their_codes() {
+        for code in [snp::CHIP_ID, tdx::PLATFORM_DENIED, azure::VM_ID] {
+            assert!(names_machine(code.name), "{}", code.name);
+        }
+        for name in [snp::MEASUREMENT.name, tdx::TCB_STATUS.name, "no_such_code", ""] {
+            assert!(!names_machine(name), "{name}");
+        }
+        assert_eq!(all().filter(|code| names_machine(code.name)).count(), OF_IDENTITY.len());
     }
 
     #[test]

@@ -310,4 +310,33 @@ mod tests {
         assert_eq!(reader.byte_integer(), Ok(0));
         assert_eq!(reader.finish(), Err(Error::Trailing { observed_bytes: 1 }));
     }
+
+    #[test]
+    fn times_have_whole_seconds_utc_and_one_length() {
+        let read = |tag: u8, text: &str| {
+            let bytes = [&[tag, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+            Reader::new(&bytes).time().map(|time| time.to_string()).ok()
+        };
+        let read = |tag, text| read(tag, text).unwrap_or_default();
+        assert_eq!(read(UTC_TIME, "491231235959Z"), "2049-12-31T23:59:59Z");
+        assert_eq!(read(UTC_TIME, "990101000000Z"), "1999-01-01T00:00:00Z");
+        assert_eq!(read(UTC_TIME, "500101000000Z"), "", "1950 is no moment that is read");
+        assert_eq!(read(GENERALIZED_TIME, "20500101000000Z"), "2050-01-01T00:00:00Z");
+        for bad in [
+            "4912312359590Z",
+            "49123123595Z",
+            "491231235959",
+            "4912312359590",
+            "20491231235959Z",
+            "4912312359+9Z",
+        ] {
+            assert_eq!(read(UTC_TIME, bad), "", "{bad}");
+        }
+        for bad in
+            ["205001010000000Z", "2050010100000Z", "500101000000Z", "20500101000000", "20500101000000.0Z"]
+        {
+            assert_eq!(read(GENERALIZED_TIME, bad), "", "{bad}");
+        }
+        assert_eq!(read(INTEGER, "500101000000Z"), "");
+    }
 }

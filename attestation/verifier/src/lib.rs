@@ -18,6 +18,7 @@
 
 mod anchors;
 pub mod azure;
+mod chain_cache;
 pub mod codes;
 pub mod dangerous;
 pub mod der;

@@ -23,11 +23,12 @@ mod signature_data;
 mod status;
 mod tcb_info;
 
+pub use crate::chain_cache::{ChainCache, MAX_CACHED_CHAINS};
 pub use appraise::appraise;
 pub(crate) use appraise::judge_policy;
 pub use attributes::{TdAttributes, Xfam};
 pub(crate) use authenticate::judge;
-pub use authenticate::{AuthenticQuote, Input, Stated, authenticate};
+pub use authenticate::{AuthenticQuote, Input, Stated, authenticate, authenticate_with_cache};
 pub use body::{BodyKind, Td15, Td15Extended, TdBody};
 pub use level::{PlatformLevels, Tcb, TcbLevel};
 pub use pck::{Pck, PlatformId, SgxType};

@@ -354,3 +354,94 @@ fn name_attribute<'a>(name: &'a [u8], wanted: &[u8]) -> Result<Option<&'a str>, 
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_issue_and_who_may_sign_data() {
+        let ca = Authority { is_ca: true, ..Authority::default() };
+        assert!(ca.may_issue(9), "without key usage and path length all is allowed");
+        let stated = Authority { states_usage: true, ..ca };
+        assert!(!stated.may_issue(0) && Authority { signs_certificates: true, ..stated }.may_issue(0));
+        let short = Authority { path_length: Some(1), ..ca };
+        assert!(short.may_issue(1) && !short.may_issue(2));
+        assert!(!Authority { signs_certificates: true, ..Authority::default() }.may_issue(0), "no CA");
+
+        let leaf = Authority::default();
+        assert!(leaf.may_sign_data(), "without key usage all is allowed");
+        let stated = Authority { states_usage: true, ..leaf };
+        assert!(!stated.may_sign_data() && Authority { signs_data: true, ..stated }.may_sign_data());
+        assert!(!Authority { is_ca: true, ..leaf }.may_sign_data());
+        assert!(
+            !Authority { signs_certificates: true, signs_data: true, states_usage: true, ..leaf }
+                .may_sign_data()
+        );
+    }
+
+    /// A name of these attributes: last arc below 2.5.4, tag and text.
+    fn name(attributes: &[(u8, u8, &str)]) -> Vec<u8> {
+        let value =
+            |tag: u8, contents: &[u8]| [&[tag, u8::try_from(contents.len()).unwrap()], contents].concat();
+        let attribute = |(arc, tag, text): &(u8, u8, &str)| {
+            let pair =
+                [value(der::OBJECT_IDENTIFIER, &[0x55, 0x04, *arc]), value(*tag, text.as_bytes())].concat();
+            value(der::SET, &value(der::SEQUENCE, &pair))
+        };
+        value(der::SEQUENCE, &attributes.iter().flat_map(attribute).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_name_has_an_attribute_once_and_as_text() {
+        let common = |attributes: &[(u8, u8, &str)]| {
+            name_attribute(&name(attributes), COMMON_NAME).map(|found| found.map(str::to_owned)).ok()
+        };
+        assert_eq!(common(&[(3, der::UTF8_STRING, "a")]), Some(Some("a".to_owned())));
+        assert_eq!(
+            common(&[(5, der::PRINTABLE_STRING, "s"), (3, der::PRINTABLE_STRING, "a")]),
+            Some(Some("a".to_owned()))
+        );
+        assert_eq!(common(&[(5, der::UTF8_STRING, "s")]), Some(None));
+        assert_eq!(common(&[(3, der::UTF8_STRING, "a"), (3, der::UTF8_STRING, "a")]), None);
+        assert_eq!(common(&[(3, der::OCTET_STRING, "a")]), None);
+    }
+
+    #[test]
+    fn keys_of_another_length_are_of_no_kind() {
+        let value =
+            |tag: u8, contents: &[u8]| [&[tag, u8::try_from(contents.len()).unwrap()], contents].concat();
+        let key = |algorithm: &[u8], point: usize| {
+            let bits = [&[0, 4][..], &vec![1; point]].concat();
+            let info = [value(der::SEQUENCE, algorithm), value(der::BIT_STRING, &bits)].concat();
+            value(der::SEQUENCE, &info)
+        };
+        for (length, is_p256, is_p384) in
+            [(63, false, false), (64, true, false), (65, false, false), (96, false, true)]
+        {
+            let of_256 = key(EC_P256, length);
+            assert_eq!(matches!(read_public_key(&of_256), Ok(PublicKey::P256(_))), is_p256, "{length}");
+            let of_384 = key(EC_P384, length);
+            assert_eq!(matches!(read_public_key(&of_384), Ok(PublicKey::P384(_))), is_p384, "{length}");
+        }
+        assert_eq!(read_public_key(&key(EC_P384, 95)), Ok(PublicKey::Other));
+    }
+
+    #[test]
+    fn a_signature_is_verified_by_its_own_algorithm_alone() {
+        let is_pss = |algorithm: &[u8]| algorithm == PSS_SHA384 || algorithm == PSS_SHA384_TRAILER;
+        for root in [
+            include_bytes!("snp/roots/genoa-ark.der").as_slice(),
+            include_bytes!("tdx/roots/intel-sgx-root-ca.der"),
+            include_bytes!("nvidia/roots/device-identity-ca.der"),
+        ] {
+            let root = Certificate::parse(root).unwrap();
+            let (own, signed, signature) = root.signature_parts();
+            assert_eq!(root.is_pss_sha384(), is_pss(own));
+            for algorithm in [PSS_SHA384, PSS_SHA384_TRAILER, ECDSA_SHA256, ECDSA_SHA384] {
+                let wanted = algorithm == own || is_pss(algorithm) && is_pss(own);
+                assert_eq!(verify(&root.public_key, algorithm, signed, signature), wanted);
+            }
+        }
+    }
+}

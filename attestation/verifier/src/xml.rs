@@ -205,12 +205,6 @@ impl<'d> Element<'d> {
             .is_some_and(|tag| tag.name.local == local && self.document.namespace(&tag.name) == namespace)
     }
 
-    /// Whether this is the root element.
-    #[must_use]
-    pub const fn is_root(&self) -> bool {
-        self.index == 0
-    }
-
     /// Whether its parent is `other`.
     #[must_use]
     pub fn is_child_of(&self, other: Self) -> bool {

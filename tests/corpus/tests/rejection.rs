@@ -47,6 +47,31 @@ fn every_case_has_the_verdict_stage_and_code_that_its_manifest_names() {
     assert!(rejections.count() >= LEAST_CASES);
 }
 
+/// What every refusal of the suite says to people. `make verdicts` writes the file anew.
+#[test]
+fn every_refusal_is_explained_as_written() {
+    let corpus = corpus();
+    let mut text = String::new();
+    for case in corpus.cases().iter().filter(|case| case.expect == Expectation::Reject) {
+        text += &format!("{}: {}\n", case.id, case.why);
+        for check in corpus.judge(case).unwrap().failed() {
+            let place = check.source.as_ref().map_or_else(String::new, |source| {
+                format!(" [{} {:#x}..{:#x}]", source.part, source.offset, source.offset + source.length)
+            });
+            text +=
+                &format!("    {}{place}: wanted {}, observed {}\n", check.code, check.wanted, check.observed);
+        }
+    }
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/rejection/refusals.txt"));
+    if std::env::var_os("WRITE_VERDICTS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let known = std::fs::read_to_string(&path).unwrap_or_default();
+    let other = known.lines().zip(text.lines()).find(|(known, observed)| known != observed);
+    assert_eq!(other, None, "the file (left) and what is said now (right)");
+    assert_eq!(known.lines().count(), text.lines().count());
+}
+
 #[test]
 fn every_reason_code_has_a_case() {
     let corpus = corpus();

@@ -87,7 +87,6 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
     ("corpus", "tests", &["attester", "rats", "verifier"]),
-    ("differential", "tests", &[]),
 ];
 /// Crates that a reviewer reads whole, and the most direct dependencies of each.
 const SMALL: &[&str] = &["rats", "verifier", "audit-log", "engine"];

@@ -28,7 +28,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
     match RING.unwrap(PLACE, &wrapped) {
         Ok(plain) => assert!(wrapped == good && plain.as_slice() == [9; 32]),
-        Err(KekError::Backend { .. } | KekError::Blob(_) | KekError::Unknown { .. } | KekError::Open { .. }) => {}
+        Err(
+            KekError::Backend { .. } | KekError::Blob(_) | KekError::Unknown { .. } | KekError::Open { .. },
+        ) => {}
         Err(other) => panic!("{other:?}"),
     }
 });

@@ -1,7 +1,9 @@
 //! Answers of a transit engine, of every kind and with every status.
 #![no_main]
 
-use anchorhold_key_broker::kek::transit::{ApiPath, ciphertext, key_state, lease, plaintext, refusal, renewed};
+use anchorhold_key_broker::kek::transit::{
+    ApiPath, ciphertext, key_state, lease, plaintext, refusal, renewed,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

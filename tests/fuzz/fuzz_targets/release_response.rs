@@ -10,7 +10,8 @@ use anchorhold_rats::{Ed25519PublicKey, Evidence, Kem, Nonce, Secret, Sha256Dige
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
-static KEY: LazyLock<ReleaseKey> = LazyLock::new(|| ReleaseKey::from_seed(Kem::X25519, &Secret::take(&mut [1; 32])));
+static KEY: LazyLock<ReleaseKey> =
+    LazyLock::new(|| ReleaseKey::from_seed(Kem::X25519, &Secret::take(&mut [1; 32])));
 
 fn begin(challenge: &[u8]) -> Option<Session> {
     let pinned = PinnedBroker {

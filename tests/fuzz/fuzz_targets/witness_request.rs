@@ -27,7 +27,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some((head, rest)) = bytes.split_first_chunk::<48>() {
         let word = |at: usize| u64::from_be_bytes(std::array::from_fn(|byte| head[at + byte]));
         let root = Hash::new(std::array::from_fn(|byte| head[16 + byte]));
-        let (known, new) = (TreeHead { size: word(0), root }, TreeHead { size: word(8), root: Hash::of(rest) });
+        let (known, new) =
+            (TreeHead { size: word(0), root }, TreeHead { size: word(8), root: Hash::of(rest) });
         let note = Checkpoint::new("log", new).sign(&SIGNER).expect("a checkpoint is text");
         let (hashes, _) = rest.as_chunks::<32>();
         let proof = hashes.iter().map(|hash| Hash::new(*hash)).collect();

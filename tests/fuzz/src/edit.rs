@@ -46,6 +46,13 @@ impl<'a> Script<'a> {
         }
     }
 
+    /// Changes `bytes` by one step.
+    pub fn edit_once(&mut self, bytes: &mut Vec<u8>) {
+        if bytes.len() <= MAX_BYTES {
+            self.step(bytes);
+        }
+    }
+
     fn step(&mut self, bytes: &mut Vec<u8>) {
         let kind = self.byte();
         let at = self.below(bytes.len());

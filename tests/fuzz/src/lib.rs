@@ -3,8 +3,10 @@
 
 #![allow(missing_docs, reason = "no library for others")]
 
+pub mod asn1;
 pub mod edit;
 pub mod made;
+pub mod tcb;
 
 use anchorhold_rats::{Checks, Timestamp};
 use anchorhold_verifier::{Refusal, codes};

@@ -1,14 +1,14 @@
 //! Runs every profile of `policies/appraisal` against every evidence of `policies/cases/appraisal.toml`.
 
 use crate::evidence::{GPU_NONCE, Made, Recipe};
-use crate::support::{policies, read, shipped, with};
+use crate::filled::{filled, machine_list};
+use crate::support::{policies, read, shipped};
 use anchorhold_appraisal_policy::MachineList;
 use anchorhold_rats::{Checks, Expected, Timestamp};
 use anchorhold_verifier::dangerous::allow_simulated;
-use anchorhold_verifier::{AuthenticEvidence, Claims, TeeClaims, appraise, authenticate};
+use anchorhold_verifier::{AuthenticEvidence, TeeClaims, appraise, authenticate};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use toml::Value;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,61 +54,6 @@ enum Verdict {
 /// The codes of the rules that failed.
 fn failed(checks: &Checks) -> BTreeSet<String> {
     checks.failed().map(|check| check.code.to_string()).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The profile with the evidence's own reference values filled in, as whoever built the image does. What is left to refuse
-/// is the platform.
-fn filled(text: &str, claims: &Claims) -> String {
-    let has = |family: &str| text.contains(&format!("\n[{family}]\n"));
-    let mut out = text.to_owned();
-    match &claims.tee {
-        TeeClaims::Snp(report) if has("snp") => {
-            out = with(&out, "snp.measurements", vec![format!("sha384:{}", report.report().measurement)]);
-        }
-        TeeClaims::Tdx(quote) if has("tdx") => {
-            let body = quote.body();
-            out = with(&out, "tdx.mrtds", vec![format!("sha384:{}", body.mrtd)]);
-            if !has("paravisor") {
-                out = with(&out, "tdx.rtmr1", format!("sha384:{}", hex(&body.rtmrs[1])));
-                out = with(&out, "tdx.rtmr2", format!("sha384:{}", hex(&body.rtmrs[2])));
-            }
-        }
-        _ => {}
-    }
-    if let Some(vtpm) = claims.paravisor.as_ref().filter(|_| has("paravisor")) {
-        let pcr =
-            |pcr: u8| (pcr.to_string(), Value::from(vec![format!("sha256:{}", hex(&vtpm.pcrs()[&pcr]))]));
-        out = with(&out, "paravisor.pcrs", Value::Table([4, 7, 11].map(pcr).into_iter().collect()));
-    }
-    out
-}
-
-/// A list of the machines that the evidence names; a report under a provider's key names none.
-fn machine_list(kind: &str, claims: &Claims, at: Timestamp) -> Option<MachineList> {
-    let devices = claims.gpus.iter().map(|device| format!("gpu = \"{}\"", device.pdi()));
-    let mut machines: Vec<_> = devices.collect();
-    match &claims.tee {
-        TeeClaims::Snp(report) => {
-            machines.extend(report.chip_id().map(|chip| format!("snp_chip = \"{chip}\"")));
-        }
-        TeeClaims::Tdx(quote) => machines.push(format!("tdx_platform = \"{}\"", quote.pck().platform_id)),
-    }
-    if machines.is_empty() {
-        return None;
-    }
-    let mut text = format!(
-        "format = 1\nid = \"machines\"\nversion = 1\nissued = \"{at}\"\nexpires = \"{}\"\n\
-         description = \"of the case\"\nkind = \"{kind}\"\n",
-        at.plus_seconds(60)
-    );
-    for machine in machines {
-        text += &format!("[[machine]]\n{machine}\nreason = \"case\"\nsince = \"{at}\"\n");
-    }
-    Some(MachineList::from_toml(&text).unwrap())
 }
 
 /// Every code with which the profile refuses the evidence.

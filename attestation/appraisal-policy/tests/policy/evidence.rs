@@ -208,13 +208,19 @@ impl Recipe {
     }
 }
 
-fn sample_of(id: &str) -> Option<Made> {
+/// The folder of the real samples, or `None` where a developer does not have it. CI must have it.
+pub(crate) fn samples() -> Option<PathBuf> {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/evidence"));
     if !folder.is_dir() {
         assert!(std::env::var_os("CI").is_none(), "{} is missing", folder.display());
         eprintln!("skipped: no real samples at {}", folder.display());
         return None;
     }
+    Some(folder)
+}
+
+fn sample_of(id: &str) -> Option<Made> {
+    let folder = samples()?;
     let read = |path: &str| std::fs::read(folder.join(id).join(path));
     let mut endorsements = Endorsements::default();
     let evidence = if id.starts_with("tdx/") {

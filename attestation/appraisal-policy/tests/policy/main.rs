@@ -10,8 +10,10 @@
 mod cases;
 mod evidence;
 mod families;
+mod filled;
 mod machines;
 mod profile;
 mod shipped;
 mod signed;
 mod support;
+mod vectors;

@@ -1,11 +1,11 @@
 //! Cases of NVIDIA's GPUs and switches: one device from files, or a board in NVIDIA's own JSON.
 
-use super::{anchors, hex, of_refusal, profile};
+use super::{Presented, Roots, hex, of_refusal, profile};
 use crate::corpus::{Error, Files};
 use crate::manifest::{Case, CasePolicy, Pin};
 use anchorhold_appraisal_policy::AppraisalProfile;
-use anchorhold_rats::{Checks, Code, Der, GpuEvidence, MAX_CERTIFICATES, Nonce, Stage};
-use anchorhold_verifier::dangerous::{self, SimulatedRoots};
+use anchorhold_rats::{Checks, Code, Der, Endorsements, GpuEvidence, MAX_CERTIFICATES, Nonce, Stage};
+use anchorhold_verifier::dangerous;
 use anchorhold_verifier::nvidia::{
     self, Architecture, AuthenticDevice, BoardSize, Input, Kind, Mode, OcspRules, Policy, read_serialized,
 };
@@ -25,15 +25,8 @@ const CHAIN: Code = Code::new(Stage::Parse, "vectors_device_chain");
 const BOARD: Code = Code::new(Stage::Parse, "vectors_board");
 
 pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
-    let known = ["report", "chain", "root", "rimroot", "evidence", "profile"];
-    files.only(&[&known[..], &DEVICE_RIMS, &RIMS, &OCSP].concat())?;
-    let (root, rim_root) = (files.get("root").map(root_der), files.get("rimroot").map(root_der));
-    let roots = SimulatedRoots {
-        nvidia_device: root.as_deref(),
-        nvidia_rim: rim_root.as_deref(),
-        ..SimulatedRoots::default()
-    };
-    let anchors = match anchors(case.pin, &roots) {
+    only_known(files)?;
+    let anchors = match roots(files).anchors(case.pin) {
         Ok(anchors) => anchors,
         Err(checks) => return Ok(checks),
     };
@@ -44,8 +37,7 @@ pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
     let profile = profile::read(files)?;
     // A case of one GPU that does not ask for manifests is one about report and chain alone.
     let asks = case.policy.appraise_rim || profile.is_some();
-    let rims = all(files, if asks { &DEVICE_RIMS } else { &[] }).chain(all(files, &RIMS)).collect::<Vec<_>>();
-    let ocsp: Vec<Der> = all(files, &OCSP).collect();
+    let Endorsements { rims, ocsp, .. } = endorsements(files, if asks { &DEVICE_RIMS } else { &[] });
     let input = Input { devices: &devices, rims: &rims, ocsp: &ocsp };
     let authentic = match nvidia::authenticate(&input, &anchors, case.at) {
         Ok(authentic) => authentic,
@@ -59,6 +51,29 @@ pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
         Ok(accepted) => accepted.checks().clone(),
         Err(refusal) => of_refusal(refusal),
     })
+}
+
+/// The devices of a case, with their manifests and OCSP responses.
+pub(super) fn present(files: &Files) -> Result<Result<Presented, Checks>, Error> {
+    only_known(files)?;
+    let (roots, endorsements) = (roots(files), endorsements(files, &DEVICE_RIMS));
+    Ok(devices(files)?.map(|devices| Presented { tee: None, devices, endorsements, roots }))
+}
+
+fn only_known(files: &Files) -> Result<(), Error> {
+    let known = ["report", "chain", "root", "rimroot", "evidence", "profile"];
+    files.only(&[&known[..], &DEVICE_RIMS, &RIMS, &OCSP].concat())
+}
+
+fn roots(files: &Files) -> Roots {
+    let named = |role| files.get(role).map(root_der);
+    Roots { nvidia_device: named("root"), nvidia_rim: named("rimroot"), ..Roots::default() }
+}
+
+/// The OCSP responses and the manifests of a board, with those of one GPU whose roles are named.
+fn endorsements(files: &Files, of_one_gpu: &[&str]) -> Endorsements {
+    let rims = all(files, of_one_gpu).chain(all(files, &RIMS)).collect();
+    Endorsements { rims, ocsp: all(files, &OCSP).collect(), ..Endorsements::default() }
 }
 
 /// The files of these roles that are there, in order.

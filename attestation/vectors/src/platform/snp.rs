@@ -1,11 +1,11 @@
 //! Cases of SEV-SNP.
 
-use super::{anchors, hex, hex_bytes, of_refusal, profile};
+use super::{Roots, hex, hex_bytes, of_refusal, profile};
 use crate::corpus::{Error, Files};
 use crate::manifest::{Case, CasePolicy};
 use anchorhold_rats::{Checks, Der, Endorsements, Evidence, Measurement, ReportData};
 use anchorhold_verifier::TrustAnchors;
-use anchorhold_verifier::dangerous::{self, SimulatedRoots};
+use anchorhold_verifier::dangerous;
 use anchorhold_verifier::snp::{
     self, AuthenticReport, Flag, GenoaTcb, Input, MilanTcb, MinimumTcb, MitigationVectors, Policy, Product,
     Signer, TurinTcb,
@@ -16,27 +16,30 @@ use std::collections::BTreeMap;
 const CRLS: [&str; 6] = ["crl", "crl-1", "crl-2", "crl-3", "crl-4", "crl-5"];
 
 pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
-    files.only(&[&["report", "vek", "ask", "ark", "profile"][..], &CRLS].concat())?;
     let profile = profile::read(files)?;
-    let roots = SimulatedRoots { amd: files.get("ark"), ..SimulatedRoots::default() };
-    let anchors = match anchors(case.pin, &roots) {
+    let anchors = match Roots::read(files).anchors(case.pin) {
         Ok(anchors) => anchors,
         Err(checks) => return Ok(checks),
     };
-    // Without the signer's certificate the others do not move up into its place.
-    let roles: &[&str] = if files.get("vek").is_some() { &["vek", "ask", "ark"] } else { &[] };
-    let certificates: Vec<Der> =
-        roles.iter().filter_map(|role| files.get(role)).map(|der| Der(der.into())).collect();
-    let crls: Vec<Der> =
-        CRLS.into_iter().filter_map(|role| files.get(role)).map(|der| Der(der.into())).collect();
-    let report = files.need("report")?;
+    let (evidence, endorsements) = present(files)?;
     if let Some(profile) = profile {
-        let evidence = Evidence::snp(report.to_vec(), certificates);
-        let endorsements = Endorsements { snp_crls: crls, ..Endorsements::default() };
         let policy = profile::policy(case, &profile)?;
         return profile::judge(case, &policy, &evidence, &endorsements, &anchors);
     }
-    judge_input(case, &Input { report, certificates: &certificates, crls: &crls }, &anchors, None)
+    let Evidence { report, certificates, .. } = &evidence;
+    judge_input(case, &Input { report, certificates, crls: &endorsements.snp_crls }, &anchors, None)
+}
+
+/// The evidence of a case, with its revocation lists.
+pub(super) fn present(files: &Files) -> Result<(Evidence, Endorsements), Error> {
+    files.only(&[&["report", "vek", "ask", "ark", "profile"][..], &CRLS].concat())?;
+    // Without the signer's certificate the others do not move up into its place.
+    let roles: &[&str] = if files.get("vek").is_some() { &["vek", "ask", "ark"] } else { &[] };
+    let all = |roles: &[&str]| -> Vec<Der> {
+        roles.iter().filter_map(|role| files.get(role)).map(|der| Der(der.into())).collect()
+    };
+    let evidence = Evidence::snp(files.need("report")?.to_vec(), all(roles));
+    Ok((evidence, Endorsements { snp_crls: all(&CRLS), ..Endorsements::default() }))
 }
 
 /// Judges a report; `bound` is the report data that it must be for, where the case itself names none.

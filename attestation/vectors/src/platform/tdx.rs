@@ -1,31 +1,28 @@
 //! Cases of TDX.
 
-use super::{anchors, hex, of_refusal, profile};
+use super::{Roots, hex, of_refusal, profile};
 use crate::corpus::{Error, Files};
 use crate::manifest::{Case, CasePolicy};
 use anchorhold_appraisal_policy::AppraisalProfile;
 use anchorhold_rats::{Checks, Der, Endorsements, Evidence, Measurement, ReportData, TdxCollateral};
-use anchorhold_verifier::dangerous::{self, SimulatedRoots};
+use anchorhold_verifier::dangerous;
 use anchorhold_verifier::event_log::{self, Replayed};
 use anchorhold_verifier::tdx::{self, AuthenticQuote, Flag, Input, Policy};
 use anchorhold_verifier::{Refusal, TrustAnchors};
 
 pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
-    files.only(&["quote", "root", "collateral", "eventlog", DSTACK, "profile"])?;
-    if files.get("eventlog").is_some() && files.get(DSTACK).is_some() {
-        return Err(Error::Role { role: DSTACK.to_owned(), what: "is beside another log" });
-    }
+    let (evidence, endorsements) = present(files)?;
     let profile = profile::read(files)?;
-    let roots = SimulatedRoots { intel: files.get("root"), ..SimulatedRoots::default() };
-    let anchors = match anchors(case.pin, &roots) {
+    let anchors = match Roots::read(files).anchors(case.pin) {
         Ok(anchors) => anchors,
         Err(checks) => return Ok(checks),
     };
     if let Some(profile) = profile {
-        return judge_profile(case, files, &profile, &anchors);
+        let dstack = files.get(DSTACK).map(event_log::dstack::read);
+        return judge_profile(case, (&evidence, &endorsements, dstack), &profile, &anchors);
     }
-    let (quote, collateral) = (files.need("quote")?, files.get("collateral"));
-    let mut checks = judge_quote(case, quote, collateral, &anchors, None)?;
+    let quote = &evidence.report;
+    let mut checks = judge_quote(case, quote, endorsements.tdx.as_ref(), &anchors, None)?;
     let log = files.get("eventlog").map(event_log::read);
     let log = log.or_else(|| files.get(DSTACK).map(event_log::dstack::read));
     // A log that is there must be the history of the quote's registers, whether the case asks for one or not.
@@ -36,27 +33,33 @@ pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
     Ok(checks)
 }
 
+/// The evidence of a case, with its collateral. A log in dstack's form is no part of it.
+pub(super) fn present(files: &Files) -> Result<(Evidence, Endorsements), Error> {
+    files.only(&["quote", "root", "collateral", "eventlog", DSTACK, "profile"])?;
+    if files.get("eventlog").is_some() && files.get(DSTACK).is_some() {
+        return Err(Error::Role { role: DSTACK.to_owned(), what: "is beside another log" });
+    }
+    let mut evidence = Evidence::tdx(files.need("quote")?.to_vec());
+    evidence.event_log = files.get("eventlog").map(|log| Der(log.into()));
+    let tdx = files.get("collateral").map(read_collateral).transpose()?;
+    Ok((evidence, Endorsements { tdx, ..Endorsements::default() }))
+}
+
 /// dstack's own form of an event log.
 const DSTACK: &str = "dstack-eventlog";
 
 /// Judges by a profile. dstack's log is no part of evidence: its rules are held against it beside the others.
 fn judge_profile(
     case: &Case,
-    files: &Files,
+    (evidence, endorsements, dstack): (&Evidence, &Endorsements, Option<Result<Replayed, Refusal>>),
     profile: &AppraisalProfile,
     anchors: &TrustAnchors,
 ) -> Result<Checks, Error> {
     let mut policy = profile::policy(case, profile)?;
-    let quote = files.need("quote")?;
-    let mut evidence = Evidence::tdx(quote.to_vec());
-    evidence.event_log = files.get("eventlog").map(|log| Der(log.into()));
-    let tdx = files.get("collateral").map(read_collateral).transpose()?;
-    let endorsements = Endorsements { tdx, ..Endorsements::default() };
-    let log = files.get(DSTACK).map(event_log::dstack::read);
-    let log_policy = log.as_ref().and_then(|_| policy.event_log.take());
-    let mut checks = profile::judge(case, &policy, &evidence, &endorsements, anchors)?;
-    match (log, log_policy) {
-        (log, Some(log_policy)) => checks.append(judge_log(log, &log_policy, quote)),
+    let log_policy = dstack.as_ref().and_then(|_| policy.event_log.take());
+    let mut checks = profile::judge(case, &policy, evidence, endorsements, anchors)?;
+    match (dstack, log_policy) {
+        (log, Some(log_policy)) => checks.append(judge_log(log, &log_policy, &evidence.report)),
         (Some(Err(refusal)), None) => checks.append(of_refusal(refusal)),
         _ => {}
     }
@@ -67,12 +70,11 @@ fn judge_profile(
 pub(super) fn judge_quote(
     case: &Case,
     quote: &[u8],
-    collateral: Option<&[u8]>,
+    collateral: Option<&TdxCollateral>,
     anchors: &TrustAnchors,
     bound: Option<ReportData>,
 ) -> Result<Checks, Error> {
-    let collateral = collateral.map(read_collateral).transpose()?;
-    let input = Input { quote, collateral: collateral.as_ref() };
+    let input = Input { quote, collateral };
     let authentic = match tdx::authenticate(&input, anchors, case.at) {
         Ok(authentic) => authentic,
         Err(refusal) => return Ok(of_refusal(refusal)),

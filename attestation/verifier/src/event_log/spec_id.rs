@@ -1,8 +1,8 @@
 //! The header of a log: "Spec ID Event03" (TCG PC Client Platform Firmware Profile, section 10.4.5.1).
 
+use super::EventKind;
 use super::codes;
 use super::log::{Cursor, Fault};
-use super::{EventKind, MAX_EVENT_BYTES};
 
 /// What the data of a header begins with.
 pub(super) const SIGNATURE: &[u8; 16] = b"Spec ID Event03\0";
@@ -36,9 +36,6 @@ impl Algorithms {
         }
         if digest != [0; 20] {
             return Err(broken("a digest that is not zero"));
-        }
-        if length > MAX_EVENT_BYTES {
-            return Err(broken("a length over the limit"));
         }
         let mut header = Cursor::new(cursor.take(length).ok_or_else(short)?);
         let form: [u8; 24] = header.array().ok_or_else(|| broken("less than a header"))?;

@@ -140,7 +140,8 @@ pub fn authenticate(
     }
 }
 
-/// Every device, and the end of the earliest validity; `None` when a rule failed. Of no device the validity has no end.
+/// Every device, and the end of the earliest validity; `None` where a rule failed that others rest on. Devices are authentic only
+/// if no rule failed at all. Of no device the validity has no end.
 pub(crate) fn judge(
     input: &Input<'_>,
     anchors: &TrustAnchors,
@@ -168,9 +169,10 @@ pub(crate) fn judge(
             expires = expires.min(end);
         }
     }
-    let sound = record_unique(&devices, checks) && devices.len() == input.devices.len();
+    record_unique(&devices, checks);
+    let complete = devices.len() == input.devices.len();
     let devices = devices.into_iter().map(|(_, device)| device).collect();
-    sound.then_some((devices, expires))
+    complete.then_some((devices, expires))
 }
 
 /// What every device is judged by.
@@ -201,8 +203,8 @@ fn judge_device(
         return None;
     }
     let fields = OpaqueFields::read(chain.architecture.kind(), &report.opaque, report.opaque_offset, checks)?;
-    let same = record_firmware(&chain, &fields, anchors.are_foreign(), checks)
-        & record_switch(&chain, &fields, checks);
+    record_firmware(&chain, &fields, anchors.are_foreign(), checks);
+    record_switch(&chain, &fields, checks);
     let mut device = AuthenticDevice {
         report,
         fields,
@@ -215,34 +217,26 @@ fn judge_device(
     };
     let references = reference::judge(&device, &endorsed.rims, checks);
     let used = references.as_ref().map_or(&[][..], |references| references.used.as_slice());
-    let answers = judge_revocation(&chain, used, endorsed, checks);
-    let (references, (answers, end)) = references.zip(answers).filter(|_| same)?;
-    device.missing_rims = references.missing;
+    let (answers, end) = judge_revocation(&chain, used, endorsed, checks);
+    device.missing_rims = references?.missing;
     device.answers = answers;
     Some((device, chain.expires.min(end)))
 }
 
-/// What the responses say of the device's intermediates and of its manifests' signers; `None` when a rule failed.
+/// What the responses say of the device's intermediates and of its manifests' signers, and until when.
 fn judge_revocation(
     chain: &Chain<'_>,
     used: &[&AuthenticRim],
     endorsed: &Endorsed<'_>,
     checks: &mut DeviceChecks<'_>,
-) -> Option<(Vec<Answer>, Timestamp)> {
+) -> (Vec<Answer>, Timestamp) {
     let mut answers = Vec::new();
     let mut expires = Timestamp::from_unix_seconds(i64::MAX);
-    let mut sound = true;
-    let mut ask =
-        |subject, which: String, certificate: &Certificate<'_>, issuer: &Certificate<'_>| match endorsed
-            .responses
-            .judge(&which, certificate, issuer, endorsed.at, checks)
-        {
-            Some((standing, end)) => {
-                expires = expires.min(end);
-                answers.push(Answer { subject, certificate: which, standing });
-            }
-            None => sound = false,
-        };
+    let mut ask = |subject, which: String, certificate: &Certificate<'_>, issuer: &Certificate<'_>| {
+        let (standing, end) = endorsed.responses.judge(&which, certificate, issuer, endorsed.at, checks);
+        expires = expires.min(end);
+        answers.push(Answer { subject, certificate: which, standing });
+    };
     for (which, certificate, issuer) in chain.intermediates() {
         ask(Subject::Device, which.to_owned(), certificate, issuer);
     }
@@ -257,49 +251,42 @@ fn judge_revocation(
             }
         }
     }
-    sound.then_some((answers, expires))
+    (answers, expires)
 }
 
 /// The firmware that the certificate states, and that the report states the same one, if any.
-fn record_firmware(
-    chain: &Chain<'_>,
-    fields: &OpaqueFields,
-    foreign: bool,
-    checks: &mut DeviceChecks<'_>,
-) -> bool {
+fn record_firmware(chain: &Chain<'_>, fields: &OpaqueFields, foreign: bool, checks: &mut DeviceChecks<'_>) {
     let [leaf, brom, ..] = &chain.certificates;
     let certified = fwid::certified(leaf, brom, foreign);
     let observed = certified.as_ref().map_or_else(ToString::to_string, |_| "one".to_owned());
     let wanted = "a firmware identity in the attestation key's certificate";
     checks.record(codes::FWID_CERTIFIED, certified.is_ok(), wanted, observed);
-    let Ok(certified) = certified else { return false };
+    let Ok(certified) = certified else { return };
     match fields.fwid() {
-        Some(stated) => checks.record(codes::FWID, *stated == certified, hex(&certified), hex(stated)),
-        None => {
-            checks.skip(codes::FWID, hex(&certified), "the report states none");
-            true
+        Some(stated) => {
+            checks.record(codes::FWID, *stated == certified, hex(&certified), hex(stated));
         }
+        None => checks.skip(codes::FWID, hex(&certified), "the report states none"),
     }
 }
 
-fn record_switch(chain: &Chain<'_>, fields: &OpaqueFields, checks: &mut DeviceChecks<'_>) -> bool {
-    let Some(switch) = fields.switch() else { return true };
-    let same = switch.pdi == chain.pdi;
-    checks.record(codes::SWITCH_IDENTITY, same, chain.pdi.to_string(), switch.pdi.to_string())
+fn record_switch(chain: &Chain<'_>, fields: &OpaqueFields, checks: &mut DeviceChecks<'_>) {
+    if let Some(switch) = fields.switch() {
+        let same = switch.pdi == chain.pdi;
+        checks.record(codes::SWITCH_IDENTITY, same, chain.pdi.to_string(), switch.pdi.to_string());
+    }
 }
 
 /// No device twice, neither by its identity nor by its key, so that no device can stand for two.
-fn record_unique(devices: &[(usize, AuthenticDevice)], checks: &mut Checks) -> bool {
+fn record_unique(devices: &[(usize, AuthenticDevice)], checks: &mut Checks) {
     let mut identities = BTreeMap::new();
     let mut keys = BTreeMap::new();
-    let mut sound = true;
     for (index, device) in devices {
         let (index, device) = (*index, device);
         let earlier = identities.insert(device.pdi, index).or(keys.insert(&device.key, index));
         let observed =
             earlier.map_or_else(|| "new".to_owned(), |other| format!("the same as device {other}"));
         let mut checks = DeviceChecks { index, checks };
-        sound &= checks.record(codes::DUPLICATE_DEVICE, earlier.is_none(), "a device of its own", observed);
+        checks.record(codes::DUPLICATE_DEVICE, earlier.is_none(), "a device of its own", observed);
     }
-    sound
 }

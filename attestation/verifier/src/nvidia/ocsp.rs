@@ -79,7 +79,7 @@ impl<'a> Responses<'a> {
     ///
     /// Establishes that the issuer, or whom it delegated, said of this certificate that it is good or on hold, in an
     /// answer that is current at `at`. Presumes that the caller has judged the chain of `issuer`. Of several answers the
-    /// worst counts. Gives the end of the earliest answer too; `None` when a rule failed.
+    /// worst counts. Gives the end of the earliest answer too.
     pub(super) fn judge(
         &self,
         which: &str,
@@ -87,7 +87,7 @@ impl<'a> Responses<'a> {
         issuer: &Certificate<'_>,
         at: Timestamp,
         checks: &mut DeviceChecks<'_>,
-    ) -> Option<(Option<Standing>, Timestamp)> {
+    ) -> (Option<Standing>, Timestamp) {
         let mut standing: Option<Standing> = None;
         let mut expires = Timestamp::from_unix_seconds(i64::MAX);
         let pairs = self
@@ -97,21 +97,18 @@ impl<'a> Responses<'a> {
         let about: Vec<_> = pairs.filter(|(_, single)| is_about(&single.id, certificate, issuer)).collect();
         let count = about.len();
         let wanted = format!("at most {MAX_ANSWERS} answers about {which}");
-        let mut sound = checks.record(codes::OCSP_COUNT, count <= MAX_ANSWERS, wanted, count.to_string());
+        checks.record(codes::OCSP_COUNT, count <= MAX_ANSWERS, wanted, count.to_string());
         for (response, single) in about.into_iter().take(MAX_ANSWERS) {
-            let judged = record_signature(response, which, issuer, (at, self.verified), checks)
-                .then(|| record_answer(response, single, which, at, checks))
-                .flatten();
-            if let Some((found, end)) = judged {
+            if record_signature(response, which, issuer, (at, self.verified), checks) {
+                let (found, end) = record_answer(response, single, which, at, checks);
                 expires = expires.min(end);
                 standing = Some(standing.map_or(found, |known| Standing {
                     on_hold: known.on_hold || found.on_hold,
                     age_seconds: known.age_seconds.max(found.age_seconds),
                 }));
             }
-            sound &= judged.is_some();
         }
-        sound.then_some((standing, expires))
+        (standing, expires)
     }
 }
 
@@ -204,22 +201,22 @@ fn may_sign_answers(responder: &Certificate<'_>) -> Result<bool, der::Error> {
     Ok(found)
 }
 
-/// The standing and the end of the answer, if it is current and does not refuse the certificate.
+/// The standing and the end of the answer; records whether it is current and does not refuse the certificate.
 fn record_answer(
     response: &Response<'_>,
     single: &Single<'_>,
     which: &str,
     at: Timestamp,
     checks: &mut DeviceChecks<'_>,
-) -> Option<(Standing, Timestamp)> {
+) -> (Standing, Timestamp) {
     let end = single.next_update.unwrap_or_else(|| single.this_update.plus_seconds(DEFAULT_LIFETIME_SECONDS));
     let fresh = single.this_update <= at && response.produced <= at && at <= end;
     let window = format!("{} to {end}, made {}", single.this_update, response.produced);
     let wanted = format!("an answer about {which} that is current at {at}");
-    let mut sound = checks.record(codes::OCSP_FRESHNESS, fresh, wanted, window);
+    checks.record(codes::OCSP_FRESHNESS, fresh, wanted, window);
     let known = single.status != Status::Unknown;
     let observed = if known { "known" } else { "unknown" };
-    sound &= checks.record(codes::OCSP_UNKNOWN, known, format!("{which} known to its responder"), observed);
+    checks.record(codes::OCSP_UNKNOWN, known, format!("{which} known to its responder"), observed);
     let on_hold = single.status == Status::OnHold;
     let revoked = single.status == Status::Revoked;
     let observed = match single.status {
@@ -228,10 +225,9 @@ fn record_answer(
         Status::Good | Status::Unknown => "not revoked",
     };
     let serial = hex(certificate_serial(single));
-    sound &=
-        checks.record(codes::OCSP_REVOKED, !revoked, format!("{which} ({serial}) not revoked"), observed);
+    checks.record(codes::OCSP_REVOKED, !revoked, format!("{which} ({serial}) not revoked"), observed);
     let age_seconds = at.unix_seconds() - single.this_update.unix_seconds();
-    sound.then_some((Standing { on_hold, age_seconds }, end))
+    (Standing { on_hold, age_seconds }, end)
 }
 
 /// The serial number, cut to what a certificate may have (RFC 5280, section 4.1.2.2), for people.

@@ -107,12 +107,16 @@ mod tests {
         let chain = one.replace(r#""certificate":"""#, r#""certificate":"AQID""#);
         let refused = read_serialized(format!("[{chain}]").as_bytes());
         assert_eq!(refused, Err(SerializedError::Chain(pem::Error::Frame)));
+        let most = format!("[{}]", vec![one.as_str(); MAX_DEVICES].join(","));
+        assert_eq!(read_serialized(most.as_bytes()).unwrap().len(), MAX_DEVICES);
         let many = format!("[{}]", vec![one; MAX_DEVICES + 1].join(","));
         assert_eq!(
             read_serialized(many.as_bytes()),
             Err(SerializedError::Count { observed: MAX_DEVICES + 1 })
         );
-        let long = vec![b' '; MAX_SERIALIZED_BYTES + 1];
+        let longest = [b"[]".as_slice(), &vec![b' '; MAX_SERIALIZED_BYTES - 2]].concat();
+        assert_eq!(read_serialized(&longest), Ok(Vec::new()));
+        let long = [longest, vec![b' ']].concat();
         assert!(matches!(read_serialized(&long), Err(SerializedError::TooLong { .. })));
     }
 }

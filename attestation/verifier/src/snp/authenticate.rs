@@ -1,11 +1,11 @@
 //! Whether evidence is authentic.
 
 use super::chain::{self, Chain};
-use super::chain_cache::ChainCache;
 use super::codes;
 use super::crl;
 use super::tcb::ReportTcbs;
 use super::{ChipId, Product, Report, SIGNED_LEN, Signer, SigningKey, Tcb};
+use crate::chain_cache::ChainCache;
 use crate::{Authentic, Refusal, TrustAnchors};
 use anchorhold_rats::{Checks, Code, Der, Timestamp};
 use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
@@ -151,7 +151,8 @@ fn authenticate_remembering(
     }
 }
 
-/// Everything that was found, and the end of the earliest validity; `None` when a rule failed.
+/// Everything that was found, and the end of the earliest validity; `None` where a rule failed that others rest on. Evidence is
+/// authentic only if no rule failed at all.
 pub(crate) fn judge(
     input: &Input<'_>,
     anchors: &TrustAnchors,
@@ -186,10 +187,9 @@ pub(crate) fn judge_remembering(
         return None;
     }
     let product = chain.extensions.product;
-    let identified = record_identity(&report, &chain, checks);
-    let tcbs = record_tcb(&report, &chain, checks);
+    record_identity(&report, &chain, checks);
+    let tcbs = record_tcb(&report, &chain, checks)?;
     let chip_id = if report.chip_id.is_zero() { chain.extensions.hwid } else { Some(report.chip_id) };
-    let tcbs = tcbs.filter(|_| identified)?;
     let (crl_judged, provider) = (revocation.root_judged, chain.extensions.provider);
     let claims = AuthenticReport { report, product, signer, tcbs, chip_id, provider, crl_judged };
     Some((claims, revocation.expires))
@@ -208,13 +208,12 @@ fn record_signer(report: &Report, checks: &mut Checks) -> Option<Signer> {
     signer
 }
 
-fn record_identity(report: &Report, chain: &Chain<'_>, checks: &mut Checks) -> bool {
+fn record_identity(report: &Report, chain: &Chain<'_>, checks: &mut Checks) {
     let product = chain.extensions.product;
-    let mut same = true;
     match report.cpuid {
         Some(cpuid) => {
             let passed = Product::from_cpuid(cpuid) == Some(product);
-            same &= checks.record(codes::PRODUCT_CPUID, passed, product.to_string(), cpuid.to_string());
+            checks.record(codes::PRODUCT_CPUID, passed, product.to_string(), cpuid.to_string());
         }
         None => {
             let code = Code { source: None, ..codes::PRODUCT_CPUID };
@@ -227,11 +226,10 @@ fn record_identity(report: &Report, chain: &Chain<'_>, checks: &mut Checks) -> b
             checks.skip(codes::CHIP_ID, hwid.to_string(), "the host masked CHIP_ID");
         }
         Some(hwid) => {
-            same &= checks.record(codes::CHIP_ID, hwid == report.chip_id, hwid.to_string(), observed)
+            checks.record(codes::CHIP_ID, hwid == report.chip_id, hwid.to_string(), observed);
         }
         None => checks.skip(codes::CHIP_ID, "HWID", "a VLEK is of no one chip"),
     }
-    same
 }
 
 fn record_tcb(report: &Report, chain: &Chain<'_>, checks: &mut Checks) -> Option<ReportTcbs> {
@@ -242,5 +240,5 @@ fn record_tcb(report: &Report, chain: &Chain<'_>, checks: &mut Checks) -> Option
     let text = |raw| Tcb::decode(product, raw).map_or_else(|| format!("{raw:02x?}"), |tcb| tcb.to_string());
     let equal = certified == report.reported_tcb;
     checks.record(codes::TCB_CERTIFIED, equal, text(certified), text(report.reported_tcb));
-    tcbs.filter(|_| equal)
+    tcbs
 }

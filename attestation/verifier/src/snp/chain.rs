@@ -1,11 +1,11 @@
 //! From the certificate of the key that signed a report up to a pinned ARK (AMD 57230, chapter 3).
 
-use super::chain_cache::{ChainCache, chain_digest};
 use super::codes;
 use super::extensions::Extensions;
 use super::{Signer, intermediate};
 use crate::TrustAnchors;
 use crate::anchors::Anchor;
+use crate::chain_cache::{ChainCache, Signatures};
 use crate::x509::{Certificate, PublicKey};
 use anchorhold_rats::{Checks, Code, Der, Timestamp};
 
@@ -152,8 +152,8 @@ fn record_signatures(
 ) -> bool {
     let pairs =
         [(intermediate, ark, codes::INTERMEDIATE_SIGNATURE), (leaf, intermediate, codes::LEAF_SIGNATURE)];
-    let cache = cache.map(|cache| (cache, chain_digest([ark.der, intermediate.der, leaf.der])));
-    if cache.as_ref().is_some_and(|(cache, digest)| cache.holds(digest)) {
+    let signatures = Signatures::of(cache, &[b"snp chain", ark.der, intermediate.der, leaf.der]);
+    if signatures.are_known() {
         for (.., code) in pairs {
             checks.record(code, true, PSS, "valid, as verified before");
         }
@@ -163,8 +163,8 @@ fn record_signatures(
     for (subject, issuer, code) in pairs {
         sound &= record_signature(&subject.certificate, &issuer.certificate.public_key, code, checks);
     }
-    if let Some((cache, digest)) = cache.filter(|_| sound) {
-        cache.keep(digest);
+    if sound {
+        signatures.keep();
     }
     sound
 }

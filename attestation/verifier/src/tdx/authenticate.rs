@@ -2,6 +2,7 @@
 
 use super::pck::Pck;
 use super::{Quote, Tcb, TdBody, chain, codes, collateral, level, qe};
+use crate::chain_cache::ChainCache;
 use crate::{Authentic, Refusal, TrustAnchors};
 use anchorhold_rats::{Checks, Code, TdxCollateral, Timestamp};
 
@@ -104,8 +105,33 @@ pub fn authenticate(
     anchors: &TrustAnchors,
     at: Timestamp,
 ) -> Result<Authentic<AuthenticQuote>, Refusal> {
+    authenticate_remembering(input, anchors, at, None)
+}
+
+/// The same as [`authenticate`], sparing the signatures of the PCK chain and of the collateral where `cache` remembers them.
+///
+/// Validity, revocation, dates, names, TCB levels, the signatures of quote and quoting enclave and everything else are judged
+/// each time.
+///
+/// # Errors
+/// As [`authenticate`].
+pub fn authenticate_with_cache(
+    input: &Input<'_>,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+    cache: &ChainCache,
+) -> Result<Authentic<AuthenticQuote>, Refusal> {
+    authenticate_remembering(input, anchors, at, Some(cache))
+}
+
+fn authenticate_remembering(
+    input: &Input<'_>,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+    cache: Option<&ChainCache>,
+) -> Result<Authentic<AuthenticQuote>, Refusal> {
     let mut checks = Checks::new();
-    match judge(input, anchors, at, &mut checks) {
+    match judge_remembering(input, anchors, at, cache, &mut checks) {
         Some((claims, expires)) if checks.none_failed() => {
             Ok(Authentic { claims, expires, simulated: anchors.are_simulated(), checks })
         }
@@ -113,25 +139,36 @@ pub fn authenticate(
     }
 }
 
-/// Everything that was found, and the end of the earliest validity; `None` when a rule failed.
+/// Everything that was found, and the end of the earliest validity; `None` where a rule failed that others rest on. Evidence is
+/// authentic only if no rule failed at all.
 pub(crate) fn judge(
     input: &Input<'_>,
     anchors: &TrustAnchors,
     at: Timestamp,
     checks: &mut Checks,
 ) -> Option<(AuthenticQuote, Timestamp)> {
+    judge_remembering(input, anchors, at, None, checks)
+}
+
+/// [`judge`], with signatures that were verified before.
+fn judge_remembering(
+    input: &Input<'_>,
+    anchors: &TrustAnchors,
+    at: Timestamp,
+    cache: Option<&ChainCache>,
+    checks: &mut Checks,
+) -> Option<(AuthenticQuote, Timestamp)> {
     let quote = Quote::read(input.quote, checks)?;
     let certificates = chain::read_quote_chain(&quote.signature_data.chain, checks)?;
-    let chain = chain::judge(&certificates, anchors, at, checks)?;
+    let chain = chain::judge(&certificates, anchors, at, cache, checks)?;
     let qe_report = qe::judge_signatures(input.quote, &quote, &chain, checks)?;
     let observed = if input.collateral.is_some() { "given" } else { "none" };
     let wanted = "Intel's collateral of the platform";
     checks.record(codes::COLLATERAL_MISSING, input.collateral.is_some(), wanted, observed);
-    let collateral = collateral::judge(input.collateral?, &chain, at, checks)?;
+    let collateral = collateral::judge(input.collateral?, &chain, at, cache, checks)?;
     let expires = chain.expires.min(collateral.expires);
-    let known = qe::judge_identity(&qe_report, &collateral.qe_identity, checks);
-    let tcb = level::judge(&quote, &chain.pck, qe_report.svn, &collateral, checks);
-    let tcb = tcb.filter(|_| known)?;
+    qe::judge_identity(&qe_report, &collateral.qe_identity, checks);
+    let tcb = level::judge(&quote, &chain.pck, qe_report.svn, &collateral, checks)?;
     let pck = chain.pck;
     Some((AuthenticQuote { quote, pck, tcb, at }, expires))
 }

@@ -2,6 +2,7 @@
 
 use super::codes;
 use super::pck::Pck;
+use crate::chain_cache::{ChainCache, Signatures};
 use crate::x509::{Certificate, PublicKey};
 use crate::{TrustAnchors, pem};
 use anchorhold_rats::{Checks, Timestamp};
@@ -20,6 +21,8 @@ pub(super) struct Chain<'a> {
     pub(super) leaf: Certificate<'a>,
     pub(super) ca: Certificate<'a>,
     pub(super) root: Certificate<'a>,
+    /// The PCK CA, DER.
+    pub(super) ca_der: &'a [u8],
     /// The root, DER.
     pub(super) root_der: &'a [u8],
     pub(super) pck: Pck,
@@ -83,9 +86,14 @@ pub(super) fn record_anchor(last: &[u8], root: &[u8], name: &str, checks: &mut C
     checks.record(codes::NO_TRUST_ANCHOR, same, format!("{name}: ends in the pinned root"), observed)
 }
 
-/// Whether `issuer` issued and signed `certificate`.
-pub(super) fn is_issued_by(certificate: &Certificate<'_>, issuer: &Certificate<'_>) -> bool {
-    certificate.issuer == issuer.subject && certificate.verify_signature(&issuer.public_key)
+/// Whether `issuer` issued and signed `certificate`; the signature is one of `signatures`.
+pub(super) fn is_issued_by(
+    certificate: &Certificate<'_>,
+    issuer: &Certificate<'_>,
+    signatures: &Signatures<'_>,
+) -> bool {
+    certificate.issuer == issuer.subject
+        && signatures.is_valid(|| certificate.verify_signature(&issuer.public_key))
 }
 
 /// Whether a certificate is no CA and its key, on P-256, may sign data; below foreign roots key usage may be left out.
@@ -100,6 +108,7 @@ pub(super) fn judge<'a>(
     certificates: &'a [Vec<u8>],
     anchors: &'a TrustAnchors,
     at: Timestamp,
+    cache: Option<&ChainCache>,
     checks: &mut Checks,
 ) -> Option<Chain<'a>> {
     let [leaf, ca, last] = certificates else { return None };
@@ -110,12 +119,14 @@ pub(super) fn judge<'a>(
     if !record_anchor(last, root_der, "PCK chain", checks) {
         return None;
     }
+    let signatures = Signatures::of(cache, &[b"pck chain", root_der, ca, leaf]);
+    let ca_der: &[u8] = ca;
     let root = read_certificate(root_der, "root", checks)?;
     let ca = read_certificate(ca, "PCK CA", checks)?;
     let leaf = read_certificate(leaf, "PCK certificate", checks)?;
     let foreign = anchors.are_foreign();
-    let mut sound = record_ca(&ca, &root, foreign, checks);
-    sound &= record_leaf(&leaf, &ca, foreign, checks);
+    let mut sound = record_ca(&ca, &root, (foreign, &signatures), checks);
+    sound &= record_leaf(&leaf, &ca, (foreign, &signatures), checks);
     for (name, certificate) in [("root", &root), ("PCK CA", &ca), ("PCK certificate", &leaf)] {
         let observed = format!("{} to {}", certificate.not_before, certificate.not_after);
         let wanted = format!("{name}: valid at {at}");
@@ -126,7 +137,8 @@ pub(super) fn judge<'a>(
     sound &= checks.record(codes::LEAF_EXTENSION, pck.is_ok(), "a complete SGX extension", observed);
     let expires = leaf.not_after.min(ca.not_after).min(root.not_after);
     let pck = pck.ok().filter(|_| sound)?;
-    Some(Chain { leaf, ca, root, root_der, pck, expires, foreign })
+    signatures.keep();
+    Some(Chain { leaf, ca, root, ca_der, root_der, pck, expires, foreign })
 }
 
 /// The name for people of a common name that is one of ours; another is outside text and is not repeated.
@@ -148,9 +160,14 @@ pub(super) fn record_name(
     checks.record(code, known || says_nothing, wanted.join(" or "), known_name(name, wanted))
 }
 
-fn record_ca(ca: &Certificate<'_>, root: &Certificate<'_>, foreign: bool, checks: &mut Checks) -> bool {
-    let issued = is_issued_by(ca, root);
-    let observed = if issued { "it is" } else { "it is not" };
+fn record_ca(
+    ca: &Certificate<'_>,
+    root: &Certificate<'_>,
+    (foreign, signatures): (bool, &Signatures<'_>),
+    checks: &mut Checks,
+) -> bool {
+    let issued = is_issued_by(ca, root, signatures);
+    let observed = signatures.observed(issued);
     let mut sound =
         checks.record(codes::CA_SIGNATURE, issued, "the PCK CA signed by the pinned root", observed);
     sound &= record_name(codes::CA_NAME, ca, &CA_NAMES, foreign, checks);
@@ -175,9 +192,14 @@ fn record_ca(ca: &Certificate<'_>, root: &Certificate<'_>, foreign: bool, checks
     sound
 }
 
-fn record_leaf(leaf: &Certificate<'_>, ca: &Certificate<'_>, foreign: bool, checks: &mut Checks) -> bool {
-    let issued = is_issued_by(leaf, ca);
-    let observed = if issued { "it is" } else { "it is not" };
+fn record_leaf(
+    leaf: &Certificate<'_>,
+    ca: &Certificate<'_>,
+    (foreign, signatures): (bool, &Signatures<'_>),
+    checks: &mut Checks,
+) -> bool {
+    let issued = is_issued_by(leaf, ca, signatures);
+    let observed = signatures.observed(issued);
     let mut sound =
         checks.record(codes::LEAF_SIGNATURE, issued, "the PCK certificate signed by the PCK CA", observed);
     sound &= record_name(codes::LEAF_NAME, leaf, &[LEAF_NAME], foreign, checks);

@@ -4,6 +4,7 @@ use super::chain::{self, Chain};
 use super::codes;
 use super::qe_identity::QeIdentity;
 use super::tcb_info::{Kind, TcbInfo};
+use crate::chain_cache::{ChainCache, Signatures};
 use crate::x509::{Certificate, PublicKey, RevocationList};
 use anchorhold_rats::{Checks, Code, TdxCollateral, Timestamp};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
@@ -26,32 +27,58 @@ pub(super) fn judge<'a>(
     given: &'a TdxCollateral,
     chain: &Chain<'_>,
     at: Timestamp,
+    cache: Option<&ChainCache>,
     checks: &mut Checks,
 ) -> Option<Collateral<'a>> {
-    let lists = Lists::judge(given, chain, at, checks)?;
+    let signatures = signatures(given, chain, cache);
+    let lists = Lists::judge(given, chain, at, &signatures, checks)?;
     let tcb_chain = &given.tcb_info_issuer_chain;
     let tcb_signer = chain::read_pem(tcb_chain, SIGNER_CERTIFICATES, "TCB info chain", checks)?;
-    let tcb_signer = Signer::judge(&tcb_signer, chain, &lists, at, checks)?;
+    let tcb_signer = Signer::judge(&tcb_signer, chain, &lists, at, &signatures, checks)?;
     let same_signer = *tcb_chain == given.qe_identity_issuer_chain;
-    let tcb_info = signed_text(&TCB_INFO, &given.tcb_info, &given.tcb_info_signature.0, &tcb_signer, checks)
+    let (text, signature) = (&given.tcb_info, &given.tcb_info_signature.0);
+    let tcb_info = signed_text(&TCB_INFO, text, signature, &tcb_signer, &signatures, checks)
         .and_then(|text| read_text::<TcbInfo<'_>>(&TCB_INFO, text, checks));
     let mut expires = lists.expires.min(tcb_signer.expires);
     let (text, signature) = (&given.qe_identity, &given.qe_identity_signature.0);
     let text = if same_signer {
-        signed_text(&QE_IDENTITY, text, signature, &tcb_signer, checks)
+        signed_text(&QE_IDENTITY, text, signature, &tcb_signer, &signatures, checks)
     } else {
         let name = "QE identity chain";
         let signer = chain::read_pem(&given.qe_identity_issuer_chain, SIGNER_CERTIFICATES, name, checks)?;
-        let signer = Signer::judge(&signer, chain, &lists, at, checks)?;
+        let signer = Signer::judge(&signer, chain, &lists, at, &signatures, checks)?;
         expires = expires.min(signer.expires);
-        signed_text(&QE_IDENTITY, text, signature, &signer, checks)
+        signed_text(&QE_IDENTITY, text, signature, &signer, &signatures, checks)
     };
     let qe_identity = text.and_then(|text| read_text::<QeIdentity<'_>>(&QE_IDENTITY, text, checks));
     let (tcb_info, qe_identity) = (tcb_info?, qe_identity?);
     let mut current = record_dates(&TCB_INFO, tcb_info.issue_date, tcb_info.next_update, at, checks);
     current &= record_dates(&QE_IDENTITY, qe_identity.issue_date, qe_identity.next_update, at, checks);
     expires = expires.min(tcb_info.next_update).min(qe_identity.next_update);
-    (current && lists.sound).then_some(Collateral { tcb_info, qe_identity, expires })
+    if !current || !lists.sound {
+        return None;
+    }
+    signatures.keep();
+    Some(Collateral { tcb_info, qe_identity, expires })
+}
+
+/// The signatures of collateral: of both lists, of both signers' certificates and of both texts. The root's key verifies all
+/// but the list of PCK certificates, which the PCK CA's does, and the texts, which the signers' do.
+fn signatures<'c>(given: &TdxCollateral, chain: &Chain<'_>, cache: Option<&'c ChainCache>) -> Signatures<'c> {
+    let parts = [
+        b"tdx collateral",
+        chain.root_der,
+        chain.ca_der,
+        &given.root_ca_crl.0,
+        &given.pck_crl.0,
+        given.tcb_info_issuer_chain.as_bytes(),
+        given.tcb_info.as_bytes(),
+        &given.tcb_info_signature.0,
+        given.qe_identity_issuer_chain.as_bytes(),
+        given.qe_identity.as_bytes(),
+        &given.qe_identity_signature.0,
+    ];
+    Signatures::of(cache, &parts)
 }
 
 /// The two revocation lists.
@@ -67,6 +94,7 @@ impl<'a> Lists<'a> {
         given: &'a TdxCollateral,
         chain: &Chain<'_>,
         at: Timestamp,
+        signatures: &Signatures<'_>,
         checks: &mut Checks,
     ) -> Option<Self> {
         let root = read_list(&given.root_ca_crl.0, "root list", checks)?;
@@ -80,8 +108,8 @@ impl<'a> Lists<'a> {
         let same = issuer.subject == chain.ca.subject && issuer.public_key_info == chain.ca.public_key_info;
         let observed = if same { "it is" } else { "it is another" };
         sound &= checks.record(codes::CRL_ISSUER, same, "the CA of the PCK certificate", observed);
-        sound &= record_list(&root, &chain.root, "root list", at, checks);
-        sound &= record_list(&pck, &chain.ca, "PCK list", at, checks);
+        sound &= record_list(&root, &chain.root, ("root list", at), signatures, checks);
+        sound &= record_list(&pck, &chain.ca, ("PCK list", at), signatures, checks);
         sound &= record_revoked(&root, &chain.root, "root", checks);
         sound &= record_revoked(&root, &chain.ca, "PCK CA", checks);
         sound &= record_revoked(&pck, &chain.leaf, "PCK certificate", checks);
@@ -101,14 +129,14 @@ fn read_list<'a>(der: &'a [u8], name: &str, checks: &mut Checks) -> Option<Revoc
 fn record_list(
     list: &RevocationList<'_>,
     issuer: &Certificate<'_>,
-    name: &str,
-    at: Timestamp,
+    (name, at): (&str, Timestamp),
+    signatures: &Signatures<'_>,
     checks: &mut Checks,
 ) -> bool {
     let signed = list.issuer == issuer.subject
         && issuer.authority.signs_crls
-        && list.verify_signature(&issuer.public_key);
-    let observed = if signed { "it is" } else { "it is not" };
+        && signatures.is_valid(|| list.verify_signature(&issuer.public_key));
+    let observed = signatures.observed(signed);
     let mut sound =
         checks.record(codes::CRL_SIGNATURE, signed, format!("{name}: signed by its CA"), observed);
     let window = format!("{} to {}", list.this_update, list.next_update);
@@ -140,14 +168,15 @@ impl Signer {
         chain: &Chain<'_>,
         lists: &Lists<'_>,
         at: Timestamp,
+        signatures: &Signatures<'_>,
         checks: &mut Checks,
     ) -> Option<Self> {
         let [signer, last] = certificates else { return None };
         let name = "TCB signer";
         let mut sound = chain::record_anchor(last, chain.root_der, name, checks);
         let signer = chain::read_certificate(signer, name, checks)?;
-        let issued = chain::is_issued_by(&signer, &chain.root);
-        let observed = if issued { "it is" } else { "it is not" };
+        let issued = chain::is_issued_by(&signer, &chain.root, signatures);
+        let observed = signatures.observed(issued);
         sound &= checks.record(codes::SIGNER_SIGNATURE, issued, "signed by the pinned root", observed);
         sound &= chain::record_name(codes::SIGNER_NAME, &signer, &[SIGNER_NAME], chain.foreign, checks);
         let may = chain::signs_data(&signer, chain.foreign);
@@ -198,14 +227,13 @@ fn signed_text<'a>(
     text: &'a str,
     signature: &[u8],
     signer: &Signer,
+    signatures: &Signatures<'_>,
     checks: &mut Checks,
 ) -> Option<&'a str> {
     let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &signer.key);
-    let valid = key.verify(text.as_bytes(), signature).is_ok();
-    let observed = if valid { "valid" } else { "not valid" };
-    checks
-        .record(document.signature, valid, "a signature by the TCB signer over the exact text", observed)
-        .then_some(text)
+    let valid = signatures.is_valid(|| key.verify(text.as_bytes(), signature).is_ok());
+    let (wanted, observed) = ("signed by the TCB signer, the exact text", signatures.observed(valid));
+    checks.record(document.signature, valid, wanted, observed).then_some(text)
 }
 
 /// What a signed text says, if it is of the wanted kind.

@@ -95,7 +95,7 @@ impl Tcb {
     }
 }
 
-/// The status of everything below the TD; `None` when a rule failed.
+/// The status of everything below the TD; `None` when a part meets no level, or one that is revoked.
 pub(super) fn judge(
     quote: &Quote,
     pck: &Pck,
@@ -104,9 +104,9 @@ pub(super) fn judge(
     checks: &mut Checks,
 ) -> Option<Tcb> {
     let Collateral { tcb_info, qe_identity, .. } = collateral;
-    let mut same = record_hex(codes::FMSPC, &tcb_info.fmspc.0, &pck.fmspc, checks);
-    same &= record_hex(codes::PCE_ID, &tcb_info.pce_id.0, &pck.pce_id, checks);
-    let identity = record_module(quote, tcb_info, checks);
+    record_hex(codes::FMSPC, &tcb_info.fmspc.0, &pck.fmspc, checks);
+    record_hex(codes::PCE_ID, &tcb_info.pce_id.0, &pck.pce_id, checks);
+    record_module(quote, tcb_info, checks);
     let launch = judge_platform("launch", &quote.body.tee_tcb_svn, pck, tcb_info, checks);
     let svn_now = quote.body.td15.as_ref().map(|td15| &td15.tee_tcb_svn2);
     let current = svn_now.map(|svn| judge_platform("now", svn, pck, tcb_info, checks));
@@ -118,9 +118,6 @@ pub(super) fn judge(
         Some(Some(levels)) => Some(levels),
         None => None,
     };
-    if !same || !identity {
-        return None;
-    }
     let at_launch = launch.status().with_part(qe.status);
     let status = match &current {
         Some(levels) => at_launch.now(levels.status().with_part(qe.status)),
@@ -144,8 +141,8 @@ pub(super) fn judge(
     checks.record(codes::TCB_REVOKED, !revoked, "no revoked part", status.word()).then_some(tcb)
 }
 
-fn record_hex(code: anchorhold_rats::Code, observed: &[u8], wanted: &[u8], checks: &mut Checks) -> bool {
-    checks.record(code, observed == wanted, hex(wanted), hex(observed))
+fn record_hex(code: anchorhold_rats::Code, observed: &[u8], wanted: &[u8], checks: &mut Checks) {
+    checks.record(code, observed == wanted, hex(wanted), hex(observed));
 }
 
 /// TEE_TCB_SVN\[1\]: the major version of the TDX module, 0 before there were any.
@@ -162,7 +159,7 @@ fn find_identity<'a, 'b>(
 }
 
 /// Records whether the TDX module is one that the TCB info names.
-fn record_module(quote: &Quote, tcb_info: &TcbInfo<'_>, checks: &mut Checks) -> bool {
+fn record_module(quote: &Quote, tcb_info: &TcbInfo<'_>, checks: &mut Checks) {
     let svn = &quote.body.tee_tcb_svn;
     let module = if major_version(svn) == 0 {
         Some(tcb_info.tdx_module)
@@ -173,15 +170,15 @@ fn record_module(quote: &Quote, tcb_info: &TcbInfo<'_>, checks: &mut Checks) -> 
     let wanted = "a module version that the TCB info names";
     let code = quote.source(codes::MODULE_UNKNOWN, 1, 1);
     checks.record(code, module.is_some(), wanted, observed);
-    let Some(Module { mrsigner, attributes, attributes_mask }) = module else { return false };
+    let Some(Module { mrsigner, attributes, attributes_mask }) = module else { return };
     let code = quote.source(codes::MRSIGNERSEAM, body::offset::MRSIGNERSEAM, 48);
-    let signed = record_hex(code, &quote.body.mr_signer_seam, &mrsigner.0, checks);
+    record_hex(code, &quote.body.mr_signer_seam, &mrsigner.0, checks);
     let observed = u64::from_le_bytes(quote.body.seam_attributes);
     let (wanted, mask) = (u64::from_le_bytes(attributes.0), u64::from_le_bytes(attributes_mask.0));
     let code = quote.source(codes::SEAM_ATTRIBUTES, body::offset::SEAM_ATTRIBUTES, 8);
     let wanted_text = format!("{:#x} under mask {mask:#x}, nothing outside it", wanted & mask);
     let same = observed == wanted & mask;
-    checks.record(code, same, wanted_text, format!("{observed:#x}")) && signed
+    checks.record(code, same, wanted_text, format!("{observed:#x}"));
 }
 
 fn judge_platform(

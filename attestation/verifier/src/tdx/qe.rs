@@ -82,26 +82,25 @@ fn record_signature(
     checks.record(code, valid, wanted, if valid { "valid" } else { "not valid" })
 }
 
-/// Whether the quoting enclave is the one that its identity describes.
-pub(super) fn judge_identity(report: &QeReport, identity: &QeIdentity<'_>, checks: &mut Checks) -> bool {
+/// Records whether the quoting enclave is the one that its identity describes.
+pub(super) fn judge_identity(report: &QeReport, identity: &QeIdentity<'_>, checks: &mut Checks) {
     let wanted = identity.mrsigner.0;
     let same = report.mr_signer == wanted;
-    let mut sound = checks.record(codes::QE_MRSIGNER, same, hex(&wanted), hex(&report.mr_signer));
+    checks.record(codes::QE_MRSIGNER, same, hex(&wanted), hex(&report.mr_signer));
     let (wanted, product) = (identity.isvprodid, report.product);
-    sound &= checks.record(codes::QE_PRODUCT, product == wanted, wanted.to_string(), product.to_string());
+    checks.record(codes::QE_PRODUCT, product == wanted, wanted.to_string(), product.to_string());
     let (wanted, mask) = (identity.attributes.0, identity.attributes_mask.0);
-    sound &= record_masked(codes::QE_ATTRIBUTES, &report.attributes, (&wanted, &mask), checks);
+    record_masked(codes::QE_ATTRIBUTES, &report.attributes, (&wanted, &mask), checks);
     let (wanted, mask) = (identity.miscselect.0, identity.miscselect_mask.0);
-    sound &= record_masked(codes::QE_MISCSELECT, &report.misc_select, (&wanted, &mask), checks);
-    sound
+    record_masked(codes::QE_MISCSELECT, &report.misc_select, (&wanted, &mask), checks);
 }
 
 /// Records that `observed` has the bits of `wanted` where `mask` has ones.
-fn record_masked(code: Code, observed: &[u8], (wanted, mask): (&[u8], &[u8]), checks: &mut Checks) -> bool {
+fn record_masked(code: Code, observed: &[u8], (wanted, mask): (&[u8], &[u8]), checks: &mut Checks) {
     let same = observed
         .iter()
         .zip(wanted)
         .zip(mask)
         .all(|((observed, wanted), mask)| (observed ^ wanted) & mask == 0);
-    checks.record(code, same, format!("{} under mask {}", hex(wanted), hex(mask)), hex(observed))
+    checks.record(code, same, format!("{} under mask {}", hex(wanted), hex(mask)), hex(observed));
 }

@@ -185,10 +185,13 @@ mod tests {
                 assert!(a.now(b) >= b, "{a} now {b}");
             }
             assert_eq!(TcbStatus::from_word(a.word()), Some(a));
+            assert_eq!(TcbStatus::named(a.word()), Some(a));
         }
         for word in ["", "uptodate", "UpToDate ", "TDRelaunchAdvised", "TDRelaunchAdvisedConfigurationNeeded"]
         {
             assert_eq!(TcbStatus::from_word(word), None, "{word}");
+            let named = TcbStatus::named(word).map(TcbStatus::word);
+            assert_eq!(named, word.starts_with("TD").then_some(word));
         }
     }
 }

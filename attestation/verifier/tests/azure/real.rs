@@ -123,6 +123,20 @@ fn refuses_parts_of_one_real_machine_beside_anothers() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_is_read_as_unsafe() {
+    let quote = snp().paravisor.quote;
+    let length = |at: usize| usize::from(u16::from_be_bytes([quote[at], quote[at + 1]]));
+    // Magic and type, the signer's name and the nonce after their lengths, clock and both counts.
+    let nonce = 6 + 2 + length(6);
+    let safe = nonce + 2 + length(nonce) + 8 + 4 + 4;
+    for (byte, wanted) in [(0, Some(false)), (1, Some(true)), (2, None)] {
+        let mut changed = quote.clone();
+        changed[safe] = byte;
+        assert_eq!(Attest::parse(&changed).ok().map(|attest| attest.clock.safe), wanted, "{byte}");
+    }
+}
+
+#[test]
 fn real_quotes_are_read() {
     let Some((sent, _)) = trustee(SAMPLES[0]) else { return };
     let attest = Attest::parse(&sent.paravisor.quote).unwrap();
@@ -130,6 +144,8 @@ fn real_quotes_are_read() {
     assert_eq!(attest.selection, (0..24).collect::<Vec<u8>>());
     assert_eq!((attest.clock.reset_count, attest.clock.restart_count, attest.clock.safe), (2, 0, true));
     assert_eq!(attest.firmware_version, 0x2020_0312_0012_0003);
+    assert_eq!(sent.authentic().firmware_version(), attest.firmware_version);
+    assert_eq!(sent.authentic().clock(), attest.clock);
 }
 
 #[test]

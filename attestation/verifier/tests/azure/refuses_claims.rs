@@ -93,6 +93,13 @@ fn refuses_keys_that_are_not_one_good_hclakpub() {
         let sent = claims_with(|claims| claims.replacen(&from, to, 1));
         assert_eq!(sent.refusal(), "azure_claims_key", "{to}");
     }
+    for (from, to, observed) in [
+        ("AQAB", "Aw", "another exponent"),
+        ("AQAB", "AQAB==", "a key without modulus and exponent in base64url"),
+        ("\"RSA\"", "\"EC\"", "a key of another type"),
+    ] {
+        assert_eq!(claims_with(|claims| claims.replacen(from, to, 1)).said().1, observed);
+    }
 }
 
 #[test]

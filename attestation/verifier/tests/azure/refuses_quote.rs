@@ -65,6 +65,7 @@ fn refuses_other_banks_than_sha256() {
     for (offset, value) in [(3, 0), (3, 2), (0, 1), (5, 0x04), (5, 0x0c), (4, 1), (6, 2), (6, 4)] {
         let sent = quote_with(|quote| quote[SELECTION_AT + offset] = value);
         assert_eq!(sent.refusal(), "azure_pcr_selection", "{offset} {value}");
+        assert_eq!(sent.said().0, "PCRs of the SHA-256 bank");
     }
 }
 

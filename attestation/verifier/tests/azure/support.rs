@@ -32,6 +32,13 @@ impl Sent {
         self.authenticate().expect_err("accepted").code().to_string()
     }
 
+    /// What that rule wanted, and what it saw.
+    pub(crate) fn said(&self) -> (String, String) {
+        let refusal = self.authenticate().expect_err("accepted");
+        let check = refusal.checks().failed().next().expect("a refusal has a reason");
+        (check.wanted.to_string(), check.observed.to_string())
+    }
+
     /// The same with other bytes in the HCL report, from `offset`.
     pub(crate) fn with_hcl(&self, offset: usize, bytes: &[u8]) -> Self {
         let mut other = self.clone();

@@ -157,8 +157,12 @@ fn a_header_may_name_register_0_and_a_vendor() {
     let mut data = spec_id(&[(SHA384, 48)]);
     *data.last_mut().unwrap() = 7;
     let mut record = header_record(&[&data[..], b"td-shim"].concat());
-    record[0] = 0;
-    replayed(&record);
+    for register in [0, 1] {
+        record[0] = register;
+        replayed(&record);
+    }
+    record[0] = 2;
+    assert_eq!(code(&record), "eventlog_header");
 }
 
 #[test]
@@ -174,6 +178,9 @@ fn refuses_algorithm_lists_without_a_right_sha384() {
     ] {
         assert_eq!(code(&header_record(&spec_id(list))), "eventlog_algorithms", "{list:?}");
     }
+    // As many algorithms as are read, and digests as long as they may be.
+    let most: Vec<(u16, u16)> = (0..15).map(|index| (0x100 + index, 64)).chain([(SHA384, 48)]).collect();
+    replayed(&header_record(&spec_id(&most)));
     let mut many = spec_id(&[(SHA384, 48)]);
     many[24] = 2;
     assert_eq!(code(&header_record(&many)), "eventlog_algorithms");

@@ -123,8 +123,19 @@ fn refuses_where_a_required_event_is_not() {
 #[test]
 fn refuses_a_required_event_in_a_register_that_is_not_compared() {
     let mut policy = required(Rtmr::Rtmr2, EventKind::Ipl, Content::Data(b"quiet".to_vec()));
+    let replayed = replayed(&log(&boot()));
+    let observed = |policy: &Policy| {
+        let checks = match appraise(Some(&replayed), replayed.rtmrs(), policy) {
+            Ok(checks) => checks,
+            Err(refusal) => refusal.into_checks(),
+        };
+        let rule = checks.all().iter().find(|check| check.code == "eventlog_required_event").unwrap();
+        (rule.outcome, rule.observed.to_string())
+    };
+    assert_eq!(observed(&policy), (Outcome::Passed, "one".to_owned()));
     policy.registers = vec![Rtmr::Rtmr0, Rtmr::Rtmr1, Rtmr::Rtmr3];
     assert_eq!(failed(&log(&boot()), &policy), ["eventlog_required_event"]);
+    assert_eq!(observed(&policy), (Outcome::Failed, "one in a register that is not compared".to_owned()));
 }
 
 #[test]

@@ -24,6 +24,9 @@ mod refuses_report;
 #[cfg(test)]
 mod simulated;
 #[cfg(test)]
+#[path = "../shared/stops.rs"]
+mod stops;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod topology;

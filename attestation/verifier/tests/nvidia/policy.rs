@@ -222,6 +222,13 @@ fn refuses_answers_older_than_the_policy_allows() {
     assert_eq!(refusal(&control(), &with(|policy| policy.ocsp.max_age_seconds = 3600)), [""; 0]);
     let codes = refusal(&control(), &with(|policy| policy.ocsp.max_age_seconds = 3599));
     assert_eq!(codes, ["nvidia_ocsp_age"; 5]);
+    let strict = with(|policy| policy.ocsp.max_age_seconds = 3599);
+    let refused = judged(&control(), &strict, Some(&NONCE)).unwrap_err();
+    for (check, subject) in
+        refused.checks().failed().zip(["the device's", "the device's", "the device's", "its manifests'"])
+    {
+        assert!(check.wanted.contains(&format!("an answer about {subject} ")), "{}", check.wanted);
+    }
 }
 
 #[test]

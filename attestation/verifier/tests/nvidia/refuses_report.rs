@@ -268,3 +268,46 @@ fn names_the_device_and_goes_on_to_the_next_one() {
     let wanted: Vec<_> = refusal.checks().failed().map(|check| check.wanted[..9].to_owned()).collect();
     assert_eq!(wanted, ["device 1:", "device 2:"]);
 }
+
+/// The part, place and length of the first rule that failed.
+fn place(device: &Device) -> (String, usize, usize) {
+    let refusal = judge(&[device.evidence()], &anchors(), now()).unwrap_err();
+    let source = refusal.checks().failed().next().unwrap().source.clone().unwrap();
+    (source.part.into_owned(), source.offset, source.length)
+}
+
+#[test]
+fn names_the_place_of_what_is_wrong() {
+    const BLOCKS: usize = 37 + 8;
+    const BLOCK: usize = 4 + 3 + 48;
+    let mut device = gpu();
+    device.blocks[5][1] = 2;
+    assert_eq!(place(&device), ("gpu report".into(), BLOCKS + 5 * BLOCK, BLOCK));
+    let mut device = gpu();
+    device.blocks[7] = block(3, &[9; 48]);
+    assert_eq!(place(&device), ("gpu report".into(), BLOCKS + 7 * BLOCK, 1));
+
+    let opaque = Report::parse(&gpu().evidence().report).unwrap().opaque_offset;
+    let first = gpu().fields[0].1.len();
+    let mut device = gpu();
+    device.fields.insert(2, device.fields[1].clone());
+    let second = device.fields[1].1.len();
+    // A field is its type and its length, two bytes each, and its value.
+    assert_eq!(place(&device), ("gpu report".into(), opaque + 4 + first + 4 + second, 4 + second));
+    let mut device = gpu();
+    device.fields[1].1.push(0);
+    assert_eq!(place(&device), ("gpu report".into(), opaque + 4 + first + 4, second + 1));
+    let all: usize = gpu().fields.iter().map(|(_, value)| 4 + value.len()).sum();
+    let device = Device { opaque_tail: vec![1, 0, 0xff, 0xff, 0], ..gpu() };
+    assert_eq!(place(&device), ("gpu report".into(), opaque + all, 5));
+}
+
+#[test]
+fn every_byte_of_the_length_of_the_measurements_counts() {
+    // The three bytes of the length: 64 blocks are 0x000dc0.
+    for (place, bit) in [(42, 1), (43, 1), (44, 1), (44, 0x80)] {
+        let mut evidence = gpu().evidence();
+        evidence.report[place] ^= bit;
+        assert_ne!(failed(judge(&[evidence], &anchors(), now())), ["nvidia_report_signature"], "{place}");
+    }
+}

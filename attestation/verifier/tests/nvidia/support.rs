@@ -1,5 +1,6 @@
 //! One way to make evidence, one to judge it, and the folder of real samples.
 
+use crate::stops::assert_stops;
 use anchorhold_rats::{Der, GpuEvidence, Timestamp};
 use anchorhold_verifier::nvidia::{AuthenticDevice, Input, authenticate, read_serialized};
 use anchorhold_verifier::{Authentic, Refusal, TrustAnchors, pem};
@@ -22,7 +23,13 @@ pub(crate) fn judge(
 pub(crate) fn failed<T>(result: Result<T, Refusal>) -> Vec<String> {
     match result {
         Ok(_) => Vec::new(),
-        Err(refusal) => refusal.checks().failed().map(|check| check.code.to_string()).collect(),
+        Err(refusal) => {
+            assert_stops(
+                &refusal,
+                &["nvidia_chain_length", "nvidia_report_signature", "nvidia_fwid_certified"],
+            );
+            refusal.checks().failed().map(|check| check.code.to_string()).collect()
+        }
     }
 }
 

@@ -120,3 +120,14 @@ fn refuses_a_real_board_whose_switches_did_not_come() {
         failed(appraise(judge(&devices, &TrustAnchors::production(), at).unwrap(), &parts, Some(&NONCE)));
     assert_eq!(fresh, ["nvidia_nonce"; 4]);
 }
+
+#[test]
+fn a_link_to_nothing_is_no_link() {
+    let gpus = [0x11, 0x12];
+    let switches = [0x21, 0x22];
+    // Both kinds of device have places for more links than there are, and leave them zero.
+    let gpu = |gpu: u64| Device::gpu(gpu).linked(&[0x21, 0x22, 0, 0]);
+    let switch = |switch: u64| Device::switch(switch, &[0x11, 0, 0x12, 0, 0, 0, 0, 0]);
+    let devices: Vec<Device> = gpus.into_iter().map(gpu).chain(switches.into_iter().map(switch)).collect();
+    assert_eq!(codes(&devices, &policy(2, 2)), [""; 0]);
+}

@@ -24,4 +24,7 @@ mod refuses_wrapping;
 #[cfg(test)]
 mod refuses_xml;
 #[cfg(test)]
+#[path = "../shared/stops.rs"]
+mod stops;
+#[cfg(test)]
 mod support;

@@ -235,3 +235,38 @@ fn names_the_place_of_what_is_wrong() {
     let source = refusal.checks().all()[0].source.clone().unwrap();
     assert_eq!((source.part.as_ref(), source.offset), ("rim", 4));
 }
+
+#[test]
+fn names_the_place_of_a_reference_that_is_wrong() {
+    for (text, wanted) in
+        [("<a>x&bad;</a>", 4), ("<a>&lt;x&bad;</a>", 8), ("<a b=\"&lt;&bad;\"/>", 10), ("<a>xy&lt</a>", 5)]
+    {
+        let offset = match Document::parse(text.as_bytes()) {
+            Err(Error::Malformed { offset, .. } | Error::Feature { offset, .. }) => offset,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(offset, wanted, "{text}");
+    }
+}
+
+#[test]
+fn an_element_without_contents_has_an_empty_text() {
+    let text = |document: &str| {
+        let document = Document::parse(document.as_bytes()).unwrap();
+        document.root().text().map(str::to_owned)
+    };
+    assert_eq!(text("<a/>").as_deref(), Some(""));
+    assert_eq!(text("<a></a>").as_deref(), Some(""));
+    assert_eq!(text("<a>b</a>").as_deref(), Some("b"));
+    assert_eq!(text("<a>b<c/></a>"), None);
+    assert_eq!(text("<a><c/></a>"), None);
+}
+
+#[test]
+fn white_space_in_attributes_is_one_kind_and_in_text_is_kept() {
+    let document = Document::parse(b"<a b=\"1\t2\n3\r\n4\r5\">1\t2\n3\r\n4\r5</a>").unwrap();
+    assert_eq!(document.root().attribute("b"), Some("1 2 3 4 5"));
+    assert_eq!(document.root().text(), Some("1\t2\n3\n4\n5"));
+    let document = Document::parse(b"<a b=\"1\n2\" c=\"1\t2\"/>").unwrap();
+    assert_eq!((document.root().attribute("b"), document.root().attribute("c")), (Some("1 2"), Some("1 2")));
+}

@@ -4,6 +4,7 @@
 //! code under test.
 
 use crate::certificates::{SIGNS_DATA, Template};
+use crate::stops::assert_stops;
 use anchorhold_attester::software::{Curve, SigningKey};
 use anchorhold_rats::Timestamp;
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
@@ -171,7 +172,13 @@ pub(crate) fn judge(xml: &str, chain: &Chain) -> Result<Authentic<AuthenticRim>,
 pub(crate) fn failed(result: Result<Authentic<AuthenticRim>, Refusal>) -> Vec<String> {
     match result {
         Ok(_) => Vec::new(),
-        Err(refusal) => refusal.checks().failed().map(|check| check.code.to_string()).collect(),
+        Err(refusal) => {
+            assert_stops(&refusal, &["rim_tag"]);
+            if refusal.code() != "rim_digest" {
+                assert_stops(&refusal, &["rim_signature"]);
+            }
+            refusal.checks().failed().map(|check| check.code.to_string()).collect()
+        }
     }
 }
 

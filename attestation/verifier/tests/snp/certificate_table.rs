@@ -130,6 +130,7 @@ fn case_09_refuses_empty_shared_and_repeated_entries() {
         assert_eq!(refused(&bytes), TableError::Overlap { entry: 1 }, "{offset} {length}");
     }
     assert!(CertificateTable::parse(&table(&[entry(VCEK, at, 10), entry(ASK, at + 10, 10)])).is_ok());
+    assert!(CertificateTable::parse(&table(&[entry(VCEK, at + 10, 10), entry(ASK, at, 10)])).is_ok());
     for guid in [VCEK, OTHER] {
         let bytes = table(&[entry(guid, at, 10), entry(guid, at + 10, 10)]);
         assert_eq!(refused(&bytes), TableError::Duplicate { entry: 1 });

@@ -30,4 +30,7 @@ mod roots;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]
+#[path = "../shared/stops.rs"]
+mod stops;
+#[cfg(test)]
 mod support;

@@ -1,5 +1,6 @@
 //! One way to make evidence, one to judge it, and the folder of real samples.
 
+use crate::stops::assert_stops;
 use anchorhold_attester::software::certificate::{Extension, Template, name, pss_sha384, rsa_key_info};
 use anchorhold_attester::software::report::ReportFields;
 use anchorhold_attester::software::{Authority, LaunchConfig, Product, SoftwareGuest, simulated_ark_der};
@@ -138,9 +139,16 @@ pub(crate) fn refusal(evidence: &Evidence) -> String {
 pub(crate) fn refusal_at(evidence: &Evidence, at: Timestamp) -> String {
     match anchorhold_verifier::authenticate(evidence, &Endorsements::default(), &simulated(), at) {
         Ok(_) => panic!("accepted"),
-        Err(refusal) => refusal.code().to_string(),
+        Err(refusal) => {
+            assert_stops(&refusal, GATES);
+            refusal.code().to_string()
+        }
     }
 }
+
+/// The first rules of chain, revocation lists, the report's signature, and what the chip is.
+const GATES: &[&str] =
+    &["snp_certificate_count", "snp_crl_count", "snp_report_signature", "snp_product_cpuid"];
 
 /// The TCB versions that the software guest reports, as minima.
 pub(crate) fn minimum() -> MinimumTcb {
@@ -180,7 +188,10 @@ pub(crate) fn judge(evidence: &Evidence, policy: &Policy) -> Result<Accepted<Aut
 pub(crate) fn failed<T>(result: Result<T, Refusal>) -> Vec<String> {
     match result {
         Ok(_) => Vec::new(),
-        Err(refusal) => refusal.checks().failed().map(|check| check.code.to_string()).collect(),
+        Err(refusal) => {
+            assert_stops(&refusal, GATES);
+            refusal.checks().failed().map(|check| check.code.to_string()).collect()
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! verdicts, and mutations.
 
 #[cfg(test)]
+mod chain_cache;
+#[cfg(test)]
 mod made;
 #[cfg(test)]
 mod mutation;
@@ -19,5 +21,8 @@ mod refuses_quote;
 mod refuses_signature;
 #[cfg(test)]
 mod refuses_tcb;
+#[cfg(test)]
+#[path = "../shared/stops.rs"]
+mod stops;
 #[cfg(test)]
 mod support;

@@ -180,6 +180,8 @@ fn a_certificate_below_the_processor_ca_states_no_flags() {
     assert_eq!((pck.dynamic_platform, pck.cached_keys, pck.smt_enabled), (None, None, None));
     assert_eq!(pck.sgx_type, SgxType::ScalableWithIntegrity);
     assert_eq!(pck.platform_id, PlatformId(*b"SIMULATED PPID.."));
+    let standard = crate::made::made(|config| config.platform.sgx_type = 0).authentic();
+    assert_eq!(standard.claims().pck().sgx_type, SgxType::Standard);
 }
 
 #[test]

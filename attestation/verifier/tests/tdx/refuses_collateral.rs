@@ -118,6 +118,31 @@ fn refuses_malformed_revocation_lists() {
 }
 
 #[test]
+fn refuses_revocation_lists_with_critical_extensions_that_are_not_known() {
+    let authorities = [TdxAuthority::PckCa, TdxAuthority::Root];
+    for ((list, template), authority) in lists().into_iter().zip(templates()).zip(authorities) {
+        let refused = |extension: Extension| {
+            with_signed_collateral(|collateral| {
+                let mut source = CollateralTemplate::for_platform(&Default::default(), now());
+                let key = authority.key().unwrap();
+                list(collateral).0 = template(&mut source).sign_ecdsa(&key, &[extension]).unwrap();
+            })
+            .refused()
+        };
+        // Issuing distribution point, which would make the list one of a part of the certificates; and the number of a list.
+        for (arc, critical, code) in [
+            (0x1c, true, Some("tdx_crl_malformed")),
+            (0x1c, false, None),
+            (0x14, true, None),
+            (0x23, true, None),
+        ] {
+            let observed = refused(Extension::standard(arc, critical, vec![0x30, 0]));
+            assert_eq!(observed, Vec::from_iter(code), "{arc:#x} {critical}");
+        }
+    }
+}
+
+#[test]
 fn refuses_revocation_lists_that_their_ca_did_not_sign() {
     for (list, template) in lists().into_iter().zip(templates()) {
         let made = with_signed_collateral(|collateral| {

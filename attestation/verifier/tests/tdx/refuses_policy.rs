@@ -242,6 +242,9 @@ fn an_accepted_quote_was_looked_at_by_every_rule_and_each_names_its_bytes() {
         assert_ne!(check.outcome, Outcome::Failed);
         (source.offset, source.length)
     };
+    assert_eq!(place("tdx_module_unknown"), (54 + 1, 1));
+    assert_eq!(place("tdx_mrsignerseam"), (54 + 64, 48));
+    assert_eq!(place("tdx_seam_attributes"), (54 + 112, 8));
     assert_eq!(place("tdx_mrtd"), (54 + 136, 48));
     assert_eq!(place("tdx_report_data"), (54 + 520, 64));
     assert_eq!(place("tdx_vm_index"), (54 + 648, 1));

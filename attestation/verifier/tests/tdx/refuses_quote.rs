@@ -13,11 +13,15 @@ fn every_version_and_body_is_read_and_accepted() {
         (QuoteVersion::V5Td15, 5, BodyKind::Td15),
         (QuoteVersion::V5Td15Ex, 5, BodyKind::Td15Extended),
     ] {
-        let accepted = made(|config| config.version = version).verify(|_| {});
+        let made = made(|config| config.version = version);
+        let accepted = made.verify(|_| {});
         let accepted = accepted.unwrap_or_else(|refusal| panic!("{version:?}: {refusal}"));
         let quote = accepted.claims().quote();
         assert_eq!((quote.version, quote.kind, quote.padding), (number, kind, 0));
         assert_eq!(quote.body.mrtd, MRTD);
+        let holds = |part: &[u8]| made.quote.windows(part.len()).any(|bytes| bytes == part);
+        assert!(quote.qe_report().len() == 384 && holds(quote.qe_report()));
+        assert!(quote.pck_chain().starts_with(b"-----BEGIN CERTIFICATE-----\n") && holds(quote.pck_chain()));
         assert!(accepted.simulated());
     }
 }

@@ -1,5 +1,6 @@
 //! The folder of real samples, and one way to judge what is in it.
 
+use crate::stops::assert_stops;
 use anchorhold_rats::{Measurement, ReportData, TdxCollateral, Timestamp};
 use anchorhold_verifier::tdx::{AuthenticQuote, Input, Policy, Quote, appraise, authenticate};
 use anchorhold_verifier::{Accepted, Authentic, Refusal, TrustAnchors};
@@ -84,7 +85,15 @@ impl Sample {
     }
 }
 
+/// The first rules of chain, signatures, collateral and levels.
+const GATES: &[&str] =
+    &["tdx_ca_signature", "tdx_qe_report_signature", "tdx_collateral_missing", "tdx_qe_mrsigner"];
+
 pub(crate) fn codes_of(refusal: &Refusal) -> Vec<String> {
+    assert_stops(refusal, GATES);
+    if refusal.code().starts_with("tdx_signer_") {
+        assert_stops(refusal, &["tdx_tcb_info_signature", "tdx_qe_identity_signature"]);
+    }
     refusal.checks().failed().map(|check| check.code.to_string()).collect()
 }
 

@@ -18,8 +18,6 @@ pub(crate) struct Row {
     pub(crate) ours: &'static str,
     pub(crate) right: Right,
     pub(crate) why: &'static str,
-    /// Only on real samples.
-    pub(crate) real: bool,
 }
 
 pub(crate) const TABLE: &[Row] = &[
@@ -282,7 +280,7 @@ pub(crate) const TABLE: &[Row] = &[
 ];
 
 const fn row(peer: Peer, ours: &'static str, right: Right, why: &'static str) -> Row {
-    Row { peer, ours, right, why, real: false }
+    Row { peer, ours, right, why }
 }
 
 /// Disagreements by peer and what ours says: the cases, and what the peer said of the first.
@@ -335,12 +333,9 @@ impl Disagreements {
         line("| Peer | Ours | Peer says | Right | Why | Cases |".to_owned());
         line("|---|---|---|---|---|---|".to_owned());
         for row in TABLE {
-            let found = self.found.get(&(row.peer, row.ours.to_owned())).filter(|_| !row.real);
-            let cases = found.map_or_else(
-                || "real samples".to_owned(),
-                |cases| cases.iter().map(|(case, _)| case.as_str()).collect::<Vec<_>>().join(", "),
-            );
-            let says = match found.and_then(|cases| cases.first()) {
+            let found = self.found.get(&(row.peer, row.ours.to_owned())).map_or(&[][..], Vec::as_slice);
+            let cases = found.iter().map(|(case, _)| case.as_str()).collect::<Vec<_>>().join(", ");
+            let says = match found.first() {
                 Some((_, Verdict::Panic)) => "panics",
                 _ if row.ours == "accept" => "refuses",
                 _ => "accepts",
@@ -363,6 +358,6 @@ impl Disagreements {
 const HEAD: &str = "# Disagreements
 
 Where our verifier and another one do not agree about the same evidence. Written by
-`WRITE=1 cargo test --release -p anchorhold-differential --test disagreements`; the same test fails on a disagreement that
+`WRITE=1 cargo test --release --manifest-path tests/differential/Cargo.toml --test disagreements`; the same test fails on a disagreement that
 is not listed, and on a row that no longer holds. *Ours* is the reason code with which we refuse, or `accept`.
 ";

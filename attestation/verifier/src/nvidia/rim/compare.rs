@@ -91,3 +91,16 @@ fn hex(block: &[u8]) -> String {
     let shown: String = block.iter().take(VALUE_LEN).map(|byte| format!("{byte:02x}")).collect();
     if block.len() > VALUE_LEN { format!("{shown}.. ({} bytes)", block.len()) } else { shown }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{VALUE_LEN, hex};
+
+    #[test]
+    fn a_block_that_no_value_can_match_is_shown_cut_with_its_length() {
+        let whole = "07".repeat(VALUE_LEN);
+        assert_eq!(hex(&[7]), "07");
+        assert_eq!(hex(&[7; VALUE_LEN]), whole);
+        assert_eq!(hex(&[7; VALUE_LEN + 1]), format!("{whole}.. (49 bytes)"));
+    }
+}

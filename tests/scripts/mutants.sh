@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Mutation test of one crate. usage: mutants.sh PACKAGE [ARGUMENT OF cargo-mutants ...]
+#
+# cargo-mutants changes one place at a time in a copy of the sources (a condition turned round, a function that returns at
+# once) and runs the package's tests. A mutant that no test notices is a test that is missing, or code that does nothing.
+# The lists are in mutants.out (or under --output): missed.txt, caught.txt, timeout.txt, unviable.txt (does not compile).
+#
+# One mutant costs a build of the package with all its tests: a minute or two. So for a large package pick a part:
+#   --shard 3/40          the fourth fortieth of the mutants
+#   --file '*/snp/*.rs'   some files
+#   --re 'in judge'       some names
+# Tests of other packages are added with --test-package NAME.
+set -euo pipefail
+package=${1:?usage: mutants.sh PACKAGE [ARGUMENT ...]}
+shift
+cargo=${CARGO:-cargo}
+"$cargo" mutants --version >/dev/null 2>&1 || "$cargo" install cargo-mutants --locked --quiet
+
+# The copy must see the real samples where the tests look for them, beside the project.
+TMPDIR=$(mktemp -d)
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+[ ! -d ../shared ] || ln -s "$(realpath ../shared)" "$TMPDIR/shared"
+
+# The copy is built where it stands. Programs that must not compile say nothing of a mutant, and take minutes.
+env -u CARGO_TARGET_DIR nice -n 19 "$cargo" mutants --package "$package" --profile mutants --jobs 1 \
+    --cap-lints true --minimum-test-timeout 120 "$@" -- -- --skip case_05_verified_values_come_only_from_the_verifier
