@@ -63,7 +63,7 @@ enum Command {
         /// DNS name or IP address of the TLS certificate; may be given several times
         #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1"])]
         names: Vec<String>,
-        /// Who may sign release policies: a signer set, TOML. Only a broker of simulated guests can be without
+        /// Who may sign release policies: a signer set, TOML. A broker of real guests must have one
         #[arg(long, value_name = "FILE")]
         signers: Option<PathBuf>,
         #[command(flatten)]

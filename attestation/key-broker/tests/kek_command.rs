@@ -295,14 +295,14 @@ fn case_26_kill_9_during_a_rewrap_loses_nothing() {
     assert_eq!(listed(&site), [("file-1".to_owned(), false, 0), ("file-2".to_owned(), true, 50)]);
     site.kek(&["retire", "file-1"]).unwrap();
     assert!(!PathBuf::from(site.state()).join("keks/file-1.sealed").exists());
-    assert_eq!(listed(&site), [("file-2".to_owned(), true, 49)]);
+    assert_eq!(listed(&site), [("file-2".to_owned(), true, 50)]);
     let list = site.kek(&["list"]).unwrap();
     assert_eq!(list["retired"], serde_json::json!(["file-1"]));
     assert!(site.kek(&["add", "--kek-id", "file-1"]).unwrap_err().contains("retired id"));
     // To go under yet another key every secret has to open.
     site.kek(&["add", "--kek-id", "file-3"]).unwrap();
     let rewrapped = site.kek(&["rewrap"]).unwrap();
-    assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&49.into(), &serde_json::json!([])));
+    assert_eq!((&rewrapped["renewed"], &rewrapped["failed"]), (&50.into(), &serde_json::json!([])));
 }
 
 #[cfg(feature = "pkcs11")]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::floe::{hex, sha256};
 use crate::folder::{self, Folder};
 use crate::package::{KEY, OWNER_SEED, Package, options, owner};
-use crate::store::{File, Store};
+use crate::store::{File, Store, text};
 use crate::{read_cases, seal_cases, seal_signatures};
 
 /// What is asked of a package beyond being its owner's.
@@ -55,7 +55,7 @@ fn seeds(store: &mut Store) {
     store.seed("card-signed.json", Package::seal(&folder::small(), &signed).plain(Role::Card));
     let index = "model.safetensors.index.json";
     store.seed("index.json", folder::sharded()[index].bytes());
-    store.seed("statement.json", seal_signatures::statement().to_string().into_bytes());
+    store.seed("statement.json", text(&seal_signatures::statement()).into_bytes());
 }
 
 /// The stage of a code.

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::floe::{self, Under, hex, leaves, root, sha256, unhex};
 use crate::folder::{self, Folder};
-use crate::store::File;
+use crate::store::{File, text};
 
 pub(crate) const KEY: [u8; 32] = [0x5a; 32];
 pub(crate) const OWNER_SEED: [u8; 32] = [7; 32];
@@ -117,12 +117,12 @@ impl Package {
     pub(crate) fn resign(&mut self, change: impl FnOnce(&mut Value)) {
         let mut payload = self.payload();
         change(&mut payload);
-        self.sign_text(payload.to_string().as_bytes(), &OWNER_SEED, &owner().public_key());
+        self.sign_text(text(&payload).as_bytes(), &OWNER_SEED, &owner().public_key());
     }
 
     /// Makes the owner sign a payload with one text replaced.
     pub(crate) fn resign_text(&mut self, from: &str, to: &str) {
-        let text = self.payload().to_string();
+        let text = text(&self.payload());
         assert!(text.contains(from), "{from}");
         let text = text.replacen(from, to, 1);
         self.sign_text(text.as_bytes(), &OWNER_SEED, &owner().public_key());
@@ -192,6 +192,6 @@ impl Package {
     pub(crate) fn edit_card(&mut self, edit: impl FnOnce(&mut Value)) {
         let mut card: Value = serde_json::from_slice(&self.plain(Role::Card)).unwrap();
         edit(&mut card);
-        self.reseal(Role::Card, card.to_string().as_bytes());
+        self.reseal(Role::Card, text(&card).as_bytes());
     }
 }

@@ -9,7 +9,7 @@ use crate::make::{Ask, Cases};
 use crate::package::{Package, options};
 use crate::read_cases::{Edit, altered};
 use crate::seal_signatures::signature;
-use crate::store::{Change, File};
+use crate::store::{Change, File, text};
 
 pub(crate) fn add(cases: &mut Cases) {
     card(cases);
@@ -84,7 +84,7 @@ fn card(cases: &mut Cases) {
     });
     altered(cases, ("card-claims-bundle", "card_padding", "padding without a bundle"), |package| {
         let card: Value = serde_json::from_slice(&package.plain(Role::Card)).unwrap();
-        let mut text = card.to_string().replace("\"none\"", "\"padme\"").into_bytes();
+        let mut text = text(&card).replace("\"none\"", "\"padme\"").into_bytes();
         text.resize(65_536, b' ');
         package.reseal(Role::Card, &text);
     });
@@ -280,13 +280,13 @@ fn bundle(cases: &mut Cases) {
         let mut package = package.clone();
         let mut card = card.clone();
         edit(&mut card);
-        let mut text = card.to_string().into_bytes();
+        let mut text = text(&card).into_bytes();
         text.resize(65_536, b' ');
         package.reseal(Role::Card, &text);
         cases.read((id, code, why), &package, &Ask::default());
     }
     let mut unpadded = package.clone();
-    unpadded.reseal(Role::Card, card.to_string().as_bytes());
+    unpadded.reseal(Role::Card, text(&card).as_bytes());
     cases.read(
         ("bundle-card-unpadded", "card_padding_bytes", "a card without its padding"),
         &unpadded,

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::make::{Ask, Cases, stranger};
 use crate::package::{KEY, OWNER_SEED, Package, owner};
 use crate::read_cases::{Edit, altered, small};
-use crate::store::File;
+use crate::store::{File, text};
 
 const MANIFEST: &str = "manifest.json";
 
@@ -80,7 +80,7 @@ fn signature(cases: &mut Cases) {
         cases,
         ("signature-payload-flip", "signature_invalid", "one bit of the signed payload"),
         |package| {
-            let text = package.payload().to_string();
+            let text = text(&package.payload());
             let genuine = package.get(MANIFEST);
             package.sign_text(
                 text.replace("\"version\":1", "\"version\":2").as_bytes(),
@@ -98,7 +98,7 @@ fn signature(cases: &mut Cases) {
         cases,
         ("signature-by-stranger", "signature_other_owner", "somebody else's signature"),
         |package| {
-            let text = package.payload().to_string();
+            let text = text(&package.payload());
             package.sign_text(text.as_bytes(), &[8; 32], &stranger());
         },
     );
@@ -110,7 +110,7 @@ fn signature(cases: &mut Cases) {
             "a holder of the weights key signs in the owner's name",
         ),
         |package| {
-            let text = package.payload().to_string();
+            let text = text(&package.payload());
             package.sign_text(text.as_bytes(), &KEY, &owner().public_key());
         },
     );

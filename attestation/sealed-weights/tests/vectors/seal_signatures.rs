@@ -12,7 +12,7 @@ use crate::make::Cases;
 use crate::package::options;
 use crate::read_cases::Edit;
 use crate::seal_cases::whole;
-use crate::store::File;
+use crate::store::{File, text};
 
 pub(crate) fn signature(name: &str, key: &str) -> ModelSignature {
     let pem = String::from_utf8(published(&format!("model-signing/{key}"))).unwrap();
@@ -136,17 +136,17 @@ const STATEMENTS: &[Edit] = &[
 
 pub(crate) fn signatures(cases: &mut Cases) {
     for (id, code, why, edit) in BUNDLES {
-        let mut bundle = bundle(statement().to_string().as_bytes());
+        let mut bundle = bundle(text(&statement()).as_bytes());
         edit(&mut bundle);
-        signed(cases, (id, code, why), bundle.to_string().as_bytes(), signer().1);
+        signed(cases, (id, code, why), text(&bundle).as_bytes(), signer().1);
     }
     for (id, code, why, edit) in STATEMENTS {
         let mut statement = statement();
         edit(&mut statement);
-        let bundle = bundle(statement.to_string().as_bytes());
-        signed(cases, (id, code, why), bundle.to_string().as_bytes(), signer().1);
+        let bundle = bundle(text(&statement).as_bytes());
+        signed(cases, (id, code, why), text(&bundle).as_bytes(), signer().1);
     }
-    let good = bundle(statement().to_string().as_bytes()).to_string();
+    let good = text(&bundle(text(&statement()).as_bytes()));
     signed(
         cases,
         ("oms-signer-p521", "model_signature_signer_key", "a key of P-521"),

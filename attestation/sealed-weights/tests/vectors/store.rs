@@ -59,6 +59,14 @@ impl File {
     }
 }
 
+/// JSON with its keys in order, whichever way `serde_json` is built: Cedar, elsewhere in the workspace, has it keep the order in which
+/// they came.
+pub(crate) fn text(value: &Value) -> String {
+    let mut sorted = value.clone();
+    sorted.sort_all_objects();
+    sorted.to_string()
+}
+
 /// Everything in the folder by path, but the README.
 #[derive(Default)]
 pub(crate) struct Store {
@@ -98,7 +106,7 @@ impl Store {
 
     pub(crate) fn get(&self, name: &str) -> Vec<u8> {
         if name == "manifest.json" && !self.cases.is_empty() {
-            let lines: Vec<String> = self.cases.iter().map(Value::to_string).collect();
+            let lines: Vec<String> = self.cases.iter().map(text).collect();
             return format!("{{ \"format\": 1, \"cases\": [\n{}\n] }}\n", lines.join(",\n")).into_bytes();
         }
         self.files[name].clone()
