@@ -7,6 +7,8 @@ command -v cc >/dev/null || missing+=(gcc libc6-dev)
 command -v c++ >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)
 command -v python3 >/dev/null || missing+=(python3)
+# Another implementation of OCSP, for the tests of the software attester's.
+command -v openssl >/dev/null || missing+=(openssl)
 # A software HSM, for the tests of the key broker's PKCS#11 backend.
 command -v softhsm2-util >/dev/null || missing+=(softhsm2)
 # A PostgreSQL server, for the tests of several brokers on one database. They start their own; none is left running.
