@@ -56,9 +56,11 @@ impl Bulkhead {
         let permit = self.permit()?;
         let (sender, receiver) = sync_channel(1);
         let call = move || {
-            let _permit = permit;
+            let outcome = work();
+            // Before the outcome is told: whoever has it may call again at once. A panic gives the place back as well.
+            drop(permit);
             // Nobody waits any more when this fails.
-            let _ = sender.send(work());
+            let _ = sender.send(outcome);
         };
         thread::Builder::new()
             .name("kek backend".to_owned())
@@ -84,6 +86,15 @@ mod tests {
         let bulkhead = Bulkhead::new(Duration::from_secs(60));
         assert_eq!(bulkhead.run(|| Ok(7)), Ok(7));
         assert_eq!(bulkhead.run(|| Err::<(), _>(BackendError::Locked)), Err(BackendError::Locked));
+    }
+
+    #[test]
+    fn a_place_is_free_before_the_outcome_is_told() {
+        let bulkhead = Bulkhead::new(Duration::from_secs(60));
+        for _ in 0..1000 {
+            assert_eq!(bulkhead.run(|| Ok(())), Ok(()));
+            assert_eq!(bulkhead.under_way.load(Ordering::Acquire), 0);
+        }
     }
 
     #[test]
