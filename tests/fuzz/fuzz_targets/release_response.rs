@@ -4,7 +4,8 @@
 use anchorhold_audit_log::cosignature::Quorum;
 use anchorhold_audit_log::{PublicKey, VerifierKey};
 use anchorhold_key_release::{
-    Challenge, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker, ReleaseKey, ReleaseResponse, Session,
+    AuditTerms, Challenge, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker, ReleaseKey,
+    ReleaseResponse, Session,
 };
 use anchorhold_rats::{Ed25519PublicKey, Evidence, Kem, Nonce, Secret, Sha256Digest, Timestamp};
 use libfuzzer_sys::fuzz_target;
@@ -26,6 +27,7 @@ fn begin(challenge: &[u8]) -> Option<Session> {
         purpose: KeyUse::Serve,
         instance_id,
         log_origin: format!("acme/{instance_id}").parse().expect("a name"),
+        audit: AuditTerms::default(),
     };
     let keys = GuestKeys {
         tls_key: Sha256Digest::new([2; 32]),
