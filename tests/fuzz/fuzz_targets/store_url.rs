@@ -24,9 +24,7 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(parse_content_range(&format!("bytes {first}-{last}/{length}")), Some((range, length)));
     }
     if let Ok(key) = S3Credentials::parse(text) {
-        assert!(
-            !format!("{key:?}").contains(key.expose_secret()) || key.key_id().contains(key.expose_secret())
-        );
+        assert_eq!(format!("{key:?}"), format!("S3Credentials({})", key.key_id()), "the key id alone");
         assert!(key.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()));
     }
 });
