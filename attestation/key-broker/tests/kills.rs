@@ -49,7 +49,7 @@ async fn case_23_killed_at_any_point_of_a_release_the_broker_goes_on_and_leaves_
     let kills = std::env::var("KILLS").map_or(KILLS, |text| text.parse().unwrap());
     let site = Site::new(SIMULATED);
     let (machine, key) = (machine(), ReleaseKey::generate(Kem::X25519).unwrap());
-    let (mut longest, mut answered, mut cut) = (Duration::from_millis(5), 0, 0);
+    let (mut took, mut answered, mut cut) = (Duration::from_millis(5), 0, 0);
     for kill in 0..kills {
         let server = Server::start(SIMULATED, &site.state(), site.key("tls_key"));
         let challenge = server.post("/v1/challenge", Vec::new()).await;
@@ -61,17 +61,20 @@ async fn case_23_killed_at_any_point_of_a_release_the_broker_goes_on_and_leaves_
             anchorhold_channel::client::Limits::default(),
         );
         let sent = body.clone();
-        let asking = tokio::spawn(async move { client.post_json("/v1/release", &[], sent.into()).await });
-        // Spread over the time that a release takes, as it was seen so far, and a little beyond.
-        tokio::time::sleep(longest.mul_f64(f64::from(kill % 23) / 20.0)).await;
+        let asking = tokio::spawn(async move {
+            let answer = client.post_json("/v1/release", &[], sent.into()).await;
+            (answer, began.elapsed())
+        });
+        // Spread over the time that the last answered release took, and a little beyond.
+        tokio::time::sleep(took.mul_f64(f64::from(kill % 23) / 20.0)).await;
         drop(server);
-        let first = asking.await.unwrap();
+        let (first, answered_in) = asking.await.unwrap();
         no_secret_lies_in(site.folder.path());
         let server = Server::start(SIMULATED, &site.state(), site.key("tls_key"));
         let second = server.post("/v1/release", body).await;
         match first {
             Ok(answer) if answer.status == 200 => {
-                longest = longest.max(began.elapsed().min(Duration::from_millis(500)));
+                took = answered_in.min(Duration::from_millis(500));
                 assert!(awaiting.open(&answer.body, &key).is_ok());
                 assert_eq!(second.status, 409, "an answered nonce is good again");
                 answered += 1;
