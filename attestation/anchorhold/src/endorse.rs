@@ -4,7 +4,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::remark;
 use anchorhold_endorsements::{
     BaseUrl, BaseUrlError, Cache, CacheLimits, Config, Endorsed, EndorsementStore, Error, Gathered,
-    HttpsTransport, Mode,
+    HttpsTransport, Mirrors, Mode,
 };
 use anchorhold_rats::{Endorsements, Evidence, Timestamp};
 use std::future::Future;
@@ -83,23 +83,10 @@ impl StoreArgs {
     }
 
     fn config(&self) -> Config {
-        let mut config = Config::production();
-        if self.offline {
-            config.mode = Mode::Offline;
-        }
-        if let Some(url) = &self.pccs {
-            config = config.with_pccs(url.clone().into());
-        }
-        for (url, source) in [
-            (&self.kds, &mut config.kds),
-            (&self.rim_service, &mut config.rim),
-            (&self.ocsp_service, &mut config.ocsp),
-        ] {
-            if let Some(url) = url {
-                *source = url.clone().into();
-            }
-        }
-        config
+        let (pccs, kds) = (self.pccs.clone(), self.kds.clone());
+        let (rim, ocsp) = (self.rim_service.clone(), self.ocsp_service.clone());
+        let mode = if self.offline { Mode::Offline } else { Mode::CacheFirst };
+        Config { mode, ..Config::production() }.with_mirrors(Mirrors { pccs, kds, rim, ocsp })
     }
 
     fn failure(&self, error: &Error) -> Failure {

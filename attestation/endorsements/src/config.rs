@@ -282,11 +282,55 @@ impl Config {
     pub fn with_pccs(self, pccs: Source) -> Self {
         Self { pcs: pccs, root_crl: RootCrl::Pccs, ..self }
     }
+
+    /// The same, with each mirror that is named in place of the vendor's service.
+    #[must_use]
+    pub fn with_mirrors(self, mirrors: Mirrors) -> Self {
+        let Mirrors { pccs, kds, rim, ocsp } = mirrors;
+        let or = |mirror: Option<BaseUrl>, own: Source| mirror.map_or(own, Source::from);
+        let config =
+            Self { kds: or(kds, self.kds), rim: or(rim, self.rim), ocsp: or(ocsp, self.ocsp), ..self };
+        match pccs {
+            Some(pccs) => config.with_pccs(pccs.into()),
+            None => config,
+        }
+    }
+}
+
+/// Mirrors of the vendors' services, as an operator names them.
+#[derive(Debug, Clone, Default)]
+pub struct Mirrors {
+    /// A PCCS, for all that Intel says.
+    pub pccs: Option<BaseUrl>,
+    /// For AMD's key distribution service.
+    pub kds: Option<BaseUrl>,
+    /// For NVIDIA's RIM service.
+    pub rim: Option<BaseUrl>,
+    /// For NVIDIA's OCSP responder.
+    pub ocsp: Option<BaseUrl>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mirror_takes_the_place_of_its_own_service_and_no_other() {
+        let named = BaseUrl::new("https://mirror.example").unwrap();
+        let mirrored = |mirrors| {
+            let config = Config::production().with_mirrors(mirrors);
+            let sources = [&config.kds, &config.pcs, &config.rim, &config.ocsp];
+            let replaced = sources.map(|source| format!("{source:?}").contains("mirror.example"));
+            (replaced, matches!(config.root_crl, RootCrl::Pccs))
+        };
+        let none = Mirrors::default();
+        let [t, f] = [true, false];
+        assert_eq!(mirrored(none.clone()), ([f, f, f, f], f));
+        assert_eq!(mirrored(Mirrors { kds: Some(named.clone()), ..none.clone() }), ([t, f, f, f], f));
+        assert_eq!(mirrored(Mirrors { pccs: Some(named.clone()), ..none.clone() }), ([f, t, f, f], t));
+        assert_eq!(mirrored(Mirrors { rim: Some(named.clone()), ..none.clone() }), ([f, f, t, f], f));
+        assert_eq!(mirrored(Mirrors { ocsp: Some(named), ..none }), ([f, f, f, t], f));
+    }
 
     #[test]
     fn plain_http_is_for_this_machine_unless_it_is_named_insecure() {

@@ -53,7 +53,8 @@ mod transport;
 
 pub use cache::{Cache, CacheError, CacheLimits};
 pub use config::{
-    Ages, BaseUrl, BaseUrlError, BearerToken, Config, Intermediates, Limits, Mode, Retry, RootCrl, Source,
+    Ages, BaseUrl, BaseUrlError, BearerToken, Config, Intermediates, Limits, Mirrors, Mode, Retry, RootCrl,
+    Source,
 };
 pub use endorsement::Endorsement;
 pub use error::{Cause, Error, Failure, Unplannable};

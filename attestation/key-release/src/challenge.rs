@@ -180,4 +180,14 @@ mod tests {
         let (nonce, _) = key(1).issue(at().plus_seconds(100)).unwrap();
         assert_eq!(key(1).recognise(&nonce, at()), Err(ChallengeError::Foreign));
     }
+
+    #[test]
+    fn what_is_shown_tells_no_secret() {
+        let key = NonceKey::new(&Secret::take(&mut [0xa7; 32]));
+        assert_eq!(format!("{key:?}"), "NonceKey");
+        assert_eq!(ChallengeError::Foreign.code(), "challenge_foreign");
+        assert_eq!(ChallengeError::Expired.code(), "challenge_expired");
+        assert_ne!(ChallengeError::Foreign.to_string(), ChallengeError::Expired.to_string());
+        assert!(ChallengeError::Expired.to_string().contains("expired"));
+    }
 }

@@ -199,4 +199,17 @@ mod tests {
         let other = String::from_utf8(file).unwrap().replace(FORMAT, "anchorhold weights key v2");
         assert_eq!(WeightsKeyImport::from_json(other.as_bytes()), Err(ImportError::Format));
     }
+
+    #[test]
+    fn a_key_id_begins_with_a_letter_or_digit_and_is_no_longer_than_the_limit() {
+        let check = |kid: String| WeightsKeyTerms { kid, ..terms() }.check();
+        for good in ["k", "0", "k:1.a_b-c", &"k".repeat(MAX_KID_BYTES)] {
+            assert_eq!(check(good.to_owned()), Ok(()), "{good}");
+        }
+        for bad in ["", ":k", "-k", "k/1", "k 1", "ä", &"k".repeat(MAX_KID_BYTES + 1)] {
+            assert_eq!(check(bad.to_owned()), Err(ImportError::Kid), "{bad}");
+        }
+        assert!(ImportError::Kid.to_string().contains("64 letters, digits"));
+        assert!(ImportError::Format.to_string().contains(FORMAT));
+    }
 }

@@ -514,4 +514,72 @@ mod tests {
             assert_eq!(bad.parse::<ModelId>(), Err(ParseModelIdError), "{bad}");
         }
     }
+
+    #[test]
+    fn each_limit_is_the_last_length_that_is_read() {
+        let padded = |bytes: usize| {
+            let mut json = serde_json::to_vec(&body()).unwrap();
+            json.resize(bytes, b' ');
+            ReleaseRequest::from_json(&json)
+        };
+        padded(MAX_RELEASE_JSON_BYTES).unwrap();
+        let error = padded(MAX_RELEASE_JSON_BYTES + 1).unwrap_err();
+        let text = format!(
+            "release request is {} bytes, the limit is {MAX_RELEASE_JSON_BYTES}",
+            MAX_RELEASE_JSON_BYTES + 1
+        );
+        assert_eq!(error.to_string(), text);
+        assert_eq!(crate::Denied::from(&error), crate::Denied::TooLarge);
+        let nested = |depth: usize| {
+            let json = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            read_json::<serde_json::Value>("x", json.as_bytes(), 1000)
+        };
+        nested(MAX_NESTING).unwrap();
+        let error = nested(MAX_NESTING + 1).unwrap_err();
+        assert_eq!(error.to_string(), format!("nested deeper than {MAX_NESTING}"));
+        assert_eq!(crate::Denied::from(&error), crate::Denied::Malformed);
+        let mut named = body();
+        named["request"] = named["request"].as_str().unwrap().replace("acme/chat", &"a".repeat(128)).into();
+        read(&named).unwrap();
+    }
+
+    #[test]
+    fn an_instance_is_sixteen_bytes_of_lower_case_hex() {
+        let read = |text: &str| serde_json::from_value::<InstanceId>(text.into());
+        let id = read("00112233445566778899aabbccddeeff").unwrap();
+        assert_eq!(id.as_bytes()[..3], [0, 0x11, 0x22]);
+        assert_eq!(id.to_string(), "00112233445566778899aabbccddeeff");
+        for bad in [
+            "",
+            "00112233445566778899aabbccddee",
+            "00112233445566778899aabbccddeef",
+            "00112233445566778899aabbccddeeff00",
+            "00112233445566778899AABBCCDDEEFF",
+            "+0112233445566778899aabbccddeeff",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn endorsements_are_left_out_when_there_are_none_and_kept_when_there_are() {
+        let mut body = body();
+        assert!(read(&body).unwrap().endorsements().snp_crls.is_empty());
+        let endorsements = Endorsements { snp_crls: vec![Der(vec![7])], ..Endorsements::default() };
+        body["endorsements"] = serde_json::to_value(&endorsements).unwrap();
+        assert_eq!(read(&body).unwrap().endorsements(), &endorsements);
+        let written = |endorsements: Endorsements| {
+            let ReleaseRequest { nonce, keys, evidence, .. } = read(&self::body()).unwrap();
+            let body = ReleaseBody { nonce, request: "{}".to_owned(), keys, evidence, endorsements };
+            serde_json::to_value(&body).unwrap()["endorsements"].clone()
+        };
+        assert!(written(Endorsements::default()).is_null());
+        assert!(written(endorsements).is_object());
+    }
+
+    #[test]
+    fn names_are_shown_as_they_are_written() {
+        assert_eq!("acme/chat".parse::<ModelId>().unwrap().to_string(), "acme/chat");
+        assert!(ParseModelIdError.to_string().contains("acme/chat-70b"));
+    }
 }

@@ -201,4 +201,22 @@ mod tests {
         }
         assert_eq!(Revoked::parse("image", "k1"), Err(ParseRevokedError));
     }
+
+    #[test]
+    fn a_key_is_concerned_by_its_name_its_manifest_or_its_image_alone() {
+        let (manifest, measurement) = (Sha256Digest::new([7; 32]), Measurement::new([0xa1; 48]));
+        let revoked = |revoked| Revocations::from_iter([revoked]).concern("k1", &manifest, &measurement);
+        for (ours, other) in [
+            (Revoked::Kid("k1".to_owned()), Revoked::Kid("k2".to_owned())),
+            (Revoked::Manifest(manifest), Revoked::Manifest(Sha256Digest::new([8; 32]))),
+            (Revoked::Measurement(measurement), Revoked::Measurement(Measurement::new([0xa2; 48]))),
+        ] {
+            assert!(revoked(ours.clone()), "{ours:?}");
+            assert!(!revoked(other.clone()), "{other:?}");
+        }
+        assert!(!Revocations::default().concern("k1", &manifest, &measurement));
+        let revocations = Revocations::from_iter([Revoked::Measurement(measurement)]);
+        assert_eq!(revocations.measurements(), [measurement]);
+        assert!(ParseRevokedError.to_string().contains("sha256:…"));
+    }
 }

@@ -219,3 +219,77 @@ impl ReleasedKey {
         (self.weights_key, self.terms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::response::WrappedKey;
+    use crate::{AuditTerms, BrokerKey, InstanceId, KeyUse, LogProof, ReleaseRequest};
+    use anchorhold_audit_log::cosignature::Quorum;
+    use anchorhold_audit_log::{PublicKey, VerifierKey};
+    use anchorhold_rats::{Ed25519PublicKey, Kem};
+
+    /// What a guest that asked for version 7 or above says to an answer of its broker, which lies about what was asked.
+    fn answer_of(model_id: &str, version: u64) -> SessionError {
+        let broker = BrokerKey::from_seed(&Secret::take(&mut [5; 32]));
+        let at = Timestamp::from_unix_seconds(1_800_000_000);
+        let challenge = Challenge {
+            nonce: Nonce::new([1; 32]),
+            expires: at.plus_seconds(60),
+            broker_time: at,
+            broker_key_id: broker.key_id(),
+        };
+        let pinned = PinnedBroker {
+            signing_key: broker.public_key(),
+            log_key: VerifierKey::new("key-broker/test", PublicKey::new([4; 32])).unwrap(),
+            witnesses: Quorum::new(Vec::new(), 0).unwrap(),
+        };
+        let instance_id = InstanceId::new([1; 16]);
+        let request = KeyRequest {
+            model_id: "acme/chat-70b".to_owned(),
+            min_version: 7,
+            purpose: KeyUse::Serve,
+            instance_id,
+            log_origin: format!("acme/{instance_id}").parse().unwrap(),
+            audit: AuditTerms::default(),
+        };
+        let key = ReleaseKey::generate(Kem::X25519).unwrap();
+        let keys = GuestKeys {
+            tls_key: Sha256Digest::new([2; 32]),
+            release_key: key.public_key().clone(),
+            audit_key: Ed25519PublicKey::new([3; 32]),
+        };
+        let challenge = serde_json::to_vec(&challenge).unwrap();
+        let session = Session::begin(&challenge, pinned, request, keys).unwrap();
+        let (body, awaiting) = session.send(Evidence::snp(vec![1], Vec::new()));
+        let sent = ReleaseRequest::from_json(&body).unwrap();
+        let exchange = Exchange {
+            binding: sent.key_binding(),
+            release_key: sent.keys.release_key.clone(),
+            report: Sha256Digest::of(&sent.evidence.report),
+        };
+        let terms = ReleasedTerms {
+            model_id: model_id.parse().unwrap(),
+            version,
+            kid: "k1".to_owned(),
+            manifest_digest: Sha256Digest::new([7; 32]),
+            owner_key: Ed25519PublicKey::new([8; 32]),
+            lease_s: 60,
+            policy_digest: Sha256Digest::new([9; 32]),
+        };
+        let wrapped = WrappedKey::new(&exchange, &terms, &Secret::take(&mut [7; 32]), &broker).unwrap();
+        let log = LogProof { entry: Vec::new(), inclusion: Vec::new(), checkpoint: String::new() };
+        let answer = ReleaseResponse::new(wrapped, log, &broker).to_json();
+        awaiting.open(&answer, &key).unwrap_err()
+    }
+
+    #[test]
+    fn refuses_another_model_and_a_lower_version_than_was_asked_for() {
+        assert_eq!(answer_of("acme/other", 7), SessionError::Model);
+        assert_eq!(answer_of("acme/chat-70b", 6), SessionError::Version { wanted: 7, observed: 6 });
+        for version in [7, 8] {
+            // The next thing that is wrong with it.
+            assert!(matches!(answer_of("acme/chat-70b", version), SessionError::NotLogged(_)));
+        }
+    }
+}

@@ -97,3 +97,41 @@ fn case_08_refuses_rotations_to_another_version_or_set_or_under_another_type() {
     let last = read(&set(u64::try_from(i64::MAX).unwrap(), 1, &[1]));
     assert!(matches!(last.rotate(&signed(&text, &[1])), Err(RotationError::Version { .. })));
 }
+
+#[test]
+fn each_refusal_has_a_code_and_says_what_was_wanted() {
+    let error = |error: RotationError| (error.code(), error.to_string());
+    let texts = [
+        error(RotationError::NotUtf8),
+        error(RotationError::OtherSet),
+        error(RotationError::Version { wanted: 4, observed: 9 }),
+        error(RotationError::OldThreshold { wanted: 2, observed: 1 }),
+        error(RotationError::NewThreshold { wanted: 3, observed: 1 }),
+    ];
+    let codes = texts.clone().map(|(code, _)| code);
+    assert_eq!(
+        codes,
+        [
+            "signers_malformed",
+            "signers_other_set",
+            "signers_not_next",
+            "signers_too_few_old",
+            "signers_too_few_new"
+        ]
+    );
+    for ((_, text), parts) in texts.iter().zip([
+        ["UTF-8", ""],
+        ["another name", ""],
+        ["version 9", "wanted 4"],
+        ["1 signers of the set in force", "at least 2"],
+        ["1 signers of the new set", "at least 3"],
+    ]) {
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+    let text = set(3, 2, &[1, 2, 3]);
+    assert_eq!(read(&text).text(), text);
+    let old = read(&set(1, 1, &[1]));
+    let stranger = old.rotate(&signed(&set(2, 1, &[1]), &[9])).unwrap_err();
+    assert!(["signers_wrong_signer", "signers_signature"].contains(&stranger.code()), "{stranger}");
+    assert_eq!(old.rotate(b"{}").unwrap_err().code(), "signers_signature");
+}

@@ -227,4 +227,38 @@ mod tests {
         let above = WrappingKey::new(Kem::XWing, vec![0xff; 1216]).unwrap();
         assert_eq!(wrap(&above, b"", b"plain").map(|_| ()), Err(WrapError::PublicKey));
     }
+
+    #[test]
+    fn no_two_wrappings_are_the_same() {
+        for kem in Kem::ALL {
+            let key = ReleaseKey::generate(kem).unwrap();
+            let [one, two] = [0, 1].map(|_| wrap(key.public_key(), b"context", b"plain").unwrap());
+            assert!(one.enc != two.enc && one.ciphertext != two.ciphertext, "{kem}");
+        }
+        let mut generator = Generator { failed: false };
+        let draw = |generator: &mut Generator| {
+            let word = generator.try_next_u32().unwrap();
+            (word, generator.try_next_u64().unwrap())
+        };
+        let drawn: Vec<_> = (0..4).map(|_| draw(&mut generator)).collect();
+        assert!(drawn.iter().any(|other| other.0 != drawn[0].0) && drawn[0].0 > 1, "{drawn:?}");
+        assert!(drawn.iter().any(|other| other.1 != drawn[0].1) && drawn[0].1 > 1, "{drawn:?}");
+        assert!(!generator.failed);
+        // A failure is never forgotten.
+        let mut failed = Generator { failed: true };
+        draw(&mut failed);
+        assert!(failed.failed);
+    }
+
+    #[test]
+    fn a_key_is_shown_by_its_public_half() {
+        let seed = Secret::take(&mut [0xa7; 32]);
+        let shown = format!("{:?}", ReleaseKey::from_seed(Kem::X25519, &seed));
+        assert!(shown.starts_with("ReleaseKey(") && shown.contains("x25519"), "{shown}");
+        assert!(!shown.contains("167") && !shown.contains(&"a7".repeat(8)), "{shown}");
+        let texts = [WrapError::PublicKey, WrapError::Open, WrapError::Random].map(|error| error.to_string());
+        assert!(
+            texts[0].contains("public key") && texts[1].contains("ciphertext") && texts[2].contains("random")
+        );
+    }
 }

@@ -325,6 +325,21 @@ fn refuses_too_many_different_platforms() {
 }
 
 #[test]
+fn the_last_value_of_each_range_is_accepted() {
+    for (from, to) in [
+        ("\"60m\"", "\"1m\""),
+        ("\"60m\"", "\"24h\""),
+        ("anchor_max = \"any\"", "anchor_max = \"100ms\""),
+        ("anchor_max = \"any\"", "anchor_max = \"1h\""),
+        ("witnesses = 0", "witnesses = 16"),
+        ("max_instances = 16", "max_instances = 1"),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        assert_eq!(read(&GOOD.replacen(from, to, 1)), Ok(()), "{to}");
+    }
+}
+
+#[test]
 fn refuses_what_is_no_toml_and_what_is_too_long() {
     assert_eq!(read("policy = \"a\"\nversion = = 1"), Err(PolicyError::Syntax { line: 2 }));
     assert_eq!(read("policy = \"a\"\npolicy = \"b\""), Err(PolicyError::Syntax { line: 2 }));

@@ -383,3 +383,22 @@ fn the_guest_refuses_another_log_and_a_checkpoint_without_its_witness() {
     let error = refusal_of(forged);
     assert!(matches!(error, LogProofError::Cosignature(_) | LogProofError::Checkpoint(_)), "{error}");
 }
+
+#[test]
+fn keys_and_grants_are_shown_without_what_they_hold() {
+    let (body, _) = Guest::new().send();
+    let wrapped = judge(&body).unwrap().wrap(&weights_key(), &broker()).unwrap();
+    assert_eq!(format!("{wrapped:?}"), "WrappedGrant(chat-prod)");
+    assert_eq!(format!("{:?}", broker()), format!("BrokerKey({})", broker().public_key()));
+    let errors = [
+        (SessionError::OtherReleaseKey.to_string(), "release key"),
+        (SessionError::Signature.to_string(), "not signed by the pinned broker"),
+        (SessionError::Model.to_string(), "another model"),
+        (SessionError::Version { wanted: 7, observed: 6 }.to_string(), "version 6, at least 7"),
+        (LogProofError::OtherEntry("lease").to_string(), "lease is not that of this release"),
+        (LogProofError::Witnesses { needed: 2 }.to_string(), "fewer than 2 of the pinned"),
+    ];
+    for (text, part) in errors {
+        assert!(text.contains(part), "{text}");
+    }
+}

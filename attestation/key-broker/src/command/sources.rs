@@ -1,6 +1,6 @@
 //! Where a serving broker has endorsements from.
 
-use anchorhold_endorsements::{BaseUrl, Config, Mode};
+use anchorhold_endorsements::{BaseUrl, Config, Mirrors, Mode};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -29,22 +29,9 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn config(&self) -> Config {
-        let mut config = Config::production();
-        if self.offline {
-            config.mode = Mode::Offline;
-        }
-        if let Some(url) = &self.pccs {
-            config = config.with_pccs(url.clone().into());
-        }
-        for (url, source) in [
-            (&self.kds, &mut config.kds),
-            (&self.rim_service, &mut config.rim),
-            (&self.ocsp_service, &mut config.ocsp),
-        ] {
-            if let Some(url) = url {
-                *source = url.clone().into();
-            }
-        }
-        config
+        let (pccs, kds) = (self.pccs.clone(), self.kds.clone());
+        let (rim, ocsp) = (self.rim_service.clone(), self.ocsp_service.clone());
+        let mode = if self.offline { Mode::Offline } else { Mode::CacheFirst };
+        Config { mode, ..Config::production() }.with_mirrors(Mirrors { pccs, kds, rim, ocsp })
     }
 }

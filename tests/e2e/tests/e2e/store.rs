@@ -12,7 +12,7 @@ use anchorhold_sealed_weights::SegmentSize;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A deployment whose chat model lies in a store.
 struct Stored {
@@ -24,9 +24,14 @@ struct Stored {
 
 impl Stored {
     fn new() -> Self {
+        Self::of(&models::chat())
+    }
+
+    /// With another folder than the usual one.
+    fn of(source: &Path) -> Self {
         let mut stand = Stand::new().unwrap();
         let chosen = Chosen { weights_key: [0x6b; 32], segment: SegmentSize::Mib1 };
-        let sealed: Sealed = stand.seal_with(&models::chat(), (CHAT, 1), &chosen).unwrap();
+        let sealed: Sealed = stand.seal_with(source, (CHAT, 1), &chosen).unwrap();
         let measurement = measurement_with_fetcher(&stand.programs).unwrap();
         stand.measurement.clone_from(&measurement);
         stand.serve(std::slice::from_ref(&sealed), &measurement).unwrap();
@@ -96,6 +101,30 @@ fn a_guest_fetches_its_model_once_and_keeps_ciphertext_alone() {
     assert_eq!(again.guest.stage("fetched", Some(CHAT)).unwrap()["fetched"], 0);
     assert_eq!(store.requests(), before);
     again.stop();
+}
+
+#[test]
+fn a_model_in_shards_is_fetched_and_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let sharded = models::chat_in_shards(&folder.path().join("shards")).unwrap();
+    let stored = Stored::of(&sharded);
+    let served = Served::start(stored.stand, &stored.settings);
+    let whole = Served::chat();
+    for question in ["What is Anchorhold?", "Who are you?"] {
+        let text = |served: &Served| {
+            let answer = served.post("/v1/chat/completions", &chat(question));
+            let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+            answer["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(text(&served), text(&whole));
+    }
+    let weights = |served: &Served| served.guest.stage("loaded", Some(CHAT)).unwrap()["bytes"].as_u64();
+    let apart = weights(&served).unwrap().abs_diff(weights(&whole).unwrap());
+    assert!(apart < 4096, "two headers where there was one, and {apart} bytes apart");
+    let fetched = served.guest.stage("fetched", Some(CHAT)).unwrap();
+    assert_eq!(fetched["requests"], stored.store.requests());
+    let entries = served.stop();
+    assert_eq!((count(&entries, "model.fetch"), count(&entries, "model.load")), (1, 1));
 }
 
 #[test]
