@@ -4,13 +4,15 @@
 mod activate;
 mod kbs;
 mod keks;
+mod lease;
 mod operate;
 mod release;
 mod witness;
 
 pub use activate::{NewPolicy, Replaces};
 pub use kbs::ResourceAsked;
-pub use operate::{LeaseState, Status};
+pub use lease::{LeaseState, Returned};
+pub use operate::Status;
 
 use crate::cedar::{Cedar, CedarError};
 use crate::cosigned::Cosigned;

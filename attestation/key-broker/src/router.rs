@@ -7,7 +7,8 @@ use crate::broker::{Answer, Broker, BrokerError};
 use anchorhold_audit_log::witness::MAX_REQUEST_BYTES;
 use anchorhold_channel::server::{BodyError, read_body};
 use anchorhold_key_release::{
-    Denied, Explain, InstanceId, MAX_RELEASE_JSON_BYTES, Refusal, RefusalBody, RefusalError,
+    Denied, Explain, InstanceId, LeaseEnd, MAX_LEASE_END_BYTES, MAX_RELEASE_JSON_BYTES, Refusal, RefusalBody,
+    RefusalError,
 };
 use axum::Router;
 use axum::body::Body;
@@ -66,6 +67,7 @@ pub fn router(broker: Arc<Broker>) -> Router {
         .route("/v1/challenge", post(challenge))
         .route("/v1/release", post(release))
         .route("/v1/lease", post(lease))
+        .route("/v1/lease/end", post(lease_end))
         .route(ADD_CHECKPOINT, post(add_checkpoint))
         .route("/health", get(health))
         .merge(kbs::routes())
@@ -118,6 +120,20 @@ async fn lease(State(shared): State<Shared>, request: Request) -> Response {
         };
         match broker.lease_state(asked.instance_id, &asked.kid) {
             Ok(state) => Answer::json(200, serde_json::json!({ "lease": state }).to_string().into_bytes()),
+            Err(error) => out_of_reach(broker, &error),
+        }
+    })
+    .await
+}
+
+async fn lease_end(State(shared): State<Shared>, request: Request) -> Response {
+    small(&shared, request, MAX_LEASE_END_BYTES, |broker, body| {
+        let Ok(end) = LeaseEnd::from_json(&body) else { return refusal(&Denied::Malformed) };
+        match broker.end_lease(&end) {
+            Ok(Ok(returned)) => {
+                Answer::json(200, serde_json::json!({ "lease": returned }).to_string().into_bytes())
+            }
+            Ok(Err(_)) => refusal(&Denied::LeaseSignature),
             Err(error) => out_of_reach(broker, &error),
         }
     })

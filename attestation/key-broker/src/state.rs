@@ -428,6 +428,15 @@ pub fn put_lease(change: &mut dyn Change, lease: &Lease, at: Timestamp) -> Resul
     change.put(Table::Leases, &lease_key(&lease.grant, lease.instance), &write("lease", lease)?)
 }
 
+/// Takes a lease away.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn end_lease(change: &mut dyn Change, lease: &Lease) -> Result<(), StoreError> {
+    let key = lease_key(&lease.grant, lease.instance);
+    change.delete(Table::Leases, &key..&[key.as_slice(), &[0]].concat()).map(|_| ())
+}
+
 // --- Revocations beside the policy
 
 /// One revocation.

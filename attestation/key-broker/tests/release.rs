@@ -10,7 +10,8 @@
 mod common;
 
 use anchorhold_attester::software::{Debug, LaunchConfig, MigrationAgent};
-use anchorhold_key_release::{GuestKeys, Session, SessionError, SignerSet};
+use anchorhold_audit_log::Signer;
+use anchorhold_key_release::{GuestKeys, Session, SessionError, SignerSet, sign_lease_end};
 use anchorhold_rats::{Kem, Measurement, Sha256Digest, WrappingKey};
 use anchorhold_verifier::TrustAnchors;
 use axum::body::Body;
@@ -234,6 +235,53 @@ async fn refuses_more_instances_than_granted_until_a_lease_ends() {
     let (body, _) = two.answer(&broker, &challenge(&broker).await);
     assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
     assert_eq!(broker.status().unwrap().leases.len(), 1);
+}
+
+#[tokio::test]
+async fn a_guest_that_stops_gives_its_place_back() {
+    let site = Site::bare();
+    let broker = site.open();
+    common::set_policy(&broker, common::POLICY.replace("max_instances = 16", "max_instances = 1")).unwrap();
+    broker.import(&import_file("acme/chat-70b", 7)).unwrap();
+    let (one, mut two) = (Guest::new(&site.clock), Guest::new(&site.clock));
+    two.instance = 2;
+    let (body, _) = one.answer(&broker, &challenge(&broker).await);
+    assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
+    let end =
+        |signer: &Signer, kid: &str| post(&broker, "/v1/lease/end", sign_lease_end(signer, kid).unwrap());
+    let unknown = (200, br#"{"lease":"unknown"}"#.to_vec());
+    let size = broker.ledger().latest().head.size;
+
+    // What ends nothing: a log that nobody knows, another key's lease, another's signature, and what is no note.
+    assert_eq!(end(&two.log(), "k7").await, unknown);
+    assert_eq!(end(&one.log(), "k8").await, unknown);
+    let thief = Signer::from_seed(one.log().origin().clone(), &[9; 32]).unwrap();
+    assert_eq!(refusal(end(&thief, "k7").await), (403, "lease_signature".to_owned()));
+    for (body, refused) in [
+        (b"{}".to_vec(), (400, "malformed")),
+        (vec![b'x'; 1024], (400, "malformed")),
+        (vec![b'x'; 1025], (413, "too_large")),
+    ] {
+        let (status, code) = refusal(post(&broker, "/v1/lease/end", body).await);
+        assert_eq!((status, code.as_str()), refused);
+    }
+    let (body, _) = two.answer(&broker, &challenge(&broker).await);
+    assert_eq!(refusal(post(&broker, "/v1/release", body).await), (403, "instances_exceeded".to_owned()));
+    assert_eq!((broker.status().unwrap().leases.len(), broker.ledger().latest().head.size), (1, size + 1));
+
+    assert_eq!(end(&one.log(), "k7").await, (200, br#"{"lease":"ended"}"#.to_vec()));
+    assert_eq!(broker.status().unwrap().leases, []);
+    assert_eq!(end(&one.log(), "k7").await, unknown);
+    let (body, _) = two.answer(&broker, &challenge(&broker).await);
+    assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
+    // What the first one said does not end what the second one holds.
+    assert_eq!(end(&one.log(), "k7").await, unknown);
+    assert_eq!(broker.status().unwrap().leases.len(), 1);
+    let entries = entries(&broker);
+    let ends: Vec<_> = entries.iter().filter(|entry| entry["type"] == "key.expire").collect();
+    let [end] = ends.as_slice() else { panic!("{ends:?}") };
+    assert_eq!((&end["code"], &end["actor"]["kind"]), (&"returned".into(), &"client".into()));
+    assert_eq!((&end["key"]["kid"], &end["model"]["id"]), (&"k7".into(), &"acme/chat-70b".into()));
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@
 //! * The broker: [`NonceKey`] issues and recognises challenges, [`ReleaseRequest::from_json`] reads a request,
 //!   [`decide`] turns it into a [`Grant`] or a [`Refusal`]; [`Grant::wrap`] and, once the decision is in the
 //!   broker's log, [`WrappedGrant::answer`] make the answer.
-//! * The guest: [`Session`] holds what was asked and refuses any answer that was made for something else.
+//! * The guest: [`Session`] holds what was asked and refuses any answer that was made for something else;
+//!   [`sign_lease_end`] gives a key back.
 //! * The owner: [`ReleasePolicy::from_toml`] reads a policy, [`WeightsKeyImport::wrap`] hands a weights key to
 //!   a broker.
 //!
@@ -22,6 +23,7 @@ mod decide;
 mod diff;
 mod grants;
 mod import;
+mod lease_end;
 mod lint;
 mod log_proof;
 mod policy;
@@ -43,6 +45,7 @@ pub use decide::{Given, Grant, WrappedGrant, decide, require_endorsable};
 pub use diff::{ChangedGrant, ChangedRule, PolicyDiff, diff};
 pub use grants::{Asked, AuditTerms, GrantTrace, Trace};
 pub use import::{ImportError, MAX_IMPORT_BYTES, WeightsKeyImport, WeightsKeyTerms};
+pub use lease_end::{LeaseEnd, LeaseEndError, MAX_LEASE_END_BYTES, sign_lease_end};
 pub use lint::{Lint, SOON_S, lint};
 pub use log_proof::{LogProof, LogProofError, PinnedBroker, evidence_digest};
 pub use policy::{
@@ -54,7 +57,7 @@ pub use refusal::{Denied, Explain, Refusal, RefusalBody, RefusalError};
 pub use replay::{Machines, Recorded, Replayed, Unreadable, explain, replay};
 pub use request::{
     GuestKeys, InstanceId, KeyRequest, KeyUse, MAX_RELEASE_JSON_BYTES, MAX_REQUEST_BYTES, ModelId,
-    ParseModelIdError, ReleaseRequest, RequestError,
+    ParseInstanceIdError, ParseModelIdError, ReleaseRequest, RequestError,
 };
 pub use resource::{Admission, ResourceGrant, ResourceGuest, admit, require_endorsable_guest};
 pub use response::{BrokerKey, ReleaseResponse, ReleasedTerms};

@@ -44,6 +44,8 @@ pub enum Denied {
     Instances,
     /// The audit log that the guest names is another guest's.
     LogOrigin,
+    /// What would end a lease is not signed by the log that the guest's evidence named.
+    LeaseSignature,
     /// The broker has no policy.
     NoPolicy,
     /// The broker's policy has expired.
@@ -76,6 +78,7 @@ impl Denied {
             Self::Endorsements => "endorsements_unavailable",
             Self::Instances => "instances_exceeded",
             Self::LogOrigin => "log_origin_taken",
+            Self::LeaseSignature => "lease_signature",
             Self::NoPolicy => "no_policy",
             Self::PolicyExpired => "policy_expired",
             Self::Backend => "backend",
@@ -103,7 +106,8 @@ impl Denied {
             | Self::Revoked
             | Self::Stage
             | Self::Instances
-            | Self::LogOrigin => 403,
+            | Self::LogOrigin
+            | Self::LeaseSignature => 403,
         }
     }
 
@@ -129,6 +133,7 @@ impl Denied {
             Self::Endorsements => "endorsements of the evidence are not available; try again",
             Self::Instances => "as many instances as granted hold a lease",
             Self::LogOrigin => "the audit log belongs to another key",
+            Self::LeaseSignature => "the lease's end is not signed by the log of its guest",
             Self::NoPolicy => "the broker has no release policy",
             Self::PolicyExpired => "the broker's release policy has expired",
             Self::Backend => "the broker's state is out of reach; try again",

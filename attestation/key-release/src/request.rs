@@ -207,19 +207,37 @@ impl Serialize for InstanceId {
     }
 }
 
-impl<'de> Deserialize<'de> for InstanceId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = || serde::de::Error::custom("not 16 bytes of lower-case hex");
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+/// Text that is no [`InstanceId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseInstanceIdError;
+
+impl fmt::Display for ParseInstanceIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not 16 bytes of lower-case hex")
+    }
+}
+
+impl std::error::Error for ParseInstanceIdError {}
+
+impl std::str::FromStr for InstanceId {
+    type Err = ParseInstanceIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseInstanceIdError> {
         let mut bytes = [0; 16];
         if text.len() != 32 || !text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(wrong());
+            return Err(ParseInstanceIdError);
         }
         for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-            let pair = text.get(at..at + 2).ok_or_else(wrong)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+            let pair = text.get(at..at + 2).ok_or(ParseInstanceIdError)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| ParseInstanceIdError)?;
         }
         Ok(Self(bytes))
+    }
+}
+
+impl<'de> Deserialize<'de> for InstanceId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

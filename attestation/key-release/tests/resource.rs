@@ -4,6 +4,7 @@
 use anchorhold_attester::software::{Debug, LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_key_release::{
     Admission, Denied, PolicyError, Refusal, ReleasePolicy, ResourceGuest, Revocations, Revoked, admit, diff,
+    require_endorsable_guest,
 };
 use anchorhold_rats::{Endorsements, Evidence, Expected, Measurement, ReportData, ResourcePath, Timestamp};
 use anchorhold_verifier::TrustAnchors;
@@ -46,6 +47,7 @@ fn the_example_grants_its_resources_by_name() {
     let policy = ReleasePolicy::from_toml(GOOD).unwrap();
     let [grant] = policy.resources() else { panic!("one grant") };
     assert_eq!(grant.name(), "pods-prod");
+    assert_eq!(grant.measurements(), [Measurement::new([0xa1; 48])]);
     assert_eq!(grant.paths(), [path("acme/image-key/1"), path("acme/registry/credential")]);
     assert!(policy.grants().is_empty());
 }
@@ -206,6 +208,10 @@ fn case_05_refuses_guests_that_no_grant_takes() {
     let guest = ResourceGuest { evidence: &guest, endorsements: &endorsements, expected: &expected(1) };
     let production = admit(&policy, &TrustAnchors::production(), &guest, at()).unwrap_err();
     assert_eq!(production.denied().code(), "snp_no_trust_anchor");
+    // No vendor is asked about what nothing that it says makes good.
+    let unendorsable = require_endorsable_guest(&guest, &TrustAnchors::production(), at()).unwrap_err();
+    assert_eq!(unendorsable.denied().code(), "snp_no_trust_anchor");
+    require_endorsable_guest(&guest, &simulated(), at()).unwrap();
     let late = admit(&policy, &simulated(), &guest, policy.expires()).unwrap_err();
     assert_eq!(late.denied(), &Denied::PolicyExpired);
 }

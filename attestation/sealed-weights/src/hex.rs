@@ -86,4 +86,19 @@ mod tests {
             assert_eq!(decode::<4>(wrong), None, "{wrong}");
         }
     }
+
+    #[test]
+    fn a_name_is_shown_as_its_digits_and_wrong_text_is_told_what_was_wanted() {
+        let hex = Hex([0x0a_u8, 0xf5]);
+        assert_eq!((hex.to_string().as_str(), format!("{hex:?}").as_str()), ("0af5", "0af5"));
+        let error = serde_json::from_str::<Hex<2>>("7").unwrap_err().to_string();
+        assert!(error.contains("4 lower-case hexadecimal digits"), "{error}");
+        let kid = crate::KeyId::from_prefix_of(&[7; 20]);
+        assert_eq!(
+            (kid.as_bytes(), kid.to_string(), format!("{kid:?}")),
+            (&[7; 16], "07".repeat(16), "07".repeat(16))
+        );
+        let id: crate::ObjectId = serde_json::from_value("0a".repeat(16).into()).unwrap();
+        assert_eq!(format!("{id:?}"), "0a".repeat(16));
+    }
 }

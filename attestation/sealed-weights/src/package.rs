@@ -106,3 +106,44 @@ pub(crate) fn open_beneath(dir: &File, path: &str) -> Result<File, Error> {
     }
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::{FdFlags, fcntl_getfd};
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_file_is_opened_below_the_folder_and_through_no_link() {
+        let outer = tempfile::tempdir().unwrap();
+        let inside = outer.path().join("package");
+        fs::create_dir_all(inside.join("objects")).unwrap();
+        fs::write(outer.path().join("secret"), "outside").unwrap();
+        fs::write(inside.join("objects/a"), "object").unwrap();
+        symlink("objects", inside.join("folder")).unwrap();
+        symlink("objects/a", inside.join("file")).unwrap();
+        symlink("..", inside.join("up")).unwrap();
+        let folder = open_dir(&inside).unwrap();
+        let file = open_beneath(&folder, "objects/a").unwrap();
+        for descriptor in [&folder, &file] {
+            assert!(fcntl_getfd(descriptor).unwrap().contains(FdFlags::CLOEXEC));
+        }
+        let absolute = outer.path().join("secret");
+        for path in [
+            "../secret",
+            "objects/../../secret",
+            "up/secret",
+            "folder/a",
+            "file",
+            "objects",
+            "absent",
+            absolute.to_str().unwrap(),
+        ] {
+            assert!(open_beneath(&folder, path).is_err(), "{path}");
+        }
+        assert!(open_dir(&inside.join("objects/a")).is_err());
+        let process = File::open("/proc/self").unwrap();
+        assert!(open_beneath(&process, "fd/0").is_err(), "a link of the kernel's own");
+    }
+}

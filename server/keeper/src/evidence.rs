@@ -5,7 +5,7 @@ use crate::settings::{Attester, Settings};
 use anchorhold_attester::software::{Debug, LaunchConfig, SoftwareGuest, measure_components};
 use anchorhold_audit_log::{Origin, note::Signer};
 use anchorhold_channel::document::{self, Document, DocumentKeys, DocumentState};
-use anchorhold_key_release::{GuestKeys, InstanceId, ReleaseKey};
+use anchorhold_key_release::{GuestKeys, InstanceId, ReleaseKey, sign_lease_end};
 use anchorhold_rats::{
     Ed25519PublicKey, Evidence, KeyBinding, Measurement, Nonce, Purpose, ReportData, Secret, Sha256Digest,
 };
@@ -21,12 +21,16 @@ pub(crate) struct Identity {
     pub(crate) instance: InstanceId,
     /// The name of this boot's audit log.
     pub(crate) log_origin: Origin,
+    voice: Signer,
 }
 
 /// The name and the signing key of this boot's audit log.
 pub(crate) struct Boot {
     pub(crate) id: [u8; 16],
+    /// For the log.
     pub(crate) signer: Signer,
+    /// The same key, for what the guest says as itself.
+    pub(crate) voice: Signer,
 }
 
 impl Boot {
@@ -35,7 +39,9 @@ impl Boot {
         let id = *Secret::<16>::random()?.expose();
         let hex = InstanceId::new(id).to_string();
         let origin = Origin::new(&format!("{deployment}/{hex}"))?;
-        Ok(Self { id, signer: Signer::generate(origin)? })
+        let seed = Secret::<32>::random()?;
+        let signer = || Signer::from_seed(origin.clone(), seed.expose());
+        Ok(Self { id, signer: signer()?, voice: signer()? })
     }
 }
 
@@ -46,7 +52,7 @@ impl Identity {
     /// A program cannot be read, or the system gives no randomness.
     pub(crate) fn launch(
         settings: &Settings,
-        boot: &Boot,
+        (id, voice): ([u8; 16], Signer),
         tls_key: [u8; 32],
         clock: Clock,
     ) -> anyhow::Result<Self> {
@@ -68,10 +74,11 @@ impl Identity {
             guest: SoftwareGuest::launch(config, clock.wall()).context("launching the software attester")?,
             measurement,
             release_key: ReleaseKey::generate(settings.broker.kem()?)?,
-            audit_key: Ed25519PublicKey::new(*boot.signer.key().public_key().as_bytes()),
+            audit_key: Ed25519PublicKey::new(*voice.key().public_key().as_bytes()),
             tls_key: Sha256Digest::new(tls_key),
-            instance: InstanceId::new(boot.id),
-            log_origin: boot.signer.origin().clone(),
+            instance: InstanceId::new(id),
+            log_origin: voice.origin().clone(),
+            voice,
         })
     }
 
@@ -81,6 +88,11 @@ impl Identity {
             release_key: self.release_key.public_key().clone(),
             audit_key: self.audit_key,
         }
+    }
+
+    /// What gives back the lease of the key with this id.
+    pub(crate) fn lease_end(&self, kid: &str) -> Option<Vec<u8>> {
+        sign_lease_end(&self.voice, kid).ok()
     }
 
     /// What evidence about this boot's keys says to nobody in particular, for this nonce.

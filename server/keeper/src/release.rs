@@ -157,6 +157,14 @@ impl Releaser {
             Source::Kbs(_) => false,
         }
     }
+
+    /// Gives the leases of these keys back, for what it is worth: where the broker does not hear it, they end by themselves. A KBS
+    /// has no leases.
+    pub(crate) fn give_back(&self, identity: &Identity, kids: &[String]) {
+        if matches!(self.source, Source::Broker(_)) {
+            broker::give_back(&self.http, identity, kids);
+        }
+    }
 }
 
 /// What one exchange needs from the rest of the keeper.

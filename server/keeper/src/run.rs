@@ -284,13 +284,32 @@ impl Keeper {
             }
             self.look_after_slots(voice);
         };
-        self.slots.clear();
+        self.give_back();
         // The gateway has drained or is gone; one that hangs is ended.
         let _ = child.kill();
         let _ = child.wait();
         let ended = if outcome.is_ok() { Outcome::Success } else { Outcome::Failure };
         self.record(EventType::BootStop, ended, |_| {})?;
         outcome.and(self.writer.close())
+    }
+
+    /// Ends the workers, wipes the keys, and tells the broker, so that the next boot finds the places free.
+    pub(crate) fn give_back(&mut self) {
+        let mut kids = Vec::new();
+        for slot in std::mem::take(&mut self.slots) {
+            let Some(kid) = slot.key.as_ref().map(|key| key.kid.clone()) else { continue };
+            let model = slot.model.id.clone();
+            drop(slot);
+            // The log refuses only when it is poisoned, and its end says so.
+            let _ = self.record(EventType::KeyExpire, Outcome::Success, |event| {
+                event.model = named(&model);
+                event.code = Code::from_static("returned");
+                event.key =
+                    KeyId::new(&kid).ok().map(|kid| Key { kek: None, kid, op: KeyOperation::Destroy });
+            });
+            kids.push(kid);
+        }
+        self.releaser.give_back(&self.identity, &kids);
     }
 
     fn answer(&mut self, message: FromGateway, voice: &Voice) {

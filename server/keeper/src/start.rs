@@ -52,7 +52,7 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
         missing: &confinement.missing,
     });
 
-    let identity = Identity::launch(&settings, &boot, tls_key, clock)?;
+    let identity = Identity::launch(&settings, (boot.id, boot.voice), tls_key, clock)?;
     let boot_id = BootId::new(boot.id);
     let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
         .context("beginning the audit log")?;
@@ -77,7 +77,7 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
         Ok((child, voice)) => keeper.run(child, &voice, &inbox),
         Err(error) => {
             // Slots are dropped first: a worker that was loaded must not outlive a start that failed.
-            keeper.slots.clear();
+            keeper.give_back();
             match keeper.writer.close() {
                 Ok(()) => Err(error),
                 Err(log) => Err(log.context(error)),

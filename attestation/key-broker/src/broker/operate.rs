@@ -11,22 +11,10 @@ use anchorhold_audit_log::{
     Code, EventType, ExportError, ExportOptions, ExportSummary, Hash, Key, KeyId, KeyOperation, Measurement,
     Outcome, Setting, export_from, export_jsonl_from,
 };
-use anchorhold_key_release::{InstanceId, Revoked, WeightsKeyImport, WeightsKeyTerms};
+use anchorhold_key_release::{Revoked, WeightsKeyImport, WeightsKeyTerms};
 use anchorhold_rats::{Secret, Sha256Digest, Tee, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-
-/// What a guest is told of its lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LeaseState {
-    /// It goes on.
-    Live,
-    /// What it rests on was revoked: the key must not be used any more.
-    Revoked,
-    /// There is none, or none any more.
-    Unknown,
-}
 
 /// What the operator is shown of a broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,22 +127,6 @@ impl Broker {
             Ok(room)
         })?;
         if room { Ok(()) } else { Err(BrokerError::TooManyRevocations) }
-    }
-
-    /// What has become of the lease of an instance for a key. An instance id is known to its guest and to the broker's log only.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
-    pub fn lease_state(&self, instance: InstanceId, kid: &str) -> Result<LeaseState, BrokerError> {
-        let at = self.around.now();
-        let leases = look_up(self.ledger.store(), |view| state::all_live_leases(view, at))?;
-        let lease = leases.iter().find(|lease| lease.instance == instance && lease.kid == kid);
-        let Some(lease) = lease else { return Ok(LeaseState::Unknown) };
-        let policy = self.policy()?;
-        let revoked = policy.is_some_and(|policy| {
-            policy.revoked().concern(&lease.kid, &lease.manifest_digest, &lease.measurement)
-        });
-        Ok(if revoked { LeaseState::Revoked } else { LeaseState::Live })
     }
 
     /// What there is.

@@ -10,8 +10,8 @@ pub(crate) mod signers;
 pub(crate) mod simulated;
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
-use anchorhold_audit_log::Stamp;
 use anchorhold_audit_log::cosignature::Quorum;
+use anchorhold_audit_log::{Signer, Stamp};
 use anchorhold_key_broker::broker::{
     Beginning, Broker, BrokerError, IMPORT_KEM, NewPolicy, Replaces, Surroundings, set_up, set_up_in,
 };
@@ -252,8 +252,14 @@ impl Guest {
         GuestKeys {
             tls_key: Sha256Digest::new([2; 32]),
             release_key: self.key.public_key().clone(),
-            audit_key: Ed25519PublicKey::new([3; 32]),
+            audit_key: Ed25519PublicKey::new(*self.log().key().public_key().as_bytes()),
         }
+    }
+
+    /// What signs its log.
+    pub(crate) fn log(&self) -> Signer {
+        let origin = key_request(("", 0), self.instance).log_origin;
+        Signer::from_seed(origin, &[3; 32]).unwrap()
     }
 
     pub(crate) fn session(&self, broker: &Broker, challenge: &[u8], asked: (&str, u64)) -> Session {

@@ -120,6 +120,12 @@ fn another_policy_says_what_it_would_have_said_then() {
             "{to}: {refused}"
         );
     }
+    // What was asked for decides, as it did then.
+    let mut evaluated = chat();
+    evaluated.asked.purpose = Claim::new("evaluate").unwrap();
+    assert_eq!(replayed(CHAT, &evaluated, machines, true).refused.as_deref(), Some("purpose_refused"));
+    let both = CHAT.replace("[\"serve\"]", "[\"serve\", \"evaluate\"]");
+    assert!(replayed(&both, &evaluated, machines, true).grant.is_some());
     // Its own end is not asked: what it says of the past is what it would have said had it been in force.
     let ended = CHAT.replace("2027-01-31", "2020-01-31");
     assert!(replayed(&ended, &chat(), machines, true).grant.is_some());

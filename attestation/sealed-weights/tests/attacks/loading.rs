@@ -3,7 +3,7 @@
 use std::thread;
 
 use anchorhold_sealed_weights::{
-    Destination, DestinationRule, Dtype, Effort, Error, Role, SealedModel, SegmentSize, TensorRule,
+    Destination, DestinationRule, Dtype, Effort, Error, Padding, Role, SealedModel, SegmentSize, TensorRule,
     reads_as_f32,
 };
 
@@ -186,4 +186,16 @@ fn refuses_numbers_that_lie_across_segments() {
     let refusal = model.load_f32(&Effort::default()).unwrap_err();
     assert_eq!(refusal, TensorRule::Unaligned.into());
     assert_eq!(load_bytes(&model, 1), [1; 8]);
+}
+
+#[test]
+fn what_a_package_tells_of_itself_is_what_was_sealed() {
+    let fixture = Fixture::new();
+    let model = opened(&fixture.package());
+    assert_eq!(model.card().padding(), Padding::None);
+    assert!(model.card().files().iter().all(|file| !file.is_empty()));
+    for tensor in model.index().tensors() {
+        assert_eq!(tensor.is_empty(), tensor.elements() == 0, "{}", tensor.name);
+    }
+    assert!(model.index().tensors().any(|tensor| !tensor.is_empty()));
 }

@@ -9,6 +9,10 @@ use anchorhold_key_release::{AuditTerms, KeyRequest, KeyUse, PinnedBroker, Refus
 use anchorhold_rats::Sha256Digest;
 use anyhow::anyhow;
 use bytes::Bytes;
+use std::time::Duration;
+
+/// A guest that stops waits no longer than this for the broker.
+const GIVE_BACK: Duration = Duration::from_secs(3);
 
 /// The answer to `POST /v1/lease`.
 #[derive(serde::Deserialize)]
@@ -57,6 +61,19 @@ pub(super) fn is_revoked(http: &Http, identity: &Identity, kid: &str) -> bool {
     let answer = post(http, "/v1/lease", question.to_string().into());
     let answer = answer.ok().and_then(|answer| serde_json::from_slice::<LeaseAnswer>(&answer).ok());
     answer.is_some_and(|answer| answer.lease == "revoked")
+}
+
+/// Asks nothing more once the broker has not answered.
+pub(super) fn give_back(http: &Http, identity: &Identity, kids: &[String]) {
+    let notes = kids.iter().filter_map(|kid| identity.lease_end(kid));
+    let work = async {
+        for note in notes {
+            http.client.post_json("/v1/lease/end", &[], note.into()).await.ok()?;
+        }
+        Some(())
+    };
+    // It ends by itself where the broker is out of reach.
+    let _ = http.runtime.block_on(async { tokio::time::timeout(GIVE_BACK, work).await });
 }
 
 fn post(http: &Http, path: &str, body: Bytes) -> Result<Bytes, Failure> {

@@ -1,7 +1,7 @@
 //! The end of a lease. The shortest lease is a minute, so two deployments wait for theirs at the same time.
 
 use crate::support::{Served, chat, code, count, may_read_memory, until};
-use anchorhold_e2e::guest::Settings;
+use anchorhold_e2e::guest::{Settings, log_entries};
 use anchorhold_e2e::memory::find;
 use anchorhold_e2e::models::{self, CHAT};
 use anchorhold_e2e::owner::{Chosen, Sealed};
@@ -73,7 +73,34 @@ fn case_13_a_lease_is_renewed_and_a_revoked_or_expired_model_is_gone() {
     assert_eq!((count(&entries, "key.expire"), count(&entries, "model.unload")), (1, 1));
     assert_eq!(count(&renewed.stand.broker.entries().unwrap(), "key.renew"), 1);
     let entries = renewed.stop();
-    assert_eq!((count(&entries, "key.release"), count(&entries, "key.expire")), (2, 0));
+    assert_eq!((count(&entries, "key.release"), count(&entries, "key.expire")), (2, 1));
+}
+
+#[test]
+fn the_place_of_a_guest_that_stopped_or_could_not_start_is_free_at_once() {
+    let (served, sealed, _) = serve();
+    let Served { guest, stand, .. } = served;
+    let settings = Settings::new(&stand.broker, &stand.owner, std::slice::from_ref(&sealed)).unwrap();
+    let refusal = stand.start(&settings).unwrap().refused().unwrap();
+    assert_eq!(refusal.code, "instances_exceeded");
+    let log = guest.audit_log.clone();
+    guest.stop().unwrap();
+    let entries = log_entries(&log).unwrap();
+    let end = entries.iter().find(|entry| entry["type"] == "key.expire").unwrap();
+    assert_eq!((&end["code"], &end["key"]["op"]), (&"returned".into(), &"destroy".into()));
+
+    // This one gets the key, and then finds the package damaged.
+    let card = sealed.package.join("card.sealed");
+    let good = std::fs::read(&card).unwrap();
+    std::fs::write(&card, &good[1..]).unwrap();
+    let refusal = stand.start(&settings).unwrap().refused().unwrap();
+    assert_ne!(refusal.code, "instances_exceeded");
+    std::fs::write(&card, &good).unwrap();
+
+    stand.start(&settings).unwrap().ready().unwrap().stop().unwrap();
+    let of_broker = stand.broker.entries().unwrap();
+    assert_eq!((count(&of_broker, "key.release"), count(&of_broker, "key.expire")), (3, 3));
+    assert_eq!(count(&of_broker, "key.refuse"), 1);
 }
 
 /// Waits until the model is gone from its server.
