@@ -1,4 +1,4 @@
-//! The broker in a small world that a seed decides: guests, an operator, a disk that fails, a network that repeats, loses and
+//! The broker in a small world that a seed decides: guests that come and go, an operator, a disk that fails, a network that repeats, loses and
 //! delays, a clock that runs, crashes at any moment, and policies and revocations that change while a request is judged.
 //!
 //! `SEEDS=10000 cargo test --release -p anchorhold-key-broker --test simulation` runs that many; a failure names its seed, and
@@ -14,9 +14,10 @@
 mod common;
 
 use anchorhold_attester::software::SoftwareGuest;
+use anchorhold_audit_log::Signer;
 use anchorhold_audit_log::merkle::{Frontier, TreeHead, leaf_hash};
-use anchorhold_key_broker::broker::{Answer, Broker};
-use anchorhold_key_release::{Awaiting, ReleaseKey, Revoked, Session};
+use anchorhold_key_broker::broker::{Answer, Broker, Returned};
+use anchorhold_key_release::{Awaiting, LeaseEnd, ReleaseKey, Revoked, Session, sign_lease_end};
 use anchorhold_rats::{Ed25519PublicKey, Kem, Sha256Digest, Timestamp};
 use common::simulated::{Fault, Simulated};
 use common::{Clock, Guest, Site};
@@ -152,6 +153,7 @@ impl World {
             12 if self.random.one_in(3) => self.revoke(),
             13 => self.fail_next_change(),
             14 => self.store.set_unreadable(self.random.one_in(2)),
+            15 if self.random.one_in(2) => self.give_back(),
             _ => self.ask_lease(),
         }
         self.check_now();
@@ -165,7 +167,7 @@ impl World {
         let keys = anchorhold_key_release::GuestKeys {
             tls_key: Sha256Digest::new([2; 32]),
             release_key: self.keys[guest].public_key().clone(),
-            audit_key: Ed25519PublicKey::new([u8::try_from(guest).unwrap() + 10; 32]),
+            audit_key: Ed25519PublicKey::new(*log_of(guest, guest).key().public_key().as_bytes()),
         };
         let least = if self.random.one_in(4) { 8 } else { 1 };
         let request = common::key_request(("acme/chat-70b", least), u8::try_from(guest).unwrap() + 1);
@@ -304,6 +306,27 @@ impl World {
         let _ = self.broker.lease_state(anchorhold_key_release::InstanceId::new([instance; 16]), "k7");
     }
 
+    /// A guest stops, or a host says so in its name.
+    fn give_back(&mut self) {
+        let guest = self.random.below(GUESTS);
+        let signer = if self.random.one_in(3) { (guest + 1) % GUESTS } else { guest };
+        let kid = KIDS[self.random.below(2)];
+        let note = sign_lease_end(&log_of(guest, signer), kid).unwrap();
+        let instance = u8::try_from(guest).unwrap() + 1;
+        match self.broker.end_lease(&LeaseEnd::from_json(&note).unwrap()) {
+            Ok(Ok(returned)) => {
+                assert!(returned == Returned::Unknown || signer == guest, "ended by another's word");
+                if returned == Returned::Ended {
+                    self.known.leases.remove(&instance);
+                }
+            }
+            Ok(Err(_)) => assert_ne!(signer, guest),
+            // Nobody knows whether it has ended.
+            Err(_) if signer == guest => drop(self.known.leases.remove(&instance)),
+            Err(_) => {}
+        }
+    }
+
     /// What must hold after every step.
     fn check_now(&mut self) {
         self.store.set_unreadable(false);
@@ -352,6 +375,12 @@ impl World {
             assert_eq!(logged.get(rid.as_str()), Some(&u64::from(*status)), "a decision is not in the log");
         }
     }
+}
+
+/// The log of a guest, signed with the key of one.
+fn log_of(guest: usize, signer: usize) -> Signer {
+    let origin = common::key_request(("", 0), u8::try_from(guest).unwrap() + 1).log_origin;
+    Signer::from_seed(origin, &[u8::try_from(signer).unwrap() + 10; 32]).unwrap()
 }
 
 type Done = Arc<std::sync::Mutex<Option<u64>>>;
