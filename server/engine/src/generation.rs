@@ -84,6 +84,8 @@ pub struct StepOutput {
     pub token: Option<TokenId>,
     /// Set once, in the sequence's last output.
     pub finish: Option<Finish>,
+    /// How many tokens of its prompt were found in the cache when it first ran.
+    pub found: usize,
 }
 
 /// How a sequence ended.
@@ -134,6 +136,8 @@ struct Sequence {
     table: Table,
     /// How many of `tokens` are computed.
     computed: usize,
+    /// How many of the prompt's tokens were found when it first ran; `None` before.
+    found: Option<usize>,
     /// How many of `tokens` are appended in the step under way.
     chunk: usize,
     generated: usize,
@@ -209,6 +213,7 @@ impl GenerationScheduler {
             tokens: request.prompt,
             table: Table::new(request.tenancy.domain),
             computed: 0,
+            found: None,
             chunk: 0,
             generated: 0,
             max_tokens: if asked == 0 { self.context - prompt } else { asked },
@@ -325,6 +330,7 @@ impl GenerationScheduler {
             let Some(next) = self.waiting.get_mut(at) else { return };
             let Some(found) = self.cache.begin(&mut next.table, &next.tokens, spare) else { return };
             next.computed = found;
+            next.found.get_or_insert(found);
             self.counters.found += wide(found);
             let next = self.waiting.remove(at);
             // The next place is then another domain's, before a token of this one is computed.
@@ -445,11 +451,15 @@ impl Sequence {
             None
         };
         self.ended = reason.is_some();
-        Some(StepOutput { sequence: self.id, token: Some(token), finish: reason.map(Finish::Done) })
+        Some(self.output(Some(token), reason.map(Finish::Done)))
     }
 
     fn fail(&mut self, error: BackendError) -> StepOutput {
         self.ended = true;
-        StepOutput { sequence: self.id, token: None, finish: Some(Finish::Failed(error)) }
+        self.output(None, Some(Finish::Failed(error)))
+    }
+
+    fn output(&self, token: Option<TokenId>, finish: Option<Finish>) -> StepOutput {
+        StepOutput { sequence: self.id, token, finish, found: self.found.unwrap_or(0) }
     }
 }

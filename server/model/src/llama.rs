@@ -8,19 +8,18 @@ use crate::attention::{self, QUERIES, Queries, Unit};
 use crate::cache::{Cache, Place, Shape};
 use crate::config::{self, Keys, MAX_CONTEXT, MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH, dimension};
 use crate::error::LoadError;
-use crate::kernel::Isa;
+use crate::kernel::{Isa, WIDTH};
 use crate::math::{Activation, Norm};
 use crate::ops::{self, Linear, failed};
 use crate::packed::{Packed, copy_into};
 use crate::rope::{self, Rope, RopeConfig};
 use crate::threads::Threads;
 use crate::weights::{Need, Weights};
-use anchorhold_engine::{BackendError, Generator, Row, SequenceId};
+use anchorhold_engine::{BackendError, BlockId, Generator, Row};
 use candle_core::{Device, Result as Tensors, Tensor};
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::{HashMap, HashSet};
 
 /// The settings of `config.json` that Llama uses.
 #[derive(Debug, Deserialize)]
@@ -168,7 +167,7 @@ struct Layer {
     down: Linear,
 }
 
-/// A Llama decoder and the caches of its sequences.
+/// A Llama decoder and the cache of its sequences.
 pub(crate) struct Llama {
     isa: Isa,
     threads: Threads,
@@ -179,7 +178,7 @@ pub(crate) struct Llama {
     head_out: Linear,
     rope: Rope,
     sizes: Sizes,
-    caches: HashMap<SequenceId, Cache>,
+    cache: Cache,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -227,6 +226,7 @@ impl Llama {
         let layers = (0..config.num_hidden_layers).map(|layer| Layer::new(isa, config, &mut weights, layer));
         let layers = layers.collect::<Result<_, _>>()?;
         let unit = Unit { head: config.head() };
+        let shape = Shape { layers: config.num_hidden_layers, heads: config.key_heads(), unit };
         Ok(Self {
             isa,
             threads: threads.clone(),
@@ -241,31 +241,40 @@ impl Llama {
                 group: config.num_attention_heads / config.key_heads(),
                 vocabulary: config.vocab_size,
                 context: config.max_position_embeddings,
-                cache: Shape { layers: config.num_hidden_layers, heads: config.key_heads(), unit },
+                cache: shape,
             },
-            caches: HashMap::new(),
+            cache: Cache::new(shape),
         })
     }
 
     fn check(&self, rows: &[Row<'_>]) -> Result<(), BackendError> {
-        let mut seen = HashSet::new();
         for row in rows {
-            if row.tokens.is_empty() || !seen.insert(row.sequence) {
-                return Err(BackendError::new("a row is empty or its sequence comes twice"));
+            if row.tokens.is_empty() {
+                return Err(BackendError::new("a row is empty"));
             }
             if row.tokens.iter().any(|&id| id as usize >= self.sizes.vocabulary) {
                 return Err(BackendError::new("a token is not in the vocabulary"));
             }
-            let filled = self.caches.get(&row.sequence).map_or(0, Cache::len);
-            if row.tokens.len() > self.sizes.context.saturating_sub(filled) {
+            let end = row.start.saturating_add(row.tokens.len());
+            if end > self.sizes.context {
                 return Err(BackendError::new("a sequence is longer than the context"));
             }
+            if row.blocks.len() != end.div_ceil(WIDTH) {
+                return Err(BackendError::new("a row has not as many blocks as its positions take"));
+            }
+        }
+        // What a row writes is nobody else's.
+        let written = |row: &Row<'_>| row.blocks.iter().skip(row.start / WIDTH).copied().collect::<Vec<_>>();
+        let written: Vec<BlockId> = rows.iter().flat_map(written).collect();
+        let uses = |block: &BlockId| rows.iter().filter(|row| row.blocks.contains(block)).count();
+        if written.iter().any(|block| uses(block) > 1) {
+            return Err(BackendError::new("a block is written by one row and used by another"));
         }
         Ok(())
     }
 
-    /// The logits after each row, one row after the other. `caches` has room for the tokens; they are written but not yet counted.
-    fn forward(&self, rows: &[Row<'_>], caches: &mut [Cache]) -> Tensors<Vec<f32>> {
+    /// The logits after each row, one row after the other. `cache` has memory for the rows' blocks.
+    fn forward(&self, rows: &[Row<'_>], cache: &mut Cache) -> Tensors<Vec<f32>> {
         let sizes = &self.sizes;
         let count: usize = rows.iter().map(|row| row.tokens.len()).sum();
         let mut table = vec![0.0; count * sizes.hidden];
@@ -278,7 +287,7 @@ impl Llama {
         for (index, layer) in self.layers.iter().enumerate() {
             let normed = ops::normalise(self.isa, &x, &layer.attention_norm)?;
             let mixed = layer.query_key_value.forward(&normed)?.flatten_all()?.to_vec1::<f32>()?;
-            let mixed = self.attention(index, mixed, rows, caches)?;
+            let mixed = self.attention(index, mixed, rows, cache)?;
             x = ops::add(&x, &layer.attention_out.forward(&mixed)?)?;
             let wide = layer.gate_up.forward(&ops::normalise(self.isa, &x, &layer.norm)?)?;
             let wide = ops::silu_multiply(self.isa, &wide, sizes.intermediate)?;
@@ -295,33 +304,32 @@ impl Llama {
         self.head_out.forward(&ops::normalise(self.isa, &x, &self.norm)?)?.flatten_all()?.to_vec1()
     }
 
-    /// Turns queries and keys, appends keys and values to the caches, and lets each token look at itself and what came before it.
+    /// Turns queries and keys, writes keys and values to the cache, and lets each token look at itself and what came before it.
     fn attention(
         &self,
         layer: usize,
         mut mixed: Vec<f32>,
         rows: &[Row<'_>],
-        caches: &mut [Cache],
+        cache: &mut Cache,
     ) -> Tensors<Tensor> {
         let sizes = &self.sizes;
         let (head, width) = (sizes.head(), sizes.queries() + 2 * sizes.keys());
         let mut lines = mixed.chunks_exact_mut(width);
-        for (row, cache) in rows.iter().zip(caches.iter_mut()) {
-            let start = cache.len();
-            for (line, position) in lines.by_ref().take(row.tokens.len()).zip(start..) {
+        for row in rows {
+            for (line, position) in lines.by_ref().take(row.tokens.len()).zip(row.start..) {
                 let (turned, values) = line.split_at_mut(sizes.queries() + sizes.keys());
                 let angles = self.rope.angles(position);
                 turned.chunks_exact_mut(head).for_each(|part| rope::rotate(part, &angles));
                 let keys = turned.get(sizes.queries()..).unwrap_or_default().chunks_exact(head);
                 for (at, (key, value)) in keys.zip(values.chunks_exact(head)).enumerate() {
-                    cache.write(&sizes.cache, Place { layer, head: at, position }, key, value);
+                    cache.write(row.blocks, Place { layer, head: at, position }, key, value);
                 }
             }
         }
         let lines: Vec<&[f32]> = mixed.chunks_exact(width).collect();
         let tasks = self.tasks(rows);
         let answers: Vec<Vec<f32>> =
-            tasks.par_iter().map(|task| self.attend(layer, task, &lines, caches)).collect();
+            tasks.par_iter().map(|task| self.attend(layer, task, &lines, (rows, cache))).collect();
         let mut out = vec![0.0; lines.len() * sizes.queries()];
         for (task, answer) in tasks.iter().zip(&answers) {
             let group = sizes.group * head;
@@ -354,19 +362,25 @@ impl Llama {
         tasks
     }
 
-    fn attend(&self, layer: usize, task: &Task, lines: &[&[f32]], caches: &[Cache]) -> Vec<f32> {
+    fn attend(
+        &self,
+        layer: usize,
+        task: &Task,
+        lines: &[&[f32]],
+        (rows, cache): (&[Row<'_>], &Cache),
+    ) -> Vec<f32> {
         let sizes = &self.sizes;
-        let Some(cache) = caches.get(task.row) else { return Vec::new() };
+        let Some(row) = rows.get(task.row) else { return Vec::new() };
         let group = sizes.group * sizes.head();
         let mut queries =
             Queries { lines: Vec::new(), visible: Vec::new(), scale: inverse_root(sizes.head()) };
-        let first = cache.len() + task.offset;
+        let first = row.start + task.offset;
         for (line, position) in lines.iter().skip(task.line).take(task.count).zip(first..) {
             let heads = line.get(task.head * group..(task.head + 1) * group).unwrap_or_default();
             queries.lines.extend(heads.chunks_exact(sizes.head()));
             queries.visible.extend(std::iter::repeat_n(position + 1, sizes.group));
         }
-        let units = cache.units(&sizes.cache, layer, task.head, first + task.count);
+        let units = cache.units(row.blocks, layer, task.head, first + task.count);
         attention::attend(self.isa, sizes.cache.unit, &units, &queries)
     }
 }
@@ -396,28 +410,26 @@ impl Generator for Llama {
         self.sizes.context
     }
 
+    fn block(&self) -> usize {
+        WIDTH
+    }
+
     fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError> {
         self.check(rows)?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut caches = Vec::with_capacity(rows.len());
-        for row in rows {
-            let mut cache = self.caches.remove(&row.sequence).unwrap_or_default();
-            cache.reserve(&self.sizes.cache, row.tokens.len());
-            caches.push(cache);
-        }
-        let logits = self.threads.run(|| self.forward(rows, &mut caches));
-        for (row, mut cache) in rows.iter().zip(caches) {
-            cache.advance(row.tokens.len());
-            self.caches.insert(row.sequence, cache);
-        }
+        // Taken out meanwhile, since the threads read the rest of the model.
+        let mut cache = std::mem::replace(&mut self.cache, Cache::new(self.sizes.cache));
+        rows.iter().for_each(|row| cache.reserve(row.blocks));
+        let logits = self.threads.run(|| self.forward(rows, &mut cache));
+        self.cache = cache;
         let logits = logits.map_err(failed)?;
         Ok(logits.chunks_exact(self.sizes.vocabulary).map(<[f32]>::to_vec).collect())
     }
 
-    fn release(&mut self, sequence: SequenceId) {
-        self.caches.remove(&sequence);
+    fn erase(&mut self, blocks: &[BlockId]) {
+        self.cache.erase(blocks);
     }
 }
 

@@ -170,6 +170,17 @@ fn tenants_get_their_share_however_many_requests_they_have() {
 }
 
 #[test]
+fn the_prompt_of_another_tenant_is_read_before_the_rest_of_a_long_one() {
+    let (mut scheduler, mut toy) = scheduler(GenerationLimits { step_tokens: 4, ..limits() });
+    scheduler.submit(request(1, &[1; 20], 1)).unwrap();
+    scheduler.step(&mut toy);
+    scheduler.submit(GenerationRequest { tenancy: tenancy(2), ..request(2, &[2; 4], 1) }).unwrap();
+    assert_eq!(scheduler.step(&mut toy)[0].sequence, SequenceId(2));
+    scheduler.step(&mut toy);
+    assert_eq!(toy.steps, [[(0, 4)], [(0, 4)], [(4, 4)]]);
+}
+
+#[test]
 fn a_larger_share_gets_more() {
     let limits =
         GenerationLimits { running: 4, step_tokens: 4, waiting: 90, waiting_tokens: 900, ..limits() };
