@@ -10,6 +10,7 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+use anchorhold_model::Precision;
 use common::Sequences;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -56,27 +57,28 @@ fn median(clock: &Clock, mut run: impl FnMut()) -> f64 {
     times.get(ROUNDS / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn embeddings(clock: &Clock, threads: usize, report: &mut Report) {
-    let mut model = common::embedding(&common::minilm(), threads);
+fn embeddings(clock: &Clock, threads: usize, (precision, mark): (Precision, &str), report: &mut Report) {
+    let mut model = common::embedding_with(&common::minilm(), threads, precision);
     let sentence =
         |len: u32, index: u32| (0..len).map(|i| (index * len + i) * 7919 % 20_000 + 1000).collect();
     for (batch, len) in [(32_u32, 64_u32), (1, 16), (1, 64)] {
         let inputs: Vec<Vec<u32>> = (0..batch).map(|index| sentence(len, index)).collect();
         let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
         let seconds = median(clock, || drop(model.embedder.embed(&inputs).unwrap()));
-        report.add(&format!("minilm_b{batch}_t{len}"), f64::from(batch) / seconds, "sentences/s");
+        report.add(&format!("minilm{mark}_b{batch}_t{len}"), f64::from(batch) / seconds, "sentences/s");
     }
 }
 
-fn chat(clock: &Clock, threads: usize, report: &mut Report) {
+fn chat(clock: &Clock, threads: usize, (precision, mark): (Precision, &str), report: &mut Report) {
     const STEPS: u32 = 64;
-    let mut sequences = Sequences::new(common::chat(&common::anchor_chat(), threads).generator);
+    let mut sequences =
+        Sequences::new(common::chat_with(&common::anchor_chat(), threads, precision).generator);
     let prompt: Vec<u32> = (0..256).map(|i| 5 + i * 31 % 760).collect();
     let seconds = median(clock, || {
         sequences.one(0, &prompt);
         sequences.release(0);
     });
-    report.add("anchor_chat_prefill_256", 256.0 / seconds, "tokens/s");
+    report.add(&format!("anchor_chat{mark}_prefill_256"), 256.0 / seconds, "tokens/s");
     for batch in [1_u32, 8, 32] {
         let rows: Vec<(u64, &[u32])> = (0..batch).map(|id| (id.into(), &[9_u32][..])).collect();
         let seconds = median(clock, || {
@@ -85,7 +87,11 @@ fn chat(clock: &Clock, threads: usize, report: &mut Report) {
             }
             rows.iter().for_each(|(sequence, _)| sequences.release(*sequence));
         });
-        report.add(&format!("anchor_chat_decode_b{batch}"), f64::from(STEPS * batch) / seconds, "tokens/s");
+        report.add(
+            &format!("anchor_chat{mark}_decode_b{batch}"),
+            f64::from(STEPS * batch) / seconds,
+            "tokens/s",
+        );
     }
 }
 
@@ -105,8 +111,10 @@ fn main() {
     let threads = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(1);
     let clock = Clock { cpu: arguments.iter().any(|argument| argument == "CPU"), start: Instant::now() };
     let mut report = Report::default();
-    embeddings(&clock, threads, &mut report);
-    chat(&clock, threads, &mut report);
+    for mode in [(Precision::F32, ""), (Precision::Bf16, "_bf16")] {
+        embeddings(&clock, threads, mode, &mut report);
+        chat(&clock, threads, mode, &mut report);
+    }
     if let Some(path) = arguments.iter().find_map(|argument| argument.strip_prefix("JSON=")) {
         std::fs::write(path, serde_json::to_vec(&report.0).unwrap()).unwrap();
     }

@@ -55,7 +55,7 @@ pub(crate) fn attend(isa: Isa, layout: Unit, units: &[&[f32]], queries: &Queries
     let count = queries.lines.len();
     let positions = units.len() * WIDTH;
     let mut scores = vec![0.0; count * positions];
-    let rows = Rows::pack(isa, queries.lines.iter().copied(), layout.head);
+    let rows = Rows::<f32>::pack(isa, queries.lines.iter().copied(), layout.head);
     for block in rows.blocks() {
         for (index, unit) in units.iter().enumerate() {
             let keys = unit.get(..layout.head * WIDTH).unwrap_or_default();
@@ -75,7 +75,7 @@ pub(crate) fn attend(isa: Isa, layout: Unit, units: &[&[f32]], queries: &Queries
         math::softmax(isa, seen);
         hidden.fill(0.0);
     }
-    let shares = Rows::pack(isa, scores.chunks_exact(positions.max(1)), positions);
+    let shares = Rows::<f32>::pack(isa, scores.chunks_exact(positions.max(1)), positions);
     let mut out = vec![0.0; count * layout.head];
     for block in shares.blocks() {
         for panel in 0..layout.value_panels() {

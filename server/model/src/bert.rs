@@ -9,7 +9,7 @@ use crate::error::LoadError;
 use crate::kernel::{Isa, WIDTH};
 use crate::math::{self, Activation, Norm};
 use crate::ops::{self, Linear, failed};
-use crate::packed::{Packed, copy_into};
+use crate::packed::copy_into;
 use crate::pooling::Pooling;
 use crate::threads::Threads;
 use crate::weights::{Need, Weights};
@@ -326,12 +326,14 @@ impl Layer {
             bias.extend(weights.take(&format!("{name}.attention.self.{part}.bias"))?);
         }
         let parts: Vec<&[f32]> = parts.iter().map(Vec::as_slice).collect();
+        let query_key_value = weights.pack(&parts, hidden);
         let mut linear = |part: &str, depth, activation| -> Result<Linear, LoadError> {
-            let packed = Packed::new(&[&weights.take(&format!("{name}.{part}.weight"))?], depth);
+            let tensor = weights.take(&format!("{name}.{part}.weight"))?;
+            let packed = weights.pack(&[&tensor], depth);
             Ok(Linear::new(isa, packed, weights.take(&format!("{name}.{part}.bias"))?, activation))
         };
         Ok(Self {
-            query_key_value: Linear::new(isa, Packed::new(&parts, hidden), bias, Activation::None),
+            query_key_value: Linear::new(isa, query_key_value, bias, Activation::None),
             attention_out: linear("attention.output.dense", hidden, Activation::None)?,
             up: linear("intermediate.dense", hidden, Activation::Gelu)?,
             down: linear("output.dense", config.intermediate_size, Activation::None)?,

@@ -5,6 +5,8 @@
 
 #![expect(unsafe_code, reason = "vector loads and stores, and calls of functions that need a CPU feature")]
 
+use zeroize::Zeroize;
+
 /// Columns of one panel.
 pub(crate) const WIDTH: usize = 32;
 
@@ -12,8 +14,80 @@ pub(crate) const WIDTH: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Isa(Level);
 
+/// What lies in one place of a packed line: a number, or two of less precision side by side.
+pub(crate) trait Packing: Copy + Default + Send + Sync + Zeroize {
+    /// How many numbers.
+    const COUNT: usize;
+
+    /// Of these numbers, of which there are [`Self::COUNT`] or, at the end of a line, fewer.
+    fn of(numbers: &[f32]) -> Self;
+
+    /// The number `at`, below [`Self::COUNT`].
+    fn number(self, at: usize) -> f32;
+
+    /// Adds `rows * panel` to `sums`; see [`Isa::multiply`].
+    fn multiply(isa: Isa, height: usize, rows: &[Self], panel: &[Self], sums: &mut [[f32; WIDTH]]);
+}
+
+impl Packing for f32 {
+    const COUNT: usize = 1;
+
+    fn of(numbers: &[f32]) -> Self {
+        numbers.first().copied().unwrap_or_default()
+    }
+
+    fn number(self, _at: usize) -> f32 {
+        self
+    }
+
+    fn multiply(isa: Isa, height: usize, rows: &[Self], panel: &[Self], sums: &mut [[f32; WIDTH]]) {
+        isa.multiply(height, rows, panel, sums);
+    }
+}
+
+/// Two numbers in bf16, the first in the lower half.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Pair(u32);
+
+impl Zeroize for Pair {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// The nearest bf16, the even one of two; what is not a number stays so.
+fn bf16(number: f32) -> u32 {
+    let bits = number.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    if number.is_nan() { bits >> 16 | 0x40 } else { rounded }
+}
+
+impl Packing for Pair {
+    const COUNT: usize = 2;
+
+    fn of(numbers: &[f32]) -> Self {
+        match *numbers {
+            [first, second, ..] => Self(bf16(first) | bf16(second) << 16),
+            [only] => Self(bf16(only)),
+            [] => Self(0),
+        }
+    }
+
+    fn number(self, at: usize) -> f32 {
+        f32::from_bits(if at == 0 { self.0 << 16 } else { self.0 & 0xffff_0000 })
+    }
+
+    fn multiply(isa: Isa, height: usize, rows: &[Self], panel: &[Self], sums: &mut [[f32; WIDTH]]) {
+        isa.multiply_pairs(height, rows, panel, sums);
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
+    /// With `avx512bf16`.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -28,7 +102,8 @@ impl Isa {
         {
             let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
             if avx2 && is_x86_feature_detected!("avx512f") {
-                return Self(Level::Avx512);
+                let bf16 = is_x86_feature_detected!("avx512bf16");
+                return Self(if bf16 { Level::Avx512Bf16 } else { Level::Avx512 });
             }
             if avx2 {
                 return Self(Level::Avx2);
@@ -47,8 +122,11 @@ impl Isa {
             if best != Level::Portable {
                 levels.push(Self(Level::Avx2));
             }
-            if best == Level::Avx512 {
+            if matches!(best, Level::Avx512 | Level::Avx512Bf16) {
                 levels.push(Self(Level::Avx512));
+            }
+            if best == Level::Avx512Bf16 {
+                levels.push(Self(best));
             }
         }
         levels
@@ -58,7 +136,7 @@ impl Isa {
     pub(crate) fn heights(self) -> &'static [usize] {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => &[12, 8, 4, 2, 1],
+            Level::Avx512Bf16 | Level::Avx512 => &[12, 8, 4, 2, 1],
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &[6, 4, 2, 1],
             Level::Portable => &[4, 2, 1],
@@ -86,8 +164,8 @@ impl Isa {
         let Some(sums) = sums.first_chunk_mut::<H>() else { return };
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: this level exists only after `detect` saw the feature (see the type).
-            Level::Avx512 => unsafe { x86::multiply_512(rows, panel, sums) },
+            // SAFETY: these levels exist only after `detect` saw the feature (see the type).
+            Level::Avx512Bf16 | Level::Avx512 => unsafe { x86::multiply_512(rows, panel, sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this level exists only after `detect` saw the features (see the type).
             Level::Avx2 => unsafe { x86::multiply_256(rows, panel, sums) },
@@ -103,18 +181,77 @@ impl Isa {
         }
     }
 
+    /// The same for pairs: each place of `rows` and `panel` holds two `k`. Products are exact, sums are of 32 bits; whether both
+    /// products are rounded before they are added depends on the instruction set, so its levels differ in the last bits.
+    pub(crate) fn multiply_pairs(
+        self,
+        height: usize,
+        rows: &[Pair],
+        panel: &[Pair],
+        sums: &mut [[f32; WIDTH]],
+    ) {
+        let (panel, _) = panel.as_chunks::<WIDTH>();
+        match height {
+            12 => self.multiply_pairs_as::<12>(rows, panel, sums),
+            8 => self.multiply_pairs_as::<8>(rows, panel, sums),
+            6 => self.multiply_pairs_as::<6>(rows, panel, sums),
+            4 => self.multiply_pairs_as::<4>(rows, panel, sums),
+            2 => self.multiply_pairs_as::<2>(rows, panel, sums),
+            _ => self.multiply_pairs_as::<1>(rows, panel, sums),
+        }
+    }
+
+    fn multiply_pairs_as<const H: usize>(
+        self,
+        rows: &[Pair],
+        panel: &[[Pair; WIDTH]],
+        sums: &mut [[f32; WIDTH]],
+    ) {
+        let (rows, _) = rows.as_chunks::<H>();
+        let Some(sums) = sums.first_chunk_mut::<H>() else { return };
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this level exists only after `detect` saw the features (see the type).
+            Level::Avx512Bf16 => unsafe { x86::multiply_pairs_512(rows, panel, sums) },
+            _ => self.run(Pairs { rows, panel, sums }),
+        }
+    }
+
     /// Runs `work`, compiled for this machine's vectors when it is inlined.
     ///
     /// `work` takes whether fused multiply-add is one instruction here.
     pub(crate) fn run<W: Vectorised>(self, work: W) {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: this level exists only after `detect` saw the feature (see the type).
-            Level::Avx512 => unsafe { x86::run_512(work) },
+            // SAFETY: these levels exist only after `detect` saw the feature (see the type).
+            Level::Avx512Bf16 | Level::Avx512 => unsafe { x86::run_512(work) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this level exists only after `detect` saw the features (see the type).
             Level::Avx2 => unsafe { x86::run_256(work) },
             Level::Portable => work.run::<false>(),
+        }
+    }
+}
+
+/// The product of pairs without an instruction for it.
+struct Pairs<'a, const H: usize> {
+    rows: &'a [[Pair; H]],
+    panel: &'a [[Pair; WIDTH]],
+    sums: &'a mut [[f32; WIDTH]; H],
+}
+
+impl<const H: usize> Vectorised for Pairs<'_, H> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        for (row, weights) in self.rows.iter().zip(self.panel) {
+            for (line, x) in self.sums.iter_mut().zip(row) {
+                let (first, second) = (x.number(0), x.number(1));
+                for (sum, weight) in line.iter_mut().zip(weights) {
+                    // The product of two bf16 is exact in 32 bits, so fusing changes nothing.
+                    *sum += first * weight.number(0);
+                    *sum += second * weight.number(1);
+                }
+            }
         }
     }
 }
@@ -127,11 +264,11 @@ pub(crate) trait Vectorised {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Vectorised, WIDTH};
+    use super::{Pair, Vectorised, WIDTH};
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
-        _mm256_storeu_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
-        _mm512_storeu_ps,
+        __m256, __m512, __m512bh, __m512i, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
+        _mm256_setzero_ps, _mm256_storeu_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
     #[target_feature(enable = "avx512f,avx2,fma")]
@@ -178,6 +315,53 @@ mod x86 {
                 let x = _mm512_set1_ps(x);
                 *a = _mm512_fmadd_ps(x, low, *a);
                 *b = _mm512_fmadd_ps(x, high, *b);
+            }
+        }
+        for (acc, line) in acc.iter().zip(sums.iter_mut()) {
+            for (acc, part) in acc.iter().zip(line.as_chunks_mut::<16>().0) {
+                // SAFETY: the array holds the 16 floats that are written; the store needs no alignment.
+                unsafe { _mm512_storeu_ps(part.as_mut_ptr(), *acc) };
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn load_pairs(from: &[Pair; 16]) -> __m512i {
+        // SAFETY: the array holds the 64 bytes that are read (a pair is a transparent u32); the load needs no alignment.
+        unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    #[inline]
+    fn dot(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
+        // SAFETY: both types are 64 bytes of which every value is valid.
+        let (a, b) = unsafe {
+            (std::mem::transmute::<__m512i, __m512bh>(a), std::mem::transmute::<__m512i, __m512bh>(b))
+        };
+        _mm512_dpbf16_ps(sum, a, b)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) fn multiply_pairs_512<const H: usize>(
+        rows: &[[Pair; H]],
+        panel: &[[Pair; WIDTH]],
+        sums: &mut [[f32; WIDTH]; H],
+    ) {
+        let mut acc = [[_mm512_setzero_ps(); 2]; H];
+        for (acc, line) in acc.iter_mut().zip(sums.iter()) {
+            for (acc, part) in acc.iter_mut().zip(line.as_chunks::<16>().0) {
+                *acc = load_512(part);
+            }
+        }
+        for (row, weights) in rows.iter().zip(panel) {
+            let [low, high] = [weights.first_chunk(), weights.last_chunk()];
+            let (Some(low), Some(high)) = (low, high) else { return };
+            let (low, high) = (load_pairs(low), load_pairs(high));
+            for ([a, b], x) in acc.iter_mut().zip(row) {
+                let x = _mm512_set1_epi32(x.0.cast_signed());
+                *a = dot(*a, x, low);
+                *b = dot(*b, x, high);
             }
         }
         for (acc, line) in acc.iter().zip(sums.iter_mut()) {

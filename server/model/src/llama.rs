@@ -216,12 +216,13 @@ impl Llama {
     pub(crate) fn new(config: &Config, mut weights: Weights, threads: &Threads) -> Result<Self, LoadError> {
         let isa = Isa::detect();
         let hidden = config.hidden_size;
-        let pack = |tensor: &[f32]| Packed::new(&[tensor], hidden);
-        let words = pack(&weights.take("model.embed_tokens.weight")?);
+        let words = weights.take("model.embed_tokens.weight")?;
+        let words = weights.pack(&[&words], hidden);
         let (words, output) = if config.tie_word_embeddings {
             (None, words)
         } else {
-            (Some(words), pack(&weights.take("lm_head.weight")?))
+            let output = weights.take("lm_head.weight")?;
+            (Some(words), weights.pack(&[&output], hidden))
         };
         let layers = (0..config.num_hidden_layers).map(|layer| Layer::new(isa, config, &mut weights, layer));
         let layers = layers.collect::<Result<_, _>>()?;
@@ -440,7 +441,7 @@ impl Layer {
             let tensors = parts.iter().map(|part| weights.take(&format!("{name}.{part}.weight")));
             let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
             let tensors: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
-            Ok(Linear::new(isa, Packed::new(&tensors, depth), Vec::new(), Activation::None))
+            Ok(Linear::new(isa, weights.pack(&tensors, depth), Vec::new(), Activation::None))
         };
         let hidden = config.hidden_size;
         Ok(Self {

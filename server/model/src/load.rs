@@ -4,6 +4,7 @@ use crate::bert::{self, Bert};
 use crate::config;
 use crate::error::LoadError;
 use crate::llama::{self, Llama};
+use crate::packed::Precision;
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
 use crate::text::{Codec, Use};
@@ -82,23 +83,25 @@ pub struct LoadStats {
 /// # Errors
 /// Any variant of [`LoadError`]; nothing of the package is kept then.
 pub fn load(package: &SealedModel, threads: &Threads) -> Result<(LoadedModel, LoadStats), LoadError> {
-    load_with(package, threads, None)
+    load_with(package, threads, Precision::F32, None)
 }
 
-/// The same, and tells how much of the weights is decrypted.
+/// The same with this precision, and tells how much of the weights is decrypted.
 ///
 /// # Errors
 /// Those of [`load`].
 pub fn load_with(
     package: &SealedModel,
     threads: &Threads,
+    precision: Precision,
     progress: Option<OnProgress<'_>>,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
     if package.index().container() != Container::Safetensors {
         return Err(LoadError::Container);
     }
     let count = NonZeroUsize::new(threads.count()).unwrap_or(NonZeroUsize::MIN);
-    let load = Load { package, threads, effort: Effort { threads: count, progress } };
+    let effort = Effort { threads: count, progress };
+    let load = Load { package, threads, precision, effort };
     let object = config::object(Role::Config, &package.file(Role::Config)?)?;
     match (architecture(&object), object.get("model_type").and_then(Value::as_str)) {
         (Some("BertModel"), Some("bert")) => load_bert(&load, object),
@@ -111,6 +114,7 @@ pub fn load_with(
 struct Load<'a> {
     package: &'a SealedModel,
     threads: &'a Threads,
+    precision: Precision,
     effort: Effort<'a>,
 }
 
@@ -177,7 +181,7 @@ fn read_weights(
     needs: &[Need],
     passed_over: &[&str],
 ) -> Result<(Weights, LoadStats), LoadError> {
-    let weights = Weights::load(load.package, &load.effort, needs, passed_over)?;
+    let weights = Weights::load(load.package, &load.effort, (needs, passed_over), load.precision)?;
     let parameters = needs.iter().map(|need| need.shape.iter().product::<usize>() as u64).sum();
     let stats = LoadStats { tensors: needs.len(), parameters, weight_bytes: load.package.weight_bytes() };
     Ok((weights, stats))

@@ -1,6 +1,7 @@
 //! The tensors that an architecture asks for, held against what the package has before any memory is taken.
 
 use crate::error::LoadError;
+use crate::packed::{Packed, Precision};
 use anchorhold_sealed_weights::{Destination, Effort, SealedModel, Tensor, reads_as_f32};
 use std::collections::HashMap;
 use zeroize::Zeroize as _;
@@ -22,8 +23,8 @@ impl Need {
     }
 }
 
-/// The decrypted tensors as f32, by name. What is not taken is erased.
-pub(crate) struct Weights(HashMap<String, Vec<f32>>);
+/// The decrypted tensors as f32, by name, and how exactly products with them are to be. What is not taken is erased.
+pub(crate) struct Weights(HashMap<String, Vec<f32>>, Precision);
 
 impl Drop for Weights {
     fn drop(&mut self) {
@@ -42,8 +43,8 @@ impl Weights {
     pub(crate) fn load(
         model: &SealedModel,
         effort: &Effort<'_>,
-        needs: &[Need],
-        passed_over: &[&str],
+        (needs, passed_over): (&[Need], &[&str]),
+        precision: Precision,
     ) -> Result<Self, LoadError> {
         let index = model.index();
         let by_name: HashMap<&str, (usize, &Tensor)> =
@@ -72,7 +73,12 @@ impl Weights {
         });
         let destinations = destinations.collect();
         model.load_tensors(destinations, effort)?;
-        Ok(Self(tensors.into_iter().flatten().collect()))
+        Ok(Self(tensors.into_iter().flatten().collect(), precision))
+    }
+
+    /// Packs matrices for products, one below the other.
+    pub(crate) fn pack(&self, parts: &[&[f32]], depth: usize) -> Packed {
+        Packed::new(parts, depth, self.1)
     }
 
     /// Takes a tensor that was needed.

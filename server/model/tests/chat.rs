@@ -5,6 +5,7 @@
 mod common;
 
 use anchorhold_engine::{BlockId, ChatMessage, Row};
+use anchorhold_model::Precision;
 use common::Sequences;
 
 const MOST_DIFFERENCE: f32 = 1e-3;
@@ -13,8 +14,8 @@ fn messages(chat: &serde_json::Value) -> Vec<ChatMessage> {
     serde_json::from_value(chat["messages"].clone()).unwrap()
 }
 
-fn anchor_chat(threads: usize) -> Sequences {
-    Sequences::new(common::chat(&common::anchor_chat(), threads).generator)
+fn anchor_chat(threads: usize, precision: Precision) -> Sequences {
+    Sequences::new(common::chat_with(&common::anchor_chat(), threads, precision).generator)
 }
 
 fn row<'a>(tokens: &'a [u32], start: usize, blocks: &'a [BlockId]) -> Row<'a> {
@@ -82,6 +83,22 @@ fn logits_equal_transformers() {
 }
 
 #[test]
+fn logits_in_bf16_are_near_transformers_and_name_the_same_token() {
+    let model = common::chat_with(&common::anchor_chat(), 2, Precision::Bf16).generator;
+    let mut sequences = Sequences::new(model);
+    for (sequence, chat) in (0..).zip(common::goldens("anchor-chat.json")["chats"].as_array().unwrap()) {
+        let wanted = common::numbers(&chat["logits"]);
+        let logits = sequences.one(sequence, &common::ids(&chat["tokens"]));
+        let most = logits.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(most <= 0.25, "{most}");
+        let mut sorted = wanted.clone();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        assert!(sorted[0] - sorted[1] <= 0.3 || argmax(&logits) == argmax(&wanted));
+        sequences.release(sequence);
+    }
+}
+
+#[test]
 fn llama3_rope_scaling_equals_transformers_in_both_config_forms() {
     let goldens = common::goldens("anchor-chat.json");
     let folder = common::copy(&common::anchor_chat());
@@ -113,15 +130,20 @@ fn long_prompt() -> Vec<u32> {
 
 #[test]
 fn logits_do_not_depend_on_company_chunks_or_threads() {
+    same_in_any_company(Precision::F32);
+    same_in_any_company(Precision::Bf16);
+}
+
+fn same_in_any_company(precision: Precision) {
     let prompts: Vec<Vec<u32>> = [400, 1, 37, 64, 130]
         .iter()
         .map(|&len| long_prompt()[..len].iter().rev().copied().collect())
         .collect();
-    let mut alone = anchor_chat(1);
+    let mut alone = anchor_chat(1, precision);
     let wanted: Vec<Vec<f32>> =
         (0..).zip(&prompts).map(|(sequence, prompt)| alone.one(sequence, prompt)).collect();
     for threads in [1, 2, 3] {
-        let mut model = anchor_chat(threads);
+        let mut model = anchor_chat(threads, precision);
         let rows: Vec<(u64, &[u32])> = (0..).zip(prompts.iter().map(Vec::as_slice)).collect();
         for (got, wanted) in model.step(&rows).unwrap().iter().zip(&wanted) {
             assert_same_bits(got, wanted, "in one batch");
@@ -143,7 +165,7 @@ fn logits_do_not_depend_on_company_chunks_or_threads() {
 #[test]
 fn logits_do_not_depend_on_who_computed_the_blocks_before() {
     let prompt = long_prompt();
-    let mut model = anchor_chat(2).generator;
+    let mut model = anchor_chat(2, Precision::F32).generator;
     let size = model.block();
     let blocks: Vec<BlockId> = (0..).map(BlockId).take(prompt.len().div_ceil(size)).collect();
     let wanted = model.step(&[Row { tokens: &prompt, start: 0, blocks: &blocks }]).unwrap().remove(0);
@@ -166,7 +188,7 @@ fn logits_do_not_depend_on_who_computed_the_blocks_before() {
 
 #[test]
 fn a_released_sequence_begins_anew() {
-    let mut model = anchor_chat(1);
+    let mut model = anchor_chat(1, Precision::F32);
     let first = model.one(1, &[0, 20, 30]);
     let grown = model.one(1, &[40]);
     model.release(1);
@@ -176,7 +198,7 @@ fn a_released_sequence_begins_anew() {
 
 #[test]
 fn refuses_rows_that_do_not_fit() {
-    let mut model = anchor_chat(1).generator;
+    let mut model = anchor_chat(1, Precision::F32).generator;
     let size = model.block();
     let ids = |from: u32, count: usize| (from..).map(BlockId).take(count).collect::<Vec<_>>();
     let (one, sixteen) = (ids(0, 1), ids(0, 512 / size));

@@ -4,8 +4,12 @@
 
 mod common;
 
+use anchorhold_model::Precision;
+
 /// sentence-transformers in f32, on the same weights: what remains is the order of sums.
 const LEAST_COSINE: f64 = 0.999_999;
+/// The same with weights and what they are multiplied with rounded to bf16.
+const LEAST_COSINE_BF16: f64 = 0.9999;
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
@@ -14,7 +18,16 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 
 #[test]
 fn embeddings_equal_sentence_transformers() {
-    let mut model = common::embedding(&common::minilm(), 2);
+    equal_sentence_transformers(Precision::F32, LEAST_COSINE);
+}
+
+#[test]
+fn embeddings_in_bf16_are_near_sentence_transformers() {
+    equal_sentence_transformers(Precision::Bf16, LEAST_COSINE_BF16);
+}
+
+fn equal_sentence_transformers(precision: Precision, least: f64) {
+    let mut model = common::embedding_with(&common::minilm(), 2, precision);
     assert_eq!((model.embedder.dimensions(), model.embedder.context()), (384, 256));
     let goldens = common::goldens("minilm.json");
     let rows = goldens["vectors"].as_array().unwrap();
@@ -27,7 +40,7 @@ fn embeddings_equal_sentence_transformers() {
         let text = &row["text"];
         assert_eq!(*input, common::ids(&row["tokens"]), "tokens of {text}");
         let wanted = common::numbers(&row["vector"]);
-        assert!(cosine(batched, &wanted) >= LEAST_COSINE, "{text}: {}", cosine(batched, &wanted));
+        assert!(cosine(batched, &wanted) >= least, "{text}: {}", cosine(batched, &wanted));
         assert!((batched.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() - 1.0).abs() < 1e-5);
         let alone = model.embedder.embed(&[input]).unwrap();
         assert!(alone[0].iter().zip(batched).all(|(a, b)| a.to_bits() == b.to_bits()), "{text} in company");

@@ -4,7 +4,9 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use anchorhold_engine::{BackendError, BlockId, Generator, Row};
-use anchorhold_model::{ChatModel, EmbeddingModel, LoadError, LoadStats, LoadedModel, Threads, load};
+use anchorhold_model::{
+    ChatModel, EmbeddingModel, LoadError, LoadStats, LoadedModel, Precision, Threads, load_with,
+};
 use anchorhold_sealed_weights::{
     Effort, Manifest, OwnerKey, PackageFiles, SealOptions, SealedModel, SegmentSize, WeightsKey,
     read_manifest, seal,
@@ -81,8 +83,16 @@ pub(crate) fn change(folder: &Path, name: &str, change: impl FnOnce(&mut serde_j
     std::fs::write(path, serde_json::to_vec(&value).unwrap()).unwrap();
 }
 
-/// Seals a folder and loads the package.
+/// Seals a folder and loads the package, exactly.
 pub(crate) fn sealed(folder: &Path, threads: usize) -> Result<(LoadedModel, LoadStats), LoadError> {
+    sealed_with(folder, threads, Precision::F32)
+}
+
+pub(crate) fn sealed_with(
+    folder: &Path,
+    threads: usize,
+    precision: Precision,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
     let place = tempfile::tempdir().unwrap();
     let package = place.path().join("package");
     let (owner, _) = OwnerKey::generate().unwrap();
@@ -92,18 +102,26 @@ pub(crate) fn sealed(folder: &Path, threads: usize) -> Result<(LoadedModel, Load
     let key = WeightsKey::open(&manifest, &WEIGHTS_KEY).unwrap();
     let files = PackageFiles::open(&package, &manifest).unwrap();
     let model = SealedModel::open(&key, files)?;
-    load(&model, &Threads::start(NonZeroUsize::new(threads).unwrap()).unwrap())
+    load_with(&model, &Threads::start(NonZeroUsize::new(threads).unwrap()).unwrap(), precision, None)
 }
 
 pub(crate) fn chat(folder: &Path, threads: usize) -> ChatModel {
-    match sealed(folder, threads).unwrap().0 {
+    chat_with(folder, threads, Precision::F32)
+}
+
+pub(crate) fn chat_with(folder: &Path, threads: usize, precision: Precision) -> ChatModel {
+    match sealed_with(folder, threads, precision).unwrap().0 {
         LoadedModel::Chat(model) => model,
         LoadedModel::Embedding(_) => panic!("not a chat model"),
     }
 }
 
 pub(crate) fn embedding(folder: &Path, threads: usize) -> EmbeddingModel {
-    match sealed(folder, threads).unwrap().0 {
+    embedding_with(folder, threads, Precision::F32)
+}
+
+pub(crate) fn embedding_with(folder: &Path, threads: usize, precision: Precision) -> EmbeddingModel {
+    match sealed_with(folder, threads, precision).unwrap().0 {
         LoadedModel::Embedding(model) => model,
         LoadedModel::Chat(_) => panic!("not an embedding model"),
     }
