@@ -27,5 +27,6 @@ pub use generation::{
 };
 pub use sampler::Sampler;
 pub use types::{
-    ChatMessage, FinishReason, ModelKind, Prompt, RequestId, Sampling, SequenceId, StopRules, TokenId,
+    ChatMessage, FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, SequenceId, StopRules,
+    TokenId,
 };

@@ -1,6 +1,8 @@
 //! The closed lists of messages. What is not here cannot be said.
 
-use anchorhold_engine::{FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules, Tenancy};
+use anchorhold_engine::{
+    FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, StopRules, Tenancy,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -46,6 +48,8 @@ pub struct LoadModel {
     pub threads: u16,
     /// Whether what was computed for a prompt is kept for later ones of the same tenant.
     pub keep_prefixes: bool,
+    /// How exactly the model computes.
+    pub precision: Precision,
 }
 
 /// The two descriptors of one object: its segments and its tree.

@@ -186,8 +186,15 @@ impl Keeper {
             missing: &layers.missing,
         });
         let (settings, at_now) = (&self.settings.worker, self.clock.wall());
-        let (threads, keep_prefixes) = (settings.threads, settings.keep_prefixes);
-        let order = LoadOrder { model: &model, source, key, threads, keep_prefixes, at: at_now };
+        let order = LoadOrder {
+            model: &model,
+            source,
+            key,
+            threads: settings.threads,
+            keep_prefixes: settings.keep_prefixes,
+            precision: settings.precision,
+            at: at_now,
+        };
         let (loaded, report) = match starting.load(&order) {
             Ok(loaded) => loaded,
             Err(failure) => return Ok(Err(failure)),

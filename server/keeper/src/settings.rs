@@ -4,6 +4,7 @@ use crate::store::Store;
 use anchorhold_attester::software::ReportVersion;
 use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
+use anchorhold_ipc::Precision;
 use anchorhold_key_release::PinnedBroker;
 use anchorhold_rats::{Ed25519PublicKey, Kem, ResourcePath};
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -171,6 +172,9 @@ pub(crate) struct Worker {
     /// Whether a worker keeps what it computed for a prompt, for later ones of the same tenant that begin alike.
     #[serde(default = "keeps")]
     pub(crate) keep_prefixes: bool,
+    /// How exactly models compute; `f32` if it is not written.
+    #[serde(default)]
+    pub(crate) precision: Precision,
     /// Layers of confinement without which a worker may not be given a key.
     pub(crate) required_layers: Vec<String>,
 }
@@ -379,10 +383,23 @@ mod tests {
     }
 
     #[test]
+    fn workers_keep_prefixes_and_compute_exactly_unless_told_otherwise() {
+        let of = |text: &str| {
+            let worker = read(text).unwrap().worker;
+            (worker.keep_prefixes, worker.precision)
+        };
+        assert_eq!(of(GOOD), (true, Precision::F32));
+        let other = "threads = 2\nkeep_prefixes = false\nprecision = \"bf16\"";
+        assert_eq!(of(&GOOD.replace("threads = 2", other)), (false, Precision::Bf16));
+    }
+
+    #[test]
     fn refuses_what_is_wrong_and_names_it() {
         for (from, to, named) in [
             ("threads = 2", "threads = 0", "worker.threads"),
             ("report_version = 5", "report_version = 4", "report_version"),
+            ("threads = 2", "threads = 2\nprecision = \"f16\"", "f16"),
+            ("threads = 2", "threads = 2\nkeep_prefixes = 1", "keep_prefixes"),
             ("version_min = 1", "version_min = 0", "version_min"),
             ("id = \"m\"", "id = \"a b\"", "model.id"),
             ("deployment = \"test\"", "deployment = \"\\n\"", "deployment"),

@@ -7,7 +7,7 @@ use crate::run::Happening;
 use crate::settings::{Model, Settings};
 use anchorhold_ipc::{
     Confinement, FromWorker, Line, LineReader, LineWriter, LoadModel, LoadReport, MAX_DESCRIPTORS,
-    ObjectDescriptors, ToWorker, WireSecret,
+    ObjectDescriptors, Precision, ToWorker, WireSecret,
 };
 use anchorhold_rats::Timestamp;
 use anyhow::{Context as _, bail, ensure};
@@ -150,6 +150,7 @@ pub(crate) struct LoadOrder<'a> {
     pub(crate) key: &'a HeldKey,
     pub(crate) threads: u16,
     pub(crate) keep_prefixes: bool,
+    pub(crate) precision: Precision,
     pub(crate) at: Timestamp,
 }
 
@@ -173,6 +174,7 @@ impl LoadOrder<'_> {
             objects: objects.into_iter().map(|id| ObjectDescriptors { id }).collect(),
             threads: self.threads,
             keep_prefixes: self.keep_prefixes,
+            precision: self.precision,
         };
         Ok((load, files))
     }

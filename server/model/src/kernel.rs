@@ -19,8 +19,8 @@ pub(crate) trait Packing: Copy + Default + Send + Sync + Zeroize {
     /// How many numbers.
     const COUNT: usize;
 
-    /// Of these numbers, of which there are [`Self::COUNT`] or, at the end of a line, fewer.
-    fn of(numbers: &[f32]) -> Self;
+    /// Fills places with the numbers of a line, of which the last place may have fewer than [`Self::COUNT`].
+    fn fill(isa: Isa, places: &mut [Self], line: &[f32]);
 
     /// The number `at`, below [`Self::COUNT`].
     fn number(self, at: usize) -> f32;
@@ -32,8 +32,10 @@ pub(crate) trait Packing: Copy + Default + Send + Sync + Zeroize {
 impl Packing for f32 {
     const COUNT: usize = 1;
 
-    fn of(numbers: &[f32]) -> Self {
-        numbers.first().copied().unwrap_or_default()
+    fn fill(_isa: Isa, places: &mut [Self], line: &[f32]) {
+        for (place, number) in places.iter_mut().zip(line) {
+            *place = *number;
+        }
     }
 
     fn number(self, _at: usize) -> f32 {
@@ -56,7 +58,27 @@ impl Zeroize for Pair {
     }
 }
 
+struct FillPairs<'a> {
+    places: &'a mut [Pair],
+    line: &'a [f32],
+}
+
+impl Vectorised for FillPairs<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let (pairs, rest) = self.line.as_chunks::<2>();
+        let (whole, last) = self.places.split_at_mut(pairs.len().min(self.places.len()));
+        for (place, &[first, second]) in whole.iter_mut().zip(pairs) {
+            *place = Pair(bf16(first) | bf16(second) << 16);
+        }
+        for (place, &only) in last.iter_mut().zip(rest) {
+            *place = Pair(bf16(only));
+        }
+    }
+}
+
 /// The nearest bf16, the even one of two; what is not a number stays so.
+#[inline(always)]
 fn bf16(number: f32) -> u32 {
     let bits = number.to_bits();
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
@@ -66,12 +88,8 @@ fn bf16(number: f32) -> u32 {
 impl Packing for Pair {
     const COUNT: usize = 2;
 
-    fn of(numbers: &[f32]) -> Self {
-        match *numbers {
-            [first, second, ..] => Self(bf16(first) | bf16(second) << 16),
-            [only] => Self(bf16(only)),
-            [] => Self(0),
-        }
+    fn fill(isa: Isa, places: &mut [Self], line: &[f32]) {
+        isa.run(FillPairs { places, line });
     }
 
     fn number(self, at: usize) -> f32 {

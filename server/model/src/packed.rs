@@ -2,6 +2,7 @@
 
 use crate::kernel::{Isa, Packing, Pair, WIDTH};
 use crate::math::{self, Activation};
+use anchorhold_engine::Precision;
 use rayon::prelude::*;
 use zeroize::Zeroize as _;
 
@@ -13,17 +14,6 @@ const SHORT: usize = 24;
 const NEAR: usize = 128;
 /// Products with fewer multiplications than this are not worth waking another thread.
 const ALONE: usize = 1 << 18;
-
-/// How exactly weights are held and multiplied.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// In 32 bits, as transformers computes by default.
-    #[default]
-    F32,
-    /// Weights, and what they are multiplied with, in bf16; sums in 32 bits. Half the memory, and about twice as fast where the
-    /// machine has instructions for it.
-    Bf16,
-}
 
 /// The transpose of a `columns x depth` weight matrix, cut into panels of [`WIDTH`] columns; the last one is filled with zeros.
 pub(crate) struct Packed {
@@ -51,17 +41,20 @@ fn places<P: Packing>(depth: usize) -> usize {
     depth.div_ceil(P::COUNT)
 }
 
-fn pack<P: Packing>(parts: &[&[f32]], depth: usize) -> Vec<P> {
+fn pack<P: Packing>(isa: Isa, parts: &[&[f32]], depth: usize) -> Vec<P> {
+    let mut places = vec![P::default(); places::<P>(depth)];
     let lines = || parts.iter().flat_map(|part| part.chunks_exact(depth.max(1)));
-    let len = WIDTH * places::<P>(depth);
+    let len = WIDTH * places.len();
     let mut panels = vec![P::default(); lines().count().div_ceil(WIDTH) * len];
     for (column, line) in lines().enumerate() {
         let panel = panels.chunks_exact_mut(len.max(1)).nth(column / WIDTH);
         let slots = panel.into_iter().flat_map(|panel| panel.iter_mut().skip(column % WIDTH).step_by(WIDTH));
-        for (slot, numbers) in slots.zip(line.chunks(P::COUNT)) {
-            *slot = P::of(numbers);
+        P::fill(isa, &mut places, line);
+        for (slot, place) in slots.zip(&places) {
+            *slot = *place;
         }
     }
+    places.zeroize();
     panels
 }
 
@@ -69,9 +62,10 @@ impl Packed {
     /// Packs the row-major matrices `parts`, each `rows x depth`, one below the other.
     pub(crate) fn new(parts: &[&[f32]], depth: usize, precision: Precision) -> Self {
         let columns = parts.iter().map(|part| part.len() / depth.max(1)).sum();
+        let isa = Isa::detect();
         let panels = match precision {
-            Precision::F32 => Panels::F32(pack(parts, depth)),
-            Precision::Bf16 => Panels::Bf16(pack(parts, depth)),
+            Precision::F32 => Panels::F32(pack(isa, parts, depth)),
+            Precision::Bf16 => Panels::Bf16(pack(isa, parts, depth)),
         };
         Self { panels, depth, columns }
     }
@@ -146,7 +140,7 @@ impl Packed {
             sums.fill(epilogue.bias_line(index * WIDTH));
             rows.multiply(panel, &mut sums);
             for (line, sums) in out.chunks_exact_mut(self.columns).zip(&sums) {
-                copy_into(line.get_mut(index * WIDTH..), sums);
+                copy_panel(line.get_mut(index * WIDTH..), sums);
             }
         }
         math::activate(isa, epilogue.activation, out);
@@ -182,7 +176,7 @@ impl Packed {
         let panels = parts.iter().flat_map(|part| part.chunks_exact(rows.count));
         for (index, panel) in panels.enumerate() {
             for (line, sums) in out.chunks_exact_mut(self.columns).zip(panel) {
-                copy_into(line.get_mut(index * WIDTH..), sums);
+                copy_panel(line.get_mut(index * WIDTH..), sums);
             }
         }
     }
@@ -232,13 +226,14 @@ impl<P: Packing> Rows<P> {
         let mut packed = Self { values: vec![P::default(); count * places], places, count, isa };
         let mut lines = lines;
         let mut rest = packed.values.as_mut_slice();
+        let mut filled = vec![P::default(); places];
         for height in heights(isa, count) {
             let (block, tail) = rest.split_at_mut((height * places).min(rest.len()));
             rest = tail;
             for (offset, line) in lines.by_ref().take(height).enumerate() {
-                let numbers = line.get(..depth).unwrap_or(line).chunks(P::COUNT);
-                for (slot, numbers) in block.iter_mut().skip(offset).step_by(height).zip(numbers) {
-                    *slot = P::of(numbers);
+                P::fill(isa, &mut filled, line.get(..depth).unwrap_or(line));
+                for (slot, place) in block.iter_mut().skip(offset).step_by(height).zip(&filled) {
+                    *slot = *place;
                 }
             }
         }
@@ -278,6 +273,16 @@ fn heights(isa: Isa, count: usize) -> impl Iterator<Item = usize> {
         rest -= height;
         Some(height)
     })
+}
+
+/// Copies one line of a panel, of which the last panel's may not fit whole.
+fn copy_panel(to: Option<&mut [f32]>, from: &[f32; WIDTH]) {
+    let Some(to) = to else { return };
+    match to.first_chunk_mut::<WIDTH>() {
+        // Of a known length, so that no function is called for it.
+        Some(to) => *to = *from,
+        None => copy_into(Some(to), from),
+    }
 }
 
 /// Copies as much as fits.
@@ -332,11 +337,17 @@ mod tests {
         }
     }
 
+    fn pair(numbers: &[f32]) -> Pair {
+        let mut places = [Pair::default()];
+        Pair::fill(Isa::detect(), &mut places, numbers);
+        places[0]
+    }
+
     const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
     #[test]
     fn products_in_bf16_equal_those_of_rounded_numbers_on_every_instruction_set() {
-        let rounded = |numbers: &[f32]| numbers.iter().map(|x| Pair::of(&[*x]).number(0)).collect::<Vec<_>>();
+        let rounded = |numbers: &[f32]| numbers.iter().map(|x| pair(&[*x]).number(0)).collect::<Vec<_>>();
         for isa in Isa::all() {
             for (rows, depth, columns) in
                 [(1, 7, 5), (3, 64, 33), (13, 40, 96), (30, 131, 70), (230, 128, 65)]
@@ -367,11 +378,11 @@ mod tests {
             (f32::NEG_INFINITY, 0xff80_0000),
             (f32::from_bits(1), 0),
         ] {
-            let pair = Pair::of(&[number, -number]);
+            let pair = pair(&[number, -number]);
             assert_eq!(pair.number(0).to_bits(), wanted, "{number}");
             assert_eq!(pair.number(1).to_bits(), wanted ^ 0x8000_0000, "{number}");
         }
-        let nan = Pair::of(&[f32::from_bits(0x7f80_0001)]);
+        let nan = pair(&[f32::from_bits(0x7f80_0001)]);
         assert!(nan.number(0).is_nan() && nan.number(1) == 0.0);
     }
 

@@ -1,7 +1,8 @@
 //! The tensors that an architecture asks for, held against what the package has before any memory is taken.
 
 use crate::error::LoadError;
-use crate::packed::{Packed, Precision};
+use crate::packed::Packed;
+use anchorhold_engine::Precision;
 use anchorhold_sealed_weights::{Destination, Effort, SealedModel, Tensor, reads_as_f32};
 use std::collections::HashMap;
 use zeroize::Zeroize as _;

@@ -23,10 +23,11 @@ pub fn load_sealed(order: LoadModel, descriptors: Vec<OwnedFd>) -> Result<(Model
     let threads = NonZeroUsize::new(order.threads.into()).unwrap_or(NonZeroUsize::MIN);
     let threads = Threads::start(threads)?;
     let (manifest, package) = open_package(&order, descriptors)?;
+    let precision = order.precision;
     drop(order);
     let tenths = Tenths::default();
     let progress = |progress| tenths.show(progress);
-    let (loaded, stats) = anchorhold_model::load_with(&package, &threads, Some(&progress))?;
+    let (loaded, stats) = anchorhold_model::load_with(&package, &threads, precision, Some(&progress))?;
     let (model, dimensions) = model(loaded);
     let report = LoadReport {
         model: info(&manifest, &model, dimensions),

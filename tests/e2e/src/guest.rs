@@ -48,6 +48,8 @@ pub struct Settings {
     pub other_key: String,
     /// Whether workers keep what they computed for a prompt.
     pub keep_prefixes: bool,
+    /// How exactly models compute: `f32` or `bf16`.
+    pub precision: String,
     /// The keeper's `[store]`, TOML; packages are directories when there is none.
     pub store: Option<String>,
 }
@@ -84,6 +86,7 @@ impl Settings {
             api_key: api_key()?,
             other_key: api_key()?,
             keep_prefixes: true,
+            precision: "f32".to_owned(),
             store: None,
         })
     }
@@ -123,7 +126,7 @@ impl Settings {
         let mut text = format!(
             "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n\n\
              {}[gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
-             [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nrequired_layers = [\"seccomp\", \"no new privileges\", \"no capabilities\"]\n\n\
+             [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nprecision = {:?}\nrequired_layers = [\"seccomp\", \"no new privileges\", \"no capabilities\"]\n\n\
              [audit]\ndirectory = {}\n",
             self.report_version,
             self.debug,
@@ -133,6 +136,7 @@ impl Settings {
             quoted(&directory.join("public")),
             quoted(&programs.path("anchorhold-worker")),
             self.keep_prefixes,
+            self.precision,
             quoted(&directory.join("audit")),
         );
         if let Some(store) = &self.store {

@@ -3,8 +3,8 @@
 use crate::rig::{STUCK, generate, text};
 use anchorhold_engine::{ChatMessage, FinishReason, Prompt, RequestId};
 use anchorhold_ipc::{
-    Confinement, Event, FromWorker, Line, LoadModel, ObjectDescriptors, RejectReason, RequestError, ToWorker,
-    WireSecret, Work, WorkKind, pair,
+    Confinement, Event, FromWorker, Line, LoadModel, ObjectDescriptors, Precision, RejectReason,
+    RequestError, ToWorker, WireSecret, Work, WorkKind, pair,
 };
 use anchorhold_sealed_weights::{Effort, OwnerKey, SealOptions, SegmentSize, seal};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -121,6 +121,7 @@ fn order() -> (LoadModel, Vec<File>) {
         objects: ids.into_iter().map(|id| ObjectDescriptors { id }).collect(),
         threads: 2,
         keep_prefixes: true,
+        precision: Precision::F32,
     };
     (order, files)
 }

@@ -4,8 +4,8 @@ use anchorhold_engine::{
     CacheDomain, FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules, Tenancy,
 };
 use anchorhold_ipc::{
-    Confinement, Event, FromWorker, Line, LoadModel, LoadReport, ModelInfo, ToWorker, WireSecret, Work,
-    WorkKind, pair,
+    Confinement, Event, FromWorker, Line, LoadModel, LoadReport, ModelInfo, Precision, ToWorker, WireSecret,
+    Work, WorkKind, pair,
 };
 use anchorhold_worker::{Exit, Limits, LoadFailure, Model, Sockets, run};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -50,6 +50,7 @@ pub(crate) fn load_order() -> ToWorker {
         threads: 1,
         // So that a test sees that what ended is freed.
         keep_prefixes: false,
+        precision: Precision::F32,
     }))
 }
 

@@ -111,6 +111,21 @@ fn both_report_versions_are_accepted() {
 }
 
 #[test]
+fn models_in_bf16_answer_alike() {
+    let mut stand = Stand::new().unwrap();
+    let settings = Settings { precision: "bf16".to_owned(), ..stand.with_chat().unwrap() };
+    let (exact, rounded) = (Served::chat(), Served::start(stand, &settings));
+    let text = |served: &Served| {
+        let answer = served.post("/v1/chat/completions", &chat("What is Anchorhold?"));
+        let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+        answer["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+    };
+    let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let (exact, rounded) = (words(text(&exact)), words(text(&rounded)));
+    assert!(exact.len() > 3 && exact[..3] == rounded[..3], "{exact:?} {rounded:?}");
+}
+
+#[test]
 fn evidence_is_fresh_for_each_nonce() {
     let served = Served::chat();
     let (first, second) = (Nonce::random().unwrap(), Nonce::random().unwrap());
