@@ -64,7 +64,7 @@ impl Config {
     /// # Errors
     /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
     pub(crate) fn read(object: Map<String, Value>) -> Result<Self, LoadError> {
-        let read: Self = config::read(object, &KEYS)?;
+        let read: Self = config::read(object, &[&KEYS])?;
         dimension(read.hidden_size, MAX_WIDTH)?;
         dimension(read.intermediate_size, MAX_WIDTH)?;
         dimension(read.num_hidden_layers, MAX_LAYERS)?;
@@ -275,7 +275,7 @@ fn attend_head(isa: Isa, lines: &[&[f32]], hidden: usize, unit: Unit, at: usize)
     for queries in lines.chunks(QUERIES) {
         let queries = Queries {
             lines: queries.iter().map(|line| line.get(part(line, 0)).unwrap_or_default()).collect(),
-            visible: vec![lines.len(); queries.len()],
+            visible: vec![0..lines.len(); queries.len()],
             scale,
         };
         out.extend(attention::attend(isa, unit, &units, &queries));

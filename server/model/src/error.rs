@@ -16,7 +16,9 @@ pub enum LoadError {
     #[error("weights are GGUF, which this engine does not compute with")]
     Container,
     /// `config.json` names no architecture that this crate has.
-    #[error("architecture is not BertModel or LlamaForCausalLM")]
+    #[error(
+        "architecture is not BertModel, LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM or Qwen3ForCausalLM"
+    )]
     Architecture,
     /// A rule for a file other than the tokenizer and the template.
     #[error("config: {0}")]

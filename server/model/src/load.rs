@@ -2,13 +2,14 @@
 
 use crate::bert::{self, Bert};
 use crate::config;
+use crate::decoder::{self, Decoder};
 use crate::error::LoadError;
-use crate::llama::{self, Llama};
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
 use crate::text::{Codec, Use};
 use crate::threads::Threads;
 use crate::weights::{Need, Weights};
+use crate::{llama, mistral, qwen2, qwen3};
 use anchorhold_engine::{Embedder, Generator, ModelKind, TokenId};
 use anchorhold_sealed_weights::{Container, Effort, OnProgress, Role, SealedModel};
 use serde_json::{Map, Value};
@@ -102,7 +103,10 @@ pub fn load_with(
     let object = config::object(Role::Config, &package.file(Role::Config)?)?;
     match (architecture(&object), object.get("model_type").and_then(Value::as_str)) {
         (Some("BertModel"), Some("bert")) => load_bert(&load, object),
-        (Some("LlamaForCausalLM"), Some("llama")) => load_llama(&load, object),
+        (Some("LlamaForCausalLM"), Some("llama")) => load_decoder(&load, object, llama::read),
+        (Some("MistralForCausalLM"), Some("mistral")) => load_decoder(&load, object, mistral::read),
+        (Some("Qwen2ForCausalLM"), Some("qwen2")) => load_decoder(&load, object, qwen2::read),
+        (Some("Qwen3ForCausalLM"), Some("qwen3")) => load_decoder(&load, object, qwen3::read),
         _ => Err(LoadError::Architecture),
     }
 }
@@ -146,10 +150,17 @@ fn load_bert(load: &Load<'_>, object: Map<String, Value>) -> Result<(LoadedModel
     Ok((LoadedModel::Embedding(EmbeddingModel { embedder: Box::new(bert), codec, vocabulary }), stats))
 }
 
-fn load_llama(load: &Load<'_>, object: Map<String, Value>) -> Result<(LoadedModel, LoadStats), LoadError> {
+/// Reads the `config.json` of one architecture.
+type ReadConfig = fn(Map<String, Value>) -> Result<decoder::Config, LoadError>;
+
+fn load_decoder(
+    load: &Load<'_>,
+    object: Map<String, Value>,
+    read: ReadConfig,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
     let Load { package, threads, .. } = *load;
     let mut end_tokens = token_ids(object.get("eos_token_id"))?;
-    let config = llama::Config::read(object)?;
+    let config = read(object)?;
     let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Chat)?;
     let tokens = optional(package, Role::TokenizerConfig)?;
     let tokens =
@@ -168,8 +179,8 @@ fn load_llama(load: &Load<'_>, object: Map<String, Value>) -> Result<(LoadedMode
     let template = template(package, &tokens, special)?;
     let (needs, passed_over) = config.needs();
     let (weights, stats) = read_weights(load, &needs, &passed_over)?;
-    let llama = Llama::new(&config, weights, threads)?;
-    Ok((LoadedModel::Chat(ChatModel { generator: Box::new(llama), codec, template, end_tokens }), stats))
+    let decoder = Decoder::new(&config, weights, threads)?;
+    Ok((LoadedModel::Chat(ChatModel { generator: Box::new(decoder), codec, template, end_tokens }), stats))
 }
 
 fn read_weights(

@@ -1,0 +1,37 @@
+//! `config.json` of dense Qwen3, `transformers.Qwen3ForCausalLM`: each head's query and key are normalised, and the heads have a size of
+//! their own.
+
+use crate::config::{self, Keys};
+use crate::decoder::{self, Biases, Config, HeadNorms, Own, QWEN_WINDOW_KEYS, QwenWindow, Shared, Window};
+use crate::error::LoadError;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(flatten)]
+    shared: Shared,
+    num_key_value_heads: usize,
+    head_dim: usize,
+    #[serde(default)]
+    attention_bias: bool,
+    #[serde(flatten)]
+    window: QwenWindow,
+}
+
+const KEYS: Keys = Keys { used: &["num_key_value_heads", "head_dim", "attention_bias"], off: &[] };
+
+/// Reads and checks `config.json`.
+///
+/// # Errors
+/// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
+pub(crate) fn read(object: Map<String, Value>) -> Result<Config, LoadError> {
+    let file: File = config::read(object, &[&decoder::KEYS, &QWEN_WINDOW_KEYS, &KEYS])?;
+    file.shared.into_config(&Own {
+        key_heads: Some(file.num_key_value_heads),
+        head: Some(file.head_dim),
+        biases: if file.attention_bias { Biases::All } else { Biases::None },
+        head_norms: HeadNorms::Present,
+        window: Window::Qwen(file.window),
+    })
+}
