@@ -7,9 +7,7 @@
 
 mod config;
 
-pub(crate) use config::{
-    Biases, Config, HeadNorms, KEYS, Own, QWEN_WINDOW_KEYS, QwenWindow, Shared, Window,
-};
+pub(crate) use config::{Biases, Config, HeadNorms, KEYS, Own, QWEN_WINDOW_KEYS, QwenWindow, Shared, Window};
 
 use crate::attention::{self, QUERIES, Queries, Unit};
 use crate::cache::{Cache, Place, Shape};
