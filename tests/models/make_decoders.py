@@ -36,13 +36,14 @@ LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 5000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+LINEAR = {"rope_type": "linear", "rope_theta": 5000.0, "factor": 4.0}
 SWITCHED_ON = {"use_sliding_window": True, "sliding_window": 20}
 # For each family its config, and for some of it other configs under which the same weights are computed again.
 FAMILIES = {
     "llama": (
         transformers.LlamaConfig,
         {"head_dim": 16, "attention_bias": True, "rope_parameters": LLAMA3, "tie_word_embeddings": False},
-        {},
+        {"linear": {"rope_parameters": LINEAR}},
     ),
     "mistral": (
         transformers.MistralConfig,
@@ -59,6 +60,23 @@ FAMILIES = {
         {"head_dim": 16, "num_key_value_heads": 1, "rope_parameters": {**PLAIN, "rope_theta": 1000000.0}, "tie_word_embeddings": True},
         {"window": {**SWITCHED_ON, "layer_types": ["sliding_attention", "full_attention"]}},
     ),
+    "gemma2": (
+        transformers.Gemma2Config,
+        {
+            "head_dim": 16, "sliding_window": 20, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 4.0, "final_logit_softcapping": 6.0,
+            "rope_parameters": PLAIN,
+        },
+        {"no caps": {"attn_logit_softcapping": None, "final_logit_softcapping": None}},
+    ),
+    "gemma3": (
+        transformers.Gemma3TextConfig,
+        {
+            "head_dim": 16, "num_key_value_heads": 1, "sliding_window": 20, "query_pre_attn_scalar": 24,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {"sliding_attention": PLAIN, "full_attention": {**LINEAR, "rope_theta": 1000000.0}},
+        },
+        {"capped": {"final_logit_softcapping": 6.0}},
+    ),
 }
 
 
@@ -68,11 +86,12 @@ def packed(values):
 
 
 def fill(model):
-    """Noise in every tensor, by its name: deviation 0.2, around one for norms."""
+    """Noise in every tensor, by its name: deviation 0.2, around one for norms, whose weights Gemma stores less one."""
+    around = 0.0 if model.config.model_type.startswith("gemma") else 1.0
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             noise = np.random.default_rng([SEED, zlib.crc32(name.encode())]).standard_normal(tuple(tensor.shape), dtype=np.float32)
-            center = 1.0 if "norm" in name else 0.0
+            center = around if "norm" in name else 0.0
             tensor.copy_(torch.from_numpy(noise * np.float32(0.2) + np.float32(center)))
 
 
@@ -112,6 +131,13 @@ def load(folder, change):
     return AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32, attn_implementation="eager").eval()
 
 
+def embedding(model, ids):
+    """The state of the last token, of length one: what sentence-transformers makes of Qwen3-Embedding."""
+    with torch.inference_mode():
+        state = model.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
+    return torch.nn.functional.normalize(state, dim=0).numpy()
+
+
 def goldens(folder, variants):
     model = load(folder, {})
     rows = [{"tokens": ids, "logits": packed(last_logits(model, ids)), "greedy": greedy(model, ids)} for ids in map(prompt, LENGTHS)]
@@ -119,7 +145,8 @@ def goldens(folder, variants):
     for name, change in variants.items():
         other = load(folder, change)
         others.append({"name": name, "change": change, "logits": [packed(last_logits(other, row["tokens"])) for row in rows]})
-    return {"prompts": rows, "variants": others}
+    vectors = [{"tokens": row["tokens"], "vector": packed(embedding(model, row["tokens"]))} for row in rows]
+    return {"prompts": rows, "variants": others, "embeddings": vectors}
 
 
 def main():

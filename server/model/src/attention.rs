@@ -46,6 +46,8 @@ pub(crate) struct Queries<'a> {
     pub(crate) visible: Vec<Range<usize>>,
     /// Multiplies the scores.
     pub(crate) scale: f32,
+    /// Bends the scores so that they stay between minus and plus this.
+    pub(crate) cap: Option<f32>,
 }
 
 /// The answers of the queries over the units, one line of `head` features after the other.
@@ -73,6 +75,9 @@ pub(crate) fn attend(isa: Isa, layout: Unit, units: &[&[f32]], queries: &Queries
         let (earlier, seen) = upto.split_at_mut(visible.start.min(visible.end).min(positions));
         for score in seen.iter_mut() {
             *score *= queries.scale;
+        }
+        if let Some(cap) = queries.cap {
+            math::cap(isa, cap, seen);
         }
         math::softmax(isa, seen);
         earlier.fill(0.0);
@@ -135,6 +140,7 @@ mod tests {
                         lines: lines.iter().map(Vec::as_slice).collect(),
                         visible: visible.clone(),
                         scale: 0.3,
+                        cap: None,
                     };
                     let out = attend(isa, layout, &units, &queries);
                     for (p, (got, seen)) in out.chunks(head).zip(visible).enumerate() {

@@ -22,6 +22,7 @@ const HARMLESS: &[&str] = &[
     "attention_dropout",
     "attention_probs_dropout_prob",
     "bos_token_id",
+    "cache_implementation",
     "chunk_size_feed_forward",
     "classifier_dropout",
     "dtype",

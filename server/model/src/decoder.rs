@@ -1,19 +1,24 @@
 //! Dense decoders, computed in f32, with one growing cache for each sequence.
 //!
-//! One computation for all architectures that [`Config`] describes: RMS norm, rotary positions, grouped-query attention, SwiGLU, and as the
-//! architecture asks biases, norms of each head, and a window of positions that a token sees. All rows of a step are laid one after the
+//! One computation for all architectures that [`Config`] describes: RMS norm, rotary positions, grouped-query attention, a gated
+//! feed-forward part, and as the architecture asks biases, more norms, bounds on scores, and a window of positions that a token sees. All rows of a step are laid one after the
 //! other for the linear layers; only attention looks at one row at a time, so a row's logits are the same bits alone, in company, and
 //! however its prompt was cut into steps.
 
 mod config;
+mod embedder;
+mod windows;
 
-pub(crate) use config::{Biases, Config, HeadNorms, KEYS, Own, QWEN_WINDOW_KEYS, QwenWindow, Shared, Window};
+pub(crate) use config::{Biases, Config, Gemma, HeadNorms, KEYS, Own, Shared, gelu_tanh};
+pub(crate) use embedder::DecoderEmbedder;
+pub(crate) use windows::{GEMMA_WINDOW_KEYS, GemmaWindow, QWEN_WINDOW_KEYS, QwenWindow, Windows};
 
+use self::config::Norms;
 use crate::attention::{self, QUERIES, Queries, Unit};
 use crate::cache::{Cache, Place, Shape};
 use crate::error::LoadError;
 use crate::kernel::{Isa, WIDTH};
-use crate::math::{self, Activation, Norm};
+use crate::math::{self, Activation, Gate, Norm};
 use crate::ops::{self, Linear, failed};
 use crate::packed::{Packed, copy_into};
 use crate::rope::{self, Rope};
@@ -32,9 +37,13 @@ struct Layer {
     /// How many positions a token sees, itself included; `None` for all.
     window: Option<usize>,
     attention_out: Linear,
+    /// Of what the attention adds.
+    attention_out_norm: Option<Norm>,
     norm: Norm,
     gate_up: Linear,
     down: Linear,
+    /// Of what the feed-forward part adds.
+    down_norm: Option<Norm>,
 }
 
 /// A decoder and the caches of its sequences.
@@ -47,7 +56,11 @@ pub(crate) struct Decoder {
     norm: Norm,
     head_out: Linear,
     rope: Rope,
+    /// Of the layers that see a window only, where it is another.
+    window_rope: Option<Rope>,
     sizes: Sizes,
+    /// How the values between the layers are bent and scaled.
+    ways: Ways,
     caches: HashMap<SequenceId, Cache>,
 }
 
@@ -62,9 +75,24 @@ struct Sizes {
     cache: Shape,
 }
 
+/// What [`Config`] says beside the sizes.
+#[derive(Debug, Clone, Copy)]
+struct Ways {
+    gate: Gate,
+    embedding_scale: f32,
+    score_scale: f32,
+    score_cap: Option<f32>,
+    logit_cap: Option<f32>,
+}
+
 impl Sizes {
     fn head(&self) -> usize {
         self.cache.unit.head
+    }
+
+    /// Where the cache has a layer: a cache of one layer is written anew by each.
+    fn kept(&self, layer: usize) -> usize {
+        layer.min(self.cache.layers.saturating_sub(1))
     }
 
     /// Features of all query heads.
@@ -84,10 +112,11 @@ impl Decoder {
     /// # Errors
     /// A tensor is not there, which [`Weights::load`] rules out.
     pub(crate) fn new(config: &Config, mut weights: Weights, threads: &Threads) -> Result<Self, LoadError> {
+        let prefix = config.prefix;
         let isa = Isa::detect();
         let hidden = config.hidden;
         let pack = |tensor: &[f32]| Packed::new(&[tensor], hidden);
-        let words = pack(&weights.take("model.embed_tokens.weight")?);
+        let words = pack(&weights.take(&format!("{prefix}embed_tokens.weight"))?);
         let (words, output) =
             if config.tied { (None, words) } else { (Some(words), pack(&weights.take("lm_head.weight")?)) };
         let layers = (0..config.windows.len()).map(|layer| Layer::new(isa, config, &mut weights, layer));
@@ -98,9 +127,10 @@ impl Decoder {
             threads: threads.clone(),
             words,
             layers,
-            norm: rms_norm(config, &mut weights, "model.norm")?,
+            norm: rms_norm(config, &mut weights, &format!("{prefix}norm"))?,
             head_out: Linear::new(isa, output, Vec::new(), Activation::None),
             rope: config.rope.clone(),
+            window_rope: config.window_rope.clone(),
             sizes: Sizes {
                 hidden,
                 intermediate: config.intermediate,
@@ -108,6 +138,13 @@ impl Decoder {
                 vocabulary: config.vocabulary,
                 context: config.context,
                 cache: Shape { layers: config.windows.len(), heads: config.key_heads, unit },
+            },
+            ways: Ways {
+                gate: config.gate,
+                embedding_scale: config.embedding_scale,
+                score_scale: config.score_scale,
+                score_cap: config.score_cap,
+                logit_cap: config.logit_cap,
             },
             caches: HashMap::new(),
         })
@@ -130,8 +167,9 @@ impl Decoder {
         Ok(())
     }
 
-    /// The logits after each row, one row after the other. `caches` has room for the tokens; they are written but not yet counted.
-    fn forward(&self, rows: &[Row<'_>], caches: &mut [Cache]) -> Tensors<Vec<f32>> {
+    /// The states of all tokens after the last layer, one row after the other. `caches` has room for the tokens; they are written but
+    /// not yet counted.
+    fn states(&self, rows: &[Row<'_>], caches: &mut [Cache]) -> Tensors<Tensor> {
         let sizes = &self.sizes;
         let count: usize = rows.iter().map(|row| row.tokens.len()).sum();
         let mut table = vec![0.0; count * sizes.hidden];
@@ -139,6 +177,7 @@ impl Decoder {
         let ids = rows.iter().flat_map(|row| row.tokens.iter());
         for (line, &id) in table.chunks_exact_mut(sizes.hidden).zip(ids) {
             words.copy_row(id as usize, line);
+            line.iter_mut().for_each(|value| *value *= self.ways.embedding_scale);
         }
         let mut x = Tensor::from_vec(table, (count, sizes.hidden), &Device::Cpu)?;
         for (index, layer) in self.layers.iter().enumerate() {
@@ -146,12 +185,20 @@ impl Decoder {
             let mut mixed = layer.query_key_value.forward(&normed)?.flatten_all()?.to_vec1::<f32>()?;
             self.normalise_heads(layer, &mut mixed);
             let mixed = self.attention(index, mixed, rows, caches)?;
-            x = ops::add(&x, &layer.attention_out.forward(&mixed)?)?;
+            let mixed = layer.attention_out.forward(&mixed)?;
+            x = ops::add(&x, &self.normalise_some(mixed, layer.attention_out_norm.as_ref())?)?;
             let wide = layer.gate_up.forward(&ops::normalise(self.isa, &x, &layer.norm)?)?;
-            let wide = ops::silu_multiply(self.isa, &wide, sizes.intermediate)?;
-            x = ops::add(&x, &layer.down.forward(&wide)?)?;
+            let wide = ops::gate_multiply(self.isa, self.ways.gate, &wide, sizes.intermediate)?;
+            let down = layer.down.forward(&wide)?;
+            x = ops::add(&x, &self.normalise_some(down, layer.down_norm.as_ref())?)?;
         }
-        let states = x.flatten_all()?.to_vec1::<f32>()?;
+        Ok(x)
+    }
+
+    /// The logits after each row, one row after the other.
+    fn forward(&self, rows: &[Row<'_>], caches: &mut [Cache]) -> Tensors<Vec<f32>> {
+        let sizes = &self.sizes;
+        let states = self.states(rows, caches)?.flatten_all()?.to_vec1::<f32>()?;
         let mut last = Vec::with_capacity(rows.len() * sizes.hidden);
         let mut end = 0;
         for row in rows {
@@ -159,7 +206,25 @@ impl Decoder {
             last.extend_from_slice(states.get(end - sizes.hidden..end).unwrap_or_default());
         }
         let x = Tensor::from_vec(last, (rows.len(), sizes.hidden), &Device::Cpu)?;
-        self.head_out.forward(&ops::normalise(self.isa, &x, &self.norm)?)?.flatten_all()?.to_vec1()
+        let x = ops::normalise(self.isa, &x, &self.norm)?;
+        let mut logits = self.head_out.forward(&x)?.flatten_all()?.to_vec1()?;
+        if let Some(cap) = self.ways.logit_cap {
+            math::cap(self.isa, cap, &mut logits);
+        }
+        Ok(logits)
+    }
+
+    /// The norm of what a part of a layer adds, where the architecture has one.
+    fn normalise_some(&self, x: Tensor, norm: Option<&Norm>) -> Tensors<Tensor> {
+        norm.map_or(Ok(x.clone()), |norm| ops::normalise(self.isa, &x, norm))
+    }
+
+    /// How a layer turns positions, and how many of them a token sees.
+    fn positions(&self, layer: usize) -> (&Rope, usize) {
+        match (self.layers.get(layer).and_then(|layer| layer.window), &self.window_rope) {
+            (Some(window), Some(rope)) => (rope, window),
+            (window, _) => (&self.rope, window.unwrap_or(usize::MAX)),
+        }
     }
 
     /// Normalises each head's query and key, where the architecture does.
@@ -183,16 +248,22 @@ impl Decoder {
     ) -> Tensors<Tensor> {
         let sizes = &self.sizes;
         let (head, width) = (sizes.head(), sizes.queries() + 2 * sizes.keys());
+        let (rope, _) = self.positions(layer);
         let mut lines = mixed.chunks_exact_mut(width);
         for (row, cache) in rows.iter().zip(caches.iter_mut()) {
             let start = cache.len();
             for (line, position) in lines.by_ref().take(row.tokens.len()).zip(start..) {
                 let (turned, values) = line.split_at_mut(sizes.queries() + sizes.keys());
-                let angles = self.rope.angles(position);
+                let angles = rope.angles(position);
                 turned.chunks_exact_mut(head).for_each(|part| rope::rotate(part, &angles));
                 let keys = turned.get(sizes.queries()..).unwrap_or_default().chunks_exact(head);
                 for (at, (key, value)) in keys.zip(values.chunks_exact(head)).enumerate() {
-                    cache.write(&sizes.cache, Place { layer, head: at, position }, key, value);
+                    cache.write(
+                        &sizes.cache,
+                        Place { layer: sizes.kept(layer), head: at, position },
+                        key,
+                        value,
+                    );
                 }
             }
         }
@@ -236,10 +307,14 @@ impl Decoder {
         let sizes = &self.sizes;
         let Some(cache) = caches.get(task.row) else { return Vec::new() };
         let group = sizes.group * sizes.head();
-        let mut queries =
-            Queries { lines: Vec::new(), visible: Vec::new(), scale: inverse_root(sizes.head()) };
+        let mut queries = Queries {
+            lines: Vec::new(),
+            visible: Vec::new(),
+            scale: self.ways.score_scale,
+            cap: self.ways.score_cap,
+        };
         let first = cache.len() + task.offset;
-        let window = self.layers.get(layer).and_then(|layer| layer.window).unwrap_or(usize::MAX);
+        let (_, window) = self.positions(layer);
         // No query of the task sees the units before this one.
         let skipped = (first + 1).saturating_sub(window) / WIDTH;
         for (line, position) in lines.iter().skip(task.line).take(task.count).zip(first..) {
@@ -249,7 +324,7 @@ impl Decoder {
             let seen = seen.start - skipped * WIDTH..seen.end - skipped * WIDTH;
             queries.visible.extend(std::iter::repeat_n(seen, sizes.group));
         }
-        let units = cache.units(&sizes.cache, layer, task.head, first + task.count);
+        let units = cache.units(&sizes.cache, sizes.kept(layer), task.head, first + task.count);
         let units = units.get(skipped..).unwrap_or_default();
         attention::attend(self.isa, sizes.cache.unit, units, &queries)
     }
@@ -264,11 +339,6 @@ struct Task {
     offset: usize,
     count: usize,
     head: usize,
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a head is narrower than 2^24")]
-fn inverse_root(head: usize) -> f32 {
-    1.0 / (head as f32).sqrt()
 }
 
 impl Generator for Decoder {
@@ -307,7 +377,7 @@ impl Generator for Decoder {
 
 impl Layer {
     fn new(isa: Isa, config: &Config, weights: &mut Weights, layer: usize) -> Result<Self, LoadError> {
-        let name = format!("model.layers.{layer}");
+        let name = format!("{}layers.{layer}", config.prefix);
         let mut linear = |parts: &[&str], depth, biased: bool| -> Result<Linear, LoadError> {
             let tensors = parts.iter().map(|part| weights.take(&format!("{name}.{part}.weight")));
             let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
@@ -330,19 +400,35 @@ impl Layer {
             HeadNorms::Absent => None,
             HeadNorms::Present => Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]),
         };
+        let attention_norm = norm("input_layernorm")?;
+        let after_attention = norm("post_attention_layernorm")?;
+        let (attention_out_norm, before, down_norm) = match config.norms {
+            Norms::Before => (None, after_attention, None),
+            Norms::Around => (
+                Some(after_attention),
+                norm("pre_feedforward_layernorm")?,
+                Some(norm("post_feedforward_layernorm")?),
+            ),
+        };
         Ok(Self {
-            attention_norm: norm("input_layernorm")?,
-            norm: norm("post_attention_layernorm")?,
+            attention_norm,
             query_key_value,
             head_norms,
             window: config.windows.get(layer).copied().flatten(),
             attention_out,
+            attention_out_norm,
+            norm: before,
             gate_up,
             down,
+            down_norm,
         })
     }
 }
 
 fn rms_norm(config: &Config, weights: &mut Weights, name: &str) -> Result<Norm, LoadError> {
-    Ok(Norm { weight: weights.take(&format!("{name}.weight"))?, bias: None, epsilon: config.epsilon })
+    let mut weight = weights.take(&format!("{name}.weight"))?;
+    if config.norms == Norms::Around {
+        weight.iter_mut().for_each(|weight| *weight += 1.0);
+    }
+    Ok(Norm { weight, bias: None, epsilon: config.epsilon })
 }

@@ -1,8 +1,9 @@
 //! `config.json` of Llama 2 and 3, `transformers.LlamaForCausalLM`.
 
 use crate::config::{self, Keys};
-use crate::decoder::{self, Biases, Config, HeadNorms, Own, Shared, Window};
+use crate::decoder::{self, Biases, Config, Own, Shared};
 use crate::error::LoadError;
+use crate::rope::{self, RopeKeys};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -10,6 +11,8 @@ use serde_json::{Map, Value};
 struct File {
     #[serde(flatten)]
     shared: Shared,
+    #[serde(flatten)]
+    rope: RopeKeys,
     num_key_value_heads: Option<usize>,
     head_dim: Option<usize>,
     #[serde(default)]
@@ -26,12 +29,11 @@ const KEYS: Keys = Keys {
 /// # Errors
 /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
 pub(crate) fn read(object: Map<String, Value>) -> Result<Config, LoadError> {
-    let file: File = config::read(object, &[&decoder::KEYS, &KEYS])?;
+    let file: File = config::read(object, &[&decoder::KEYS, &rope::KEYS, &KEYS])?;
     file.shared.into_config(&Own {
         key_heads: file.num_key_value_heads,
         head: file.head_dim,
-        biases: if file.attention_bias { Biases::All } else { Biases::None },
-        head_norms: HeadNorms::Absent,
-        window: Window::None,
+        biases: Biases::all(file.attention_bias),
+        ..Own::new(file.rope.settings()?)
     })
 }

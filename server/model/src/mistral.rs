@@ -1,8 +1,9 @@
 //! `config.json` of Mistral, `transformers.MistralForCausalLM`: Llama whose layers may all see a window only.
 
 use crate::config::{self, Keys};
-use crate::decoder::{self, Biases, Config, HeadNorms, Own, Shared, Window};
+use crate::decoder::{self, Config, Own, Shared, Windows};
 use crate::error::LoadError;
+use crate::rope::{self, RopeKeys};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -13,6 +14,8 @@ const WINDOW: usize = 4096;
 struct File {
     #[serde(flatten)]
     shared: Shared,
+    #[serde(flatten)]
+    rope: RopeKeys,
     num_key_value_heads: usize,
     head_dim: Option<usize>,
     sliding_window: Option<usize>,
@@ -27,13 +30,12 @@ const KEYS: Keys =
 /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
 pub(crate) fn read(object: Map<String, Value>) -> Result<Config, LoadError> {
     let absent = !object.contains_key("sliding_window");
-    let file: File = config::read(object, &[&decoder::KEYS, &KEYS])?;
+    let file: File = config::read(object, &[&decoder::KEYS, &rope::KEYS, &KEYS])?;
     let window = file.sliding_window.or(absent.then_some(WINDOW));
     file.shared.into_config(&Own {
         key_heads: Some(file.num_key_value_heads),
         head: file.head_dim,
-        biases: Biases::None,
-        head_norms: HeadNorms::Absent,
-        window: window.map_or(Window::None, Window::Every),
+        windows: window.map_or(Windows::None, Windows::Every),
+        ..Own::new(file.rope.settings()?)
     })
 }

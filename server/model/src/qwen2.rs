@@ -1,8 +1,9 @@
 //! `config.json` of Qwen2 and Qwen2.5, `transformers.Qwen2ForCausalLM`: queries, keys and values have biases.
 
 use crate::config::{self, Keys};
-use crate::decoder::{self, Biases, Config, HeadNorms, Own, QWEN_WINDOW_KEYS, QwenWindow, Shared, Window};
+use crate::decoder::{self, Biases, Config, Own, QWEN_WINDOW_KEYS, QwenWindow, Shared, Windows};
 use crate::error::LoadError;
+use crate::rope::{self, RopeKeys};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -10,10 +11,12 @@ use serde_json::{Map, Value};
 struct File {
     #[serde(flatten)]
     shared: Shared,
-    num_key_value_heads: usize,
-    head_dim: Option<usize>,
+    #[serde(flatten)]
+    rope: RopeKeys,
     #[serde(flatten)]
     window: QwenWindow,
+    num_key_value_heads: usize,
+    head_dim: Option<usize>,
 }
 
 const KEYS: Keys = Keys { used: &["num_key_value_heads", "head_dim"], off: &["use_mrope"] };
@@ -23,12 +26,12 @@ const KEYS: Keys = Keys { used: &["num_key_value_heads", "head_dim"], off: &["us
 /// # Errors
 /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
 pub(crate) fn read(object: Map<String, Value>) -> Result<Config, LoadError> {
-    let file: File = config::read(object, &[&decoder::KEYS, &QWEN_WINDOW_KEYS, &KEYS])?;
+    let file: File = config::read(object, &[&decoder::KEYS, &rope::KEYS, &QWEN_WINDOW_KEYS, &KEYS])?;
     file.shared.into_config(&Own {
         key_heads: Some(file.num_key_value_heads),
         head: file.head_dim,
         biases: Biases::Inputs,
-        head_norms: HeadNorms::Absent,
-        window: Window::Qwen(file.window),
+        windows: Windows::Qwen(file.window),
+        ..Own::new(file.rope.settings()?)
     })
 }

@@ -2,8 +2,9 @@
 //! their own.
 
 use crate::config::{self, Keys};
-use crate::decoder::{self, Biases, Config, HeadNorms, Own, QWEN_WINDOW_KEYS, QwenWindow, Shared, Window};
+use crate::decoder::{self, Biases, Config, HeadNorms, Own, QWEN_WINDOW_KEYS, QwenWindow, Shared, Windows};
 use crate::error::LoadError;
+use crate::rope::{self, RopeKeys};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -11,12 +12,14 @@ use serde_json::{Map, Value};
 struct File {
     #[serde(flatten)]
     shared: Shared,
+    #[serde(flatten)]
+    rope: RopeKeys,
+    #[serde(flatten)]
+    window: QwenWindow,
     num_key_value_heads: usize,
     head_dim: usize,
     #[serde(default)]
     attention_bias: bool,
-    #[serde(flatten)]
-    window: QwenWindow,
 }
 
 const KEYS: Keys = Keys { used: &["num_key_value_heads", "head_dim", "attention_bias"], off: &[] };
@@ -26,12 +29,13 @@ const KEYS: Keys = Keys { used: &["num_key_value_heads", "head_dim", "attention_
 /// # Errors
 /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
 pub(crate) fn read(object: Map<String, Value>) -> Result<Config, LoadError> {
-    let file: File = config::read(object, &[&decoder::KEYS, &QWEN_WINDOW_KEYS, &KEYS])?;
+    let file: File = config::read(object, &[&decoder::KEYS, &rope::KEYS, &QWEN_WINDOW_KEYS, &KEYS])?;
     file.shared.into_config(&Own {
         key_heads: Some(file.num_key_value_heads),
         head: Some(file.head_dim),
-        biases: if file.attention_bias { Biases::All } else { Biases::None },
+        biases: Biases::all(file.attention_bias),
         head_norms: HeadNorms::Present,
-        window: Window::Qwen(file.window),
+        windows: Windows::Qwen(file.window),
+        ..Own::new(file.rope.settings()?)
     })
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 
 const MOST_DIFFERENCE: f32 = 1e-4;
-const FAMILIES: &[&str] = &["llama", "mistral", "qwen2", "qwen3"];
+const FAMILIES: &[&str] = &["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"];
 
 type Object = Map<String, Value>;
 
@@ -47,12 +47,18 @@ fn with(family: &str, change: impl FnOnce(&mut Object)) -> tempfile::TempDir {
 /// The config as transformers 4 writes it.
 fn old_form(config: &mut Object) {
     let mut rope = config.remove("rope_parameters").unwrap();
+    if let Some(local) = rope.get("sliding_attention") {
+        config.insert("rope_local_base_freq".into(), local["rope_theta"].clone());
+        config.insert("sliding_window_pattern".into(), json!(2));
+        rope = rope["full_attention"].clone();
+    }
     config.insert("rope_theta".into(), rope.as_object_mut().unwrap().remove("rope_theta").unwrap());
     let scaling = if rope["rope_type"] == "default" { Value::Null } else { rope };
     config.insert("rope_scaling".into(), scaling);
     let dtype = config.remove("dtype").unwrap();
     config.insert("torch_dtype".into(), dtype);
     config.remove("layer_types");
+    config.remove("_sliding_window_pattern");
 }
 
 fn assert_logits(folder: &Path, prompts: &Value, wanted: &[&Value], what: &str) {
@@ -83,7 +89,7 @@ fn logits_and_greedy_tokens_equal_transformers() {
 }
 
 #[test]
-fn windows_equal_transformers() {
+fn windows_scalings_and_caps_equal_transformers() {
     let mut variants = 0;
     for family in FAMILIES {
         let goldens = &common::goldens("decoders.json")[family];
@@ -95,7 +101,7 @@ fn windows_equal_transformers() {
             variants += 1;
         }
     }
-    assert!(variants >= 4);
+    assert!(variants >= 7);
 }
 
 #[test]
@@ -177,6 +183,8 @@ fn published_configs_are_read() {
         ("qwen2.5-0.5b", "qwen2", 2 + 24 * 12),
         ("qwen2.5-0.5b-instruct", "qwen2", 2 + 24 * 12),
         ("qwen3-0.6b", "qwen3", 2 + 28 * 11),
+        ("gemma-2-9b-it", "gemma2", 2 + 42 * 11),
+        ("gemma-3-1b-it", "gemma3", 2 + 26 * 13),
     ] {
         let folder = with(family, |config| {
             *config = common::goldens(&format!("configs/{name}.json")).as_object().unwrap().clone();
@@ -212,6 +220,9 @@ const LIMIT: &str = "a dimension is zero or above its limit";
 fn case_22_refuses_what_one_family_does_not_do() {
     let off = "layer_types asks for a window that is off";
     let mut cases = vec![
+        case("llama", "hidden_act", json!("gelu"), Some("hidden_act is not silu")),
+        case("llama", "hidden_act", Value::Null, Some("hidden_act is not silu")),
+        case("llama", "final_logit_softcapping", json!(30.0), None),
         case("llama", "mlp_bias", json!(true), None),
         case("llama", "sliding_window", json!(20), None),
         case("llama", "layer_types", json!(["full_attention", "full_attention"]), None),
@@ -225,10 +236,35 @@ fn case_22_refuses_what_one_family_does_not_do() {
         case("qwen3", "use_mrope", json!(true), None),
         case("qwen3", "num_experts", json!(8), None),
     ];
+    for family in ["gemma2", "gemma3"] {
+        let range = "query_pre_attn_scalar is out of range";
+        cases.extend([
+            case(family, "use_bidirectional_attention", json!(true), None),
+            case(family, "hidden_act", json!("gelu"), Some("hidden_act is not gelu_pytorch_tanh")),
+            case(
+                family,
+                "hidden_activation",
+                json!("gelu"),
+                Some("hidden_activation is not gelu_pytorch_tanh"),
+            ),
+            case(family, "query_pre_attn_scalar", json!(0), Some(range)),
+            case(family, "query_pre_attn_scalar", json!(-1e300), Some(range)),
+            case(family, "final_logit_softcapping", json!(0.0), Some("a softcapping is out of range")),
+        ]);
+    }
+    cases.extend([
+        case("gemma2", "attn_logit_softcapping", json!(-50.0), Some("a softcapping is out of range")),
+        case("gemma2", "sliding_window_size", json!(21), Some("sliding_window_size is not sliding_window")),
+        case("gemma2", "rope_local_base_freq", json!(1e4), None),
+        case("gemma3", "attn_logit_softcapping", json!(50.0), None),
+        case("gemma3", "rope_local_base_freq", json!(1e4), Some("rope is configured in two ways")),
+    ]);
     for family in ["qwen2", "qwen3"] {
+        cases.push(case(family, "layer_types", json!(["full_attention", "sliding_attention"]), Some(off)));
+    }
+    for family in ["qwen2", "qwen3", "gemma2", "gemma3"] {
         cases.extend([
             case(family, "sliding_window", json!(0), Some(LIMIT)),
-            case(family, "layer_types", json!(["full_attention", "sliding_attention"]), Some(off)),
             case(
                 family,
                 "layer_types",
@@ -255,18 +291,17 @@ fn case_22_refuses_what_no_family_does() {
             ("partial_rotary_factor", json!(0.5)),
             ("quantization_config", json!({"bits": 4})),
             ("is_decoder", json!(true)),
-            ("final_logit_softcapping", json!(30.0)),
         ] {
             cases.push(case(family, key, value, None));
         }
         let rope = |kind: &str, more: &str| {
-            serde_json::from_str::<Value>(&format!(r#"{{"rope_type":"{kind}","rope_theta":1e4{more}}}"#))
-                .unwrap()
+            let one: Value =
+                serde_json::from_str(&format!(r#"{{"rope_type":"{kind}","rope_theta":1e4{more}}}"#)).unwrap();
+            if *family == "gemma3" { json!({"full_attention": one, "sliding_attention": one}) } else { one }
         };
-        let unknown = "rope type is not default or llama3";
+        let unknown = "rope type is not default, linear or llama3";
         let amiss = "rope scaling lacks a value or has one too many";
         for (key, value, rule) in [
-            ("hidden_act", json!("gelu"), "hidden_act is not silu"),
             ("rms_norm_eps", json!(1.0), "rms_norm_eps is not between 0 and 1"),
             ("num_key_value_heads", json!(3), "num_attention_heads is not a multiple of num_key_value_heads"),
             ("num_key_value_heads", json!(8), LIMIT),
@@ -277,7 +312,7 @@ fn case_22_refuses_what_no_family_does() {
             ("vocab_size", json!(1_u64 << 40), LIMIT),
             ("max_position_embeddings", json!(0), LIMIT),
             ("rope_theta", json!(1e4), "rope is configured in two ways"),
-            ("rope_scaling", rope("default", ""), "rope is configured in two ways"),
+            ("rope_scaling", json!({"rope_type": "default"}), "rope is configured in two ways"),
             ("rope_parameters", rope("yarn", r#","factor":4.0"#), unknown),
             ("rope_parameters", rope("dynamic", r#","factor":4.0"#), unknown),
             ("rope_parameters", rope("default", r#","factor":4.0"#), amiss),
@@ -293,18 +328,16 @@ fn case_22_refuses_what_no_family_does() {
 fn case_22_refuses_settings_that_are_missing_or_of_another_form() {
     let form = LoadError::Form(anchorhold_sealed_weights::Role::Config);
     for family in FAMILIES {
-        let missing: &[&str] = match *family {
+        let own: &[&str] = match *family {
             "llama" => &[],
             "qwen3" => &["num_key_value_heads", "head_dim"],
+            "gemma2" | "gemma3" => {
+                &["num_key_value_heads", "head_dim", "query_pre_attn_scalar", "sliding_window"]
+            }
             _ => &["num_key_value_heads"],
         };
-        for &key in missing.iter().chain(&["hidden_size", "rms_norm_eps", "hidden_act", "vocab_size"]) {
-            for value in [None, Some(Value::Null), Some(json!("x")), Some(json!({})), Some(json!(-1.5))] {
-                if (key, &value) == ("rms_norm_eps", &Some(json!(-1.5)))
-                    || (key, &value) == ("hidden_act", &Some(json!("x")))
-                {
-                    continue;
-                }
+        for &key in own.iter().chain(&["hidden_size", "rms_norm_eps", "vocab_size"]) {
+            for value in [None, Some(Value::Null), Some(json!("x")), Some(json!({}))] {
                 let folder = with(family, |config| {
                     config.remove(key);
                     config.extend(value.clone().map(|value| (key.to_owned(), value)));
@@ -313,6 +346,28 @@ fn case_22_refuses_settings_that_are_missing_or_of_another_form() {
             }
         }
     }
+    for family in FAMILIES {
+        for value in [json!([20]), json!("20"), json!(20.5), json!(-20)] {
+            let folder = with(family, |config| {
+                config.insert("num_hidden_layers".into(), value);
+            });
+            assert_eq!(common::refusal(folder.path()), form, "{family}");
+        }
+    }
+    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        let folder = with("gemma2", |config| {
+            config.remove(key);
+        });
+        let refused = LoadError::Config("a softcapping is neither set nor null");
+        assert_eq!(common::refusal(folder.path()), refused, "{key}");
+    }
+    let saved_pattern_alone = with("gemma3", |config| {
+        config.remove("layer_types");
+    });
+    assert_eq!(
+        common::refusal(saved_pattern_alone.path()),
+        LoadError::Config("_sliding_window_pattern stands without layer_types")
+    );
     let on_without_layers = with("qwen2", |config| {
         for key in ["layer_types", "max_window_layers"] {
             config.remove(key);
@@ -328,8 +383,14 @@ fn case_22_refuses_settings_that_are_missing_or_of_another_form() {
 
 #[test]
 fn case_22_refuses_an_architecture_under_another_type() {
-    for (family, kind) in [("llama", "mistral"), ("mistral", "llama"), ("qwen2", "qwen3"), ("qwen3", "qwen2")]
-    {
+    for (family, kind) in [
+        ("llama", "mistral"),
+        ("mistral", "llama"),
+        ("qwen2", "qwen3"),
+        ("qwen3", "qwen2"),
+        ("gemma2", "gemma3_text"),
+        ("gemma3", "gemma3"),
+    ] {
         let folder = with(family, |config| {
             config.insert("model_type".into(), json!(kind));
         });

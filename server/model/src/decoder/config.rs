@@ -1,8 +1,10 @@
 //! What a dense decoder computes, and the part of `config.json` that all its architectures share.
 
+use super::windows::Windows;
 use crate::config::{Keys, MAX_CONTEXT, MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH, dimension};
 use crate::error::LoadError;
-use crate::rope::{Rope, RopeConfig};
+use crate::math::Gate;
+use crate::rope::{Rope, RopeSettings};
 use crate::weights::Need;
 use serde::Deserialize;
 
@@ -19,13 +21,27 @@ pub(crate) struct Config {
     pub(super) vocabulary: usize,
     pub(super) context: usize,
     pub(super) epsilon: f32,
+    /// What the tensors' names begin with, other than the output layer's.
+    pub(super) prefix: &'static str,
     /// The output layer is the table of token vectors.
     pub(super) tied: bool,
     pub(super) rope: Rope,
+    /// Of the layers that see a window only, where it is another.
+    pub(super) window_rope: Option<Rope>,
     pub(super) biases: Biases,
     pub(super) head_norms: HeadNorms,
+    pub(super) norms: Norms,
+    pub(super) gate: Gate,
     /// For each layer how many positions a token sees, itself included; `None` for all.
     pub(super) windows: Vec<Option<usize>>,
+    /// Multiplies the token vectors.
+    pub(super) embedding_scale: f32,
+    /// Multiplies the scores of the attention.
+    pub(super) score_scale: f32,
+    /// Keeps the scores of the attention between minus and plus this.
+    pub(super) score_cap: Option<f32>,
+    /// Keeps the logits between minus and plus this.
+    pub(super) logit_cap: Option<f32>,
 }
 
 /// Which projections of the attention add a bias.
@@ -38,11 +54,27 @@ pub(crate) enum Biases {
     All,
 }
 
+impl Biases {
+    /// What the key `attention_bias` means.
+    pub(crate) fn all(switched_on: bool) -> Self {
+        if switched_on { Self::All } else { Self::None }
+    }
+}
+
 /// Whether each head's query and key pass an RMS norm of their own before they are turned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeadNorms {
     Absent,
     Present,
+}
+
+/// Where a layer normalises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Norms {
+    /// Before the attention and before the feed-forward part.
+    Before,
+    /// Before and after each of both, as Gemma does. Weights of Gemma's norms are stored less one.
+    Around,
 }
 
 /// The keys of `config.json` that every architecture has.
@@ -55,12 +87,8 @@ pub(crate) struct Shared {
     vocab_size: usize,
     max_position_embeddings: usize,
     rms_norm_eps: f32,
-    hidden_act: String,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<RopeConfig>,
-    rope_parameters: Option<RopeConfig>,
+    hidden_act: Option<String>,
+    tie_word_embeddings: Option<bool>,
 }
 
 /// The keys of [`Shared`].
@@ -75,83 +103,49 @@ pub(crate) const KEYS: Keys = Keys {
         "rms_norm_eps",
         "hidden_act",
         "tie_word_embeddings",
-        "rope_theta",
-        "rope_scaling",
-        "rope_parameters",
     ],
     off: &["is_decoder", "add_cross_attention"],
 };
 
 /// What an architecture adds to the shared keys.
 pub(crate) struct Own {
+    pub(crate) rope: RopeSettings,
+    /// Of the layers that see a window only; as the others when `None`.
+    pub(crate) window_rope: Option<RopeSettings>,
     /// Heads that have keys and values; as many as query heads when `None`.
     pub(crate) key_heads: Option<usize>,
     /// Features of a head; `None` when the heads share the hidden size.
     pub(crate) head: Option<usize>,
     pub(crate) biases: Biases,
     pub(crate) head_norms: HeadNorms,
-    pub(crate) window: Window,
+    pub(crate) windows: Windows,
+    /// Gemma's ways; `None` for those of Llama.
+    pub(crate) gemma: Option<Gemma>,
 }
 
-/// Which layers see a window only, and how many positions it has.
-pub(crate) enum Window {
-    /// Every layer sees everything.
-    None,
-    /// Every layer sees this many positions.
-    Every(usize),
-    /// These are the keys of Qwen.
-    Qwen(QwenWindow),
+/// In what Gemma differs from Llama: norms around each part, a tanh GELU, scaled token vectors, and a tied output layer unless the config
+/// says otherwise.
+pub(crate) struct Gemma {
+    /// Scores are divided by its square root.
+    pub(crate) query_pre_attn_scalar: f64,
+    pub(crate) attn_logit_softcapping: Option<f64>,
+    pub(crate) final_logit_softcapping: Option<f64>,
 }
 
-/// How Qwen2 and Qwen3 write which layers see a window only.
-#[derive(Debug, Deserialize)]
-pub(crate) struct QwenWindow {
-    #[serde(default)]
-    use_sliding_window: bool,
-    sliding_window: Option<usize>,
-    max_window_layers: Option<usize>,
-    layer_types: Option<Vec<String>>,
-}
-
-/// The keys of [`QwenWindow`].
-pub(crate) const QWEN_WINDOW_KEYS: Keys =
-    Keys { used: &["use_sliding_window", "sliding_window", "max_window_layers", "layer_types"], off: &[] };
-
-impl QwenWindow {
-    /// The window of each layer, as transformers reads the keys: a window counts only when it is switched on, and `layer_types` says which
-    /// layers have it; without that, those from `max_window_layers` on.
-    fn layers(&self, count: usize) -> Result<Vec<Option<usize>>, LoadError> {
-        let window = self.sliding_window.map(|window| dimension(window, MAX_CONTEXT)).transpose()?;
-        let window = window.filter(|_| self.use_sliding_window);
-        match (&self.layer_types, window) {
-            (Some(types), window) => layer_windows(types, window, count),
-            (None, None) => Ok(vec![None; count]),
-            (None, Some(_)) => {
-                let first = self.max_window_layers.ok_or(LoadError::Config(
-                    "use_sliding_window is on without layer_types or max_window_layers",
-                ))?;
-                Ok((0..count).map(|layer| window.filter(|_| layer >= first)).collect())
-            }
+impl Own {
+    /// Llama's ways with these positions, to be changed field by field.
+    pub(crate) fn new(rope: RopeSettings) -> Self {
+        Self {
+            rope,
+            window_rope: None,
+            key_heads: None,
+            head: None,
+            biases: Biases::None,
+            head_norms: HeadNorms::Absent,
+            windows: Windows::None,
+            gemma: None,
         }
     }
-}
-
-/// The window of each layer by its `layer_types`.
-fn layer_windows(
-    types: &[String],
-    window: Option<usize>,
-    count: usize,
-) -> Result<Vec<Option<usize>>, LoadError> {
-    if types.len() != count {
-        return Err(LoadError::Config("layer_types is not as long as num_hidden_layers"));
-    }
-    let layer = |kind: &String| match (kind.as_str(), window) {
-        ("full_attention", _) => Ok(None),
-        ("sliding_attention", Some(window)) => Ok(Some(window)),
-        ("sliding_attention", None) => Err(LoadError::Config("layer_types asks for a window that is off")),
-        _ => Err(LoadError::Config("layer_types names an attention that is not full or sliding")),
-    };
-    types.iter().map(layer).collect()
 }
 
 impl Shared {
@@ -171,17 +165,12 @@ impl Shared {
             return Err(LoadError::Config("hidden_size is not a multiple of num_attention_heads"));
         }
         let head = dimension(own.head.unwrap_or(hidden / heads), hidden)?;
-        if self.hidden_act != "silu" {
-            return Err(LoadError::Config("hidden_act is not silu"));
-        }
         if !(0.0..1.0).contains(&self.rms_norm_eps) {
             return Err(LoadError::Config("rms_norm_eps is not between 0 and 1"));
         }
-        let windows = match &own.window {
-            Window::None => vec![None; layers],
-            Window::Every(window) => vec![Some(dimension(*window, MAX_CONTEXT)?); layers],
-            Window::Qwen(keys) => keys.layers(layers)?,
-        };
+        let window_rope = own.window_rope.as_ref().map(|rope| Rope::new(head, rope)).transpose()?;
+        let gemma = own.gemma.as_ref();
+        let score_divisor = gemma.map_or(Ok(float(head)), |gemma| divisor(gemma.query_pre_attn_scalar))?;
         Ok(Config {
             hidden,
             intermediate: dimension(self.intermediate_size, MAX_WIDTH)?,
@@ -191,20 +180,66 @@ impl Shared {
             vocabulary: dimension(self.vocab_size, MAX_VOCABULARY)?,
             context: dimension(self.max_position_embeddings, MAX_CONTEXT)?,
             epsilon: self.rms_norm_eps,
-            tied: self.tie_word_embeddings,
-            rope: self.rope(head)?,
+            prefix: "model.",
+            tied: self.tie_word_embeddings.unwrap_or(gemma.is_some()),
+            rope: Rope::new(head, &own.rope)?,
+            window_rope,
             biases: own.biases,
             head_norms: own.head_norms,
-            windows,
+            norms: if gemma.is_some() { Norms::Around } else { Norms::Before },
+            gate: self.gate(gemma)?,
+            windows: own.windows.layers(layers)?,
+            embedding_scale: if gemma.is_some() { float(hidden).sqrt() } else { 1.0 },
+            score_scale: 1.0 / score_divisor.sqrt(),
+            score_cap: cap(gemma.and_then(|gemma| gemma.attn_logit_softcapping))?,
+            logit_cap: cap(gemma.and_then(|gemma| gemma.final_logit_softcapping))?,
         })
     }
 
-    fn rope(&self, head: usize) -> Result<Rope, LoadError> {
-        if self.rope_parameters.is_some() && (self.rope_scaling.is_some() || self.rope_theta.is_some()) {
-            return Err(LoadError::Config("rope is configured in two ways"));
+    fn gate(&self, gemma: Option<&Gemma>) -> Result<Gate, LoadError> {
+        match (gemma, self.hidden_act.as_deref()) {
+            (None, Some("silu")) => Ok(Gate::Silu),
+            (None, _) => Err(LoadError::Config("hidden_act is not silu")),
+            // Gemma reads `hidden_activation`; older files have this key beside it.
+            (Some(_), None | Some("gelu_pytorch_tanh")) => Ok(Gate::GeluTanh),
+            (Some(_), Some(_)) => Err(LoadError::Config("hidden_act is not gelu_pytorch_tanh")),
         }
-        let parameters = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
-        Rope::new(head, self.rope_theta.unwrap_or(10_000.0), parameters)
+    }
+}
+
+/// Checks the `hidden_activation` of Gemma.
+///
+/// # Errors
+/// It is another one.
+pub(crate) fn gelu_tanh(hidden_activation: &str) -> Result<(), LoadError> {
+    if hidden_activation == "gelu_pytorch_tanh" {
+        Ok(())
+    } else {
+        Err(LoadError::Config("hidden_activation is not gelu_pytorch_tanh"))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "dimensions are below 2^24")]
+fn float(dimension: usize) -> f32 {
+    dimension as f32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the computation is in f32")]
+fn divisor(value: f64) -> Result<f32, LoadError> {
+    if (1e-3..=1e6).contains(&value) {
+        Ok(value as f32)
+    } else {
+        Err(LoadError::Config("query_pre_attn_scalar is out of range"))
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the computation is in f32")]
+fn cap(value: Option<f64>) -> Result<Option<f32>, LoadError> {
+    match value {
+        Some(value) if !(1e-3..=1e6).contains(&value) => {
+            Err(LoadError::Config("a softcapping is out of range"))
+        }
+        value => Ok(value.map(|value| value as f32)),
     }
 }
 
@@ -217,14 +252,22 @@ impl Config {
         self.vocabulary
     }
 
+    /// The features of a token.
+    pub(crate) fn hidden(&self) -> usize {
+        self.hidden
+    }
+
+    /// The same decoder without an output layer of its own, and with tensors whose names begin with `prefix`.
+    pub(crate) fn without_head(self, prefix: &'static str) -> Self {
+        Self { tied: true, prefix, ..self }
+    }
+
     /// The tensors, and the ends of names that are passed over.
     pub(crate) fn needs(&self) -> (Vec<Need>, Vec<&'static str>) {
-        let (h, i) = (self.hidden, self.intermediate);
-        // Each factor is at most 2^17, so the products fit.
-        let (queries, keys) = (self.heads * self.head, self.key_heads * self.head);
+        let h = self.hidden;
         let mut needs = vec![
-            Need::new("model.embed_tokens.weight", &[self.vocabulary, h]),
-            Need::new("model.norm.weight", &[h]),
+            Need::new(format!("{}embed_tokens.weight", self.prefix), &[self.vocabulary, h]),
+            Need::new(format!("{}norm.weight", self.prefix), &[h]),
         ];
         let mut passed_over = PASSED_OVER.to_vec();
         if self.tied {
@@ -233,36 +276,46 @@ impl Config {
         } else {
             needs.push(Need::new("lm_head.weight", &[self.vocabulary, h]));
         }
+        let parts = self.layer_needs();
         for layer in 0..self.windows.len() {
-            let mut need = |part: &str, shape: &[usize]| {
-                needs.push(Need::new(format!("model.layers.{layer}.{part}"), shape));
-            };
-            for (part, shape) in [
-                ("input_layernorm.weight", [h].as_slice()),
-                ("post_attention_layernorm.weight", &[h]),
-                ("self_attn.q_proj.weight", &[queries, h]),
-                ("self_attn.k_proj.weight", &[keys, h]),
-                ("self_attn.v_proj.weight", &[keys, h]),
-                ("self_attn.o_proj.weight", &[h, queries]),
-                ("mlp.gate_proj.weight", &[i, h]),
-                ("mlp.up_proj.weight", &[i, h]),
-                ("mlp.down_proj.weight", &[h, i]),
-            ] {
-                need(part, shape);
-            }
-            if self.biases != Biases::None {
-                need("self_attn.q_proj.bias", &[queries]);
-                need("self_attn.k_proj.bias", &[keys]);
-                need("self_attn.v_proj.bias", &[keys]);
-            }
-            if self.biases == Biases::All {
-                need("self_attn.o_proj.bias", &[h]);
-            }
-            if self.head_norms == HeadNorms::Present {
-                need("self_attn.q_norm.weight", &[self.head]);
-                need("self_attn.k_norm.weight", &[self.head]);
-            }
+            let name = |part: &str| format!("{}layers.{layer}.{part}", self.prefix);
+            needs.extend(parts.iter().map(|(part, shape)| Need::new(name(part), shape)));
         }
         (needs, passed_over)
+    }
+
+    /// The tensors of one layer.
+    fn layer_needs(&self) -> Vec<(&'static str, Vec<usize>)> {
+        let (h, i) = (self.hidden, self.intermediate);
+        // Each factor is at most 2^17, so the products fit.
+        let (queries, keys) = (self.heads * self.head, self.key_heads * self.head);
+        let mut needs = vec![
+            ("input_layernorm.weight", vec![h]),
+            ("post_attention_layernorm.weight", vec![h]),
+            ("self_attn.q_proj.weight", vec![queries, h]),
+            ("self_attn.k_proj.weight", vec![keys, h]),
+            ("self_attn.v_proj.weight", vec![keys, h]),
+            ("self_attn.o_proj.weight", vec![h, queries]),
+            ("mlp.gate_proj.weight", vec![i, h]),
+            ("mlp.up_proj.weight", vec![i, h]),
+            ("mlp.down_proj.weight", vec![h, i]),
+        ];
+        if self.norms == Norms::Around {
+            needs.push(("pre_feedforward_layernorm.weight", vec![h]));
+            needs.push(("post_feedforward_layernorm.weight", vec![h]));
+        }
+        if self.biases != Biases::None {
+            needs.push(("self_attn.q_proj.bias", vec![queries]));
+            needs.push(("self_attn.k_proj.bias", vec![keys]));
+            needs.push(("self_attn.v_proj.bias", vec![keys]));
+        }
+        if self.biases == Biases::All {
+            needs.push(("self_attn.o_proj.bias", vec![h]));
+        }
+        if self.head_norms == HeadNorms::Present {
+            needs.push(("self_attn.q_norm.weight", vec![self.head]));
+            needs.push(("self_attn.k_norm.weight", vec![self.head]));
+        }
+        needs
     }
 }
