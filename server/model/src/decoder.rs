@@ -1,19 +1,24 @@
 //! Dense decoders, computed in f32, with one growing cache for each sequence.
 //!
-//! One computation for all architectures that [`Config`] describes: RMS norm, rotary positions, grouped-query attention, a gated
-//! feed-forward part, and as the architecture asks biases, more norms, bounds on scores, and a window of positions that a token sees. All rows of a step are laid one after the
-//! other for the linear layers; only attention looks at one row at a time, so a row's logits are the same bits alone, in company, and
-//! however its prompt was cut into steps.
+//! One computation for all architectures, whose files each make a [`Config`] of their `config.json`: RMS norm, rotary positions,
+//! grouped-query attention, a gated feed-forward part, and as the architecture asks biases, more norms, bounds on scores, and a window of
+//! positions that a token sees. All rows of a step are laid one after the other for the linear layers; only attention looks at one row at
+//! a time, so a row's logits are the same bits alone, in company, and however its prompt was cut into steps.
 
 mod config;
 mod embedder;
+pub(crate) mod gemma2;
+pub(crate) mod gemma3;
+pub(crate) mod llama;
+pub(crate) mod mistral;
+pub(crate) mod qwen2;
+pub(crate) mod qwen3;
 mod windows;
 
-pub(crate) use config::{Biases, Config, Gemma, HeadNorms, KEYS, Own, Shared, gelu_tanh};
+pub(crate) use config::Config;
 pub(crate) use embedder::DecoderEmbedder;
-pub(crate) use windows::{GEMMA_WINDOW_KEYS, GemmaWindow, QWEN_WINDOW_KEYS, QwenWindow, Windows};
 
-use self::config::Norms;
+use self::config::{Biases, HeadNorms, Norms};
 use crate::attention::{self, QUERIES, Queries, Unit};
 use crate::cache::{Cache, Place, Shape};
 use crate::error::LoadError;
@@ -90,7 +95,7 @@ impl Sizes {
         self.cache.unit.head
     }
 
-    /// Where the cache has a layer: a cache of one layer is written anew by each.
+    /// Where the cache has a layer; a cache of one layer is written anew by each.
     fn kept(&self, layer: usize) -> usize {
         layer.min(self.cache.layers.saturating_sub(1))
     }
@@ -216,7 +221,10 @@ impl Decoder {
 
     /// The norm of what a part of a layer adds, where the architecture has one.
     fn normalise_some(&self, x: Tensor, norm: Option<&Norm>) -> Tensors<Tensor> {
-        norm.map_or(Ok(x.clone()), |norm| ops::normalise(self.isa, &x, norm))
+        match norm {
+            Some(norm) => ops::normalise(self.isa, &x, norm),
+            None => Ok(x),
+        }
     }
 
     /// How a layer turns positions, and how many of them a token sees.
@@ -378,23 +386,28 @@ impl Generator for Decoder {
 impl Layer {
     fn new(isa: Isa, config: &Config, weights: &mut Weights, layer: usize) -> Result<Self, LoadError> {
         let name = format!("{}layers.{layer}", config.prefix);
-        let mut linear = |parts: &[&str], depth, biased: bool| -> Result<Linear, LoadError> {
+        let mut linear = |parts: &[&str], biased: &[&str], depth| -> Result<Linear, LoadError> {
             let tensors = parts.iter().map(|part| weights.take(&format!("{name}.{part}.weight")));
             let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
             let tensors: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
             let packed = Packed::new(&tensors, depth);
             let mut bias = Vec::new();
-            for part in parts.iter().filter(|_| biased) {
+            for part in biased {
                 bias.extend(weights.take(&format!("{name}.{part}.bias"))?);
             }
             Ok(Linear::new(isa, packed, bias, Activation::None))
         };
-        let inputs = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
-        let query_key_value = linear(&inputs, config.hidden, config.biases != Biases::None)?;
-        let attention_out =
-            linear(&["self_attn.o_proj"], config.heads * config.head, config.biases == Biases::All)?;
-        let gate_up = linear(&["mlp.gate_proj", "mlp.up_proj"], config.hidden, false)?;
-        let down = linear(&["mlp.down_proj"], config.intermediate, false)?;
+        let (inputs, output) =
+            (["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], ["self_attn.o_proj"]);
+        let (biased_inputs, biased_output): (&[&str], &[&str]) = match config.biases {
+            Biases::None => (&[], &[]),
+            Biases::Inputs => (&inputs, &[]),
+            Biases::All => (&inputs, &output),
+        };
+        let query_key_value = linear(&inputs, biased_inputs, config.hidden)?;
+        let attention_out = linear(&output, biased_output, config.heads * config.head)?;
+        let gate_up = linear(&["mlp.gate_proj", "mlp.up_proj"], &[], config.hidden)?;
+        let down = linear(&["mlp.down_proj"], &[], config.intermediate)?;
         let mut norm = |part: &str| rms_norm(config, weights, &format!("{name}.{part}"));
         let head_norms = match config.head_norms {
             HeadNorms::Absent => None,

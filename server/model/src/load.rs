@@ -2,14 +2,13 @@
 
 use crate::bert::{self, Bert};
 use crate::config;
-use crate::decoder::{self, Decoder, DecoderEmbedder};
+use crate::decoder::{self, Decoder, DecoderEmbedder, gemma2, gemma3, llama, mistral, qwen2, qwen3};
 use crate::error::LoadError;
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
 use crate::text::{Codec, Use};
 use crate::threads::Threads;
 use crate::weights::{Need, Weights};
-use crate::{gemma2, gemma3, llama, mistral, qwen2, qwen3};
 use anchorhold_engine::{Embedder, Generator, ModelKind, TokenId};
 use anchorhold_sealed_weights::{Container, Effort, OnProgress, Role, SealedModel};
 use serde_json::{Map, Value};

@@ -319,3 +319,101 @@ impl Config {
         needs
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{gemma2, gemma3, llama, mistral, qwen2, qwen3};
+    use super::*;
+    use serde_json::{Map, Value, json};
+
+    type Read = fn(Map<String, Value>) -> Result<Config, LoadError>;
+
+    macro_rules! published {
+        ($name:literal) => {
+            include_str!(concat!("../../../../tests/vectors/models/configs/", $name, ".json"))
+        };
+    }
+
+    const PUBLISHED: &[(Read, &str)] = &[
+        (llama::read, published!("llama-2-7b")),
+        (llama::read, published!("llama-3.2-1b")),
+        (mistral::read, published!("mistral-7b-instruct-v0.1")),
+        (mistral::read, published!("mistral-7b-instruct-v0.3")),
+        (qwen2::read, published!("qwen2.5-0.5b")),
+        (qwen2::read, published!("qwen2.5-0.5b-instruct")),
+        (qwen3::read, published!("qwen3-0.6b")),
+        (gemma2::read, published!("gemma-2-9b-it")),
+        (gemma3::read, published!("gemma-3-1b-it")),
+    ];
+
+    fn published(at: usize) -> Config {
+        let (read, text) = PUBLISHED[at];
+        read(serde_json::from_str(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn published_configs_mean_what_their_models_do() {
+        let all: Vec<Config> = (0..PUBLISHED.len()).map(published).collect();
+        let windows =
+            |at: usize| all[at].windows.iter().map(|window| window.unwrap_or(0)).collect::<Vec<_>>();
+        assert_eq!(windows(2), [4096; 32]);
+        for at in [0, 1, 3, 4, 5, 6] {
+            assert!(windows(at).iter().all(|window| *window == 0));
+        }
+        assert_eq!(windows(7)[..4], [4096, 0, 4096, 0]);
+        assert_eq!(windows(8)[..7], [512, 512, 512, 512, 512, 0, 512]);
+        let tied: Vec<bool> = all.iter().map(|config| config.tied).collect();
+        assert_eq!(tied, [false, true, false, false, true, true, true, true, true]);
+        assert_eq!((all[6].heads * all[6].head, all[6].hidden), (2048, 1024));
+        assert_eq!(
+            (all[7].score_scale, all[7].score_cap, all[7].logit_cap),
+            (0.0625, Some(50.0), Some(30.0))
+        );
+        assert_eq!((all[8].score_cap, all[8].logit_cap, all[8].window_rope.is_some()), (None, None, true));
+    }
+
+    #[test]
+    fn case_22_no_value_of_any_key_makes_a_config_beyond_its_limits() {
+        let values = [
+            json!(null),
+            json!(true),
+            json!(0),
+            json!(-1),
+            json!(1),
+            json!(3),
+            json!(0.5),
+            json!(1e300),
+            json!(u64::MAX),
+            json!(1_u64 << 17),
+            json!(1_u64 << 40),
+            json!(""),
+            json!("silu"),
+            json!([]),
+            json!(vec!["full_attention"; 1000]),
+            json!({}),
+            json!({"rope_type": "linear", "factor": 1e300}),
+            json!({"rope_type": "default", "rope_theta": 1e300}),
+        ];
+        let mut read_anyway = 0;
+        for (read, text) in PUBLISHED {
+            let whole: Map<String, Value> = serde_json::from_str(text).unwrap();
+            let more =
+                ["head_dim", "layer_types", "rope_parameters", "rope_local_base_freq", "quantization_config"];
+            for key in whole.keys().map(String::as_str).chain(more) {
+                for value in &values {
+                    let mut changed = whole.clone();
+                    changed.insert(key.to_owned(), value.clone());
+                    let Ok(config) = read(changed) else { continue };
+                    read_anyway += 1;
+                    assert!(config.windows.len() <= MAX_LAYERS && config.context <= MAX_CONTEXT);
+                    assert!(config.head <= config.hidden && config.heads.is_multiple_of(config.key_heads));
+                    assert!(config.windows.iter().all(|window| window.is_none_or(|window| window > 0)));
+                    assert!(config.score_scale.is_finite() && config.score_scale > 0.0);
+                    let widest = config.needs().0.into_iter().flat_map(|need| need.shape).max().unwrap();
+                    assert!(widest <= MAX_WIDTH * MAX_WIDTH, "{key} {value}");
+                }
+            }
+        }
+        assert!(read_anyway > 100);
+    }
+}

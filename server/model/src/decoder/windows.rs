@@ -42,7 +42,7 @@ pub(crate) struct QwenWindow {
 }
 
 /// The keys of [`QwenWindow`].
-pub(crate) const QWEN_WINDOW_KEYS: Keys =
+pub(crate) const QWEN_KEYS: Keys =
     Keys { used: &["use_sliding_window", "sliding_window", "max_window_layers", "layer_types"], off: &[] };
 
 impl QwenWindow {
@@ -77,7 +77,7 @@ pub(crate) struct GemmaWindow {
 }
 
 /// The keys of [`GemmaWindow`].
-pub(crate) const GEMMA_WINDOW_KEYS: Keys = Keys {
+pub(crate) const GEMMA_KEYS: Keys = Keys {
     used: &["sliding_window", "layer_types", "sliding_window_pattern", "_sliding_window_pattern"],
     off: &[],
 };

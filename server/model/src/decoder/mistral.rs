@@ -1,7 +1,8 @@
 //! `config.json` of Mistral, `transformers.MistralForCausalLM`: Llama whose layers may all see a window only.
 
-use crate::config::{self, Keys};
-use crate::decoder::{self, Config, Own, Shared, Windows};
+use super::config::{self, Config, Own, Shared};
+use super::windows::Windows;
+use crate::config::{Keys, read as read_keys};
 use crate::error::LoadError;
 use crate::rope::{self, RopeKeys};
 use serde::Deserialize;
@@ -30,7 +31,7 @@ const KEYS: Keys =
 /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
 pub(crate) fn read(object: Map<String, Value>) -> Result<Config, LoadError> {
     let absent = !object.contains_key("sliding_window");
-    let file: File = config::read(object, &[&decoder::KEYS, &rope::KEYS, &KEYS])?;
+    let file: File = read_keys(object, &[&config::KEYS, &rope::KEYS, &KEYS])?;
     let window = file.sliding_window.or(absent.then_some(WINDOW));
     file.shared.into_config(&Own {
         key_heads: Some(file.num_key_value_heads),

@@ -1,10 +1,9 @@
 //! `config.json` of Gemma 3 for text, `transformers.Gemma3ForCausalLM`: five layers of six see a window and turn positions faster, and
 //! each head's query and key are normalised.
 
-use crate::config::{self, Keys};
-use crate::decoder::{
-    self, Biases, Config, GEMMA_WINDOW_KEYS, Gemma, GemmaWindow, HeadNorms, Own, Shared, Windows, gelu_tanh,
-};
+use super::config::{self, Biases, Config, Gemma, HeadNorms, Own, Shared, gelu_tanh};
+use super::windows::{GEMMA_KEYS, GemmaWindow, Windows};
+use crate::config::{Keys, read as read_keys};
 use crate::error::LoadError;
 use crate::rope::{RopeConfig, RopeSettings, THETA};
 use serde::Deserialize;
@@ -89,7 +88,7 @@ impl Ropes {
 /// # Errors
 /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
 pub(crate) fn read(object: Map<String, Value>) -> Result<Config, LoadError> {
-    let file: File = config::read(object, &[&decoder::KEYS, &GEMMA_WINDOW_KEYS, &KEYS])?;
+    let file: File = read_keys(object, &[&config::KEYS, &GEMMA_KEYS, &KEYS])?;
     gelu_tanh(&file.hidden_activation)?;
     let (rope, window_rope) = file.rope.settings()?;
     file.shared.into_config(&Own {

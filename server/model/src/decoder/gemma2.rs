@@ -1,9 +1,8 @@
 //! `config.json` of Gemma 2, `transformers.Gemma2ForCausalLM`: every other layer sees a window, and scores and logits are kept in bounds.
 
-use crate::config::{self, Keys};
-use crate::decoder::{
-    self, Biases, Config, GEMMA_WINDOW_KEYS, Gemma, GemmaWindow, Own, Shared, Windows, gelu_tanh,
-};
+use super::config::{self, Biases, Config, Gemma, Own, Shared, gelu_tanh};
+use super::windows::{GEMMA_KEYS, GemmaWindow, Windows};
+use crate::config::{Keys, read as read_keys};
 use crate::error::LoadError;
 use crate::rope::{self, RopeKeys};
 use serde::Deserialize;
@@ -55,7 +54,7 @@ pub(crate) fn read(object: Map<String, Value>) -> Result<Config, LoadError> {
     if !["attn_logit_softcapping", "final_logit_softcapping"].iter().all(|&key| object.contains_key(key)) {
         return Err(LoadError::Config("a softcapping is neither set nor null"));
     }
-    let file: File = config::read(object, &[&decoder::KEYS, &rope::KEYS, &GEMMA_WINDOW_KEYS, &KEYS])?;
+    let file: File = read_keys(object, &[&config::KEYS, &rope::KEYS, &GEMMA_KEYS, &KEYS])?;
     gelu_tanh(&file.hidden_activation)?;
     if file.sliding_window_size.is_some_and(|size| !file.window.is(size)) {
         return Err(LoadError::Config("sliding_window_size is not sliding_window"));

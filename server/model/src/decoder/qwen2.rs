@@ -1,8 +1,8 @@
-//! `config.json` of dense Qwen3, `transformers.Qwen3ForCausalLM`: each head's query and key are normalised, and the heads have a size of
-//! their own.
+//! `config.json` of Qwen2 and Qwen2.5, `transformers.Qwen2ForCausalLM`: queries, keys and values have biases.
 
-use crate::config::{self, Keys};
-use crate::decoder::{self, Biases, Config, HeadNorms, Own, QWEN_WINDOW_KEYS, QwenWindow, Shared, Windows};
+use super::config::{self, Biases, Config, Own, Shared};
+use super::windows::{QWEN_KEYS, QwenWindow, Windows};
+use crate::config::{Keys, read as read_keys};
 use crate::error::LoadError;
 use crate::rope::{self, RopeKeys};
 use serde::Deserialize;
@@ -17,24 +17,21 @@ struct File {
     #[serde(flatten)]
     window: QwenWindow,
     num_key_value_heads: usize,
-    head_dim: usize,
-    #[serde(default)]
-    attention_bias: bool,
+    head_dim: Option<usize>,
 }
 
-const KEYS: Keys = Keys { used: &["num_key_value_heads", "head_dim", "attention_bias"], off: &[] };
+const KEYS: Keys = Keys { used: &["num_key_value_heads", "head_dim"], off: &["use_mrope"] };
 
 /// Reads and checks `config.json`.
 ///
 /// # Errors
 /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
 pub(crate) fn read(object: Map<String, Value>) -> Result<Config, LoadError> {
-    let file: File = config::read(object, &[&decoder::KEYS, &rope::KEYS, &QWEN_WINDOW_KEYS, &KEYS])?;
+    let file: File = read_keys(object, &[&config::KEYS, &rope::KEYS, &QWEN_KEYS, &KEYS])?;
     file.shared.into_config(&Own {
         key_heads: Some(file.num_key_value_heads),
-        head: Some(file.head_dim),
-        biases: Biases::all(file.attention_bias),
-        head_norms: HeadNorms::Present,
+        head: file.head_dim,
+        biases: Biases::Inputs,
         windows: Windows::Qwen(file.window),
         ..Own::new(file.rope.settings()?)
     })

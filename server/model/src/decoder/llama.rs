@@ -1,7 +1,7 @@
 //! `config.json` of Llama 2 and 3, `transformers.LlamaForCausalLM`.
 
-use crate::config::{self, Keys};
-use crate::decoder::{self, Biases, Config, Own, Shared};
+use super::config::{self, Biases, Config, Own, Shared};
+use crate::config::{Keys, read as read_keys};
 use crate::error::LoadError;
 use crate::rope::{self, RopeKeys};
 use serde::Deserialize;
@@ -29,7 +29,7 @@ const KEYS: Keys = Keys {
 /// # Errors
 /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
 pub(crate) fn read(object: Map<String, Value>) -> Result<Config, LoadError> {
-    let file: File = config::read(object, &[&decoder::KEYS, &rope::KEYS, &KEYS])?;
+    let file: File = read_keys(object, &[&config::KEYS, &rope::KEYS, &KEYS])?;
     file.shared.into_config(&Own {
         key_heads: file.num_key_value_heads,
         head: file.head_dim,
