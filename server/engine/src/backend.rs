@@ -1,38 +1,55 @@
 //! What the scheduler asks of a model. The model crate implements it with tensors, tests with arithmetic.
 
-use crate::{SequenceId, TokenId};
+use crate::TokenId;
 use std::fmt;
 
-/// Tokens that a step appends to one sequence's cache: many while the prompt is read, one while text is generated.
-///
-/// The first row of a sequence makes its cache; [`Generator::release`] frees it.
-#[derive(Debug, Clone, Copy)]
-pub struct Row<'a> {
-    /// Whose cache.
-    pub sequence: SequenceId,
-    /// What is appended; never empty, and at most once per sequence in one step.
-    pub tokens: &'a [TokenId],
+/// A block of the cache: the keys and values of as many positions as [`Generator::block`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockId(pub u32);
+
+impl BlockId {
+    /// Its place among all blocks.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
 }
 
-/// A model that continues token sequences and keeps a cache for each.
+/// Tokens that a step appends to one sequence: many while the prompt is read, one while text is generated.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// What is appended; never empty.
+    pub tokens: &'a [TokenId],
+    /// Positions of the sequence that were computed before.
+    pub start: usize,
+    /// Where its positions lie, block by block from the first on, those that are appended too. Blocks that hold earlier positions
+    /// alone may be those of other rows as well, and are not written.
+    pub blocks: &'a [BlockId],
+}
+
+/// A model that continues token sequences. Its cache is a number of blocks; the caller says which sequence has which.
 pub trait Generator: Send {
     /// How many token ids there are; each is below this.
     fn vocabulary(&self) -> usize;
 
-    /// The most tokens that one sequence's cache holds.
+    /// The most positions of one sequence.
     fn context(&self) -> usize;
 
-    /// Appends every row to its sequence, and answers with the logits after the last token of each row, in row order.
+    /// The positions of one block.
+    fn block(&self) -> usize;
+
+    /// Computes every row and writes its keys and values to its blocks; answers with the logits after the last token of each row, in
+    /// row order.
     ///
-    /// The logits of a row depend on its own sequence only, never on the other rows of the step.
+    /// The logits of a row depend on the tokens of its own sequence only: not on the other rows of the step, nor on how the
+    /// tokens before were cut into steps, nor on who computed the blocks that hold them.
     ///
     /// # Errors
-    /// The device or the arithmetic failed; the caches of the sequences in `rows` are then of no use, and the caller
-    /// releases them.
+    /// The device or the arithmetic failed; what was to be written is then of no use.
     fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError>;
 
-    /// Frees the sequence's cache; called once for each sequence that was in a step.
-    fn release(&mut self, sequence: SequenceId);
+    /// Overwrites these blocks, so that nothing is left of what was in them.
+    fn erase(&mut self, blocks: &[BlockId]);
 }
 
 /// A model that turns token sequences into vectors.

@@ -1,10 +1,11 @@
-//! Which sequences run in the next step: continuous batching with prompts read in chunks.
+//! Which sequences run in the next step: continuous batching with prompts read in chunks, over a cache of blocks.
 
 use crate::admission::{all_known, wide};
+use crate::cache::{BlockCache, CacheDomain, Table};
+use crate::fairness::Turns;
 use crate::{
-    BackendError, FinishReason, Generator, Row, Sampler, Sampling, SequenceId, SubmitError, TokenId,
+    BackendError, BlockId, FinishReason, Generator, Row, Sampler, Sampling, SequenceId, SubmitError, TokenId,
 };
-use std::collections::VecDeque;
 
 /// The limits of a [`GenerationScheduler`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,8 +14,11 @@ pub struct GenerationLimits {
     pub step_tokens: usize,
     /// The most sequences that run at once; at most `step_tokens`.
     pub running: usize,
-    /// The most tokens that the caches of all running sequences may come to hold; at least one whole context.
+    /// The positions of the cache, in whole blocks; at least one whole context.
     pub cache_tokens: usize,
+    /// Keep what was computed, so that a prompt of the same domain that begins alike is not computed again. Without it, everything
+    /// about a sequence is erased when it ends.
+    pub keep_prefixes: bool,
     /// The most requests that wait.
     pub waiting: usize,
     /// The most prompt tokens that wait; at least one whole context.
@@ -23,8 +27,35 @@ pub struct GenerationLimits {
 
 impl Default for GenerationLimits {
     fn default() -> Self {
-        Self { step_tokens: 256, running: 32, cache_tokens: 65_536, waiting: 256, waiting_tokens: 131_072 }
+        Self {
+            step_tokens: 256,
+            running: 32,
+            cache_tokens: 65_536,
+            keep_prefixes: true,
+            waiting: 256,
+            waiting_tokens: 131_072,
+        }
     }
+}
+
+/// For whom a sequence is generated. The server says, from who the caller is; nothing of a request's body decides it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Tenancy {
+    /// With whose sequences it may share what was computed.
+    pub domain: CacheDomain,
+    /// The domain's share of the work when others want it too; 0 counts as 1.
+    pub share: u32,
+}
+
+/// What a scheduler has done, in numbers that only grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Positions that were found in the cache.
+    pub found: u64,
+    /// Positions that were computed.
+    pub computed: u64,
+    /// Sequences that were put back to make room for older ones.
+    pub put_back: u64,
 }
 
 /// One sequence to generate.
@@ -32,6 +63,8 @@ impl Default for GenerationLimits {
 pub struct GenerationRequest {
     /// Names it in every [`StepOutput`]; unused by any live sequence.
     pub sequence: SequenceId,
+    /// For whom.
+    pub tenancy: Tenancy,
     /// What comes before.
     pub prompt: Vec<TokenId>,
     /// How tokens are drawn.
@@ -51,6 +84,8 @@ pub struct StepOutput {
     pub token: Option<TokenId>,
     /// Set once, in the sequence's last output.
     pub finish: Option<Finish>,
+    /// How many tokens of its prompt were found in the cache when it first ran.
+    pub found: usize,
 }
 
 /// How a sequence ended.
@@ -64,34 +99,47 @@ pub enum Finish {
 
 /// Decides what runs; owns the sequences from `submit` to their last output.
 ///
-/// First come, first served. A sequence starts when its whole prompt and output fit the cache limit, so a running
-/// sequence is never put back. Each step carries one token of every sequence that generates, and with what is left
-/// of the step's tokens goes on reading prompts, oldest first; at least one prompt token per step is read, so
-/// everyone who waits is served at last.
+/// Whose turn it is to start, and whose prompt is read next, is decided by the work that each domain had, in proportion to its share;
+/// within a domain, first come, first served. Each step carries one token of every sequence that generates, and with what is
+/// left of the step's tokens goes on reading prompts.
 ///
-/// Every sequence that was taken ends exactly once: in an output with `finish`, or in [`Self::cancel`]. The
-/// generator's cache of a sequence is released at that moment, and only then.
+/// A sequence starts when its tokens so far fit the free blocks. When blocks run out later, the youngest sequence is put back and
+/// computed again in its turn, from the tokens that it has: its answer is the same. The oldest is never put back and always gets on,
+/// so everyone who waits is served at last.
+///
+/// Every sequence that was taken ends exactly once: in an output with `finish`, or in [`Self::cancel`]. Its blocks are free, or kept
+/// for those of its domain that begin alike, at that moment.
 #[derive(Debug)]
 pub struct GenerationScheduler {
     limits: GenerationLimits,
     context: usize,
     vocabulary: usize,
     eos: Vec<TokenId>,
-    waiting: VecDeque<Sequence>,
+    cache: BlockCache,
+    turns: Turns,
+    /// In the order of their arrival.
+    waiting: Vec<Sequence>,
     running: Vec<Sequence>,
+    arrivals: u64,
+    counters: Counters,
 }
 
 #[derive(Debug)]
 struct Sequence {
     id: SequenceId,
+    tenancy: Tenancy,
+    /// Its number among all that came.
+    arrival: u64,
     /// The prompt and what was generated.
     tokens: Vec<TokenId>,
-    /// How many of `tokens` the generator's cache holds.
-    cached: usize,
+    /// Where its positions lie.
+    table: Table,
+    /// How many of `tokens` are computed.
+    computed: usize,
+    /// How many of the prompt's tokens were found when it first ran; `None` before.
+    found: Option<usize>,
     /// How many of `tokens` are appended in the step under way.
     chunk: usize,
-    /// Whether the generator was ever given tokens of this sequence.
-    started: bool,
     generated: usize,
     max_tokens: usize,
     ignore_eos: bool,
@@ -112,9 +160,23 @@ impl GenerationScheduler {
             cache_tokens: limits.cache_tokens.max(context),
             waiting: limits.waiting.max(1),
             waiting_tokens: limits.waiting_tokens.max(context),
+            ..limits
         };
-        let vocabulary = generator.vocabulary();
-        Self { limits, context, vocabulary, eos, waiting: VecDeque::new(), running: Vec::new() }
+        let size = generator.block().max(1);
+        // Rounded up, so that one whole context fits.
+        let blocks = u32::try_from(limits.cache_tokens.div_ceil(size)).unwrap_or(u32::MAX);
+        Self {
+            limits,
+            context,
+            vocabulary: generator.vocabulary(),
+            eos,
+            cache: BlockCache::new(blocks, size, limits.keep_prefixes),
+            turns: Turns::default(),
+            waiting: Vec::new(),
+            running: Vec::new(),
+            arrivals: 0,
+            counters: Counters::default(),
+        }
     }
 
     /// Takes a request; it runs in a later step.
@@ -142,12 +204,17 @@ impl GenerationScheduler {
         if self.waiting.len() >= self.limits.waiting || queued + prompt > self.limits.waiting_tokens {
             return Err(SubmitError::Overloaded);
         }
-        self.waiting.push_back(Sequence {
+        self.turns.arrive(request.tenancy.domain);
+        self.arrivals += 1;
+        self.waiting.push(Sequence {
             id: request.sequence,
+            tenancy: request.tenancy,
+            arrival: self.arrivals,
             tokens: request.prompt,
-            cached: 0,
+            table: Table::new(request.tenancy.domain),
+            computed: 0,
+            found: None,
             chunk: 0,
-            started: false,
             generated: 0,
             max_tokens: if asked == 0 { self.context - prompt } else { asked },
             ignore_eos: request.ignore_eos,
@@ -157,7 +224,7 @@ impl GenerationScheduler {
         Ok(())
     }
 
-    /// Forgets a sequence and frees its cache at once. False when it is not alive, which is no error: it may have
+    /// Forgets a sequence and frees its blocks at once. False when it is not alive, which is no error: it may have
     /// ended in the last step. No output about it follows.
     pub fn cancel(&mut self, sequence: SequenceId, generator: &mut dyn Generator) -> bool {
         let before = self.live().count();
@@ -173,8 +240,8 @@ impl GenerationScheduler {
     ///
     /// An error of the generator ends the sequences of that step and no other.
     pub fn step(&mut self, generator: &mut dyn Generator) -> Vec<StepOutput> {
-        self.start_waiting();
-        self.plan();
+        self.start_waiting(generator);
+        self.plan(generator);
         let rows: Vec<Row<'_>> = self.running.iter().filter_map(Sequence::row).collect();
         if rows.is_empty() {
             return Vec::new();
@@ -185,13 +252,20 @@ impl GenerationScheduler {
             false => Err(BackendError::new("wrong number of rows")),
         });
         let stepped = self.running.iter_mut().filter(|sequence| sequence.chunk > 0);
-        let outputs = match answer {
-            Ok(logits) => stepped
-                .zip(logits)
-                .filter_map(|(sequence, logits)| sequence.advance(logits, self.vocabulary, &self.eos))
-                .collect(),
-            Err(error) => stepped.map(|sequence| sequence.fail(error)).collect(),
-        };
+        let mut outputs = Vec::new();
+        match answer {
+            Ok(logits) => {
+                for (sequence, logits) in stepped.zip(logits) {
+                    self.counters.computed += wide(sequence.chunk);
+                    sequence.computed += sequence.chunk;
+                    sequence.chunk = 0;
+                    let (tokens, end) = (&sequence.tokens, sequence.computed);
+                    self.cache.keep(&mut sequence.table, tokens, end, generator);
+                    outputs.extend(sequence.advance(logits, self.vocabulary, &self.eos));
+                }
+            }
+            Err(error) => outputs.extend(stepped.map(|sequence| sequence.fail(error))),
+        }
         self.release_ended(generator);
         outputs
     }
@@ -208,65 +282,156 @@ impl GenerationScheduler {
         self.running.len()
     }
 
-    /// Requests that wait.
+    /// Requests that wait, those too that were put back.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Blocks that hold nothing, and blocks that hold only what may be found again.
+    #[must_use]
+    pub fn blocks(&self) -> (usize, usize) {
+        (self.cache.free(), self.cache.available() - self.cache.free())
+    }
+
+    /// Where the positions of a sequence lie; `None` when it does not run.
+    #[must_use]
+    pub fn blocks_of(&self, sequence: SequenceId) -> Option<&[BlockId]> {
+        let running = self.running.iter().find(|running| running.id == sequence);
+        running.map(|running| running.table.blocks.as_slice())
     }
 
     fn live(&self) -> impl Iterator<Item = &Sequence> {
         self.waiting.iter().chain(&self.running)
     }
 
-    fn start_waiting(&mut self) {
-        let mut reserved: usize = self.running.iter().map(Sequence::reservation).sum();
-        while self.running.len() < self.limits.running {
-            let fits = |next: &mut Sequence| reserved + next.reservation() <= self.limits.cache_tokens;
-            let Some(next) = self.waiting.pop_front_if(fits) else { return };
-            reserved += next.reservation();
+    /// Starts those whose turn it is, until one does not fit: nobody overtakes it.
+    fn start_waiting(&mut self, generator: &mut dyn Generator) {
+        loop {
+            let turn = |next: &Sequence| (self.turns.time(next.tenancy.domain), next.arrival);
+            let Some(next) = self.waiting.iter().min_by_key(|next| turn(next)) else { return };
+            let (id, tenancy) = (next.id, next.tenancy);
+            if self.running.len() >= self.limits.running && !self.make_place(tenancy, generator) {
+                return;
+            }
+            let Some(at) = self.waiting.iter().position(|next| next.id == id) else { return };
+            // What those that run are still to get for the tokens they have and one more, so that nobody is put back at once.
+            let promised = |one: &Sequence| {
+                let blocks = self.cache.blocks_for(one.tokens.len() + 1);
+                blocks.saturating_sub(one.table.blocks.len())
+            };
+            let spare = self.running.iter().map(promised).sum();
+            let Some(next) = self.waiting.get_mut(at) else { return };
+            let Some(found) = self.cache.begin(&mut next.table, &next.tokens, spare) else { return };
+            next.computed = found;
+            next.found.get_or_insert(found);
+            self.counters.found += wide(found);
+            let next = self.waiting.remove(at);
+            // The next place is then another domain's, before a token of this one is computed.
+            self.turns.charge(next.tenancy.domain, 1, next.tenancy.share);
             self.running.push(next);
         }
     }
 
-    /// Shares the step's tokens out: first to those who generate, then to prompts, oldest first.
-    fn plan(&mut self) {
+    /// Puts a sequence back whose domain runs more than its share, so that one of `tenancy` runs in its place.
+    fn make_place(&mut self, tenancy: Tenancy, generator: &mut dyn Generator) -> bool {
+        let count = |domain| self.running.iter().filter(|one| one.tenancy.domain == domain).count();
+        let share = |tenancy: Tenancy| u64::from(tenancy.share.max(1));
+        let wants = wide(count(tenancy.domain) + 1);
+        let too_many = |one: &&Sequence| {
+            let has = wide(count(one.tenancy.domain));
+            // Not the last of its domain, so that it gets on too.
+            has > 1 && has * share(tenancy) > wants * share(one.tenancy)
+        };
+        let youngest = self.running.iter().filter(too_many).map(|one| one.arrival).max();
+        youngest.is_some_and(|arrival| {
+            self.put_back(arrival, generator);
+            true
+        })
+    }
+
+    /// Shares the step's tokens out: one to each who generates, then to prompts by turn; and finds the blocks for them.
+    fn plan(&mut self, generator: &mut dyn Generator) {
+        let turn = |next: &Sequence| {
+            let reads = next.tokens.len() - next.computed > 1;
+            (reads, if reads { self.turns.time(next.tenancy.domain) } else { 0 }, next.arrival)
+        };
+        let mut order: Vec<_> = self.running.iter().map(|next| (turn(next), next.id)).collect();
+        order.sort_unstable();
         let mut left = self.limits.step_tokens;
-        for reads_prompt in [false, true] {
-            for sequence in self.running.iter_mut().filter(|next| (next.generated == 0) == reads_prompt) {
-                sequence.chunk = left.min(sequence.tokens.len() - sequence.cached);
-                sequence.started |= sequence.chunk > 0;
-                left -= sequence.chunk;
+        for (_, id) in order {
+            let Some(next) = self.running.iter().find(|next| next.id == id) else { continue };
+            let wanted = left.min(next.tokens.len() - next.computed);
+            if wanted == 0 {
+                continue;
             }
+            let arrival = next.arrival;
+            let lacking = |scheduler: &Self| {
+                let next = scheduler.running.iter().find(|next| next.id == id);
+                next.map_or(0, |next| {
+                    let needed = scheduler.cache.blocks_for(next.computed + wanted);
+                    needed.saturating_sub(next.table.blocks.len() + scheduler.cache.available())
+                })
+            };
+            while lacking(self) > 0 && self.put_back_younger_than(arrival, generator) {}
+            let fits = self.cache.available();
+            let Some(next) = self.running.iter_mut().find(|next| next.id == id) else { continue };
+            let room = self.cache.positions(next.table.blocks.len() + fits);
+            next.chunk = wanted.min(room.saturating_sub(next.computed));
+            self.cache.extend(&mut next.table, next.computed + next.chunk, generator);
+            left -= next.chunk;
+            let (chunk, Tenancy { domain, share }) = (next.chunk, next.tenancy);
+            self.turns.charge(domain, chunk, share);
         }
     }
 
+    /// Puts the youngest sequence back, if it came after this one.
+    fn put_back_younger_than(&mut self, arrival: u64, generator: &mut dyn Generator) -> bool {
+        let youngest =
+            self.running.iter().map(|one| one.arrival).max().filter(|youngest| *youngest > arrival);
+        youngest.is_some_and(|youngest| {
+            self.put_back(youngest, generator);
+            true
+        })
+    }
+
+    /// Lets the running sequence of this arrival wait again; what it has so far is its prompt then.
+    fn put_back(&mut self, arrival: u64, generator: &mut dyn Generator) {
+        let Some(at) = self.running.iter().position(|one| one.arrival == arrival) else { return };
+        let mut sequence = self.running.remove(at);
+        self.cache.release(&mut sequence.table, sequence.tenancy.domain, generator);
+        (sequence.computed, sequence.chunk) = (0, 0);
+        self.counters.put_back += 1;
+        let place = self.waiting.partition_point(|waiting| waiting.arrival < arrival);
+        self.waiting.insert(place, sequence);
+    }
+
     fn release_ended(&mut self, generator: &mut dyn Generator) {
-        self.running.retain(|sequence| {
-            if sequence.ended && sequence.started {
-                generator.release(sequence.id);
-            }
-            !sequence.ended
-        });
+        for sequence in self.running.iter_mut().filter(|sequence| sequence.ended) {
+            self.cache.release(&mut sequence.table, sequence.tenancy.domain, generator);
+        }
+        self.running.retain(|sequence| !sequence.ended);
+        let live: Vec<CacheDomain> = self.live().map(|sequence| sequence.tenancy.domain).collect();
+        self.turns.forget(|domain| live.contains(&domain));
     }
 }
 
 impl Sequence {
-    /// Tokens that the cache may come to hold.
-    fn reservation(&self) -> usize {
-        self.tokens.len() - self.generated + self.max_tokens
-    }
-
     /// What this step appends, if anything.
     fn row(&self) -> Option<Row<'_>> {
-        let tokens = self.tokens.get(self.cached..self.cached + self.chunk)?;
-        (!tokens.is_empty()).then_some(Row { sequence: self.id, tokens })
+        let tokens = self.tokens.get(self.computed..self.computed + self.chunk)?;
+        (!tokens.is_empty()).then_some(Row { tokens, start: self.computed, blocks: &self.table.blocks })
     }
 
-    /// Takes the answer to this step's row; `None` while the prompt is still being read.
+    /// Takes the answer to this step's row; `None` while tokens are still to be read.
     fn advance(&mut self, logits: Vec<f32>, vocabulary: usize, eos: &[TokenId]) -> Option<StepOutput> {
-        self.cached += self.chunk;
-        self.chunk = 0;
-        if self.cached < self.tokens.len() {
+        if self.computed < self.tokens.len() {
             return None;
         }
         if logits.len() != vocabulary {
@@ -286,11 +451,15 @@ impl Sequence {
             None
         };
         self.ended = reason.is_some();
-        Some(StepOutput { sequence: self.id, token: Some(token), finish: reason.map(Finish::Done) })
+        Some(self.output(Some(token), reason.map(Finish::Done)))
     }
 
     fn fail(&mut self, error: BackendError) -> StepOutput {
         self.ended = true;
-        StepOutput { sequence: self.id, token: None, finish: Some(Finish::Failed(error)) }
+        self.output(None, Some(Finish::Failed(error)))
+    }
+
+    fn output(&self, token: Option<TokenId>, finish: Option<Finish>) -> StepOutput {
+        StepOutput { sequence: self.id, token, finish, found: self.found.unwrap_or(0) }
     }
 }

@@ -5,21 +5,26 @@
 //! input or output, so a run is repeated exactly by making the same calls again.
 //!
 //! What is promised, and tested by simulation over thousands of seeds: every request that was taken ends exactly
-//! once, every cache that was made is released exactly once, the limits hold in every step, and what a request
-//! answers does not depend on who else is served.
+//! once, no block of the cache is lost, written by two or read across domains, the limits hold in every step, everyone who waits is
+//! served at last, and what a request answers does not depend on who else is served or was served before.
 
 mod admission;
 mod backend;
+mod cache;
 mod embedding;
+mod fairness;
 mod generation;
 mod random;
 mod sampler;
 mod types;
 
 pub use admission::SubmitError;
-pub use backend::{BackendError, Embedder, Generator, Row};
+pub use backend::{BackendError, BlockId, Embedder, Generator, Row};
+pub use cache::CacheDomain;
 pub use embedding::{EmbeddingBatcher, EmbeddingLimits, EmbeddingOutput};
-pub use generation::{Finish, GenerationLimits, GenerationRequest, GenerationScheduler, StepOutput};
+pub use generation::{
+    Counters, Finish, GenerationLimits, GenerationRequest, GenerationScheduler, StepOutput, Tenancy,
+};
 pub use sampler::Sampler;
 pub use types::{
     ChatMessage, FinishReason, ModelKind, Prompt, RequestId, Sampling, SequenceId, StopRules, TokenId,

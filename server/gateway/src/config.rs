@@ -76,6 +76,13 @@ struct Written {
 struct WrittenKey {
     tenant: String,
     sha256: String,
+    /// The tenant's share of a model's work when others want it too; 1 if it is not written.
+    #[serde(default = "one")]
+    share: u32,
+}
+
+const fn one() -> u32 {
+    1
 }
 
 #[derive(Deserialize)]
@@ -99,6 +106,9 @@ impl Default for WrittenLimits {
         }
     }
 }
+
+/// The largest share of a tenant.
+const MAX_SHARE: u32 = 1000;
 
 fn wrong(key: &'static str, reason: impl Into<String>) -> ConfigError {
     ConfigError::Value { key, reason: reason.into() }
@@ -140,7 +150,10 @@ impl WrittenKey {
             .sha256
             .parse()
             .map_err(|_| wrong("keys.sha256", "expected the SHA-256 of a key, 64 lower-case hex digits"))?;
-        Ok(TenantKey { tenant: self.tenant.clone(), digest })
+        if !(1..=MAX_SHARE).contains(&self.share) {
+            return Err(wrong("keys.share", format!("expected 1 to {MAX_SHARE}, got {}", self.share)));
+        }
+        Ok(TenantKey { tenant: self.tenant.clone(), digest, share: self.share })
     }
 }
 
@@ -212,6 +225,14 @@ mod tests {
         check_refused("\"acme\"", "\"\"", "keys.tenant");
         check_refused("2c26b", "2C26B", "keys.sha256");
         check_refused("2c26b", "c26b", "keys.sha256");
+        check_refused("[limits]", "share = 0\n[limits]", "keys.share: expected 1 to 1000, got 0");
+        check_refused("[limits]", "share = 1001\n[limits]", "keys.share");
+        let two = "share = 2\n[[keys]]\ntenant = \"acme\"\nsha256 = \"3c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae\"\n[limits]";
+        check_refused("[limits]", two, "different shares");
+        assert!(
+            Config::parse(&GOOD.replace("[limits]", &two.replace("\n[limits]", "\nshare = 2\n[limits]")))
+                .is_ok()
+        );
         check_refused("[\"localhost\"]", "[]", "names");
         check_refused("127.0.0.1:8443", "localhost", "socket address");
         let twice = "[[keys]]\ntenant = \"b\"\nsha256 = \"2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae\"\n[limits]";

@@ -4,7 +4,7 @@
 
 use crate::App;
 use crate::audit::Receipt;
-use crate::flight::Worker;
+use crate::flight::{Tokens, Worker};
 use crate::front::{Caller, millis};
 use crate::keeper::Slot;
 use crate::pool::Found;
@@ -12,7 +12,7 @@ use crate::refuse::{audit_unavailable, json, outcome, overloaded, refuse};
 use crate::stream::{self, Run};
 use anchorhold_api::ApiError;
 use anchorhold_channel::server::{BodyError, read_body};
-use anchorhold_ipc::{AuditEvent, ModelKind, RequestOutcome, RequestRecord, Route};
+use anchorhold_ipc::{AuditEvent, ModelKind, RequestOutcome, RequestRecord, Route, Tenancy};
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
@@ -50,7 +50,7 @@ pub(crate) struct Exchange {
     model: String,
     is_stream: bool,
     /// Of prompt and output.
-    tokens: (u64, u64),
+    tokens: Tokens,
 }
 
 /// One of the requests that may run at once; given back on drop.
@@ -82,7 +82,7 @@ impl Exchange {
             admission: None,
             model: String::new(),
             is_stream: false,
-            tokens: (0, 0),
+            tokens: Tokens::default(),
         })
     }
 
@@ -156,6 +156,11 @@ impl Exchange {
         }
     }
 
+    /// For whom the work is, as workers know it.
+    pub(crate) fn tenancy(&self) -> Tenancy {
+        self.caller.tenant.tenancy
+    }
+
     pub(crate) fn streams(&mut self) {
         self.is_stream = true;
     }
@@ -166,8 +171,8 @@ impl Exchange {
     }
 
     /// The usage, as the caller is told it.
-    pub(crate) fn count(&mut self, tokens_in: u64, tokens_out: u64) {
-        self.tokens = (tokens_in, tokens_out);
+    pub(crate) fn count(&mut self, tokens: Tokens) {
+        self.tokens = tokens;
     }
 
     /// Commits to the next bytes of the answer.
@@ -246,13 +251,13 @@ impl Exchange {
             outcome,
             status,
             stream: self.is_stream,
-            tokens_in: self.tokens.0,
-            tokens_out: self.tokens.1,
+            tokens_in: self.tokens.read,
+            tokens_out: self.tokens.made,
             millis: millis(self.caller.begun),
             commitments: self.receipt.commitments(),
         };
         crate::log::request(&record);
-        self.app.metrics.count(&record, self.caller.begun.elapsed().as_secs_f64());
+        self.app.metrics.count(&record, self.tokens.found, self.caller.begun.elapsed().as_secs_f64());
         record
     }
 

@@ -22,12 +22,32 @@ const MAX_WAITING: usize = 128 * 1024;
 /// Events of a request besides its tokens.
 const OTHER_EVENTS: usize = 4;
 
+/// Tokens of one generation, or of several together.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tokens {
+    /// Of prompts.
+    pub(crate) read: u64,
+    /// Those of them that were found in the worker's cache.
+    pub(crate) found: u64,
+    /// That were generated.
+    pub(crate) made: u64,
+}
+
+impl Tokens {
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { read, found, made } = other;
+        self.read = self.read.saturating_add(read);
+        self.found = self.found.saturating_add(found);
+        self.made = self.made.saturating_add(made);
+    }
+}
+
 /// What a worker says about one request.
 #[derive(Debug)]
 pub(crate) enum Update {
     Embedded { vectors: Vec<Vec<f32>>, tokens_in: u64 },
     Delta(String),
-    Finished { reason: FinishReason, tokens_in: u64, tokens_out: u64 },
+    Finished { reason: FinishReason, tokens: Tokens },
     Failed(RequestError),
 }
 
@@ -165,8 +185,9 @@ fn read(mut reader: LineReader<Event>, worker: &Worker) {
         let (id, update) = match event {
             Event::Embedded { id, vectors, tokens_in } => (id, Update::Embedded { vectors, tokens_in }),
             Event::Delta { id, text } => (id, Update::Delta(text)),
-            Event::Finished { id, reason, tokens_in, tokens_out } => {
-                (id, Update::Finished { reason, tokens_in, tokens_out })
+            Event::Finished { id, reason, tokens_in, tokens_found, tokens_out } => {
+                let tokens = Tokens { read: tokens_in, found: tokens_found, made: tokens_out };
+                (id, Update::Finished { reason, tokens })
             }
             Event::Failed { id, error } => (id, Update::Failed(error)),
         };

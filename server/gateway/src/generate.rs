@@ -1,7 +1,7 @@
 //! The three routes that ask a model: from the body to the worker and back.
 
 use crate::exchange::{Answer, Exchange};
-use crate::flight::{Flight, Update, Worker};
+use crate::flight::{Flight, Tokens, Update, Worker};
 use crate::refuse;
 use crate::stream::Run;
 use crate::words::{random, unix_seconds};
@@ -9,7 +9,7 @@ use anchorhold_api::{
     ApiError, ChatRequest, Choice, CompletionRequest, Delivery, EmbeddingRequest, Finish, Frames, Generation,
     Head, Input, Surface, Usage, chat_completion, embeddings, text_completion,
 };
-use anchorhold_ipc::{ChatMessage, FinishReason, ModelKind, Prompt, Sampling, StopRules, WorkKind};
+use anchorhold_ipc::{ChatMessage, FinishReason, ModelKind, Prompt, Sampling, StopRules, Tenancy, WorkKind};
 use axum::extract::Request;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(crate) async fn chat(exchange: &mut Exchange, request: Request) -> Result<An
         content: message.content,
     };
     let prompt = Prompt::Chat(asked.messages.into_iter().map(message).collect());
-    let work = vec![work(&worker, prompt, &asked.generation)?];
+    let work = vec![work((&worker, exchange.tenancy()), prompt, &asked.generation)?];
     run(exchange, &worker, work, (Surface::Chat, asked.delivery)).await
 }
 
@@ -47,7 +47,7 @@ pub(crate) async fn completion(exchange: &mut Exchange, request: Request) -> Res
     let work = asked
         .prompts
         .into_iter()
-        .map(|input| work(&worker, prompt(input), &asked.generation))
+        .map(|input| work((&worker, exchange.tenancy()), prompt(input), &asked.generation))
         .collect::<Result<_, _>>()?;
     run(exchange, &worker, work, (Surface::Completion, asked.delivery)).await
 }
@@ -78,7 +78,7 @@ pub(crate) async fn embedding(exchange: &mut Exchange, request: Request) -> Resu
     if vectors.len() != count || !vectors.iter().all(whole) {
         return Err(ApiError::internal());
     }
-    exchange.count(tokens, 0);
+    exchange.count(Tokens { read: tokens, ..Tokens::default() });
     Ok(Answer::Whole(embeddings(&asked.model, &vectors, asked.encoding, tokens)))
 }
 
@@ -90,7 +90,11 @@ fn prompt(input: Input) -> Prompt {
 }
 
 /// What the worker is asked for one prompt.
-fn work(worker: &Worker, prompt: Prompt, asked: &Generation) -> Result<WorkKind, ApiError> {
+fn work(
+    (worker, tenancy): (&Worker, Tenancy),
+    prompt: Prompt,
+    asked: &Generation,
+) -> Result<WorkKind, ApiError> {
     let limit = worker.info.max_tokens;
     let max_tokens = asked.max_tokens.unwrap_or(0);
     if max_tokens > limit {
@@ -111,7 +115,7 @@ fn work(worker: &Worker, prompt: Prompt, asked: &Generation) -> Result<WorkKind,
         seed,
     };
     let stop = StopRules { max_tokens, stop: asked.stop.clone(), ignore_eos: asked.ignore_eos };
-    Ok(WorkKind::Generate { prompt, sampling, stop })
+    Ok(WorkKind::Generate { tenancy, prompt, sampling, stop })
 }
 
 /// Gives the work to the worker and gathers what comes back, or waits for the first of it and streams.
@@ -170,16 +174,15 @@ async fn gather(
     (head, shape): (Head, Shape),
 ) -> Result<Answer, ApiError> {
     let mut choices = vec![Choice { text: String::new(), finish: Finish::Stop }; shape.prompts];
-    let (mut open, mut tokens_in, mut tokens_out) = (shape.prompts, 0_u64, 0_u64);
+    let (mut open, mut tokens) = (shape.prompts, Tokens::default());
     let mut event = first;
     loop {
         let choice = choices.get_mut(event.0).ok_or_else(ApiError::internal)?;
         match event.1 {
             Update::Delta(text) => choice.text.push_str(&text),
-            Update::Finished { reason, tokens_in: read, tokens_out: made } => {
+            Update::Finished { reason, tokens: own } => {
                 choice.finish = finish(reason);
-                tokens_in = tokens_in.saturating_add(read);
-                tokens_out = tokens_out.saturating_add(made);
+                tokens.add(own);
                 open -= 1;
             }
             Update::Failed(error) => return Err(refuse::worker(&error, field(shape.surface))),
@@ -190,8 +193,8 @@ async fn gather(
         }
         event = flight.next().await.map_err(refuse::flight)?;
     }
-    exchange.count(tokens_in, tokens_out);
-    let usage = Usage::new(tokens_in, tokens_out);
+    exchange.count(tokens);
+    let usage = Usage::new(tokens.read, tokens.made);
     Ok(Answer::Whole(match (shape.surface, choices.as_slice()) {
         (Surface::Chat, [choice]) => chat_completion(&head, choice, usage),
         (Surface::Chat, _) => return Err(ApiError::internal()),

@@ -1,5 +1,7 @@
 //! Who may call: tenants and the digests of their keys. The keys themselves are nowhere.
 
+use crate::words::random;
+use anchorhold_ipc::{CacheDomain, Tenancy};
 use anchorhold_rats::Sha256Digest;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -16,12 +18,16 @@ pub const MAX_KEY_BYTES: usize = 512;
 pub(crate) struct TenantKey {
     pub(crate) tenant: String,
     pub(crate) digest: Sha256Digest,
+    /// The tenant's share of the work; the same on each of its lines.
+    pub(crate) share: u32,
 }
 
 /// Someone with at least one key.
 #[derive(Debug)]
 pub(crate) struct Tenant {
     pub(crate) name: String,
+    /// What workers know of it: a domain that is drawn anew when the gateway starts, and its share.
+    pub(crate) tenancy: Tenancy,
     /// As many permits as requests may run at once.
     pub(crate) in_flight: Arc<Semaphore>,
 }
@@ -40,15 +46,24 @@ impl Keyring {
             return Err(format!("expected 1 to {MAX_KEYS} keys, got {}", written.len()));
         }
         let mut ring = Self { tenants: Vec::new(), keys: Vec::new() };
-        for TenantKey { tenant, digest } in written {
+        for TenantKey { tenant, digest, share } in written {
             if ring.keys.iter().any(|(known, _)| *known == digest) {
                 return Err("a digest appears twice".to_owned());
             }
-            let place = ring.tenants.iter().position(|known| known.name == tenant).unwrap_or_else(|| {
-                let in_flight = Arc::new(Semaphore::new(in_flight));
-                ring.tenants.push(Arc::new(Tenant { name: tenant, in_flight }));
-                ring.tenants.len() - 1
-            });
+            let known = ring.tenants.iter().position(|known| known.name == tenant);
+            let place = match known {
+                Some(place) => place,
+                None => {
+                    let domain = CacheDomain(random().ok_or("the system gives no randomness")?);
+                    let (tenancy, in_flight) =
+                        (Tenancy { domain, share }, Arc::new(Semaphore::new(in_flight)));
+                    ring.tenants.push(Arc::new(Tenant { name: tenant, tenancy, in_flight }));
+                    ring.tenants.len() - 1
+                }
+            };
+            if ring.tenants.get(place).is_none_or(|tenant| tenant.tenancy.share != share) {
+                return Err("keys of one tenant give it different shares".to_owned());
+            }
             ring.keys.push((digest, u32::try_from(place).map_err(|_| "too many tenants")?));
         }
         Ok(ring)
@@ -82,8 +97,11 @@ mod tests {
     use super::*;
 
     fn ring() -> Keyring {
-        let key =
-            |tenant: &str, key: &[u8]| TenantKey { tenant: tenant.to_owned(), digest: Sha256Digest::of(key) };
+        let key = |tenant: &str, key: &[u8]| TenantKey {
+            tenant: tenant.to_owned(),
+            digest: Sha256Digest::of(key),
+            share: 1,
+        };
         Keyring::new(vec![key("a", b"key-a"), key("b", b"key-b"), key("a", b"key-a2")], 1).unwrap()
     }
 
@@ -100,6 +118,15 @@ mod tests {
         for (value, tenant) in [("Bearer key-a", "a"), ("bearer key-b", "b"), ("BEARER key-a2", "a")] {
             assert_eq!(owner(&[value]).as_deref(), Some(tenant));
         }
+    }
+
+    #[test]
+    fn tenants_have_domains_of_their_own() {
+        let domain = |ring: &Keyring, at: usize| ring.tenants[at].tenancy.domain;
+        let (one, other) = (ring(), ring());
+        assert_eq!(one.tenants.len(), 2);
+        assert_ne!(domain(&one, 0), domain(&one, 1));
+        assert_ne!(domain(&one, 0), domain(&other, 0), "drawn anew at each start");
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     requests: Family<Labels<2>, Counter>,
     pub(crate) in_flight: Gauge,
     prompt_tokens: Counter,
+    found_tokens: Counter,
     generation_tokens: Counter,
     first_token: ByRoute<Histogram>,
     whole_request: ByRoute<Histogram>,
@@ -46,6 +47,7 @@ impl Metrics {
             requests: Family::default(),
             in_flight: Gauge::default(),
             prompt_tokens: Counter::default(),
+            found_tokens: Counter::default(),
             generation_tokens: Counter::default(),
             first_token: Family::new_with_constructor(seconds),
             whole_request: Family::new_with_constructor(seconds),
@@ -61,6 +63,11 @@ impl Metrics {
             "prompt_tokens",
             "Prompt tokens of complete requests, as in usage",
             metrics.prompt_tokens.clone(),
+        );
+        registry.register(
+            "prompt_tokens_cached",
+            "Those of the prompt tokens that were found in the cache of their tenant",
+            metrics.found_tokens.clone(),
         );
         registry.register(
             "generation_tokens",
@@ -98,11 +105,12 @@ impl Metrics {
     }
 
     /// Counts a request that ended.
-    pub(crate) fn count(&self, record: &RequestRecord, seconds: f64) {
+    pub(crate) fn count(&self, record: &RequestRecord, found: u64, seconds: f64) {
         let route = ("route", route_word(record.route));
         self.requests.get_or_create(&[route, ("outcome", outcome_word(record.outcome))]).inc();
         if record.outcome == RequestOutcome::Complete {
             self.prompt_tokens.inc_by(record.tokens_in);
+            self.found_tokens.inc_by(found);
             self.generation_tokens.inc_by(record.tokens_out);
             self.whole_request.get_or_create(&[route]).observe(seconds);
         }

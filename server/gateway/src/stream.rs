@@ -1,7 +1,7 @@
 //! Streamed answers: events as the worker makes them, the audit entry, then `[DONE]`.
 
 use crate::exchange::Exchange;
-use crate::flight::{Flight, Update};
+use crate::flight::{Flight, Tokens, Update};
 use crate::generate::finish;
 use crate::refuse;
 use anchorhold_api::{ApiError, DONE, Frames, Usage, error_event};
@@ -22,8 +22,7 @@ pub(crate) struct Run {
     frames: Frames,
     /// How many requests have not ended.
     open: usize,
-    tokens_in: u64,
-    tokens_out: u64,
+    tokens: Tokens,
     /// Events on their way to the caller.
     ready: VecDeque<String>,
     failed: Option<ApiError>,
@@ -32,7 +31,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new(flight: Flight, frames: Frames, open: usize, first: (usize, Update)) -> Self {
         let ready = frames.opening().into_iter().collect();
-        let mut run = Self { flight, frames, open, tokens_in: 0, tokens_out: 0, ready, failed: None };
+        let mut run = Self { flight, frames, open, tokens: Tokens::default(), ready, failed: None };
         run.take(first);
         run
     }
@@ -40,13 +39,12 @@ impl Run {
     fn take(&mut self, (place, update): (usize, Update)) {
         match update {
             Update::Delta(text) => self.ready.push_back(self.frames.delta(place, &text)),
-            Update::Finished { reason, tokens_in, tokens_out } => {
-                self.tokens_in = self.tokens_in.saturating_add(tokens_in);
-                self.tokens_out = self.tokens_out.saturating_add(tokens_out);
+            Update::Finished { reason, tokens } => {
+                self.tokens.add(tokens);
                 self.open = self.open.saturating_sub(1);
                 self.ready.push_back(self.frames.finish(place, finish(reason)));
                 if self.open == 0 {
-                    self.ready.extend(self.frames.usage(Usage::new(self.tokens_in, self.tokens_out)));
+                    self.ready.extend(self.frames.usage(Usage::new(self.tokens.read, self.tokens.made)));
                 }
             }
             // Once the stream has begun, the caller's field is no longer at fault.
@@ -106,7 +104,7 @@ impl Stream {
     /// The entry commits to the whole body, [`DONE`] included, and is durable before [`DONE`] leaves.
     async fn end(&mut self) -> String {
         self.is_over = true;
-        self.exchange.count(self.run.tokens_in, self.run.tokens_out);
+        self.exchange.count(self.run.tokens);
         self.exchange.commit(DONE.as_bytes());
         match self.exchange.close(RequestOutcome::Complete, StatusCode::OK).await {
             Ok(()) => DONE.to_owned(),

@@ -153,7 +153,13 @@ async fn events_about_nothing_and_of_the_wrong_kind_hurt_nobody_else() {
     let task = rig.begin(post("/v1/chat/completions", &chat("x")));
     aside(move || {
         let id = worker.submitted().0;
-        worker.say(&Event::Finished { id, reason: FinishReason::Stop, tokens_in: 1, tokens_out: 0 });
+        worker.say(&Event::Finished {
+            id,
+            reason: FinishReason::Stop,
+            tokens_in: 1,
+            tokens_found: 0,
+            tokens_out: 0,
+        });
         worker
     })
     .await;
@@ -205,7 +211,13 @@ async fn a_stream_whose_entry_is_refused_does_not_end_well() {
     let worker = rig.worker("chat", ModelKind::Chat).await;
     let (mut response, mut worker, id) = begun(&rig, worker).await;
     rig.manners.log_refuses.store(true, Ordering::SeqCst);
-    worker.say(&Event::Finished { id, reason: FinishReason::Stop, tokens_in: 1, tokens_out: 1 });
+    worker.say(&Event::Finished {
+        id,
+        reason: FinishReason::Stop,
+        tokens_in: 1,
+        tokens_found: 0,
+        tokens_out: 1,
+    });
     assert!(frame(&mut response).await.unwrap().contains("\"finish_reason\":\"stop\""));
     let last = frame(&mut response).await.unwrap();
     assert!(last.starts_with("event: error\n") && last.contains("audit_unavailable"), "{last}");
@@ -221,7 +233,13 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
     rig.gateway.draining().await;
     let refused = rig.send(streaming("x")).await;
     assert_eq!((refused.status, refused.code()), (StatusCode::SERVICE_UNAVAILABLE, json!("draining")));
-    worker.say(&Event::Finished { id, reason: FinishReason::Stop, tokens_in: 1, tokens_out: 1 });
+    worker.say(&Event::Finished {
+        id,
+        reason: FinishReason::Stop,
+        tokens_in: 1,
+        tokens_found: 0,
+        tokens_out: 1,
+    });
     frame(&mut response).await.unwrap();
     assert_eq!(frame(&mut response).await.as_deref(), Some("data: [DONE]\n\n"));
     rig.gateway.drained().await;

@@ -158,7 +158,7 @@ async fn serves_over_tls_with_the_key_it_named_and_drains_on_sigterm() {
     program.signal(Signal::TERM);
     worker.say(&Event::Delta { id, text: "done".to_owned() });
     let reason = anchorhold_ipc::FinishReason::Stop;
-    worker.say(&Event::Finished { id, reason, tokens_in: 1, tokens_out: 1 });
+    worker.say(&Event::Finished { id, reason, tokens_in: 1, tokens_found: 0, tokens_out: 1 });
     let answer = task.await.unwrap().unwrap();
     let value: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(value.pointer("/choices/0/message/content"), Some(&json!("done")));

@@ -104,7 +104,7 @@ async fn what_was_asked_reaches_the_worker() {
         with(chat("x"), json!({"temperature": 0.5, "seed": 7, "stop": ["y"], "max_tokens": 3, "top_k": 2}));
     let task = rig.begin(post("/v1/chat/completions", &body));
     let kind = common::aside(move || worker.submitted().1).await;
-    let WorkKind::Generate { prompt: Prompt::Chat(messages), sampling, stop } = kind else {
+    let WorkKind::Generate { prompt: Prompt::Chat(messages), sampling, stop, .. } = kind else {
         panic!("{kind:?}")
     };
     assert_eq!((messages[0].role.as_str(), messages[0].content.as_str()), ("user", "x"));

@@ -18,7 +18,8 @@ mod message;
 
 // The words inside the messages, for the process that builds them and needs nothing else of the engine.
 pub use anchorhold_engine::{
-    ChatMessage, FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules, TokenId,
+    CacheDomain, ChatMessage, FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules, Tenancy,
+    TokenId,
 };
 pub use line::{
     GATEWAY_LINE, KEEPER_LINE, Line, LineError, LineReader, LineWriter, MAX_DESCRIPTORS, MAX_FRAME_BYTES,

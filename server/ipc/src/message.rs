@@ -1,6 +1,6 @@
 //! The closed lists of messages. What is not here cannot be said.
 
-use anchorhold_engine::{FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules};
+use anchorhold_engine::{FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules, Tenancy};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -44,6 +44,8 @@ pub struct LoadModel {
     pub objects: Vec<ObjectDescriptors>,
     /// The most threads to use.
     pub threads: u16,
+    /// Whether what was computed for a prompt is kept for later ones of the same tenant.
+    pub keep_prefixes: bool,
 }
 
 /// The two descriptors of one object: its segments and its tree.
@@ -396,6 +398,8 @@ pub enum WorkKind {
     },
     /// Text after a prompt.
     Generate {
+        /// For whom: the gateway says, from the caller's key.
+        tenancy: Tenancy,
         /// What comes before.
         prompt: Prompt,
         /// How tokens are drawn.
@@ -432,6 +436,8 @@ pub enum Event {
         reason: FinishReason,
         /// Tokens of the prompt.
         tokens_in: u64,
+        /// How many of those were not computed, because the tenant had asked something that begins alike.
+        tokens_found: u64,
         /// Tokens that were generated.
         tokens_out: u64,
     },

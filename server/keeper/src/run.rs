@@ -185,8 +185,9 @@ impl Keeper {
             layers: &layers.active,
             missing: &layers.missing,
         });
-        let (threads, at_now) = (self.settings.worker.threads, self.clock.wall());
-        let order = LoadOrder { model: &model, source, key, threads, at: at_now };
+        let (settings, at_now) = (&self.settings.worker, self.clock.wall());
+        let (threads, keep_prefixes) = (settings.threads, settings.keep_prefixes);
+        let order = LoadOrder { model: &model, source, key, threads, keep_prefixes, at: at_now };
         let (loaded, report) = match starting.load(&order) {
             Ok(loaded) => loaded,
             Err(failure) => return Ok(Err(failure)),

@@ -157,6 +157,10 @@ pub(crate) struct Gateway {
     pub(crate) writes: Vec<PathBuf>,
 }
 
+const fn keeps() -> bool {
+    true
+}
+
 /// The workers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -164,6 +168,9 @@ pub(crate) struct Worker {
     pub(crate) program: PathBuf,
     /// Threads of each worker.
     pub(crate) threads: u16,
+    /// Whether a worker keeps what it computed for a prompt, for later ones of the same tenant that begin alike.
+    #[serde(default = "keeps")]
+    pub(crate) keep_prefixes: bool,
     /// Layers of confinement without which a worker may not be given a key.
     pub(crate) required_layers: Vec<String>,
 }

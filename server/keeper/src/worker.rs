@@ -149,6 +149,7 @@ pub(crate) struct LoadOrder<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) key: &'a HeldKey,
     pub(crate) threads: u16,
+    pub(crate) keep_prefixes: bool,
     pub(crate) at: Timestamp,
 }
 
@@ -171,6 +172,7 @@ impl LoadOrder<'_> {
             weights_key: WireSecret(Box::new(*self.key.weights_key.expose())),
             objects: objects.into_iter().map(|id| ObjectDescriptors { id }).collect(),
             threads: self.threads,
+            keep_prefixes: self.keep_prefixes,
         };
         Ok((load, files))
     }

@@ -10,7 +10,7 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use anchorhold_engine::{Row, SequenceId};
+use common::Sequences;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -70,22 +70,20 @@ fn embeddings(clock: &Clock, threads: usize, report: &mut Report) {
 
 fn chat(clock: &Clock, threads: usize, report: &mut Report) {
     const STEPS: u32 = 64;
-    let mut model = common::chat(&common::anchor_chat(), threads);
-    let generator = &mut *model.generator;
+    let mut sequences = Sequences::new(common::chat(&common::anchor_chat(), threads).generator);
     let prompt: Vec<u32> = (0..256).map(|i| 5 + i * 31 % 760).collect();
     let seconds = median(clock, || {
-        generator.step(&[Row { sequence: SequenceId(0), tokens: &prompt }]).unwrap();
-        generator.release(SequenceId(0));
+        sequences.one(0, &prompt);
+        sequences.release(0);
     });
     report.add("anchor_chat_prefill_256", 256.0 / seconds, "tokens/s");
     for batch in [1_u32, 8, 32] {
-        let rows: Vec<Row<'_>> =
-            (0..batch).map(|id| Row { sequence: SequenceId(id.into()), tokens: &[9] }).collect();
+        let rows: Vec<(u64, &[u32])> = (0..batch).map(|id| (id.into(), &[9_u32][..])).collect();
         let seconds = median(clock, || {
             for _ in 0..STEPS {
-                generator.step(&rows).unwrap();
+                sequences.step(&rows).unwrap();
             }
-            rows.iter().for_each(|row| generator.release(row.sequence));
+            rows.iter().for_each(|(sequence, _)| sequences.release(*sequence));
         });
         report.add(&format!("anchor_chat_decode_b{batch}"), f64::from(STEPS * batch) / seconds, "tokens/s");
     }

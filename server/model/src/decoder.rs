@@ -1,4 +1,4 @@
-//! Dense decoders, computed in f32, with one growing cache for each sequence.
+//! Dense decoders, computed in f32, over a cache of blocks.
 //!
 //! One computation for all architectures, whose files each make a [`Config`] of their `config.json`: RMS norm, rotary positions,
 //! grouped-query attention, a gated feed-forward part, and as the architecture asks biases, more norms, bounds on scores, and a window of
@@ -29,10 +29,9 @@ use crate::packed::{Packed, copy_into};
 use crate::rope::{self, Rope};
 use crate::threads::Threads;
 use crate::weights::Weights;
-use anchorhold_engine::{BackendError, Generator, Row, SequenceId};
+use anchorhold_engine::{BackendError, BlockId, Generator, Row};
 use candle_core::{Device, Result as Tensors, Tensor};
 use rayon::prelude::*;
-use std::collections::{HashMap, HashSet};
 
 struct Layer {
     attention_norm: Norm,
@@ -51,7 +50,7 @@ struct Layer {
     down_norm: Option<Norm>,
 }
 
-/// A decoder and the caches of its sequences.
+/// A decoder and the cache of its sequences.
 pub(crate) struct Decoder {
     isa: Isa,
     threads: Threads,
@@ -66,7 +65,7 @@ pub(crate) struct Decoder {
     sizes: Sizes,
     /// How the values between the layers are bent and scaled.
     ways: Ways,
-    caches: HashMap<SequenceId, Cache>,
+    cache: Cache,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +126,7 @@ impl Decoder {
         let layers = (0..config.windows.len()).map(|layer| Layer::new(isa, config, &mut weights, layer));
         let layers = layers.collect::<Result<_, _>>()?;
         let unit = Unit { head: config.head };
+        let shape = Shape { layers: config.windows.len(), heads: config.key_heads, unit };
         Ok(Self {
             isa,
             threads: threads.clone(),
@@ -142,7 +142,7 @@ impl Decoder {
                 group: config.heads / config.key_heads,
                 vocabulary: config.vocabulary,
                 context: config.context,
-                cache: Shape { layers: config.windows.len(), heads: config.key_heads, unit },
+                cache: shape,
             },
             ways: Ways {
                 gate: config.gate,
@@ -151,30 +151,38 @@ impl Decoder {
                 score_cap: config.score_cap,
                 logit_cap: config.logit_cap,
             },
-            caches: HashMap::new(),
+            cache: Cache::new(shape),
         })
     }
 
     fn check(&self, rows: &[Row<'_>]) -> Result<(), BackendError> {
-        let mut seen = HashSet::new();
         for row in rows {
-            if row.tokens.is_empty() || !seen.insert(row.sequence) {
-                return Err(BackendError::new("a row is empty or its sequence comes twice"));
+            if row.tokens.is_empty() {
+                return Err(BackendError::new("a row is empty"));
             }
             if row.tokens.iter().any(|&id| id as usize >= self.sizes.vocabulary) {
                 return Err(BackendError::new("a token is not in the vocabulary"));
             }
-            let filled = self.caches.get(&row.sequence).map_or(0, Cache::len);
-            if row.tokens.len() > self.sizes.context.saturating_sub(filled) {
+            let end = row.start.saturating_add(row.tokens.len());
+            if end > self.sizes.context {
                 return Err(BackendError::new("a sequence is longer than the context"));
             }
+            if row.blocks.len() != end.div_ceil(WIDTH) {
+                return Err(BackendError::new("a row has not as many blocks as its positions take"));
+            }
+        }
+        // What a row writes is nobody else's.
+        let written = |row: &Row<'_>| row.blocks.iter().skip(row.start / WIDTH).copied().collect::<Vec<_>>();
+        let written: Vec<BlockId> = rows.iter().flat_map(written).collect();
+        let uses = |block: &BlockId| rows.iter().filter(|row| row.blocks.contains(block)).count();
+        if written.iter().any(|block| uses(block) > 1) {
+            return Err(BackendError::new("a block is written by one row and used by another"));
         }
         Ok(())
     }
 
-    /// The states of all tokens after the last layer, one row after the other. `caches` has room for the tokens; they are written but
-    /// not yet counted.
-    fn states(&self, rows: &[Row<'_>], caches: &mut [Cache]) -> Tensors<Tensor> {
+    /// The states of all tokens after the last layer, one row after the other. `cache` has memory for the rows' blocks.
+    fn states(&self, rows: &[Row<'_>], cache: &mut Cache) -> Tensors<Tensor> {
         let sizes = &self.sizes;
         let count: usize = rows.iter().map(|row| row.tokens.len()).sum();
         let mut table = vec![0.0; count * sizes.hidden];
@@ -189,7 +197,7 @@ impl Decoder {
             let normed = ops::normalise(self.isa, &x, &layer.attention_norm)?;
             let mut mixed = layer.query_key_value.forward(&normed)?.flatten_all()?.to_vec1::<f32>()?;
             self.normalise_heads(layer, &mut mixed);
-            let mixed = self.attention(index, mixed, rows, caches)?;
+            let mixed = self.attention(index, mixed, rows, cache)?;
             let mixed = layer.attention_out.forward(&mixed)?;
             x = ops::add(&x, &self.normalise_some(mixed, layer.attention_out_norm.as_ref())?)?;
             let wide = layer.gate_up.forward(&ops::normalise(self.isa, &x, &layer.norm)?)?;
@@ -201,9 +209,9 @@ impl Decoder {
     }
 
     /// The logits after each row, one row after the other.
-    fn forward(&self, rows: &[Row<'_>], caches: &mut [Cache]) -> Tensors<Vec<f32>> {
+    fn forward(&self, rows: &[Row<'_>], cache: &mut Cache) -> Tensors<Vec<f32>> {
         let sizes = &self.sizes;
-        let states = self.states(rows, caches)?.flatten_all()?.to_vec1::<f32>()?;
+        let states = self.states(rows, cache)?.flatten_all()?.to_vec1::<f32>()?;
         let mut last = Vec::with_capacity(rows.len() * sizes.hidden);
         let mut end = 0;
         for row in rows {
@@ -246,39 +254,34 @@ impl Decoder {
         });
     }
 
-    /// Turns queries and keys, appends keys and values to the caches, and lets each token look at itself and what came before it.
+    /// Turns queries and keys, writes keys and values to the cache, and lets each token look at itself and what came before it.
     fn attention(
         &self,
         layer: usize,
         mut mixed: Vec<f32>,
         rows: &[Row<'_>],
-        caches: &mut [Cache],
+        cache: &mut Cache,
     ) -> Tensors<Tensor> {
         let sizes = &self.sizes;
         let (head, width) = (sizes.head(), sizes.queries() + 2 * sizes.keys());
         let (rope, _) = self.positions(layer);
         let mut lines = mixed.chunks_exact_mut(width);
-        for (row, cache) in rows.iter().zip(caches.iter_mut()) {
-            let start = cache.len();
-            for (line, position) in lines.by_ref().take(row.tokens.len()).zip(start..) {
+        for row in rows {
+            for (line, position) in lines.by_ref().take(row.tokens.len()).zip(row.start..) {
                 let (turned, values) = line.split_at_mut(sizes.queries() + sizes.keys());
                 let angles = rope.angles(position);
                 turned.chunks_exact_mut(head).for_each(|part| rope::rotate(part, &angles));
                 let keys = turned.get(sizes.queries()..).unwrap_or_default().chunks_exact(head);
                 for (at, (key, value)) in keys.zip(values.chunks_exact(head)).enumerate() {
-                    cache.write(
-                        &sizes.cache,
-                        Place { layer: sizes.kept(layer), head: at, position },
-                        key,
-                        value,
-                    );
+                    let place = Place { layer: sizes.kept(layer), head: at, position };
+                    cache.write(row.blocks, place, key, value);
                 }
             }
         }
         let lines: Vec<&[f32]> = mixed.chunks_exact(width).collect();
         let tasks = self.tasks(rows);
         let answers: Vec<Vec<f32>> =
-            tasks.par_iter().map(|task| self.attend(layer, task, &lines, caches)).collect();
+            tasks.par_iter().map(|task| self.attend(layer, task, &lines, (rows, cache))).collect();
         let mut out = vec![0.0; lines.len() * sizes.queries()];
         for (task, answer) in tasks.iter().zip(&answers) {
             let group = sizes.group * head;
@@ -311,9 +314,15 @@ impl Decoder {
         tasks
     }
 
-    fn attend(&self, layer: usize, task: &Task, lines: &[&[f32]], caches: &[Cache]) -> Vec<f32> {
+    fn attend(
+        &self,
+        layer: usize,
+        task: &Task,
+        lines: &[&[f32]],
+        (rows, cache): (&[Row<'_>], &Cache),
+    ) -> Vec<f32> {
         let sizes = &self.sizes;
-        let Some(cache) = caches.get(task.row) else { return Vec::new() };
+        let Some(row) = rows.get(task.row) else { return Vec::new() };
         let group = sizes.group * sizes.head();
         let mut queries = Queries {
             lines: Vec::new(),
@@ -321,7 +330,7 @@ impl Decoder {
             scale: self.ways.score_scale,
             cap: self.ways.score_cap,
         };
-        let first = cache.len() + task.offset;
+        let first = row.start + task.offset;
         let (_, window) = self.positions(layer);
         // No query of the task sees the units before this one.
         let skipped = (first + 1).saturating_sub(window) / WIDTH;
@@ -332,7 +341,7 @@ impl Decoder {
             let seen = seen.start - skipped * WIDTH..seen.end - skipped * WIDTH;
             queries.visible.extend(std::iter::repeat_n(seen, sizes.group));
         }
-        let units = cache.units(&sizes.cache, sizes.kept(layer), task.head, first + task.count);
+        let units = cache.units(row.blocks, sizes.kept(layer), task.head, first + task.count);
         let units = units.get(skipped..).unwrap_or_default();
         attention::attend(self.isa, sizes.cache.unit, units, &queries)
     }
@@ -358,28 +367,26 @@ impl Generator for Decoder {
         self.sizes.context
     }
 
+    fn block(&self) -> usize {
+        WIDTH
+    }
+
     fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError> {
         self.check(rows)?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut caches = Vec::with_capacity(rows.len());
-        for row in rows {
-            let mut cache = self.caches.remove(&row.sequence).unwrap_or_default();
-            cache.reserve(&self.sizes.cache, row.tokens.len());
-            caches.push(cache);
-        }
-        let logits = self.threads.run(|| self.forward(rows, &mut caches));
-        for (row, mut cache) in rows.iter().zip(caches) {
-            cache.advance(row.tokens.len());
-            self.caches.insert(row.sequence, cache);
-        }
+        // Taken out meanwhile, since the threads read the rest of the model.
+        let mut cache = std::mem::replace(&mut self.cache, Cache::new(self.sizes.cache));
+        rows.iter().for_each(|row| cache.reserve(row.blocks));
+        let logits = self.threads.run(|| self.forward(rows, &mut cache));
+        self.cache = cache;
         let logits = logits.map_err(failed)?;
         Ok(logits.chunks_exact(self.sizes.vocabulary).map(<[f32]>::to_vec).collect())
     }
 
-    fn release(&mut self, sequence: SequenceId) {
-        self.caches.remove(&sequence);
+    fn erase(&mut self, blocks: &[BlockId]) {
+        self.cache.erase(blocks);
     }
 }
 

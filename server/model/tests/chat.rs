@@ -4,7 +4,8 @@
 
 mod common;
 
-use anchorhold_engine::{ChatMessage, Generator, Row, SequenceId};
+use anchorhold_engine::{BlockId, ChatMessage, Row};
+use common::Sequences;
 
 const MOST_DIFFERENCE: f32 = 1e-3;
 
@@ -12,8 +13,12 @@ fn messages(chat: &serde_json::Value) -> Vec<ChatMessage> {
     serde_json::from_value(chat["messages"].clone()).unwrap()
 }
 
-fn step(model: &mut dyn Generator, sequence: u64, tokens: &[u32]) -> Vec<f32> {
-    model.step(&[Row { sequence: SequenceId(sequence), tokens }]).unwrap().remove(0)
+fn anchor_chat(threads: usize) -> Sequences {
+    Sequences::new(common::chat(&common::anchor_chat(), threads).generator)
+}
+
+fn row<'a>(tokens: &'a [u32], start: usize, blocks: &'a [BlockId]) -> Row<'a> {
+    Row { tokens, start, blocks }
 }
 
 fn argmax(logits: &[f32]) -> u32 {
@@ -52,20 +57,21 @@ fn prompts_equal_transformers() {
 
 #[test]
 fn logits_equal_transformers() {
-    let mut model = common::chat(&common::anchor_chat(), 2);
+    let model = common::chat(&common::anchor_chat(), 2);
     assert_eq!((model.generator.vocabulary(), model.generator.context()), (768, 512));
     assert_eq!(model.end_tokens, [1]);
+    let mut sequences = Sequences::new(model.generator);
     for (sequence, chat) in (0..).zip(common::goldens("anchor-chat.json")["chats"].as_array().unwrap()) {
         let mut tokens = common::ids(&chat["tokens"]);
         let wanted = common::numbers(&chat["logits"]);
-        let mut logits = step(&mut *model.generator, sequence, &tokens);
+        let mut logits = sequences.one(sequence, &tokens);
         assert_near(&logits, &wanted, chat["rendered"].as_str().unwrap());
         for wanted in common::ids(&chat["greedy"]) {
             assert_eq!(argmax(&logits), wanted);
             tokens = vec![wanted];
-            logits = step(&mut *model.generator, sequence, &tokens);
+            logits = sequences.one(sequence, &tokens);
         }
-        model.generator.release(SequenceId(sequence));
+        sequences.release(sequence);
         let mut text = String::new();
         let mut stream = model.codec.stream();
         for token in common::ids(&chat["greedy"]) {
@@ -92,9 +98,9 @@ fn llama3_rope_scaling_equals_transformers_in_both_config_forms() {
                 object.insert("rope_parameters".into(), rope);
             }
         });
-        let mut model = common::chat(folder.path(), 1);
+        let mut sequences = Sequences::new(common::chat(folder.path(), 1).generator);
         for (sequence, chat) in (0..).zip(goldens["chats"].as_array().unwrap()) {
-            let logits = step(&mut *model.generator, sequence, &common::ids(&chat["tokens"]));
+            let logits = sequences.one(sequence, &common::ids(&chat["tokens"]));
             assert_near(&logits, &common::numbers(&chat["llama3_logits"]), "llama3");
         }
     }
@@ -111,56 +117,87 @@ fn logits_do_not_depend_on_company_chunks_or_threads() {
         .iter()
         .map(|&len| long_prompt()[..len].iter().rev().copied().collect())
         .collect();
-    let mut alone = common::chat(&common::anchor_chat(), 1);
+    let mut alone = anchor_chat(1);
     let wanted: Vec<Vec<f32>> =
-        (0..).zip(&prompts).map(|(sequence, prompt)| step(&mut *alone.generator, sequence, prompt)).collect();
+        (0..).zip(&prompts).map(|(sequence, prompt)| alone.one(sequence, prompt)).collect();
     for threads in [1, 2, 3] {
-        let mut model = common::chat(&common::anchor_chat(), threads);
-        let row = |(sequence, tokens): (u64, _)| Row { sequence: SequenceId(sequence), tokens };
-        let rows: Vec<Row<'_>> = (0..).zip(prompts.iter().map(Vec::as_slice)).map(row).collect();
-        for (got, wanted) in model.generator.step(&rows).unwrap().iter().zip(&wanted) {
+        let mut model = anchor_chat(threads);
+        let rows: Vec<(u64, &[u32])> = (0..).zip(prompts.iter().map(Vec::as_slice)).collect();
+        for (got, wanted) in model.step(&rows).unwrap().iter().zip(&wanted) {
             assert_same_bits(got, wanted, "in one batch");
         }
         for chunk in [1, 16, 33, 100] {
             let sequence = 100 + chunk as u64;
             let mut logits = Vec::new();
             for (index, part) in prompts[0].chunks(chunk).enumerate() {
-                // A neighbour that decodes meanwhile, from an empty cache of its own.
+                // A neighbour that decodes meanwhile, in blocks of its own.
                 let neighbour = [5 + u32::try_from(index).unwrap() % 700];
-                let rows = [
-                    Row { sequence: SequenceId(sequence), tokens: part },
-                    Row { sequence: SequenceId(1000 + sequence), tokens: &neighbour },
-                ];
-                logits = model.generator.step(&rows).unwrap().remove(0);
+                logits = model.step(&[(sequence, part), (1000 + sequence, &neighbour)]).unwrap().remove(0);
             }
             assert_same_bits(&logits, &wanted[0], "in chunks");
-            model.generator.release(SequenceId(sequence));
+            model.release(sequence);
         }
     }
 }
 
 #[test]
+fn logits_do_not_depend_on_who_computed_the_blocks_before() {
+    let prompt = long_prompt();
+    let mut model = anchor_chat(2).generator;
+    let size = model.block();
+    let blocks: Vec<BlockId> = (0..).map(BlockId).take(prompt.len().div_ceil(size)).collect();
+    let wanted = model.step(&[Row { tokens: &prompt, start: 0, blocks: &blocks }]).unwrap().remove(0);
+    for shared in [1, 5, prompt.len() / size] {
+        // The first blocks are another sequence's; the rest lies elsewhere.
+        let (start, fresh) = (shared * size, (100..).map(BlockId));
+        let own: Vec<BlockId> = blocks[..shared].iter().copied().chain(fresh).take(blocks.len()).collect();
+        let row = Row { tokens: &prompt[start..], start, blocks: &own };
+        let beside = Row { tokens: &[9], start, blocks: &[&blocks[..shared], &[BlockId(300)]].concat() };
+        let got = model.step(&[row, beside]).unwrap().remove(0);
+        assert_same_bits(&got, &wanted, "over blocks of another");
+        model.erase(&own[shared..]);
+        model.erase(&[BlockId(300)]);
+    }
+    model.erase(&blocks[..1]);
+    let last = [Row { tokens: &prompt[399..], start: 399, blocks: &blocks }];
+    let got = model.step(&last).unwrap().remove(0);
+    assert!(got.iter().zip(&wanted).any(|(a, b)| (a - b).abs() > 0.01), "what is erased is gone");
+}
+
+#[test]
 fn a_released_sequence_begins_anew() {
-    let mut model = common::chat(&common::anchor_chat(), 1);
-    let first = step(&mut *model.generator, 1, &[0, 20, 30]);
-    let grown = step(&mut *model.generator, 1, &[40]);
-    model.generator.release(SequenceId(1));
-    assert_same_bits(&step(&mut *model.generator, 1, &[0, 20, 30]), &first, "after release");
+    let mut model = anchor_chat(1);
+    let first = model.one(1, &[0, 20, 30]);
+    let grown = model.one(1, &[40]);
+    model.release(1);
+    assert_same_bits(&model.one(1, &[0, 20, 30]), &first, "after release");
     assert!(grown.iter().zip(&first).any(|(a, b)| (a - b).abs() > 0.1));
 }
 
 #[test]
 fn refuses_rows_that_do_not_fit() {
-    let mut model = common::chat(&common::anchor_chat(), 1);
-    let row = |sequence, tokens| Row { sequence: SequenceId(sequence), tokens };
+    let mut model = anchor_chat(1).generator;
+    let size = model.block();
+    let ids = |from: u32, count: usize| (from..).map(BlockId).take(count).collect::<Vec<_>>();
+    let (one, sixteen) = (ids(0, 1), ids(0, 512 / size));
     let long = vec![5; 513];
-    assert!(model.generator.step(&[row(1, &[])]).is_err());
-    assert!(model.generator.step(&[row(1, &[768])]).is_err());
-    assert!(model.generator.step(&[row(1, &long)]).is_err());
-    assert!(model.generator.step(&[row(1, &[5]), row(1, &[6])]).is_err());
-    assert!(model.generator.step(&[row(1, &long[..512])]).is_ok());
-    assert!(model.generator.step(&[row(1, &[5])]).is_err(), "the context is full");
-    assert_eq!(model.generator.step(&[]).unwrap().len(), 0);
+    let mut code = |rows: &[Row<'_>]| model.step(rows).map_err(|error| error.code()).map(|_| ());
+    assert_eq!(code(&[row(&[], 0, &one)]), Err("a row is empty"));
+    assert_eq!(code(&[row(&[768], 0, &one)]), Err("a token is not in the vocabulary"));
+    assert_eq!(code(&[row(&long, 0, &ids(0, 17))]), Err("a sequence is longer than the context"));
+    assert_eq!(code(&[row(&[5], usize::MAX, &one)]), Err("a sequence is longer than the context"));
+    let not_as_many = Err("a row has not as many blocks as its positions take");
+    assert_eq!(code(&[row(&[5], 0, &[])]), not_as_many);
+    assert_eq!(code(&[row(&[5], 0, &ids(0, 2))]), not_as_many);
+    assert_eq!(code(&[row(&[5], size, &one)]), not_as_many);
+    let used = Err("a block is written by one row and used by another");
+    assert_eq!(code(&[row(&[5], 0, &one), row(&[6], 1, &one)]), used);
+    assert_eq!(code(&[row(&[5], 0, &one), row(&[6], size, &ids(0, 2))]), used);
+    assert_eq!(code(&[row(&long[..512], 0, &sixteen)]), Ok(()));
+    // Earlier blocks may be shared by any number of rows.
+    let (a, b) = (ids(0, 2), vec![BlockId(0), BlockId(40)]);
+    assert_eq!(code(&[row(&[5], size, &a), row(&[6], size, &b)]), Ok(()));
+    assert_eq!(code(&[]), Ok(()));
 }
 
 #[test]

@@ -5,8 +5,8 @@
 
 mod common;
 
-use anchorhold_engine::{Generator, Row, SequenceId};
 use anchorhold_model::LoadError;
+use common::Sequences;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -15,10 +15,8 @@ const FAMILIES: &[&str] = &["llama", "mistral", "qwen2", "qwen3", "gemma2", "gem
 
 type Object = Map<String, Value>;
 
-fn step(model: &mut dyn Generator, rows: &[(u64, &[u32])]) -> Vec<Vec<f32>> {
-    let rows: Vec<Row<'_>> =
-        rows.iter().map(|&(sequence, tokens)| Row { sequence: SequenceId(sequence), tokens }).collect();
-    model.step(&rows).unwrap()
+fn load(folder: &Path, threads: usize) -> Sequences {
+    Sequences::new(common::chat(folder, threads).generator)
 }
 
 fn argmax(logits: &[f32]) -> u32 {
@@ -62,10 +60,10 @@ fn old_form(config: &mut Object) {
 }
 
 fn assert_logits(folder: &Path, prompts: &Value, wanted: &[&Value], what: &str) {
-    let mut model = common::chat(folder, 1).generator;
+    let mut model = load(folder, 1);
     for (sequence, (prompt, wanted)) in (0..).zip(prompts.as_array().unwrap().iter().zip(wanted)) {
         let tokens = common::ids(&prompt["tokens"]);
-        let got = step(&mut *model, &[(sequence, &tokens)]).remove(0);
+        let got = model.one(sequence, &tokens);
         assert_near(&got, &common::numbers(wanted), &format!("{what}, {} tokens", tokens.len()));
     }
 }
@@ -74,15 +72,15 @@ fn assert_logits(folder: &Path, prompts: &Value, wanted: &[&Value], what: &str) 
 fn logits_and_greedy_tokens_equal_transformers() {
     for family in FAMILIES {
         let goldens = &common::goldens("decoders.json")[family];
-        let mut model = common::chat(&common::tiny(family), 2).generator;
+        let mut model = load(&common::tiny(family), 2);
         for (sequence, prompt) in (0..).zip(goldens["prompts"].as_array().unwrap()) {
             let tokens = common::ids(&prompt["tokens"]);
-            let mut logits = step(&mut *model, &[(sequence, &tokens)]).remove(0);
+            let mut logits = model.one(sequence, &tokens);
             let what = format!("{family}, {} tokens", tokens.len());
             assert_near(&logits, &common::numbers(&prompt["logits"]), &what);
             for wanted in common::ids(&prompt["greedy"]) {
                 assert_eq!(argmax(&logits), wanted, "{what}");
-                logits = step(&mut *model, &[(sequence, &[wanted])]).remove(0);
+                logits = model.one(sequence, &[wanted]);
             }
         }
     }
@@ -142,31 +140,29 @@ fn logits_do_not_depend_on_company_chunks_or_threads() {
     for family in FAMILIES {
         let folder = common::tiny(family);
         let prompts = prompts();
-        let mut alone = common::chat(&folder, 1).generator;
-        let wanted: Vec<Vec<f32>> = (0..)
-            .zip(&prompts)
-            .map(|(sequence, prompt)| step(&mut *alone, &[(sequence, prompt)]).remove(0))
-            .collect();
+        let mut alone = load(&folder, 1);
+        let wanted: Vec<Vec<f32>> =
+            (0..).zip(&prompts).map(|(sequence, prompt)| alone.one(sequence, prompt)).collect();
         for threads in [1, 2] {
-            let mut model = common::chat(&folder, threads).generator;
+            let mut model = load(&folder, threads);
             for count in [2_usize, 8] {
                 let rows: Vec<(u64, &[u32])> =
                     (200..).zip(prompts.iter().map(Vec::as_slice)).take(count).collect();
-                for (got, wanted) in step(&mut *model, &rows).iter().zip(&wanted) {
+                for (got, wanted) in model.step(&rows).unwrap().iter().zip(&wanted) {
                     assert_same_bits(got, wanted, &format!("{family} in a batch of {count}"));
                 }
-                rows.iter().for_each(|&(sequence, _)| model.release(SequenceId(sequence)));
+                rows.iter().for_each(|&(sequence, _)| model.release(sequence));
             }
             for chunk in 1..=prompts[0].len() {
                 let mut logits = Vec::new();
                 for (index, part) in prompts[0].chunks(chunk).enumerate() {
                     // A neighbour that decodes meanwhile.
                     let neighbour = [u32::try_from(index).unwrap()];
-                    logits = step(&mut *model, &[(100, part), (101, &neighbour)]).remove(0);
+                    logits = model.step(&[(100, part), (101, &neighbour)]).unwrap().remove(0);
                 }
                 assert_same_bits(&logits, &wanted[0], &format!("{family} in chunks of {chunk}"));
-                model.release(SequenceId(100));
-                model.release(SequenceId(101));
+                model.release(100);
+                model.release(101);
             }
         }
     }

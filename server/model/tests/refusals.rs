@@ -134,11 +134,11 @@ fn case_22_refuses_hostile_templates_and_small_files() {
 #[test]
 fn weights_in_f32_give_what_bf16_gives() {
     let folder = common::copy(&common::anchor_chat());
-    let row = [anchorhold_engine::Row {
-        sequence: anchorhold_engine::SequenceId(1),
-        tokens: &[0, 3, 50, 60, 1, 4],
-    }];
-    let wanted = common::chat(folder.path(), 1).generator.step(&row).unwrap().remove(0);
+    let logits = || {
+        let generator = common::chat(folder.path(), 1).generator;
+        common::Sequences::new(generator).one(1, &[0, 3, 50, 60, 1, 4])
+    };
+    let wanted = logits();
     let (header, data) = read_weights(folder.path());
     let widened: Vec<u8> =
         data.as_chunks::<2>().0.iter().flat_map(|&[low, high]| [0, 0, low, high]).collect();
@@ -152,6 +152,6 @@ fn weights_in_f32_give_what_bf16_gives() {
         }
     }
     write_weights(folder.path(), &wide, &widened);
-    let got = common::chat(folder.path(), 1).generator.step(&row).unwrap().remove(0);
+    let got = logits();
     assert!(got.iter().zip(&wanted).all(|(a, b)| a.to_bits() == b.to_bits()));
 }

@@ -46,12 +46,14 @@ impl Generation {
         };
         live.tokens_out += 1;
         let Live { tokens_in, tokens_out, .. } = live;
+        let tokens_found = u64::try_from(output.found).unwrap_or(u64::MAX);
         let Some(Finish::Done(reason)) = output.finish else {
             let passed = live.text.push(token);
             pass_on(id, passed.text, events);
             if passed.stopped {
                 self.scheduler.cancel(output.sequence, self.generator.as_mut());
-                events.push(Event::Finished { id, reason: FinishReason::Stop, tokens_in, tokens_out });
+                let reason = FinishReason::Stop;
+                events.push(Event::Finished { id, reason, tokens_in, tokens_found, tokens_out });
             } else {
                 self.live.insert(output.sequence, live);
             }
@@ -61,7 +63,7 @@ impl Generation {
         let passed = live.text.finish((reason == FinishReason::Length).then_some(token));
         pass_on(id, passed.text, events);
         let reason = if passed.stopped { FinishReason::Stop } else { reason };
-        events.push(Event::Finished { id, reason, tokens_in, tokens_out });
+        events.push(Event::Finished { id, reason, tokens_in, tokens_found, tokens_out });
     }
 }
 
@@ -73,13 +75,13 @@ fn pass_on(id: RequestId, text: String, events: &mut Vec<Event>) {
 
 impl Steps for Generation {
     fn submit(&mut self, id: RequestId, job: Job) -> Result<(), RequestError> {
-        let Job::Generate { prompt, sampling, stop } = job else {
+        let Job::Generate { tenancy, prompt, sampling, stop } = job else {
             return Err(RequestError::Rejected(RejectReason::WrongKind));
         };
         let sequence = SequenceId(id.0);
         let tokens_in = u64::try_from(prompt.len()).unwrap_or(u64::MAX);
         let (max_tokens, ignore_eos) = (stop.max_tokens, stop.ignore_eos);
-        let request = GenerationRequest { sequence, prompt, sampling, max_tokens, ignore_eos };
+        let request = GenerationRequest { sequence, tenancy, prompt, sampling, max_tokens, ignore_eos };
         self.scheduler.submit(request).map_err(|error| refusal(&error))?;
         let text = Text::new(self.language.decoder(), &stop.stop);
         self.live.insert(sequence, Live { text, tokens_in, tokens_out: 0 });

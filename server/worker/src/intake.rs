@@ -2,7 +2,7 @@
 
 use crate::panics::AbortOnPanic;
 use crate::{Language, LanguageError};
-use anchorhold_engine::{ModelKind, Prompt, RequestId, Sampling, StopRules, TokenId};
+use anchorhold_engine::{ModelKind, Prompt, RequestId, Sampling, StopRules, Tenancy, TokenId};
 use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, Work, WorkKind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -24,7 +24,7 @@ pub(crate) enum Command {
 /// A request in tokens.
 pub(crate) enum Job {
     Embed { inputs: Vec<Vec<TokenId>> },
-    Generate { prompt: Vec<TokenId>, sampling: Sampling, stop: StopRules },
+    Generate { tenancy: Tenancy, prompt: Vec<TokenId>, sampling: Sampling, stop: StopRules },
 }
 
 pub(crate) struct Intake {
@@ -62,8 +62,8 @@ impl Intake {
                 let inputs = inputs.into_iter().map(|input| self.tokens(input));
                 Ok(Job::Embed { inputs: inputs.collect::<Result<_, _>>()? })
             }
-            (WorkKind::Generate { prompt, sampling, stop }, ModelKind::Chat) => {
-                Ok(Job::Generate { prompt: self.tokens(prompt)?, sampling, stop })
+            (WorkKind::Generate { tenancy, prompt, sampling, stop }, ModelKind::Chat) => {
+                Ok(Job::Generate { tenancy, prompt: self.tokens(prompt)?, sampling, stop })
             }
             _ => Err(RequestError::Rejected(RejectReason::WrongKind)),
         }

@@ -93,6 +93,8 @@ pub fn run(
     }
     let Ok((ToWorker::Load(order), descriptors)) = from_keeper.receive() else { return Ok(Exit::Ended) };
     thread::Builder::new().spawn(move || end_with(from_keeper, &hang_up))?;
+    let mut limits = limits;
+    limits.generation.keep_prefixes &= order.keep_prefixes;
     match load(*order, descriptors) {
         Ok((model, report)) => {
             if to_keeper.send(&FromWorker::Loaded(report), &[]).is_ok() {

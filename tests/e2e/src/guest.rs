@@ -44,6 +44,10 @@ pub struct Settings {
     pub listen: String,
     /// The caller's key.
     pub api_key: String,
+    /// A second tenant's.
+    pub other_key: String,
+    /// Whether workers keep what they computed for a prompt.
+    pub keep_prefixes: bool,
     /// The keeper's `[store]`, TOML; packages are directories when there is none.
     pub store: Option<String>,
 }
@@ -55,6 +59,10 @@ pub struct OverKbs {
     pub token_keys: Value,
     /// The name of the resource with the key of every model.
     pub resource: String,
+}
+
+fn api_key() -> anyhow::Result<String> {
+    Ok(format!("ak-{}", Sha256Digest::of(anchorhold_rats::Nonce::random()?.as_bytes())))
 }
 
 impl Settings {
@@ -73,7 +81,9 @@ impl Settings {
             debug: false,
             report_version: 5,
             listen: "127.0.0.1:0".to_owned(),
-            api_key: format!("ak-{}", Sha256Digest::of(anchorhold_rats::Nonce::random()?.as_bytes())),
+            api_key: api_key()?,
+            other_key: api_key()?,
+            keep_prefixes: true,
             store: None,
         })
     }
@@ -113,7 +123,7 @@ impl Settings {
         let mut text = format!(
             "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n\n\
              {}[gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
-             [worker]\nprogram = {}\nthreads = 2\nrequired_layers = [\"seccomp\", \"no new privileges\", \"no capabilities\"]\n\n\
+             [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nrequired_layers = [\"seccomp\", \"no new privileges\", \"no capabilities\"]\n\n\
              [audit]\ndirectory = {}\n",
             self.report_version,
             self.debug,
@@ -122,6 +132,7 @@ impl Settings {
             quoted(&directory.join("gateway.toml")),
             quoted(&directory.join("public")),
             quoted(&programs.path("anchorhold-worker")),
+            self.keep_prefixes,
             quoted(&directory.join("audit")),
         );
         if let Some(store) = &self.store {
@@ -147,10 +158,12 @@ impl Settings {
         let ids: Vec<_> = self.models.iter().map(|(id, ..)| id).collect();
         format!(
             "listen = \"{}\"\nnames = [\"localhost\", \"127.0.0.1\"]\ncertificate = {:?}\nmodels = {ids:?}\n\n\
-             [[keys]]\ntenant = \"demo\"\nsha256 = \"{}\"\n",
+             [[keys]]\ntenant = \"demo\"\nsha256 = \"{}\"\n\n\
+             [[keys]]\ntenant = \"other\"\nsha256 = \"{}\"\n",
             self.listen,
             directory.join("public/server.pem").to_string_lossy(),
-            Sha256Digest::of(self.api_key.as_bytes())
+            Sha256Digest::of(self.api_key.as_bytes()),
+            Sha256Digest::of(self.other_key.as_bytes())
         )
     }
 }

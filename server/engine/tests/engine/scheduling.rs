@@ -1,22 +1,26 @@
 //! Single rules of the scheduler and the batcher.
 
-use crate::toy::{CONTEXT, EOS, Toy, ToyEmbedder, VOCABULARY, alone, request, vector};
+use crate::toy::{CONTEXT, EOS, Toy, ToyEmbedder, VOCABULARY, alone, request, tenancy, vector};
 use anchorhold_engine::{
-    EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits, GenerationScheduler,
-    RequestId, SequenceId, SubmitError,
+    EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits, GenerationRequest,
+    GenerationScheduler, RequestId, SequenceId, SubmitError, Tenancy, TokenId,
 };
+use std::collections::HashMap;
 
 fn limits() -> GenerationLimits {
-    GenerationLimits { step_tokens: 8, running: 4, cache_tokens: 4 * CONTEXT, waiting: 8, waiting_tokens: 96 }
+    GenerationLimits {
+        step_tokens: 8,
+        running: 4,
+        cache_tokens: 4 * CONTEXT,
+        keep_prefixes: true,
+        waiting: 8,
+        waiting_tokens: 96,
+    }
 }
 
 fn scheduler(limits: GenerationLimits) -> (GenerationScheduler, Toy) {
     let toy = Toy { limits: Some(limits), ..Toy::default() };
     (GenerationScheduler::new(limits, &toy, vec![EOS]), toy)
-}
-
-fn row(sequence: u64, tokens: usize) -> (SequenceId, usize) {
-    (SequenceId(sequence), tokens)
 }
 
 #[test]
@@ -25,28 +29,182 @@ fn long_prompts_are_read_in_chunks_beside_those_who_generate() {
     scheduler.submit(request(1, &[1, 2], 6)).unwrap();
     scheduler.submit(request(2, &[3; 16], 2)).unwrap();
     let tokens: Vec<usize> = (0..4).map(|_| scheduler.step(&mut toy).len()).collect();
-    assert_eq!(toy.steps[0], [row(1, 2), row(2, 6)]);
-    assert_eq!(toy.steps[1], [row(1, 1), row(2, 7)]);
-    assert_eq!(toy.steps[2], [row(1, 1), row(2, 3)]);
-    assert_eq!(toy.steps[3], [row(1, 1), row(2, 1)]);
+    // Start and tokens of each row.
+    assert_eq!(toy.steps[0], [(0, 2), (0, 6)]);
+    assert_eq!(toy.steps[1], [(2, 1), (6, 7)]);
+    assert_eq!(toy.steps[2], [(3, 1), (13, 3)]);
+    assert_eq!(toy.steps[3], [(4, 1), (16, 1)]);
     assert_eq!(tokens, [1, 1, 2, 2], "no token for a prompt that is still being read");
 }
 
 #[test]
-fn runs_together_at_most_what_the_caches_may_hold() {
-    let (mut scheduler, mut toy) = scheduler(GenerationLimits { cache_tokens: 30, ..limits() });
+fn starts_together_at_most_what_the_blocks_hold() {
+    let (mut scheduler, mut toy) = scheduler(GenerationLimits { cache_tokens: 28, ..limits() });
     for id in 1..=3 {
         scheduler.submit(request(id, &[1; 8], 4)).unwrap();
     }
     scheduler.step(&mut toy);
-    assert_eq!((scheduler.running(), scheduler.waiting()), (2, 1), "2 x 12 fit 30, 3 x 12 do not");
+    assert_eq!(
+        (scheduler.running(), scheduler.waiting()),
+        (2, 1),
+        "2 + 3 blocks of 7, and 3 more do not fit"
+    );
+}
+
+/// Steps until everyone has ended; the answers by sequence.
+fn finish(scheduler: &mut GenerationScheduler, toy: &mut Toy) -> HashMap<SequenceId, Vec<TokenId>> {
+    let mut answers: HashMap<SequenceId, Vec<TokenId>> = HashMap::new();
+    for _ in 0..1_000 {
+        for output in scheduler.step(toy) {
+            answers.entry(output.sequence).or_default().extend(output.token);
+        }
+    }
+    assert!(scheduler.is_idle());
+    answers
+}
+
+#[test]
+fn the_youngest_is_put_back_when_blocks_run_out_and_answers_the_same() {
+    let (mut scheduler, mut toy) = scheduler(GenerationLimits { cache_tokens: 28, ..limits() });
+    let asked = [request(1, &[1; 7], 15), request(2, &[2; 7], 15), request(3, &[3; 7], 15)];
+    for request in &asked {
+        scheduler.submit(request.clone()).unwrap();
+    }
+    let answers = finish(&mut scheduler, &mut toy);
+    for request in &asked {
+        assert_eq!(answers[&request.sequence], alone(request));
+    }
+    assert!(scheduler.counters().put_back > 0);
+}
+
+#[test]
+fn a_prompt_of_the_same_domain_that_begins_alike_is_not_computed_again() {
+    let (mut scheduler, mut toy) = scheduler(limits());
+    let of = |id, tenant, prompt: &[TokenId]| GenerationRequest {
+        tenancy: tenancy(tenant),
+        ..request(id, prompt, 2)
+    };
+    let prompt = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+    let mut ask = |request: GenerationRequest| {
+        let before = scheduler.counters();
+        scheduler.submit(request.clone()).unwrap();
+        assert_eq!(finish(&mut scheduler, &mut toy)[&request.sequence], alone(&request));
+        let after = scheduler.counters();
+        (after.found - before.found, after.computed - before.computed)
+    };
+    // The last token of an answer is not computed: nobody asks what comes after it.
+    assert_eq!(ask(of(1, 1, &prompt)), (0, 11));
+    assert_eq!(ask(of(2, 1, &prompt)), (8, 3));
+    assert_eq!(ask(of(3, 2, &prompt)), (0, 11), "another tenant finds nothing");
+    assert_eq!(ask(of(4, 2, &prompt)), (8, 3));
+    assert_eq!(ask(of(5, 1, &prompt[..8])), (4, 5), "of a whole prompt, the last token is computed");
+    assert_eq!(ask(of(6, 1, &[1, 2, 3, 4, 5, 6, 7, 9, 9, 10])), (4, 7));
+    assert_eq!(ask(of(7, 1, &prompt[1..])), (0, 10), "the same tokens in another place are others");
+}
+
+#[test]
+fn a_conversation_goes_on_where_it_was() {
+    let (mut scheduler, mut toy) = scheduler(limits());
+    let first = request(1, &[1, 2, 3], 6);
+    scheduler.submit(first.clone()).unwrap();
+    let answer = finish(&mut scheduler, &mut toy).remove(&first.sequence).unwrap();
+    let next = request(2, &[&[1, 2, 3][..], &answer, &[5, 6]].concat(), 2);
+    scheduler.submit(next.clone()).unwrap();
+    assert_eq!(finish(&mut scheduler, &mut toy)[&next.sequence], alone(&next));
+    assert_eq!(scheduler.counters().found, 8);
+}
+
+#[test]
+fn nothing_is_kept_where_nothing_may_be() {
+    let (mut scheduler, mut toy) = scheduler(GenerationLimits { keep_prefixes: false, ..limits() });
+    for id in 1..=2 {
+        scheduler.submit(request(id, &[1; 12], 2)).unwrap();
+        finish(&mut scheduler, &mut toy);
+        assert!(toy.blocks.is_empty(), "everything is erased");
+    }
+    assert_eq!((scheduler.counters().found, scheduler.blocks()), (0, (24, 0)));
+}
+
+#[test]
+fn what_was_used_longest_ago_is_given_up_first_and_erased_before_it_is_used_again() {
+    let (mut scheduler, mut toy) = scheduler(GenerationLimits { cache_tokens: 24, ..limits() });
+    let mut ask = |id, prompt: &[TokenId]| {
+        let before = scheduler.counters().found;
+        scheduler.submit(request(id, prompt, 1)).unwrap();
+        finish(&mut scheduler, &mut toy);
+        scheduler.counters().found - before
+    };
+    let (a, b, c) = ([1; 9], [2; 9], [3; 9]);
+    assert_eq!((ask(1, &a), ask(2, &b)), (0, 0), "4 blocks of 6 are kept");
+    assert_eq!(ask(3, &a), 8);
+    assert_eq!(ask(4, &c), 0, "which takes 3: the two free ones, and the end of b");
+    assert_eq!((ask(5, &a), ask(6, &b)), (8, 4));
+    assert_eq!(toy.erased.len(), 6 + 2, "at each end the block that is not full, and two that were given up");
+}
+
+#[test]
+fn tenants_get_their_share_however_many_requests_they_have() {
+    let limits =
+        GenerationLimits { running: 2, step_tokens: 4, waiting: 60, waiting_tokens: 900, ..limits() };
+    let (mut scheduler, mut toy) = scheduler(limits);
+    let of = |id: u64, tenant, share| GenerationRequest {
+        tenancy: Tenancy { share, ..tenancy(tenant) },
+        ..request(id, &[TokenId::from(tenant); 4], 8)
+    };
+    for id in 0..40 {
+        scheduler.submit(of(id, 1, 1)).unwrap();
+    }
+    for _ in 0..3 {
+        scheduler.step(&mut toy);
+    }
+    for id in 100..110 {
+        scheduler.submit(of(id, 2, 1)).unwrap();
+    }
+    let mut tokens = [0, 0];
+    for _ in 0..40 {
+        for output in scheduler.step(&mut toy) {
+            tokens[usize::from(output.sequence.0 >= 100)] += 1;
+        }
+    }
+    assert!(tokens[1] * 10 > tokens[0] * 8 && tokens[0] * 10 > tokens[1] * 8, "{tokens:?}");
+}
+
+#[test]
+fn the_prompt_of_another_tenant_is_read_before_the_rest_of_a_long_one() {
+    let (mut scheduler, mut toy) = scheduler(GenerationLimits { step_tokens: 4, ..limits() });
+    scheduler.submit(request(1, &[1; 20], 1)).unwrap();
+    scheduler.step(&mut toy);
+    scheduler.submit(GenerationRequest { tenancy: tenancy(2), ..request(2, &[2; 4], 1) }).unwrap();
+    assert_eq!(scheduler.step(&mut toy)[0].sequence, SequenceId(2));
+    scheduler.step(&mut toy);
+    assert_eq!(toy.steps, [[(0, 4)], [(0, 4)], [(4, 4)]]);
+}
+
+#[test]
+fn a_larger_share_gets_more() {
+    let limits =
+        GenerationLimits { running: 4, step_tokens: 4, waiting: 90, waiting_tokens: 900, ..limits() };
+    let (mut scheduler, mut toy) = scheduler(limits);
+    for id in 0..80 {
+        let share = if id % 2 == 0 { 3 } else { 1 };
+        let tenancy = Tenancy { share, ..tenancy(u8::try_from(id % 2).unwrap()) };
+        let request = GenerationRequest { tenancy, ..request(id, &[5; 2], 8) };
+        scheduler.submit(request).unwrap();
+    }
+    let mut tokens = [0, 0];
+    for _ in 0..80 {
+        for output in scheduler.step(&mut toy) {
+            tokens[usize::try_from(output.sequence.0 % 2).unwrap()] += 1;
+        }
+    }
+    assert!(tokens[0] * 10 > tokens[1] * 25 && tokens[0] * 10 < tokens[1] * 35, "{tokens:?}");
 }
 
 #[test]
 fn ends_at_eos_at_max_tokens_and_at_the_context() {
     let ends = |max_tokens, ignore_eos| {
         let (mut scheduler, mut toy) = scheduler(limits());
-        let request = anchorhold_engine::GenerationRequest { ignore_eos, ..request(3, &[5, 6], max_tokens) };
+        let request = GenerationRequest { ignore_eos, ..request(3, &[5, 6], max_tokens) };
         scheduler.submit(request.clone()).unwrap();
         let mut tokens = Vec::new();
         loop {
@@ -103,7 +261,7 @@ fn a_failing_step_ends_its_own_sequences_only() {
     assert!(matches!(outputs[..], [ref one] if one.sequence == SequenceId(1) && one.token.is_none()));
     assert!(matches!(outputs[0].finish, Some(Finish::Failed(error)) if error.code() == "broken on purpose"));
     assert_eq!(scheduler.step(&mut toy)[0].finish, Some(Finish::Done(FinishReason::Length)));
-    assert!(toy.caches.is_empty());
+    assert!(toy.blocks.is_empty());
 }
 
 #[test]
@@ -118,7 +276,7 @@ fn answers_of_the_wrong_shape_fail_the_step() {
     scheduler.submit(request(2, &[1], 2)).unwrap();
     let finish = scheduler.step(&mut toy)[0].finish;
     assert!(matches!(finish, Some(Finish::Failed(error)) if error.code() == "a logit is not finite"));
-    assert!(toy.caches.is_empty() && scheduler.is_idle());
+    assert!(toy.blocks.is_empty() && scheduler.is_idle());
 }
 
 fn batcher(limits: EmbeddingLimits) -> (EmbeddingBatcher, ToyEmbedder) {

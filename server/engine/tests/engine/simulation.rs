@@ -1,13 +1,16 @@
 //! Thousands of random histories against a model that watches its contract.
 
-use crate::toy::{CONTEXT, Choices, EOS, Toy, ToyEmbedder, VOCABULARY, alone, sampling, vector};
+use crate::toy::{
+    BLOCK, CONTEXT, Choices, EOS, Toy, ToyEmbedder, VOCABULARY, alone, sampling, tenancy, vector,
+};
 use anchorhold_engine::{
-    EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits, GenerationRequest,
-    GenerationScheduler, RequestId, Sampling, SequenceId, SubmitError, TokenId,
+    BlockId, CacheDomain, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits,
+    GenerationRequest, GenerationScheduler, RequestId, Sampling, SequenceId, SubmitError, Tenancy, TokenId,
 };
 use std::collections::{HashMap, HashSet};
 
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 10_000;
+const TENANTS: usize = 3;
 
 /// One history: what was asked, and what became of it.
 struct History {
@@ -20,6 +23,10 @@ struct History {
     ended: HashMap<SequenceId, Finish>,
     cancelled: HashSet<SequenceId>,
     overloaded: usize,
+    /// Whose positions each block holds, since it was last erased.
+    domains: HashMap<BlockId, CacheDomain>,
+    /// Blocks that held one domain's positions and then another's.
+    moved: usize,
 }
 
 impl History {
@@ -30,11 +37,13 @@ impl History {
             step_tokens,
             running: (1 + choices.below(6)).min(step_tokens),
             cache_tokens: choices.below(90),
+            keep_prefixes: choices.below(4) > 0,
             waiting: 1 + choices.below(6),
             waiting_tokens: choices.below(60),
         };
         let breaks_at = seed.is_multiple_of(4).then(|| choices.below(40));
-        let toy = Toy { limits: Some(limits), breaks_at, ..Toy::default() };
+        let size = 1 + choices.below(2 * BLOCK);
+        let toy = Toy { limits: Some(limits), breaks_at, size, ..Toy::default() };
         Self {
             scheduler: GenerationScheduler::new(limits, &toy, vec![EOS]),
             choices,
@@ -45,14 +54,31 @@ impl History {
             ended: HashMap::new(),
             cancelled: HashSet::new(),
             overloaded: 0,
+            domains: HashMap::new(),
+            moved: 0,
         }
+    }
+
+    /// A prompt that begins like one that was asked before, more often than not; of whichever tenant.
+    fn prompt(&mut self, length: usize) -> Vec<TokenId> {
+        let mut prompt = self.choices.tokens(length);
+        let mut earlier: Vec<_> = self.asked.values().collect();
+        earlier.sort_unstable_by_key(|request| request.sequence);
+        if !earlier.is_empty() && self.choices.below(3) > 0 {
+            let other = earlier[self.choices.below(earlier.len())];
+            let common = self.choices.below(length.min(other.prompt.len()) + 1);
+            prompt[..common].copy_from_slice(&other.prompt[..common]);
+        }
+        prompt
     }
 
     fn submit(&mut self, id: u64) {
         let length = self.choices.below(CONTEXT + 3);
+        let tenant = self.choices.below(TENANTS) as u8;
         let request = GenerationRequest {
             sequence: SequenceId(id),
-            prompt: self.choices.tokens(length),
+            tenancy: Tenancy { share: u32::from(tenant), ..tenancy(tenant) },
+            prompt: self.prompt(length),
             sampling: Sampling {
                 temperature: self.choices.below(3) as f32 * 0.7,
                 top_k: self.choices.below(5) as u32,
@@ -79,7 +105,8 @@ impl History {
             }
             Err(other) => panic!("{other}"),
         }
-        assert!(self.scheduler.waiting() <= self.limits.waiting);
+        // Those that were put back wait too.
+        assert!(self.scheduler.waiting() <= self.limits.waiting + self.limits.running);
     }
 
     fn cancel_one(&mut self) {
@@ -90,12 +117,34 @@ impl History {
         }
         let id = ids[self.choices.below(ids.len())];
         let live = !self.ended.contains_key(&id) && !self.cancelled.contains(&id);
-        let held = self.toy.caches.contains_key(&id);
         assert_eq!(self.scheduler.cancel(id, &mut self.toy), live);
+        assert!(self.scheduler.blocks_of(id).is_none(), "freed at once");
         if live {
-            assert!(!held || self.toy.released.contains(&id), "freed at once");
             self.cancelled.insert(id);
         }
+        self.check_blocks();
+    }
+
+    /// No block is lost, held by two that may not share, or read by another domain than wrote it.
+    fn check_blocks(&mut self) {
+        for block in std::mem::take(&mut self.toy.erased) {
+            let of = self.domains.remove(&block);
+            self.moved += usize::from(of.is_some());
+        }
+        let mut held = HashSet::new();
+        for (id, request) in &self.asked {
+            for block in self.scheduler.blocks_of(*id).unwrap_or_default() {
+                held.insert(*block);
+                let domain = *self.domains.entry(*block).or_insert(request.tenancy.domain);
+                assert_eq!(domain, request.tenancy.domain, "a block of two domains");
+            }
+        }
+        let (free, kept) = self.scheduler.blocks();
+        let size = if self.toy.size == 0 { BLOCK } else { self.toy.size };
+        let all = self.limits.cache_tokens.max(CONTEXT).div_ceil(size);
+        assert_eq!(free + kept + held.len(), all, "a block is lost, or counted twice");
+        assert_eq!(self.toy.blocks.len(), kept + held.len(), "a free block holds something");
+        assert!(self.limits.keep_prefixes || kept == 0);
     }
 
     fn step(&mut self) {
@@ -107,21 +156,21 @@ impl History {
             assert!(!self.ended.contains_key(&id), "ended twice, or went on after its end");
             self.answered.entry(id).or_default().extend(output.token);
             if let Some(finish) = output.finish {
-                assert!(self.toy.released.contains(&id), "freed with its last output");
+                assert!(self.scheduler.blocks_of(id).is_none(), "freed with its last output");
                 self.ended.insert(id, finish);
             }
         }
         assert_eq!(self.toy.steps.len(), steps + usize::from(!idle), "every step gets on, unless idle");
+        self.check_blocks();
     }
 
     fn check_end(mut self) -> Self {
-        let bound = self.asked.len() * CONTEXT + 1;
+        // Each step gets the oldest on, by a token or a chunk.
+        let bound = 2 * self.asked.len() * CONTEXT + 1;
         for _ in 0..bound {
             self.step();
         }
         assert!(self.scheduler.is_idle(), "everyone is served in bounded steps");
-        assert!(self.toy.caches.is_empty(), "caches leaked");
-        assert!(self.toy.opened.is_sorted(), "first come, first served");
         for (id, request) in &self.asked {
             let answered = self.answered.remove(id).unwrap_or_default();
             let wanted = alone(request);
@@ -147,6 +196,7 @@ impl History {
 #[test]
 fn generation_keeps_its_promises_in_every_history() {
     let (mut finished, mut failed, mut cancelled, mut overloaded) = (0, 0, 0, 0);
+    let (mut found, mut put_back, mut moved) = (0, 0, 0);
     for seed in 0..SEEDS {
         let mut history = History::begin(seed);
         for id in 0..60 {
@@ -162,7 +212,11 @@ fn generation_keeps_its_promises_in_every_history() {
         failed += failures;
         cancelled += history.cancelled.len();
         overloaded += history.overloaded;
+        let counters = history.scheduler.counters();
+        (found, put_back, moved) =
+            (found + counters.found, put_back + counters.put_back, moved + history.moved);
     }
+    assert!(found > 10_000 && put_back > 1_000 && moved > 1_000, "{found} {put_back} {moved}");
     // A simulation in which nothing happens would prove nothing.
     assert!(finished > 10_000, "{finished} finished");
     assert!(failed > 500 && cancelled > 1_000 && overloaded > 1_000, "{failed} {cancelled} {overloaded}");

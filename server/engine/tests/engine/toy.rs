@@ -2,13 +2,15 @@
 //! `Generator` and `Embedder` and panics when its caller breaks it.
 
 use anchorhold_engine::{
-    BackendError, Embedder, GenerationLimits, GenerationRequest, Generator, Row, Sampler, Sampling,
-    SequenceId, TokenId,
+    BackendError, BlockId, CacheDomain, Embedder, GenerationLimits, GenerationRequest, Generator, Row,
+    Sampler, Sampling, SequenceId, Tenancy, TokenId,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 pub(crate) const VOCABULARY: usize = 16;
 pub(crate) const CONTEXT: usize = 24;
+/// Positions of a block.
+pub(crate) const BLOCK: usize = 4;
 pub(crate) const DIMENSIONS: usize = 3;
 pub(crate) const EOS: TokenId = 0;
 
@@ -81,9 +83,15 @@ pub(crate) fn sampling(seed: u64) -> Sampling {
     }
 }
 
+/// The tenant of this number, with a share of 1.
+pub(crate) fn tenancy(tenant: u8) -> Tenancy {
+    Tenancy { domain: CacheDomain([tenant; 16]), share: 1 }
+}
+
 pub(crate) fn request(sequence: u64, prompt: &[TokenId], max_tokens: u32) -> GenerationRequest {
     GenerationRequest {
         sequence: SequenceId(sequence),
+        tenancy: tenancy(1),
         prompt: prompt.to_vec(),
         sampling: sampling(sequence),
         max_tokens,
@@ -94,18 +102,40 @@ pub(crate) fn request(sequence: u64, prompt: &[TokenId], max_tokens: u32) -> Gen
 #[derive(Default)]
 pub(crate) struct Toy {
     pub(crate) limits: Option<GenerationLimits>,
-    pub(crate) caches: HashMap<SequenceId, Vec<TokenId>>,
-    /// Sequences in the order in which they first ran.
-    pub(crate) opened: Vec<SequenceId>,
-    pub(crate) released: HashSet<SequenceId>,
-    /// Tokens per row of each step.
-    pub(crate) steps: Vec<Vec<(SequenceId, usize)>>,
+    /// Positions of one block; 0 counts as [`BLOCK`].
+    pub(crate) size: usize,
+    /// What was written to each block since it was erased.
+    pub(crate) blocks: HashMap<BlockId, Vec<Option<TokenId>>>,
+    /// Blocks in the order in which they were erased; a test that has looked clears it.
+    pub(crate) erased: Vec<BlockId>,
+    /// Start and tokens of each row of each step.
+    pub(crate) steps: Vec<Vec<(usize, usize)>>,
     /// The step that breaks, counted from 0.
     pub(crate) breaks_at: Option<usize>,
     /// Answers one row too few.
     pub(crate) loses_a_row: bool,
     /// The logit that every row gets in place of its first.
     pub(crate) poison: Option<f32>,
+}
+
+impl Toy {
+    /// Everything that a row's sequence has, read back from its blocks.
+    fn read(&self, row: &Row<'_>) -> Vec<TokenId> {
+        let positions = row.blocks.iter().flat_map(|block| &self.blocks[block]);
+        let tokens = positions.take(row.start + row.tokens.len());
+        tokens.map(|token| token.expect("a position that was never written")).collect()
+    }
+
+    fn write(&mut self, row: &Row<'_>) {
+        let size = self.block();
+        let end = row.start + row.tokens.len();
+        assert!(end <= CONTEXT, "a sequence over the context");
+        assert_eq!(row.blocks.len(), end.div_ceil(size), "not as many blocks as its positions take");
+        for (at, token) in (row.start..end).zip(row.tokens) {
+            let block = self.blocks.entry(row.blocks[at / size]).or_insert_with(|| vec![None; size]);
+            assert_eq!(block[at % size].replace(*token), None, "written twice");
+        }
+    }
 }
 
 impl Generator for Toy {
@@ -117,31 +147,27 @@ impl Generator for Toy {
         CONTEXT
     }
 
+    fn block(&self) -> usize {
+        if self.size == 0 { BLOCK } else { self.size }
+    }
+
     fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError> {
-        let mut seen = HashSet::new();
         for row in rows {
             assert!(!row.tokens.is_empty(), "an empty row");
-            assert!(seen.insert(row.sequence), "a sequence twice in one step");
-            assert!(!self.released.contains(&row.sequence), "a sequence after its release");
-            if !self.caches.contains_key(&row.sequence) {
-                self.opened.push(row.sequence);
-            }
-            let cache = self.caches.entry(row.sequence).or_default();
-            cache.extend(row.tokens);
-            assert!(cache.len() <= CONTEXT, "a cache over the context");
+            self.write(row);
         }
         if let Some(limits) = self.limits {
             let tokens: usize = rows.iter().map(|row| row.tokens.len()).sum();
             assert!(tokens <= limits.step_tokens, "{tokens} tokens in a step");
-            assert!(self.caches.len() <= limits.running, "{} caches", self.caches.len());
-            let held: usize = self.caches.values().map(Vec::len).sum();
-            assert!(held <= limits.cache_tokens.max(CONTEXT), "{held} tokens in caches");
+            assert!(rows.len() <= limits.running, "{} rows", rows.len());
+            let most = limits.cache_tokens.max(CONTEXT).div_ceil(self.block());
+            assert!(self.blocks.keys().all(|block| block.index() < most), "more blocks than there are");
         }
-        self.steps.push(rows.iter().map(|row| (row.sequence, row.tokens.len())).collect());
+        self.steps.push(rows.iter().map(|row| (row.start, row.tokens.len())).collect());
         if self.breaks_at == Some(self.steps.len() - 1) {
             return Err(BackendError::new("broken on purpose"));
         }
-        let mut answers: Vec<_> = rows.iter().map(|row| logits(&self.caches[&row.sequence])).collect();
+        let mut answers: Vec<_> = rows.iter().map(|row| logits(&self.read(row))).collect();
         if self.loses_a_row {
             answers.pop();
         }
@@ -151,9 +177,12 @@ impl Generator for Toy {
         Ok(answers)
     }
 
-    fn release(&mut self, sequence: SequenceId) {
-        assert!(self.caches.remove(&sequence).is_some(), "released what was never opened, or twice");
-        assert!(self.released.insert(sequence));
+    fn erase(&mut self, blocks: &[BlockId]) {
+        for block in blocks {
+            // Nothing may have been written: a sequence can be put back before its step.
+            self.blocks.remove(block);
+            self.erased.push(*block);
+        }
     }
 }
 

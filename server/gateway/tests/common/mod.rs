@@ -264,7 +264,13 @@ fn generation(id: anchorhold_ipc::RequestId, text: &str, most: u32) -> Vec<Event
     let mut events: Vec<Event> =
         taken.iter().map(|character| Event::Delta { id, text: character.to_string() }).collect();
     let reason = if cut { FinishReason::Length } else { FinishReason::Stop };
-    events.push(Event::Finished { id, reason, tokens_in: 5, tokens_out: taken.len() as u64 });
+    events.push(Event::Finished {
+        id,
+        reason,
+        tokens_in: 5,
+        tokens_found: 0,
+        tokens_out: taken.len() as u64,
+    });
     events
 }
 

@@ -3,12 +3,13 @@
 use super::{Config, Decoder};
 use crate::cache::Cache;
 use crate::error::LoadError;
+use crate::kernel::WIDTH;
 use crate::ops::{self, failed};
 use crate::passes;
 use crate::pooling::Pooling;
 use crate::threads::Threads;
 use crate::weights::Weights;
-use anchorhold_engine::{BackendError, Embedder, Row, SequenceId, TokenId};
+use anchorhold_engine::{BackendError, BlockId, Embedder, Row, TokenId};
 use candle_core::Result as Tensors;
 
 /// A decoder with pooling. It generates nothing and keeps nothing between calls.
@@ -37,15 +38,15 @@ impl DecoderEmbedder {
     /// The vectors of some inputs.
     fn pass(&self, inputs: &[&[TokenId]]) -> Tensors<Vec<Vec<f32>>> {
         let hidden = self.decoder.sizes.hidden;
-        let rows: Vec<Row<'_>> =
-            (0..).zip(inputs).map(|(at, &tokens)| Row { sequence: SequenceId(at), tokens }).collect();
-        let reserved = |row: &Row<'_>| {
-            let mut cache = Cache::default();
-            cache.reserve(&self.decoder.sizes.cache, row.tokens.len());
-            cache
-        };
-        let mut caches: Vec<Cache> = rows.iter().map(reserved).collect();
-        let states = self.decoder.states(&rows, &mut caches)?;
+        // A cache of its own, which is erased when it goes.
+        let mut cache = Cache::new(self.decoder.sizes.cache);
+        let mut free = (0..).map(BlockId);
+        let blocks = |input: &&[TokenId]| free.by_ref().take(input.len().div_ceil(WIDTH)).collect();
+        let blocks: Vec<Vec<BlockId>> = inputs.iter().map(blocks).collect();
+        let row = |(&tokens, blocks)| Row { tokens, start: 0, blocks };
+        let rows: Vec<Row<'_>> = inputs.iter().zip(blocks.iter().map(Vec::as_slice)).map(row).collect();
+        rows.iter().for_each(|row| cache.reserve(row.blocks));
+        let states = self.decoder.states(&rows, &mut cache)?;
         let states = ops::normalise(self.decoder.isa, &states, &self.decoder.norm)?;
         let states = states.flatten_all()?.to_vec1::<f32>()?;
         let mut rest = states.as_slice();

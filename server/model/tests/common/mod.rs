@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses some of it")]
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use anchorhold_engine::{BackendError, BlockId, Generator, Row};
 use anchorhold_model::{ChatModel, EmbeddingModel, LoadError, LoadStats, LoadedModel, Threads, load};
 use anchorhold_sealed_weights::{
     Effort, Manifest, OwnerKey, PackageFiles, SealOptions, SealedModel, SegmentSize, WeightsKey,
@@ -10,6 +11,7 @@ use anchorhold_sealed_weights::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -116,5 +118,51 @@ pub(crate) fn refusal(folder: &Path) -> LoadError {
     match sealed(folder, 1) {
         Ok(_) => panic!("a package that must be refused was loaded"),
         Err(error) => error,
+    }
+}
+
+/// Sequences over a generator, each with blocks of its own that nobody shares.
+pub(crate) struct Sequences {
+    pub(crate) generator: Box<dyn Generator>,
+    /// How far each is, and where it lies.
+    tables: HashMap<u64, (usize, Vec<BlockId>)>,
+    free: Vec<BlockId>,
+    next: u32,
+}
+
+impl Sequences {
+    pub(crate) fn new(generator: Box<dyn Generator>) -> Self {
+        Self { generator, tables: HashMap::new(), free: Vec::new(), next: 0 }
+    }
+
+    /// Appends tokens to sequences in one step; the logits after each.
+    pub(crate) fn step(&mut self, rows: &[(u64, &[u32])]) -> Result<Vec<Vec<f32>>, BackendError> {
+        let size = self.generator.block();
+        for (sequence, tokens) in rows {
+            let (start, blocks) = self.tables.entry(*sequence).or_default();
+            while blocks.len() < (*start + tokens.len()).div_ceil(size) {
+                blocks.push(self.free.pop().unwrap_or(BlockId(self.next)));
+                self.next = self.next.max(blocks.last().unwrap().0 + 1);
+            }
+        }
+        let rows_of = rows.iter().map(|(sequence, tokens)| {
+            let (start, blocks) = &self.tables[sequence];
+            Row { tokens, start: *start, blocks }
+        });
+        let answer = self.generator.step(&rows_of.collect::<Vec<_>>());
+        for (sequence, tokens) in rows {
+            self.tables.get_mut(sequence).unwrap().0 += tokens.len();
+        }
+        answer
+    }
+
+    pub(crate) fn one(&mut self, sequence: u64, tokens: &[u32]) -> Vec<f32> {
+        self.step(&[(sequence, tokens)]).unwrap().remove(0)
+    }
+
+    pub(crate) fn release(&mut self, sequence: u64) {
+        let (_, blocks) = self.tables.remove(&sequence).unwrap();
+        self.generator.erase(&blocks);
+        self.free.extend(blocks);
     }
 }

@@ -120,6 +120,7 @@ fn order() -> (LoadModel, Vec<File>) {
         weights_key: WireSecret(Box::new(WEIGHTS_KEY)),
         objects: ids.into_iter().map(|id| ObjectDescriptors { id }).collect(),
         threads: 2,
+        keep_prefixes: true,
     };
     (order, files)
 }

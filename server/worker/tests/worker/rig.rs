@@ -1,6 +1,8 @@
 //! The keeper's and the gateway's end of a worker that runs in a thread.
 
-use anchorhold_engine::{FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules};
+use anchorhold_engine::{
+    CacheDomain, FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules, Tenancy,
+};
 use anchorhold_ipc::{
     Confinement, Event, FromWorker, Line, LoadModel, LoadReport, ModelInfo, ToWorker, WireSecret, Work,
     WorkKind, pair,
@@ -46,6 +48,8 @@ pub(crate) fn load_order() -> ToWorker {
         weights_key: WireSecret(Box::new([2; 32])),
         objects: Vec::new(),
         threads: 1,
+        // So that a test sees that what ended is freed.
+        keep_prefixes: false,
     }))
 }
 
@@ -145,5 +149,11 @@ pub(crate) fn generate(prompt: Prompt, max_tokens: u32, stop: &[&str]) -> WorkKi
         seed: 0,
     };
     let stop = stop.iter().map(ToString::to_string).collect();
-    WorkKind::Generate { prompt, sampling, stop: StopRules { max_tokens, stop, ignore_eos: false } }
+    const TENANCY: Tenancy = Tenancy { domain: CacheDomain([1; 16]), share: 1 };
+    WorkKind::Generate {
+        tenancy: TENANCY,
+        prompt,
+        sampling,
+        stop: StopRules { max_tokens, stop, ignore_eos: false },
+    }
 }

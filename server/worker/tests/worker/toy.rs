@@ -1,10 +1,13 @@
 //! A language of bytes, a generator that recites, and an embedder that counts.
 
-use anchorhold_engine::{BackendError, ChatMessage, Embedder, Generator, Row, SequenceId, TokenId};
+use anchorhold_engine::{BackendError, BlockId, ChatMessage, Embedder, Generator, Row, TokenId};
 use anchorhold_worker::{Compute, Decoder, Language, LanguageError, Model};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// Positions of a block.
+pub(crate) const BLOCK: usize = 16;
 
 /// The token after the bytes.
 pub(crate) const EOS: TokenId = 256;
@@ -15,7 +18,8 @@ pub(crate) const SCRIPT: &str = "a naïve 🦀 says STOP and goes on. ";
 /// What the model did, seen from outside.
 #[derive(Default)]
 pub(crate) struct Watch {
-    pub(crate) open: Mutex<HashSet<SequenceId>>,
+    /// Blocks that hold something.
+    pub(crate) open: Mutex<HashSet<BlockId>>,
     pub(crate) encoded: AtomicUsize,
     pub(crate) dropped: AtomicBool,
     /// The next step fails.
@@ -72,7 +76,6 @@ impl Decoder for Characters {
 
 struct Reciter {
     watch: Arc<Watch>,
-    lengths: HashMap<SequenceId, usize>,
     context: usize,
     eos_after: Option<usize>,
 }
@@ -89,13 +92,12 @@ impl Generator for Reciter {
     fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError> {
         let mut answers = Vec::new();
         for row in rows {
-            self.watch.open.lock().unwrap().insert(row.sequence);
-            let length = self.lengths.entry(row.sequence).or_default();
-            *length += row.tokens.len();
+            self.watch.open.lock().unwrap().extend(row.blocks);
+            let length = row.start + row.tokens.len();
             let mut logits = vec![0.0; VOCABULARY];
             let next = match self.eos_after {
-                Some(after) if *length >= after => EOS as usize,
-                _ => usize::from(SCRIPT.as_bytes()[*length % SCRIPT.len()]),
+                Some(after) if length >= after => EOS as usize,
+                _ => usize::from(SCRIPT.as_bytes()[length % SCRIPT.len()]),
             };
             logits[next] = 1.0;
             answers.push(logits);
@@ -107,9 +109,15 @@ impl Generator for Reciter {
         }
     }
 
-    fn release(&mut self, sequence: SequenceId) {
-        assert!(self.lengths.remove(&sequence).is_some(), "released twice");
-        self.watch.open.lock().unwrap().remove(&sequence);
+    fn block(&self) -> usize {
+        BLOCK
+    }
+
+    fn erase(&mut self, blocks: &[BlockId]) {
+        let mut open = self.watch.open.lock().unwrap();
+        blocks.iter().for_each(|block| {
+            open.remove(block);
+        });
     }
 }
 
@@ -154,7 +162,7 @@ impl Embedder for Counter {
 /// A model that recites, and what it does.
 pub(crate) fn reciter(context: usize, eos_after: Option<usize>) -> (Model, Arc<Watch>) {
     let watch = Arc::<Watch>::default();
-    let generator = Reciter { watch: Arc::clone(&watch), lengths: HashMap::new(), context, eos_after };
+    let generator = Reciter { watch: Arc::clone(&watch), context, eos_after };
     let compute = Compute::Generator { generator: Box::new(generator), eos: vec![EOS] };
     (Model { language: Arc::new(Bytes(Arc::clone(&watch))), compute }, watch)
 }

@@ -10,6 +10,7 @@ mod disconnect;
 mod good_path;
 mod kbs;
 mod leases;
+mod prefixes;
 mod production;
 mod refusals;
 mod store;
