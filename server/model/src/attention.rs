@@ -3,6 +3,7 @@
 use crate::kernel::{Isa, WIDTH};
 use crate::math;
 use crate::packed::{MAX_HEIGHT, Rows, copy_into};
+use std::ops::Range;
 
 /// Query rows of one task: bounds its scores to `QUERIES` times the context.
 pub(crate) const QUERIES: usize = 48;
@@ -41,10 +42,12 @@ impl Unit {
 pub(crate) struct Queries<'a> {
     /// One line of `head` features for each query.
     pub(crate) lines: Vec<&'a [f32]>,
-    /// How many positions each query sees, from the first; between 1 and what the units hold.
-    pub(crate) visible: Vec<usize>,
+    /// The positions that each query sees; at least one, and no more than the units hold.
+    pub(crate) visible: Vec<Range<usize>>,
     /// Multiplies the scores.
     pub(crate) scale: f32,
+    /// Bends the scores so that they stay between minus and plus this.
+    pub(crate) cap: Option<f32>,
 }
 
 /// The answers of the queries over the units, one line of `head` features after the other.
@@ -67,13 +70,18 @@ pub(crate) fn attend(isa: Isa, layout: Unit, units: &[&[f32]], queries: &Queries
             }
         }
     }
-    for (line, &visible) in scores.chunks_exact_mut(positions.max(1)).zip(&queries.visible) {
-        let (seen, hidden) = line.split_at_mut(visible.min(positions));
+    for (line, visible) in scores.chunks_exact_mut(positions.max(1)).zip(&queries.visible) {
+        let (upto, later) = line.split_at_mut(visible.end.min(positions));
+        let (earlier, seen) = upto.split_at_mut(visible.start.min(visible.end).min(positions));
         for score in seen.iter_mut() {
             *score *= queries.scale;
         }
+        if let Some(cap) = queries.cap {
+            math::cap(isa, cap, seen);
+        }
         math::softmax(isa, seen);
-        hidden.fill(0.0);
+        earlier.fill(0.0);
+        later.fill(0.0);
     }
     let shares = Rows::<f32>::pack(isa, scores.chunks_exact(positions.max(1)), positions);
     let mut out = vec![0.0; count * layout.head];
@@ -113,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_equal_the_definition_and_hide_what_comes_later() {
+    fn answers_equal_the_definition_and_hide_what_is_not_visible() {
         for isa in Isa::all() {
             for (head, positions) in [(8, 3), (32, 33), (40, 70), (64, 64)] {
                 let layout = Unit { head };
@@ -125,18 +133,24 @@ mod tests {
                 }
                 let units: Vec<&[f32]> = store.iter().map(Vec::as_slice).collect();
                 let lines: Vec<_> = (0..positions).map(|p| line(head, 1000 + p)).collect();
-                let queries = Queries {
-                    lines: lines.iter().map(Vec::as_slice).collect(),
-                    visible: (1..=positions).collect(),
-                    scale: 0.3,
-                };
-                let out = attend(isa, layout, &units, &queries);
-                for (p, got) in out.chunks(head).enumerate() {
-                    for (got, wanted) in got.iter().zip(plain(&lines[p], &keys[..=p], &values[..=p], 0.3)) {
-                        assert!(
-                            (f64::from(*got) - wanted).abs() < 1e-5,
-                            "{isa:?} {head} {p}: {got} {wanted}"
-                        );
+                for window in [1, 20, positions] {
+                    let visible: Vec<_> =
+                        (1..=positions).map(|end| end.saturating_sub(window)..end).collect();
+                    let queries = Queries {
+                        lines: lines.iter().map(Vec::as_slice).collect(),
+                        visible: visible.clone(),
+                        scale: 0.3,
+                        cap: None,
+                    };
+                    let out = attend(isa, layout, &units, &queries);
+                    for (p, (got, seen)) in out.chunks(head).zip(visible).enumerate() {
+                        let wanted = plain(&lines[p], &keys[seen.clone()], &values[seen], 0.3);
+                        for (got, wanted) in got.iter().zip(wanted) {
+                            assert!(
+                                (f64::from(*got) - wanted).abs() < 1e-5,
+                                "{isa:?} {head} {window} {p}: {got} {wanted}"
+                            );
+                        }
                     }
                 }
             }

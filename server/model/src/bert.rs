@@ -10,6 +10,7 @@ use crate::kernel::{Isa, WIDTH};
 use crate::math::{self, Activation, Norm};
 use crate::ops::{self, Linear, failed};
 use crate::packed::copy_into;
+use crate::passes;
 use crate::pooling::Pooling;
 use crate::threads::Threads;
 use crate::weights::{Need, Weights};
@@ -19,9 +20,6 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
-
-/// Tokens of one pass through the layers: longer batches are cut between inputs, so that activations stay in the cache.
-const PASS_TOKENS: usize = 1024;
 
 /// The settings of `config.json` that BERT uses.
 #[derive(Debug, Deserialize)]
@@ -64,7 +62,7 @@ impl Config {
     /// # Errors
     /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
     pub(crate) fn read(object: Map<String, Value>) -> Result<Self, LoadError> {
-        let read: Self = config::read(object, &KEYS)?;
+        let read: Self = config::read(object, &[&KEYS])?;
         dimension(read.hidden_size, MAX_WIDTH)?;
         dimension(read.intermediate_size, MAX_WIDTH)?;
         dimension(read.num_hidden_layers, MAX_LAYERS)?;
@@ -85,6 +83,11 @@ impl Config {
             return Err(LoadError::Config("layer_norm_eps is not between 0 and 1"));
         }
         Ok(read)
+    }
+
+    /// The features of a token.
+    pub(crate) fn hidden(&self) -> usize {
+        self.hidden_size
     }
 
     /// The size of the vocabulary.
@@ -275,8 +278,9 @@ fn attend_head(isa: Isa, lines: &[&[f32]], hidden: usize, unit: Unit, at: usize)
     for queries in lines.chunks(QUERIES) {
         let queries = Queries {
             lines: queries.iter().map(|line| line.get(part(line, 0)).unwrap_or_default()).collect(),
-            visible: vec![lines.len(); queries.len()],
+            visible: vec![0..lines.len(); queries.len()],
             scale,
+            cap: None,
         };
         out.extend(attention::attend(isa, unit, &units, &queries));
     }
@@ -293,24 +297,10 @@ impl Embedder for Bert {
     }
 
     fn embed(&mut self, inputs: &[&[TokenId]]) -> Result<Vec<Vec<f32>>, BackendError> {
-        if inputs.iter().any(|input| input.is_empty() || input.len() > self.context) {
-            return Err(BackendError::new("an input is empty or longer than the context"));
-        }
-        if inputs.iter().any(|input| input.iter().any(|&id| id as usize >= self.vocabulary)) {
-            return Err(BackendError::new("a token is not in the vocabulary"));
-        }
+        passes::check(inputs, self.context, self.vocabulary)?;
         let mut vectors = Vec::with_capacity(inputs.len());
-        let mut rest = inputs;
-        while !rest.is_empty() {
-            let mut tokens = 0;
-            let fits = |input: &&&[TokenId]| {
-                tokens += input.len();
-                tokens <= PASS_TOKENS
-            };
-            let count = rest.iter().take_while(fits).count().max(1);
-            let (now, later) = rest.split_at(count);
-            vectors.extend(self.threads.run(|| self.pass(now))?);
-            rest = later;
+        for pass in passes::cut(inputs) {
+            vectors.extend(self.threads.run(|| self.pass(pass))?);
         }
         Ok(vectors)
     }

@@ -5,7 +5,7 @@ use anchorhold_sealed_weights::Role;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// The keys of a config.
+/// Keys of a config.
 pub(crate) struct Keys {
     /// Read into the typed config.
     pub(crate) used: &'static [&'static str],
@@ -22,6 +22,7 @@ const HARMLESS: &[&str] = &[
     "attention_dropout",
     "attention_probs_dropout_prob",
     "bos_token_id",
+    "cache_implementation",
     "chunk_size_feed_forward",
     "classifier_dropout",
     "dtype",
@@ -48,17 +49,21 @@ pub(crate) fn object(role: Role, bytes: &[u8]) -> Result<Map<String, Value>, Loa
     serde_json::from_slice(bytes).map_err(|_| LoadError::Form(role))
 }
 
-/// Reads a config whose keys are all among `keys` or harmless.
-pub(crate) fn read<T: DeserializeOwned>(mut object: Map<String, Value>, keys: &Keys) -> Result<T, LoadError> {
+/// Reads a config whose keys are all in one of `keys` or harmless. Null is as good as absent.
+pub(crate) fn read<T: DeserializeOwned>(
+    mut object: Map<String, Value>,
+    keys: &[&Keys],
+) -> Result<T, LoadError> {
+    let used = |key: &str| keys.iter().any(|keys| keys.used.contains(&key));
+    let off = |key: &str| keys.iter().any(|keys| keys.off.contains(&key));
     object.retain(|_, value| !value.is_null());
     for (key, value) in &object {
-        let key = key.as_str();
-        let known = keys.used.contains(&key) || HARMLESS.contains(&key);
-        if !(known || keys.off.contains(&key) && is_off(value)) {
+        let known = used(key) || HARMLESS.contains(&key.as_str());
+        if !(known || off(key) && is_off(value)) {
             return Err(LoadError::ConfigKey);
         }
     }
-    object.retain(|key, _| keys.used.contains(&key.as_str()));
+    object.retain(|key, _| used(key));
     serde_json::from_value(Value::Object(object)).map_err(|_| LoadError::Form(Role::Config))
 }
 
@@ -98,7 +103,7 @@ mod tests {
     const KEYS: Keys = Keys { used: &["size"], off: &["bias"] };
 
     fn check(json: &str) -> Result<HashMap<String, u32>, LoadError> {
-        read(object(Role::Config, json.as_bytes())?, &KEYS)
+        read(object(Role::Config, json.as_bytes())?, &[&KEYS])
     }
 
     #[test]

@@ -16,7 +16,9 @@ pub enum LoadError {
     #[error("weights are GGUF, which this engine does not compute with")]
     Container,
     /// `config.json` names no architecture that this crate has.
-    #[error("architecture is not BertModel or LlamaForCausalLM")]
+    #[error(
+        "architecture is not BertModel, or LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Gemma2ForCausalLM or Gemma3ForCausalLM with its own model_type"
+    )]
     Architecture,
     /// A rule for a file other than the tokenizer and the template.
     #[error("config: {0}")]

@@ -2,8 +2,8 @@
 
 use crate::bert::{self, Bert};
 use crate::config;
+use crate::decoder::{self, Decoder, DecoderEmbedder, gemma2, gemma3, llama, mistral, qwen2, qwen3};
 use crate::error::LoadError;
-use crate::llama::{self, Llama};
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
 use crate::text::{Codec, Use};
@@ -104,7 +104,12 @@ pub fn load_with(
     let object = config::object(Role::Config, &package.file(Role::Config)?)?;
     match (architecture(&object), object.get("model_type").and_then(Value::as_str)) {
         (Some("BertModel"), Some("bert")) => load_bert(&load, object),
-        (Some("LlamaForCausalLM"), Some("llama")) => load_llama(&load, object),
+        (Some("LlamaForCausalLM"), Some("llama")) => load_decoder(&load, object, llama::read),
+        (Some("MistralForCausalLM"), Some("mistral")) => load_decoder(&load, object, mistral::read),
+        (Some("Qwen2ForCausalLM"), Some("qwen2")) => load_decoder(&load, object, qwen2::read),
+        (Some("Qwen3ForCausalLM"), Some("qwen3")) => load_decoder(&load, object, qwen3::read),
+        (Some("Gemma2ForCausalLM"), Some("gemma2")) => load_decoder(&load, object, gemma2::read),
+        (Some("Gemma3ForCausalLM"), Some("gemma3_text")) => load_decoder(&load, object, gemma3::read),
         _ => Err(LoadError::Architecture),
     }
 }
@@ -126,19 +131,8 @@ fn architecture(object: &Map<String, Value>) -> Option<&str> {
 
 fn load_bert(load: &Load<'_>, object: Map<String, Value>) -> Result<(LoadedModel, LoadStats), LoadError> {
     let Load { package, threads, .. } = *load;
-    let hidden =
-        object.get("hidden_size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
     let config = bert::Config::read(object)?;
-    let (modules, pooling) = (package.file(Role::Modules)?, package.file(Role::Pooling)?);
-    let (sentence, transformers) =
-        (optional(package, Role::SentenceConfig)?, optional(package, Role::SentenceTransformers)?);
-    let files = pooling::Files {
-        modules: &modules,
-        pooling: &pooling,
-        sentence: sentence.as_ref().map(|bytes| bytes.as_slice()),
-        transformers: transformers.as_ref().map(|bytes| bytes.as_slice()),
-    };
-    let pooling = Pooling::read(&files, hidden.unwrap_or_default())?;
+    let pooling = read_pooling(package, config.hidden())?;
     let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
     let prefixed = package.index().position("bert.embeddings.word_embeddings.weight").is_some();
     let prefix = if prefixed { "bert." } else { "" };
@@ -149,10 +143,34 @@ fn load_bert(load: &Load<'_>, object: Map<String, Value>) -> Result<(LoadedModel
     Ok((LoadedModel::Embedding(EmbeddingModel { embedder: Box::new(bert), codec, vocabulary }), stats))
 }
 
-fn load_llama(load: &Load<'_>, object: Map<String, Value>) -> Result<(LoadedModel, LoadStats), LoadError> {
+/// How the token vectors become one of `hidden` features.
+fn read_pooling(package: &SealedModel, hidden: usize) -> Result<Pooling, LoadError> {
+    let (modules, pooling) = (package.file(Role::Modules)?, package.file(Role::Pooling)?);
+    let (sentence, transformers) =
+        (optional(package, Role::SentenceConfig)?, optional(package, Role::SentenceTransformers)?);
+    let files = pooling::Files {
+        modules: &modules,
+        pooling: &pooling,
+        sentence: sentence.as_ref().map(|bytes| bytes.as_slice()),
+        transformers: transformers.as_ref().map(|bytes| bytes.as_slice()),
+    };
+    Pooling::read(&files, hidden)
+}
+
+/// Reads the `config.json` of one architecture.
+type ReadConfig = fn(Map<String, Value>) -> Result<decoder::Config, LoadError>;
+
+fn load_decoder(
+    load: &Load<'_>,
+    object: Map<String, Value>,
+    read: ReadConfig,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
+    if has(load.package, Role::Modules) {
+        return load_embedding_decoder(load, object, read);
+    }
     let Load { package, threads, .. } = *load;
     let mut end_tokens = token_ids(object.get("eos_token_id"))?;
-    let config = llama::Config::read(object)?;
+    let config = read(object)?;
     let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Chat)?;
     let tokens = optional(package, Role::TokenizerConfig)?;
     let tokens =
@@ -171,8 +189,27 @@ fn load_llama(load: &Load<'_>, object: Map<String, Value>) -> Result<(LoadedMode
     let template = template(package, &tokens, special)?;
     let (needs, passed_over) = config.needs();
     let (weights, stats) = read_weights(load, &needs, &passed_over)?;
-    let llama = Llama::new(&config, weights, threads)?;
-    Ok((LoadedModel::Chat(ChatModel { generator: Box::new(llama), codec, template, end_tokens }), stats))
+    let decoder = Decoder::new(&config, weights, threads)?;
+    Ok((LoadedModel::Chat(ChatModel { generator: Box::new(decoder), codec, template, end_tokens }), stats))
+}
+
+/// A decoder that comes with the files of sentence-transformers.
+fn load_embedding_decoder(
+    load: &Load<'_>,
+    object: Map<String, Value>,
+    read: ReadConfig,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
+    let Load { package, threads, .. } = *load;
+    // Saved without the part that generates, its names have no prefix.
+    let bare = package.index().position("embed_tokens.weight").is_some();
+    let config = read(object)?.without_head(if bare { "" } else { "model." });
+    let pooling = read_pooling(package, config.hidden())?;
+    let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
+    let (needs, passed_over) = config.needs();
+    let (weights, stats) = read_weights(load, &needs, &passed_over)?;
+    let vocabulary = config.vocabulary();
+    let embedder = Box::new(DecoderEmbedder::new(&config, weights, pooling, threads)?);
+    Ok((LoadedModel::Embedding(EmbeddingModel { embedder, codec, vocabulary }), stats))
 }
 
 fn read_weights(
@@ -188,7 +225,11 @@ fn read_weights(
 
 /// A file that a package need not have.
 fn optional(package: &SealedModel, role: Role) -> Result<Option<Zeroizing<Vec<u8>>>, LoadError> {
-    if package.roles().any(|found| found == role) { Ok(Some(package.file(role)?)) } else { Ok(None) }
+    if has(package, role) { Ok(Some(package.file(role)?)) } else { Ok(None) }
+}
+
+fn has(package: &SealedModel, role: Role) -> bool {
+    package.roles().any(|found| found == role)
 }
 
 /// One id, a list of ids, or none.

@@ -19,12 +19,29 @@ pub(crate) fn activate(isa: Isa, activation: Activation, values: &mut [f32]) {
     }
 }
 
-/// `out = silu(gate) * up`, where each row of `x` is a gate followed by an up of the length of a row of `out`.
-pub(crate) fn silu_multiply(isa: Isa, x: &[f32], width: usize, out: &mut [f32]) {
+/// What bends a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// `x / (1 + e^-x)`.
+    Silu,
+    /// `x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))`.
+    GeluTanh,
+}
+
+/// `out = bend(gate) * up`, where each row of `x` is a gate followed by an up of the length of a row of `out`.
+pub(crate) fn gate_multiply(isa: Isa, bend: Gate, x: &[f32], width: usize, out: &mut [f32]) {
     for (x, out) in x.chunks_exact((2 * width).max(1)).zip(out.chunks_exact_mut(width.max(1))) {
         let (gate, up) = x.split_at(width);
-        isa.run(SiluMultiply { gate, up, out });
+        match bend {
+            Gate::Silu => isa.run(SiluMultiply { gate, up, out }),
+            Gate::GeluTanh => isa.run(GeluTanhMultiply { gate, up, out }),
+        }
     }
+}
+
+/// `cap * tanh(x / cap)` in place: keeps values between minus and plus `cap`.
+pub(crate) fn cap(isa: Isa, cap: f32, values: &mut [f32]) {
+    isa.run(Cap { cap, values });
 }
 
 /// Turns scores into shares that sum to one. The sum runs over 16 lanes, chosen by the position alone.
@@ -116,6 +133,45 @@ impl Vectorised for SiluMultiply<'_> {
     fn run<const FUSED: bool>(self) {
         for ((out, &gate), &up) in self.out.iter_mut().zip(self.gate).zip(self.up) {
             *out = gate / (1.0 + exp::<FUSED>(-gate)) * up;
+        }
+    }
+}
+
+/// The hyperbolic tangent, within 2e-7.
+#[inline(always)]
+fn tanh<const FUSED: bool>(x: f32) -> f32 {
+    let e = exp::<FUSED>(-2.0 * x.abs());
+    ((1.0 - e) / (1.0 + e)).copysign(x)
+}
+
+struct GeluTanhMultiply<'a> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Vectorised for GeluTanhMultiply<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        const ROOT: f32 = 0.797_884_6; // The square root of 2/pi.
+        for ((out, &gate), &up) in self.out.iter_mut().zip(self.gate).zip(self.up) {
+            let bent = ROOT * fma::<FUSED>(0.044_715 * gate * gate, gate, gate);
+            let half = 0.5 * gate;
+            *out = fma::<FUSED>(half, tanh::<FUSED>(bent), half) * up;
+        }
+    }
+}
+
+struct Cap<'a> {
+    cap: f32,
+    values: &'a mut [f32],
+}
+
+impl Vectorised for Cap<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        for value in self.values {
+            *value = self.cap * tanh::<FUSED>(*value / self.cap);
         }
     }
 }
@@ -246,9 +302,33 @@ mod tests {
     }
 
     #[test]
-    fn silu_multiplies_gate_and_up() {
-        let mut out = [0.0; 1];
-        silu_multiply(Isa::detect(), &[2.0, 3.0], 1, &mut out);
-        assert!((out[0] - 6.0 / (1.0 + (-2.0_f32).exp())).abs() < 1e-6);
+    fn gates_multiply_what_they_bend_and_up() {
+        for isa in Isa::all() {
+            for step in -100..=100_i16 {
+                let x = f32::from(step) / 10.0;
+                let mut out = [0.0; 1];
+                gate_multiply(isa, Gate::Silu, &[x, 3.0], 1, &mut out);
+                assert!((out[0] - 3.0 * x / (1.0 + (-x).exp())).abs() < 1e-5);
+                gate_multiply(isa, Gate::GeluTanh, &[x, 3.0], 1, &mut out);
+                let wide = f64::from(x);
+                let bent = (2.0 / std::f64::consts::PI).sqrt() * (wide + 0.044_715 * wide.powi(3));
+                let wanted = 1.5 * wide * (1.0 + bent.tanh());
+                assert!((f64::from(out[0]) - wanted).abs() < 1e-5, "{isa:?} {x}: {} {wanted}", out[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn caps_bend_and_never_exceed() {
+        for isa in Isa::all() {
+            for step in -200..=200_i16 {
+                let x = f32::from(step);
+                let mut values = [x];
+                cap(isa, 30.0, &mut values);
+                let wanted = 30.0 * (f64::from(x) / 30.0).tanh();
+                assert!((f64::from(values[0]) - wanted).abs() < 1e-5, "{isa:?} {x}: {values:?} {wanted}");
+                assert!(values[0].abs() <= 30.0);
+            }
+        }
     }
 }

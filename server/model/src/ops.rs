@@ -4,7 +4,7 @@
 //! of candle's, and their sums depend on the number of rows.
 
 use crate::kernel::Isa;
-use crate::math::{self, Activation, Norm};
+use crate::math::{self, Activation, Gate, Norm};
 use crate::packed::{Epilogue, Packed, copy_into};
 use anchorhold_engine::BackendError;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
@@ -68,12 +68,12 @@ pub(crate) fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     x.apply_op2_no_bwd(y, &Pairwise(math::add))
 }
 
-/// `silu(gate) * up` of each row, which holds the gate, then the up.
-pub(crate) fn silu_multiply(isa: Isa, x: &Tensor, width: usize) -> Result<Tensor> {
-    rowwise("silu_multiply", x, width, |x, out| {
+/// `bend(gate) * up` of each row, which holds the gate, then the up.
+pub(crate) fn gate_multiply(isa: Isa, bend: Gate, x: &Tensor, width: usize) -> Result<Tensor> {
+    rowwise("gate_multiply", x, width, |x, out| {
         let x = x.par_chunks((ROWS * width * 2).max(1));
         let out = out.par_chunks_mut((ROWS * width).max(1));
-        x.zip(out).for_each(|(x, out)| math::silu_multiply(isa, x, width, out));
+        x.zip(out).for_each(|(x, out)| math::gate_multiply(isa, bend, x, width, out));
     })
 }
 

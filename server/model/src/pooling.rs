@@ -19,6 +19,7 @@ pub(crate) struct Pooling {
 enum Mode {
     Mean,
     First,
+    Last,
 }
 
 /// The files of sentence-transformers; absent ones are `None`.
@@ -43,7 +44,7 @@ impl Pooling {
     /// Reads the files.
     ///
     /// # Errors
-    /// A file is not of its form, or asks for something other than mean or first-token pooling of `hidden` features, with or without
+    /// A file is not of its form, or asks for something other than mean, first-token or last-token pooling of `hidden` features, with or without
     /// normalisation, of the text as it is.
     pub(crate) fn read(files: &Files<'_>, hidden: usize) -> Result<Self, LoadError> {
         let modules: Vec<Module> =
@@ -69,7 +70,8 @@ impl Pooling {
     pub(crate) fn pool(&self, states: &[f32], hidden: usize) -> Vec<f32> {
         let mut lines = states.chunks_exact(hidden.max(1));
         let count = lines.len();
-        let mut vector = lines.next().map(<[f32]>::to_vec).unwrap_or_default();
+        let one = if self.mode == Mode::Last { lines.next_back() } else { lines.next() };
+        let mut vector = one.map(<[f32]>::to_vec).unwrap_or_default();
         if self.mode == Mode::Mean {
             for line in lines {
                 for (sum, value) in vector.iter_mut().zip(line) {
@@ -118,7 +120,8 @@ fn mode(bytes: &[u8], hidden: usize) -> Result<Mode, LoadError> {
     match modes.as_slice() {
         ["mean"] => Ok(Mode::Mean),
         ["cls"] => Ok(Mode::First),
-        _ => Err(LoadError::Config("pooling mode is not mean or cls")),
+        ["lasttoken"] => Ok(Mode::Last),
+        _ => Err(LoadError::Config("pooling mode is not mean, cls or lasttoken")),
     }
 }
 
@@ -157,13 +160,19 @@ mod tests {
     }
 
     #[test]
-    fn mean_and_first_token_are_pooled() {
+    fn mean_first_and_last_token_are_pooled() {
         let mean = read(MODULES, MEAN, r#"{"max_seq_length":7}"#, "{}").unwrap();
         assert_eq!(mean.max_tokens, Some(7));
         assert_eq!(mean.pool(&[3.0, 0.0, 3.0, 8.0], 2), [0.6, 0.8]);
         let first = r#"{"embedding_dimension":2,"pooling_mode":"cls","include_prompt":true}"#;
         let plain = MODULES.replace("sentence_transformers.models.Normalize", "x.Normalize");
         assert_eq!(read(&plain, first, "{}", "{}").unwrap().pool(&[0.0, 5.0, 9.0, 9.0], 2), [0.0, 1.0]);
+        for last in [
+            r#"{"word_embedding_dimension":2,"pooling_mode_mean_tokens":false,"pooling_mode_lasttoken":true}"#,
+            r#"{"embedding_dimension":2,"pooling_mode":"lasttoken"}"#,
+        ] {
+            assert_eq!(read(&plain, last, "{}", "{}").unwrap().pool(&[9.0, 9.0, 0.0, 5.0], 2), [0.0, 1.0]);
+        }
     }
 
     #[test]

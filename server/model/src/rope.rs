@@ -1,5 +1,6 @@
 //! Rotary position embedding, with the frequencies as transformers computes them.
 
+use crate::config::Keys;
 use crate::error::LoadError;
 use serde::Deserialize;
 
@@ -7,14 +8,50 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RopeConfig {
-    #[serde(alias = "type")]
-    rope_type: String,
+    rope_type: Option<String>,
+    /// The old name of `rope_type`; some files have both.
+    r#type: Option<String>,
     rope_theta: Option<f64>,
     factor: Option<f64>,
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
     original_max_position_embeddings: Option<u32>,
 }
+
+/// The keys of a config that say how positions are turned, in both forms.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RopeKeys {
+    rope_theta: Option<f64>,
+    rope_scaling: Option<RopeConfig>,
+    rope_parameters: Option<RopeConfig>,
+}
+
+/// The keys of [`RopeKeys`].
+pub(crate) const KEYS: Keys = Keys { used: &["rope_theta", "rope_scaling", "rope_parameters"], off: &[] };
+
+/// How positions are turned, as a config says it; [`Rope`] is made of it once the heads are known.
+#[derive(Debug)]
+pub(crate) struct RopeSettings {
+    pub(crate) theta: f64,
+    pub(crate) parameters: Option<RopeConfig>,
+}
+
+impl RopeKeys {
+    /// The settings, with the base of transformers where there is none.
+    ///
+    /// # Errors
+    /// Both forms are used.
+    pub(crate) fn settings(self) -> Result<RopeSettings, LoadError> {
+        let Self { rope_theta, rope_scaling, rope_parameters } = self;
+        if rope_parameters.is_some() && (rope_scaling.is_some() || rope_theta.is_some()) {
+            return Err(LoadError::Config("rope is configured in two ways"));
+        }
+        Ok(RopeSettings { theta: rope_theta.unwrap_or(THETA), parameters: rope_parameters.or(rope_scaling) })
+    }
+}
+
+/// The base that transformers takes where the config has none.
+pub(crate) const THETA: f64 = 10_000.0;
 
 /// The rotation of each pair of features per position.
 #[derive(Debug, Clone)]
@@ -26,9 +63,11 @@ impl Rope {
     /// The frequencies for heads of `head` features.
     ///
     /// # Errors
-    /// The type is not `default` or `llama3`, a parameter of the type is missing or out of range, or one of another type is there.
-    pub(crate) fn new(head: usize, theta: f64, config: Option<&RopeConfig>) -> Result<Self, LoadError> {
-        let theta = config.and_then(|config| config.rope_theta).unwrap_or(theta);
+    /// The type is not `default`, `linear` or `llama3`, a parameter of the type is missing or out of range, or one of another type is there.
+    pub(crate) fn new(head: usize, settings: &RopeSettings) -> Result<Self, LoadError> {
+        let RopeSettings { theta, parameters } = settings;
+        let config = parameters.as_ref();
+        let theta = config.and_then(|config| config.rope_theta).unwrap_or(*theta);
         if !(1.0..=1e12).contains(&theta) || head == 0 || !head.is_multiple_of(2) {
             return Err(LoadError::Config("rope_theta and head_dim must allow a rotation"));
         }
@@ -62,6 +101,22 @@ pub(crate) fn rotate(head: &mut [f32], angles: &[(f32, f32)]) {
     }
 }
 
+/// What becomes of the frequencies.
+enum Scaling {
+    /// All are slowed by a factor.
+    Linear(f64),
+    Llama3(Llama3),
+}
+
+impl Scaling {
+    fn apply(&self, frequency: f64) -> f64 {
+        match self {
+            Self::Linear(factor) => frequency / factor,
+            Self::Llama3(scaling) => scaling.apply(frequency),
+        }
+    }
+}
+
 /// The scaling of Llama 3.1: long waves are slowed by `factor`, short ones kept, those between blended.
 struct Llama3 {
     factor: f64,
@@ -85,23 +140,37 @@ impl Llama3 {
 }
 
 impl RopeConfig {
-    fn scale(&self) -> Result<Option<Llama3>, LoadError> {
+    fn scale(&self) -> Result<Option<Scaling>, LoadError> {
         let parameters =
             (self.factor, self.low_freq_factor, self.high_freq_factor, self.original_max_position_embeddings);
-        match (self.rope_type.as_str(), parameters) {
+        let kind = match (self.rope_type.as_deref(), self.r#type.as_deref()) {
+            (Some(kind), None) | (None, Some(kind)) => kind,
+            (Some(kind), Some(old)) if kind == old => kind,
+            _ => return Err(LoadError::Config("rope has no type, or two")),
+        };
+        match (kind, parameters) {
             ("default", (None, None, None, None)) => Ok(None),
+            ("linear", (Some(factor), None, None, None)) => Ok(Some(Scaling::Linear(sound_factor(factor)?))),
             ("llama3", (Some(factor), Some(low), Some(high), Some(original))) => {
-                let sound = factor >= 1.0 && low > 0.0 && high > low && original > 0;
-                if !sound || !factor.is_finite() || !high.is_finite() {
-                    return Err(LoadError::Config("llama3 rope scaling has a value out of range"));
+                let factor = sound_factor(factor)?;
+                if !(low > 0.0 && high > low && high.is_finite() && original > 0) {
+                    return Err(LoadError::Config("rope scaling has a value out of range"));
                 }
-                Ok(Some(Llama3 { factor, low, high, original: f64::from(original) }))
+                Ok(Some(Scaling::Llama3(Llama3 { factor, low, high, original: f64::from(original) })))
             }
-            ("default" | "llama3", _) => {
+            ("default" | "linear" | "llama3", _) => {
                 Err(LoadError::Config("rope scaling lacks a value or has one too many"))
             }
-            _ => Err(LoadError::Config("rope type is not default or llama3")),
+            _ => Err(LoadError::Config("rope type is not default, linear or llama3")),
         }
+    }
+}
+
+fn sound_factor(factor: f64) -> Result<f64, LoadError> {
+    if (1.0..=1e6).contains(&factor) {
+        Ok(factor)
+    } else {
+        Err(LoadError::Config("rope scaling has a value out of range"))
     }
 }
 
@@ -109,28 +178,46 @@ impl RopeConfig {
 mod tests {
     use super::*;
 
-    fn config(json: &str) -> RopeConfig {
-        serde_json::from_str(json).unwrap()
+    fn rope(head: usize, theta: f64, json: &str) -> Result<Rope, LoadError> {
+        let parameters = serde_json::from_str(json).map_err(|_| LoadError::Threads)?;
+        Rope::new(head, &RopeSettings { theta, parameters })
     }
 
     #[test]
     fn refuses_unknown_rope_types_and_missing_values() {
         for json in [
             r#"{"rope_type":"yarn","factor":8.0}"#,
+            r#"{"rope_type":"linear"}"#,
+            r#"{"rope_type":"linear","factor":0.5}"#,
+            r#"{"rope_type":"linear","factor":1e300}"#,
+            r#"{"rope_type":"linear","type":"default","factor":2.0}"#,
+            r#"{"factor":2.0}"#,
             r#"{"rope_type":"llama3","factor":8.0}"#,
             r#"{"rope_type":"default","factor":8.0}"#,
             r#"{"rope_type":"llama3","factor":8.0,"low_freq_factor":4.0,"high_freq_factor":1.0,"original_max_position_embeddings":64}"#,
+            r#"{"rope_type":"default","rope_theta":0.5}"#,
+            r#"{"rope_type":"default","partial":1}"#,
         ] {
-            assert!(Rope::new(32, 1e4, Some(&config(json))).is_err(), "{json}");
+            assert!(rope(32, 1e4, json).is_err(), "{json}");
         }
-        assert!(serde_json::from_str::<RopeConfig>(r#"{"rope_type":"default","partial":1}"#).is_err());
-        assert!(Rope::new(33, 1e4, None).is_err());
-        assert!(Rope::new(32, f64::NAN, None).is_err());
+        assert!(rope(33, 1e4, "null").is_err());
+        assert!(rope(32, f64::NAN, "null").is_err());
+    }
+
+    #[test]
+    fn linear_scaling_slows_every_frequency_under_either_name() {
+        let plain = rope(4, 1e4, "null").unwrap().frequencies;
+        for json in
+            [r#"{"type":"linear","factor":4.0}"#, r#"{"rope_type":"linear","type":"linear","factor":4.0}"#]
+        {
+            let slow = rope(4, 1e4, json).unwrap().frequencies;
+            assert!(slow.iter().zip(&plain).all(|(slow, plain)| (slow * 4.0 - plain).abs() < 1e-6));
+        }
     }
 
     #[test]
     fn rotation_keeps_length_and_turns_by_the_position() {
-        let rope = Rope::new(4, 1e4, None).unwrap();
+        let rope = rope(4, 1e4, "null").unwrap();
         let mut head = [1.0, 0.0, 0.0, 1.0];
         rotate(&mut head, &rope.angles(1));
         assert!((head[0] - 1.0_f32.cos()).abs() < 1e-6 && (head[2] - 1.0_f32.sin()).abs() < 1e-6);

@@ -44,7 +44,6 @@ fn case_22_refuses_unknown_architectures_and_quantisation() {
 #[test]
 fn case_22_refuses_settings_that_it_would_have_to_ignore() {
     for (key, value) in [
-        ("attention_bias", json!(true)),
         ("mlp_bias", json!(true)),
         ("sliding_window", json!(128)),
         ("partial_rotary_factor", json!(0.5)),

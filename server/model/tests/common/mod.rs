@@ -25,6 +25,11 @@ pub(crate) fn anchor_chat() -> PathBuf {
     Path::new(ROOT).join("tests/models/anchor-chat")
 }
 
+/// The tiny decoder of a family.
+pub(crate) fn tiny(family: &str) -> PathBuf {
+    Path::new(ROOT).join(format!("tests/models/tiny-{family}"))
+}
+
 /// The folder of MiniLM: where the environment says, else under `.demo`, fetched if it is not there.
 pub(crate) fn minilm() -> PathBuf {
     if let Some(folder) = std::env::var_os("ANCHORHOLD_MINILM") {

@@ -1,174 +1,57 @@
-//! Llama decoders, computed in f32, with one growing cache for each sequence.
+//! Dense decoders, computed in f32, over a cache of blocks.
 //!
-//! Architecture: `transformers.LlamaForCausalLM`: RMS norm, rotary positions, grouped-query attention, SwiGLU. All rows of a step are laid
-//! one after the other for the linear layers; only attention looks at one row at a time, so a row's logits are the same bits alone, in
-//! company, and however its prompt was cut into steps.
+//! One computation for all architectures, whose files each make a [`Config`] of their `config.json`: RMS norm, rotary positions,
+//! grouped-query attention, a gated feed-forward part, and as the architecture asks biases, more norms, bounds on scores, and a window of
+//! positions that a token sees. All rows of a step are laid one after the other for the linear layers; only attention looks at one row at
+//! a time, so a row's logits are the same bits alone, in company, and however its prompt was cut into steps.
 
+mod config;
+mod embedder;
+pub(crate) mod gemma2;
+pub(crate) mod gemma3;
+pub(crate) mod llama;
+pub(crate) mod mistral;
+pub(crate) mod qwen2;
+pub(crate) mod qwen3;
+mod windows;
+
+pub(crate) use config::Config;
+pub(crate) use embedder::DecoderEmbedder;
+
+use self::config::{Biases, HeadNorms, Norms};
 use crate::attention::{self, QUERIES, Queries, Unit};
 use crate::cache::{Cache, Place, Shape};
-use crate::config::{self, Keys, MAX_CONTEXT, MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH, dimension};
 use crate::error::LoadError;
 use crate::kernel::{Isa, WIDTH};
-use crate::math::{Activation, Norm};
+use crate::math::{self, Activation, Gate, Norm};
 use crate::ops::{self, Linear, failed};
 use crate::packed::{Packed, copy_into};
-use crate::rope::{self, Rope, RopeConfig};
+use crate::rope::{self, Rope};
 use crate::threads::Threads;
-use crate::weights::{Need, Weights};
+use crate::weights::Weights;
 use anchorhold_engine::{BackendError, BlockId, Generator, Row};
 use candle_core::{Device, Result as Tensors, Tensor};
 use rayon::prelude::*;
-use serde::Deserialize;
-use serde_json::{Map, Value};
-
-/// The settings of `config.json` that Llama uses.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Config {
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    vocab_size: usize,
-    max_position_embeddings: usize,
-    rms_norm_eps: f32,
-    hidden_act: String,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<RopeConfig>,
-    rope_parameters: Option<RopeConfig>,
-}
-
-const KEYS: Keys = Keys {
-    used: &[
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "num_key_value_heads",
-        "head_dim",
-        "vocab_size",
-        "max_position_embeddings",
-        "rms_norm_eps",
-        "hidden_act",
-        "tie_word_embeddings",
-        "rope_theta",
-        "rope_scaling",
-        "rope_parameters",
-    ],
-    off: &[
-        "attention_bias",
-        "mlp_bias",
-        "sliding_window",
-        "use_sliding_window",
-        "is_decoder",
-        "add_cross_attention",
-    ],
-};
-
-/// A constant that old transformers saved; [`Rope`] computes it.
-const PASSED_OVER: &[&str] = &["rotary_emb.inv_freq"];
-
-impl Config {
-    /// Reads and checks `config.json`.
-    ///
-    /// # Errors
-    /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
-    pub(crate) fn read(object: Map<String, Value>) -> Result<Self, LoadError> {
-        let read: Self = config::read(object, &KEYS)?;
-        dimension(read.hidden_size, MAX_WIDTH)?;
-        dimension(read.intermediate_size, MAX_WIDTH)?;
-        dimension(read.num_hidden_layers, MAX_LAYERS)?;
-        dimension(read.num_attention_heads, read.hidden_size)?;
-        dimension(read.key_heads(), read.num_attention_heads)?;
-        dimension(read.head(), read.hidden_size)?;
-        dimension(read.vocab_size, MAX_VOCABULARY)?;
-        dimension(read.max_position_embeddings, MAX_CONTEXT)?;
-        if !read.num_attention_heads.is_multiple_of(read.key_heads()) {
-            return Err(LoadError::Config("num_attention_heads is not a multiple of num_key_value_heads"));
-        }
-        if read.head_dim.is_none() && !read.hidden_size.is_multiple_of(read.num_attention_heads) {
-            return Err(LoadError::Config("hidden_size is not a multiple of num_attention_heads"));
-        }
-        if read.hidden_act != "silu" {
-            return Err(LoadError::Config("hidden_act is not silu"));
-        }
-        if !(0.0..1.0).contains(&read.rms_norm_eps) {
-            return Err(LoadError::Config("rms_norm_eps is not between 0 and 1"));
-        }
-        read.rope()?;
-        Ok(read)
-    }
-
-    fn key_heads(&self) -> usize {
-        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
-    }
-
-    fn head(&self) -> usize {
-        self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads)
-    }
-
-    fn rope(&self) -> Result<Rope, LoadError> {
-        if self.rope_parameters.is_some() && (self.rope_scaling.is_some() || self.rope_theta.is_some()) {
-            return Err(LoadError::Config("rope is configured in two ways"));
-        }
-        let parameters = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
-        Rope::new(self.head(), self.rope_theta.unwrap_or(10_000.0), parameters)
-    }
-
-    /// The size of the vocabulary.
-    pub(crate) fn vocabulary(&self) -> usize {
-        self.vocab_size
-    }
-
-    /// The tensors, and the ends of names that are passed over.
-    pub(crate) fn needs(&self) -> (Vec<Need>, Vec<&'static str>) {
-        let (h, i) = (self.hidden_size, self.intermediate_size);
-        // Each factor is below 2^17, so the products fit.
-        let (queries, keys) = (self.num_attention_heads * self.head(), self.key_heads() * self.head());
-        let mut needs = vec![
-            Need::new("model.embed_tokens.weight", &[self.vocab_size, h]),
-            Need::new("model.norm.weight", &[h]),
-        ];
-        let mut passed_over = PASSED_OVER.to_vec();
-        if self.tie_word_embeddings {
-            // Some files hold the shared table twice.
-            passed_over.push("lm_head.weight");
-        } else {
-            needs.push(Need::new("lm_head.weight", &[self.vocab_size, h]));
-        }
-        for layer in 0..self.num_hidden_layers {
-            for (part, shape) in [
-                ("input_layernorm", [h].as_slice()),
-                ("post_attention_layernorm", &[h]),
-                ("self_attn.q_proj", &[queries, h]),
-                ("self_attn.k_proj", &[keys, h]),
-                ("self_attn.v_proj", &[keys, h]),
-                ("self_attn.o_proj", &[h, queries]),
-                ("mlp.gate_proj", &[i, h]),
-                ("mlp.up_proj", &[i, h]),
-                ("mlp.down_proj", &[h, i]),
-            ] {
-                needs.push(Need::new(format!("model.layers.{layer}.{part}.weight"), shape));
-            }
-        }
-        (needs, passed_over)
-    }
-}
 
 struct Layer {
     attention_norm: Norm,
     query_key_value: Linear,
+    /// Of each head's query, and of each head's key.
+    head_norms: Option<[Norm; 2]>,
+    /// How many positions a token sees, itself included; `None` for all.
+    window: Option<usize>,
     attention_out: Linear,
+    /// Of what the attention adds.
+    attention_out_norm: Option<Norm>,
     norm: Norm,
     gate_up: Linear,
     down: Linear,
+    /// Of what the feed-forward part adds.
+    down_norm: Option<Norm>,
 }
 
-/// A Llama decoder and the cache of its sequences.
-pub(crate) struct Llama {
+/// A decoder and the cache of its sequences.
+pub(crate) struct Decoder {
     isa: Isa,
     threads: Threads,
     /// The table of token vectors, unless it is also the output layer.
@@ -177,7 +60,11 @@ pub(crate) struct Llama {
     norm: Norm,
     head_out: Linear,
     rope: Rope,
+    /// Of the layers that see a window only, where it is another.
+    window_rope: Option<Rope>,
     sizes: Sizes,
+    /// How the values between the layers are bent and scaled.
+    ways: Ways,
     cache: Cache,
 }
 
@@ -192,9 +79,24 @@ struct Sizes {
     cache: Shape,
 }
 
+/// What [`Config`] says beside the sizes.
+#[derive(Debug, Clone, Copy)]
+struct Ways {
+    gate: Gate,
+    embedding_scale: f32,
+    score_scale: f32,
+    score_cap: Option<f32>,
+    logit_cap: Option<f32>,
+}
+
 impl Sizes {
     fn head(&self) -> usize {
         self.cache.unit.head
+    }
+
+    /// Where the cache has a layer; a cache of one layer is written anew by each.
+    fn kept(&self, layer: usize) -> usize {
+        layer.min(self.cache.layers.saturating_sub(1))
     }
 
     /// Features of all query heads.
@@ -208,41 +110,50 @@ impl Sizes {
     }
 }
 
-impl Llama {
+impl Decoder {
     /// Builds the model from its tensors, which are those of [`Config::needs`].
     ///
     /// # Errors
     /// A tensor is not there, which [`Weights::load`] rules out.
     pub(crate) fn new(config: &Config, mut weights: Weights, threads: &Threads) -> Result<Self, LoadError> {
+        let prefix = config.prefix;
         let isa = Isa::detect();
-        let hidden = config.hidden_size;
-        let words = weights.take("model.embed_tokens.weight")?;
+        let hidden = config.hidden;
+        let words = weights.take(&format!("{prefix}embed_tokens.weight"))?;
         let words = weights.pack(&[&words], hidden);
-        let (words, output) = if config.tie_word_embeddings {
+        let (words, output) = if config.tied {
             (None, words)
         } else {
             let output = weights.take("lm_head.weight")?;
             (Some(words), weights.pack(&[&output], hidden))
         };
-        let layers = (0..config.num_hidden_layers).map(|layer| Layer::new(isa, config, &mut weights, layer));
+        let layers = (0..config.windows.len()).map(|layer| Layer::new(isa, config, &mut weights, layer));
         let layers = layers.collect::<Result<_, _>>()?;
-        let unit = Unit { head: config.head() };
-        let shape = Shape { layers: config.num_hidden_layers, heads: config.key_heads(), unit };
+        let unit = Unit { head: config.head };
+        let shape = Shape { layers: config.windows.len(), heads: config.key_heads, unit };
         Ok(Self {
             isa,
             threads: threads.clone(),
             words,
             layers,
-            norm: rms_norm(config, &mut weights, "model.norm")?,
+            norm: rms_norm(config, &mut weights, &format!("{prefix}norm"))?,
             head_out: Linear::new(isa, output, Vec::new(), Activation::None),
-            rope: config.rope()?,
+            rope: config.rope.clone(),
+            window_rope: config.window_rope.clone(),
             sizes: Sizes {
                 hidden,
-                intermediate: config.intermediate_size,
-                group: config.num_attention_heads / config.key_heads(),
-                vocabulary: config.vocab_size,
-                context: config.max_position_embeddings,
+                intermediate: config.intermediate,
+                group: config.heads / config.key_heads,
+                vocabulary: config.vocabulary,
+                context: config.context,
                 cache: shape,
+            },
+            ways: Ways {
+                gate: config.gate,
+                embedding_scale: config.embedding_scale,
+                score_scale: config.score_scale,
+                score_cap: config.score_cap,
+                logit_cap: config.logit_cap,
             },
             cache: Cache::new(shape),
         })
@@ -274,8 +185,8 @@ impl Llama {
         Ok(())
     }
 
-    /// The logits after each row, one row after the other. `cache` has memory for the rows' blocks.
-    fn forward(&self, rows: &[Row<'_>], cache: &mut Cache) -> Tensors<Vec<f32>> {
+    /// The states of all tokens after the last layer, one row after the other. `cache` has memory for the rows' blocks.
+    fn states(&self, rows: &[Row<'_>], cache: &mut Cache) -> Tensors<Tensor> {
         let sizes = &self.sizes;
         let count: usize = rows.iter().map(|row| row.tokens.len()).sum();
         let mut table = vec![0.0; count * sizes.hidden];
@@ -283,18 +194,28 @@ impl Llama {
         let ids = rows.iter().flat_map(|row| row.tokens.iter());
         for (line, &id) in table.chunks_exact_mut(sizes.hidden).zip(ids) {
             words.copy_row(id as usize, line);
+            line.iter_mut().for_each(|value| *value *= self.ways.embedding_scale);
         }
         let mut x = Tensor::from_vec(table, (count, sizes.hidden), &Device::Cpu)?;
         for (index, layer) in self.layers.iter().enumerate() {
             let normed = ops::normalise(self.isa, &x, &layer.attention_norm)?;
-            let mixed = layer.query_key_value.forward(&normed)?.flatten_all()?.to_vec1::<f32>()?;
+            let mut mixed = layer.query_key_value.forward(&normed)?.flatten_all()?.to_vec1::<f32>()?;
+            self.normalise_heads(layer, &mut mixed);
             let mixed = self.attention(index, mixed, rows, cache)?;
-            x = ops::add(&x, &layer.attention_out.forward(&mixed)?)?;
+            let mixed = layer.attention_out.forward(&mixed)?;
+            x = ops::add(&x, &self.normalise_some(mixed, layer.attention_out_norm.as_ref())?)?;
             let wide = layer.gate_up.forward(&ops::normalise(self.isa, &x, &layer.norm)?)?;
-            let wide = ops::silu_multiply(self.isa, &wide, sizes.intermediate)?;
-            x = ops::add(&x, &layer.down.forward(&wide)?)?;
+            let wide = ops::gate_multiply(self.isa, self.ways.gate, &wide, sizes.intermediate)?;
+            let down = layer.down.forward(&wide)?;
+            x = ops::add(&x, &self.normalise_some(down, layer.down_norm.as_ref())?)?;
         }
-        let states = x.flatten_all()?.to_vec1::<f32>()?;
+        Ok(x)
+    }
+
+    /// The logits after each row, one row after the other.
+    fn forward(&self, rows: &[Row<'_>], cache: &mut Cache) -> Tensors<Vec<f32>> {
+        let sizes = &self.sizes;
+        let states = self.states(rows, cache)?.flatten_all()?.to_vec1::<f32>()?;
         let mut last = Vec::with_capacity(rows.len() * sizes.hidden);
         let mut end = 0;
         for row in rows {
@@ -302,7 +223,39 @@ impl Llama {
             last.extend_from_slice(states.get(end - sizes.hidden..end).unwrap_or_default());
         }
         let x = Tensor::from_vec(last, (rows.len(), sizes.hidden), &Device::Cpu)?;
-        self.head_out.forward(&ops::normalise(self.isa, &x, &self.norm)?)?.flatten_all()?.to_vec1()
+        let x = ops::normalise(self.isa, &x, &self.norm)?;
+        let mut logits = self.head_out.forward(&x)?.flatten_all()?.to_vec1()?;
+        if let Some(cap) = self.ways.logit_cap {
+            math::cap(self.isa, cap, &mut logits);
+        }
+        Ok(logits)
+    }
+
+    /// The norm of what a part of a layer adds, where the architecture has one.
+    fn normalise_some(&self, x: Tensor, norm: Option<&Norm>) -> Tensors<Tensor> {
+        match norm {
+            Some(norm) => ops::normalise(self.isa, &x, norm),
+            None => Ok(x),
+        }
+    }
+
+    /// How a layer turns positions, and how many of them a token sees.
+    fn positions(&self, layer: usize) -> (&Rope, usize) {
+        match (self.layers.get(layer).and_then(|layer| layer.window), &self.window_rope) {
+            (Some(window), Some(rope)) => (rope, window),
+            (window, _) => (&self.rope, window.unwrap_or(usize::MAX)),
+        }
+    }
+
+    /// Normalises each head's query and key, where the architecture does.
+    fn normalise_heads(&self, layer: &Layer, mixed: &mut [f32]) {
+        let Some([of_queries, of_keys]) = &layer.head_norms else { return };
+        let (queries, keys) = (self.sizes.queries(), self.sizes.keys());
+        mixed.par_chunks_exact_mut(queries + 2 * keys).for_each(|line| {
+            let (query, rest) = line.split_at_mut(queries);
+            math::normalise(self.isa, of_queries, query);
+            math::normalise(self.isa, of_keys, rest.split_at_mut(keys).0);
+        });
     }
 
     /// Turns queries and keys, writes keys and values to the cache, and lets each token look at itself and what came before it.
@@ -315,15 +268,17 @@ impl Llama {
     ) -> Tensors<Tensor> {
         let sizes = &self.sizes;
         let (head, width) = (sizes.head(), sizes.queries() + 2 * sizes.keys());
+        let (rope, _) = self.positions(layer);
         let mut lines = mixed.chunks_exact_mut(width);
         for row in rows {
             for (line, position) in lines.by_ref().take(row.tokens.len()).zip(row.start..) {
                 let (turned, values) = line.split_at_mut(sizes.queries() + sizes.keys());
-                let angles = self.rope.angles(position);
+                let angles = rope.angles(position);
                 turned.chunks_exact_mut(head).for_each(|part| rope::rotate(part, &angles));
                 let keys = turned.get(sizes.queries()..).unwrap_or_default().chunks_exact(head);
                 for (at, (key, value)) in keys.zip(values.chunks_exact(head)).enumerate() {
-                    cache.write(row.blocks, Place { layer, head: at, position }, key, value);
+                    let place = Place { layer: sizes.kept(layer), head: at, position };
+                    cache.write(row.blocks, place, key, value);
                 }
             }
         }
@@ -373,16 +328,26 @@ impl Llama {
         let sizes = &self.sizes;
         let Some(row) = rows.get(task.row) else { return Vec::new() };
         let group = sizes.group * sizes.head();
-        let mut queries =
-            Queries { lines: Vec::new(), visible: Vec::new(), scale: inverse_root(sizes.head()) };
+        let mut queries = Queries {
+            lines: Vec::new(),
+            visible: Vec::new(),
+            scale: self.ways.score_scale,
+            cap: self.ways.score_cap,
+        };
         let first = row.start + task.offset;
+        let (_, window) = self.positions(layer);
+        // No query of the task sees the units before this one.
+        let skipped = (first + 1).saturating_sub(window) / WIDTH;
         for (line, position) in lines.iter().skip(task.line).take(task.count).zip(first..) {
             let heads = line.get(task.head * group..(task.head + 1) * group).unwrap_or_default();
             queries.lines.extend(heads.chunks_exact(sizes.head()));
-            queries.visible.extend(std::iter::repeat_n(position + 1, sizes.group));
+            let seen = (position + 1).saturating_sub(window)..position + 1;
+            let seen = seen.start - skipped * WIDTH..seen.end - skipped * WIDTH;
+            queries.visible.extend(std::iter::repeat_n(seen, sizes.group));
         }
-        let units = cache.units(row.blocks, layer, task.head, first + task.count);
-        attention::attend(self.isa, sizes.cache.unit, &units, &queries)
+        let units = cache.units(row.blocks, sizes.kept(layer), task.head, first + task.count);
+        let units = units.get(skipped..).unwrap_or_default();
+        attention::attend(self.isa, sizes.cache.unit, units, &queries)
     }
 }
 
@@ -397,12 +362,7 @@ struct Task {
     head: usize,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a head is narrower than 2^24")]
-fn inverse_root(head: usize) -> f32 {
-    1.0 / (head as f32).sqrt()
-}
-
-impl Generator for Llama {
+impl Generator for Decoder {
     fn vocabulary(&self) -> usize {
         self.sizes.vocabulary
     }
@@ -436,25 +396,63 @@ impl Generator for Llama {
 
 impl Layer {
     fn new(isa: Isa, config: &Config, weights: &mut Weights, layer: usize) -> Result<Self, LoadError> {
-        let name = format!("model.layers.{layer}");
-        let mut linear = |parts: &[&str], depth| -> Result<Linear, LoadError> {
+        let name = format!("{}layers.{layer}", config.prefix);
+        let mut linear = |parts: &[&str], biased: &[&str], depth| -> Result<Linear, LoadError> {
             let tensors = parts.iter().map(|part| weights.take(&format!("{name}.{part}.weight")));
             let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
             let tensors: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
-            Ok(Linear::new(isa, weights.pack(&tensors, depth), Vec::new(), Activation::None))
+            let packed = weights.pack(&tensors, depth);
+            let mut bias = Vec::new();
+            for part in biased {
+                bias.extend(weights.take(&format!("{name}.{part}.bias"))?);
+            }
+            Ok(Linear::new(isa, packed, bias, Activation::None))
         };
-        let hidden = config.hidden_size;
+        let (inputs, output) =
+            (["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], ["self_attn.o_proj"]);
+        let (biased_inputs, biased_output): (&[&str], &[&str]) = match config.biases {
+            Biases::None => (&[], &[]),
+            Biases::Inputs => (&inputs, &[]),
+            Biases::All => (&inputs, &output),
+        };
+        let query_key_value = linear(&inputs, biased_inputs, config.hidden)?;
+        let attention_out = linear(&output, biased_output, config.heads * config.head)?;
+        let gate_up = linear(&["mlp.gate_proj", "mlp.up_proj"], &[], config.hidden)?;
+        let down = linear(&["mlp.down_proj"], &[], config.intermediate)?;
+        let mut norm = |part: &str| rms_norm(config, weights, &format!("{name}.{part}"));
+        let head_norms = match config.head_norms {
+            HeadNorms::Absent => None,
+            HeadNorms::Present => Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]),
+        };
+        let attention_norm = norm("input_layernorm")?;
+        let after_attention = norm("post_attention_layernorm")?;
+        let (attention_out_norm, before, down_norm) = match config.norms {
+            Norms::Before => (None, after_attention, None),
+            Norms::Around => (
+                Some(after_attention),
+                norm("pre_feedforward_layernorm")?,
+                Some(norm("post_feedforward_layernorm")?),
+            ),
+        };
         Ok(Self {
-            query_key_value: linear(&["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], hidden)?,
-            attention_out: linear(&["self_attn.o_proj"], config.num_attention_heads * config.head())?,
-            gate_up: linear(&["mlp.gate_proj", "mlp.up_proj"], hidden)?,
-            down: linear(&["mlp.down_proj"], config.intermediate_size)?,
-            attention_norm: rms_norm(config, weights, &format!("{name}.input_layernorm"))?,
-            norm: rms_norm(config, weights, &format!("{name}.post_attention_layernorm"))?,
+            attention_norm,
+            query_key_value,
+            head_norms,
+            window: config.windows.get(layer).copied().flatten(),
+            attention_out,
+            attention_out_norm,
+            norm: before,
+            gate_up,
+            down,
+            down_norm,
         })
     }
 }
 
 fn rms_norm(config: &Config, weights: &mut Weights, name: &str) -> Result<Norm, LoadError> {
-    Ok(Norm { weight: weights.take(&format!("{name}.weight"))?, bias: None, epsilon: config.rms_norm_eps })
+    let mut weight = weights.take(&format!("{name}.weight"))?;
+    if config.norms == Norms::Around {
+        weight.iter_mut().for_each(|weight| *weight += 1.0);
+    }
+    Ok(Norm { weight, bias: None, epsilon: config.epsilon })
 }
