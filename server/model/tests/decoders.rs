@@ -5,7 +5,7 @@
 
 mod common;
 
-use anchorhold_model::LoadError;
+use anchorhold_model::{LoadError, Precision};
 use common::Sequences;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -82,6 +82,24 @@ fn logits_and_greedy_tokens_equal_transformers() {
                 assert_eq!(argmax(&logits), wanted, "{what}");
                 logits = model.one(sequence, &[wanted]);
             }
+        }
+    }
+}
+
+#[test]
+fn logits_in_bf16_are_near_transformers_and_name_the_same_token() {
+    for family in FAMILIES {
+        let goldens = &common::goldens("decoders.json")[family];
+        let model = common::chat_with(&common::tiny(family), 2, Precision::Bf16);
+        let mut model = Sequences::new(model.generator);
+        for (sequence, prompt) in (0..).zip(goldens["prompts"].as_array().unwrap()) {
+            let wanted = common::numbers(&prompt["logits"]);
+            let logits = model.one(sequence, &common::ids(&prompt["tokens"]));
+            let most = logits.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(most <= 0.25, "{family}: {most}");
+            let mut sorted = wanted.clone();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            assert!(sorted[0] - sorted[1] <= 0.3 || argmax(&logits) == argmax(&wanted), "{family}");
         }
     }
 }
