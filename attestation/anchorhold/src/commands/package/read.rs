@@ -73,7 +73,8 @@ pub(crate) fn refused(error: &Error) -> Failure {
     Failure::new(exit(error), format!("{error} [{}]", error.code()))
 }
 
-fn exit(error: &Error) -> Exit {
+/// How a command ends that was refused a package so.
+pub(super) fn exit(error: &Error) -> Exit {
     match error.stage() {
         "version" | "expired" => Exit::NotAcceptable,
         "mixed" if matches!(error.code(), "mixed_not_released" | "mixed_other_predecessor") => {
