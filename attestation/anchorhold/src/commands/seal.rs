@@ -39,7 +39,7 @@ const MAX_PEM_BYTES: usize = 4096;
 pub(crate) struct Args {
     /// The model folder: config, tokenizer and safetensors, or GGUF
     dir: PathBuf,
-    /// The package to make; must not exist
+    /// The package to make; must not exist. What a killed run left beside it, `.NAME.*.partial`, is removed
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The model's name, such as acme/chat
@@ -59,7 +59,7 @@ pub(crate) struct Args {
         required_unless_present = "dangerous_kbs_resource"
     )]
     broker_key: Option<WrappingKey>,
-    /// The wrapped key to write; must not exist
+    /// The wrapped key to write; must not exist, or be the empty file that a killed run left
     #[arg(long, value_name = "FILE", requires = "broker_key")]
     import_out: Option<PathBuf>,
     /// A resource with the key in the clear to write, for a KBS; must not exist. Whoever reads it reads the weights
@@ -180,7 +180,7 @@ impl<'a> Kept<'a> {
         let clear = args.dangerous_kbs_resource.as_deref().map(|path| (Form::Clear, path));
         let mut kept = Self(Vec::new());
         for (form, path) in wrapped.into_iter().chain(clear) {
-            let file = files::create_private(path).inspect_err(|_| kept.remove())?;
+            let file = files::create_or_take_over_private(path).inspect_err(|_| kept.remove())?;
             kept.0.push((form, file, path));
         }
         Ok(kept)
@@ -210,7 +210,7 @@ impl<'a> Kept<'a> {
         Ok(())
     }
 
-    /// Empty files would stand in the way of the next try; if one stays, that try says so.
+    /// An empty file that stays all the same is taken over by the next try.
     fn remove(&self) {
         for (.., path) in &self.0 {
             let _ = std::fs::remove_file(path);

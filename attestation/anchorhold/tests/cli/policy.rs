@@ -77,7 +77,7 @@ fn a_profile_is_summed_up_with_what_deserves_a_second_look() {
     assert!(ran.out.contains("look at      snp.milan_because: "), "{}", ran.out);
     assert!(ran.out.contains("look at      snp.measurements: "), "{}", ran.out);
     let json = run(["policy", "check", &file, "--json"]).json();
-    assert_eq!(json["digest"], Sha256Digest::of(profile().as_bytes()).to_string());
+    assert_eq!(json["digest"], Sha256Digest::of(&std::fs::read(&file).unwrap()).to_string());
     assert!(json["weaker"].as_array().unwrap().iter().any(|rule| rule["rule"] == "snp.machines"));
     assert!(json.get("machines").is_none());
 }
@@ -151,7 +151,7 @@ fn two_of_three_sign_a_profile_and_one_is_not_enough() {
     ran.expect(0, "");
     assert!(ran.out.contains(&format!("signed by    {alice_key}\n")), "{}", ran.out);
     let json = verify(&twice, &["--json"]).json();
-    assert_eq!(json["digest"], Sha256Digest::of(profile().as_bytes()).to_string());
+    assert_eq!(json["digest"], Sha256Digest::of(&std::fs::read(&file).unwrap()).to_string());
     assert_eq!(json["signers"].as_array().unwrap().len(), 2);
     verify(&once, &[]).expect(3, "envelope has 1 signatures, wanted at least 2");
     verify(&file, &[]).expect(3, "not a DSSE envelope");

@@ -66,6 +66,45 @@ fn the_broker_and_nobody_else_can_open_what_was_sealed() {
 }
 
 #[test]
+fn takes_over_the_empty_import_file_and_the_partial_package_of_a_killed_run() {
+    let sealing = Sealing::new();
+    let import = sealing.folder.write("import.json", "");
+    std::fs::set_permissions(&import, std::fs::Permissions::from_mode(0o600)).unwrap();
+    sealing.folder.write(".sealed.0123456789abcdef.partial/card.sealed", "of a killed run");
+    sealing.run("acme/chat", &[]).expect(0, "sealed ");
+    let import = std::fs::read(import).unwrap();
+    WeightsKeyImport::from_json(&import).unwrap().open(&sealing.broker).unwrap();
+    assert!(!Path::new(&sealing.folder.path(".sealed.0123456789abcdef.partial")).exists());
+}
+
+#[test]
+fn never_takes_over_an_import_file_that_holds_something_or_is_anothers() {
+    let sealing = Sealing::new();
+    let path = sealing.folder.path("import.json");
+    let hint = "import.json: File exists\nhint: what it holds is never overwritten; name a new file";
+    let stays = |content: &str, error: &str| {
+        sealing.run("acme/chat", &[]).expect(1, error);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+        assert!(!Path::new(&sealing.folder.path("sealed")).exists());
+    };
+    let private = || std::fs::Permissions::from_mode(0o600);
+    sealing.folder.write("import.json", "a key");
+    std::fs::set_permissions(&path, private()).unwrap();
+    stays("a key", hint);
+    sealing.folder.write("import.json", "");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    stays("", hint);
+    std::fs::set_permissions(&path, private()).unwrap();
+    let writing = std::fs::File::open(&path).unwrap();
+    writing.try_lock().unwrap();
+    stays("", "import.json is being written by another process");
+    drop(writing);
+    std::fs::rename(&path, sealing.folder.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(sealing.folder.path("elsewhere"), &path).unwrap();
+    stays("", hint);
+}
+
+#[test]
 fn a_resource_for_a_kbs_has_the_key_in_the_clear_and_is_private() {
     let sealing = Sealing::new();
     let file = sealing.folder.path("resource.json");

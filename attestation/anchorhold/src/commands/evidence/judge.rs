@@ -36,8 +36,8 @@ pub(super) fn verify(args: &JudgeArgs, ear: Option<&PathBuf>, format: Format) ->
     let (_, evaluation) = args.evaluate()?;
     match ear {
         Some(path) => {
-            files::require_private(path)?;
-            let signer = Signer::from_pkcs8(&files::read(path, MAX_KEY_BYTES)?).map_err(Failure::other)?;
+            let key = files::read_private(path, MAX_KEY_BYTES)?;
+            let signer = Signer::from_pkcs8(&key).map_err(Failure::other)?;
             let result = Ear::of(&evaluation, args.gpu_nonce.as_ref(), None);
             output::text(&format!("{}\n", signer.sign(&result).map_err(Failure::other)?))?;
         }

@@ -168,9 +168,10 @@ impl Access {
     fn identity(&self, url: &StoreUrl) -> Result<Identity, Failure> {
         let refused = |error| Failure::other(format!("access key of the store: {error}"));
         if let Some(path) = &self.credentials {
-            files::require_private(path)?;
-            let text = files::read_text(path, MAX_FILE_BYTES)?;
-            return Ok(Identity::Key(S3Credentials::parse(&text).map_err(refused)?));
+            let bytes = files::read_private(path, MAX_FILE_BYTES)?;
+            let text = std::str::from_utf8(&bytes)
+                .map_err(|_| Failure::other(format!("{} is not UTF-8 text", path.display())))?;
+            return Ok(Identity::Key(S3Credentials::parse(text).map_err(refused)?));
         }
         if self.machine_role {
             return Ok(Identity::Machine { endpoint: None });

@@ -43,8 +43,7 @@ impl Package {
 
 /// Reads a weights key that nobody else may read.
 pub(crate) fn read_weights_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
-    files::require_private(path)?;
-    let bytes = Zeroizing::new(files::read(path, MAX_KEY_BYTES)?);
+    let bytes = files::read_private(path, MAX_KEY_BYTES)?;
     let digits = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let mut key = Zeroizing::new([0; 32]);
     let (pairs, rest) = digits.as_chunks::<2>();
