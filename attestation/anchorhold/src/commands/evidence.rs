@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::Format;
 use anchorhold_rats::Timestamp;
 use input::InputArgs;
-pub(crate) use input::{read_bundle, stated_report_data};
+pub(crate) use input::{read_bundle, stated};
 use judge::JudgeArgs;
 use std::path::PathBuf;
 
