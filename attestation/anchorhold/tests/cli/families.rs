@@ -36,7 +36,7 @@ pub(crate) fn td_bundle(folder: &Folder) -> String {
     let log = folder.write("ccel.bin", &evidence.event_log.unwrap().0);
     let collateral = folder.write("collateral.json", dcap_json(&collateral));
     let bundle = folder.path("td.json");
-    run(["evidence", "bundle", &quote, "--event-log", &log, "--collateral", &collateral, "-o", &bundle])
+    run(["evidence", "bundle", &quote, "--event-log", &log, "--collateral", &collateral, "--out", &bundle])
         .expect(0, "");
     bundle
 }

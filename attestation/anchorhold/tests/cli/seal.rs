@@ -66,6 +66,44 @@ fn the_broker_and_nobody_else_can_open_what_was_sealed() {
 }
 
 #[test]
+fn the_brokers_key_may_be_in_a_file() {
+    let sealing = Sealing::new();
+    let path = |name: &str| sealing.folder.path(name);
+    let seal = |key: &str| {
+        let (model, out, owner, import) =
+            (path("model"), path("sealed"), path("owner.key"), path("import.json"));
+        let args = ["seal", &model, "--out", &out, "--model-id", "acme/chat", "--version", "3"];
+        run(args.iter().chain(&["--owner-key", &owner, "--broker-key", key, "--import-out", &import]))
+    };
+    let key = sealing.folder.write("broker.key", format!("{}\n", sealing.broker.public_key()));
+    seal(&format!("@{}", path("none"))).expect(1, "cannot open");
+    seal(&format!("@{}", path("owner.key"))).expect(1, "owner.key is not UTF-8 text");
+    seal(&format!("@{}", path("model/config.json"))).expect(1, "config.json: not \"x25519:\" or \"x-wing:\"");
+    seal("nonsense").expect(2, "not \"x25519:\" or \"x-wing:\"");
+    seal(&format!("@{key}")).expect(0, "sealed ");
+    let import = std::fs::read(path("import.json")).unwrap();
+    WeightsKeyImport::from_json(&import).unwrap().open(&sealing.broker).unwrap();
+}
+
+#[test]
+fn errors_name_the_folders_that_they_are_about() {
+    let sealing = Sealing::new();
+    sealing.folder.write("sealed/file", "");
+    let ran = sealing.run("acme/chat", &[]);
+    ran.expect(1, "sealed exists already\nhint: a package is never overwritten");
+    std::fs::remove_dir_all(sealing.folder.path("sealed")).unwrap();
+    std::fs::remove_dir_all(sealing.folder.path("model")).unwrap();
+    let ran = sealing.run("acme/chat", &[]);
+    ran.expect(1, "model into ");
+    let owner = run(["owner", "show", &sealing.folder.path("owner.key")]).out;
+    let dir = sealing.folder.path("unfinished");
+    let show = || run(["package", "show", &dir, "--owner-key", owner.trim()]);
+    show().expect(1, "unfinished: ");
+    sealing.folder.write("unfinished/.fetch/lock", "");
+    show().expect(1, "hint: a fetch into it has not ended");
+}
+
+#[test]
 fn takes_over_the_empty_import_file_and_the_partial_package_of_a_killed_run() {
     let sealing = Sealing::new();
     let import = sealing.folder.write("import.json", "");
