@@ -1,5 +1,6 @@
 //! The things that vendors publish, each under a name of its own.
 
+use anchorhold_rats::hex;
 use anchorhold_verifier::snp::{ChipId, Product, Signer, Tcb};
 use std::fmt::{self, Write as _};
 
@@ -167,14 +168,6 @@ pub(crate) const fn product_of(tcb: &Tcb) -> Product {
 pub(crate) fn hwid(product: Product, chip_id: &ChipId) -> &[u8] {
     let used = if product == Product::Turin { 8 } else { 64 };
     chip_id.0.get(..used).unwrap_or_default()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 const fn leaf_name(signer: Signer) -> &'static str {

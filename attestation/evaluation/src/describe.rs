@@ -7,7 +7,7 @@ mod paravisor;
 mod snp;
 mod tdx;
 
-use anchorhold_rats::{EvidenceBundle, Tee};
+use anchorhold_rats::{EvidenceBundle, Tee, hex};
 use anchorhold_verifier::x509::Certificate;
 use anchorhold_verifier::{Refusal, snp as amd, tdx as intel};
 use serde::Serialize;
@@ -76,10 +76,6 @@ impl Builder {
     fn bytes(&mut self, name: &str, value: &[u8]) {
         self.field(name, hex(value));
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn text_or_hex(value: &[u8]) -> String {

@@ -1,6 +1,6 @@
 //! Each rule with its meaning and the bytes that it judged.
 
-use anchorhold_rats::{Check, Checks, Evidence};
+use anchorhold_rats::{Check, Checks, Evidence, hex};
 use anchorhold_verifier::codes;
 use serde::Serialize;
 
@@ -34,7 +34,7 @@ fn bytes(check: &Check, evidence: &Evidence) -> Option<String> {
     let source = check.source.as_ref()?;
     let part = part(&source.part, evidence)?;
     let end = source.offset.checked_add(source.length.min(MAX_SHOWN_BYTES))?;
-    Some(part.get(source.offset..end)?.iter().map(|byte| format!("{byte:02x}")).collect())
+    part.get(source.offset..end).map(hex)
 }
 
 /// The parts that the sources of rules name.

@@ -43,8 +43,9 @@ pub(crate) fn decode_into(text: &str, out: &mut [u8]) -> Result<(), ParseHexErro
     Ok(())
 }
 
-/// Bytes as lower-case hex.
-pub(crate) fn encode(bytes: &[u8]) -> String {
+/// Bytes of any number as lower-case hex, the form in which checks, texts and JSON show them.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     nibbles.map(|nibble| char::from(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 })).collect()
 }
@@ -88,7 +89,7 @@ macro_rules! fixed_bytes {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&encode(&self.0))
+                f.write_str(&hex(&self.0))
             }
         }
 

@@ -21,7 +21,7 @@ mod wrapping_key;
 
 pub use binding::{Expected, KeyBinding, Purpose};
 pub use bundle::{BUNDLE_FORMAT, EvidenceBundle, MAX_BUNDLE_JSON_BYTES};
-pub use bytes::{Ed25519PublicKey, Measurement, Nonce, ParseHexError, ReportData, Sha256Digest};
+pub use bytes::{Ed25519PublicKey, Measurement, Nonce, ParseHexError, ReportData, Sha256Digest, hex};
 pub use check::{Check, Checks, Code, Outcome, Source, Stage};
 pub use endorsements::{Endorsements, TdxCollateral};
 pub use evidence::{

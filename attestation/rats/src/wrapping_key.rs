@@ -1,7 +1,7 @@
 //! Public keys to which secrets are wrapped, each with the HPKE KEM that it is for.
 
 use crate::Sha256Digest;
-use crate::bytes::{decode_into, encode};
+use crate::bytes::{decode_into, hex};
 use std::fmt;
 
 /// A key encapsulation mechanism of HPKE (RFC 9180) that this version speaks.
@@ -113,7 +113,7 @@ impl WrappingKey {
 
 impl fmt::Display for WrappingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.kem, encode(&self.bytes))
+        write!(f, "{}:{}", self.kem, hex(&self.bytes))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A folder of cases, and one case at a time.
 
-use crate::manifest::{Case, Expectation, MAX_CASES, MAX_MANIFEST_BYTES, Manifest};
+use crate::manifest::{Case, Expectation, MAX_CASES, MAX_MANIFEST_BYTES, Manifest, UnreadCase};
 use crate::platform::{self, Presented};
 use anchorhold_appraisal_policy::PolicyError;
 use anchorhold_rats::{Checks, Stage};
@@ -73,7 +73,7 @@ pub struct Outcome {
     pub stage: String,
     /// The code of the first rule that failed in that stage, or what was wrong with the case.
     pub code: String,
-    /// The verdict that is right.
+    /// The verdict that is right; `unknown` of a case that does not say so.
     pub expected: &'static str,
     /// Whether verdict, stage and code are as expected.
     pub ok: bool,
@@ -81,11 +81,27 @@ pub struct Outcome {
     pub micros: u64,
 }
 
+impl Outcome {
+    /// That of a case without a verdict.
+    fn none(id: &str, expected: &'static str) -> Self {
+        Self {
+            id: id.to_owned(),
+            verdict: "error",
+            stage: String::new(),
+            code: String::new(),
+            expected,
+            ok: false,
+            micros: 0,
+        }
+    }
+}
+
 /// A folder of cases.
 #[derive(Debug)]
 pub struct Corpus {
     folder: PathBuf,
     cases: Vec<Case>,
+    unread: Vec<UnreadCase>,
 }
 
 impl Corpus {
@@ -112,18 +128,37 @@ impl Corpus {
                 manifest.cases.len()
             )));
         }
-        let mut ids: Vec<&str> = manifest.cases.iter().map(|case| case.id.as_str()).collect();
+        let id = |case: &'_ Result<Case, UnreadCase>| match case {
+            Ok(case) => case.id.clone(),
+            Err(unread) => unread.id.clone(),
+        };
+        let mut ids: Vec<String> = manifest.cases.iter().map(id).collect();
         ids.sort_unstable();
         if ids.windows(2).any(|pair| pair.first() == pair.last()) {
             return Err(Error::Manifest("a case is there twice".to_owned()));
         }
-        Ok(Self { folder: folder.to_owned(), cases: manifest.cases })
+        let (mut cases, mut unread) = (Vec::new(), Vec::new());
+        for case in manifest.cases {
+            match case {
+                Ok(case) => cases.push(case),
+                Err(case) => unread.push(case),
+            }
+        }
+        Ok(Self { folder: folder.to_owned(), cases, unread })
     }
 
-    /// The cases in order.
+    /// The cases that are understood, in order.
     #[must_use]
     pub fn cases(&self) -> &[Case] {
         &self.cases
+    }
+
+    /// How the cases end that are not understood: none of them as expected.
+    pub fn unread(&self) -> impl ExactSizeIterator<Item = Outcome> + '_ {
+        self.unread.iter().map(|UnreadCase { id, why, expect }| Outcome {
+            code: why.clone(),
+            ..Outcome::none(id, expect.map_or("unknown", Expectation::name))
+        })
     }
 
     /// What one case presents, for whoever judges it by rules of their own; the case's own rules and any profile beside
@@ -146,20 +181,7 @@ impl Corpus {
     /// Judges one case and compares. `clock` gives microseconds since any fixed moment.
     #[must_use]
     pub fn run(&self, case: &Case, clock: impl Fn() -> u64) -> Outcome {
-        let expected = match case.expect {
-            Expectation::Accept => "accept",
-            Expectation::Reject => "reject",
-            Expectation::Either => "either",
-        };
-        let mut outcome = Outcome {
-            id: case.id.clone(),
-            verdict: "error",
-            stage: String::new(),
-            code: String::new(),
-            expected,
-            ok: false,
-            micros: 0,
-        };
+        let mut outcome = Outcome::none(&case.id, case.expect.name());
         let files = match Files::read(&self.folder, case) {
             Ok(files) => files,
             Err(error) => return Outcome { code: error.to_string(), ..outcome },

@@ -1,7 +1,8 @@
 //! The manifest: which cases there are, and which verdict is right.
 
 use anchorhold_rats::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
 /// The longest manifest that is read, in bytes.
@@ -15,8 +16,39 @@ pub const MAX_CASES: usize = 10_000;
 pub struct Manifest {
     /// 1.
     pub format: u32,
-    /// The cases in order.
-    pub cases: Vec<Case>,
+    /// The cases in order, each read by itself: one that is not understood leaves the others as they are.
+    #[serde(deserialize_with = "each")]
+    pub cases: Vec<Result<Case, UnreadCase>>,
+}
+
+/// A case that is not understood. It has no verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadCase {
+    /// Its name; its place, from 1, where it has none.
+    pub id: String,
+    /// What is not understood.
+    pub why: String,
+    /// The verdict that is right, where that much can be read.
+    pub expect: Option<Expectation>,
+}
+
+fn each<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Result<Case, UnreadCase>>, D::Error> {
+    let texts = Vec::<Box<RawValue>>::deserialize(deserializer)?;
+    Ok((1..).zip(&texts).map(|(place, text)| Case::read(place, text.get())).collect())
+}
+
+impl Case {
+    fn read(place: usize, text: &str) -> Result<Self, UnreadCase> {
+        serde_json::from_str(text).map_err(|error| {
+            let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+            let named = value.get("id").and_then(|id| id.as_str());
+            UnreadCase {
+                id: named.map_or_else(|| format!("case {place}"), str::to_owned),
+                why: error.to_string(),
+                expect: value.get("expect").and_then(|expect| Expectation::deserialize(expect).ok()),
+            }
+        })
+    }
 }
 
 /// One case.
@@ -84,6 +116,17 @@ pub enum Expectation {
     Reject,
     /// Either will do, as long as there is a verdict.
     Either,
+}
+
+impl Expectation {
+    /// The word in the manifest.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Reject => "reject",
+            Self::Either => "either",
+        }
+    }
 }
 
 /// The rules of a case. Byte strings are hexadecimal.

@@ -44,7 +44,9 @@ fn samples() -> Option<PathBuf> {
 #[cfg(test)]
 fn corpus(folder: &Path) -> Corpus {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/real/manifest.json");
-    Corpus::open_beside(&manifest, folder).unwrap()
+    let corpus = Corpus::open_beside(&manifest, folder).unwrap();
+    assert_eq!(corpus.unread().len(), 0);
+    corpus
 }
 
 #[test]

@@ -1,9 +1,6 @@
 //! How values are shown to people in checks.
 
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+pub(crate) use anchorhold_rats::hex;
 
 /// A list; long ones are cut.
 pub(crate) fn join<T: ToString>(items: &[T]) -> String {

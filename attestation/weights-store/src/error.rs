@@ -1,9 +1,12 @@
 //! Every way in which a fetch ends early.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anchorhold_sealed_weights as sealed;
+
+use crate::cache::hex;
 
 /// Why a store did not give what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -206,6 +209,29 @@ pub enum Error {
     /// The folder may be read or changed by others, or is not one of ours.
     #[error("cache folder: {0}")]
     CacheFolder(String),
+    /// The folder to fetch into holds something, and no package of this owner. Nothing in it was changed.
+    #[error("{}: neither empty nor a package of this owner", folder.display())]
+    FolderForeign {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder to fetch into holds another package of this owner. Nothing in it was changed.
+    #[error(
+        "{}: holds {model_id} version {version}, manifest {}, wanted manifest {}",
+        folder.display(), hex(held), hex(wanted)
+    )]
+    FolderHolds {
+        /// The folder.
+        folder: PathBuf,
+        /// The model that is there.
+        model_id: String,
+        /// Its version.
+        version: u64,
+        /// The digest of its manifest.
+        held: [u8; 32],
+        /// The digest of the manifest that was to come there.
+        wanted: [u8; 32],
+    },
     /// Another process is at work on the same package and did not end.
     #[error("cache: another process holds the package, waited {} s", within.as_secs())]
     CacheBusy {
@@ -228,6 +254,8 @@ impl Error {
             Self::CacheIo { .. } => "cache_io",
             Self::CacheLimit { .. } => "cache_limit",
             Self::CacheFolder(_) => "cache_folder",
+            Self::FolderForeign { .. } => "folder_foreign",
+            Self::FolderHolds { .. } => "folder_holds_another",
             Self::CacheBusy { .. } => "cache_busy",
         }
     }

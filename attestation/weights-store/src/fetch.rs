@@ -70,7 +70,7 @@ pub enum Recheck {
 pub enum Target<'a> {
     /// A place of its own in the cache.
     Cache(&'a Cache),
-    /// This folder, which afterwards is a package.
+    /// This folder, which afterwards is a package. It must be absent, empty, or hold an unfinished fetch or this very package.
     Folder(&'a Path),
     /// Files in memory, for when the disk does not work.
     Memory {
@@ -144,11 +144,14 @@ impl Drop for Sources {
 
 impl Fetching<'_> {
     async fn package(&self, order: &Order<'_>, target: Target<'_>) -> Result<FetchedPackage, Error> {
-        let claimed = self.claim_known(order.pin, target).await?;
+        let claimed = self.claim_known(order, target).await?;
         let (manifest, bytes) = self.manifest(order, claimed.as_ref()).await?;
         let claimed = match (claimed, target) {
             (None, Target::Cache(cache)) => {
                 Some(cache.claim(manifest.digest(), self.limits.lock_wait).await?)
+            }
+            (None, Target::Folder(path)) => {
+                Some(self.claim_folder(path, manifest.digest(), order.owner_key).await?)
             }
             (claimed, _) => claimed,
         };
@@ -176,17 +179,28 @@ impl Fetching<'_> {
     }
 
     /// The place on disk, where it is known before the manifest is.
-    async fn claim_known(&self, pin: Pin, target: Target<'_>) -> Result<Option<Claim>, Error> {
-        match (target, pin) {
-            (Target::Cache(cache), Pin::Release { digest, .. }) => {
-                cache.claim(&digest, self.limits.lock_wait).await.map(Some)
-            }
-            (Target::Folder(path), _) => {
-                let lock = Folder::open(path)?.lock_file()?;
-                cache::claim(lock, path, self.limits.lock_wait).await.map(Some)
-            }
-            _ => Ok(None),
+    async fn claim_known(&self, order: &Order<'_>, target: Target<'_>) -> Result<Option<Claim>, Error> {
+        let Pin::Release { digest, .. } = order.pin else { return Ok(None) };
+        match target {
+            Target::Cache(cache) => cache.claim(&digest, self.limits.lock_wait).await.map(Some),
+            Target::Folder(path) => self.claim_folder(path, &digest, order.owner_key).await.map(Some),
+            Target::Memory { .. } => Ok(None),
         }
+    }
+
+    /// The folder, if nothing else is in it.
+    async fn claim_folder(
+        &self,
+        path: &Path,
+        digest: &[u8; 32],
+        owner_key: &[u8; 32],
+    ) -> Result<Claim, Error> {
+        Folder::require_free(path, digest, owner_key)?;
+        let lock = Folder::open(path)?.lock_file()?;
+        let claim = cache::claim(lock, path, self.limits.lock_wait).await?;
+        // Whoever held the lock until now may have put another package there.
+        Folder::require_free(path, digest, owner_key)?;
+        Ok(claim)
     }
 
     /// The manifest: the one that an earlier fetch left, if it is the very one that is wanted, or the store's.

@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use anchorhold_sealed_weights::{MANIFEST_NAME, MAX_MANIFEST_LEN, ObjectEntry, VerifiedManifest};
+use anchorhold_sealed_weights::{MANIFEST_NAME, MAX_MANIFEST_LEN, Manifest, ObjectEntry, VerifiedManifest};
 
 use crate::disk::{self, Dir, TEMPORARY};
 use crate::error::Error;
@@ -40,9 +40,41 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let dir = open_ours(path, OTHERS_WRITE)?;
         let disk = || Error::disk("making a folder");
-        let objects = dir.enter(OBJECTS).map_err(disk())?;
+        // By this one the folder is known as ours, so it comes first.
         let state = Arc::new(dir.enter(STATE).map_err(disk())?);
+        let objects = dir.enter(OBJECTS).map_err(disk())?;
         Ok(Self { dir, objects, state })
+    }
+
+    /// Refuses a folder that the package with this manifest may not be fetched into. It may where there is nothing yet, an
+    /// unfinished fetch, or that very package. Whatever else is there stays as it is: a store that shows an old version
+    /// must not replace a newer one.
+    pub(crate) fn require_free(path: &Path, digest: &[u8; 32], owner_key: &[u8; 32]) -> Result<(), Error> {
+        let foreign = || Error::FolderForeign { folder: path.to_owned() };
+        let Ok(dir) = Dir::open(path) else {
+            // Nothing is there, or `open` says why it is of no use.
+            return Ok(());
+        };
+        let names = dir.names(MAX_NAMES).map_err(|_| foreign())?;
+        if !names.iter().any(|name| name == MANIFEST_NAME) {
+            return if names.is_empty() || names.iter().any(|name| name == STATE) {
+                Ok(())
+            } else {
+                Err(foreign())
+            };
+        }
+        let bytes = dir.read(MANIFEST_NAME, MAX_MANIFEST_LEN as u64).map_err(|_| foreign())?;
+        let held = Manifest::verify(&bytes, owner_key).map_err(|_| foreign())?;
+        if held.digest() == digest {
+            return Ok(());
+        }
+        Err(Error::FolderHolds {
+            folder: path.to_owned(),
+            model_id: held.model_id().to_owned(),
+            version: held.version(),
+            held: *held.digest(),
+            wanted: *digest,
+        })
     }
 
     /// The file whose lock says that somebody is at work on the package.

@@ -28,7 +28,9 @@ const LEAST_CASES: usize = 250;
 #[cfg(test)]
 fn corpus() -> Corpus {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/rejection"));
-    Corpus::open(&folder).unwrap()
+    let corpus = Corpus::open(&folder).unwrap();
+    assert_eq!(corpus.unread().len(), 0);
+    corpus
 }
 
 #[test]

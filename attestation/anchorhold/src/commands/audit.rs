@@ -7,14 +7,15 @@ use crate::output::{self, Format, line};
 use crate::trust::TrustArgs;
 use crate::{files, output::remark};
 use anchorhold_audit_log::{
-    Expectations, ExportOptions, ExportSummary, Hash, MAX_EARLIER, Origin, PublicKey, Report, Status, export,
-    verify,
+    Expectations, ExportOptions, ExportSummary, Hash, MAX_EARLIER, Origin, PublicKey, Report, Status,
+    VerifierKey, export, verify,
 };
 use anchorhold_channel::Verdict;
 use evidence::Attestation;
 use serde::Serialize;
 use std::fs::File;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 const FORMAT: &str = "urn:anchorhold:audit-verification:v1";
 const MAX_CHECKPOINT_BYTES: usize = 64 * 1024;
@@ -64,10 +65,11 @@ pub(crate) struct VerifyArgs {
     /// Judge the log alone, under a key that is known beforehand
     #[arg(long, requires = "audit_key", conflicts_with_all = ["measurement", "policy"])]
     log_only: bool,
-    /// The key that must have signed the log, in hex
-    #[arg(long, value_name = "HEX")]
-    audit_key: Option<PublicKey>,
-    /// The name that the log must have
+    /// The key that must have signed the log: in hex, or as a note key, such as the `log_key` of a broker's `init`, which names
+    /// the log too
+    #[arg(long, value_name = "KEY")]
+    audit_key: Option<AuditKey>,
+    /// The name that the log must have [default: that of a note key]
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
     /// A checkpoint of this log that was seen earlier; may be repeated
@@ -75,6 +77,34 @@ pub(crate) struct VerifyArgs {
     earlier: Vec<PathBuf>,
     #[command(flatten)]
     format: Format,
+}
+
+/// The key of an audit log, and the log's name where the key says it.
+#[derive(Debug, Clone)]
+pub(crate) struct AuditKey {
+    key: PublicKey,
+    origin: Option<Origin>,
+}
+
+impl AuditKey {
+    /// What a log must be that this key signed.
+    pub(crate) fn expectations(self) -> Expectations {
+        Expectations { audit_key: Some(self.key), origin: self.origin, ..Expectations::default() }
+    }
+}
+
+impl FromStr for AuditKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if !text.contains('+') {
+            let key = text.parse::<PublicKey>().map_err(|e| e.to_string())?;
+            return Ok(Self { key, origin: None });
+        }
+        let named = VerifierKey::parse(text).map_err(|e| e.to_string())?;
+        let origin = Origin::new(named.name()).map_err(|e| e.to_string())?;
+        Ok(Self { key: named.public_key(), origin: Some(origin) })
+    }
 }
 
 pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
@@ -193,10 +223,12 @@ fn expectations(args: &VerifyArgs) -> Result<Expectations, Failure> {
     }
     let origin = args.origin.as_deref().map(Origin::new).transpose();
     let read = |path: &PathBuf| files::read(path, MAX_CHECKPOINT_BYTES);
+    let origin = origin.map_err(|e| Failure::usage(format!("--origin: {e}")))?;
+    let of_key = args.audit_key.clone().map(AuditKey::expectations).unwrap_or_default();
     Ok(Expectations {
-        audit_key: args.audit_key,
-        origin: origin.map_err(|e| Failure::usage(format!("--origin: {e}")))?,
+        origin: origin.or(of_key.origin),
         earlier: args.earlier.iter().map(read).collect::<Result<_, _>>()?,
+        audit_key: of_key.audit_key,
     })
 }
 

@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::Format;
 use anchorhold_rats::Timestamp;
 use input::InputArgs;
-pub(crate) use input::{read_bundle, stated_report_data};
+pub(crate) use input::{read_bundle, stated};
 use judge::JudgeArgs;
 use std::path::PathBuf;
 
@@ -30,14 +30,14 @@ Example:
   anchorhold evidence explain bundle.json --measurement $MEASUREMENT --report-data $REPORT_DATA";
 const BUNDLE_EXAMPLE: &str = "\
 Examples:
-  anchorhold evidence bundle quote.bin --event-log ccel.bin --collateral collateral.json -o bundle.json
+  anchorhold evidence bundle quote.bin --event-log ccel.bin --collateral collateral.json --out bundle.json
   anchorhold evidence bundle report.bin --certificates vcek.pem --gpus gpus.json --rim driver.xml --rim vbios.xml \\
-      -o bundle.json";
+      --out bundle.json";
 const ENDORSE_EXAMPLE: &str = "\
 Examples:
-  anchorhold evidence endorse quote.bin -o bundle.json
-  anchorhold evidence endorse document.json -o bundle.json --pccs https://pccs.example:8081
-  anchorhold evidence endorse report.bin -o bundle.json --offline --cache endorsements";
+  anchorhold evidence endorse quote.bin --out bundle.json
+  anchorhold evidence endorse document.json --out bundle.json --pccs https://pccs.example:8081
+  anchorhold evidence endorse report.bin --out bundle.json --offline --cache endorsements";
 
 /// What to do with evidence in a file.
 ///
@@ -78,8 +78,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         input: InputArgs,
         /// The file to make
-        #[arg(short, long, value_name = "BUNDLE")]
-        output: PathBuf,
+        #[arg(short, long, alias = "output", value_name = "BUNDLE")]
+        out: PathBuf,
     },
     /// Fetch what AMD, Intel and NVIDIA say about the parts in evidence, and write all of it into one file
     ///
@@ -89,8 +89,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         input: InputArgs,
         /// The file to make
-        #[arg(short, long, value_name = "BUNDLE")]
-        output: PathBuf,
+        #[arg(short, long, alias = "output", value_name = "BUNDLE")]
+        out: PathBuf,
         /// Take what is good at this time instead of now, such as 2026-01-31T12:00:00Z
         #[arg(long, value_name = "TIME")]
         at: Option<Timestamp>,
@@ -107,8 +107,8 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Show { input, format } => show::run(input, *format),
         Command::Verify { judge, ear, format } => judge::verify(judge, ear.as_ref(), *format),
         Command::Explain { judge, format } => judge::explained(judge, *format),
-        Command::Bundle { input, output } => bundle::run(input, output),
-        Command::Endorse { input, output, at, store } => endorse::run(input, output, *at, store),
+        Command::Bundle { input, out } => bundle::run(input, out),
+        Command::Endorse { input, out, at, store } => endorse::run(input, out, *at, store),
         Command::Token(command) => token::run(command),
     }
 }

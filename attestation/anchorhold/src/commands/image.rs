@@ -12,7 +12,8 @@ pub(crate) enum Command {
     /// Print the simulated launch digest of the software guest for these files
     ///
     /// Covers the names and contents of the files. This is what the software guest reports as its measurement. It is
-    /// not the launch digest that SEV-SNP firmware computes, and no firmware checks it.
+    /// not the launch digest that SEV-SNP firmware computes, and no machine has it: of a real guest,
+    /// `anchorhold evidence show` prints MEASUREMENT.
     #[command(
         after_help = "Example:\n  anchorhold image measure --component keeper=./keeper --component worker=./worker"
     )]

@@ -5,7 +5,6 @@ use crate::{files, output};
 use anchorhold_rats::Ed25519PublicKey;
 use anchorhold_sealed_weights::OwnerKey;
 use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
 
 const MAX_KEY_BYTES: usize = 1024;
 
@@ -41,7 +40,6 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
 
 /// Reads a key that nobody else may read.
 pub(crate) fn read(path: &Path) -> Result<OwnerKey, Failure> {
-    files::require_private(path)?;
-    let document = Zeroizing::new(files::read(path, MAX_KEY_BYTES)?);
+    let document = files::read_private(path, MAX_KEY_BYTES)?;
     OwnerKey::from_pkcs8(&document).map_err(|e| Failure::other(format!("{}: {e}", path.display())))
 }

@@ -10,7 +10,9 @@ mod sign;
 
 use crate::exit::{Exit, Failure};
 use crate::files;
-use crate::output::Format;
+use crate::output::{Format, remark};
+use anchorhold_appraisal_policy::SignedError;
+use anchorhold_dsse::MAX_ENVELOPE_BYTES;
 use anchorhold_key_release::MAX_POLICY_BYTES;
 use anchorhold_rats::{Ed25519PublicKey, Timestamp};
 use backtest::BacktestArgs;
@@ -47,7 +49,7 @@ pub(crate) enum Command {
     /// second look in one that is good is said with it.
     #[command(after_help = "Example:\n  anchorhold policy check --strict release.toml")]
     Check {
-        /// The policy, TOML
+        /// The policy, TOML or signed
         file: PathBuf,
         /// Exit with 4 when a release policy has warnings
         #[arg(long)]
@@ -69,9 +71,9 @@ pub(crate) enum Command {
     /// Grants are compared by name, and rules by what they let through. Exits with 7 when anything is allowed that was not.
     #[command(after_help = DIFF_EXAMPLE)]
     Diff {
-        /// The policy in force, TOML
+        /// The policy in force, TOML or signed
         old: PathBuf,
-        /// The policy that would take its place, TOML
+        /// The policy that would take its place, TOML or signed
         new: PathBuf,
         #[command(flatten)]
         format: Format,
@@ -81,7 +83,7 @@ pub(crate) enum Command {
     /// Exits with 8 when a decision would have ended otherwise. Rules that the log cannot answer are named, not guessed.
     #[command(after_help = BACKTEST_EXAMPLE)]
     Backtest(BacktestArgs),
-    /// Sign a file, or add a signature to a signed one
+    /// Sign a file, or add a signature to a signed one, and print the signer's public key
     #[command(
         after_help = "Example:\n  anchorhold policy sign --key owner.key --out profile.dsse profile.toml"
     )]
@@ -94,6 +96,8 @@ pub(crate) enum Command {
         /// The file to make
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        #[command(flatten)]
+        format: Format,
     },
     /// Approve a file: sign it into a file of its own, to be put together with the approvals of others
     #[command(after_help = APPROVE_EXAMPLE)]
@@ -155,7 +159,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(args),
         Command::Diff { old, new, format } => diff::run(old, new, *format),
         Command::Backtest(args) => backtest::run(args),
-        Command::Sign { file, key, out } => sign::sign(file, key, out),
+        Command::Sign { file, key, out, format } => sign::sign(file, key, out, *format),
         Command::Approve { file, key, out, format } => sign::approve(file, key, out, *format),
         Command::Assemble { file, approvals, out, format } => {
             sign::put_together(file, approvals, out, *format)
@@ -164,7 +168,25 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
     }
 }
 
-/// The text of a policy. A signed file is told from a text, because what it holds is not believed unverified.
+/// The text of a policy, out of a signed file too. Whose signatures those are is not judged, and that is said.
+fn read_any(path: &Path) -> Result<String, Failure> {
+    let bytes = files::read(path, MAX_ENVELOPE_BYTES.max(MAX_POLICY_BYTES))?;
+    if !bytes.starts_with(b"{") {
+        return read_text(path);
+    }
+    let (stated, payload) = anchorhold_dsse::unverified(&bytes).map_err(|e| about(path, e))?;
+    let text = String::from_utf8(payload).map_err(|_| about(path, SignedError::NotUtf8))?;
+    let kind =
+        document::of_payload_type(&stated).ok_or_else(|| about(path, "a signed file of another kind"))?;
+    // A signature on one kind of file is none on another.
+    document::require(kind, &text).map_err(|e| about(path, e))?;
+    remark(
+        "anchorhold: warning: the signatures were not judged; `anchorhold policy verify-signature` does that",
+    );
+    Ok(text)
+}
+
+/// The text of a policy that is to be signed. A signed file is told from a text: it would be signed twice over.
 fn read_text(path: &Path) -> Result<String, Failure> {
     let text = files::read_text(path, MAX_POLICY_BYTES)?;
     if text.starts_with('{') {

@@ -7,15 +7,18 @@ use crate::output::{self, Format, Meter, line, remark};
 use crate::{files, trust};
 use anchorhold_kbs::{WeightsKeyResource, WeightsKeyResourceTerms};
 use anchorhold_key_release::{ModelId, WeightsKeyImport, WeightsKeyTerms};
-use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, Timestamp, WrappingKey};
+use anchorhold_rats::{
+    Ed25519PublicKey, ParseWrappingKeyError, Secret, Sha256Digest, Timestamp, WrappingKey,
+};
 use anchorhold_sealed_weights::{
-    Effort, MAX_MODEL_SIGNATURE_LEN, ModelSignature, OwnerKey, Padding, SealOptions, SealSummary,
+    Effort, Error, MAX_MODEL_SIGNATURE_LEN, ModelSignature, OwnerKey, Padding, SealOptions, SealSummary,
     SegmentSize, SignerKey, Suite, seal,
 };
 use serde::Serialize;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Instant;
 
 pub(crate) const EXAMPLE: &str = "\
@@ -39,7 +42,7 @@ const MAX_PEM_BYTES: usize = 4096;
 pub(crate) struct Args {
     /// The model folder: config, tokenizer and safetensors, or GGUF
     dir: PathBuf,
-    /// The package to make; must not exist
+    /// The package to make; must not exist. What a killed run left beside it, `.NAME.*.partial`, is removed
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The model's name, such as acme/chat
@@ -51,15 +54,15 @@ pub(crate) struct Args {
     /// The owner's key, from `anchorhold owner new`
     #[arg(long, value_name = "FILE")]
     owner_key: PathBuf,
-    /// The broker's import key, as its `init` prints it
+    /// The broker's import key, as its `init` prints it, or @ and the file that it is in
     #[arg(
         long,
-        value_name = "HEX",
+        value_name = "KEY|@FILE",
         requires = "import_out",
         required_unless_present = "dangerous_kbs_resource"
     )]
-    broker_key: Option<WrappingKey>,
-    /// The wrapped key to write; must not exist
+    broker_key: Option<BrokerKey>,
+    /// The wrapped key to write; must not exist, or be the empty file that a killed run left
     #[arg(long, value_name = "FILE", requires = "broker_key")]
     import_out: Option<PathBuf>,
     /// A resource with the key in the clear to write, for a KBS; must not exist. Whoever reads it reads the weights
@@ -115,6 +118,37 @@ struct Sealed<'a> {
     ciphertext_bytes: u64,
 }
 
+/// Where the broker's import key is: one of X-Wing is long for a command line.
+#[derive(Debug, Clone)]
+pub(crate) enum BrokerKey {
+    Stated(WrappingKey),
+    InFile(PathBuf),
+}
+
+impl FromStr for BrokerKey {
+    type Err = ParseWrappingKeyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix('@') {
+            Some(path) => Ok(Self::InFile(path.into())),
+            None => text.parse().map(Self::Stated),
+        }
+    }
+}
+
+impl BrokerKey {
+    fn read(&self) -> Result<WrappingKey, Failure> {
+        match self {
+            Self::Stated(key) => Ok(key.clone()),
+            Self::InFile(path) => {
+                let text = files::read_text(path, MAX_PEM_BYTES)?;
+                let read = text.trim_ascii_end().parse();
+                read.map_err(|error| Failure::other(format!("{}: {error}", path.display())))
+            }
+        }
+    }
+}
+
 fn suite(text: &str) -> Result<Suite, &'static str> {
     match text {
         "sha256" => Ok(Suite::Sha256),
@@ -150,7 +184,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         model_signature: model_signature.as_ref(),
     };
     // The files for the key are made first: a package whose key cannot be kept is of no use.
-    let kept = Kept::create(args)?;
+    let broker_key = args.broker_key.as_ref().map(BrokerKey::read).transpose()?;
+    let kept = Kept::create(args, broker_key.as_ref())?;
     let begun = Instant::now();
     remark(&format!("sealing {} as {} version {}", args.dir.display(), options.model_id, options.version));
     let made = seal_shown(args, &options, &owner, &weights_key);
@@ -174,13 +209,13 @@ enum Form<'a> {
 }
 
 impl<'a> Kept<'a> {
-    fn create(args: &'a Args) -> Result<Self, Failure> {
-        let wrapped = args.broker_key.as_ref().zip(args.import_out.as_deref());
+    fn create(args: &'a Args, broker_key: Option<&'a WrappingKey>) -> Result<Self, Failure> {
+        let wrapped = broker_key.zip(args.import_out.as_deref());
         let wrapped = wrapped.map(|(key, path)| (Form::Wrapped(key), path));
         let clear = args.dangerous_kbs_resource.as_deref().map(|path| (Form::Clear, path));
         let mut kept = Self(Vec::new());
         for (form, path) in wrapped.into_iter().chain(clear) {
-            let file = files::create_private(path).inspect_err(|_| kept.remove())?;
+            let file = files::create_or_take_over_private(path).inspect_err(|_| kept.remove())?;
             kept.0.push((form, file, path));
         }
         Ok(kept)
@@ -210,7 +245,7 @@ impl<'a> Kept<'a> {
         Ok(())
     }
 
-    /// Empty files would stand in the way of the next try; if one stays, that try says so.
+    /// An empty file that stays all the same is taken over by the next try.
     fn remove(&self) {
         for (.., path) in &self.0 {
             let _ = std::fs::remove_file(path);
@@ -229,7 +264,16 @@ fn seal_shown(
     let effort = Effort { threads: output::threads(args.threads), progress: Some(&progress) };
     let made = seal(&args.dir, &args.out, options, owner, weights_key.expose(), &effort);
     meter.end();
-    made.map_err(Failure::other)
+    made.map_err(|error| match error {
+        Error::Io { .. } => {
+            Failure::other(format!("sealing {} into {}: {error}", args.dir.display(), args.out.display()))
+        }
+        error if error.code() == "options_output_exists" => {
+            Failure::other(format!("{} exists already", args.out.display()))
+                .hint("a package is never overwritten; name a new folder with --out")
+        }
+        error => Failure::other(error),
+    })
 }
 
 /// The signature over the folder, verified under the key that the owner names.

@@ -10,21 +10,25 @@ use std::time::Instant;
 const RUN_EXAMPLE: &str = "\
 Examples:
   anchorhold vectors run tests/vectors/rejection
+  anchorhold vectors run tests/vectors/real --files EVIDENCE
   anchorhold vectors run CASES --json | grep '\"ok\":false'
 
-Exit code 0 says that every verdict, stage and code was as the manifest expects; 1 that one was not.";
+Exit code 0 says that every verdict, stage and code was as the manifest expects; 1 that one was not, or that there is no case.";
 
 /// What to do with a folder of cases.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     /// Judge every case of a folder and compare with what its manifest expects
     ///
-    /// Prints one line for each case and a closing count. Reads DIR/manifest.json; nothing is fetched.
+    /// Prints one line for each case and a closing count, cases that are not understood first. Nothing is fetched.
     #[command(after_help = RUN_EXAMPLE)]
     Run {
         /// The folder with manifest.json
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+        /// The folder of the files that the manifest names [default: DIR]
+        #[arg(long, value_name = "DIR")]
+        files: Option<PathBuf>,
         #[command(flatten)]
         format: Format,
     },
@@ -39,13 +43,18 @@ struct Count {
 }
 
 pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
-    let Command::Run { folder, format } = command;
-    let corpus = Corpus::open(folder).map_err(Failure::other)?;
+    let Command::Run { folder, files, format } = command;
+    let manifest = folder.join("manifest.json");
+    let corpus =
+        Corpus::open_beside(&manifest, files.as_deref().unwrap_or(folder)).map_err(Failure::other)?;
+    let cases = corpus.unread().len() + corpus.cases().len();
+    if cases == 0 {
+        return Err(Failure::other(format!("{} has no case", manifest.display())));
+    }
     let start = Instant::now();
     let clock = || u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     let mut ok = 0;
-    for case in corpus.cases() {
-        let outcome = corpus.run(case, clock);
+    for outcome in corpus.unread().chain(corpus.cases().iter().map(|case| corpus.run(case, clock))) {
         ok += usize::from(outcome.ok);
         if format.json {
             output::json_line(&outcome)?;
@@ -53,7 +62,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
             output::text(&line(&outcome))?;
         }
     }
-    let count = Count { cases: corpus.cases().len(), ok, not_ok: corpus.cases().len() - ok };
+    let count = Count { cases, ok, not_ok: cases - ok };
     if format.json {
         output::json_line(&count)?;
     } else {

@@ -3,6 +3,7 @@
 use crate::support::{Folder, MEASUREMENT, Ran, guest, run};
 use anchorhold_audit_log::{
     BindingInputs, BindingPurpose, BootId, Event, EventType, Hash, Log, Origin, Outcome, Signer, Stamp, Tee,
+    VerifierKey,
 };
 use anchorhold_rats::{Ed25519PublicKey, KeyBinding, Nonce, Purpose, Sha256Digest};
 use anchorhold_sealed_weights::OwnerKey;
@@ -99,6 +100,13 @@ fn a_bundle_without_evidence_is_not_authentic_unless_the_key_is_known_beforehand
     ran.expect(0, "");
     assert!(ran.out.contains("not judged (--log-only)"), "{}", ran.out);
     run(["audit", "verify", &bundle, "--log-only", "--audit-key", &"99".repeat(32)]).expect(6, "");
+    let note_key = |name: &str| VerifierKey::new(name, key.parse().unwrap()).unwrap().to_string();
+    run(["audit", "verify", &bundle, "--log-only", "--audit-key", &note_key("acme/1")]).expect(0, "");
+    let other = run(["audit", "verify", &bundle, "--log-only", "--audit-key", &note_key("acme/2")]);
+    other.expect(6, "");
+    assert!(other.out.contains("expected     failed"), "{}", other.out);
+    run(["audit", "verify", &bundle, "--log-only", "--audit-key", "acme/1+x"])
+        .expect(2, "malformed verifier key");
     run(["audit", "verify", &bundle, "--log-only"]).expect(2, "--audit-key");
     run(["audit", "verify", &bundle]).expect(2, "what is accepted is not said");
 }

@@ -79,7 +79,7 @@ fn an_error_names_vendor_and_item_and_writes_nothing() {
     let (evidence, _) = td(&REPORT_DATA);
     let bare = folder.bundle("bare.json", evidence, Endorsements::default());
     let (cache, bundle) = (folder.path("cache"), folder.path("bundle.json"));
-    let ran = run(["evidence", "endorse", &bare, "-o", &bundle, "--cache", &cache, "--offline"]);
+    let ran = run(["evidence", "endorse", &bare, "--output", &bundle, "--cache", &cache, "--offline"]);
     ran.expect(5, "not in the cache, and the network may not be used");
     ran.expect(5, "anchorhold: error: endorsements are missing: Intel ");
     ran.expect(5, "\nhint: without --offline what is missing is fetched\n");

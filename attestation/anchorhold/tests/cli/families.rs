@@ -36,7 +36,7 @@ pub(crate) fn td_bundle(folder: &Folder) -> String {
     let log = folder.write("ccel.bin", &evidence.event_log.unwrap().0);
     let collateral = folder.write("collateral.json", dcap_json(&collateral));
     let bundle = folder.path("td.json");
-    run(["evidence", "bundle", &quote, "--event-log", &log, "--collateral", &collateral, "-o", &bundle])
+    run(["evidence", "bundle", &quote, "--event-log", &log, "--collateral", &collateral, "--out", &bundle])
         .expect(0, "");
     bundle
 }
@@ -186,20 +186,62 @@ fn a_board_beside_a_guest_is_judged_from_nvidia_s_json_manifests_and_ocsp_respon
         .expect(1, "cpu.json: device evidence is not the expected JSON");
 }
 
-#[test]
-fn azure_evidence_of_trustee_is_read_and_shown() {
+/// Trustee's evidence of a simulated guest below a paravisor, whose quote has this nonce, and the certificates of its chain.
+fn azure(folder: &Folder, nonce: &[u8]) -> [String; 2] {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    let folder = Folder::new();
     let paravisor = SoftwareParavisor::new().unwrap();
     let report = guest().attest(&paravisor.report_data()).unwrap();
-    let made = paravisor.attest(Tee::Snp, &report.report, b"fresh nonce").unwrap();
+    let made = paravisor.attest(Tee::Snp, &report.report, nonce).unwrap();
     let pcrs: Vec<String> = made.pcrs.iter().map(|pcr| hex(&pcr.0)).collect();
     let json = json!({
         "tpm_quote": { "message": hex(&made.quote), "signature": hex(&made.signature), "pcrs": pcrs },
         "hcl_report": URL_SAFE_NO_PAD.encode(&made.hcl_report),
         "vcek": URL_SAFE_NO_PAD.encode(&report.certificates[0].0),
     });
-    let file = folder.write("azure.json", serde_json::to_vec(&json).unwrap());
+    let issuer = folder.write("ask.der", &report.certificates[1].0);
+    [folder.write("azure.json", serde_json::to_vec(&json).unwrap()), issuer]
+}
+
+/// A profile that accepts that guest.
+fn azure_profile() -> String {
+    let pcr = format!("sha256:{}", "00".repeat(32));
+    format!(
+        "{}[snp]\nmeasurements = [\"sha384:{MEASUREMENT}\"]\nproducts = [\"genoa\"]\nsigners = [\"vcek\"]\n\
+         machines = \"any\"\nrequire_crl = false\nmin_tcb.genoa = {{ bl = 0, tee = 0, snp = 0, ucode = 0 }}\n\
+         [paravisor]\npcrs.4 = [\"{pcr}\"]\nrequire_secure_boot = false\n",
+        header("azure")
+    )
+}
+
+#[test]
+fn azure_evidence_of_trustee_is_judged_by_the_nonce_of_its_quote() {
+    let folder = Folder::new();
+    let [file, issuer] = azure(&folder, b"9 bytes..");
+    let (roots, profile) = (folder.simulated_roots(), folder.write("azure.toml", azure_profile()));
+    let verify = |file: &str, more: &[&str]| {
+        let args = ["evidence", "verify", file, "--certificates", &issuer, "--profile", &profile];
+        run(args.iter().chain(&["--dangerous-simulated-root", &roots]).chain(more))
+    };
+    let ran = verify(&file, &["--any-report-data"]);
+    assert!(ran.code == 0 && ran.err.contains("the report data is not judged"), "{}{}", ran.out, ran.err);
+    verify(&file, &["--tpm-nonce", &hex(b"9 bytes..")]).expect(0, "");
+    for other in [&b"9 bytes.!"[..], b"9 bytes", b"9 bytes..\0"] {
+        let ran = verify(&file, &["--tpm-nonce", &hex(other)]);
+        assert!(ran.code == 3 && ran.out.contains("FAILED azure_nonce"), "{}{}", ran.out, ran.err);
+    }
+    verify(&file, &["--report-data", &hex(&[0; 64])]).expect(3, "");
+    for wrong in ["", "0", "0g", &"00".repeat(65)] {
+        verify(&file, &["--tpm-nonce", wrong]).expect(2, "wanted 1 to 64 bytes in hex");
+    }
+    let other = guest().attest(&REPORT_DATA).unwrap();
+    let other = folder.write("snp.json", serde_json::to_vec(&other).unwrap());
+    verify(&other, &["--tpm-nonce", "00"]).expect(2, "--tpm-nonce is for evidence of a virtual TPM");
+}
+
+#[test]
+fn azure_evidence_of_trustee_is_read_and_shown() {
+    let folder = Folder::new();
+    let [file, _] = azure(&folder, b"fresh nonce");
     let ran = run(["evidence", "show", &file]);
     ran.expect(0, "");
     for text in

@@ -15,4 +15,5 @@ mod seal;
 mod support;
 mod token;
 mod trust;
+mod vectors;
 mod verify;

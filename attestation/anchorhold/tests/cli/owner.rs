@@ -41,6 +41,19 @@ fn refuses_a_key_that_others_may_read_and_what_is_no_key() {
 }
 
 #[test]
+fn a_directory_is_no_key_and_its_mode_is_left_alone() {
+    let folder = Folder::new();
+    let key = folder.write("dir/key", "");
+    let dir = Path::new(&key).parent().unwrap();
+    for mode in [0o755, 0o700] {
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode)).unwrap();
+        let ran = run(["owner", "show", dir.to_str().unwrap()]);
+        ran.expect(1, "dir is a directory");
+        assert!(!ran.err.contains("chmod"), "{}", ran.err);
+    }
+}
+
+#[test]
 fn an_image_measures_as_the_software_guest_does() {
     let folder = Folder::new();
     let (keeper, worker) = (folder.write("keeper", "k"), folder.write("worker", "w"));

@@ -77,7 +77,7 @@ fn a_profile_is_summed_up_with_what_deserves_a_second_look() {
     assert!(ran.out.contains("look at      snp.milan_because: "), "{}", ran.out);
     assert!(ran.out.contains("look at      snp.measurements: "), "{}", ran.out);
     let json = run(["policy", "check", &file, "--json"]).json();
-    assert_eq!(json["digest"], Sha256Digest::of(profile().as_bytes()).to_string());
+    assert_eq!(json["digest"], Sha256Digest::of(&std::fs::read(&file).unwrap()).to_string());
     assert!(json["weaker"].as_array().unwrap().iter().any(|rule| rule["rule"] == "snp.machines"));
     assert!(json.get("machines").is_none());
 }
@@ -151,7 +151,7 @@ fn two_of_three_sign_a_profile_and_one_is_not_enough() {
     ran.expect(0, "");
     assert!(ran.out.contains(&format!("signed by    {alice_key}\n")), "{}", ran.out);
     let json = verify(&twice, &["--json"]).json();
-    assert_eq!(json["digest"], Sha256Digest::of(profile().as_bytes()).to_string());
+    assert_eq!(json["digest"], Sha256Digest::of(&std::fs::read(&file).unwrap()).to_string());
     assert_eq!(json["signers"].as_array().unwrap().len(), 2);
     verify(&once, &[]).expect(3, "envelope has 1 signatures, wanted at least 2");
     verify(&file, &[]).expect(3, "not a DSSE envelope");
@@ -188,5 +188,60 @@ fn refuses_to_sign_twice_over_a_file_or_what_no_reader_would_take() {
     sign(&release, "release.dsse").expect(0, "");
     let ran = run(["policy", "verify-signature", &folder.path("release.dsse"), "--signer", &alice_key]);
     assert!(ran.out.contains("kind         release policy\n"), "{}", ran.out);
-    run(["policy", "check", &list]).expect(1, "is a signed file, not TOML\nhint: ");
+    run(["policy", "approve", "--key", &alice, "--out", &folder.path("list.approval"), &list])
+        .expect(1, "is a signed file, not TOML\nhint: ");
+}
+
+#[test]
+fn a_signature_is_told_as_json_as_the_first_and_as_a_further_one() {
+    let folder = Folder::new();
+    let file = folder.write("machines.toml", machines());
+    let digest = Sha256Digest::of(&std::fs::read(&file).unwrap()).to_string();
+    let sign = |key: &str, file: &str, out: &str| {
+        run(["policy", "sign", "--key", key, "--out", &folder.path(out), file, "--json"]).json()
+    };
+    let ((alice, alice_key), (bob, bob_key)) = (key(&folder, "alice.key"), key(&folder, "bob.key"));
+    for (json, signer) in [
+        (sign(&alice, &file, "once.dsse"), alice_key),
+        (sign(&bob, &folder.path("once.dsse"), "twice.dsse"), bob_key),
+    ] {
+        assert_eq!((&json["signer"], &json["digest"]), (&signer.into(), &digest.clone().into()));
+        assert_eq!(json["kind"], "machine list");
+    }
+}
+
+#[test]
+fn signed_files_are_read_like_their_texts_and_that_nobody_judged_the_signatures_is_said() {
+    let folder = Folder::new();
+    let (alice, _) = key(&folder, "alice.key");
+    let sign = |file: &str, out: &str| {
+        let out = folder.path(out);
+        run(["policy", "sign", "--key", &alice, "--out", &out, file]).expect(0, "");
+        out
+    };
+    let warning = "the signatures were not judged; `anchorhold policy verify-signature` does that";
+    for (name, text) in [
+        ("profile", profile()),
+        ("machines", machines()),
+        ("release", release_policy(MEASUREMENT, "\"none\"")),
+    ] {
+        let file = folder.write(&format!("{name}.toml"), text);
+        let signed = sign(&file, &format!("{name}.dsse"));
+        for command in ["check", "explain"] {
+            let ran = run(["policy", command, &signed]);
+            ran.expect(0, warning);
+            assert_eq!(ran.out, run(["policy", command, &file]).out, "{command} {name}");
+        }
+    }
+    let (file, signed) = (folder.path("release.toml"), folder.path("release.dsse"));
+    let ran = run(["policy", "diff", &file, &signed]);
+    ran.expect(0, warning);
+    assert_eq!(ran.out, "the new policy allows what the old one did\n");
+    let text = std::fs::read_to_string(&signed).unwrap();
+    let other = std::fs::read_to_string(folder.path("profile.dsse")).unwrap();
+    let kind =
+        |text: &str| text.split('"').skip_while(|part| *part != "payloadType").nth(2).unwrap().to_owned();
+    let disguised = folder.write("disguised.dsse", text.replace(&kind(&text), &kind(&other)));
+    assert_eq!(run(["policy", "check", &disguised]).code, 1);
+    run(["policy", "check", &folder.write("none.dsse", "{}")]).expect(1, "none.dsse: ");
 }

@@ -140,6 +140,7 @@ fn a_comparison_says_what_is_allowed_that_was_not_and_the_exit_code_too() {
         ran.out
     );
     assert!(ran.out.ends_with("the new policy allows nothing that the old one did not\n"), "{}", ran.out);
+    assert!(ran.out.starts_with("version 42, then 43\n") && !ran.out.contains("same "), "{}", ran.out);
     assert_eq!((&json.json()["widens"], &json.json()["change"]), (&false.into(), &"narrowed".into()));
     let (ran, json) = diff("snp = 23", "snp = 22");
     ran.expect(7, "");

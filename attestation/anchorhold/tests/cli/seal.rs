@@ -66,6 +66,83 @@ fn the_broker_and_nobody_else_can_open_what_was_sealed() {
 }
 
 #[test]
+fn the_brokers_key_may_be_in_a_file() {
+    let sealing = Sealing::new();
+    let path = |name: &str| sealing.folder.path(name);
+    let seal = |key: &str| {
+        let (model, out, owner, import) =
+            (path("model"), path("sealed"), path("owner.key"), path("import.json"));
+        let args = ["seal", &model, "--out", &out, "--model-id", "acme/chat", "--version", "3"];
+        run(args.iter().chain(&["--owner-key", &owner, "--broker-key", key, "--import-out", &import]))
+    };
+    let key = sealing.folder.write("broker.key", format!("{}\n", sealing.broker.public_key()));
+    seal(&format!("@{}", path("none"))).expect(1, "cannot open");
+    seal(&format!("@{}", path("owner.key"))).expect(1, "owner.key is not UTF-8 text");
+    seal(&format!("@{}", path("model/config.json"))).expect(1, "config.json: not \"x25519:\" or \"x-wing:\"");
+    seal("nonsense").expect(2, "not \"x25519:\" or \"x-wing:\"");
+    seal(&format!("@{key}")).expect(0, "sealed ");
+    let import = std::fs::read(path("import.json")).unwrap();
+    WeightsKeyImport::from_json(&import).unwrap().open(&sealing.broker).unwrap();
+}
+
+#[test]
+fn errors_name_the_folders_that_they_are_about() {
+    let sealing = Sealing::new();
+    sealing.folder.write("sealed/file", "");
+    let ran = sealing.run("acme/chat", &[]);
+    ran.expect(1, "sealed exists already\nhint: a package is never overwritten");
+    std::fs::remove_dir_all(sealing.folder.path("sealed")).unwrap();
+    std::fs::remove_dir_all(sealing.folder.path("model")).unwrap();
+    let ran = sealing.run("acme/chat", &[]);
+    ran.expect(1, "model into ");
+    let owner = run(["owner", "show", &sealing.folder.path("owner.key")]).out;
+    let dir = sealing.folder.path("unfinished");
+    let show = || run(["package", "show", &dir, "--owner-key", owner.trim()]);
+    show().expect(1, "unfinished: ");
+    sealing.folder.write("unfinished/.fetch/lock", "");
+    show().expect(1, "hint: a fetch into it has not ended");
+}
+
+#[test]
+fn takes_over_the_empty_import_file_and_the_partial_package_of_a_killed_run() {
+    let sealing = Sealing::new();
+    let import = sealing.folder.write("import.json", "");
+    std::fs::set_permissions(&import, std::fs::Permissions::from_mode(0o600)).unwrap();
+    sealing.folder.write(".sealed.0123456789abcdef.partial/card.sealed", "of a killed run");
+    sealing.run("acme/chat", &[]).expect(0, "sealed ");
+    let import = std::fs::read(import).unwrap();
+    WeightsKeyImport::from_json(&import).unwrap().open(&sealing.broker).unwrap();
+    assert!(!Path::new(&sealing.folder.path(".sealed.0123456789abcdef.partial")).exists());
+}
+
+#[test]
+fn never_takes_over_an_import_file_that_holds_something_or_is_anothers() {
+    let sealing = Sealing::new();
+    let path = sealing.folder.path("import.json");
+    let hint = "import.json: File exists\nhint: what it holds is never overwritten; name a new file";
+    let stays = |content: &str, error: &str| {
+        sealing.run("acme/chat", &[]).expect(1, error);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+        assert!(!Path::new(&sealing.folder.path("sealed")).exists());
+    };
+    let private = || std::fs::Permissions::from_mode(0o600);
+    sealing.folder.write("import.json", "a key");
+    std::fs::set_permissions(&path, private()).unwrap();
+    stays("a key", hint);
+    sealing.folder.write("import.json", "");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    stays("", hint);
+    std::fs::set_permissions(&path, private()).unwrap();
+    let writing = std::fs::File::open(&path).unwrap();
+    writing.try_lock().unwrap();
+    stays("", "import.json is being written by another process");
+    drop(writing);
+    std::fs::rename(&path, sealing.folder.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(sealing.folder.path("elsewhere"), &path).unwrap();
+    stays("", hint);
+}
+
+#[test]
 fn a_resource_for_a_kbs_has_the_key_in_the_clear_and_is_private() {
     let sealing = Sealing::new();
     let file = sealing.folder.path("resource.json");

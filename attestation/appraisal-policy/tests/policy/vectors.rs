@@ -254,6 +254,7 @@ fn unseen(case: &Case, all: &BTreeMap<String, Verdicts>, profiles: &[(String, St
 /// Runs a suite, and holds the verdicts to the file of its name.
 fn run(name: &str) {
     let Some(corpus) = suite(name) else { return };
+    assert_eq!(corpus.unread().len(), 0);
     let profiles = shipped();
     let verdicts: BTreeMap<_, _> =
         corpus.cases().iter().map(|case| (case.id.clone(), judge(&corpus, case, &profiles))).collect();

@@ -6,7 +6,7 @@ use super::{
 use crate::{Problem, TeePublicKey};
 use anchorhold_evaluation::Evaluation;
 use anchorhold_evaluation::ear::{Ear, Error, Jwks, Signer, TrustVector, VerifyingKey, verify_json};
-use anchorhold_rats::{ReportData, Sha256Digest, Timestamp};
+use anchorhold_rats::{ReportData, Sha256Digest, Timestamp, hex};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -139,10 +139,6 @@ impl fmt::Debug for TokenIssuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenIssuer")
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn claims(issued_for: &IssuedFor<'_>, at: Timestamp) -> TrusteeEar {

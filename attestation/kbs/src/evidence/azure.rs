@@ -2,7 +2,7 @@
 
 use super::{ReadEvidence, ReadEvidenceError, Vtpm, WriteEvidenceError, parse};
 use crate::Tee;
-use anchorhold_rats::{Endorsements, Evidence};
+use anchorhold_rats::{Endorsements, Evidence, hex};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -38,7 +38,6 @@ pub(super) fn read(tee: Tee, json: &str) -> Result<ReadEvidence, ReadEvidenceErr
 
 /// Written as version 1, since nothing here makes a paravisor put the report data into its claims.
 pub(super) fn write(evidence: &Evidence, vtpm: Vtpm<'_>) -> Result<(Tee, Value), WriteEvidenceError> {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let quote = json!({
         "signature": hex(&vtpm.signature),
         "message": hex(&vtpm.quote),

@@ -23,6 +23,7 @@ fn refuses_other_formats_and_shapes() {
         json!({ "format": 1 }),
         json!([]),
         json!({ "format": 1, "cases": [case(), case()] }),
+        json!({ "format": 1, "cases": [case(), with("/policy/require_luck", json!(true))] }),
     ] {
         assert!(refused(&manifest), "{manifest}");
     }
@@ -44,10 +45,36 @@ fn refuses_words_that_the_contract_does_not_have() {
         ("/policy/allow_vmpl", json!([-1])),
         ("/files/report", json!(["report.bin"])),
     ] {
-        let opened = opened(with(path, value));
-        assert!(matches!(opened, Err(Error::Manifest(_))), "{path}");
+        let outcome = unread(with(path, value));
+        assert_eq!((outcome.id.as_str(), outcome.verdict, outcome.ok), ("one", "error", false), "{path}");
+        assert_eq!(outcome.expected, if path == "/expect" { "unknown" } else { "accept" });
+        assert!(!outcome.code.is_empty(), "{path}");
     }
-    assert!(opened(with("/note", json!("for people"))).is_ok());
+    assert!(verdict(with("/note", json!("for people"))).3);
+}
+
+#[test]
+fn a_case_that_is_not_understood_leaves_the_others_as_they_are() {
+    let folder = folder();
+    let mut unknown = with("/policy/require_luck", json!(true));
+    unknown["id"] = json!("two");
+    let cases = json!({ "format": 1, "cases": [unknown, case(), 7, {}] });
+    let corpus = open(folder.path(), &cases).unwrap();
+    let unread: Vec<_> = corpus.unread().collect();
+    let ids: Vec<_> = unread.iter().map(|outcome| outcome.id.as_str()).collect();
+    assert_eq!(ids, ["two", "case 3", "case 4"]);
+    assert!(unread[0].code.contains("unknown field `require_luck`"), "{}", unread[0].code);
+    let judged: Vec<_> = corpus.cases().iter().map(|case| corpus.run(case, || 0)).collect();
+    assert!(judged.len() == 1 && judged[0].ok, "{judged:?}");
+}
+
+#[test]
+fn refuses_a_case_that_names_a_key_twice() {
+    let folder = folder();
+    let twice = r#"{"format":1,"cases":[{"id":"one","expect":"reject","expect":"accept"}]}"#;
+    std::fs::write(folder.path().join("manifest.json"), twice).unwrap();
+    let corpus = Corpus::open(folder.path()).unwrap();
+    assert!(corpus.unread().next().unwrap().code.contains("duplicate field"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{Attest, Claims, ClockInfo, HclReport, VmConfiguration, codes};
 use crate::Refusal;
-use anchorhold_rats::{Checks, Der, Paravisor, ReportData, Tee};
+use anchorhold_rats::{Checks, Der, Paravisor, ReportData, Tee, hex};
 use ring::digest::{Context, SHA256, digest};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use std::collections::BTreeMap;
@@ -193,7 +193,6 @@ fn record_pcrs(attest: &Attest, values: &[Der], checks: &mut Checks) -> Option<B
     let mut context = Context::new(&SHA256);
     parsed.iter().for_each(|value| context.update(value));
     let computed = context.finish();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     checks
         .record(
             codes::PCR_DIGEST,

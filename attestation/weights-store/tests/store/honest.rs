@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anchorhold_sealed_weights::{Effort, Error as SealedError, PackageFiles, read_manifest};
@@ -173,12 +174,63 @@ async fn refuses_a_manifest_by_another_owner() {
     assert_eq!(server.requests().len(), 1);
 }
 
+/// Every file below a folder with its bytes.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    files(dir).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+/// The code with which neither a pinned nor an unpinned fetch into `out` goes ahead; nothing in it changes.
+async fn leaves_alone(sealed: &Sealed, out: &Path) -> &'static str {
+    let server = Server::honest(&sealed.package()).await;
+    let before = contents(out);
+    let pinned = Fetch::new(&server.url, sealed, Target::Folder(out));
+    let (code, _) = pinned.refused().await;
+    assert!(server.requests().is_empty(), "nothing is asked for in vain");
+    let unpinned = Fetch { pin: Pin::AnyOfOwner { min_version: 1 }, ..pinned };
+    assert_eq!(unpinned.refused().await.0, code);
+    assert_eq!(contents(out), before);
+    code
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_held_another_version_holds_the_new_one_alone() {
+async fn refuses_to_replace_a_newer_package_by_an_old_one_that_the_store_shows() {
+    let (old, new) = (Sealed::new(), Sealed::with_version(2));
+    let out = tempfile::tempdir().unwrap();
+    let server = Server::honest(&new.package()).await;
+    Fetch::new(&server.url, &new, Target::Folder(out.path())).run().await.unwrap();
+    assert_eq!(leaves_alone(&old, out.path()).await, "folder_holds_another");
+    anchorhold_weights_store::Folder::open(out.path()).unwrap().remove_notes().unwrap();
+    assert_eq!(leaves_alone(&old, out.path()).await, "folder_holds_another");
+    assert!(!out.path().join(".fetch").exists());
+    loads(Fetch::new(&server.url, &new, Target::Folder(out.path())).run().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refuses_a_folder_that_holds_no_package_of_the_owner() {
+    let sealed = Sealed::new();
+    let out = tempfile::tempdir().unwrap();
+    for name in ["HEAD", "config"] {
+        fs::write(out.path().join(name), "of a bare repository").unwrap();
+    }
+    fs::create_dir(out.path().join("objects")).unwrap();
+    assert_eq!(leaves_alone(&sealed, out.path()).await, "folder_foreign");
+    for name in ["manifest.json", "card.sealed"] {
+        fs::write(out.path().join(name), "of somebody").unwrap();
+    }
+    assert_eq!(leaves_alone(&sealed, out.path()).await, "folder_foreign");
+    fs::remove_file(out.path().join("manifest.json")).unwrap();
+    fs::create_dir(out.path().join("manifest.json")).unwrap();
+    assert_eq!(leaves_alone(&sealed, out.path()).await, "folder_foreign");
+    assert!(!out.path().join(".fetch").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfinished_fetch_of_another_version_gives_way() {
     let (old, new) = (Sealed::new(), Sealed::with_version(2));
     let out = tempfile::tempdir().unwrap();
     let server = Server::honest(&old.package()).await;
     Fetch::new(&server.url, &old, Target::Folder(out.path())).run().await.unwrap();
+    fs::remove_file(out.path().join("manifest.json")).unwrap();
     let server = Server::honest(&new.package()).await;
     loads(Fetch::new(&server.url, &new, Target::Folder(out.path())).run().await.unwrap());
     anchorhold_weights_store::Folder::open(out.path()).unwrap().remove_notes().unwrap();

@@ -351,9 +351,38 @@ impl Disagreements {
                 row.why
             ));
         }
+        text.push_str(TAIL);
         text
     }
 }
+
+/// What no test can run again.
+const TAIL: &str = "
+## NVIDIA's verifier
+
+The table has no row of it: it is Python, takes no time and no OCSP response as an argument, and asks NVIDIA's services, so no test here runs
+it. It was run by hand on 2026-11-29: `nv-local-gpu-verifier` 2.7.3 from PyPI, its own functions in the order of its `attest`, on the real samples
+at the times of their manifest. Two things were changed from outside: certificates were judged for the sample's time, and OCSP was answered
+with \"good\" without a question, so revocation was not compared.
+
+| What was judged (case of `tests/vectors/real`) | NVIDIA's verifier | Ours |
+|---|---|---|
+| H100, driver 545.00: report, chain, both manifests, measurements (`nvidia-hopper-545-full`) | accepts | accepts |
+| the same after a certificate of the driver's manifest has expired (`nvidia-hopper-545-full-ended`) | refuses | refuses |
+| the same for another nonce (no case) | refuses | refuses |
+| H100, driver 535.86.09: report and chain (`nvidia-hopper-535`) | accepts | accepts |
+| the same with a driver manifest that was changed after signing (`nvidia-hopper-535-tampered`) | refuses | refuses |
+| the same with the driver manifest of 545.00 (no case) | refuses, the measurements | refuses, the version |
+| H100, driver 570.124.03: report and chain (`nvidia-hopper-570`) | accepts | accepts |
+| the same with an expired driver manifest (`nvidia-hopper-570-expired`) | refuses | refuses |
+| H100, driver 560.00, with the chain of another GPU (`nvidia-hopper-560-badsig`) | refuses; its check of the chain finds another FWID, and its caller then ends in a `TypeError` | refuses |
+| Blackwell, driver 575.32: report and chain (`nvidia-blackwell-575`) | accepts | accepts |
+| a driver manifest with a changed signature, and one with certificates of another root (`nvidia-hopper-545-full-bad-signature`, `-bad-chain`) | refuses both | refuses both |
+| a chain of the root alone, one without an intermediate, one without its leaf (`nvidia-hopper-545-full-chain-2` to `-4`) | refuses all | refuses all |
+
+No disagreement about a verdict was found. Not compared: OCSP, switches, boards, the measurements of samples that lack one of the two manifests,
+and the cases of `tests/vectors/rejection`, whose simulated devices end in a root of ours. Azure's paravisor has no row either: no verifier for it was at hand.
+";
 
 const HEAD: &str = "# Disagreements
 

@@ -4,13 +4,15 @@ use crate::exit::Failure;
 use crate::files;
 use anchorhold_channel::document::Document;
 use anchorhold_rats::{
-    Der, Endorsements, Evidence, EvidenceBundle, MAX_BUNDLE_JSON_BYTES, MAX_CERTIFICATES,
+    Der, Endorsements, Evidence, EvidenceBundle, Expected, MAX_BUNDLE_JSON_BYTES, MAX_CERTIFICATES,
     MAX_FOREIGN_JSON_BYTES, ReportData, TdxCollateral, Tee,
 };
+use anchorhold_verifier::azure::{Attest, MAX_NONCE_BYTES};
 use anchorhold_verifier::nvidia::{MAX_SERIALIZED_BYTES, read_serialized};
 use anchorhold_verifier::{pem, snp};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// For certificates, revocation lists, event logs, manifests and OCSP responses.
 const MAX_PART_BYTES: usize = 512 * 1024;
@@ -132,8 +134,46 @@ fn read_certificates(path: &Path) -> Result<Vec<Der>, Failure> {
     }
 }
 
-/// The report data that the evidence has, for those who expect none.
-pub(crate) fn stated_report_data(evidence: &Evidence) -> Result<ReportData, Failure> {
+/// The nonce in the quote of a virtual TPM: 1 to 64 bytes, in hex.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TpmNonce(Vec<u8>);
+
+impl TpmNonce {
+    /// What evidence must show whose quote was made for this nonce. The TEE's report is then for the paravisor's claims.
+    pub(crate) fn expected(&self) -> Expected {
+        let mut bytes = [0; ReportData::LEN];
+        for (byte, own) in bytes.iter_mut().zip(&self.0) {
+            *byte = *own;
+        }
+        Expected { quote_nonce_bytes: self.0.len(), ..ReportData::new(bytes).into() }
+    }
+}
+
+impl FromStr for TpmNonce {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("wanted 1 to {MAX_NONCE_BYTES} bytes in hex");
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        let byte = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok();
+        let bytes = pairs.iter().map(byte).collect::<Option<Vec<u8>>>().ok_or_else(wrong)?;
+        let whole = rest.is_empty() && (1..=MAX_NONCE_BYTES).contains(&bytes.len());
+        if whole { Ok(Self(bytes)) } else { Err(wrong()) }
+    }
+}
+
+/// What evidence shows of whom it was made for, for those who expect nothing: the nonce in the quote of a virtual TPM where
+/// there is one, else the report data.
+pub(crate) fn stated(evidence: &Evidence) -> Result<Expected, Failure> {
+    let quote = evidence.paravisor.as_ref().and_then(|paravisor| Attest::parse(&paravisor.quote).ok());
+    match quote {
+        Some(quote) => Ok(TpmNonce(quote.nonce).expected()),
+        None => stated_report_data(evidence).map(Expected::from),
+    }
+}
+
+fn stated_report_data(evidence: &Evidence) -> Result<ReportData, Failure> {
     let offset = match (evidence.tee, evidence.report.first()) {
         (Tee::Snp, _) => 0x50,
         (Tee::Tdx, Some(5)) => TDX_V5_REPORT_DATA,

@@ -1,6 +1,6 @@
 //! `anchorhold evidence verify` and `explain`.
 
-use super::input::{self, InputArgs};
+use super::input::{self, InputArgs, TpmNonce};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{self, Format, plain, remark};
@@ -19,14 +19,18 @@ const MAX_KEY_BYTES: usize = 4096;
 pub(crate) struct JudgeArgs {
     #[command(flatten)]
     input: InputArgs,
-    /// The report data that you expect, in hex
-    #[arg(long, value_name = "HEX", required_unless_present = "any_report_data")]
+    /// The report data that you expect, in hex; below Azure's paravisor, the nonce in the quote of the virtual TPM
+    #[arg(long, value_name = "HEX", required_unless_present_any = ["any_report_data", "tpm_nonce"])]
     report_data: Option<ReportData>,
+    /// The nonce that you expect in the quote of a virtual TPM, where it is not of 64 bytes, in hex
+    #[arg(long, value_name = "HEX", conflicts_with = "report_data")]
+    tpm_nonce: Option<TpmNonce>,
     /// The nonce that you expect in the reports of GPUs, in hex
     #[arg(long, value_name = "HEX")]
     gpu_nonce: Option<Nonce>,
-    /// Accept whatever report data there is: then nothing says for whom or when the evidence was made
-    #[arg(long, conflicts_with = "report_data")]
+    /// Accept whatever report data or nonce of a virtual TPM there is: then nothing says for whom or when the evidence was
+    /// made
+    #[arg(long, conflicts_with_all = ["report_data", "tpm_nonce"])]
     any_report_data: bool,
     #[command(flatten)]
     trust: TrustArgs,
@@ -36,8 +40,8 @@ pub(super) fn verify(args: &JudgeArgs, ear: Option<&PathBuf>, format: Format) ->
     let (_, evaluation) = args.evaluate()?;
     match ear {
         Some(path) => {
-            files::require_private(path)?;
-            let signer = Signer::from_pkcs8(&files::read(path, MAX_KEY_BYTES)?).map_err(Failure::other)?;
+            let key = files::read_private(path, MAX_KEY_BYTES)?;
+            let signer = Signer::from_pkcs8(&key).map_err(Failure::other)?;
             let result = Ear::of(&evaluation, args.gpu_nonce.as_ref(), None);
             output::text(&format!("{}\n", signer.sign(&result).map_err(Failure::other)?))?;
         }
@@ -86,17 +90,23 @@ impl JudgeArgs {
         let trust = self.trust.read()?;
         let bundle = self.input.read()?;
         self.trust.remark_on(bundle.evidence.tee);
-        let expected = Expected { gpu_nonce: self.gpu_nonce, ..self.expected(&bundle)?.into() };
+        let expected = Expected { gpu_nonce: self.gpu_nonce, ..self.expected(&bundle)? };
         let evaluation = evaluate(&bundle, &trust, &expected);
         Ok((bundle, evaluation))
     }
 
-    fn expected(&self, bundle: &EvidenceBundle) -> Result<ReportData, Failure> {
-        match self.report_data {
-            Some(report_data) => Ok(report_data),
-            None => {
+    fn expected(&self, bundle: &EvidenceBundle) -> Result<Expected, Failure> {
+        match (self.report_data, &self.tpm_nonce) {
+            (Some(report_data), _) => Ok(report_data.into()),
+            // Else the nonce would be held against a report that has another.
+            (None, Some(_)) if bundle.evidence.paravisor.is_none() => {
+                Err(Failure::usage("--tpm-nonce is for evidence of a virtual TPM, and this has none")
+                    .hint("give --report-data"))
+            }
+            (None, Some(nonce)) => Ok(nonce.expected()),
+            (None, None) => {
                 remark("anchorhold: warning: the report data is not judged; old or borrowed evidence passes");
-                input::stated_report_data(&bundle.evidence)
+                input::stated(&bundle.evidence)
             }
         }
     }

@@ -1,17 +1,19 @@
 //! `anchorhold package fetch`: a sealed package out of a store, verified on the way.
 
+use super::read;
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{self, Format, line, remark};
 use anchorhold_channel::tls;
 use anchorhold_rats::{Ed25519PublicKey, Sha256Digest};
 use anchorhold_weights_store::{
-    Addressing, Error, FetchedPackage, Folder, Identity, Limits, Order, Pin, PlainHttp, Progress, Recheck,
-    S3Credentials, S3Options, Store, StoreOptions, StoreUrl, Target, Trust, fetch,
+    Addressing, Error, Fault, FetchedPackage, Folder, Identity, Limits, Order, Pin, PlainHttp, Progress,
+    Recheck, S3Credentials, S3Options, Store, StoreOptions, StoreUrl, Target, Trust, fetch,
 };
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) const EXAMPLE: &str = "\
@@ -33,7 +35,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Args {
     /// s3://bucket/prefix, https://host/path, or file:///path
     url: StoreUrl,
-    /// The folder to fill; it holds a package when the command succeeds
+    /// The folder to fill: a new or empty one, or one with an unfinished fetch or this very package
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The key with which the model's owner signs, in hex
@@ -122,15 +124,20 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         recheck: if args.recheck { Recheck::Everything } else { Recheck::Nothing },
         limits: &limits,
     };
-    let store = Store::open(&args.url, &args.access.options(&args.url)?, &limits).map_err(failed)?;
+    let store = Store::open(&args.url, &args.access.options(&args.url)?, &limits)
+        .map_err(|error| failed(&error, Came::Nothing))?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::other)?;
-    let (begun, last) = (Instant::now(), Mutex::new(None));
-    let report_to = |progress| tell(progress, &last);
+    let (begun, last, any) = (Instant::now(), Mutex::new(None), AtomicBool::new(false));
+    let report_to = |progress: Progress| {
+        any.fetch_or(progress.done > 0, Ordering::Relaxed);
+        tell(progress, &last);
+    };
     let fetching = fetch(&store, &order, Target::Folder(&args.out), &report_to);
     let ended = runtime.block_on(fetching);
     // A name that is still being looked up, or a disk that does not answer, is not waited for.
     runtime.shutdown_background();
-    let package = ended.map_err(failed)?;
+    let came = if any.load(Ordering::Relaxed) { Came::Some } else { Came::Nothing };
+    let package = ended.map_err(|error| failed(&error, came))?;
     // Without its notes the folder is the package and nothing else; a folder that keeps them is one all the same.
     let _ = Folder::open(&args.out).and_then(|folder| folder.remove_notes());
     report(args, &package, begun.elapsed().as_secs_f64())?;
@@ -161,9 +168,10 @@ impl Access {
     fn identity(&self, url: &StoreUrl) -> Result<Identity, Failure> {
         let refused = |error| Failure::other(format!("access key of the store: {error}"));
         if let Some(path) = &self.credentials {
-            files::require_private(path)?;
-            let text = files::read_text(path, MAX_FILE_BYTES)?;
-            return Ok(Identity::Key(S3Credentials::parse(&text).map_err(refused)?));
+            let bytes = files::read_private(path, MAX_FILE_BYTES)?;
+            let text = std::str::from_utf8(&bytes)
+                .map_err(|_| Failure::other(format!("{} is not UTF-8 text", path.display())))?;
+            return Ok(Identity::Key(S3Credentials::parse(text).map_err(refused)?));
         }
         if self.machine_role {
             return Ok(Identity::Machine { endpoint: None });
@@ -189,15 +197,29 @@ fn tell(Progress { done, total }: Progress, last: &Mutex<Option<Instant>>) {
     }
 }
 
-fn failed(error: Error) -> Failure {
-    let exit = match &error {
-        Error::Package(_) => Exit::NotAuthentic,
+/// Whether anything of the package is in the folder.
+#[derive(Clone, Copy)]
+enum Came {
+    Nothing,
+    Some,
+}
+
+/// A fault of the package ends the command as it ends `package verify`.
+fn failed(error: &Error, came: Came) -> Failure {
+    let exit = match error {
+        Error::Package(fault) | Error::Store { fault: Fault::Content(fault), .. } => read::exit(fault),
         _ => Exit::Other,
     };
     let failure = Failure::new(exit, format!("not fetched ({}): {error}", error.code()));
-    match error {
-        Error::Address(_) | Error::Settings(_) | Error::Package(_) => failure,
-        _ => failure.hint("what came is kept; the same command goes on where it was"),
+    match (error, came) {
+        (Error::FolderForeign { .. } | Error::FolderHolds { .. }, _) => {
+            failure.hint("nothing was changed there; name a new folder with --out")
+        }
+        (Error::Store { fault: Fault::Absent { .. }, .. }, Came::Nothing) => {
+            failure.hint("the address is that of the folder with manifest.json")
+        }
+        (_, Came::Some) => failure.hint("what came is kept; the same command goes on where it was"),
+        (_, Came::Nothing) => failure,
     }
 }
 

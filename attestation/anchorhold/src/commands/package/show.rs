@@ -1,10 +1,10 @@
 //! `anchorhold package show`.
 
-use super::read::{Package, refused};
+use super::read::{Package, refused, time};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
 use anchorhold_rats::{Sha256Digest, Timestamp};
-use anchorhold_sealed_weights::{Card, PackageFiles, VerifiedManifest, open_card};
+use anchorhold_sealed_weights::{Card, VerifiedManifest, open_card};
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let card = match args.package.key(&manifest)? {
         None => None,
         Some(key) => {
-            let files = PackageFiles::open(&args.package.dir, &manifest).map_err(|error| refused(&error))?;
+            let files = args.package.files(&manifest)?;
             Some(open_card(&key, &files.card).map_err(|error| refused(&error))?)
         }
     };
@@ -87,7 +87,6 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
 }
 
 fn shown(manifest: &VerifiedManifest, card: Option<&Card>) -> Shown {
-    let time = |seconds: u64| Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
     let object = |object: &anchorhold_sealed_weights::ObjectEntry| Object {
         id: object.id().to_string(),
         role: object.role().to_string(),

@@ -5,7 +5,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, Meter, line, remark};
 use crate::trust;
 use anchorhold_rats::{Sha256Digest, Timestamp};
-use anchorhold_sealed_weights::{Effort, Error, PackageFiles, SealedModel, VerifiedManifest};
+use anchorhold_sealed_weights::{Effort, Error, SealedModel, VerifiedManifest};
 use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let manifest = args.package.manifest()?;
     require(args, &manifest)?;
     let key = args.package.key(&manifest)?;
-    let files = PackageFiles::open(&args.package.dir, &manifest).map_err(|error| refused(&error))?;
+    let files = args.package.files(&manifest)?;
     let meter = Meter::new("verified");
     let progress = |progress| meter.show(progress);
     let effort = Effort { threads: output::threads(args.threads), progress: Some(&progress) };

@@ -1,10 +1,11 @@
 //! `anchorhold policy backtest`.
 
 use super::about;
+use crate::commands::audit::AuditKey;
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{self, Format, plain, remark};
-use anchorhold_audit_log::{Expectations, PublicKey, verify_each};
+use anchorhold_audit_log::verify_each;
 use anchorhold_key_release::{Backtest, Ending, Machines, ReleasePolicy};
 use anchorhold_rats::Timestamp;
 use serde::Serialize;
@@ -15,14 +16,15 @@ use std::path::PathBuf;
 /// A new policy, and the logs that it is asked about.
 #[derive(clap::Args)]
 pub(crate) struct BacktestArgs {
-    /// The new policy, TOML
+    /// The new policy, TOML or signed
     file: PathBuf,
     /// A bundle of a key broker's log; may be repeated
     #[arg(long = "log", value_name = "BUNDLE", required = true)]
     logs: Vec<PathBuf>,
-    /// The key that must have signed the logs, in hex
-    #[arg(long, value_name = "HEX")]
-    audit_key: Option<PublicKey>,
+    /// The key that must have signed the logs: in hex, or as a note key, such as the `log_key` of a broker's `init`, which
+    /// names the log too
+    #[arg(long, value_name = "KEY")]
+    audit_key: Option<AuditKey>,
     /// Only decisions from this time on, such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
@@ -39,7 +41,7 @@ struct Outcome<'a> {
 }
 
 pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Failure> {
-    let text = super::read_text(&args.file)?;
+    let text = super::read_any(&args.file)?;
     let policy = ReleasePolicy::from_toml(&text).map_err(|e| about(&args.file, e))?;
     let mut found = Backtest::default();
     for path in &args.logs {
@@ -64,7 +66,7 @@ fn read(
     found: &mut Backtest,
 ) -> Result<(), Failure> {
     let file = File::open(path).map_err(|e| files::failed("open", path, &e))?;
-    let expectations = Expectations { audit_key: args.audit_key, ..Expectations::default() };
+    let expectations = args.audit_key.clone().map(AuditKey::expectations).unwrap_or_default();
     let since_ns = args.since.map_or(i64::MIN, |since| since.unix_seconds().saturating_mul(1_000_000_000));
     let report = verify_each(file, &expectations, |entry| {
         if entry.t >= since_ns {

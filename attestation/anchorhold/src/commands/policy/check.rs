@@ -76,7 +76,7 @@ struct Weaker {
 }
 
 pub(super) fn run(path: &Path, strict: bool, at: Option<Timestamp>, format: Format) -> Result<Exit, Failure> {
-    let text = super::read_text(path)?;
+    let text = super::read_any(path)?;
     let at = at.map_or_else(trust::now, Ok)?;
     match FileKind::of(&text).map_err(|e| about(path, e))? {
         FileKind::ReleasePolicy => release(path, &text, (strict, at), format),

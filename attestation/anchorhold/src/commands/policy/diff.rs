@@ -38,7 +38,7 @@ struct Rule {
 
 pub(super) fn run(old: &Path, new: &Path, format: Format) -> Result<Exit, Failure> {
     let read = |path: &Path| {
-        let text = super::read_text(path)?;
+        let text = super::read_any(path)?;
         ReleasePolicy::from_toml(&text).map_err(|e| about(path, e))
     };
     let (old, new) = (read(old)?, read(new)?);
@@ -54,7 +54,7 @@ pub(super) fn run(old: &Path, new: &Path, format: Format) -> Result<Exit, Failur
             grants: found.grants.iter().map(grant).collect(),
         })?;
     } else {
-        output::text(&text(&found))?;
+        output::text(&text(&found, [old.version(), new.version()]))?;
     }
     Ok(exit)
 }
@@ -73,9 +73,14 @@ fn grant(changed: &ChangedGrant) -> Grant {
     }
 }
 
-fn text(found: &PolicyDiff) -> String {
+fn text(found: &PolicyDiff, [old, new]: [u64; 2]) -> String {
     let mut out = String::new();
-    rules(&mut out, "", &found.rules);
+    // That a version rises allows nothing and refuses nothing, so it is no change like the others.
+    if old != new {
+        let _ = writeln!(out, "version {old}, then {new}");
+    }
+    let others = found.rules.iter().filter(|rule| rule.path != "version");
+    rules(&mut out, "", others);
     for ChangedGrant { table, name, change, rules: of_grant } in &found.grants {
         let what = match (of_grant.is_empty(), change) {
             (true, Change::Wider) => "new",
@@ -84,7 +89,7 @@ fn text(found: &PolicyDiff) -> String {
         };
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{:9} {table} \"{}\", which is {what}", change.to_string(), plain(name));
-        rules(&mut out, "  ", of_grant);
+        rules(&mut out, "  ", of_grant.iter());
     }
     let verdict = match found.change() {
         Change::Same => "the new policy allows what the old one did",
@@ -98,7 +103,7 @@ fn text(found: &PolicyDiff) -> String {
     out
 }
 
-fn rules(out: &mut String, indent: &str, rules: &[ChangedRule]) {
+fn rules<'a>(out: &mut String, indent: &str, rules: impl Iterator<Item = &'a ChangedRule>) {
     for ChangedRule { path, change, old, new } in rules {
         let value = |value: &Option<String>| value.as_deref().map_or_else(|| "not there".to_owned(), plain);
         let _ = writeln!(out, "{indent}{:9} {}", change.to_string(), plain(path));

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// A file, and how to explain it.
 #[derive(clap::Args)]
 pub(crate) struct ExplainArgs {
-    /// The file, TOML
+    /// The file, TOML or signed
     file: PathBuf,
     /// Print a profile with every rule spelled out, as TOML
     #[arg(long, conflicts_with = "json")]
@@ -37,7 +37,7 @@ struct Explained {
 
 pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     let path = args.file.as_path();
-    let text = super::read_text(path)?;
+    let text = super::read_any(path)?;
     let kind = FileKind::of(&text).map_err(|e| about(path, e))?;
     if args.evidence.is_given() {
         if kind != FileKind::ReleasePolicy {

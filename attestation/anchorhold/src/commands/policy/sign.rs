@@ -21,33 +21,40 @@ struct Verified {
     signers: Vec<Ed25519PublicKey>,
 }
 
-pub(super) fn sign(path: &Path, key: &Path, out: &Path) -> Result<Exit, Failure> {
+pub(super) fn sign(path: &Path, key: &Path, out: &Path, format: Format) -> Result<Exit, Failure> {
     let owner = owner::read(key)?;
     let bytes = files::read(path, MAX_ENVELOPE_BYTES)?;
-    let signed = if bytes.starts_with(b"{") {
+    let (kind, digest, signed) = if bytes.starts_with(b"{") {
         add(path, &bytes, owner.signing_key())?
     } else {
         let text = String::from_utf8(bytes).map_err(|_| about(path, "is not UTF-8 text"))?;
         let kind = document::read(path, &text)?;
         let keys = [owner.signing_key()];
-        anchorhold_dsse::sign(document::payload_type(kind), text.as_bytes(), &keys)
-            .map_err(|e| about(path, e))?
+        let signed = anchorhold_dsse::sign(document::payload_type(kind), text.as_bytes(), &keys);
+        (kind, Sha256Digest::of(text.as_bytes()), signed.map_err(|e| about(path, e))?)
     };
     files::write(&files::create_public(out)?, out, &signed)?;
-    output::text(&format!("{}\n", Ed25519PublicKey::new(owner.public_key())))?;
+    let signer = Ed25519PublicKey::new(owner.public_key());
+    if format.json {
+        output::json(&Approved { kind: document::name(kind), digest, signer })?;
+    } else {
+        output::text(&format!("{signer}\n"))?;
+    }
     Ok(Exit::Ok)
 }
 
 /// Adds a signature to what others have signed. What that is, is read as closely as what is signed first.
-fn add(path: &Path, bytes: &[u8], key: &SigningKey) -> Result<Vec<u8>, Failure> {
+fn add(path: &Path, bytes: &[u8], key: &SigningKey) -> Result<(FileKind, Sha256Digest, Vec<u8>), Failure> {
     let (stated, payload) = anchorhold_dsse::unverified(bytes).map_err(|e| about(path, e))?;
     let text = String::from_utf8(payload).map_err(|_| about(path, SignedError::NotUtf8))?;
     let kind =
         document::of_payload_type(&stated).ok_or_else(|| about(path, "a signed file of another kind"))?;
     document::require(kind, &text).map_err(|e| about(path, e))?;
-    anchorhold_dsse::add_signature(bytes, document::payload_type(kind), key).map_err(|e| about(path, e))
+    let signed = anchorhold_dsse::add_signature(bytes, document::payload_type(kind), key);
+    Ok((kind, Sha256Digest::of(text.as_bytes()), signed.map_err(|e| about(path, e))?))
 }
 
+/// What was signed, and by whom.
 #[derive(Serialize)]
 struct Approved {
     kind: &'static str,

@@ -3,6 +3,7 @@
 //! The text is written in the form of Canonical XML 1.1, so that what is digested is what stands there.
 
 use super::{Chip, GpuConfig, authority};
+use anchorhold_rats::hex;
 use ring::digest::{SHA384, digest};
 
 /// The namespace of SWID tags.
@@ -192,10 +193,6 @@ fn resource(chip: Chip, edition: Edition, index: u8) -> RimResource {
     let mut values: Vec<[u8; 48]> = others.map(|number| [number; 48]).collect();
     values.push(chip.measurement(index));
     RimResource::active(index, &values)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The value of an attribute in canonical form (Canonical XML 1.1, section 2.3).

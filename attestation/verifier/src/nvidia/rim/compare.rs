@@ -88,7 +88,7 @@ fn record_index(index: u8, values: &[[u8; VALUE_LEN]], measured: &Measured, chec
 
 /// The block in hexadecimal, cut where no value can match any more.
 fn hex(block: &[u8]) -> String {
-    let shown: String = block.iter().take(VALUE_LEN).map(|byte| format!("{byte:02x}")).collect();
+    let shown = anchorhold_rats::hex(block.get(..VALUE_LEN).unwrap_or(block));
     if block.len() > VALUE_LEN { format!("{shown}.. ({} bytes)", block.len()) } else { shown }
 }
 

@@ -1,6 +1,6 @@
 //! What a release policy says of evidence in a file: every grant, the nearest one, and what to do.
 
-use crate::commands::evidence::{read_bundle, stated_report_data};
+use crate::commands::evidence::{read_bundle, stated as as_stated};
 use crate::commands::policy::advice::advice;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, plain, remark};
@@ -106,11 +106,13 @@ pub(super) fn run(policy: &ReleasePolicy, args: &EvidenceArgs, format: Format) -
             "anchorhold: warning: for whom the evidence was made is not judged; old or borrowed evidence passes",
         );
     }
-    let of_vtpm = stated.paravisor.and_then(|vtpm| ReportData::try_from(vtpm.nonce).ok());
-    let own = of_vtpm.map_or_else(|| stated_report_data(&bundle.evidence), Ok)?;
+    let bound = match args.report_data {
+        Some(report_data) => report_data.into(),
+        None => as_stated(&bundle.evidence)?,
+    };
     let expected = Expected {
         gpu_nonce: args.gpu_nonce.or_else(|| stated.gpus.first().map(|device| device.nonce)),
-        ..args.report_data.unwrap_or(own).into()
+        ..bound
     };
     let asked = Asked {
         model_id: model,
