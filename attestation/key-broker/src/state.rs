@@ -7,7 +7,7 @@
 use crate::store::{Change, StoreError, Table, View, after_prefix};
 use anchorhold_audit_log::VerifierKey;
 use anchorhold_audit_log::merkle::TreeHead;
-use anchorhold_key_release::{InstanceId, ModelId, WeightsKeyTerms};
+use anchorhold_key_release::{InstanceId, MachinePseudonyms, ModelId, WeightsKeyTerms};
 use anchorhold_rats::{Measurement, Nonce, ResourcePath, Sha256Digest, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -383,6 +383,8 @@ pub struct Lease {
     pub manifest_digest: Sha256Digest,
     /// The launch measurement.
     pub measurement: Measurement,
+    /// The machines below the guest.
+    pub machines: MachinePseudonyms,
 }
 
 fn lease_key(grant: &str, instance: InstanceId) -> Vec<u8> {

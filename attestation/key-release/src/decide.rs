@@ -10,8 +10,8 @@ use crate::refusal::{Denied, Refusal};
 use crate::replay::measurement;
 use crate::response::{BrokerKey, Exchange, ReleaseResponse, ReleasedTerms, WrappedKey};
 use crate::{
-    GrantRules, InstanceId, LogProof, PseudonymKey, ReleasePolicy, ReleaseRequest, Trace, WeightsKeyTerms,
-    WrapError,
+    GrantRules, InstanceId, LogProof, MachinePseudonyms, PseudonymKey, ReleasePolicy, ReleaseRequest, Trace,
+    WeightsKeyTerms, WrapError,
 };
 use anchorhold_audit_log::claims::Claims;
 use anchorhold_rats::{
@@ -49,6 +49,7 @@ pub struct Grant {
     checks: Checks,
     trace: Trace,
     claims: Option<Claims>,
+    machines: MachinePseudonyms,
 }
 
 impl Grant {
@@ -98,6 +99,12 @@ impl Grant {
     #[must_use]
     pub fn claims(&self) -> Option<&Claims> {
         self.claims.as_ref()
+    }
+
+    /// The machines below the guest, so that a later revocation of one can be held against it.
+    #[must_use]
+    pub const fn machines(&self) -> &MachinePseudonyms {
+        &self.machines
     }
 
     /// Turns the grant into a refusal because a later stage denies it, with the rules that do. Such a stage can say no, and
@@ -203,6 +210,7 @@ pub fn decide(policy: &ReleasePolicy, request: &ReleaseRequest, given: &Given<'_
             judge(&stated, &appraisal_for(appraisal, given.anchors), &expected)
         });
     let claims = record(&stated, &asked, given.pseudonyms);
+    let machines = given.pseudonyms.machines(&stated);
     let won = match said.won {
         Some(Won { rules, terms: Some(terms), appraisal, checks }) => (rules, terms, appraisal, checks),
         _ => return Err(refused(said.miss, said.trace).with_claims(claims)),
@@ -226,6 +234,7 @@ pub fn decide(policy: &ReleasePolicy, request: &ReleaseRequest, given: &Given<'_
             checks,
             trace: said.trace,
             claims,
+            machines,
         }),
         Err(refusal) => Err(Refusal::new(Denied::Evidence(Cow::Borrowed("evidence_refused")))
             .with_checks(refusal.into_checks())

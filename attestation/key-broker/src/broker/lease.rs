@@ -8,7 +8,7 @@ use anchorhold_audit_log::{
     Actor, ActorKind, AuthMethod, Code, Event, EventType, Key, KeyId, KeyOperation, Model, ModelId, Outcome,
     VerifierKey,
 };
-use anchorhold_key_release::{InstanceId, LeaseEnd, LeaseEndError};
+use anchorhold_key_release::{HeldKey, InstanceId, LeaseEnd, LeaseEndError};
 use serde::{Deserialize, Serialize};
 
 /// What a guest is told of its lease.
@@ -44,9 +44,13 @@ impl Broker {
         let lease = leases.iter().find(|lease| lease.instance == instance && lease.kid == kid);
         let Some(lease) = lease else { return Ok(LeaseState::Unknown) };
         let policy = self.policy()?;
-        let revoked = policy.is_some_and(|policy| {
-            policy.revoked().concern(&lease.kid, &lease.manifest_digest, &lease.measurement)
-        });
+        let held = HeldKey {
+            kid: &lease.kid,
+            manifest: &lease.manifest_digest,
+            measurement: &lease.measurement,
+            machines: &lease.machines,
+        };
+        let revoked = policy.is_some_and(|policy| policy.revoked().concern(&held, self.journal.pseudonyms()));
         Ok(if revoked { LeaseState::Revoked } else { LeaseState::Live })
     }
 

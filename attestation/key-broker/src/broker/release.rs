@@ -310,6 +310,7 @@ fn lease(wrapped: &WrappedGrant, at: Timestamp) -> Lease {
         kid: terms.kid.clone(),
         manifest_digest: terms.manifest_digest,
         measurement: grant.attestation().measurement(),
+        machines: grant.machines().clone(),
     }
 }
 
