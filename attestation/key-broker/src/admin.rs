@@ -173,7 +173,12 @@ pub fn execute(
         Command::Revoke(kind, name) => {
             let revoked = Revoked::parse(&kind, &name).map_err(AdminError::Revoked)?;
             broker.revoke(&revoked)?;
-            Ok(serde_json::json!({ "revoked": revoked.kind(), "name": revoked.name() }))
+            let mut told = serde_json::json!({ "revoked": revoked.kind(), "name": revoked.name() });
+            // Revoked it is all the same: such a key may yet be imported.
+            if let (Some(held), Some(told)) = (broker.holds(&revoked)?, told.as_object_mut()) {
+                told.insert("held".to_owned(), held.into());
+            }
+            Ok(told)
         }
         Command::Witness(key) => {
             let key = VerifierKey::parse(&key).map_err(AdminError::LogKey)?;

@@ -252,7 +252,14 @@ fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
         Command::Signers { folder, file } => {
             (folder, admin::Command::Signers(read(&file, MAX_ENVELOPE_BYTES)?))
         }
-        Command::Revoke { folder, kind, name } => (folder, admin::Command::Revoke(kind, name)),
+        Command::Revoke { folder, kind, name } => {
+            let command = admin::Command::Revoke(kind.clone(), name);
+            let told = administer(&Layout::of(&folder.state), command, anchors, &mut std::io::sink())?;
+            if told.get("held") == Some(&false.into()) {
+                tell(&format!("warning: no key of this {kind} is here: is the name right?"));
+            }
+            return print(&told);
+        }
         Command::Witness { folder, log_key } => (folder, admin::Command::Witness(log_key)),
         Command::Resource(Resource::Add { folder, name, file }) => {
             (folder, admin::Command::AddResource(name, read(&file, MAX_RESOURCE_BYTES)?))

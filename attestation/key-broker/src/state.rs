@@ -22,6 +22,8 @@ pub const MAX_LEASES: usize = 65_536;
 pub const MAX_REVOKED: usize = 16_384;
 /// The most resources.
 pub const MAX_RESOURCES: usize = 4096;
+/// How many keys are read at a time when all of them are looked at.
+const MODEL_ROWS: usize = 512;
 /// How long after its expiry a used nonce is remembered, in seconds.
 const NONCE_SLACK_S: i64 = 60;
 
@@ -123,6 +125,27 @@ pub fn versions(view: &dyn View, model_id: &str) -> Result<Vec<WeightsKeyTerms>,
     to.push(0);
     let rows = view.scan(Table::Models, &from..&to, MAX_VERSIONS + 1)?;
     rows.iter().map(|(_, row)| read::<ModelRow>("model", row)?.read_terms()).collect()
+}
+
+/// Whether there is a key whose terms are as `wanted`. Looks at every key, so it is for what the operator asks.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn holds_key(
+    view: &dyn View,
+    mut wanted: impl FnMut(&WeightsKeyTerms) -> bool,
+) -> Result<bool, StoreError> {
+    let mut from = Vec::new();
+    loop {
+        let rows = view.scan(Table::Models, &from..&[u8::MAX], MODEL_ROWS)?;
+        for (_, row) in &rows {
+            if wanted(&read::<ModelRow>("model", row)?.read_terms()?) {
+                return Ok(true);
+            }
+        }
+        let Some((last, _)) = rows.last() else { return Ok(false) };
+        from = [last.as_slice(), &[0]].concat();
+    }
 }
 
 /// How storing a model version ended.

@@ -151,8 +151,9 @@ async fn commands_reach_the_serving_broker_and_the_state_when_none_serves() {
     };
     assert_eq!(kinds(), ["log.open", "policy.load", "key.import"]);
     let mut server = Server::start(SIMULATED, &state, site.key("tls_key"));
-    let (good, _, errors) = run(SIMULATED, &["revoke", "--state", &state, "kid", "k1"]);
-    assert!(good, "{errors}");
+    let (good, told, errors) = run(SIMULATED, &["revoke", "--state", &state, "kid", "k1"]);
+    assert!(good && errors.contains("warning: no key of this kid is here"), "{errors}");
+    assert_eq!(told, serde_json::json!({ "revoked": "kid", "name": "k1", "held": false }));
     let (good, _, errors) = run(SIMULATED, &["revoke", "--state", &state, "chip", "k1"]);
     assert!(!good && errors.contains("CHIP_ID"), "{errors}");
     let (good, status, errors) = run(SIMULATED, &["status", "--state", &state]);
@@ -168,6 +169,33 @@ async fn commands_reach_the_serving_broker_and_the_state_when_none_serves() {
     drop(server);
     assert!(std::path::Path::new(&state).join("admin.sock").exists());
     assert_eq!(kinds()[6..], ["boot.start"]);
+}
+
+#[test]
+fn revoke_refuses_names_that_no_key_can_have_and_tells_whether_it_holds_what_it_revokes() {
+    let site = Site::new(SIMULATED);
+    let revoke = |kind: &str, name: &str| run(SIMULATED, &["revoke", "--state", &site.state(), kind, name]);
+    let long = "a".repeat(65);
+    for name in ["", "zz zz", &long] {
+        let (good, told, errors) = revoke("kid", name);
+        assert!(!good && errors.contains("64 letters, digits"), "{errors}");
+        assert_eq!(told, serde_json::Value::Null);
+    }
+    let manifest = |byte: &str| format!("sha256:{}", byte.repeat(32));
+    for (kind, name, held) in [
+        ("kid", "k7".to_owned(), Some(true)),
+        ("kid", "K7".to_owned(), Some(false)),
+        ("manifest", manifest("07"), Some(true)),
+        ("manifest", manifest("08"), Some(false)),
+        ("chip", "0d".repeat(64), None),
+    ] {
+        let (good, told, errors) = revoke(kind, &name);
+        assert!(good, "{errors}");
+        assert_eq!(told["held"].as_bool(), held, "{name}");
+        assert_eq!(errors.contains("warning: no key"), held == Some(false), "{errors}");
+    }
+    let (_, status, _) = run(SIMULATED, &["status", "--state", &site.state()]);
+    assert_eq!(status["revoked"].as_array().unwrap().len(), 5, "what was refused is not revoked");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What is refused whatever a grant says.
 
+use crate::import::kid;
 use crate::policy::words_or_none;
 use crate::{MachinePseudonyms, PseudonymKey};
 use anchorhold_appraisal_policy::{Rule, machines, measurement};
@@ -32,7 +33,7 @@ pub struct ParseRevokedError;
 impl fmt::Display for ParseRevokedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "not one of kid and a key id, manifest and sha256:…, measurement and sha384:…, chip, platform or device and its \
+            "not one of kid and a key id of 1 to 64 letters, digits and ':._-', manifest and sha256:…, measurement and sha384:…, chip, platform or device and its \
              CHIP_ID, PPID or PDI in hex",
         )
     }
@@ -51,7 +52,7 @@ impl Revoked {
     pub fn parse(kind: &str, name: &str) -> Result<Self, ParseRevokedError> {
         let wrong = ParseRevokedError;
         match kind {
-            "kid" if !name.is_empty() => Ok(Self::Kid(name.to_owned())),
+            "kid" => kid(name).map(|kid| Self::Kid(kid.to_owned())).ok_or(wrong),
             "manifest" => {
                 let digest = name.strip_prefix("sha256:").ok_or(wrong)?;
                 digest.parse().map(Self::Manifest).map_err(|_| wrong)
@@ -222,6 +223,14 @@ mod tests {
             assert!(kind == "kid" || Revoked::parse(kind, &name[..name.len() - 1]).is_err());
         }
         assert_eq!(Revoked::parse("image", "k1"), Err(ParseRevokedError));
+    }
+
+    #[test]
+    fn refuses_a_kid_that_no_key_can_have() {
+        for bad in ["", " k1", "k1 ", "k 1", "-k", "k/1", "k\n1", "ä", &"k".repeat(65)] {
+            assert_eq!(Revoked::parse("kid", bad), Err(ParseRevokedError), "{bad}");
+        }
+        assert!(Revoked::parse("kid", &"k".repeat(64)).is_ok());
     }
 
     #[test]

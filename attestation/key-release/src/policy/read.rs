@@ -1,6 +1,7 @@
 //! Reads a policy file key by key.
 
 use super::{AuditRules, GrantRules, MAX_GRANTS, MAX_PLATFORMS, ManifestRule, PolicyError, ReleasePolicy};
+use crate::import::kid;
 use crate::resource::{MAX_RESOURCE_GRANTS, ResourceGrant};
 use crate::{KeyUse, Revocations};
 use anchorhold_appraisal_policy::{GrantPlatform, Reader, machines, measurement};
@@ -15,6 +16,7 @@ const ANCHOR_MS: RangeInclusive<u32> = 100..=3_600_000;
 /// The most witnesses that may be asked for.
 const MAX_WITNESSES: u32 = 16;
 const MANIFESTS: &str = "a list of SHA-256 digests as \"sha256:…\"";
+const KIDS: &str = "\"none\" or a list of key ids, each of 1 to 64 letters, digits and ':._-'";
 
 pub(super) fn policy(text: &str) -> Result<ReleasePolicy, PolicyError> {
     let mut file = Reader::of_file(text)?;
@@ -212,9 +214,7 @@ fn revocations(mut reader: Reader) -> Result<Revocations, PolicyError> {
             .list_or("manifests", "none", "\"none\" or a list of SHA-256 digests as \"sha256:…\"", sha256)?
             .unwrap_or_default(),
         kids: reader
-            .list_or("kids", "none", "\"none\" or a list of key ids", |text| {
-                (!text.is_empty()).then(|| text.to_owned()).ok_or(())
-            })?
+            .list_or("kids", "none", KIDS, |text| kid(text).map(str::to_owned).ok_or(()))?
             .unwrap_or_default(),
     };
     reader.finish()?;
