@@ -11,9 +11,13 @@ mod common;
 #[path = "../../key-release/tests/families/machine.rs"]
 mod machine;
 
+use anchorhold_audit_log::Signer;
 use anchorhold_key_broker::broker::Broker;
-use anchorhold_key_release::{AuditTerms, InstanceId, KeyRequest, Revoked, Session};
-use anchorhold_rats::{Endorsements, Evidence};
+use anchorhold_key_broker::state;
+use anchorhold_key_broker::store::{Store as _, Table, look_up};
+use anchorhold_key_release::{AuditTerms, InstanceId, KeyRequest, Revoked, Session, sign_lease_end};
+use anchorhold_rats::{Endorsements, Evidence, Measurement, Sha256Digest, Timestamp};
+use common::simulated::Simulated;
 use common::{Guest, Site, challenge, import_file, post, refusal, set_policy};
 use machine::{Machine, Made, anchors};
 use std::sync::Arc;
@@ -148,6 +152,103 @@ async fn case_13_a_lease_names_every_machine_below_the_guest_by_pseudonym_only()
     assert_eq!(running.ask().await.0, 200);
     let status = serde_json::to_value(running.broker.status().unwrap()).unwrap();
     assert_eq!(status["leases"][0]["machines"].as_array().unwrap().len(), 1 + 12);
+}
+
+#[tokio::test]
+async fn a_note_that_ends_nothing_costs_no_change_of_the_state() {
+    let site = Site::bare();
+    let store = Arc::new(Simulated::default());
+    let broker = site.open_on(store.clone());
+    let (guest, mut other) = (Guest::new(&site.clock), Guest::new(&site.clock));
+    other.instance = 2;
+    let (body, _) = guest.answer(&broker, &challenge(&broker).await);
+    assert_eq!(post(&broker, "/v1/release", body).await.0, 200);
+    let end =
+        |signer: &Signer, kid: &str| post(&broker, "/v1/lease/end", sign_lease_end(signer, kid).unwrap());
+    let thief = Signer::from_seed(guest.log().origin().clone(), &[9; 32]).unwrap();
+    let before = store.writes();
+    // A log that nobody knows, another's signature, and a key of which there is no lease.
+    assert_eq!(end(&other.log(), "k7").await.0, 200);
+    assert_eq!(end(&thief, "k7").await.0, 403);
+    assert_eq!(end(&guest.log(), "k8").await.0, 200);
+    assert_eq!(store.writes(), before);
+    assert_eq!(end(&guest.log(), "k7").await, (200, br#"{"lease":"ended"}"#.to_vec()));
+    assert_eq!(store.writes(), before + 1);
+    assert_eq!(end(&guest.log(), "k7").await, (200, br#"{"lease":"unknown"}"#.to_vec()));
+    assert_eq!(store.writes(), before + 1, "said again, it ends nothing");
+}
+
+fn instance(number: u32) -> InstanceId {
+    let mut id = [0xff; 16];
+    id[..4].copy_from_slice(&number.to_be_bytes());
+    InstanceId::new(id)
+}
+
+#[tokio::test]
+async fn a_lease_is_found_among_more_than_are_shown_and_after_its_grant_has_left_the_policy() {
+    let running = Running::new(SNP, CHIP, ("acme/chat-70b", 7));
+    assert_eq!(running.ask().await.0, 200);
+    let (store, at) = (running.broker.ledger().store(), running.site.clock.now());
+    let lease = running.broker.status().unwrap().leases.pop().unwrap();
+    // Every row of the table, but for the guest's, is before it.
+    let many = u32::try_from(state::MAX_LEASES).unwrap();
+    store
+        .write(&mut |change| {
+            let mut row = serde_json::to_value(&lease).unwrap();
+            for number in 0..many {
+                (row["grant"], row["instance"]) =
+                    ("gone".into(), serde_json::to_value(instance(number)).unwrap());
+                let key = [instance(number).as_bytes().as_slice(), b"gone"].concat();
+                change.put(Table::Leases, &key, &serde_json::to_vec(&row).unwrap())?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    let other = running.policy.replace("name          = \"chat-prod\"", "name = \"chat-next\"");
+    set_policy(&running.broker, other.replace("version          = 42", "version = 43")).unwrap();
+    assert_eq!(running.lease().await, "live");
+    assert_eq!(look_up(store, |view| state::leases_of(view, lease.instance, at)).unwrap(), [lease]);
+}
+
+#[test]
+fn ended_leases_of_grants_that_are_gone_are_forgotten_a_few_at_a_time() {
+    let store = Simulated::default();
+    let start: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
+    let lease = |grant: &str, number: u32, ends: Timestamp| state::Lease {
+        grant: grant.to_owned(),
+        instance: instance(number),
+        ends,
+        model_id: "acme/chat-70b".parse().unwrap(),
+        version: 7,
+        kid: "k7".to_owned(),
+        manifest_digest: Sha256Digest::new([7; 32]),
+        measurement: Measurement::new([0xa1; 48]),
+        machines: serde_json::from_str("[]").unwrap(),
+    };
+    let put = |lease: &state::Lease, at| {
+        store.write(&mut |change| state::put_lease(change, lease, at)).unwrap();
+    };
+    let rows = |table| look_up(&store, |view| view.scan(table, &[]..&[u8::MAX; 64], 1000)).unwrap().len();
+    for number in 0..200 {
+        put(&lease("gone", number, start.plus_seconds(60)), start);
+    }
+    let kept = lease("gone", 200, start.plus_seconds(600));
+    put(&kept, start);
+    let later = start.plus_seconds(60);
+    for round in 1..6 {
+        put(&lease("here", 1000, later.plus_seconds(60)), later);
+        assert!(
+            rows(Table::Leases) >= 202_usize.saturating_sub(round * 64),
+            "no round looks at more than 64"
+        );
+    }
+    assert_eq!((rows(Table::Leases), rows(Table::LeaseEnds)), (2, 2));
+    let live = |grant: &str| look_up(&store, |view| state::instances(view, grant, later)).unwrap();
+    assert_eq!((live("gone"), live("here")), (vec![instance(200)], vec![instance(1000)]));
+    // Those of the same grant go at once.
+    put(&lease("here", 1001, later.plus_seconds(600)), later.plus_seconds(60));
+    assert_eq!(look_up(&store, |view| state::leases_of(view, instance(1000), start)).unwrap(), []);
+    assert_eq!(look_up(&store, |view| state::leases_of(view, instance(200), later)).unwrap(), [kept]);
 }
 
 #[tokio::test]

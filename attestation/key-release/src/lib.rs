@@ -49,8 +49,8 @@ pub use lease_end::{LeaseEnd, LeaseEndError, MAX_LEASE_END_BYTES, sign_lease_end
 pub use lint::{Lint, SOON_S, lint};
 pub use log_proof::{LogProof, LogProofError, PinnedBroker, evidence_digest};
 pub use policy::{
-    AuditRules, GrantRules, MAX_GRANTS, MAX_PLATFORMS, MAX_POLICY_BYTES, ManifestRule, PolicyError,
-    ReleasePolicy,
+    AuditRules, GrantRules, MAX_GRANTS, MAX_INSTANCES, MAX_PLATFORMS, MAX_POLICY_BYTES, ManifestRule,
+    PolicyError, ReleasePolicy,
 };
 pub use pseudonym::{MachinePseudonyms, PseudonymKey};
 pub use refusal::{Denied, Explain, Refusal, RefusalBody, RefusalError};

@@ -266,9 +266,9 @@ fn store_release(
         return Ok(Stored::Refused(refusal));
     }
     let grant = wrapped.grant();
-    let live = state::live_leases(&*writing.tables(), grant.name(), *at)?;
+    let live = state::instances(&*writing.tables(), grant.name(), *at)?;
     let (own, others): (Vec<_>, Vec<_>) =
-        live.iter().partition(|lease| lease.instance == grant.instance_id());
+        live.into_iter().partition(|instance| *instance == grant.instance_id());
     let key = request.log_key();
     let log = state::witnessed(&*writing.tables(), key.name())?;
     let refusal = if others.len() as u64 >= u64::from(grant.max_instances()) {
