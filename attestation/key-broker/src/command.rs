@@ -22,6 +22,7 @@ use anchorhold_verifier::TrustAnchors;
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustls::pki_types::PrivateKeyDer;
 use sources::Sources;
 use std::io::{Read as _, Write as _};
@@ -130,7 +131,7 @@ enum Command {
     },
     /// Keep secrets that Confidential Containers' guests ask for by name over the KBS protocol
     #[command(subcommand)]
-    Resource(Resource),
+    Resource(ResourceCommand),
     /// Show the policy, the leases, the revocations and the log's size as JSON
     Status {
         #[command(flatten)]
@@ -152,7 +153,7 @@ enum Command {
 }
 
 #[derive(Subcommand)]
-enum Resource {
+enum ResourceCommand {
     /// Keep a resource, in place of any of that name
     Add {
         #[command(flatten)]
@@ -201,13 +202,20 @@ struct Serve {
 #[must_use]
 pub fn run(name: &str, anchors: TrustAnchors) -> ExitCode {
     let arguments = Arguments::parse();
-    match execute(arguments.command, anchors) {
+    match keep_memory_private().and_then(|()| execute(arguments.command, anchors)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "{name}: error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Keeps what is in memory, keys above all, out of core files and from other processes of the same user. Not from swap, and not
+/// from root.
+fn keep_memory_private() -> anyhow::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("no core file")?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("not dumpable")
 }
 
 fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
@@ -261,13 +269,13 @@ fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
             return print(&told);
         }
         Command::Witness { folder, log_key } => (folder, admin::Command::Witness(log_key)),
-        Command::Resource(Resource::Add { folder, name, file }) => {
+        Command::Resource(ResourceCommand::Add { folder, name, file }) => {
             (folder, admin::Command::AddResource(name, read(&file, MAX_RESOURCE_BYTES)?))
         }
-        Command::Resource(Resource::Remove { folder, name }) => {
+        Command::Resource(ResourceCommand::Remove { folder, name }) => {
             (folder, admin::Command::RemoveResource(name))
         }
-        Command::Resource(Resource::List { folder }) => (folder, admin::Command::Resources),
+        Command::Resource(ResourceCommand::List { folder }) => (folder, admin::Command::Resources),
         Command::Status { folder } => (folder, admin::Command::Status),
     };
     print(&administer(&Layout::of(&folder.state), command, anchors, &mut std::io::sink())?)
