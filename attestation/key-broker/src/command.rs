@@ -414,6 +414,10 @@ fn surroundings() -> Surroundings {
 
 async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
     let layout = Layout::of(&serve.folder.state);
+    // Named wrongly it would be missed only at SIGHUP, when the policy is needed.
+    if let Some(policy) = &serve.policy {
+        read(policy, MAX_ENVELOPE_BYTES).context("--policy")?;
+    }
     let witnesses = serve.witnesses.as_deref().map_or_else(|| Ok(Witnesses::none()), Witnesses::from_file)?;
     let mut around = surroundings();
     if let Some(folder) = &serve.sources.endorsements {
