@@ -2,7 +2,8 @@
 //!
 //! The order keeps a secret. First every grant judges the guest's platform, whatever model was asked for; only a
 //! guest whose platform is in a grant learns anything about that grant's model. A model that does not exist and
-//! one that is not for this guest get the same answer after the same work.
+//! one that is not for this guest get the same answer after the same work, which does not include looking up whether
+//! there are versions of it.
 
 use crate::claims::record;
 use crate::grants::{Offered, Won, judge_grants};
@@ -22,6 +23,7 @@ use anchorhold_verifier::{
     dangerous, judge,
 };
 use std::borrow::Cow;
+use std::fmt;
 
 /// A decision for a request. It exists only after every rule of one grant passed, and [`wrap`](Self::wrap) uses
 /// it up.
@@ -173,18 +175,25 @@ impl WrappedGrant {
 }
 
 /// What a decision takes beside policy and request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Given<'a> {
     /// The roots that evidence must end in.
     pub anchors: &'a TrustAnchors,
     /// What vendors say about the parts in the evidence; nothing of it is trusted.
     pub endorsements: &'a Endorsements,
-    /// The versions that the broker holds of the model that is asked for; none, if it has none.
-    pub models: &'a [WeightsKeyTerms],
+    /// Gives the versions that the broker holds of the model that is asked for; none, if it has none. Asked only for a guest whose
+    /// platform is in a grant of that model, so that looking them up takes no time that tells anybody else whether there are any.
+    pub models: &'a dyn Fn() -> &'a [WeightsKeyTerms],
     /// Under which machines are logged.
     pub pseudonyms: &'a PseudonymKey,
     /// The broker's time.
     pub at: Timestamp,
+}
+
+impl fmt::Debug for Given<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Given(at {})", self.at)
+    }
 }
 
 /// Decides whether `request` gets a key.
