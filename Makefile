@@ -32,10 +32,11 @@ test: build ## Build and run every test; the last line counts them
 kill-test: build ## Kill 1,000 guests (ITERATIONS) while they fetch and load, and search their disks
 	@$(PROGRAMS)/anchorhold-kill-test --iterations $(or $(ITERATIONS),1000)
 
-broker-proofs: setup ## 10,000 random histories of the broker (SEEDS), 1,000 kills inside a release (KILLS), 100 breakdowns on PostgreSQL
+broker-proofs: setup ## 10,000 random histories of the broker (SEEDS), 1,000 kills inside a release (KILLS), 100 breakdowns on PostgreSQL, times
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release -p anchorhold-key-broker --test simulation -- --nocapture
 	KILLS=$(or $(KILLS),1000) $(CARGO) test --release -p anchorhold-key-broker --test kills -- --nocapture
 	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),100) $(CARGO) test --release -p anchorhold-key-broker --test many_brokers
+	TRIES=$(or $(TRIES),10000) $(CARGO) test --release -p anchorhold-key-broker --test measured -- --ignored --nocapture --test-threads 1
 
 lint: setup ## Formatting and lints, warnings refused; the verifier for WebAssembly
 	@CARGO='$(CARGO)' tests/scripts/lint.sh

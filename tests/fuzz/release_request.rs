@@ -21,7 +21,7 @@ fuzz_target!(|json: &[u8]| {
         let given = Given {
             anchors: &ANCHORS,
             endorsements: request.endorsements(),
-            models: &[],
+            models: &|| &[],
             pseudonyms: &PSEUDONYMS,
             at: Timestamp::from_unix_seconds(1_780_000_000),
         };

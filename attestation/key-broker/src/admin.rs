@@ -173,7 +173,12 @@ pub fn execute(
         Command::Revoke(kind, name) => {
             let revoked = Revoked::parse(&kind, &name).map_err(AdminError::Revoked)?;
             broker.revoke(&revoked)?;
-            Ok(serde_json::json!({ "revoked": revoked.kind(), "name": revoked.name() }))
+            let mut told = serde_json::json!({ "revoked": revoked.kind(), "name": revoked.name() });
+            // Revoked it is all the same: such a key may yet be imported.
+            if let (Some(held), Some(told)) = (broker.holds(&revoked)?, told.as_object_mut()) {
+                told.insert("held".to_owned(), held.into());
+            }
+            Ok(told)
         }
         Command::Witness(key) => {
             let key = VerifierKey::parse(&key).map_err(AdminError::LogKey)?;
@@ -294,9 +299,14 @@ fn answer(stream: &UnixStream, broker: &Broker, folder: &Path) -> io::Result<()>
     reply(&mut writer, &outcome)
 }
 
-/// A file without a name.
+/// A file without a name. One that is there was left by a broker that ended before it took the name away: there is one answer at
+/// a time, and one broker in a folder.
 fn spool(folder: &Path) -> io::Result<File> {
-    let path = folder.join(format!("export.{}", std::process::id()));
+    let path = folder.join("export.spool");
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
@@ -306,4 +316,20 @@ fn reply(writer: &mut impl Write, reply: &Reply) -> io::Result<()> {
     let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
     writer.write_all(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_that_was_left_behind_does_not_stop_the_next_export() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("export.spool"), "half an export").unwrap();
+        let mut spool = spool(folder.path()).unwrap();
+        assert_eq!(spool.metadata().unwrap().len(), 0);
+        assert_eq!(spool.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it has no name");
+        spool.write_all(b"an export").unwrap();
+    }
 }

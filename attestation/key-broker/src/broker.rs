@@ -18,14 +18,14 @@ use crate::cedar::{Cedar, CedarError};
 use crate::cosigned::Cosigned;
 use crate::endorser::Endorser;
 use crate::journal::Journal;
+use crate::kek::file::FileError;
 use crate::kek::settings::{Origin, Settings, SettingsError, WrittenKek};
 use crate::kek::share::{Scheme, Share};
 use crate::kek::{KekError, Keyring};
-use crate::layout::{Layout, StoreOpenError};
+use crate::layout::{Layout, StoreOpenError, make_private_folder};
 use crate::ledger::{Ledger, LedgerError};
 use crate::secrets::{Secrets, SecretsError, Tls};
 use crate::state;
-use crate::store::embedded::OpenError;
 use crate::store::{Store, StoreError, look_up};
 use anchorhold_audit_log::cosignature::{Cosigner, Quorum};
 use anchorhold_audit_log::{Event, EventType, ExportError, Outcome, Stamp};
@@ -39,6 +39,8 @@ use anchorhold_key_release::{
 use anchorhold_rats::{Kem, Sha256Digest, Timestamp};
 use anchorhold_verifier::TrustAnchors;
 use std::fmt;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The KEM of the key to which owners wrap weights keys: import files are kept, so they must stay secret for long.
@@ -59,6 +61,10 @@ pub enum BrokerError {
     Ledger(LedgerError),
     /// There is a broker's state already.
     Exists,
+    /// There is no broker's state.
+    NotSetUp,
+    /// There is no state, and a key that would be under this name.
+    KeyWithoutState(PathBuf),
     /// A policy file.
     Policy(PolicyError),
     /// The Cedar policies of the policy in force are not read.
@@ -103,6 +109,12 @@ impl fmt::Display for BrokerError {
             Self::Settings(error) => error.fmt(f),
             Self::Ledger(error) => error.fmt(f),
             Self::Exists => f.write_str("there is a broker's state already"),
+            Self::NotSetUp => f.write_str("there is no broker's state: init makes one"),
+            Self::KeyWithoutState(path) => write!(
+                f,
+                "{} is there though no state is: if an init was cut off, nothing is under this key and it can be removed",
+                path.display()
+            ),
             Self::Policy(error) => write!(f, "policy: {error}"),
             Self::Cedar(error) => error.fmt(f),
             Self::Activation(error) => error.fmt(f),
@@ -166,10 +178,7 @@ impl From<SecretsError> for BrokerError {
 
 impl From<StoreOpenError> for BrokerError {
     fn from(error: StoreOpenError) -> Self {
-        match error {
-            StoreOpenError::Embedded(OpenError::Exists) => Self::Exists,
-            error => Self::Open(error),
-        }
+        Self::Open(error)
     }
 }
 
@@ -278,20 +287,24 @@ pub fn set_up(
     beginning: &Beginning<'_>,
 ) -> Result<(), BrokerError> {
     let Beginning { secrets, signers, at } = *beginning;
-    // The secrets last: a state is set up when it has them, and then it has its log and its signers.
-    if look_up(&*store, |view| state::is_set_up(view))? {
-        return Err(BrokerError::Exists);
-    }
-    let ledger = Ledger::create(Arc::clone(&store), &secrets.log, at)?;
-    if let Some(set) = signers {
-        let event = activate::first_signers(set, at);
+    let wrapped = secrets.wrap(keyring).map_err(BrokerError::Kek)?;
+    let first = signers.map(|set| {
         let row = state::SignersRow { file: set.text().to_owned(), signed: None };
-        ledger.commit(move |writing| {
-            writing.append(&event)?;
-            state::put_signers(writing.tables(), &row)
-        })?;
+        (activate::first_signers(set, at), row)
+    });
+    // All of it in one change, so that a state is there or is not.
+    let made = Ledger::create(store, &secrets.log, at, |writing| {
+        if let Some((event, row)) = &first {
+            writing.append(event)?;
+            state::put_signers(writing.tables(), row)?;
+        }
+        wrapped.iter().try_for_each(|(kind, secret)| state::put_secret(writing.tables(), kind, secret))
+    });
+    match made {
+        Ok(_) => Ok(()),
+        Err(LedgerError::Exists) => Err(BrokerError::Exists),
+        Err(error) => Err(error.into()),
     }
-    if secrets.store(&*store, keyring)? { Ok(()) } else { Err(BrokerError::Exists) }
 }
 
 /// Makes the state of a new broker in `layout`, with a key-encryption key in a file beside it.
@@ -313,17 +326,29 @@ pub fn set_up_under(
     (origin, scheme): (Origin, Option<Scheme>),
     beginning: &Beginning<'_>,
 ) -> Result<Vec<Share>, BrokerError> {
-    std::fs::create_dir_all(layout.folder()).map_err(BrokerError::Folder)?;
+    make_private_folder(layout.folder()).map_err(BrokerError::Folder)?;
     let store = layout.create_store()?;
     if look_up(&*store, |view| state::is_set_up(view))? {
         return Err(BrokerError::Exists);
     }
-    let (member, shares) = kek.obtain(layout.folder(), origin, scheme)?;
+    // Nothing of this is a state yet: whatever fails from here on, the next attempt finds an empty store.
+    let (member, shares) = kek.obtain(layout.folder(), origin, scheme).map_err(left_behind)?;
     Settings::of(kek.clone()).write(layout.folder())?;
     set_up(store, &Keyring::new(member), beginning)?;
     let sync = std::fs::File::open(layout.folder()).and_then(|folder| folder.sync_all());
     sync.map_err(BrokerError::Folder)?;
     Ok(shares)
+}
+
+/// A key's file that is there though no state is may be left of an attempt that was cut off, or of another state's key. Which it
+/// is the operator knows.
+fn left_behind(error: SettingsError) -> BrokerError {
+    match error {
+        SettingsError::File(FileError::Io { path, error }) if error.kind() == ErrorKind::AlreadyExists => {
+            BrokerError::KeyWithoutState(path)
+        }
+        error => error.into(),
+    }
 }
 
 /// Under which name this broker cosigns.
@@ -344,6 +369,9 @@ impl Broker {
         around: Surroundings,
     ) -> Result<Self, BrokerError> {
         let store = layout.open_store()?;
+        if !look_up(&*store, |view| state::is_set_up(view))? {
+            return Err(BrokerError::NotSetUp);
+        }
         let keyring = Settings::read(layout.folder())?.open(layout.folder(), &*around.report)?;
         Self::open_on(store, keyring, anchors, witnesses, around)
     }

@@ -22,6 +22,7 @@ use anchorhold_verifier::TrustAnchors;
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustls::pki_types::PrivateKeyDer;
 use sources::Sources;
 use std::io::{Read as _, Write as _};
@@ -130,7 +131,7 @@ enum Command {
     },
     /// Keep secrets that Confidential Containers' guests ask for by name over the KBS protocol
     #[command(subcommand)]
-    Resource(Resource),
+    Resource(ResourceCommand),
     /// Show the policy, the leases, the revocations and the log's size as JSON
     Status {
         #[command(flatten)]
@@ -152,7 +153,7 @@ enum Command {
 }
 
 #[derive(Subcommand)]
-enum Resource {
+enum ResourceCommand {
     /// Keep a resource, in place of any of that name
     Add {
         #[command(flatten)]
@@ -201,13 +202,20 @@ struct Serve {
 #[must_use]
 pub fn run(name: &str, anchors: TrustAnchors) -> ExitCode {
     let arguments = Arguments::parse();
-    match execute(arguments.command, anchors) {
+    match keep_memory_private().and_then(|()| execute(arguments.command, anchors)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "{name}: error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Keeps what is in memory, keys above all, out of core files and from other processes of the same user. Not from swap, and not
+/// from root.
+fn keep_memory_private() -> anyhow::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("no core file")?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("not dumpable")
 }
 
 fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
@@ -252,15 +260,22 @@ fn execute(command: Command, anchors: TrustAnchors) -> anyhow::Result<()> {
         Command::Signers { folder, file } => {
             (folder, admin::Command::Signers(read(&file, MAX_ENVELOPE_BYTES)?))
         }
-        Command::Revoke { folder, kind, name } => (folder, admin::Command::Revoke(kind, name)),
+        Command::Revoke { folder, kind, name } => {
+            let command = admin::Command::Revoke(kind.clone(), name);
+            let told = administer(&Layout::of(&folder.state), command, anchors, &mut std::io::sink())?;
+            if told.get("held") == Some(&false.into()) {
+                tell(&format!("warning: no key of this {kind} is here: is the name right?"));
+            }
+            return print(&told);
+        }
         Command::Witness { folder, log_key } => (folder, admin::Command::Witness(log_key)),
-        Command::Resource(Resource::Add { folder, name, file }) => {
+        Command::Resource(ResourceCommand::Add { folder, name, file }) => {
             (folder, admin::Command::AddResource(name, read(&file, MAX_RESOURCE_BYTES)?))
         }
-        Command::Resource(Resource::Remove { folder, name }) => {
+        Command::Resource(ResourceCommand::Remove { folder, name }) => {
             (folder, admin::Command::RemoveResource(name))
         }
-        Command::Resource(Resource::List { folder }) => (folder, admin::Command::Resources),
+        Command::Resource(ResourceCommand::List { folder }) => (folder, admin::Command::Resources),
         Command::Status { folder } => (folder, admin::Command::Status),
     };
     print(&administer(&Layout::of(&folder.state), command, anchors, &mut std::io::sink())?)
@@ -399,6 +414,10 @@ fn surroundings() -> Surroundings {
 
 async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
     let layout = Layout::of(&serve.folder.state);
+    // Named wrongly it would be missed only at SIGHUP, when the policy is needed.
+    if let Some(policy) = &serve.policy {
+        read(policy, MAX_ENVELOPE_BYTES).context("--policy")?;
+    }
     let witnesses = serve.witnesses.as_deref().map_or_else(|| Ok(Witnesses::none()), Witnesses::from_file)?;
     let mut around = surroundings();
     if let Some(folder) = &serve.sources.endorsements {

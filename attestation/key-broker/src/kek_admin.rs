@@ -12,6 +12,7 @@
 use crate::kek::settings::{Origin, Role, Settings, SettingsError, WrittenKek};
 use crate::kek::share::{MAX_SHARE_BYTES, Scheme, Share, ShareError};
 use crate::kek::{KekError, KekId, file};
+use crate::layout::make_private_folder;
 use crate::ledger::LedgerError;
 use crate::store::StoreError;
 use anchorhold_rats::base64_bytes;
@@ -103,7 +104,7 @@ impl ShareOrder {
     /// # Errors
     /// The file system; a file that is there is not overwritten.
     pub fn write(&self, kek: &KekId, shares: &[Share]) -> io::Result<Vec<PathBuf>> {
-        std::fs::create_dir_all(&self.folder)?;
+        make_private_folder(&self.folder)?;
         let write = |share: &Share| {
             let path = self.folder.join(format!("share-{kek}-{}.txt", share.index()));
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;

@@ -4,6 +4,9 @@ use crate::store::embedded::{Embedded, Files, OpenError};
 use crate::store::postgres::{Postgres, SettingsError};
 use crate::store::{Store, StoreError};
 use std::fmt;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,6 +32,18 @@ impl fmt::Display for StoreOpenError {
 }
 
 impl std::error::Error for StoreOpenError {}
+
+/// Makes a folder that only its owner may enter, and the folders above it. One that is there stays as it is: what the broker puts
+/// into it is closed to others itself.
+pub(crate) fn make_private_folder(folder: &Path) -> io::Result<()> {
+    if let Some(above) = folder.parent() {
+        std::fs::create_dir_all(above)?;
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        outcome => outcome,
+    }
+}
 
 /// The paths inside a state folder.
 #[derive(Debug, Clone)]
@@ -83,7 +98,7 @@ impl Layout {
         Postgres::from_file(&settings).map(Some).map_err(StoreOpenError::Settings)
     }
 
-    /// Makes an empty store, or the missing tables of a database.
+    /// Opens the store, or makes an empty one, or the missing tables of a database.
     ///
     /// # Errors
     /// [`StoreOpenError`].
@@ -93,7 +108,9 @@ impl Layout {
                 database.create_tables().map_err(StoreOpenError::Database)?;
                 Ok(Arc::new(database))
             }
-            None => Ok(Arc::new(Embedded::create(self.embedded()).map_err(StoreOpenError::Embedded)?)),
+            None => {
+                Ok(Arc::new(Embedded::open_or_create(self.embedded()).map_err(StoreOpenError::Embedded)?))
+            }
         }
     }
 

@@ -31,6 +31,8 @@ const CHECKPOINT: &[u8] = b"log checkpoint";
 pub enum LedgerError {
     /// The store.
     Store(StoreError),
+    /// The state has a log already.
+    Exists,
     /// Another caller's change failed, and this one's with it.
     Together,
     /// The log's name is none, or its key is refused.
@@ -41,6 +43,7 @@ impl fmt::Display for LedgerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
+            Self::Exists => f.write_str("the state has a log already"),
             Self::Together => f.write_str("another change of the same transaction failed"),
             Self::Log(why) => write!(f, "audit log: {why}"),
         }
@@ -176,20 +179,18 @@ fn signer(id: &str, seed: &Secret<32>) -> Result<Signer, LedgerError> {
 
 impl Ledger {
     /// Begins the log of a new state under a random name, signed with the key that belongs to `seed`. Its entry 0 is
-    /// `log.open`.
+    /// `log.open`; `first` goes on from there, in the same transaction.
     ///
     /// # Errors
-    /// [`LedgerError`].
-    pub fn create(store: Arc<dyn Store>, seed: &Secret<32>, at: Stamp) -> Result<Self, LedgerError> {
+    /// [`LedgerError::Exists`] when the state has a log; otherwise as [`commit`](Self::commit).
+    pub fn create(
+        store: Arc<dyn Store>,
+        seed: &Secret<32>,
+        at: Stamp,
+        first: impl FnOnce(&mut Writing<'_>) -> Result<(), StoreError>,
+    ) -> Result<Self, LedgerError> {
         let id: Secret<16> = Secret::random().map_err(|_| LedgerError::Log("no randomness"))?;
         let id = BootId::new(*id.expose());
-        store.write(&mut |change| {
-            if change.get(Table::Meta, ORIGIN)?.is_some() {
-                return Err(StoreError::Corrupt("log, which should not be there yet"));
-            }
-            change.put(Table::Meta, ORIGIN, id.to_string().as_bytes())?;
-            change.put(Table::Meta, SIZE, &0_u64.to_be_bytes())
-        })?;
         let ledger = Self::new(store, seed, id)?;
         let mut open = Event::new(EventType::LogOpen, Outcome::Success, at);
         open.log = Some(LogState {
@@ -198,7 +199,22 @@ impl Ledger {
             root: None,
             size: None,
         });
-        ledger.append(open)?;
+        let (mut first, mut head) = (Some(first), None);
+        ledger.store.write(&mut |change| {
+            if change.get(Table::Meta, ORIGIN)?.is_some() {
+                return Ok(());
+            }
+            change.put(Table::Meta, ORIGIN, id.to_string().as_bytes())?;
+            let mut frontier = merkle::Frontier::new();
+            let mut writing = Writing { change, frontier: &mut frontier, boot: id };
+            writing.append(&open)?;
+            if let Some(first) = first.take() {
+                first(&mut writing)?;
+            }
+            head = Some(ledger.seal(change, &frontier)?);
+            Ok(())
+        })?;
+        ledger.publish(head.ok_or(LedgerError::Exists)?);
         Ok(ledger)
     }
 

@@ -104,22 +104,15 @@ impl Secrets {
         ]
     }
 
-    /// Wraps and stores them. Gives back whether they were stored: a broker that is there already keeps its own.
+    /// Each of them wrapped, by kind, as a state keeps them.
     ///
     /// # Errors
-    /// [`SecretsError`]; nothing was stored then.
-    pub fn store(&self, store: &dyn Store, keyring: &Keyring) -> Result<bool, SecretsError> {
-        let wrap = |(kind, secret)| Ok((kind, keyring.wrap(place(kind), secret)?));
-        let wrapped = self.named().into_iter().map(wrap).collect::<Result<Vec<_>, KekError>>()?;
-        let mut stored = false;
-        store.write(&mut |change| {
-            if state::is_set_up(&*change)? {
-                return Ok(());
-            }
-            stored = true;
-            wrapped.iter().try_for_each(|(kind, secret)| state::put_secret(change, kind, secret))
-        })?;
-        Ok(stored)
+    /// [`KekError`].
+    pub fn wrap(&self, keyring: &Keyring) -> Result<Vec<(&'static str, Vec<u8>)>, KekError> {
+        self.named()
+            .into_iter()
+            .map(|(kind, secret)| Ok((kind, keyring.wrap(place(kind), secret)?)))
+            .collect()
     }
 
     /// Reads and unwraps them.

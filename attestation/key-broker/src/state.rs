@@ -4,10 +4,10 @@
 //! These are functions over a view or a change, so that several of them and their log entry make one transaction. Each looks at
 //! everything that could refuse before it changes anything.
 
-use crate::store::{Change, StoreError, Table, View, after_prefix};
+use crate::store::{Change, Row, StoreError, Table, View, after_prefix};
 use anchorhold_audit_log::VerifierKey;
 use anchorhold_audit_log::merkle::TreeHead;
-use anchorhold_key_release::{InstanceId, ModelId, WeightsKeyTerms};
+use anchorhold_key_release::{InstanceId, MAX_INSTANCES, MachinePseudonyms, ModelId, WeightsKeyTerms};
 use anchorhold_rats::{Measurement, Nonce, ResourcePath, Sha256Digest, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,12 +16,17 @@ use serde::{Deserialize, Serialize};
 pub const MAX_NONCES: u64 = 65_536;
 /// The most versions that one model may have.
 pub const MAX_VERSIONS: usize = 1024;
-/// The most leases of one grant that are looked at; no policy may ask for as many instances.
-pub const MAX_LEASES: usize = 65_536;
+/// The most leases of one grant or of one instance that are looked at, and the most that are shown.
+pub const MAX_LEASES: usize = MAX_INSTANCES as usize + 1;
+/// How many leases, of whichever grant, are looked at for their end whenever one is taken. More than one, so that leases of
+/// grants that no policy has any more do not stay for ever.
+const SWEPT_LEASES: usize = 64;
 /// The most revocations beside the policy.
 pub const MAX_REVOKED: usize = 16_384;
 /// The most resources.
 pub const MAX_RESOURCES: usize = 4096;
+/// How many keys are read at a time when all of them are looked at.
+const MODEL_ROWS: usize = 512;
 /// How long after its expiry a used nonce is remembered, in seconds.
 const NONCE_SLACK_S: i64 = 60;
 
@@ -30,6 +35,7 @@ const NONCES: &[u8] = b"nonces";
 const FORGOTTEN: &[u8] = b"nonces forgotten until";
 const REVOCATIONS: &[u8] = b"revocations";
 const POLICIES: &[u8] = b"policies";
+const SWEPT: &[u8] = b"leases swept until";
 /// Names in [`Table::Policy`].
 const IN_FORCE: &[u8] = b"in force";
 const SIGNERS: &[u8] = b"signers";
@@ -123,6 +129,27 @@ pub fn versions(view: &dyn View, model_id: &str) -> Result<Vec<WeightsKeyTerms>,
     to.push(0);
     let rows = view.scan(Table::Models, &from..&to, MAX_VERSIONS + 1)?;
     rows.iter().map(|(_, row)| read::<ModelRow>("model", row)?.read_terms()).collect()
+}
+
+/// Whether there is a key whose terms are as `wanted`. Looks at every key, so it is for what the operator asks.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn holds_key(
+    view: &dyn View,
+    mut wanted: impl FnMut(&WeightsKeyTerms) -> bool,
+) -> Result<bool, StoreError> {
+    let mut from = Vec::new();
+    loop {
+        let rows = view.scan(Table::Models, &from..&[u8::MAX], MODEL_ROWS)?;
+        for (_, row) in &rows {
+            if wanted(&read::<ModelRow>("model", row)?.read_terms()?) {
+                return Ok(true);
+            }
+        }
+        let Some((last, _)) = rows.last() else { return Ok(false) };
+        from = [last.as_slice(), &[0]].concat();
+    }
 }
 
 /// How storing a model version ended.
@@ -383,29 +410,63 @@ pub struct Lease {
     pub manifest_digest: Sha256Digest,
     /// The launch measurement.
     pub measurement: Measurement,
+    /// The machines below the guest.
+    pub machines: MachinePseudonyms,
 }
 
+/// The key of [`Table::Leases`]: the instance first, because guests ask about theirs.
 fn lease_key(grant: &str, instance: InstanceId) -> Vec<u8> {
+    [instance.as_bytes().as_slice(), &field(grant)].concat()
+}
+
+/// The key of [`Table::LeaseEnds`]: the grant first, because instances of a grant are counted.
+fn lease_end_key(grant: &str, instance: InstanceId) -> Vec<u8> {
     [field(grant).as_slice(), instance.as_bytes()].concat()
 }
 
-/// The leases of a grant that are live at `at`.
+/// When a row of [`Table::LeaseEnds`] ends, and whose lease it is.
+fn lease_end((key, ends): &Row) -> Result<(Timestamp, InstanceId), StoreError> {
+    let corrupt = StoreError::Corrupt("lease");
+    let ends = <[u8; 8]>::try_from(ends.as_slice()).map(i64::from_be_bytes).map(Timestamp::from_unix_seconds);
+    let instance = key.last_chunk().copied().map(InstanceId::new);
+    ends.ok().zip(instance).ok_or(corrupt)
+}
+
+fn ends_of_grant(view: &(impl View + ?Sized), grant: &str) -> Result<Vec<Row>, StoreError> {
+    let prefix = field(grant);
+    let end = after_prefix(&prefix).ok_or(StoreError::Corrupt("lease"))?;
+    view.scan(Table::LeaseEnds, &prefix..&end, MAX_LEASES)
+}
+
+/// The instances that hold a lease of a grant at `at`.
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn live_leases(view: &dyn View, grant: &str, at: Timestamp) -> Result<Vec<Lease>, StoreError> {
-    let prefix = field(grant);
-    let end = after_prefix(&prefix).ok_or(StoreError::Corrupt("lease"))?;
-    leases_in(view, (&prefix, &end), at)
+pub fn instances(view: &dyn View, grant: &str, at: Timestamp) -> Result<Vec<InstanceId>, StoreError> {
+    let ends = ends_of_grant(view, grant)?;
+    let ends = ends.iter().map(lease_end).collect::<Result<Vec<_>, _>>()?;
+    Ok(ends.into_iter().filter(|(ends, _)| *ends > at).map(|(_, instance)| instance).collect())
 }
 
-/// Every lease that is live at `at`, of whichever grant.
+/// The leases of an instance that are live at `at`, of whichever grant, whether or not a policy still has it.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn leases_of(view: &dyn View, instance: InstanceId, at: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    let from = instance.as_bytes();
+    leases_in(view, (from, &after_prefix(from).unwrap_or_else(|| AFTER_ALL.to_vec())), at)
+}
+
+/// The leases that are live at `at`, of whichever grant; at most [`MAX_LEASES`].
 ///
 /// # Errors
 /// [`StoreError`].
 pub fn all_live_leases(view: &dyn View, at: Timestamp) -> Result<Vec<Lease>, StoreError> {
-    leases_in(view, (&[], &[u8::MAX]), at)
+    leases_in(view, (&[], AFTER_ALL), at)
 }
+
+/// After every key of [`Table::Leases`], which begin with an instance and go on with a length.
+const AFTER_ALL: &[u8] = &[u8::MAX; 24];
 
 fn leases_in(view: &dyn View, (from, to): (&[u8], &[u8]), at: Timestamp) -> Result<Vec<Lease>, StoreError> {
     let rows = view.scan(Table::Leases, from..to, MAX_LEASES)?;
@@ -413,19 +474,37 @@ fn leases_in(view: &dyn View, (from, to): (&[u8], &[u8]), at: Timestamp) -> Resu
     leases.filter(|lease| lease.as_ref().map_or(true, |lease| lease.ends > at)).collect()
 }
 
-/// Takes or renews a lease, and forgets the grant's leases that have ended. Presumes that the grant has room.
+/// Takes or renews a lease, and forgets leases that have ended: all of the same grant, and some of others. Presumes that the
+/// grant has room.
 ///
 /// # Errors
 /// [`StoreError`].
 pub fn put_lease(change: &mut dyn Change, lease: &Lease, at: Timestamp) -> Result<(), StoreError> {
-    let prefix = field(&lease.grant);
-    let end = after_prefix(&prefix).ok_or(StoreError::Corrupt("lease"))?;
-    for (key, row) in change.scan(Table::Leases, &prefix..&end, MAX_LEASES)? {
-        if read::<Lease>("lease", &row)?.ends <= at {
-            change.delete(Table::Leases, &key..&[key.as_slice(), &[0]].concat())?;
+    for row in ends_of_grant(change, &lease.grant)? {
+        let (ends, instance) = lease_end(&row)?;
+        if ends <= at {
+            remove_lease(change, &lease.grant, instance)?;
         }
     }
+    sweep_leases(change, at)?;
+    let ends = lease.ends.unix_seconds().to_be_bytes();
+    change.put(Table::LeaseEnds, &lease_end_key(&lease.grant, lease.instance), &ends)?;
     change.put(Table::Leases, &lease_key(&lease.grant, lease.instance), &write("lease", lease)?)
+}
+
+/// Looks at the next leases after those of the last time, and forgets those that have ended.
+fn sweep_leases(change: &mut dyn Change, at: Timestamp) -> Result<(), StoreError> {
+    let from = change.get(Table::Meta, SWEPT)?.unwrap_or_default();
+    let rows = change.scan(Table::Leases, &from..AFTER_ALL, SWEPT_LEASES)?;
+    for (_, row) in &rows {
+        let lease = read::<Lease>("lease", row)?;
+        if lease.ends <= at {
+            end_lease(change, &lease)?;
+        }
+    }
+    let next =
+        rows.last().filter(|_| rows.len() == SWEPT_LEASES).map(|(key, _)| [key.as_slice(), &[0]].concat());
+    change.put(Table::Meta, SWEPT, &next.unwrap_or_default())
 }
 
 /// Takes a lease away.
@@ -433,8 +512,16 @@ pub fn put_lease(change: &mut dyn Change, lease: &Lease, at: Timestamp) -> Resul
 /// # Errors
 /// [`StoreError`].
 pub fn end_lease(change: &mut dyn Change, lease: &Lease) -> Result<(), StoreError> {
-    let key = lease_key(&lease.grant, lease.instance);
-    change.delete(Table::Leases, &key..&[key.as_slice(), &[0]].concat()).map(|_| ())
+    remove_lease(change, &lease.grant, lease.instance)
+}
+
+fn remove_lease(change: &mut dyn Change, grant: &str, instance: InstanceId) -> Result<(), StoreError> {
+    for (table, key) in
+        [(Table::Leases, lease_key(grant, instance)), (Table::LeaseEnds, lease_end_key(grant, instance))]
+    {
+        change.delete(table, &key..&[key.as_slice(), &[0]].concat())?;
+    }
+    Ok(())
 }
 
 // --- Revocations beside the policy

@@ -21,8 +21,10 @@ pub enum Table {
     Models,
     /// Used nonces. A nonce begins with its expiry, so they lie in the order in which they expire.
     Nonces,
-    /// Leases, by grant and instance.
+    /// Leases, by instance and grant.
     Leases,
+    /// When each lease ends, by grant and instance.
+    LeaseEnds,
     /// What was revoked beside the policy, by kind and name.
     Revoked,
     /// The entries of the broker's log, by index.
@@ -39,13 +41,14 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Secrets,
         Self::Policy,
         Self::Models,
         Self::Nonces,
         Self::Leases,
+        Self::LeaseEnds,
         Self::Revoked,
         Self::Entries,
         Self::Nodes,
@@ -64,6 +67,7 @@ impl Table {
             Self::Models => "models",
             Self::Nonces => "nonces",
             Self::Leases => "leases",
+            Self::LeaseEnds => "lease_ends",
             Self::Revoked => "revoked",
             Self::Entries => "entries",
             Self::Nodes => "nodes",

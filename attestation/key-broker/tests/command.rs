@@ -15,6 +15,9 @@ use anchorhold_rats::Kem;
 use common::programs::{PRODUCTION, SIMULATED, Server, Site, machine, run};
 use common::signers::{set, signed, signed_as};
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 #[tokio::test]
@@ -151,8 +154,9 @@ async fn commands_reach_the_serving_broker_and_the_state_when_none_serves() {
     };
     assert_eq!(kinds(), ["log.open", "policy.load", "key.import"]);
     let mut server = Server::start(SIMULATED, &state, site.key("tls_key"));
-    let (good, _, errors) = run(SIMULATED, &["revoke", "--state", &state, "kid", "k1"]);
-    assert!(good, "{errors}");
+    let (good, told, errors) = run(SIMULATED, &["revoke", "--state", &state, "kid", "k1"]);
+    assert!(good && errors.contains("warning: no key of this kid is here"), "{errors}");
+    assert_eq!(told, serde_json::json!({ "revoked": "kid", "name": "k1", "held": false }));
     let (good, _, errors) = run(SIMULATED, &["revoke", "--state", &state, "chip", "k1"]);
     assert!(!good && errors.contains("CHIP_ID"), "{errors}");
     let (good, status, errors) = run(SIMULATED, &["status", "--state", &state]);
@@ -168,6 +172,131 @@ async fn commands_reach_the_serving_broker_and_the_state_when_none_serves() {
     drop(server);
     assert!(std::path::Path::new(&state).join("admin.sock").exists());
     assert_eq!(kinds()[6..], ["boot.start"]);
+}
+
+#[test]
+fn revoke_refuses_names_that_no_key_can_have_and_tells_whether_it_holds_what_it_revokes() {
+    let site = Site::new(SIMULATED);
+    let revoke = |kind: &str, name: &str| run(SIMULATED, &["revoke", "--state", &site.state(), kind, name]);
+    let long = "a".repeat(65);
+    for name in ["", "zz zz", &long] {
+        let (good, told, errors) = revoke("kid", name);
+        assert!(!good && errors.contains("64 letters, digits"), "{errors}");
+        assert_eq!(told, serde_json::Value::Null);
+    }
+    let manifest = |byte: &str| format!("sha256:{}", byte.repeat(32));
+    for (kind, name, held) in [
+        ("kid", "k7".to_owned(), Some(true)),
+        ("kid", "K7".to_owned(), Some(false)),
+        ("manifest", manifest("07"), Some(true)),
+        ("manifest", manifest("08"), Some(false)),
+        ("chip", "0d".repeat(64), None),
+    ] {
+        let (good, told, errors) = revoke(kind, &name);
+        assert!(good, "{errors}");
+        assert_eq!(told["held"].as_bool(), held, "{name}");
+        assert_eq!(errors.contains("warning: no key"), held == Some(false), "{errors}");
+    }
+    let (_, status, _) = run(SIMULATED, &["status", "--state", &site.state()]);
+    assert_eq!(status["revoked"].as_array().unwrap().len(), 5, "what was refused is not revoked");
+}
+
+/// Every file below `folder`, with its mode.
+fn modes(folder: &Path) -> Vec<(PathBuf, u32)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(modes(&path));
+        }
+        let mode = path.symlink_metadata().unwrap().permissions().mode() & 0o777;
+        found.push((path, mode));
+    }
+    found
+}
+
+#[tokio::test]
+async fn the_state_folder_and_every_file_in_it_are_closed_to_others_whatever_the_umask() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let open = |arguments: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask 0; exec \"$@\"", "sh", SIMULATED]).args(arguments);
+        command.arg("--state").arg(&state).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+    };
+    assert!(open(&["init"]).status().unwrap().success());
+    let mut child = open(&["serve", "--listen", "127.0.0.1:0", "--print-ready"]).spawn().unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    let mut found = modes(&state);
+    found.retain(|(path, _)| !path.ends_with("tls-certificate.pem"));
+    assert!(found.len() >= 7, "{found:?}");
+    assert!(found.iter().any(|(path, _)| path.ends_with("admin.sock")), "{found:?}");
+    found.push((state.clone(), state.metadata().unwrap().permissions().mode() & 0o777));
+    for (path, mode) in found {
+        assert_eq!(mode & 0o077, 0, "{} {mode:o}", path.display());
+    }
+    signal(&child, "-TERM");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn case_14_an_init_that_failed_can_be_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, short) = (folder.path().join("state"), folder.path().join("short"));
+    std::fs::write(&short, [7; 31]).unwrap();
+    std::fs::set_permissions(&short, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (state, short) = (state.to_str().unwrap(), short.to_str().unwrap());
+    let (good, _, errors) = run(SIMULATED, &["init", "--state", state, "--credential", short]);
+    assert!(!good && errors.contains("another length"), "{errors}");
+    let (good, _, errors) = run(SIMULATED, &["status", "--state", state]);
+    assert!(!good && errors.contains("there is no broker's state: init makes one"), "{errors}");
+    let (good, _, errors) = run(SIMULATED, &["init", "--state", state]);
+    assert!(good, "{errors}");
+    let (good, _, errors) = run(SIMULATED, &["init", "--state", state]);
+    assert!(!good && errors.contains("a broker's state already"), "{errors}");
+}
+
+#[test]
+fn serve_refuses_at_once_a_policy_file_that_is_not_there() {
+    let site = Site::new(SIMULATED);
+    let file = site.folder.path().join("nope");
+    let arguments = ["serve", "--state", &site.state(), "--listen", "127.0.0.1:0", "--policy"];
+    let (good, _, errors) = run(SIMULATED, &[&arguments[..], &[file.to_str().unwrap()]].concat());
+    assert!(!good && errors.contains("--policy: ") && errors.contains("nope"), "{errors}");
+}
+
+/// Gives a folder and what is in it to a user.
+fn give(path: &Path, user: u32) {
+    for (path, _) in modes(path) {
+        std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+    }
+    std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+}
+
+#[test]
+fn the_broker_leaves_no_core_file_and_its_memory_is_not_open_to_its_user() {
+    let site = Site::new(SIMULATED);
+    let mut command = Command::new(SIMULATED);
+    command.args(["serve", "--state", &site.state(), "--listen", "127.0.0.1:0", "--print-ready"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    // Files below /proc/PID are root's when the process is not dumpable. That shows only for another user.
+    let user = rustix::process::geteuid();
+    if user.is_root() {
+        give(site.folder.path(), 65_534);
+        command.uid(65_534).gid(65_534);
+    }
+    let mut child = command.spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    assert!(ready.contains("listening"));
+    let process = Path::new("/proc").join(child.id().to_string());
+    let limits = std::fs::read_to_string(process.join("limits")).unwrap();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>(), ["0", "0", "bytes"]);
+    assert_eq!(process.join("environ").metadata().unwrap().uid(), 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

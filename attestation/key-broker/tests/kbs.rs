@@ -298,10 +298,19 @@ async fn a_resource_needs_a_token_of_this_broker() {
 async fn case_13_a_revocation_or_another_policy_ends_every_token() {
     let (site, broker) = with_resources();
     let pod = Pod::new(&site.clock);
-    let guest = pod.attested(&broker).await;
-    broker.revoke(&Revoked::parse("kid", "unrelated").unwrap()).unwrap();
-    let came = resource(&broker, &guest, GRANTED).await;
-    assert_eq!(came.problem(), refused(401, "TokenVerifierError"));
+    for (kind, name) in [
+        ("kid", "unrelated".to_owned()),
+        ("manifest", format!("sha256:{}", "0c".repeat(32))),
+        ("measurement", format!("sha384:{}", "0c".repeat(48))),
+        ("chip", "0c".repeat(64)),
+        ("platform", "0c".repeat(16)),
+        ("device", "0c".repeat(8)),
+    ] {
+        let guest = pod.attested(&broker).await;
+        broker.revoke(&Revoked::parse(kind, &name).unwrap()).unwrap();
+        let came = resource(&broker, &guest, GRANTED).await;
+        assert_eq!(came.problem(), refused(401, "TokenVerifierError"), "{kind}");
+    }
     // It may attest again, and is judged by what holds now.
     let guest = pod.attested(&broker).await;
     assert_eq!(resource(&broker, &guest, GRANTED).await.status, 200);

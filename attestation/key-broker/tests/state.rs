@@ -9,9 +9,11 @@
 
 mod common;
 
-use anchorhold_key_broker::broker::{Beginning, Broker, BrokerError, set_up_in};
+use anchorhold_audit_log::Stamp;
+use anchorhold_key_broker::broker::{Beginning, Broker, BrokerError, set_up, set_up_in, set_up_under};
 use anchorhold_key_broker::kek::KekError;
-use anchorhold_key_broker::kek::settings::Settings;
+use anchorhold_key_broker::kek::settings::{Origin, Settings, WrittenKek};
+use anchorhold_key_broker::layout::Layout;
 use anchorhold_key_broker::state;
 use anchorhold_key_broker::store::embedded::{Embedded, OpenError};
 use anchorhold_key_broker::store::{Change, Store as _, StoreError, Table, look_up};
@@ -100,6 +102,52 @@ fn case_14_a_state_is_made_once() {
     let again = set_up_in(&site.layout(), &Beginning { secrets: &common::secrets(), signers: None, at });
     assert!(matches!(again, Err(BrokerError::Exists)));
     assert_eq!(std::fs::read(kek_file(&site, "sealed")).unwrap(), key);
+}
+
+#[test]
+fn case_14_what_an_init_that_was_cut_off_left_behind_does_not_stop_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::of(&folder.path().join("state"));
+    let secrets = common::secrets();
+    let beginning = Beginning { secrets: &secrets, signers: None, at: Stamp { wall_ns: 0, mono_ns: 0 } };
+    let no_module = WrittenKek::Pkcs11 {
+        id: "pkcs11-1".parse().unwrap(),
+        module: "no-such-module.so".into(),
+        token: "anchorhold".to_owned(),
+        key: "kek-1".to_owned(),
+        pin_file: "pin".into(),
+        deadline_ms: None,
+    };
+    let failed = set_up_under(&layout, &no_module, (Origin::Fresh, None), &beginning);
+    assert!(matches!(failed, Err(BrokerError::Settings(_))), "{failed:?}");
+    let around = Site::around_at(&common::Clock::new());
+    let opened = Broker::open(&layout, common::anchors(), common::no_witness(), around.clone());
+    assert!(matches!(opened, Err(BrokerError::NotSetUp)), "{opened:?}");
+    // One that was cut off later leaves the key too, and perhaps its settings.
+    let key = WrittenKek::first_beside_state();
+    key.create(layout.folder(), None).unwrap();
+    let again = set_up_in(&layout, &beginning);
+    let Err(BrokerError::KeyWithoutState(path)) = again else { panic!("{again:?}") };
+    assert!(path.ends_with("keks/file-1.sealed"), "{}", path.display());
+    std::fs::remove_file(path).unwrap();
+    Settings::of(key).write(layout.folder()).unwrap();
+    set_up_in(&layout, &beginning).unwrap();
+    Broker::open(&layout, common::anchors(), common::no_witness(), around).unwrap();
+}
+
+#[test]
+fn a_state_is_set_up_whole_or_not_at_all() {
+    for fault in [Fault::Unreachable, Fault::ChangeLost] {
+        let store = Arc::new(Simulated::default());
+        let secrets = common::secrets();
+        let beginning = Beginning { secrets: &secrets, signers: None, at: Stamp { wall_ns: 0, mono_ns: 0 } };
+        store.fail_next(fault);
+        let set_up = || set_up(store.clone(), &common::keyring(), &beginning);
+        assert!(matches!(set_up(), Err(BrokerError::Ledger(_))));
+        set_up().unwrap();
+        assert!(matches!(set_up(), Err(BrokerError::Exists)));
+        assert_eq!(store.writes(), 3 - u64::from(fault == Fault::Unreachable), "one change each");
+    }
 }
 
 #[test]

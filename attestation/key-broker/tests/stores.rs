@@ -124,7 +124,7 @@ fn changes_are_one_after_the_other(store: &Arc<dyn Store>) {
 fn the_embedded_store_conforms() {
     let folder = tempfile::tempdir().unwrap();
     let layout = Layout::of(folder.path());
-    let store: Arc<dyn Store> = Arc::new(Embedded::create(layout.embedded()).unwrap());
+    let store: Arc<dyn Store> = Arc::new(Embedded::open_or_create(layout.embedded()).unwrap());
     conforms(&store);
     drop(store);
     let store = Embedded::open(layout.embedded()).unwrap();

@@ -38,9 +38,9 @@ fn head(count: usize) -> TreeHead {
     TreeHead { size: count as u64, root: root(&leaves(count)) }
 }
 
-/// A guest's audit log, by its key.
+/// A guest's audit log, by its key: another one than [`Guest::log`].
 fn log() -> Signer {
-    Signer::from_seed(Origin::new(&format!("acme/{INSTANCE}")).unwrap(), &[3; 32]).unwrap()
+    Signer::from_seed(Origin::new(&format!("acme/{INSTANCE}")).unwrap(), &[4; 32]).unwrap()
 }
 
 fn note(head: TreeHead) -> Vec<u8> {

@@ -2,7 +2,8 @@
 //!
 //! The order keeps a secret. First every grant judges the guest's platform, whatever model was asked for; only a
 //! guest whose platform is in a grant learns anything about that grant's model. A model that does not exist and
-//! one that is not for this guest get the same answer after the same work.
+//! one that is not for this guest get the same answer after the same work, which does not include looking up whether
+//! there are versions of it.
 
 use crate::claims::record;
 use crate::grants::{Offered, Won, judge_grants};
@@ -10,8 +11,8 @@ use crate::refusal::{Denied, Refusal};
 use crate::replay::measurement;
 use crate::response::{BrokerKey, Exchange, ReleaseResponse, ReleasedTerms, WrappedKey};
 use crate::{
-    GrantRules, InstanceId, LogProof, PseudonymKey, ReleasePolicy, ReleaseRequest, Trace, WeightsKeyTerms,
-    WrapError,
+    GrantRules, InstanceId, LogProof, MachinePseudonyms, PseudonymKey, ReleasePolicy, ReleaseRequest, Trace,
+    WeightsKeyTerms, WrapError,
 };
 use anchorhold_audit_log::claims::Claims;
 use anchorhold_rats::{
@@ -22,6 +23,7 @@ use anchorhold_verifier::{
     dangerous, judge,
 };
 use std::borrow::Cow;
+use std::fmt;
 
 /// A decision for a request. It exists only after every rule of one grant passed, and [`wrap`](Self::wrap) uses
 /// it up.
@@ -49,6 +51,7 @@ pub struct Grant {
     checks: Checks,
     trace: Trace,
     claims: Option<Claims>,
+    machines: MachinePseudonyms,
 }
 
 impl Grant {
@@ -98,6 +101,12 @@ impl Grant {
     #[must_use]
     pub fn claims(&self) -> Option<&Claims> {
         self.claims.as_ref()
+    }
+
+    /// The machines below the guest, so that a later revocation of one can be held against it.
+    #[must_use]
+    pub const fn machines(&self) -> &MachinePseudonyms {
+        &self.machines
     }
 
     /// Turns the grant into a refusal because a later stage denies it, with the rules that do. Such a stage can say no, and
@@ -166,18 +175,25 @@ impl WrappedGrant {
 }
 
 /// What a decision takes beside policy and request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Given<'a> {
     /// The roots that evidence must end in.
     pub anchors: &'a TrustAnchors,
     /// What vendors say about the parts in the evidence; nothing of it is trusted.
     pub endorsements: &'a Endorsements,
-    /// The versions that the broker holds of the model that is asked for; none, if it has none.
-    pub models: &'a [WeightsKeyTerms],
+    /// Gives the versions that the broker holds of the model that is asked for; none, if it has none. Asked only for a guest whose
+    /// platform is in a grant of that model, so that looking them up takes no time that tells anybody else whether there are any.
+    pub models: &'a dyn Fn() -> &'a [WeightsKeyTerms],
     /// Under which machines are logged.
     pub pseudonyms: &'a PseudonymKey,
     /// The broker's time.
     pub at: Timestamp,
+}
+
+impl fmt::Debug for Given<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Given(at {})", self.at)
+    }
 }
 
 /// Decides whether `request` gets a key.
@@ -203,6 +219,7 @@ pub fn decide(policy: &ReleasePolicy, request: &ReleaseRequest, given: &Given<'_
             judge(&stated, &appraisal_for(appraisal, given.anchors), &expected)
         });
     let claims = record(&stated, &asked, given.pseudonyms);
+    let machines = given.pseudonyms.machines(&stated);
     let won = match said.won {
         Some(Won { rules, terms: Some(terms), appraisal, checks }) => (rules, terms, appraisal, checks),
         _ => return Err(refused(said.miss, said.trace).with_claims(claims)),
@@ -226,6 +243,7 @@ pub fn decide(policy: &ReleasePolicy, request: &ReleaseRequest, given: &Given<'_
             checks,
             trace: said.trace,
             claims,
+            machines,
         }),
         Err(refusal) => Err(Refusal::new(Denied::Evidence(Cow::Borrowed("evidence_refused")))
             .with_checks(refusal.into_checks())

@@ -128,10 +128,10 @@ pub struct Asked<'a> {
 }
 
 /// The versions of the model that is asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) enum Offered<'a> {
-    /// Those that the broker has; none, if it has none.
-    Known(&'a [WeightsKeyTerms]),
+    /// Gives those that the broker has; none, if it has none.
+    Known(&'a dyn Fn() -> &'a [WeightsKeyTerms]),
     /// It is not known which there were, so rules about versions, manifests and keys are not asked.
     Unknown,
 }
@@ -258,11 +258,15 @@ fn judge_model<'m>(
     offered: Offered<'m>,
 ) -> Offer<'m> {
     let mut out = ModelRules { checks: Checks::new(), short: None };
-    judge_asked(rules, asked, offered, &mut out);
-    let terms = match offered {
-        Offered::Known(models) => judge_offered(rules, revoked, asked.min_version, models, &mut out),
+    // Of another model than the grant's nothing is looked up.
+    let offered_to_grant = match offered {
+        Offered::Known(models) if asked.model_id == rules.model_id.as_str() => Some(models()),
+        Offered::Known(_) => Some(&[] as &[_]),
         Offered::Unknown => None,
     };
+    judge_asked(rules, asked, offered_to_grant, &mut out);
+    let terms = offered_to_grant
+        .and_then(|models| judge_offered(rules, revoked, asked.min_version, models, &mut out));
     let outcome = match (out.short, terms, offered) {
         (Some(short), ..) => Err(short),
         (None, None, Offered::Known(_)) => Err((Shortfall::Model, Denied::Model)),
@@ -272,9 +276,15 @@ fn judge_model<'m>(
 }
 
 /// The rules about what is asked for and how.
-fn judge_asked(rules: &GrantRules, asked: &Asked<'_>, offered: Offered<'_>, out: &mut ModelRules) {
-    let without_key = matches!(offered, Offered::Known([]));
-    let named = asked.model_id == rules.model_id.as_str() && !without_key;
+fn judge_asked(
+    rules: &GrantRules,
+    asked: &Asked<'_>,
+    offered: Option<&[WeightsKeyTerms]>,
+    out: &mut ModelRules,
+) {
+    let of_grant = asked.model_id == rules.model_id.as_str();
+    let without_key = of_grant && offered.is_some_and(<[_]>::is_empty);
+    let named = of_grant && !without_key;
     let observed = match asked.model_id.parse::<crate::ModelId>() {
         Ok(id) if without_key => format!("{id}, of which there is no key"),
         Ok(id) => id.to_string(),

@@ -67,11 +67,16 @@ impl WeightsKeyTerms {
     }
 
     fn check(&self) -> Result<(), ImportError> {
-        let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b':' | b'.' | b'_' | b'-');
-        let begins_well = self.kid.bytes().next().is_some_and(|c| c.is_ascii_alphanumeric());
-        let good = begins_well && self.kid.len() <= MAX_KID_BYTES && self.kid.bytes().all(plain);
-        good.then_some(()).ok_or(ImportError::Kid)
+        kid(&self.kid).map(|_| ()).ok_or(ImportError::Kid)
     }
+}
+
+/// `text`, if a weights key can have it for its name. Wherever keys are named it is held to this, so that a name that no key can
+/// have is refused and not taken for one of a key that is elsewhere.
+pub(crate) fn kid(text: &str) -> Option<&str> {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b':' | b'.' | b'_' | b'-');
+    let begins_well = text.bytes().next().is_some_and(|c| c.is_ascii_alphanumeric());
+    Some(text).filter(|_| begins_well && text.len() <= MAX_KID_BYTES && text.bytes().all(plain))
 }
 
 /// A weights key that only one broker can read.

@@ -49,10 +49,10 @@ pub use lease_end::{LeaseEnd, LeaseEndError, MAX_LEASE_END_BYTES, sign_lease_end
 pub use lint::{Lint, SOON_S, lint};
 pub use log_proof::{LogProof, LogProofError, PinnedBroker, evidence_digest};
 pub use policy::{
-    AuditRules, GrantRules, MAX_GRANTS, MAX_PLATFORMS, MAX_POLICY_BYTES, ManifestRule, PolicyError,
-    ReleasePolicy,
+    AuditRules, GrantRules, MAX_GRANTS, MAX_INSTANCES, MAX_PLATFORMS, MAX_POLICY_BYTES, ManifestRule,
+    PolicyError, ReleasePolicy,
 };
-pub use pseudonym::PseudonymKey;
+pub use pseudonym::{MachinePseudonyms, PseudonymKey};
 pub use refusal::{Denied, Explain, Refusal, RefusalBody, RefusalError};
 pub use replay::{Machines, Recorded, Replayed, Unreadable, explain, replay};
 pub use request::{
@@ -61,7 +61,7 @@ pub use request::{
 };
 pub use resource::{Admission, ResourceGrant, ResourceGuest, admit, require_endorsable_guest};
 pub use response::{BrokerKey, ReleaseResponse, ReleasedTerms};
-pub use revocation::{ParseRevokedError, Revocations, Revoked};
+pub use revocation::{HeldKey, ParseRevokedError, Revocations, Revoked};
 pub use session::{Awaiting, ReleasedKey, Session, SessionError};
 pub use signers::{MAX_SIGNERS, PolicySigner, Rotation, RotationError, SIGNER_SET_TYPE, SignerSet};
 pub use wrap::{ReleaseKey, WrapError};

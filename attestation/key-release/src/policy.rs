@@ -17,6 +17,8 @@ use std::fmt::Display;
 
 /// The most grants of one policy.
 pub const MAX_GRANTS: usize = 256;
+/// The most guests that a grant may let hold its key at once. A broker counts them, so it must be able to keep them all.
+pub const MAX_INSTANCES: u32 = 65_535;
 /// The most different sets of platform rules. Each is judged once per request.
 pub const MAX_PLATFORMS: usize = 512;
 

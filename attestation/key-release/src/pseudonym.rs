@@ -1,8 +1,10 @@
 //! Pseudonyms of machines, under which a log can tell machines apart and name none.
 
+use anchorhold_audit_log::Hash;
 use anchorhold_rats::Secret;
-use anchorhold_verifier::{azure::VmId, nvidia::Pdi, snp::ChipId, tdx::PlatformId};
+use anchorhold_verifier::{Stated, StatedTee, azure::VmId, nvidia::Pdi, snp::ChipId, tdx::PlatformId};
 use ring::hmac;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The key of a broker's pseudonyms: whoever has it can tell which machine a pseudonym stands for, if it knows the machine.
@@ -40,12 +42,35 @@ impl PseudonymKey {
         self.tag(b"azure vm", vm.to_string().as_bytes())
     }
 
+    /// The machines that evidence states, as far as policies can revoke them: the processor, unless its evidence hides it, and
+    /// every GPU and switch.
+    pub(crate) fn machines(&self, stated: &Stated<'_>) -> MachinePseudonyms {
+        let processor = match &stated.tee {
+            StatedTee::Snp(report) => report.chip_id.map(|chip| self.chip(&chip)),
+            StatedTee::Tdx(quote) => Some(self.platform(&quote.pck.platform_id)),
+        };
+        let devices = stated.gpus.iter().map(|device| self.device(&device.pdi));
+        MachinePseudonyms(processor.into_iter().chain(devices).map(Hash::new).collect())
+    }
+
     /// The first `N` bytes of HMAC-SHA-256 over the kind, a zero byte and the identity.
     fn tag<const N: usize>(&self, kind: &[u8], identity: &[u8]) -> [u8; N] {
         let tag = hmac::sign(&self.0, &[kind, &[0], identity].concat());
         let mut out = [0; N];
         out.iter_mut().zip(tag.as_ref()).for_each(|(out, byte)| *out = *byte);
         out
+    }
+}
+
+/// The machines below one guest, each under its pseudonym. A pseudonym covers the kind of the machine too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MachinePseudonyms(Vec<Hash>);
+
+impl MachinePseudonyms {
+    /// Whether the machine with this pseudonym is one of them.
+    pub(crate) fn contains(&self, pseudonym: [u8; 32]) -> bool {
+        self.0.contains(&Hash::new(pseudonym))
     }
 }
 

@@ -92,7 +92,8 @@ pub fn replay(
         kem,
         audit: AuditTerms { anchor_ms: asked.anchor_ms.map(number), witnesses: number(asked.witnesses) },
     };
-    let offered = released.map_or(Offered::Unknown, |terms| Offered::Known(std::slice::from_ref(terms)));
+    let one = || released.map_or(&[] as &[_], std::slice::from_ref);
+    let offered = if released.is_some() { Offered::Known(&one) } else { Offered::Unknown };
     let comparable = |appraisal: &AppraisalPolicy| stated::comparable(appraisal, machines);
     let not_asked = not_asked(policy, recorded, machines);
     Ok(of_stated(policy, (&stated, &expected(&stated)), &asked, offered, (comparable, not_asked)))

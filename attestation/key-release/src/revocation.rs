@@ -1,6 +1,8 @@
 //! What is refused whatever a grant says.
 
+use crate::import::kid;
 use crate::policy::words_or_none;
+use crate::{MachinePseudonyms, PseudonymKey};
 use anchorhold_appraisal_policy::{Rule, machines, measurement};
 use anchorhold_rats::{Measurement, Sha256Digest};
 use anchorhold_verifier::AppraisalPolicy;
@@ -31,7 +33,7 @@ pub struct ParseRevokedError;
 impl fmt::Display for ParseRevokedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "not one of kid and a key id, manifest and sha256:…, measurement and sha384:…, chip, platform or device and its \
+            "not one of kid and a key id of 1 to 64 letters, digits and ':._-', manifest and sha256:…, measurement and sha384:…, chip, platform or device and its \
              CHIP_ID, PPID or PDI in hex",
         )
     }
@@ -50,7 +52,7 @@ impl Revoked {
     pub fn parse(kind: &str, name: &str) -> Result<Self, ParseRevokedError> {
         let wrong = ParseRevokedError;
         match kind {
-            "kid" if !name.is_empty() => Ok(Self::Kid(name.to_owned())),
+            "kid" => kid(name).map(|kid| Self::Kid(kid.to_owned())).ok_or(wrong),
             "manifest" => {
                 let digest = name.strip_prefix("sha256:").ok_or(wrong)?;
                 digest.parse().map(Self::Manifest).map_err(|_| wrong)
@@ -90,6 +92,19 @@ impl Revoked {
     }
 }
 
+/// A key that a guest holds, and what the decision to release it rested on.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldKey<'a> {
+    /// Its public name.
+    pub kid: &'a str,
+    /// Its manifest.
+    pub manifest: &'a Sha256Digest,
+    /// The image of the guest.
+    pub measurement: &'a Measurement,
+    /// The machines below the guest.
+    pub machines: &'a MachinePseudonyms,
+}
+
 /// Everything that is revoked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revocations {
@@ -120,12 +135,18 @@ impl Revocations {
         &self.measurements
     }
 
-    /// Whether a key with this name, of this manifest, in a guest of this image may not be used.
+    /// Whether a guest may not go on with a key that it holds. `key` is the one under which the machines of `held` are named.
     #[must_use]
-    pub fn concern(&self, kid: &str, manifest: &Sha256Digest, measurement: &Measurement) -> bool {
-        self.kids.iter().any(|revoked| revoked == kid)
-            || self.manifests.contains(manifest)
-            || self.measurements.contains(measurement)
+    pub fn concern(&self, held: &HeldKey<'_>, key: &PseudonymKey) -> bool {
+        // Every list by name, so that a new kind is thought of here.
+        let Self { measurements, chips, platforms, devices, manifests, kids } = self;
+        let below = |pseudonym| held.machines.contains(pseudonym);
+        kids.iter().any(|revoked| revoked == held.kid)
+            || manifests.contains(held.manifest)
+            || measurements.contains(held.measurement)
+            || chips.iter().any(|chip| below(key.chip(chip)))
+            || platforms.iter().any(|platform| below(key.platform(platform)))
+            || devices.iter().any(|device| below(key.device(device)))
     }
 
     pub(crate) fn extend(&mut self, others: &Self) {
@@ -183,6 +204,8 @@ impl FromIterator<Revoked> for Revocations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anchorhold_audit_log::Hash;
+    use anchorhold_rats::Secret;
 
     #[test]
     fn each_kind_is_read_as_it_is_written() {
@@ -203,18 +226,34 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_concerned_by_its_name_its_manifest_or_its_image_alone() {
+    fn refuses_a_kid_that_no_key_can_have() {
+        for bad in ["", " k1", "k1 ", "k 1", "-k", "k/1", "k\n1", "ä", &"k".repeat(65)] {
+            assert_eq!(Revoked::parse("kid", bad), Err(ParseRevokedError), "{bad}");
+        }
+        assert!(Revoked::parse("kid", &"k".repeat(64)).is_ok());
+    }
+
+    #[test]
+    fn a_held_key_is_concerned_by_each_kind_alone() {
+        let key = PseudonymKey::new(&Secret::take(&mut [5; 32]));
         let (manifest, measurement) = (Sha256Digest::new([7; 32]), Measurement::new([0xa1; 48]));
-        let revoked = |revoked| Revocations::from_iter([revoked]).concern("k1", &manifest, &measurement);
+        let (chip, platform, device) = (ChipId([1; 64]), PlatformId([2; 16]), Pdi([3; 8]));
+        let below = [key.chip(&chip), key.platform(&platform), key.device(&device)].map(Hash::new);
+        let machines = serde_json::from_value(serde_json::to_value(below).unwrap()).unwrap();
+        let held = HeldKey { kid: "k1", manifest: &manifest, measurement: &measurement, machines: &machines };
+        let revoked = |revoked| Revocations::from_iter([revoked]).concern(&held, &key);
         for (ours, other) in [
             (Revoked::Kid("k1".to_owned()), Revoked::Kid("k2".to_owned())),
             (Revoked::Manifest(manifest), Revoked::Manifest(Sha256Digest::new([8; 32]))),
             (Revoked::Measurement(measurement), Revoked::Measurement(Measurement::new([0xa2; 48]))),
+            (Revoked::Chip(chip), Revoked::Chip(ChipId([9; 64]))),
+            (Revoked::Platform(platform), Revoked::Platform(PlatformId([9; 16]))),
+            (Revoked::Device(device), Revoked::Device(Pdi([9; 8]))),
         ] {
             assert!(revoked(ours.clone()), "{ours:?}");
             assert!(!revoked(other.clone()), "{other:?}");
         }
-        assert!(!Revocations::default().concern("k1", &manifest, &measurement));
+        assert!(!Revocations::default().concern(&held, &key));
         let revocations = Revocations::from_iter([Revoked::Measurement(measurement)]);
         assert_eq!(revocations.measurements(), [measurement]);
         assert!(ParseRevokedError.to_string().contains("sha256:…"));

@@ -159,7 +159,7 @@ fn run(path: &Path) -> Option<String> {
     let given = Given {
         anchors: &anchors,
         endorsements: &Endorsements::default(),
-        models: &models,
+        models: &|| &models,
         pseudonyms: &PseudonymKey::new(&Secret::take(&mut [5; 32])),
         at: case.at,
     };

@@ -256,6 +256,8 @@ fn refuses_values_out_of_range() {
         ("\"60m\"", "\"+60m\"", "grant[0].lease"),
         ("\"60m\"", "\"4294967296h\"", "grant[0].lease"),
         ("max_instances = 16", "max_instances = 0", "grant[0].max_instances"),
+        ("max_instances = 16", "max_instances = 65536", "grant[0].max_instances"),
+        ("kids         = \"none\"", "kids = [\"ZZZ not a kid\"]", "revoked.kids[0]"),
         ("vmpls               = [0]", "vmpls               = [4]", "grant[0].snp.vmpls"),
         ("[\"x25519\", \"x-wing\"]", "[\"x448\"]", "grant[0].kem[0]"),
         ("anchor_max = \"any\"", "anchor_max = \"99ms\"", "grant[0].audit.anchor_max"),

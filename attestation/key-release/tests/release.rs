@@ -102,7 +102,8 @@ fn judge(body: &[u8]) -> Result<Grant, Refusal> {
 fn judge_with(body: &[u8], anchors: &TrustAnchors, models: &[WeightsKeyTerms]) -> Result<Grant, Refusal> {
     let pseudonyms = PseudonymKey::new(&Secret::take(&mut [5; 32]));
     let endorsements = Endorsements::default();
-    let given = Given { anchors, endorsements: &endorsements, models, pseudonyms: &pseudonyms, at: at() };
+    let given =
+        Given { anchors, endorsements: &endorsements, models: &|| models, pseudonyms: &pseudonyms, at: at() };
     decide(&policy(), &ReleaseRequest::from_json(body).unwrap(), &given)
 }
 

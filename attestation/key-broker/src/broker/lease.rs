@@ -3,12 +3,13 @@
 use super::{Broker, BrokerError};
 use crate::ledger::Writing;
 use crate::state::{self, Lease};
-use crate::store::{StoreError, look_up};
+use crate::store::{StoreError, View, look_up};
 use anchorhold_audit_log::{
     Actor, ActorKind, AuthMethod, Code, Event, EventType, Key, KeyId, KeyOperation, Model, ModelId, Outcome,
     VerifierKey,
 };
-use anchorhold_key_release::{InstanceId, LeaseEnd, LeaseEndError};
+use anchorhold_key_release::{HeldKey, InstanceId, LeaseEnd, LeaseEndError};
+use anchorhold_rats::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What a guest is told of its lease.
@@ -40,13 +41,17 @@ impl Broker {
     /// [`BrokerError`].
     pub fn lease_state(&self, instance: InstanceId, kid: &str) -> Result<LeaseState, BrokerError> {
         let at = self.around.now();
-        let leases = look_up(self.ledger.store(), |view| state::all_live_leases(view, at))?;
-        let lease = leases.iter().find(|lease| lease.instance == instance && lease.kid == kid);
+        let leases = look_up(self.ledger.store(), |view| state::leases_of(view, instance, at))?;
+        let lease = leases.iter().find(|lease| lease.kid == kid);
         let Some(lease) = lease else { return Ok(LeaseState::Unknown) };
         let policy = self.policy()?;
-        let revoked = policy.is_some_and(|policy| {
-            policy.revoked().concern(&lease.kid, &lease.manifest_digest, &lease.measurement)
-        });
+        let held = HeldKey {
+            kid: &lease.kid,
+            manifest: &lease.manifest_digest,
+            measurement: &lease.measurement,
+            machines: &lease.machines,
+        };
+        let revoked = policy.is_some_and(|policy| policy.revoked().concern(&held, self.journal.pseudonyms()));
         Ok(if revoked { LeaseState::Revoked } else { LeaseState::Live })
     }
 
@@ -56,28 +61,45 @@ impl Broker {
     /// `Ok(Err)` when the note is not signed by the log that the guest's evidence named; [`BrokerError`].
     pub fn end_lease(&self, end: &LeaseEnd) -> Result<Result<Returned, LeaseEndError>, BrokerError> {
         let at = self.around.now();
+        // Anybody can send notes: a change, which costs a sync of the disk, begins only for one that will end something.
+        match look_up(self.ledger.store(), |view| given_back(view, end, at))? {
+            Ok(leases) if leases.is_empty() => return Ok(Ok(Returned::Unknown)),
+            Ok(_) => {}
+            Err(error) => return Ok(Err(error)),
+        }
         let mut event = self.operator_event(EventType::KeyExpire, Outcome::Success);
         event.actor =
             Some(Actor { auth: Some(AuthMethod::Attestation), kind: ActorKind::Client, tenant: None });
         event.code = Code::from_static("returned");
         let end = end.clone();
         let (returned, _) = self.ledger.commit(move |writing| {
-            let Some(row) = state::witnessed(&*writing.tables(), end.log_origin())? else {
-                return Ok(Ok(Returned::Unknown));
-            };
-            let key = VerifierKey::parse(&row.key).map_err(|_| StoreError::Corrupt("witnessed log"))?;
-            let (instance, kid) = match end.verify(&key) {
-                Ok(named) => named,
+            // Looked up again: the guest may have said it twice at once.
+            let leases = match given_back(&*writing.tables(), &end, at)? {
+                Ok(leases) => leases,
                 Err(error) => return Ok(Err(error)),
             };
-            let mut leases = state::all_live_leases(&*writing.tables(), at)?;
-            leases.retain(|lease| lease.instance == instance && lease.kid == kid);
-            let returned = if leases.is_empty() { Returned::Unknown } else { Returned::Ended };
             leases.iter().try_for_each(|lease| end_one(writing, event.clone(), lease))?;
-            Ok(Ok(returned))
+            Ok(Ok(if leases.is_empty() { Returned::Unknown } else { Returned::Ended }))
         })?;
         Ok(returned)
     }
+}
+
+/// The live leases that a note ends; none where its log is not known. Establishes that the log's own key signed the note.
+fn given_back(
+    view: &dyn View,
+    end: &LeaseEnd,
+    at: Timestamp,
+) -> Result<Result<Vec<Lease>, LeaseEndError>, StoreError> {
+    let Some(row) = state::witnessed(view, end.log_origin())? else { return Ok(Ok(Vec::new())) };
+    let key = VerifierKey::parse(&row.key).map_err(|_| StoreError::Corrupt("witnessed log"))?;
+    let (instance, kid) = match end.verify(&key) {
+        Ok(named) => named,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut leases = state::leases_of(view, instance, at)?;
+    leases.retain(|lease| lease.kid == kid);
+    Ok(Ok(leases))
 }
 
 fn end_one(writing: &mut Writing<'_>, mut event: Event, lease: &Lease) -> Result<(), StoreError> {

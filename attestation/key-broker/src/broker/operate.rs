@@ -82,6 +82,22 @@ impl Broker {
         Ok(row.read_terms()? == *terms && self.unwrap_key(&row)? == *weights_key)
     }
 
+    /// Whether the broker holds a key that `revoked` names, by its own name or its manifest's; `None` of an image or a machine, of
+    /// which it keeps no list.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub fn holds(&self, revoked: &Revoked) -> Result<Option<bool>, BrokerError> {
+        let named = |wanted: &dyn Fn(&WeightsKeyTerms) -> bool| {
+            look_up(self.ledger.store(), |view| state::holds_key(view, wanted)).map(Some)
+        };
+        Ok(match revoked {
+            Revoked::Kid(kid) => named(&|terms| terms.kid == *kid)?,
+            Revoked::Manifest(digest) => named(&|terms| terms.manifest_digest == *digest)?,
+            _ => None,
+        })
+    }
+
     /// Revokes at once what no policy file has to say yet. It can only refuse; a policy file does not take it back.
     ///
     /// # Errors

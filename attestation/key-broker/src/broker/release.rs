@@ -12,6 +12,7 @@ use anchorhold_key_release::{
 };
 use anchorhold_rats::{Endorsements, Nonce, Secret, Timestamp};
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,15 +132,15 @@ impl Broker {
         request: &ReleaseRequest,
         (expires, at): (Timestamp, Timestamp),
     ) -> Result<WrappedGrant, Refusal> {
-        let seen = look_up(self.ledger.store(), |view| {
-            let used = state::is_used(view, request.nonce(), expires)?;
-            Ok((used, state::versions(view, &request.request().model_id)?))
-        });
-        let (used, models) = seen.map_err(|error| self.backend(&error.into()))?;
-        if used {
+        let used = look_up(self.ledger.store(), |view| state::is_used(view, request.nonce(), expires));
+        if used.map_err(|error| self.backend(&error.into()))? {
             return Err(Refusal::new(Denied::ChallengeUsed));
         }
         let InForce { policy, cedar, .. } = in_force.ok_or_else(|| Refusal::new(Denied::NoPolicy))?;
+        let held = OnceCell::new();
+        let versions =
+            || look_up(self.ledger.store(), |view| state::versions(view, &request.request().model_id));
+        let models = || held.get_or_init(versions).as_deref().unwrap_or_default();
         let endorsements = self.endorsements(request, at)?;
         let given = Given {
             anchors: &self.anchors,
@@ -148,7 +149,11 @@ impl Broker {
             pseudonyms: self.journal.pseudonyms(),
             at,
         };
-        let grant = decide(policy, request, &given)?;
+        let decided = decide(policy, request, &given);
+        if let Some(Err(error)) = held.into_inner() {
+            return Err(self.backend(&error.into()));
+        }
+        let grant = decided?;
         let said = cedar.as_ref().map(|cedar| cedar.judge(&grant, at));
         if let Some(checks) = said.filter(|checks| !checks.none_failed()) {
             return Err(grant.refuse_stage(checks));
@@ -266,9 +271,9 @@ fn store_release(
         return Ok(Stored::Refused(refusal));
     }
     let grant = wrapped.grant();
-    let live = state::live_leases(&*writing.tables(), grant.name(), *at)?;
+    let live = state::instances(&*writing.tables(), grant.name(), *at)?;
     let (own, others): (Vec<_>, Vec<_>) =
-        live.iter().partition(|lease| lease.instance == grant.instance_id());
+        live.into_iter().partition(|instance| *instance == grant.instance_id());
     let key = request.log_key();
     let log = state::witnessed(&*writing.tables(), key.name())?;
     let refusal = if others.len() as u64 >= u64::from(grant.max_instances()) {
@@ -310,6 +315,7 @@ fn lease(wrapped: &WrappedGrant, at: Timestamp) -> Lease {
         kid: terms.kid.clone(),
         manifest_digest: terms.manifest_digest,
         measurement: grant.attestation().measurement(),
+        machines: grant.machines().clone(),
     }
 }
 

@@ -21,11 +21,13 @@ use super::pkcs11::{TokenKey, TokenSettings};
 use super::share::{self, Scheme, Share, ShareError};
 use super::transit::{TransitKey, TransitSettings};
 use super::{Backend, BackendError, KekError, KekId, Keyring, Member};
+use crate::layout::make_private_folder;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -377,7 +379,7 @@ fn unreadable(text: &str, error: &toml::de::Error) -> SettingsError {
 
 fn make_folder_of(path: &Path) -> Result<(), SettingsError> {
     let Some(folder) = path.parent() else { return Ok(()) };
-    fs::create_dir_all(folder).map_err(|error| SettingsError::Io { path: folder.to_owned(), error })
+    make_private_folder(folder).map_err(|error| SettingsError::Io { path: folder.to_owned(), error })
 }
 
 /// The folder of sealed files, within the state folder.
@@ -483,7 +485,8 @@ impl Settings {
         let text = toml::to_string(self).map_err(|error| SettingsError::Toml(error.to_string()))?;
         let (path, fresh) = (Self::path(state), state.join("kek.toml.new"));
         let write = || {
-            let mut file = File::create(&fresh)?;
+            let mut file =
+                File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&fresh, &path)?;

@@ -1,11 +1,13 @@
 //! The store in one file, for one process: redb. Every change is on disk before it is acknowledged.
 
 use super::{Change, Keys, Look, Row, Store, StoreError, Table, View, Work};
+use redb::backends::FileBackend;
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction,
 };
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,8 +23,6 @@ const fn definition(table: Table) -> Definition {
 /// Why the file was not made or opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// There is one already.
-    Exists,
     /// Another process has it.
     Locked,
     /// The file system.
@@ -34,7 +34,6 @@ pub enum OpenError {
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Exists => f.write_str("the folder holds a broker's state already"),
             Self::Locked => f.write_str("another process has the broker's state"),
             Self::Io(error) => write!(f, "state folder: {error}"),
             Self::Store(error) => error.fmt(f),
@@ -81,16 +80,15 @@ pub struct Files<'a> {
 }
 
 impl Embedded {
-    /// Makes a store with every table empty.
+    /// Opens a store, or makes one with every table empty; one that was made in part is made whole.
     ///
     /// # Errors
-    /// [`OpenError`]; an existing file is never overwritten.
-    pub fn create(files: Files<'_>) -> Result<Self, OpenError> {
+    /// [`OpenError`].
+    pub fn open_or_create(files: Files<'_>) -> Result<Self, OpenError> {
         let lock = lock(files.lock)?;
-        if files.database.exists() {
-            return Err(OpenError::Exists);
-        }
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(files.database);
+        let file = private().read(true).open(files.database)?;
+        let database = FileBackend::new(file)
+            .and_then(|file| Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(file));
         let database = database.map_err(|error| OpenError::Store(error.into()))?;
         let store = Self { database, failed: AtomicBool::new(false), _lock: lock };
         // Opened once, so that readers find every table.
@@ -117,8 +115,15 @@ impl Embedded {
     }
 }
 
+/// For files that only their owner may open: whoever opens one can lock it, and so keep the broker out.
+fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options
+}
+
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let file = File::options().write(true).create(true).truncate(false).open(path)?;
+    let file = private().open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked),

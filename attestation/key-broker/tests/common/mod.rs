@@ -171,10 +171,17 @@ impl Site {
     }
 
     pub(crate) fn around(&self) -> Surroundings {
-        let (clock, reports) = (self.clock.clone(), Arc::clone(&self.reports));
-        let stamp = move || Stamp { wall_ns: clock.now().unix_seconds() * 1_000_000_000, mono_ns: 0 };
+        let reports = Arc::clone(&self.reports);
         let report = move |text: &str| reports.lock().unwrap().push(text.to_owned());
-        Surroundings { clock: Arc::new(stamp), report: Arc::new(report), endorser: self.endorser.clone() }
+        let endorser = self.endorser.clone();
+        Surroundings { report: Arc::new(report), endorser, ..Self::around_at(&self.clock) }
+    }
+
+    /// The surroundings of a broker without a site.
+    pub(crate) fn around_at(clock: &Clock) -> Surroundings {
+        let clock = clock.clone();
+        let stamp = move || Stamp { wall_ns: clock.now().unix_seconds() * 1_000_000_000, mono_ns: 0 };
+        Surroundings { clock: Arc::new(stamp), report: Arc::new(|_| {}), endorser: None }
     }
 
     pub(crate) fn open(&self) -> Arc<Broker> {

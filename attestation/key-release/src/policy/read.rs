@@ -1,6 +1,10 @@
 //! Reads a policy file key by key.
 
-use super::{AuditRules, GrantRules, MAX_GRANTS, MAX_PLATFORMS, ManifestRule, PolicyError, ReleasePolicy};
+use super::{
+    AuditRules, GrantRules, MAX_GRANTS, MAX_INSTANCES, MAX_PLATFORMS, ManifestRule, PolicyError,
+    ReleasePolicy,
+};
+use crate::import::kid;
 use crate::resource::{MAX_RESOURCE_GRANTS, ResourceGrant};
 use crate::{KeyUse, Revocations};
 use anchorhold_appraisal_policy::{GrantPlatform, Reader, machines, measurement};
@@ -15,6 +19,8 @@ const ANCHOR_MS: RangeInclusive<u32> = 100..=3_600_000;
 /// The most witnesses that may be asked for.
 const MAX_WITNESSES: u32 = 16;
 const MANIFESTS: &str = "a list of SHA-256 digests as \"sha256:…\"";
+const INSTANCES: &str = "a whole number from 1 to 65535";
+const KIDS: &str = "\"none\" or a list of key ids, each of 1 to 64 letters, digits and ':._-'";
 
 pub(super) fn policy(text: &str) -> Result<ReleasePolicy, PolicyError> {
     let mut file = Reader::of_file(text)?;
@@ -132,9 +138,9 @@ fn grant(
     let lease_s = Some(lease_ms / 1000).filter(|lease| lease_ms % 1000 == 0 && LEASE_S.contains(lease));
     let lease_s =
         lease_s.ok_or_else(|| reader.wrong("lease", "a time from \"60s\" to \"24h\" in whole s, m or h"))?;
-    let max_instances = reader.number("max_instances", "a whole number from 1")?;
-    if max_instances == 0 {
-        return Err(reader.wrong("max_instances", "a whole number from 1"));
+    let max_instances = reader.number("max_instances", INSTANCES)?;
+    if !(1..=MAX_INSTANCES).contains(&max_instances) {
+        return Err(reader.wrong("max_instances", INSTANCES));
     }
     let kems = reader.list("kem", "a list of \"x25519\", \"x-wing\"", |text| Kem::named(text).ok_or(()))?;
     let audit = audit(reader.table("audit")?)?;
@@ -212,9 +218,7 @@ fn revocations(mut reader: Reader) -> Result<Revocations, PolicyError> {
             .list_or("manifests", "none", "\"none\" or a list of SHA-256 digests as \"sha256:…\"", sha256)?
             .unwrap_or_default(),
         kids: reader
-            .list_or("kids", "none", "\"none\" or a list of key ids", |text| {
-                (!text.is_empty()).then(|| text.to_owned()).ok_or(())
-            })?
+            .list_or("kids", "none", KIDS, |text| kid(text).map(str::to_owned).ok_or(()))?
             .unwrap_or_default(),
     };
     reader.finish()?;

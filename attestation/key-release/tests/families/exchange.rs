@@ -81,7 +81,7 @@ pub(crate) fn judge(
     let given = Given {
         anchors: &anchors(),
         endorsements: &exchange.endorsements,
-        models,
+        models: &|| models,
         pseudonyms: &pseudonyms(),
         at: exchange.at,
     };
