@@ -3,7 +3,9 @@
 #![no_main]
 
 use anchorhold_audit_log::{PublicKey, VerifierKey};
-use anchorhold_key_release::{Given, LeaseEnd, PseudonymKey, ReleasePolicy, ReleaseRequest, WeightsKeyImport, decide};
+use anchorhold_key_release::{
+    Given, LeaseEnd, PseudonymKey, ReleasePolicy, ReleaseRequest, WeightsKeyImport, decide,
+};
 use anchorhold_rats::{Secret, Timestamp};
 use anchorhold_verifier::TrustAnchors;
 use libfuzzer_sys::fuzz_target;
