@@ -165,7 +165,7 @@ impl Scene {
             measurement: &measurement,
             models: &[(CHAT, 1)],
             lease: "1m",
-            max_instances: 100_000,
+            max_instances: 65_535,
         };
         stand.broker.set_policy(&policy.to_toml())?;
         stand.broker.serve()?;
