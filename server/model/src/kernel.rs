@@ -314,17 +314,35 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn load_sums<const H: usize>(sums: &[[f32; WIDTH]; H]) -> [[__m512; 2]; H] {
+        let mut acc = [[_mm512_setzero_ps(); 2]; H];
+        for (acc, line) in acc.iter_mut().zip(sums) {
+            for (acc, part) in acc.iter_mut().zip(line.as_chunks::<16>().0) {
+                *acc = load_512(part);
+            }
+        }
+        acc
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn store_sums<const H: usize>(acc: &[[__m512; 2]; H], sums: &mut [[f32; WIDTH]; H]) {
+        for (acc, line) in acc.iter().zip(sums) {
+            for (acc, part) in acc.iter().zip(line.as_chunks_mut::<16>().0) {
+                // SAFETY: the array holds the 16 floats that are written; the store needs no alignment.
+                unsafe { _mm512_storeu_ps(part.as_mut_ptr(), *acc) };
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
     pub(super) fn multiply_512<const H: usize>(
         rows: &[[f32; H]],
         panel: &[[f32; WIDTH]],
         sums: &mut [[f32; WIDTH]; H],
     ) {
-        let mut acc = [[_mm512_setzero_ps(); 2]; H];
-        for (acc, line) in acc.iter_mut().zip(sums.iter()) {
-            for (acc, part) in acc.iter_mut().zip(line.as_chunks::<16>().0) {
-                *acc = load_512(part);
-            }
-        }
+        let mut acc = load_sums(sums);
         for (row, weights) in rows.iter().zip(panel) {
             let [low, high] = [weights.first_chunk(), weights.last_chunk()];
             let (Some(low), Some(high)) = (low, high) else { return };
@@ -335,12 +353,7 @@ mod x86 {
                 *b = _mm512_fmadd_ps(x, high, *b);
             }
         }
-        for (acc, line) in acc.iter().zip(sums.iter_mut()) {
-            for (acc, part) in acc.iter().zip(line.as_chunks_mut::<16>().0) {
-                // SAFETY: the array holds the 16 floats that are written; the store needs no alignment.
-                unsafe { _mm512_storeu_ps(part.as_mut_ptr(), *acc) };
-            }
-        }
+        store_sums(&acc, sums);
     }
 
     #[target_feature(enable = "avx512f")]
@@ -366,12 +379,7 @@ mod x86 {
         panel: &[[Pair; WIDTH]],
         sums: &mut [[f32; WIDTH]; H],
     ) {
-        let mut acc = [[_mm512_setzero_ps(); 2]; H];
-        for (acc, line) in acc.iter_mut().zip(sums.iter()) {
-            for (acc, part) in acc.iter_mut().zip(line.as_chunks::<16>().0) {
-                *acc = load_512(part);
-            }
-        }
+        let mut acc = load_sums(sums);
         for (row, weights) in rows.iter().zip(panel) {
             let [low, high] = [weights.first_chunk(), weights.last_chunk()];
             let (Some(low), Some(high)) = (low, high) else { return };
@@ -382,12 +390,7 @@ mod x86 {
                 *b = dot(*b, x, high);
             }
         }
-        for (acc, line) in acc.iter().zip(sums.iter_mut()) {
-            for (acc, part) in acc.iter().zip(line.as_chunks_mut::<16>().0) {
-                // SAFETY: the array holds the 16 floats that are written; the store needs no alignment.
-                unsafe { _mm512_storeu_ps(part.as_mut_ptr(), *acc) };
-            }
-        }
+        store_sums(&acc, sums);
     }
 
     #[target_feature(enable = "avx2,fma")]
