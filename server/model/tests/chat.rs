@@ -6,7 +6,7 @@ mod common;
 
 use anchorhold_engine::{BlockId, ChatMessage, Row};
 use anchorhold_model::Precision;
-use common::Sequences;
+use common::{Sequences, argmax, assert_same_bits};
 
 const MOST_DIFFERENCE: f32 = 1e-3;
 
@@ -22,20 +22,10 @@ fn row<'a>(tokens: &'a [u32], start: usize, blocks: &'a [BlockId]) -> Row<'a> {
     Row { tokens, start, blocks }
 }
 
-fn argmax(logits: &[f32]) -> u32 {
-    let best = logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
-    u32::try_from(best).unwrap()
-}
-
 fn assert_near(got: &[f32], wanted: &[f32], what: &str) {
     assert_eq!(got.len(), wanted.len());
     let most = got.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(most <= MOST_DIFFERENCE, "{what}: {most}");
-}
-
-fn assert_same_bits(got: &[f32], wanted: &[f32], what: &str) {
-    assert_eq!(got.len(), wanted.len());
-    assert!(got.iter().zip(wanted).all(|(a, b)| a.to_bits() == b.to_bits()), "{what}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod common;
 
 use anchorhold_model::{LoadError, Precision};
-use common::Sequences;
+use common::{Sequences, argmax, assert_same_bits};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -19,20 +19,10 @@ fn load(folder: &Path, threads: usize) -> Sequences {
     Sequences::new(common::chat(folder, threads).generator)
 }
 
-fn argmax(logits: &[f32]) -> u32 {
-    let best = logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
-    u32::try_from(best).unwrap()
-}
-
 fn assert_near(got: &[f32], wanted: &[f32], what: &str) {
     assert_eq!(got.len(), wanted.len());
     let most = got.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(most <= MOST_DIFFERENCE, "{what}: {most}");
-}
-
-fn assert_same_bits(got: &[f32], wanted: &[f32], what: &str) {
-    assert_eq!(got.len(), wanted.len());
-    assert!(got.iter().zip(wanted).all(|(a, b)| a.to_bits() == b.to_bits()), "{what}");
 }
 
 /// A copy of a family's model with another config.

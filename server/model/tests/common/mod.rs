@@ -139,6 +139,17 @@ pub(crate) fn refusal(folder: &Path) -> LoadError {
     }
 }
 
+/// The token with the highest logit, the first of several.
+pub(crate) fn argmax(logits: &[f32]) -> u32 {
+    let best = logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+    u32::try_from(best).unwrap()
+}
+
+pub(crate) fn assert_same_bits(got: &[f32], wanted: &[f32], what: &str) {
+    assert_eq!(got.len(), wanted.len());
+    assert!(got.iter().zip(wanted).all(|(a, b)| a.to_bits() == b.to_bits()), "{what}");
+}
+
 /// Sequences over a generator, each with blocks of its own that nobody shares.
 pub(crate) struct Sequences {
     pub(crate) generator: Box<dyn Generator>,
