@@ -382,6 +382,8 @@ pub enum Work {
     Submit {
         /// Names it in every [`Event`] about it.
         id: RequestId,
+        /// How long it may take, from when it comes until it ends, in milliseconds.
+        within_ms: u32,
         /// What to do.
         kind: WorkKind,
     },
@@ -461,6 +463,8 @@ pub enum RequestError {
     Rejected(RejectReason),
     /// Too much waits already; try again later.
     Overloaded,
+    /// Its time was over before its end.
+    Late,
     /// The model failed; the request may be tried again.
     Internal,
 }

@@ -1,8 +1,9 @@
 //! Reads requests and turns text into tokens, beside the steps and not between them.
 
+use crate::clock::Clock;
 use crate::panics::AbortOnPanic;
 use crate::{Language, LanguageError};
-use anchorhold_engine::{ModelKind, Prompt, RequestId, Sampling, StopRules, Tenancy, TokenId};
+use anchorhold_engine::{ModelKind, Moment, Prompt, RequestId, Sampling, StopRules, Tenancy, TokenId};
 use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, Work, WorkKind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -14,7 +15,7 @@ const MAX_BYTES_PER_TOKEN: usize = 256;
 /// What the intake tells the steps.
 pub(crate) enum Command {
     /// Begin this request.
-    Submit { id: RequestId, job: Job },
+    Submit { id: RequestId, ends_by: Moment, job: Job },
     /// The caller left.
     Cancel { id: RequestId },
     /// The line ended; nothing follows.
@@ -29,6 +30,7 @@ pub(crate) enum Job {
 
 pub(crate) struct Intake {
     pub(crate) language: Arc<dyn Language>,
+    pub(crate) clock: Clock,
     pub(crate) kind: ModelKind,
     pub(crate) context: usize,
     pub(crate) commands: SyncSender<Command>,
@@ -43,10 +45,13 @@ impl Intake {
         while let Ok((work, _)) = line.receive() {
             let taken = match work {
                 Work::Cancel { id } => self.commands.send(Command::Cancel { id }).is_ok(),
-                Work::Submit { id, kind } => match self.prepare(kind) {
-                    Ok(job) => self.commands.send(Command::Submit { id, job }).is_ok(),
-                    Err(error) => self.events.send(Event::Failed { id, error }).is_ok(),
-                },
+                Work::Submit { id, within_ms, kind } => {
+                    let ends_by = self.clock.after(within_ms);
+                    match self.prepare(kind) {
+                        Ok(job) => self.commands.send(Command::Submit { id, ends_by, job }).is_ok(),
+                        Err(error) => self.events.send(Event::Failed { id, error }).is_ok(),
+                    }
+                }
             };
             if !taken {
                 return;

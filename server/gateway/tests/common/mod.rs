@@ -212,7 +212,7 @@ impl FakeWorker {
     /// The next request: its id and what it asks.
     pub fn submitted(&self) -> (anchorhold_ipc::RequestId, WorkKind) {
         match self.next() {
-            Work::Submit { id, kind } => (id, kind),
+            Work::Submit { id, kind, .. } => (id, kind),
             other => panic!("expected a request, got {other:?}"),
         }
     }
@@ -226,7 +226,7 @@ impl FakeWorker {
     pub fn serve(mut self) {
         std::thread::spawn(move || {
             while let Ok(work) = self.work.recv() {
-                let Work::Submit { id, kind } = work else { continue };
+                let Work::Submit { id, kind, .. } = work else { continue };
                 let events = match kind {
                     WorkKind::Embed { inputs } => {
                         let vector =
