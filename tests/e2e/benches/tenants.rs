@@ -68,7 +68,7 @@ async fn measure(rounds: usize) -> [Vec<f64>; 4] {
         let (connection, headers) = caller.connect().await.unwrap();
         tenants.push(Tenant { connection, headers });
     }
-    let [first, second] = tenants.as_mut_slice() else { panic!("two tenants") };
+    let [first, second] = tenants.get_disjoint_mut([0, 1]).unwrap();
     let chance = RandomState::new();
     let prompt = |round: usize, which: u64| -> Vec<u64> {
         let token = |at| FIRST_TOKEN + chance.hash_one((round, which, at)) % (VOCABULARY - FIRST_TOKEN);
