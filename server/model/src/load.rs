@@ -2,7 +2,9 @@
 
 use crate::bert::{self, Bert};
 use crate::config;
-use crate::decoder::{self, Decoder, DecoderEmbedder, gemma2, gemma3, llama, mistral, qwen2, qwen3};
+use crate::decoder::{
+    self, Decoder, DecoderEmbedder, gemma2, gemma3, llama, mistral, mixtral, qwen2, qwen3, qwen3_moe,
+};
 use crate::error::LoadError;
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
@@ -108,6 +110,8 @@ pub fn load_with(
         (Some("MistralForCausalLM"), Some("mistral")) => load_decoder(&load, object, mistral::read),
         (Some("Qwen2ForCausalLM"), Some("qwen2")) => load_decoder(&load, object, qwen2::read),
         (Some("Qwen3ForCausalLM"), Some("qwen3")) => load_decoder(&load, object, qwen3::read),
+        (Some("MixtralForCausalLM"), Some("mixtral")) => load_decoder(&load, object, mixtral::read),
+        (Some("Qwen3MoeForCausalLM"), Some("qwen3_moe")) => load_decoder(&load, object, qwen3_moe::read),
         (Some("Gemma2ForCausalLM"), Some("gemma2")) => load_decoder(&load, object, gemma2::read),
         (Some("Gemma3ForCausalLM"), Some("gemma3_text")) => load_decoder(&load, object, gemma3::read),
         _ => Err(LoadError::Architecture),

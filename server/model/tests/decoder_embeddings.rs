@@ -62,7 +62,7 @@ fn strip_names(folder: &Path) {
 #[test]
 fn vectors_equal_transformers_under_both_kinds_of_names() {
     let goldens = common::goldens("decoders.json");
-    for family in ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"] {
+    for family in ["llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3-moe", "gemma2", "gemma3"] {
         let folder = folder(family);
         for bare in [false, true] {
             if bare {
