@@ -80,6 +80,11 @@ fn model(loaded: LoadedModel) -> (Model, usize) {
             let language = Arc::new(Words { codec: model.codec, template: model.template });
             (Model { language, compute }, 0)
         }
+        LoadedModel::Rerank(model) => {
+            let compute = Compute::Scorer { scorer: model.scorer, vocabulary: model.vocabulary };
+            let language = Arc::new(Words { codec: model.codec, template: None });
+            (Model { language, compute }, 0)
+        }
     }
 }
 
@@ -92,6 +97,10 @@ struct Words {
 impl Language for Words {
     fn encode(&self, text: &str) -> Result<Vec<TokenId>, LanguageError> {
         Ok(self.codec.encode(text)?)
+    }
+
+    fn encode_pairs(&self, first: &str, seconds: &[String]) -> Result<Vec<Vec<TokenId>>, LanguageError> {
+        Ok(self.codec.encode_pairs(first, seconds)?)
     }
 
     fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<TokenId>, LanguageError> {

@@ -13,6 +13,7 @@ mod leases;
 mod prefixes;
 mod production;
 mod refusals;
+mod rerank;
 mod store;
 mod support;
 mod tampering;
