@@ -141,42 +141,55 @@ fn qwen_windows_by_the_first_layer_that_has_one() {
     assert_logits(folder.path(), &goldens["prompts"], &wanted, "max_window_layers");
 }
 
-/// Eight prompts, the first longer than any window.
+/// Thirty-two prompts, the first longer than any window.
 fn prompts() -> Vec<Vec<u32>> {
-    let len = |i: u32| [100, 1, 37, 64, 20, 21, 3, 90][i as usize];
-    (0..8).map(|i| (0..len(i)).map(|at| (at * at + 5 * at + 31 * i) % 128).collect()).collect()
+    let len = |i: u32| [100, 1, 37, 64, 20, 21, 3, 90][i as usize % 8];
+    (0..32).map(|i| (0..len(i)).map(|at| (at * at + 5 * at + 31 * i) % 128).collect()).collect()
 }
 
 #[test]
 fn logits_do_not_depend_on_company_chunks_or_threads() {
     for family in FAMILIES {
-        let folder = common::tiny(family);
-        let prompts = prompts();
-        let mut alone = load(&folder, 1);
-        let wanted: Vec<Vec<f32>> =
-            (0..).zip(&prompts).map(|(sequence, prompt)| alone.one(sequence, prompt)).collect();
-        for threads in [1, 2] {
-            let mut model = load(&folder, threads);
-            for count in [2_usize, 8] {
-                let rows: Vec<(u64, &[u32])> =
-                    (200..).zip(prompts.iter().map(Vec::as_slice)).take(count).collect();
-                for (got, wanted) in model.step(&rows).unwrap().iter().zip(&wanted) {
-                    assert_same_bits(got, wanted, &format!("{family} in a batch of {count}"));
-                }
-                rows.iter().for_each(|&(sequence, _)| model.release(sequence));
+        same_in_any_company(family, Precision::F32);
+    }
+}
+
+#[test]
+fn logits_in_bf16_do_not_depend_on_company_chunks_or_threads() {
+    for family in FAMILIES {
+        same_in_any_company(family, Precision::Bf16);
+    }
+}
+
+fn same_in_any_company(family: &str, precision: Precision) {
+    let load =
+        |threads| Sequences::new(common::chat_with(&common::tiny(family), threads, precision).generator);
+    let prompts = prompts();
+    let mut alone = load(1);
+    let wanted: Vec<Vec<f32>> =
+        (0..).zip(&prompts).map(|(sequence, prompt)| alone.one(sequence, prompt)).collect();
+    for threads in [1, 2] {
+        let mut model = load(threads);
+        for count in [2_usize, 8, 32] {
+            let rows: Vec<(u64, &[u32])> =
+                (200..).zip(prompts.iter().map(Vec::as_slice)).take(count).collect();
+            for (got, wanted) in model.step(&rows).unwrap().iter().zip(&wanted) {
+                assert_same_bits(got, wanted, &format!("{family} {precision:?} in a batch of {count}"));
             }
-            for chunk in 1..=prompts[0].len() {
-                let mut logits = Vec::new();
-                for (index, part) in prompts[0].chunks(chunk).enumerate() {
-                    // A neighbour that decodes meanwhile.
-                    let neighbour = [u32::try_from(index).unwrap()];
-                    logits = model.step(&[(100, part), (101, &neighbour)]).unwrap().remove(0);
-                }
-                assert_same_bits(&logits, &wanted[0], &format!("{family} in chunks of {chunk}"));
-                model.release(100);
-                model.release(101);
-            }
+            rows.iter().for_each(|&(sequence, _)| model.release(sequence));
         }
+    }
+    let mut model = load(2);
+    for chunk in 1..=prompts[0].len() {
+        let mut logits = Vec::new();
+        for (index, part) in prompts[0].chunks(chunk).enumerate() {
+            // A neighbour that decodes meanwhile.
+            let neighbour = [u32::try_from(index).unwrap()];
+            logits = model.step(&[(100, part), (101, &neighbour)]).unwrap().remove(0);
+        }
+        assert_same_bits(&logits, &wanted[0], &format!("{family} {precision:?} in chunks of {chunk}"));
+        model.release(100);
+        model.release(101);
     }
 }
 
