@@ -70,6 +70,8 @@ pub enum ModelKind {
     Embedding,
     /// Answers with text.
     Chat,
+    /// Answers with scores of documents for a query.
+    Rerank,
 }
 
 /// How exactly a model's weights are held and multiplied.

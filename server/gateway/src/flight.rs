@@ -46,6 +46,7 @@ impl Tokens {
 #[derive(Debug)]
 pub(crate) enum Update {
     Embedded { vectors: Vec<Vec<f32>>, tokens_in: u64 },
+    Ranked { scores: Vec<f32>, tokens_in: u64 },
     Delta(String),
     Finished { reason: FinishReason, tokens: Tokens },
     Failed(RequestError),
@@ -194,6 +195,7 @@ fn read(mut reader: LineReader<Event>, worker: &Worker) {
     while let Ok((event, _)) = reader.receive() {
         let (id, update) = match event {
             Event::Embedded { id, vectors, tokens_in } => (id, Update::Embedded { vectors, tokens_in }),
+            Event::Ranked { id, scores, tokens_in } => (id, Update::Ranked { scores, tokens_in }),
             Event::Delta { id, text } => (id, Update::Delta(text)),
             Event::Finished { id, reason, tokens_in, tokens_found, tokens_out } => {
                 let tokens = Tokens { read: tokens_in, found: tokens_found, made: tokens_out };

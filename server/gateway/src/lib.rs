@@ -25,6 +25,7 @@ mod log;
 mod metrics;
 mod pool;
 mod refuse;
+mod rerank;
 mod routes;
 mod stream;
 mod words;

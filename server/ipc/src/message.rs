@@ -373,6 +373,8 @@ pub enum Route {
     Models,
     /// Anything else that needs a key.
     Other,
+    /// `/v1/rerank`.
+    Rerank,
 }
 
 /// From the gateway to a worker.
@@ -413,6 +415,13 @@ pub enum WorkKind {
         /// When to end. A `max_tokens` of 0 means what is left of the context.
         stop: StopRules,
     },
+    /// How well each document answers a query, in order.
+    Rerank {
+        /// What is looked for.
+        query: String,
+        /// What is scored.
+        documents: Vec<String>,
+    },
 }
 
 /// From a worker to the gateway.
@@ -446,6 +455,15 @@ pub enum Event {
         tokens_found: u64,
         /// Tokens that were generated.
         tokens_out: u64,
+    },
+    /// Answer to a rerank request; ends it.
+    Ranked {
+        /// The request.
+        id: RequestId,
+        /// One score for each document, in order.
+        scores: Vec<f32>,
+        /// Tokens of all pairs of the query and a document.
+        tokens_in: u64,
     },
     /// The request was refused or broke; ends it.
     Failed {
@@ -483,7 +501,7 @@ pub enum RejectReason {
     UnknownToken,
     /// The prompt has no tokens.
     EmptyPrompt,
-    /// The model is of the other kind.
+    /// The model is of another kind.
     WrongKind,
     /// The model's chat template refused the conversation, or the model has none.
     Template,

@@ -1,4 +1,4 @@
-//! The steps of a model that embeds.
+//! The steps of a model that embeds texts or scores pairs of them: a score is a vector of one number.
 
 use crate::intake::Job;
 use crate::serve::{Steps, refusal};
@@ -6,7 +6,17 @@ use anchorhold_engine::{Embedder, EmbeddingBatcher, EmbeddingLimits, Moment, Req
 use anchorhold_ipc::{Event, RejectReason, RequestError};
 use std::collections::HashMap;
 
+/// What the inputs of the model are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Texts, which become vectors.
+    Texts,
+    /// A query and a document each, which are scored.
+    Pairs,
+}
+
 pub(crate) struct Embedding {
+    of: Of,
     batcher: EmbeddingBatcher,
     embedder: Box<dyn Embedder>,
     /// Tokens of each live request.
@@ -14,9 +24,13 @@ pub(crate) struct Embedding {
 }
 
 impl Embedding {
-    pub(crate) fn new(limits: EmbeddingLimits, embedder: Box<dyn Embedder>, vocabulary: usize) -> Self {
+    pub(crate) fn new(
+        limits: EmbeddingLimits,
+        (embedder, of): (Box<dyn Embedder>, Of),
+        vocabulary: usize,
+    ) -> Self {
         let batcher = EmbeddingBatcher::new(limits, embedder.as_ref(), vocabulary);
-        Self { batcher, embedder, tokens_in: HashMap::new() }
+        Self { of, batcher, embedder, tokens_in: HashMap::new() }
     }
 }
 
@@ -43,6 +57,9 @@ impl Steps for Embedding {
                 let id = output.request;
                 let tokens_in = self.tokens_in.remove(&id).unwrap_or_default();
                 match output.vectors {
+                    Ok(vectors) if self.of == Of::Pairs => {
+                        Event::Ranked { id, scores: vectors.into_iter().flatten().collect(), tokens_in }
+                    }
                     Ok(vectors) => Event::Embedded { id, vectors, tokens_in },
                     Err(Unanswered::Late) => Event::Failed { id, error: RequestError::Late },
                     Err(Unanswered::Failed(_)) => Event::Failed { id, error: RequestError::Internal },

@@ -24,8 +24,16 @@ pub(crate) enum Command {
 
 /// A request in tokens.
 pub(crate) enum Job {
-    Embed { inputs: Vec<Vec<TokenId>> },
-    Generate { tenancy: Tenancy, prompt: Vec<TokenId>, sampling: Sampling, stop: StopRules },
+    /// Of texts, or of pairs of them.
+    Embed {
+        inputs: Vec<Vec<TokenId>>,
+    },
+    Generate {
+        tenancy: Tenancy,
+        prompt: Vec<TokenId>,
+        sampling: Sampling,
+        stop: StopRules,
+    },
 }
 
 pub(crate) struct Intake {
@@ -70,8 +78,25 @@ impl Intake {
             (WorkKind::Generate { tenancy, prompt, sampling, stop }, ModelKind::Chat) => {
                 Ok(Job::Generate { tenancy, prompt: self.tokens(prompt)?, sampling, stop })
             }
+            (WorkKind::Rerank { query, documents }, ModelKind::Rerank) => {
+                Ok(Job::Embed { inputs: self.pairs(&query, &documents)? })
+            }
             _ => Err(RequestError::Rejected(RejectReason::WrongKind)),
         }
+    }
+
+    /// The query stands in each pair, so one that fits no pair is refused before it is copied into all of them.
+    fn pairs(&self, query: &str, documents: &[String]) -> Result<Vec<Vec<TokenId>>, RequestError> {
+        for text in documents.iter().map(String::as_str).chain([query]) {
+            self.check_length(text.len())?;
+        }
+        let tokens = self.language.encode(query).map_err(refusal)?.len();
+        if tokens > self.context {
+            let wide = |count| u64::try_from(count).unwrap_or(u64::MAX);
+            let (tokens, limit) = (wide(tokens), wide(self.context));
+            return Err(RequestError::Rejected(RejectReason::ContextLength { tokens, limit }));
+        }
+        self.language.encode_pairs(query, documents).map_err(refusal)
     }
 
     fn tokens(&self, prompt: Prompt) -> Result<Vec<TokenId>, RequestError> {
@@ -86,10 +111,7 @@ impl Intake {
                 self.language.encode_chat(&messages)
             }
         };
-        encoded.map_err(|error| match error {
-            LanguageError::Template => RequestError::Rejected(RejectReason::Template),
-            LanguageError::Tokenizer => RequestError::Internal,
-        })
+        encoded.map_err(refusal)
     }
 
     fn check_length(&self, bytes: usize) -> Result<(), RequestError> {
@@ -100,5 +122,12 @@ impl Intake {
         let tokens = u64::try_from(bytes / MAX_BYTES_PER_TOKEN + 1).unwrap_or(u64::MAX);
         let limit = u64::try_from(self.context).unwrap_or(u64::MAX);
         Err(RequestError::Rejected(RejectReason::ContextLength { tokens, limit }))
+    }
+}
+
+fn refusal(error: LanguageError) -> RequestError {
+    match error {
+        LanguageError::Template => RequestError::Rejected(RejectReason::Template),
+        LanguageError::Tokenizer => RequestError::Internal,
     }
 }

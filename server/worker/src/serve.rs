@@ -1,7 +1,7 @@
 //! Three threads around a model: one reads requests, one computes, one writes answers.
 
 use crate::clock::Clock;
-use crate::embed::Embedding;
+use crate::embed::{Embedding, Of};
 use crate::generate::Generation;
 use crate::intake::{Command, Intake, Job};
 use crate::panics::AbortOnPanic;
@@ -25,7 +25,7 @@ const MAX_COMMANDS_PER_STEP: usize = 2 * MAX_COMMANDS;
 pub struct Limits {
     /// Of a model that generates.
     pub generation: GenerationLimits,
-    /// Of a model that embeds.
+    /// Of a model that embeds or scores.
     pub embedding: EmbeddingLimits,
 }
 
@@ -64,7 +64,10 @@ pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io
             Box::new(Generation::new(limits.generation, generator, eos, language))
         }
         Compute::Embedder { embedder, vocabulary } => {
-            Box::new(Embedding::new(limits.embedding, embedder, vocabulary))
+            Box::new(Embedding::new(limits.embedding, (embedder, Of::Texts), vocabulary))
+        }
+        Compute::Scorer { scorer, vocabulary } => {
+            Box::new(Embedding::new(limits.embedding, (scorer, Of::Pairs), vocabulary))
         }
     };
     thread::scope(|scope| {
@@ -136,6 +139,7 @@ fn request_of(event: &Event) -> RequestId {
         Event::Embedded { id, .. }
         | Event::Delta { id, .. }
         | Event::Finished { id, .. }
+        | Event::Ranked { id, .. }
         | Event::Failed { id, .. } => *id,
     }
 }
