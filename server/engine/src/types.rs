@@ -84,6 +84,9 @@ pub enum Precision {
     /// Weights, and what they are multiplied with, rounded to bf16; sums in 32 bits. Half the memory, and faster where the machine
     /// has instructions for it.
     Bf16,
+    /// As the weights are stored. What multiplies tensors in Q8_0, Q4_K or Q6_K is rounded to 8 bits in blocks, as llama.cpp does; what
+    /// multiplies those in bf16 to bf16; all others are held and multiplied in 32 bits.
+    Stored,
 }
 
 /// One message of a conversation.

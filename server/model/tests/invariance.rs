@@ -9,7 +9,7 @@ mod common;
 
 use anchorhold_engine::{
     BackendError, BlockId, CacheDomain, Counters, GenerationLimits, GenerationRequest, GenerationScheduler,
-    Generator, Row, Sampling, SequenceId, Tenancy, TokenId,
+    Generator, Moment, Row, Sampling, SequenceId, Tenancy, TokenId,
 };
 use anchorhold_model::Precision;
 use std::collections::HashMap;
@@ -103,13 +103,20 @@ fn run(
         let tenancy = Tenancy { domain: CacheDomain([7; 16]), share: 1 };
         let prompt = prompt.clone();
         let sequence = SequenceId(number);
-        let request =
-            GenerationRequest { sequence, tenancy, prompt, sampling, max_tokens: 20, ignore_eos: true };
+        let request = GenerationRequest {
+            sequence,
+            tenancy,
+            prompt,
+            sampling,
+            max_tokens: 20,
+            ignore_eos: true,
+            ends_by: Moment::NEVER,
+        };
         scheduler.submit(request).unwrap();
     }
     let mut answers = vec![Vec::new(); prompts.len()];
     while !scheduler.is_idle() {
-        for output in scheduler.step(witness) {
+        for output in scheduler.step(Moment(0), witness) {
             answers[usize::try_from(output.sequence.0).unwrap()].push(output.token.unwrap());
         }
     }

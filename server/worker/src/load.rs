@@ -142,8 +142,9 @@ impl From<LoadError> for LoadFailure {
     fn from(error: LoadError) -> Self {
         let code = match &error {
             LoadError::Package(error) => error.stage(),
-            LoadError::Form(_) | LoadError::Config(_) | LoadError::ConfigKey => "config",
-            LoadError::Container => "container",
+            LoadError::Form(_) | LoadError::Config(_) | LoadError::ConfigKey | LoadError::Metadata(_) => {
+                "config"
+            }
             LoadError::Architecture => "architecture",
             LoadError::Tensor { .. } | LoadError::ExtraTensors(_) => "tensors",
             LoadError::Tokenizer(_) => "tokenizer",
