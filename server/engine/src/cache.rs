@@ -29,6 +29,8 @@ struct NodeId(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum After {
     Nothing(CacheDomain),
+    /// The choices of one request, by its number, where nothing else is shared.
+    Choices(u64),
     Node(NodeId),
 }
 
@@ -66,14 +68,16 @@ pub(crate) struct BlockCache {
     kept: usize,
     next_node: u64,
     clock: u64,
-    /// Whether blocks are found again.
-    finds: bool,
+    /// Whether blocks that nobody holds any more are kept, to be found again.
+    keeps: bool,
 }
 
 /// The blocks that one sequence holds, from its first position on.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) blocks: Vec<BlockId>,
+    /// What the first block comes after.
+    root: After,
     after: After,
     /// How many of the blocks are in the tree, or found to be there.
     found: usize,
@@ -81,13 +85,17 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(domain: CacheDomain) -> Self {
-        Self { blocks: Vec::new(), after: After::Nothing(domain), found: 0 }
+        Self::from(After::Nothing(domain))
+    }
+
+    fn from(root: After) -> Self {
+        Self { blocks: Vec::new(), root, after: root, found: 0 }
     }
 }
 
 impl BlockCache {
-    /// `count` free blocks of `size` positions. Blocks are found again only if `finds`.
-    pub(crate) fn new(count: u32, size: usize, finds: bool) -> Self {
+    /// `count` free blocks of `size` positions. Blocks of a domain are found, and kept to be found again, only if `keeps`.
+    pub(crate) fn new(count: u32, size: usize, keeps: bool) -> Self {
         Self {
             size: size.max(1),
             slots: (0..count).map(|_| Slot::default()).collect(),
@@ -98,8 +106,14 @@ impl BlockCache {
             kept: 0,
             next_node: 0,
             clock: 0,
-            finds,
+            keeps,
         }
+    }
+
+    /// A table for each choice of the request with this number, which find each other's blocks: those of the whole domain where blocks
+    /// are kept, and their own alone where nothing is.
+    pub(crate) fn table_of_choices(&self, domain: CacheDomain, request: u64) -> Table {
+        Table::from(if self.keeps { After::Nothing(domain) } else { After::Choices(request) })
     }
 
     /// Blocks that positions before `end` take.
@@ -166,7 +180,7 @@ impl BlockCache {
         end: usize,
         generator: &mut dyn Generator,
     ) {
-        if !self.finds {
+        if !self.keeps && !matches!(table.root, After::Choices(_)) {
             return;
         }
         while (table.found + 1) * self.size <= end {
@@ -192,9 +206,10 @@ impl BlockCache {
     }
 
     /// Lets go of everything that the table holds. What can be found again is kept, the rest is erased.
-    pub(crate) fn release(&mut self, table: &mut Table, domain: CacheDomain, generator: &mut dyn Generator) {
+    pub(crate) fn release(&mut self, table: &mut Table, generator: &mut dyn Generator) {
         // The last first: what comes after goes before what it comes after.
-        for block in std::mem::replace(table, Table::new(domain)).blocks.into_iter().rev() {
+        let empty = Table::from(table.root);
+        for block in std::mem::replace(table, empty).blocks.into_iter().rev() {
             self.let_go(block, generator);
         }
     }
@@ -249,6 +264,11 @@ impl BlockCache {
                 generator.erase(&[block]);
                 self.free.push(block);
             }
+            (0, Some(id)) if !self.keeps => {
+                self.forget(id);
+                generator.erase(&[block]);
+                self.free.push(block);
+            }
             (0, Some(id)) => {
                 self.kept += 1;
                 if let Some(node) = self.nodes.get_mut(&id) {
@@ -265,9 +285,16 @@ impl BlockCache {
     /// Takes the block out of the tree that was used longest ago, erased.
     fn give_up(&mut self, generator: &mut dyn Generator) -> Option<BlockId> {
         let (_, id) = self.leaves.pop_first()?;
+        let block = self.forget(id)?;
+        self.kept -= 1;
+        generator.erase(&[block]);
+        Some(block)
+    }
+
+    /// Takes a node that nothing comes after out of the tree; its block.
+    fn forget(&mut self, id: NodeId) -> Option<BlockId> {
         let node = self.nodes.remove(&id)?;
         self.tree.remove(&node.link);
-        self.kept -= 1;
         if let Some(slot) = self.slot(node.block) {
             slot.node = None;
         }
@@ -280,7 +307,6 @@ impl BlockCache {
                 self.leaves.insert((used, before));
             }
         }
-        generator.erase(&[node.block]);
         Some(node.block)
     }
 }
