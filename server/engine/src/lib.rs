@@ -31,6 +31,6 @@ pub use generation::{
 pub use logprobs::{Logprobs, TokenLogprob};
 pub use sampler::{DrawError, Drawn, Sampler, Terms};
 pub use types::{
-    ChatMessage, FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, SequenceId, StopRules,
-    TokenId,
+    ChatMessage, FinishReason, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Precision, Prompt, RequestId, Sampling,
+    SequenceId, StopRules, Structure, TokenId,
 };

@@ -2,6 +2,7 @@
 
 use crate::random::derived;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A token's number in the model's vocabulary.
 pub type TokenId = u32;
@@ -78,6 +79,36 @@ pub struct StopRules {
     pub stop: Vec<String>,
     /// Go on past the model's end-of-sequence token.
     pub ignore_eos: bool,
+}
+
+/// The most choices of one request.
+pub const MAX_CHOICES: u16 = 16;
+/// The most likely tokens that are told at one place.
+pub const MAX_LOGPROBS: u8 = 20;
+
+/// The form that an output must have.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Structure {
+    /// A JSON object.
+    JsonObject,
+    /// JSON that fits this schema, which is a JSON document itself.
+    JsonSchema(String),
+    /// Text that this regular expression matches from its beginning to its end.
+    Regex(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+}
+
+impl fmt::Debug for Structure {
+    /// Its kind alone: the rest is the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::JsonObject => "JsonObject",
+            Self::JsonSchema(_) => "JsonSchema",
+            Self::Regex(_) => "Regex",
+            Self::Choice(_) => "Choice",
+        })
+    }
 }
 
 /// Why a generation ended.

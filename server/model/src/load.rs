@@ -4,10 +4,12 @@ use crate::bert::{self, Bert};
 use crate::config;
 use crate::decoder::{self, Decoder, DecoderEmbedder, gemma2, gemma3, llama, mistral, qwen2, qwen3};
 use crate::error::LoadError;
+use crate::grammar::Grammars;
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
 use crate::text::{Codec, Use};
 use crate::threads::Threads;
+use crate::vocabulary::Vocabulary;
 use crate::weights::{Need, Weights};
 use anchorhold_engine::{Embedder, Generator, ModelKind, Precision, TokenId};
 use anchorhold_sealed_weights::{Container, Effort, OnProgress, Role, SealedModel};
@@ -36,6 +38,10 @@ pub struct ChatModel {
     pub template: Option<ChatTemplate>,
     /// The tokens that end an answer.
     pub end_tokens: Vec<TokenId>,
+    /// Which bytes each token stands for, where that can be told.
+    pub vocabulary: Option<Vocabulary>,
+    /// Keeps answers to a form.
+    pub grammars: Grammars,
 }
 
 /// A model, ready to compute.
@@ -190,7 +196,11 @@ fn load_decoder(
     let (needs, passed_over) = config.needs();
     let (weights, stats) = read_weights(load, &needs, &passed_over)?;
     let decoder = Decoder::new(&config, weights, threads)?;
-    Ok((LoadedModel::Chat(ChatModel { generator: Box::new(decoder), codec, template, end_tokens }), stats))
+    let generator = Box::new(decoder);
+    let vocabulary = codec.vocabulary(config.vocabulary(), &end_tokens);
+    let grammars = Grammars::new(vocabulary.as_ref());
+    let model = ChatModel { generator, codec, template, end_tokens, vocabulary, grammars };
+    Ok((LoadedModel::Chat(model), stats))
 }
 
 /// A decoder that comes with the files of sentence-transformers.

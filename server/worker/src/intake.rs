@@ -2,7 +2,10 @@
 
 use crate::panics::AbortOnPanic;
 use crate::{Language, LanguageError};
-use anchorhold_engine::{ModelKind, Prompt, RequestId, Sampling, StopRules, Tenancy, TokenId};
+use anchorhold_engine::{
+    Constraint, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Prompt, RequestId, Sampling, StopRules, Tenancy,
+    TokenId,
+};
 use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, Work, WorkKind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -24,7 +27,18 @@ pub(crate) enum Command {
 /// A request in tokens.
 pub(crate) enum Job {
     Embed { inputs: Vec<Vec<TokenId>> },
-    Generate { tenancy: Tenancy, prompt: Vec<TokenId>, sampling: Sampling, stop: StopRules },
+    Generate(Box<Generate>),
+}
+
+/// A generation in tokens.
+pub(crate) struct Generate {
+    pub(crate) tenancy: Tenancy,
+    pub(crate) prompt: Vec<TokenId>,
+    pub(crate) sampling: Sampling,
+    pub(crate) stop: StopRules,
+    pub(crate) choices: u16,
+    pub(crate) logprobs: Option<u8>,
+    pub(crate) constraint: Option<Box<dyn Constraint>>,
 }
 
 pub(crate) struct Intake {
@@ -62,8 +76,19 @@ impl Intake {
                 let inputs = inputs.into_iter().map(|input| self.tokens(input));
                 Ok(Job::Embed { inputs: inputs.collect::<Result<_, _>>()? })
             }
-            (WorkKind::Generate { tenancy, prompt, sampling, stop }, ModelKind::Chat) => {
-                Ok(Job::Generate { tenancy, prompt: self.tokens(prompt)?, sampling, stop })
+            (
+                WorkKind::Generate { tenancy, prompt, sampling, stop, choices, logprobs, structure },
+                ModelKind::Chat,
+            ) => {
+                if choices > MAX_CHOICES || logprobs.is_some_and(|count| count > MAX_LOGPROBS) {
+                    return Err(RequestError::Rejected(RejectReason::TooMany));
+                }
+                let prompt = self.tokens(prompt)?;
+                let constraint = structure.map(|structure| self.language.constraint(&structure)).transpose();
+                let constraint =
+                    constraint.map_err(|fault| RequestError::Rejected(RejectReason::Structure(fault)))?;
+                let generate = Generate { tenancy, prompt, sampling, stop, choices, logprobs, constraint };
+                Ok(Job::Generate(Box::new(generate)))
             }
             _ => Err(RequestError::Rejected(RejectReason::WrongKind)),
         }

@@ -261,11 +261,14 @@ fn generation(id: anchorhold_ipc::RequestId, text: &str, most: u32) -> Vec<Event
     let most = if most == 0 { usize::MAX } else { usize::try_from(most).unwrap() };
     let taken: Vec<char> = text.chars().take(most).collect();
     let cut = taken.len() < text.chars().count();
-    let mut events: Vec<Event> =
-        taken.iter().map(|character| Event::Delta { id, text: character.to_string() }).collect();
+    let mut events: Vec<Event> = taken
+        .iter()
+        .map(|character| Event::Delta { id, choice: 0, text: character.to_string(), told: Vec::new() })
+        .collect();
     let reason = if cut { FinishReason::Length } else { FinishReason::Stop };
     events.push(Event::Finished {
         id,
+        choice: 0,
         reason,
         tokens_in: 5,
         tokens_found: 0,
