@@ -146,7 +146,7 @@ async fn case_38_extreme_parameters_are_refused_before_the_worker_hears_of_them(
         (json!({"n": 1_000_000}), "n"),
         (json!({"temperature": 1e300}), "temperature"),
         (json!({"stop": vec!["x"; 100_000]}), "stop"),
-        (json!({"logprobs": true, "top_logprobs": 1000}), "logprobs"),
+        (json!({"logprobs": true, "top_logprobs": 1000}), "top_logprobs"),
         (json!({"messages": []}), "messages"),
         (json!({"messages": flood}), "messages"),
         (json!({"messages": [{"role": "user", "content": "a\u{0}"}]}), "messages[0].content"),
