@@ -143,14 +143,18 @@ fn work(
         stop: asked.stop.clone(),
         ignore_eos: asked.ignore_eos,
     };
-    let structure = asked.form.as_ref().map(|form| match form.kind.clone() {
+    let structure = asked.form.as_ref().map(|form| Box::new(structure(form.kind.clone())));
+    let (choices, logprobs) = (asked.n, asked.logprobs);
+    Ok(WorkKind::Generate { tenancy, prompt, sampling, stop, choices, logprobs, structure })
+}
+
+fn structure(form: FormKind) -> Structure {
+    match form {
         FormKind::JsonObject => Structure::JsonObject,
         FormKind::JsonSchema(schema) => Structure::JsonSchema(schema),
         FormKind::Regex(regex) => Structure::Regex(regex),
         FormKind::Choice(texts) => Structure::Choice(texts),
-    });
-    let (choices, logprobs) = (asked.n, asked.logprobs);
-    Ok(WorkKind::Generate { tenancy, prompt, sampling, stop, choices, logprobs, structure })
+    }
 }
 
 /// Gives the work to the worker and gathers what comes back, or waits for the first of it and streams.

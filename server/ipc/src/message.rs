@@ -420,7 +420,7 @@ pub enum WorkKind {
         /// token.
         logprobs: Option<u8>,
         /// The form that each text must have.
-        structure: Option<Structure>,
+        structure: Option<Box<Structure>>,
     },
     /// How well each document answers a query, in order.
     Rerank {

@@ -8,7 +8,7 @@ use anchorhold_engine::{Constraint, Structure, TokenId, TooComplex};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::InferenceCapabilities;
-use llguidance::{JsonCompileOptions, Matcher, ParserFactory};
+use llguidance::{JsonCompileOptions, Matcher, ParserFactory, regex_to_lark};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ impl Grammars {
             Structure::JsonSchema(schema) if schema.len() <= MAX_STRUCTURE_LEN => {
                 json(serde_json::from_str(schema).map_err(|_| GrammarError::Malformed)?)?
             }
-            Structure::Regex(regex) if regex.len() <= MAX_REGEX_LEN => TopLevelGrammar::from_regex(regex),
+            Structure::Regex(regex) if regex.len() <= MAX_REGEX_LEN => matching(regex),
             Structure::Choice(texts) => choice(texts)?,
             Structure::JsonSchema(_) | Structure::Regex(_) => return Err(GrammarError::TooComplex),
         };
@@ -137,7 +137,12 @@ fn choice(texts: &[String]) -> Result<TopLevelGrammar, GrammarError> {
         return Err(GrammarError::TooComplex);
     }
     let literals: Vec<String> = texts.iter().map(|text| literal(text)).collect();
-    Ok(TopLevelGrammar::from_regex(&literals.join("|")))
+    Ok(matching(&literals.join("|")))
+}
+
+/// What this regular expression matches; a digit or a word is of ASCII, as in the patterns of a schema.
+fn matching(regex: &str) -> TopLevelGrammar {
+    TopLevelGrammar::from_lark(format!("start: /{}/", regex_to_lark(regex, "dw")))
 }
 
 /// A regular expression that matches this text alone.

@@ -44,8 +44,8 @@ impl TokenizerEnv for Tree {
 }
 
 impl Vocabulary {
-    /// Of a tokenizer with at most `size` tokens, `ends` among them. `None` where it cannot be told which bytes a token stands for:
-    /// its decoder is neither byte-level nor one that falls back to bytes.
+    /// Of a tokenizer with at most `size` tokens, `ends` among them. `None` where it cannot be told which bytes a token stands for: its
+    /// decoder does more than to put together what tokens stand for.
     pub(crate) fn new(tokenizer: &Tokenizer, size: usize, ends: &[TokenId]) -> Option<Self> {
         let spelling = Spelling::of(&serde_json::to_value(tokenizer.get_decoder()?).ok()?)?;
         if size > MAX_TOKENS {
@@ -98,19 +98,19 @@ fn marked(name: &str) -> Vec<u8> {
 enum Spelling {
     /// Every byte is a character of its own, as in GPT-2.
     ByteLevel(HashMap<char, u8>),
-    /// Text with another character in place of the space; `<0x0A>` is a byte.
-    ByteFallback { space: char },
+    /// Text, with this character in place of the space; `<0x0A>` may be a byte.
+    Text { space: char, has_bytes: bool },
 }
 
 impl Spelling {
     /// From the decoder in its JSON form.
     fn of(decoder: &Value) -> Option<Self> {
-        let (mut byte_level, mut fallback, mut space) = (false, false, ' ');
+        let (mut byte_level, mut has_bytes, mut space) = (false, false, ' ');
         let mut left = vec![(decoder, 0)];
         while let Some((decoder, depth)) = left.pop() {
             match decoder.get("type")?.as_str()? {
                 "ByteLevel" => byte_level = true,
-                "ByteFallback" => fallback = true,
+                "ByteFallback" => has_bytes = true,
                 "Replace" if decoder.get("content").and_then(Value::as_str) == Some(" ") => {
                     space = one_character(decoder.get("pattern")?.get("String")?)?;
                 }
@@ -118,15 +118,12 @@ impl Spelling {
                 "Sequence" if depth < MAX_DECODERS => {
                     left.extend(decoder.get("decoders")?.as_array()?.iter().map(|inner| (inner, depth + 1)));
                 }
-                "Sequence" => return None,
-                _ => {}
+                // Neither changes what a token within a text is.
+                "Fuse" | "Strip" => {}
+                _ => return None,
             }
         }
-        match (byte_level, fallback) {
-            (true, false) => Some(Self::ByteLevel(byte_characters())),
-            (false, true) => Some(Self::ByteFallback { space }),
-            _ => None,
-        }
+        Some(if byte_level { Self::ByteLevel(byte_characters()) } else { Self::Text { space, has_bytes } })
     }
 
     fn bytes(&self, token: &str) -> Vec<u8> {
@@ -136,9 +133,11 @@ impl Spelling {
                 // As the decoder does with what is not of its alphabet.
                 known.unwrap_or_else(|| token.as_bytes().to_vec())
             }
-            Self::ByteFallback { space } => {
+            Self::Text { space, has_bytes } => {
                 let hex = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
-                let byte = hex.filter(|hex| hex.len() == 2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+                let byte = hex
+                    .filter(|hex| *has_bytes && hex.len() == 2)
+                    .and_then(|hex| u8::from_str_radix(hex, 16).ok());
                 byte.map_or_else(|| token.replace(*space, " ").into_bytes(), |byte| vec![byte])
             }
         }
@@ -165,4 +164,89 @@ fn byte_characters() -> HashMap<char, u8> {
             Some((character, byte))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tokenizer as Llama 2 and Gemma have it: `▁` for the space, bytes for what is not in the vocabulary.
+    fn sentencepiece() -> Tokenizer {
+        let mut entries = vec!["\"<s>\":0".to_owned(), "\"</s>\":1".to_owned()];
+        entries.extend((0..=255).map(|byte| format!("\"<0x{byte:02X}>\":{}", byte + 2)));
+        entries.extend([r#""▁":258"#, r#""▁a":259"#, r#""é":260"#, r#""b":261"#].map(str::to_owned));
+        let json = format!(
+            r#"{{"version":"1.0","truncation":null,"padding":null,"normalizer":null,"pre_tokenizer":null,"post_processor":null,
+            "added_tokens":[
+              {{"id":0,"content":"<s>","special":true,"single_word":false,"lstrip":false,"rstrip":false,"normalized":false}},
+              {{"id":1,"content":"</s>","special":true,"single_word":false,"lstrip":false,"rstrip":false,"normalized":false}},
+              {{"id":262,"content":" <x>","special":false,"single_word":false,"lstrip":false,"rstrip":false,"normalized":false}}],
+            "decoder":{{"type":"Sequence","decoders":[
+              {{"type":"Replace","pattern":{{"String":"▁"}},"content":" "}},{{"type":"ByteFallback"}},{{"type":"Fuse"}},
+              {{"type":"Strip","content":" ","start":1,"stop":0}}]}},
+            "model":{{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,"end_of_word_suffix":null,
+            "fuse_unk":false,"byte_fallback":true,"vocab":{{{}}},"merges":[]}}}}"#,
+            entries.join(",")
+        );
+        Tokenizer::from_bytes(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn spells_the_tokens_of_sentencepiece() {
+        let vocabulary = Vocabulary::new(&sentencepiece(), 300, &[1]).unwrap();
+        for (token, bytes) in [
+            (0, &b"<s>"[..]),
+            (1, b"</s>"),
+            (12, b"\n"),
+            (257, b"\xFF"),
+            (258, b" "),
+            (259, b" a"),
+            (260, "é".as_bytes()),
+            (262, b" <x>"),
+            (280, b""),
+            (300, b""),
+            (u32::MAX, b""),
+        ] {
+            assert_eq!(vocabulary.bytes(token), bytes, "token {token}");
+        }
+    }
+
+    #[test]
+    fn what_a_decoder_makes_of_tokens_is_what_they_are_spelled_as() {
+        let tokenizer = sentencepiece();
+        let vocabulary = Vocabulary::new(&tokenizer, 263, &[1]).unwrap();
+        // The first token is left out: a space at the beginning is dropped.
+        let tokens = [261, 259, 258, 260, 12, 197, 171, 262, 261];
+        let spelled: Vec<u8> = tokens.iter().flat_map(|token| vocabulary.bytes(*token).to_vec()).collect();
+        assert_eq!(String::from_utf8(spelled).unwrap(), tokenizer.decode(&tokens, true).unwrap());
+    }
+
+    #[test]
+    fn tells_nothing_where_a_decoder_does_more() {
+        let decoder = |json: &str| Spelling::of(&serde_json::from_str(json).unwrap()).is_some();
+        assert!(decoder(r#"{"type":"Fuse"}"#) && decoder(r#"{"type":"ByteLevel"}"#));
+        assert!(decoder(r#"{"type":"Metaspace","replacement":"_"}"#));
+        for other in [
+            r#"{"type":"WordPiece","prefix":"@"}"#,
+            r#"{"type":"Sequence","decoders":[{"type":"CTC"}]}"#,
+            r#"{"type":"Metaspace","replacement":"ab"}"#,
+            r#"{"type":"Replace","pattern":{"Regex":"a"},"content":" "}"#,
+        ] {
+            assert!(!decoder(other), "{other}");
+        }
+        let deep = (0..20).fold(r#"{"type":"Fuse"}"#.to_owned(), |inner, _| {
+            format!(r#"{{"type":"Sequence","decoders":[{inner}]}}"#)
+        });
+        assert!(!decoder(&deep));
+    }
+
+    #[test]
+    fn a_word_that_the_tree_cannot_hold_is_left_out() {
+        let long = "a".repeat(MAX_TOKEN_BYTES + 1);
+        let mut tokenizer = sentencepiece();
+        tokenizer.add_tokens([tokenizers::AddedToken::from(long, false)]).unwrap();
+        let vocabulary = Vocabulary::new(&tokenizer, 264, &[1]).unwrap();
+        assert_eq!(vocabulary.bytes(263), b"");
+        assert!(Vocabulary::new(&tokenizer, MAX_TOKENS + 1, &[1]).is_none());
+    }
 }

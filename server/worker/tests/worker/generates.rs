@@ -144,7 +144,7 @@ fn refuses_what_the_model_can_never_answer() {
     let (model, watch) = reciter(8, None);
     let mut rig = Rig::serving(model, Limits::default());
     let one = || generate(text("a"), 1, &[]);
-    let structure = |structure| with(one(), |asked| *asked.structure = Some(structure));
+    let structure = |structure| with(one(), |asked| *asked.structure = Some(Box::new(structure)));
     let cases = [
         (generate(text(""), 1, &[]), RejectReason::EmptyPrompt),
         (generate(text("123456789"), 1, &[]), RejectReason::ContextLength { tokens: 10, limit: 8 }),
@@ -311,7 +311,7 @@ fn a_failing_model_fails_a_request_of_several_choices_once() {
 fn a_text_keeps_to_its_form_whatever_the_model_would_say() {
     let (model, _) = reciter(256, None);
     let mut rig = Rig::serving(model, Limits::default());
-    let form = || Some(Structure::Choice(vec!["yes".into(), "no".into(), "naïve".into()]));
+    let form = || Some(Box::new(Structure::Choice(vec!["yes".into(), "no".into(), "naïve".into()])));
     let asked = |most: u32, stop: &[&str]| {
         with(generate(Prompt::Tokens(vec![1]), most, stop), |asked| {
             *asked.structure = form();
@@ -334,7 +334,7 @@ fn a_text_keeps_to_its_form_whatever_the_model_would_say() {
 fn a_form_that_gives_up_rejects_its_request_only() {
     let (model, watch) = reciter(256, None);
     let mut rig = Rig::serving(model, Limits::default());
-    let form = Some(Structure::JsonObject);
+    let form = Some(Box::new(Structure::JsonObject));
     rig.submit(1, with(generate(text("x"), 5, &[]), |asked| (*asked.structure, *asked.choices) = (form, 2)));
     assert_eq!(rig.event(), rejected(1, RejectReason::Structure(StructureFault::TooComplex)));
     rig.submit(2, generate(text("x"), 5, &[]));

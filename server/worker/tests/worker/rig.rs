@@ -175,5 +175,5 @@ pub(crate) struct Asked<'a> {
     pub(crate) stop: &'a mut StopRules,
     pub(crate) choices: &'a mut u16,
     pub(crate) logprobs: &'a mut Option<u8>,
-    pub(crate) structure: &'a mut Option<Structure>,
+    pub(crate) structure: &'a mut Option<Box<Structure>>,
 }
