@@ -13,6 +13,15 @@ pub struct RequestId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SequenceId(pub u64);
 
+/// A point in time, in milliseconds since whenever the caller began to count. Nothing here looks at a clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// Later than every other.
+    pub const NEVER: Self = Self(u64::MAX);
+}
+
 /// How the next token is drawn. Applied in this order: penalties and bias, temperature, top-k, top-p, min-p.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
@@ -61,6 +70,8 @@ pub enum ModelKind {
     Embedding,
     /// Answers with text.
     Chat,
+    /// Answers with scores of documents for a query.
+    Rerank,
 }
 
 /// How exactly a model's weights are held and multiplied.

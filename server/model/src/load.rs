@@ -1,8 +1,10 @@
 //! From a verified sealed package to a model that computes.
 
-use crate::bert::{self, Bert};
+use crate::bert::{self, Bend, Bert, Family, Output, Purpose};
 use crate::config;
-use crate::decoder::{self, Decoder, DecoderEmbedder, gemma2, gemma3, llama, mistral, qwen2, qwen3};
+use crate::decoder::{
+    self, Decoder, DecoderEmbedder, gemma2, gemma3, llama, mistral, mixtral, qwen2, qwen3, qwen3_moe,
+};
 use crate::error::LoadError;
 use crate::gguf::{self, Described};
 use crate::pooling::{self, Pooling};
@@ -27,6 +29,16 @@ pub struct EmbeddingModel {
     pub vocabulary: usize,
 }
 
+/// A model that scores pairs of texts.
+pub struct RerankModel {
+    /// Computes the scores: vectors of one number, of which a higher one says that the second text answers the first better.
+    pub scorer: Box<dyn Embedder>,
+    /// Cuts pairs of texts into tokens.
+    pub codec: Codec,
+    /// How many token ids there are; the scorer refuses a whole batch for an id that is not below this.
+    pub vocabulary: usize,
+}
+
 /// A model that continues conversations.
 pub struct ChatModel {
     /// Computes the logits.
@@ -45,6 +57,8 @@ pub enum LoadedModel {
     Embedding(EmbeddingModel),
     /// Answers with text.
     Chat(ChatModel),
+    /// Answers with scores.
+    Rerank(RerankModel),
 }
 
 impl LoadedModel {
@@ -54,6 +68,7 @@ impl LoadedModel {
         match self {
             Self::Embedding(_) => ModelKind::Embedding,
             Self::Chat(_) => ModelKind::Chat,
+            Self::Rerank(_) => ModelKind::Rerank,
         }
     }
 }
@@ -107,29 +122,35 @@ pub fn load_with(
         None => config::object(Role::Config, &package.file(Role::Config)?)?,
     };
     let load = Load { package, threads, precision, effort, described };
-    if is(&object, "BertModel", "bert") {
-        return load_bert(&load, object);
+    match (architecture(&object), object.get("model_type").and_then(Value::as_str)) {
+        (Some("BertModel"), Some("bert")) => load_encoder(&load, object, Family::Bert),
+        (Some("RobertaModel"), Some("roberta")) => load_encoder(&load, object, Family::Roberta),
+        (Some("XLMRobertaModel"), Some("xlm-roberta")) => load_encoder(&load, object, Family::Roberta),
+        (Some("BertForSequenceClassification"), Some("bert")) => load_reranker(&load, object, Family::Bert),
+        (Some("RobertaForSequenceClassification"), Some("roberta"))
+        | (Some("XLMRobertaForSequenceClassification"), Some("xlm-roberta")) => {
+            load_reranker(&load, object, Family::Roberta)
+        }
+        _ => {
+            let read = decoder_of(&object).ok_or(LoadError::Architecture)?;
+            load_decoder(&load, object, read)
+        }
     }
-    let read = decoder_of(&object).ok_or(LoadError::Architecture)?;
-    load_decoder(&load, object, read)
 }
 
 /// What reads the config of the decoder that it names.
 fn decoder_of(object: &Map<String, Value>) -> Option<ReadConfig> {
-    let decoders: [(&str, &str, ReadConfig); 6] = [
-        ("LlamaForCausalLM", "llama", llama::read),
-        ("MistralForCausalLM", "mistral", mistral::read),
-        ("Qwen2ForCausalLM", "qwen2", qwen2::read),
-        ("Qwen3ForCausalLM", "qwen3", qwen3::read),
-        ("Gemma2ForCausalLM", "gemma2", gemma2::read),
-        ("Gemma3ForCausalLM", "gemma3_text", gemma3::read),
-    ];
-    let named = decoders.into_iter().find(|(class, kind, _)| is(object, class, kind));
-    named.map(|(_, _, read)| read)
-}
-
-fn is(object: &Map<String, Value>, class: &str, kind: &str) -> bool {
-    architecture(object) == Some(class) && object.get("model_type").and_then(Value::as_str) == Some(kind)
+    match (architecture(object)?, object.get("model_type")?.as_str()?) {
+        ("LlamaForCausalLM", "llama") => Some(llama::read),
+        ("MistralForCausalLM", "mistral") => Some(mistral::read),
+        ("Qwen2ForCausalLM", "qwen2") => Some(qwen2::read),
+        ("Qwen3ForCausalLM", "qwen3") => Some(qwen3::read),
+        ("MixtralForCausalLM", "mixtral") => Some(mixtral::read),
+        ("Qwen3MoeForCausalLM", "qwen3_moe") => Some(qwen3_moe::read),
+        ("Gemma2ForCausalLM", "gemma2") => Some(gemma2::read),
+        ("Gemma3ForCausalLM", "gemma3_text") => Some(gemma3::read),
+        _ => None,
+    }
 }
 
 /// A package on its way to a model.
@@ -184,18 +205,46 @@ fn architecture(object: &Map<String, Value>) -> Option<&str> {
     }
 }
 
-fn load_bert(load: &Load<'_>, object: Map<String, Value>) -> Result<(LoadedModel, LoadStats), LoadError> {
+fn load_encoder(
+    load: &Load<'_>,
+    object: Map<String, Value>,
+    family: Family,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
     let Load { package, threads, .. } = *load;
-    let config = bert::Config::read(object)?;
+    let config = bert::Config::read(object, family)?;
     let pooling = read_pooling(package, config.hidden())?;
     let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
-    let prefixed = package.index().position("bert.embeddings.word_embeddings.weight").is_some();
-    let prefix = if prefixed { "bert." } else { "" };
-    let (needs, passed_over) = config.needs(prefix);
+    let words = format!("{}embeddings.word_embeddings.weight", config.prefix());
+    let prefix = if package.index().position(&words).is_some() { config.prefix() } else { "" };
+    let (needs, passed_over) = config.needs(prefix, Purpose::Embedding);
     let (weights, stats) = read_weights(load, (&needs, passed_over), &Place::as_named)?;
     let vocabulary = config.vocabulary();
-    let bert = Bert::new(&config, prefix, weights, pooling, threads)?;
-    Ok((LoadedModel::Embedding(EmbeddingModel { embedder: Box::new(bert), codec, vocabulary }), stats))
+    let embedder = Box::new(Bert::new(&config, prefix, weights, Output::Pooled(pooling), threads)?);
+    Ok((LoadedModel::Embedding(EmbeddingModel { embedder, codec, vocabulary }), stats))
+}
+
+/// An encoder with a classifier of one label: a cross-encoder of sentence-transformers.
+fn load_reranker(
+    load: &Load<'_>,
+    object: Map<String, Value>,
+    family: Family,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
+    let Load { package, threads, .. } = *load;
+    if has(package, Role::Pooling) {
+        return Err(LoadError::Config("a classifier comes with files of pooling"));
+    }
+    let own = optional(package, Role::SentenceTransformers)?;
+    let bend = Bend::read(own.as_ref().map(|bytes| bytes.as_slice()), &object)?;
+    let config = bert::Config::read(object, family)?;
+    let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
+    // RoBERTa has one type, whatever the tokenizer says.
+    let separator = if family == Family::Bert { codec.separator()? } else { None };
+    let prefix = config.prefix();
+    let (needs, passed_over) = config.needs(prefix, Purpose::Score);
+    let (weights, stats) = read_weights(load, (&needs, passed_over), &Place::as_named)?;
+    let vocabulary = config.vocabulary();
+    let scorer = Box::new(Bert::new(&config, prefix, weights, Output::Scored(bend, separator), threads)?);
+    Ok((LoadedModel::Rerank(RerankModel { scorer, codec, vocabulary }), stats))
 }
 
 /// How the token vectors become one of `hidden` features.

@@ -42,11 +42,19 @@ impl RopeKeys {
     /// # Errors
     /// Both forms are used.
     pub(crate) fn settings(self) -> Result<RopeSettings, LoadError> {
+        self.settings_with(THETA)
+    }
+
+    /// The settings, with this base where there is none.
+    ///
+    /// # Errors
+    /// Both forms are used.
+    pub(crate) fn settings_with(self, theta: f64) -> Result<RopeSettings, LoadError> {
         let Self { rope_theta, rope_scaling, rope_parameters } = self;
         if rope_parameters.is_some() && (rope_scaling.is_some() || rope_theta.is_some()) {
             return Err(LoadError::Config("rope is configured in two ways"));
         }
-        Ok(RopeSettings { theta: rope_theta.unwrap_or(THETA), parameters: rope_parameters.or(rope_scaling) })
+        Ok(RopeSettings { theta: rope_theta.unwrap_or(theta), parameters: rope_parameters.or(rope_scaling) })
     }
 }
 
