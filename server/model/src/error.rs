@@ -17,7 +17,7 @@ pub enum LoadError {
     Metadata(&'static str),
     /// `config.json`, or a GGUF file's `general.architecture`, names no architecture that this crate has.
     #[error(
-        "architecture is not BertModel, RobertaModel or XLMRobertaModel, one of these ForSequenceClassification, or LlamaForCausalLM, MistralForCausalLM, MixtralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Qwen3MoeForCausalLM, Gemma2ForCausalLM or Gemma3ForCausalLM, with its own model_type; in GGUF not llama, qwen2, qwen3, gemma2 or gemma3"
+        "architecture is not BertModel, RobertaModel or XLMRobertaModel, one of these ForSequenceClassification, or LlamaForCausalLM, MistralForCausalLM, MixtralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Qwen3MoeForCausalLM, Gemma2ForCausalLM or Gemma3ForCausalLM, with its own model_type; in GGUF llama, qwen2, qwen3, gemma2 or gemma3"
     )]
     Architecture,
     /// A rule for a file other than the tokenizer and the template.

@@ -7,10 +7,12 @@ use crate::decoder::{
 };
 use crate::error::LoadError;
 use crate::gguf::{self, Described};
+use crate::grammar::Grammars;
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
 use crate::text::{Codec, Use};
 use crate::threads::Threads;
+use crate::vocabulary::Vocabulary;
 use crate::weights::{Locate, Need, Place, Weights};
 use anchorhold_engine::{Embedder, Generator, ModelKind, Precision, TokenId};
 use anchorhold_sealed_weights::{Container, Effort, OnProgress, Role, SealedModel};
@@ -49,6 +51,10 @@ pub struct ChatModel {
     pub template: Option<ChatTemplate>,
     /// The tokens that end an answer.
     pub end_tokens: Vec<TokenId>,
+    /// Which bytes each token stands for, where that can be told.
+    pub vocabulary: Option<Vocabulary>,
+    /// Keeps answers to a form.
+    pub grammars: Grammars,
 }
 
 /// A model, ready to compute.
@@ -122,35 +128,48 @@ pub fn load_with(
         None => config::object(Role::Config, &package.file(Role::Config)?)?,
     };
     let load = Load { package, threads, precision, effort, described };
-    match (architecture(&object), object.get("model_type").and_then(Value::as_str)) {
-        (Some("BertModel"), Some("bert")) => load_encoder(&load, object, Family::Bert),
-        (Some("RobertaModel"), Some("roberta")) => load_encoder(&load, object, Family::Roberta),
-        (Some("XLMRobertaModel"), Some("xlm-roberta")) => load_encoder(&load, object, Family::Roberta),
-        (Some("BertForSequenceClassification"), Some("bert")) => load_reranker(&load, object, Family::Bert),
-        (Some("RobertaForSequenceClassification"), Some("roberta"))
-        | (Some("XLMRobertaForSequenceClassification"), Some("xlm-roberta")) => {
-            load_reranker(&load, object, Family::Roberta)
-        }
-        _ => {
-            let read = decoder_of(&object).ok_or(LoadError::Architecture)?;
-            load_decoder(&load, object, read)
-        }
+    if let Some((family, purpose)) = encoder_of(&object) {
+        return match purpose {
+            Purpose::Embedding => load_encoder(&load, object, family),
+            Purpose::Score => load_reranker(&load, object, family),
+        };
     }
+    let read = decoder_of(&object).ok_or(LoadError::Architecture)?;
+    load_decoder(&load, object, read)
+}
+
+/// The encoder that a config names, and what it answers with.
+fn encoder_of(object: &Map<String, Value>) -> Option<(Family, Purpose)> {
+    let encoders = [
+        ("BertModel", "bert", Family::Bert, Purpose::Embedding),
+        ("RobertaModel", "roberta", Family::Roberta, Purpose::Embedding),
+        ("XLMRobertaModel", "xlm-roberta", Family::Roberta, Purpose::Embedding),
+        ("BertForSequenceClassification", "bert", Family::Bert, Purpose::Score),
+        ("RobertaForSequenceClassification", "roberta", Family::Roberta, Purpose::Score),
+        ("XLMRobertaForSequenceClassification", "xlm-roberta", Family::Roberta, Purpose::Score),
+    ];
+    let named = encoders.into_iter().find(|(class, kind, ..)| is(object, class, kind));
+    named.map(|(_, _, family, purpose)| (family, purpose))
 }
 
 /// What reads the config of the decoder that it names.
 fn decoder_of(object: &Map<String, Value>) -> Option<ReadConfig> {
-    match (architecture(object)?, object.get("model_type")?.as_str()?) {
-        ("LlamaForCausalLM", "llama") => Some(llama::read),
-        ("MistralForCausalLM", "mistral") => Some(mistral::read),
-        ("Qwen2ForCausalLM", "qwen2") => Some(qwen2::read),
-        ("Qwen3ForCausalLM", "qwen3") => Some(qwen3::read),
-        ("MixtralForCausalLM", "mixtral") => Some(mixtral::read),
-        ("Qwen3MoeForCausalLM", "qwen3_moe") => Some(qwen3_moe::read),
-        ("Gemma2ForCausalLM", "gemma2") => Some(gemma2::read),
-        ("Gemma3ForCausalLM", "gemma3_text") => Some(gemma3::read),
-        _ => None,
-    }
+    let decoders: [(&str, &str, ReadConfig); 8] = [
+        ("LlamaForCausalLM", "llama", llama::read),
+        ("MistralForCausalLM", "mistral", mistral::read),
+        ("Qwen2ForCausalLM", "qwen2", qwen2::read),
+        ("Qwen3ForCausalLM", "qwen3", qwen3::read),
+        ("MixtralForCausalLM", "mixtral", mixtral::read),
+        ("Qwen3MoeForCausalLM", "qwen3_moe", qwen3_moe::read),
+        ("Gemma2ForCausalLM", "gemma2", gemma2::read),
+        ("Gemma3ForCausalLM", "gemma3_text", gemma3::read),
+    ];
+    let named = decoders.into_iter().find(|(class, kind, _)| is(object, class, kind));
+    named.map(|(_, _, read)| read)
+}
+
+fn is(object: &Map<String, Value>, class: &str, kind: &str) -> bool {
+    architecture(object) == Some(class) && object.get("model_type").and_then(Value::as_str) == Some(kind)
 }
 
 /// A package on its way to a model.
@@ -292,7 +311,11 @@ fn load_decoder(
     let (needs, passed_over) = config.needs();
     let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
     let decoder = Decoder::new(&config, weights, threads)?;
-    Ok((LoadedModel::Chat(ChatModel { generator: Box::new(decoder), codec, template, end_tokens }), stats))
+    let generator = Box::new(decoder);
+    let vocabulary = codec.vocabulary(config.vocabulary(), &end_tokens);
+    let grammars = Grammars::new(vocabulary.as_ref());
+    let model = ChatModel { generator, codec, template, end_tokens, vocabulary, grammars };
+    Ok((LoadedModel::Chat(model), stats))
 }
 
 /// A decoder that comes with the files of sentence-transformers.

@@ -331,21 +331,22 @@ impl Config {
         let parts = self.layer_needs();
         for layer in 0..self.windows.len() {
             let name = |part: &str| format!("{}layers.{layer}.{part}", self.prefix);
-            needs.extend(parts.iter().map(|(part, shape)| match *part {
-                // One product each.
+            let layer_parts = parts.iter().map(|(part, shape)| match *part {
+                // One product with the queries.
                 "self_attn.k_proj.weight" | "self_attn.v_proj.weight" => Need::below(name(part), shape),
                 _ if shape.len() > 1 => Need::matrix(name(part), shape),
                 _ => Need::new(name(part), shape),
-            }));
+            });
+            needs.extend(layer_parts);
             needs.extend(match self.experts.as_ref().filter(|experts| experts.has(layer)) {
-                Some(experts) => experts.needs(name, h),
+                Some(experts) => experts.needs(h, name),
                 None => self.dense_needs(name),
             });
         }
         (needs, passed_over)
     }
 
-    /// The tensors of a feed-forward part that is one, where `name` names those of a layer.
+    /// The tensors of a feed-forward part that is one.
     fn dense_needs(&self, name: impl Fn(&str) -> String) -> Vec<Need> {
         let (h, i) = (self.hidden, self.intermediate);
         vec![
@@ -485,7 +486,7 @@ mod tests {
                         config
                             .experts
                             .as_ref()
-                            .is_none_or(|experts| experts.needs(str::to_owned, 1).len() <= 3073)
+                            .is_none_or(|experts| experts.needs(1, str::to_owned).len() <= 3073)
                     );
                     let widest = config.needs().0.into_iter().flat_map(|need| need.shape).max().unwrap();
                     assert!(widest <= MAX_WIDTH * MAX_WIDTH, "{key} {value}");

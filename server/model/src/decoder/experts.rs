@@ -10,6 +10,7 @@ use crate::kernel::Isa;
 use crate::math::{self, Activation, Gate};
 use crate::packed::{Epilogue, Form, Packed, copy_into};
 use crate::weights::{Need, Weights};
+use anchorhold_engine::Precision;
 use rayon::prelude::*;
 
 /// The most experts of a layer.
@@ -101,15 +102,15 @@ impl Shape {
         self.sparse.get(layer).copied().unwrap_or_default()
     }
 
-    /// The tensors of a layer, for tokens of `hidden` features, where `name` names those of the layer.
-    pub(crate) fn needs(&self, name: impl Fn(&str) -> String, hidden: usize) -> Vec<Need> {
-        let names = self.names;
-        let mut needs = vec![Need::new(name(&format!("{}.weight", names.router)), &[self.count, hidden])];
+    /// The tensors of a layer, for tokens of `hidden` features; `name` gives a part's whole name.
+    pub(crate) fn needs(&self, hidden: usize, name: impl Fn(&str) -> String) -> Vec<Need> {
+        let router = format!("{}.weight", self.names.router);
+        let mut needs = vec![Need::new(name(&router), &[self.count, hidden])];
         for index in 0..self.count {
-            let part = |part| name(&names.expert(index, part));
-            needs.push(Need::matrix(part(names.gate), &[self.intermediate, hidden]));
-            needs.push(Need::below(part(names.up), &[self.intermediate, hidden]));
-            needs.push(Need::matrix(part(names.down), &[hidden, self.intermediate]));
+            let part = |part| name(&self.names.expert(index, part));
+            needs.push(Need::matrix(part(self.names.gate), &[self.intermediate, hidden]));
+            needs.push(Need::below(part(self.names.up), &[self.intermediate, hidden]));
+            needs.push(Need::matrix(part(self.names.down), &[hidden, self.intermediate]));
         }
         needs
     }
@@ -154,9 +155,9 @@ impl Experts {
         let names = shape.names;
         let mut experts = Vec::with_capacity(shape.count);
         for index in 0..shape.count {
-            let mut matrix = |part| weights.matrix(&format!("{layer}.{}", names.expert(index, part)));
-            // The ups lie below the gates.
-            experts.push(Expert { gate_up: matrix(names.gate)?, down: matrix(names.down)? });
+            let mut take = |part| weights.matrix(&format!("{layer}.{}", names.expert(index, part)));
+            // The up lies below the gate.
+            experts.push(Expert { gate_up: take(names.gate)?, down: take(names.down)? });
         }
         let router = weights.take(&format!("{layer}.{}.weight", names.router))?;
         Ok(Self {
@@ -167,7 +168,7 @@ impl Experts {
             picked: shape.picked,
             weighing: shape.weighing,
             // Small, and decisive: a rounded score could pick another expert.
-            router: Packed::new(&[&router], hidden, Form::F32),
+            router: Packed::new(&[&router], hidden, Form::of(Precision::F32, &[])),
             experts,
         })
     }
