@@ -26,6 +26,7 @@ use self::experts::Experts;
 use crate::attention::{self, QUERIES, Queries, Unit};
 use crate::cache::{Cache, Place, Shape};
 use crate::error::LoadError;
+use crate::gguf::ROPE_FACTORS;
 use crate::kernel::{Isa, WIDTH};
 use crate::math::{self, Activation, Gate, Norm};
 use crate::ops::{self, Linear, failed};
@@ -128,14 +129,13 @@ impl Decoder {
         let prefix = config.prefix;
         let isa = Isa::detect();
         let hidden = config.hidden;
-        let words = weights.take(&format!("{prefix}embed_tokens.weight"))?;
-        let words = weights.pack(&[&words], hidden);
-        let (words, output) = if config.tied {
-            (None, words)
-        } else {
-            let output = weights.take("lm_head.weight")?;
-            (Some(words), weights.pack(&[&output], hidden))
-        };
+        let words = weights.matrix(&format!("{prefix}embed_tokens.weight"))?;
+        let (words, output) =
+            if config.tied { (None, words) } else { (Some(words), weights.matrix("lm_head.weight")?) };
+        let mut rope = config.rope.clone();
+        if config.layout.is_some_and(|layout| layout.rope_factors) {
+            rope = rope.slowed(&weights.take(ROPE_FACTORS)?)?;
+        }
         let layers = (0..config.windows.len()).map(|layer| Layer::new(isa, config, &mut weights, layer));
         let layers = layers.collect::<Result<_, _>>()?;
         let unit = Unit { head: config.head };
@@ -147,7 +147,7 @@ impl Decoder {
             layers,
             norm: rms_norm(config, &mut weights, &format!("{prefix}norm"))?,
             head_out: Linear::new(isa, output, Vec::new(), Activation::None),
-            rope: config.rope.clone(),
+            rope,
             window_rope: config.window_rope.clone(),
             sizes: Sizes {
                 hidden,
@@ -416,11 +416,8 @@ impl Generator for Decoder {
 impl Layer {
     fn new(isa: Isa, config: &Config, weights: &mut Weights, layer: usize) -> Result<Self, LoadError> {
         let name = format!("{}layers.{layer}", config.prefix);
-        let mut linear = |parts: &[&str], biased: &[&str], depth| -> Result<Linear, LoadError> {
-            let tensors = parts.iter().map(|part| weights.take(&format!("{name}.{part}.weight")));
-            let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
-            let tensors: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
-            let packed = weights.pack(&tensors, depth);
+        let mut linear = |first: &str, biased: &[&str]| -> Result<Linear, LoadError> {
+            let packed = weights.matrix(&format!("{name}.{first}.weight"))?;
             let mut bias = Vec::new();
             for part in biased {
                 bias.extend(weights.take(&format!("{name}.{part}.bias"))?);
@@ -434,12 +431,13 @@ impl Layer {
             Biases::Inputs => (&inputs, &[]),
             Biases::All => (&inputs, &output),
         };
-        let query_key_value = linear(&inputs, biased_inputs, config.hidden)?;
-        let attention_out = linear(&output, biased_output, config.heads * config.head)?;
+        // Those that begin a stack: keys and values lie below the queries, the up below the gate.
+        let query_key_value = linear("self_attn.q_proj", biased_inputs)?;
+        let attention_out = linear("self_attn.o_proj", biased_output)?;
         let feed_forward = match config.experts.as_ref().filter(|experts| experts.has(layer)) {
             None => FeedForward::Dense {
-                gate_up: linear(&["mlp.gate_proj", "mlp.up_proj"], &[], config.hidden)?,
-                down: linear(&["mlp.down_proj"], &[], config.intermediate)?,
+                gate_up: linear("mlp.gate_proj", &[])?,
+                down: linear("mlp.down_proj", &[])?,
             },
             Some(shape) => {
                 let ways = (config.hidden, config.gate);
@@ -477,7 +475,7 @@ impl Layer {
 
 fn rms_norm(config: &Config, weights: &mut Weights, name: &str) -> Result<Norm, LoadError> {
     let mut weight = weights.take(&format!("{name}.weight"))?;
-    if config.norms == Norms::Around {
+    if config.norms_less_one() {
         weight.iter_mut().for_each(|weight| *weight += 1.0);
     }
     Ok(Norm { weight, bias: None, epsilon: config.epsilon })

@@ -16,6 +16,8 @@ mod cache;
 mod config;
 mod decoder;
 mod error;
+mod gguf;
+mod grammar;
 mod kernel;
 mod load;
 mod math;
@@ -23,15 +25,19 @@ mod ops;
 mod packed;
 mod passes;
 mod pooling;
+mod quantised;
 mod rope;
+mod stored;
 mod stream;
 mod template;
 mod text;
 mod threads;
+mod vocabulary;
 mod weights;
 
 pub use anchorhold_engine::Precision;
 pub use error::LoadError;
+pub use grammar::{GrammarError, Grammars, MAX_CHOICE_TEXTS, MAX_REGEX_LEN, MAX_STRUCTURE_LEN};
 pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, RerankModel, load, load_with};
 pub use stream::{Passed, StopMatcher, TextStream};
 pub use template::{
@@ -39,3 +45,4 @@ pub use template::{
 };
 pub use text::{Codec, MAX_TEXT_LEN, TextError};
 pub use threads::Threads;
+pub use vocabulary::Vocabulary;

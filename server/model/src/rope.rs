@@ -105,6 +105,19 @@ impl Rope {
         Ok(Self { frequencies, sharpness })
     }
 
+    /// The same with each frequency divided by its factor, as GGUF files store what the `llama3` type makes of them.
+    ///
+    /// # Errors
+    /// There are not as many factors as frequencies, or one is out of range.
+    pub(crate) fn slowed(mut self, factors: &[f32]) -> Result<Self, LoadError> {
+        let sound = factors.iter().all(|&factor| sound_factor(f64::from(factor)).is_ok());
+        if !sound || factors.len() != self.frequencies.len() {
+            return Err(LoadError::Config("rope scaling has a value out of range"));
+        }
+        self.frequencies.iter_mut().zip(factors).for_each(|(frequency, factor)| *frequency /= factor);
+        Ok(self)
+    }
+
     /// The cosines and sines of one position.
     #[expect(clippy::cast_precision_loss, reason = "positions are below 2^24")]
     pub(crate) fn angles(&self, position: usize) -> Vec<(f32, f32)> {

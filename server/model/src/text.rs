@@ -3,6 +3,7 @@
 use crate::error::LoadError;
 use crate::stream::TextStream;
 use crate::template::{ChatTemplate, TemplateError};
+use crate::vocabulary::Vocabulary;
 use anchorhold_engine::{ChatMessage, TokenId};
 use std::collections::HashMap;
 use std::fmt;
@@ -194,6 +195,11 @@ impl Codec {
     #[must_use]
     pub fn token(&self, text: &str) -> Option<TokenId> {
         self.0.tokenizer.token_to_id(text)
+    }
+
+    /// The bytes that each of up to `size` tokens stands for; `ends` are those that end a text.
+    pub(crate) fn vocabulary(&self, size: usize, ends: &[TokenId]) -> Option<Vocabulary> {
+        Vocabulary::new(&self.0.tokenizer, size, ends)
     }
 
     /// A decoder for tokens that come one at a time.

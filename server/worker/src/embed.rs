@@ -2,7 +2,7 @@
 
 use crate::intake::Job;
 use crate::serve::{Steps, refusal};
-use anchorhold_engine::{Embedder, EmbeddingBatcher, EmbeddingLimits, RequestId};
+use anchorhold_engine::{Embedder, EmbeddingBatcher, EmbeddingLimits, Moment, RequestId, Unanswered};
 use anchorhold_ipc::{Event, RejectReason, RequestError};
 use std::collections::HashMap;
 
@@ -35,12 +35,12 @@ impl Embedding {
 }
 
 impl Steps for Embedding {
-    fn submit(&mut self, id: RequestId, job: Job) -> Result<(), RequestError> {
+    fn submit(&mut self, id: RequestId, ends_by: Moment, job: Job) -> Result<(), RequestError> {
         let Job::Embed { inputs } = job else {
             return Err(RequestError::Rejected(RejectReason::WrongKind));
         };
         let tokens: usize = inputs.iter().map(Vec::len).sum();
-        self.batcher.submit(id, inputs).map_err(|error| refusal(&error))?;
+        self.batcher.submit(id, inputs, ends_by).map_err(|error| refusal(&error))?;
         self.tokens_in.insert(id, u64::try_from(tokens).unwrap_or(u64::MAX));
         Ok(())
     }
@@ -50,8 +50,8 @@ impl Steps for Embedding {
         self.tokens_in.remove(&id);
     }
 
-    fn step(&mut self) -> Vec<Event> {
-        let outputs = self.batcher.step(self.embedder.as_mut()).into_iter();
+    fn step(&mut self, now: Moment) -> Vec<Event> {
+        let outputs = self.batcher.step(now, self.embedder.as_mut()).into_iter();
         outputs
             .map(|output| {
                 let id = output.request;
@@ -61,7 +61,8 @@ impl Steps for Embedding {
                         Event::Ranked { id, scores: vectors.into_iter().flatten().collect(), tokens_in }
                     }
                     Ok(vectors) => Event::Embedded { id, vectors, tokens_in },
-                    Err(_) => Event::Failed { id, error: RequestError::Internal },
+                    Err(Unanswered::Late) => Event::Failed { id, error: RequestError::Late },
+                    Err(Unanswered::Failed(_)) => Event::Failed { id, error: RequestError::Internal },
                 }
             })
             .collect()

@@ -5,7 +5,7 @@ use crate::config;
 use crate::error::LoadError;
 use crate::kernel::Isa;
 use crate::math::Activation;
-use crate::packed::{Epilogue, Packed};
+use crate::packed::{Epilogue, Form, Packed};
 use crate::weights::Weights;
 use anchorhold_engine::Precision;
 use anchorhold_sealed_weights::Role;
@@ -62,7 +62,7 @@ impl Head {
         let mut linear = |name: &str| -> Result<_, LoadError> {
             let tensor = weights.take(&format!("{name}.weight"))?;
             let bias = weights.take(&format!("{name}.bias"))?;
-            let packed = Packed::new(&[&tensor], config.hidden, Precision::F32);
+            let packed = Packed::new(&[&tensor], config.hidden, Form::of(Precision::F32, &[]));
             Ok((packed, Epilogue { bias, activation: Activation::None }))
         };
         let [dense, out] = config.classifier();

@@ -4,9 +4,10 @@ use super::experts;
 use super::windows::Windows;
 use crate::config::{Keys, MAX_CONTEXT, MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH, dimension};
 use crate::error::LoadError;
+use crate::gguf::{Layout, ROPE_FACTORS};
 use crate::math::Gate;
 use crate::rope::{Rope, RopeSettings};
-use crate::weights::Need;
+use crate::weights::{Need, Place};
 use serde::Deserialize;
 
 /// A decoder, checked. Made by [`Shared::into_config`] only.
@@ -46,6 +47,8 @@ pub(crate) struct Config {
     pub(super) score_cap: Option<f32>,
     /// Keeps the logits between minus and plus this.
     pub(super) logit_cap: Option<f32>,
+    /// How the tensors lie, where the container is GGUF.
+    pub(super) layout: Option<Layout>,
 }
 
 /// Which projections of the attention add a bias.
@@ -209,6 +212,7 @@ impl Shared {
             score_scale: 1.0 / score_divisor.sqrt(),
             score_cap: cap(gemma.and_then(|gemma| gemma.attn_logit_softcapping))?,
             logit_cap: cap(gemma.and_then(|gemma| gemma.final_logit_softcapping))?,
+            layout: None,
         })
     }
 
@@ -278,38 +282,80 @@ impl Config {
         Self { tied: true, prefix, ..self }
     }
 
+    /// The same decoder with its tensors in a GGUF file.
+    pub(crate) fn laid_out(self, layout: Layout) -> Self {
+        Self { layout: Some(layout), ..self }
+    }
+
+    /// Where the container has the tensor that transformers calls by this name.
+    pub(crate) fn locate(&self, name: &str) -> Option<Place> {
+        match self.layout {
+            Some(layout) => layout.locate(name, self.head),
+            None => Place::as_named(name),
+        }
+    }
+
+    /// Whether the weights of its norms are stored less one.
+    pub(super) fn norms_less_one(&self) -> bool {
+        self.norms == Norms::Around && self.layout.is_none()
+    }
+
+    /// Whether another config of the same model may say this: what is in both containers in the same words is the same.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        let sizes = |config: &Self| {
+            let Self { hidden, intermediate, heads, key_heads, head, vocabulary, .. } = *config;
+            [hidden, intermediate, heads, key_heads, head, vocabulary, config.windows.len()]
+        };
+        let ways = |config: &Self| (config.tied, config.biases, config.head_norms, config.norms, config.gate);
+        sizes(self) == sizes(other) && ways(self) == ways(other) && self.windows == other.windows
+    }
+
     /// The tensors, and the ends of names that are passed over.
     pub(crate) fn needs(&self) -> (Vec<Need>, Vec<&'static str>) {
         let h = self.hidden;
         let mut needs = vec![
-            Need::new(format!("{}embed_tokens.weight", self.prefix), &[self.vocabulary, h]),
+            Need::matrix(format!("{}embed_tokens.weight", self.prefix), &[self.vocabulary, h]),
             Need::new(format!("{}norm.weight", self.prefix), &[h]),
         ];
         let mut passed_over = PASSED_OVER.to_vec();
-        if self.tied {
+        if self.layout.is_some_and(|layout| layout.rope_factors) {
+            needs.push(Need::new(ROPE_FACTORS, &[self.head / 2]));
+        }
+        if self.layout.is_some() {
+            passed_over.clear();
+        } else if self.tied {
             // Some files hold the shared table twice.
             passed_over.push("lm_head.weight");
-        } else {
-            needs.push(Need::new("lm_head.weight", &[self.vocabulary, h]));
+        }
+        if !self.tied {
+            needs.push(Need::matrix("lm_head.weight", &[self.vocabulary, h]));
         }
         let parts = self.layer_needs();
         for layer in 0..self.windows.len() {
             let name = |part: &str| format!("{}layers.{layer}.{part}", self.prefix);
-            needs.extend(parts.iter().map(|(part, shape)| Need::new(name(part), shape)));
-            let parts = match self.experts.as_ref().filter(|experts| experts.has(layer)) {
-                Some(experts) => experts.needs(h),
-                None => self.dense_needs(),
-            };
-            needs.extend(parts.iter().map(|(part, shape)| Need::new(name(part), shape)));
+            let layer_parts = parts.iter().map(|(part, shape)| match *part {
+                // One product with the queries.
+                "self_attn.k_proj.weight" | "self_attn.v_proj.weight" => Need::below(name(part), shape),
+                _ if shape.len() > 1 => Need::matrix(name(part), shape),
+                _ => Need::new(name(part), shape),
+            });
+            needs.extend(layer_parts);
+            needs.extend(match self.experts.as_ref().filter(|experts| experts.has(layer)) {
+                Some(experts) => experts.needs(h, name),
+                None => self.dense_needs(name),
+            });
         }
         (needs, passed_over)
     }
 
     /// The tensors of a feed-forward part that is one.
-    fn dense_needs(&self) -> Vec<(String, Vec<usize>)> {
+    fn dense_needs(&self, name: impl Fn(&str) -> String) -> Vec<Need> {
         let (h, i) = (self.hidden, self.intermediate);
-        let parts = [("gate", [i, h]), ("up", [i, h]), ("down", [h, i])];
-        parts.map(|(part, shape)| (format!("mlp.{part}_proj.weight"), shape.to_vec())).to_vec()
+        vec![
+            Need::matrix(name("mlp.gate_proj.weight"), &[i, h]),
+            Need::below(name("mlp.up_proj.weight"), &[i, h]),
+            Need::matrix(name("mlp.down_proj.weight"), &[h, i]),
+        ]
     }
 
     /// The tensors of one layer other than those of its feed-forward part.
@@ -438,7 +484,12 @@ mod tests {
                     assert!(config.head <= config.hidden && config.heads.is_multiple_of(config.key_heads));
                     assert!(config.windows.iter().all(|window| window.is_none_or(|window| window > 0)));
                     assert!(config.score_scale.is_finite() && config.score_scale > 0.0);
-                    assert!(config.experts.as_ref().is_none_or(|experts| experts.needs(1).len() <= 3073));
+                    assert!(
+                        config
+                            .experts
+                            .as_ref()
+                            .is_none_or(|experts| experts.needs(1, str::to_owned).len() <= 3073)
+                    );
                     let widest = config.needs().0.into_iter().flat_map(|need| need.shape).max().unwrap();
                     assert!(widest <= MAX_WIDTH * MAX_WIDTH, "{key} {value}");
                 }

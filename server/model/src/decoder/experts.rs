@@ -8,8 +8,8 @@ use crate::config::dimension;
 use crate::error::LoadError;
 use crate::kernel::Isa;
 use crate::math::{self, Activation, Gate};
-use crate::packed::{Epilogue, Packed, copy_into};
-use crate::weights::Weights;
+use crate::packed::{Epilogue, Form, Packed, copy_into};
+use crate::weights::{Need, Weights};
 use anchorhold_engine::Precision;
 use rayon::prelude::*;
 
@@ -102,13 +102,15 @@ impl Shape {
         self.sparse.get(layer).copied().unwrap_or_default()
     }
 
-    /// The tensors of a layer, for tokens of `hidden` features.
-    pub(crate) fn needs(&self, hidden: usize) -> Vec<(String, Vec<usize>)> {
-        let mut needs = vec![(format!("{}.weight", self.names.router), vec![self.count, hidden])];
+    /// The tensors of a layer, for tokens of `hidden` features; `name` gives a part's whole name.
+    pub(crate) fn needs(&self, hidden: usize, name: impl Fn(&str) -> String) -> Vec<Need> {
+        let router = format!("{}.weight", self.names.router);
+        let mut needs = vec![Need::new(name(&router), &[self.count, hidden])];
         for index in 0..self.count {
-            needs.push((self.names.expert(index, self.names.gate), vec![self.intermediate, hidden]));
-            needs.push((self.names.expert(index, self.names.up), vec![self.intermediate, hidden]));
-            needs.push((self.names.expert(index, self.names.down), vec![hidden, self.intermediate]));
+            let part = |part| name(&self.names.expert(index, part));
+            needs.push(Need::matrix(part(self.names.gate), &[self.intermediate, hidden]));
+            needs.push(Need::below(part(self.names.up), &[self.intermediate, hidden]));
+            needs.push(Need::matrix(part(self.names.down), &[hidden, self.intermediate]));
         }
         needs
     }
@@ -153,10 +155,9 @@ impl Experts {
         let names = shape.names;
         let mut experts = Vec::with_capacity(shape.count);
         for index in 0..shape.count {
-            let mut take = |part| weights.take(&format!("{layer}.{}", names.expert(index, part)));
-            let (gate, up, down) = (take(names.gate)?, take(names.up)?, take(names.down)?);
-            let gate_up = weights.pack(&[&gate, &up], hidden);
-            experts.push(Expert { gate_up, down: weights.pack(&[&down], shape.intermediate) });
+            let mut take = |part| weights.matrix(&format!("{layer}.{}", names.expert(index, part)));
+            // The up lies below the gate.
+            experts.push(Expert { gate_up: take(names.gate)?, down: take(names.down)? });
         }
         let router = weights.take(&format!("{layer}.{}.weight", names.router))?;
         Ok(Self {
@@ -167,7 +168,7 @@ impl Experts {
             picked: shape.picked,
             weighing: shape.weighing,
             // Small, and decisive: a rounded score could pick another expert.
-            router: Packed::new(&[&router], hidden, Precision::F32),
+            router: Packed::new(&[&router], hidden, Form::of(Precision::F32, &[])),
             experts,
         })
     }

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses some of it")]
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+pub(crate) mod gguf;
+
 use anchorhold_engine::{BackendError, BlockId, Generator, Row};
 use anchorhold_model::{
     ChatModel, EmbeddingModel, LoadError, LoadStats, LoadedModel, Precision, RerankModel, Threads, load_with,

@@ -14,6 +14,7 @@ mod prefixes;
 mod production;
 mod refusals;
 mod rerank;
+mod soak;
 mod store;
 mod support;
 mod tampering;
