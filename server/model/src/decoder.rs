@@ -1,10 +1,13 @@
-//! Dense decoders, computed in f32, over a cache of blocks.
+//! Dense decoders over a cache of blocks.
 //!
 //! One computation for all architectures, whose files each make a [`Config`] of their `config.json`: RMS norm, rotary positions,
 //! grouped-query attention, a gated feed-forward part, and as the architecture asks biases, more norms, bounds on scores, and a window of
 //! positions that a token sees. All rows of a step are laid one after the other for the linear layers; only attention looks at one row at
 //! a time, so a row's logits are the same bits alone, in company, and however its prompt was cut into steps.
+//!
+//! What flows between the layers lies in memory that the model keeps: a step takes none but for its answer.
 
+mod attend;
 mod config;
 mod embedder;
 pub(crate) mod gemma2;
@@ -18,20 +21,19 @@ mod windows;
 pub(crate) use config::Config;
 pub(crate) use embedder::DecoderEmbedder;
 
+use self::attend::{Memory, Plan};
 use self::config::{Biases, HeadNorms, Norms};
-use crate::attention::{self, QUERIES, Queries, Unit};
-use crate::cache::{Cache, Place, Shape};
 use crate::error::LoadError;
-use crate::kernel::{Isa, WIDTH};
-use crate::math::{self, Activation, Gate, Norm};
-use crate::ops::{self, Linear, failed};
-use crate::packed::{Packed, copy_into};
-use crate::rope::{self, Rope};
-use crate::threads::Threads;
+use crate::kernel::{Isa, Packing, Pair, WIDTH};
+use crate::math::{self, Norm};
+use crate::ops::Linear;
+use crate::packed::{Packed, Then};
+use crate::rope::Rope;
+use crate::rows::{Input, Sheet, grow};
+use crate::threads::{Team, Threads};
 use crate::weights::Weights;
-use anchorhold_engine::{BackendError, BlockId, Generator, Row};
-use candle_core::{Device, Result as Tensors, Tensor};
-use rayon::prelude::*;
+use anchorhold_engine::{BackendError, BlockId, Generator, Precision, Row};
+use zeroize::Zeroize as _;
 
 struct Layer {
     attention_norm: Norm,
@@ -52,8 +54,15 @@ struct Layer {
 
 /// A decoder and the cache of its sequences.
 pub(crate) struct Decoder {
-    isa: Isa,
+    model: Model,
     threads: Threads,
+    cache: Cache,
+    flow: Flow,
+}
+
+/// What does not change.
+struct Model {
+    isa: Isa,
     /// The table of token vectors, unless it is also the output layer.
     words: Option<Packed>,
     layers: Vec<Layer>,
@@ -65,49 +74,86 @@ pub(crate) struct Decoder {
     sizes: Sizes,
     /// How the values between the layers are bent and scaled.
     ways: Ways,
-    cache: Cache,
+}
+
+/// Keys and values, in the precision of the products.
+enum Cache {
+    F32(Memory<f32>),
+    Bf16(Memory<Pair>),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
     hidden: usize,
-    intermediate: usize,
+    /// Features of a head.
+    head: usize,
+    /// Heads that have keys and values.
+    key_heads: usize,
     /// Query heads of one key head.
     group: usize,
     vocabulary: usize,
     context: usize,
-    cache: Shape,
+    /// Layers of which the cache keeps keys and values; a cache of one is written anew by each layer.
+    kept: usize,
 }
 
 /// What [`Config`] says beside the sizes.
 #[derive(Debug, Clone, Copy)]
 struct Ways {
-    gate: Gate,
     embedding_scale: f32,
     score_scale: f32,
     score_cap: Option<f32>,
     logit_cap: Option<f32>,
 }
 
-impl Sizes {
-    fn head(&self) -> usize {
-        self.cache.unit.head
-    }
+/// What flows between the layers during a step. Keeps its memory for the next step.
+#[derive(Default)]
+struct Flow {
+    x: Sheet,
+    input: Input,
+    wide_input: Input,
+    mixed: Sheet,
+    wide: Sheet,
+    /// What is normalised before it is added to `x`.
+    added: Sheet,
+    logits: Sheet,
+    plan: Plan,
+    attended: Vec<f32>,
+    line: Vec<f32>,
+    scales: Vec<f32>,
+}
 
-    /// Where the cache has a layer; a cache of one layer is written anew by each.
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.attended.zeroize();
+        self.line.zeroize();
+    }
+}
+
+impl Sizes {
+    /// Where the cache has a layer.
     fn kept(&self, layer: usize) -> usize {
-        layer.min(self.cache.layers.saturating_sub(1))
+        layer.min(self.kept.saturating_sub(1))
     }
 
     /// Features of all query heads.
     fn queries(&self) -> usize {
-        self.cache.heads * self.group * self.head()
+        self.key_heads * self.group * self.head
     }
 
     /// Features of all key heads.
     fn keys(&self) -> usize {
-        self.cache.heads * self.head()
+        self.key_heads * self.head
     }
+}
+
+/// Of which layers the cache keeps keys and values after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// All, for sequences that go on.
+    All,
+    /// One at a time: all tokens of a sequence are computed at once, so no layer needs those of another.
+    One,
 }
 
 impl Decoder {
@@ -115,7 +161,33 @@ impl Decoder {
     ///
     /// # Errors
     /// A tensor is not there, which [`Weights::load`] rules out.
-    pub(crate) fn new(config: &Config, mut weights: Weights, threads: &Threads) -> Result<Self, LoadError> {
+    pub(crate) fn new(
+        config: &Config,
+        mut weights: Weights,
+        threads: &Threads,
+        keep: Keep,
+    ) -> Result<Self, LoadError> {
+        let precision = weights.precision();
+        let model = Model::new(config, &mut weights, keep)?;
+        let cache = match precision {
+            Precision::F32 => Cache::F32(Memory::new(&model, threads)),
+            Precision::Bf16 => Cache::Bf16(Memory::new(&model, threads)),
+        };
+        Ok(Self { model, threads: threads.clone(), cache, flow: Flow::default() })
+    }
+
+    /// Computes the states of all tokens after the last layer, one row after the other, into the flow.
+    fn states(&mut self, rows: &[Row<'_>]) {
+        let Self { model, threads, cache, flow } = self;
+        match cache {
+            Cache::F32(memory) => model.states(Team::All(threads), rows, memory, flow),
+            Cache::Bf16(memory) => model.states(Team::All(threads), rows, memory, flow),
+        }
+    }
+}
+
+impl Model {
+    fn new(config: &Config, weights: &mut Weights, keep: Keep) -> Result<Self, LoadError> {
         let prefix = config.prefix;
         let isa = Isa::detect();
         let hidden = config.hidden;
@@ -127,35 +199,32 @@ impl Decoder {
             let output = weights.take("lm_head.weight")?;
             (Some(words), weights.pack(&[&output], hidden))
         };
-        let layers = (0..config.windows.len()).map(|layer| Layer::new(isa, config, &mut weights, layer));
-        let layers = layers.collect::<Result<_, _>>()?;
-        let unit = Unit { head: config.head };
-        let shape = Shape { layers: config.windows.len(), heads: config.key_heads, unit };
+        let layers = (0..config.windows.len()).map(|layer| Layer::new(isa, config, weights, layer));
+        let layers: Vec<Layer> = layers.collect::<Result<_, _>>()?;
+        let sizes = Sizes {
+            hidden,
+            head: config.head,
+            key_heads: config.key_heads,
+            group: config.heads / config.key_heads,
+            vocabulary: config.vocabulary,
+            context: config.context,
+            kept: if keep == Keep::All { layers.len() } else { 1 },
+        };
         Ok(Self {
             isa,
-            threads: threads.clone(),
             words,
             layers,
-            norm: rms_norm(config, &mut weights, &format!("{prefix}norm"))?,
-            head_out: Linear::new(isa, output, Vec::new(), Activation::None),
+            norm: rms_norm(config, weights, &format!("{prefix}norm"))?,
+            head_out: Linear::new(isa, output, Vec::new(), Then::Store),
             rope: config.rope.clone(),
             window_rope: config.window_rope.clone(),
-            sizes: Sizes {
-                hidden,
-                intermediate: config.intermediate,
-                group: config.heads / config.key_heads,
-                vocabulary: config.vocabulary,
-                context: config.context,
-                cache: shape,
-            },
+            sizes,
             ways: Ways {
-                gate: config.gate,
                 embedding_scale: config.embedding_scale,
                 score_scale: config.score_scale,
                 score_cap: config.score_cap,
                 logit_cap: config.logit_cap,
             },
-            cache: Cache::new(shape),
         })
     }
 
@@ -185,190 +254,115 @@ impl Decoder {
         Ok(())
     }
 
-    /// The states of all tokens after the last layer, one row after the other. `cache` has memory for the rows' blocks.
-    fn states(&self, rows: &[Row<'_>], cache: &mut Cache) -> Tensors<Tensor> {
-        let sizes = &self.sizes;
-        let count: usize = rows.iter().map(|row| row.tokens.len()).sum();
-        let mut table = vec![0.0; count * sizes.hidden];
-        let words = self.words.as_ref().unwrap_or(self.head_out.weights());
-        let ids = rows.iter().flat_map(|row| row.tokens.iter());
-        for (line, &id) in table.chunks_exact_mut(sizes.hidden).zip(ids) {
-            words.copy_row(id as usize, line);
-            line.iter_mut().for_each(|value| *value *= self.ways.embedding_scale);
-        }
-        let mut x = Tensor::from_vec(table, (count, sizes.hidden), &Device::Cpu)?;
+    /// Computes the states of all tokens after the last layer.
+    fn states<P: Packing>(&self, team: Team<'_>, rows: &[Row<'_>], memory: &mut Memory<P>, flow: &mut Flow) {
+        memory.reserve(rows);
+        flow.plan.make(self, rows);
+        self.embed(rows, flow);
         for (index, layer) in self.layers.iter().enumerate() {
-            let normed = ops::normalise(self.isa, &x, &layer.attention_norm)?;
-            let mut mixed = layer.query_key_value.forward(&normed)?.flatten_all()?.to_vec1::<f32>()?;
-            self.normalise_heads(layer, &mut mixed);
-            let mixed = self.attention(index, mixed, rows, cache)?;
-            let mixed = layer.attention_out.forward(&mixed)?;
-            x = ops::add(&x, &self.normalise_some(mixed, layer.attention_out_norm.as_ref())?)?;
-            let wide = layer.gate_up.forward(&ops::normalise(self.isa, &x, &layer.norm)?)?;
-            let wide = ops::gate_multiply(self.isa, self.ways.gate, &wide, sizes.intermediate)?;
-            let down = layer.down.forward(&wide)?;
-            x = ops::add(&x, &self.normalise_some(down, layer.down_norm.as_ref())?)?;
-        }
-        Ok(x)
-    }
-
-    /// The logits after each row, one row after the other.
-    fn forward(&self, rows: &[Row<'_>], cache: &mut Cache) -> Tensors<Vec<f32>> {
-        let sizes = &self.sizes;
-        let states = self.states(rows, cache)?.flatten_all()?.to_vec1::<f32>()?;
-        let mut last = Vec::with_capacity(rows.len() * sizes.hidden);
-        let mut end = 0;
-        for row in rows {
-            end += row.tokens.len() * sizes.hidden;
-            last.extend_from_slice(states.get(end - sizes.hidden..end).unwrap_or_default());
-        }
-        let x = Tensor::from_vec(last, (rows.len(), sizes.hidden), &Device::Cpu)?;
-        let x = ops::normalise(self.isa, &x, &self.norm)?;
-        let mut logits = self.head_out.forward(&x)?.flatten_all()?.to_vec1()?;
-        if let Some(cap) = self.ways.logit_cap {
-            math::cap(self.isa, cap, &mut logits);
-        }
-        Ok(logits)
-    }
-
-    /// The norm of what a part of a layer adds, where the architecture has one.
-    fn normalise_some(&self, x: Tensor, norm: Option<&Norm>) -> Tensors<Tensor> {
-        match norm {
-            Some(norm) => ops::normalise(self.isa, &x, norm),
-            None => Ok(x),
+            self.normalise_into(team, flow, &layer.attention_norm, &layer.query_key_value);
+            layer.query_key_value.forward(team, &flow.input, &mut flow.mixed);
+            self.attend((team, index), rows, memory, flow);
+            self.add(team, flow, &layer.attention_out, layer.attention_out_norm.as_ref());
+            self.normalise_into(team, flow, &layer.norm, &layer.gate_up);
+            layer.gate_up.forward(team, &flow.input, &mut flow.wide);
+            let Flow { wide, wide_input, x, .. } = flow;
+            layer.down.fill(wide_input, team, x.rows(), |row, line| wide.copy_row(row, line));
+            std::mem::swap(&mut flow.input, &mut flow.wide_input);
+            self.add(team, flow, &layer.down, layer.down_norm.as_ref());
+            std::mem::swap(&mut flow.input, &mut flow.wide_input);
         }
     }
 
-    /// How a layer turns positions, and how many of them a token sees.
-    fn positions(&self, layer: usize) -> (&Rope, usize) {
-        match (self.layers.get(layer).and_then(|layer| layer.window), &self.window_rope) {
-            (Some(window), Some(rope)) => (rope, window),
-            (window, _) => (&self.rope, window.unwrap_or(usize::MAX)),
+    /// The vectors of the tokens.
+    fn embed(&self, rows: &[Row<'_>], flow: &mut Flow) {
+        let hidden = self.sizes.hidden;
+        flow.x.resize(rows.iter().map(|row| row.tokens.len()).sum(), hidden);
+        grow(&mut flow.line, hidden);
+        let line = flow.line.get_mut(..hidden).unwrap_or_default();
+        let words = self.words.as_ref().unwrap_or(self.head_out.weights());
+        for (at, &id) in rows.iter().flat_map(|row| row.tokens).enumerate() {
+            words.copy_row(id as usize, line);
+            math::scale(self.isa, self.ways.embedding_scale, line);
+            flow.x.write_row(at, line);
         }
     }
 
-    /// Normalises each head's query and key, where the architecture does.
-    fn normalise_heads(&self, layer: &Layer, mixed: &mut [f32]) {
-        let Some([of_queries, of_keys]) = &layer.head_norms else { return };
-        let (queries, keys) = (self.sizes.queries(), self.sizes.keys());
-        mixed.par_chunks_exact_mut(queries + 2 * keys).for_each(|line| {
-            let (query, rest) = line.split_at_mut(queries);
-            math::normalise(self.isa, of_queries, query);
-            math::normalise(self.isa, of_keys, rest.split_at_mut(keys).0);
+    /// Makes what flows, normalised, the input of `next`.
+    fn normalise_into(&self, team: Team<'_>, flow: &mut Flow, norm: &Norm, next: &Linear) {
+        let Flow { x, input, .. } = flow;
+        next.fill(input, team, x.rows(), |row, line| {
+            x.copy_row(row, line);
+            math::normalise(self.isa, norm, line);
         });
     }
 
-    /// Turns queries and keys, writes keys and values to the cache, and lets each token look at itself and what came before it.
-    fn attention(
-        &self,
-        layer: usize,
-        mut mixed: Vec<f32>,
-        rows: &[Row<'_>],
-        cache: &mut Cache,
-    ) -> Tensors<Tensor> {
-        let sizes = &self.sizes;
-        let (head, width) = (sizes.head(), sizes.queries() + 2 * sizes.keys());
-        let (rope, _) = self.positions(layer);
-        let mut lines = mixed.chunks_exact_mut(width);
-        for row in rows {
-            for (line, position) in lines.by_ref().take(row.tokens.len()).zip(row.start..) {
-                let (turned, values) = line.split_at_mut(sizes.queries() + sizes.keys());
-                let angles = rope.angles(position);
-                turned.chunks_exact_mut(head).for_each(|part| rope::rotate(part, &angles));
-                let keys = turned.get(sizes.queries()..).unwrap_or_default().chunks_exact(head);
-                for (at, (key, value)) in keys.zip(values.chunks_exact(head)).enumerate() {
-                    let place = Place { layer: sizes.kept(layer), head: at, position };
-                    cache.write(row.blocks, place, key, value);
+    /// Adds what a layer makes of the input to what flows, normalised where the architecture does that.
+    fn add(&self, team: Team<'_>, flow: &mut Flow, layer: &Linear, norm: Option<&Norm>) {
+        let Some(norm) = norm else { return layer.forward(team, &flow.input, &mut flow.x) };
+        let Flow { x, input, added, line, scales, .. } = flow;
+        layer.forward(team, input, added);
+        grow(line, self.sizes.hidden);
+        scales.clear();
+        scales.extend((0..added.rows()).map(|row| {
+            let line = line.get_mut(..self.sizes.hidden).unwrap_or_default();
+            added.copy_row(row, line);
+            math::rms_scale(self.isa, line, norm.epsilon)
+        }));
+        let count = x.rows().max(1);
+        let panels = x.lines_mut().chunks_exact_mut(count).zip(added.lines_mut().chunks_exact(count));
+        for ((x, added), weights) in panels.zip(norm.weight.chunks(WIDTH)) {
+            for ((x, added), scale) in x.iter_mut().zip(added).zip(scales.iter()) {
+                for ((x, added), weight) in x.iter_mut().zip(added).zip(weights) {
+                    *x += added * scale * weight;
                 }
             }
         }
-        let lines: Vec<&[f32]> = mixed.chunks_exact(width).collect();
-        let tasks = self.tasks(rows);
-        let answers: Vec<Vec<f32>> =
-            tasks.par_iter().map(|task| self.attend(layer, task, &lines, (rows, cache))).collect();
-        let mut out = vec![0.0; lines.len() * sizes.queries()];
-        for (task, answer) in tasks.iter().zip(&answers) {
-            let group = sizes.group * head;
-            let lines = out.chunks_exact_mut(sizes.queries()).skip(task.line);
-            for (line, answer) in lines.zip(answer.chunks_exact(group)) {
-                copy_into(line.get_mut(task.head * group..), answer);
-            }
-        }
-        Tensor::from_vec(out, (lines.len(), sizes.queries()), &Device::Cpu)
     }
 
-    /// Cuts a step's attention into tasks: some tokens of one row, for one key head.
-    fn tasks(&self, rows: &[Row<'_>]) -> Vec<Task> {
-        let share = (QUERIES / self.sizes.group).max(1);
-        let mut tasks = Vec::new();
-        let mut first = 0;
-        for (row, tokens) in rows.iter().map(|row| row.tokens.len()).enumerate() {
-            for offset in (0..tokens).step_by(share) {
-                let count = share.min(tokens - offset);
-                tasks.extend((0..self.sizes.cache.heads).map(|head| Task {
-                    row,
-                    line: first + offset,
-                    offset,
-                    count,
-                    head,
-                }));
+    /// The logits after each row.
+    fn logits(&self, team: Team<'_>, flow: &mut Flow) -> Vec<Vec<f32>> {
+        let Flow { x, input, logits, plan, .. } = flow;
+        let count = plan.last().len();
+        self.head_out.fill(input, team, count, |row, line| {
+            x.copy_row(plan.last().get(row).copied().unwrap_or_default(), line);
+            math::normalise(self.isa, &self.norm, line);
+        });
+        self.head_out.forward(team, input, logits);
+        let logits = (0..count).map(|row| {
+            let mut line = vec![0.0; self.sizes.vocabulary];
+            logits.copy_row(row, &mut line);
+            if let Some(cap) = self.ways.logit_cap {
+                math::cap(self.isa, cap, &mut line);
             }
-            first += tokens;
-        }
-        tasks
+            line
+        });
+        logits.collect()
     }
 
-    fn attend(
-        &self,
-        layer: usize,
-        task: &Task,
-        lines: &[&[f32]],
-        (rows, cache): (&[Row<'_>], &Cache),
-    ) -> Vec<f32> {
-        let sizes = &self.sizes;
-        let Some(row) = rows.get(task.row) else { return Vec::new() };
-        let group = sizes.group * sizes.head();
-        let mut queries = Queries {
-            lines: Vec::new(),
-            visible: Vec::new(),
-            scale: self.ways.score_scale,
-            cap: self.ways.score_cap,
-        };
-        let first = row.start + task.offset;
-        let (_, window) = self.positions(layer);
-        // No query of the task sees the units before this one.
-        let skipped = (first + 1).saturating_sub(window) / WIDTH;
-        for (line, position) in lines.iter().skip(task.line).take(task.count).zip(first..) {
-            let heads = line.get(task.head * group..(task.head + 1) * group).unwrap_or_default();
-            queries.lines.extend(heads.chunks_exact(sizes.head()));
-            let seen = (position + 1).saturating_sub(window)..position + 1;
-            let seen = seen.start - skipped * WIDTH..seen.end - skipped * WIDTH;
-            queries.visible.extend(std::iter::repeat_n(seen, sizes.group));
+    /// How a layer turns positions, and how many of them a token sees.
+    fn positions(&self, layer: usize) -> (Turn, usize) {
+        match (self.layers.get(layer).and_then(|layer| layer.window), &self.window_rope) {
+            (Some(window), Some(_)) => (Turn::Window, window),
+            (window, _) => (Turn::Full, window.unwrap_or(usize::MAX)),
         }
-        let units = cache.units(row.blocks, sizes.kept(layer), task.head, first + task.count);
-        let units = units.get(skipped..).unwrap_or_default();
-        attention::attend(self.isa, sizes.cache.unit, units, &queries)
     }
 }
 
-/// Some tokens of one row, for one key head.
-struct Task {
-    row: usize,
-    /// The first token's line among all lines of the step.
-    line: usize,
-    /// The first token's place in its row.
-    offset: usize,
-    count: usize,
-    head: usize,
+/// Which of the two ropes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Full,
+    Window,
 }
 
 impl Generator for Decoder {
     fn vocabulary(&self) -> usize {
-        self.sizes.vocabulary
+        self.model.sizes.vocabulary
     }
 
     fn context(&self) -> usize {
-        self.sizes.context
+        self.model.sizes.context
     }
 
     fn block(&self) -> usize {
@@ -376,37 +370,39 @@ impl Generator for Decoder {
     }
 
     fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError> {
-        self.check(rows)?;
+        self.model.check(rows)?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        // Taken out meanwhile, since the threads read the rest of the model.
-        let mut cache = std::mem::replace(&mut self.cache, Cache::new(self.sizes.cache));
-        rows.iter().for_each(|row| cache.reserve(row.blocks));
-        let logits = self.threads.run(|| self.forward(rows, &mut cache));
-        self.cache = cache;
-        let logits = logits.map_err(failed)?;
-        Ok(logits.chunks_exact(self.sizes.vocabulary).map(<[f32]>::to_vec).collect())
+        self.states(rows);
+        Ok(self.model.logits(Team::All(&self.threads), &mut self.flow))
     }
 
     fn erase(&mut self, blocks: &[BlockId]) {
-        self.cache.erase(blocks);
+        match &mut self.cache {
+            Cache::F32(memory) => memory.erase(blocks),
+            Cache::Bf16(memory) => memory.erase(blocks),
+        }
     }
 }
 
 impl Layer {
     fn new(isa: Isa, config: &Config, weights: &mut Weights, layer: usize) -> Result<Self, LoadError> {
         let name = format!("{}layers.{layer}", config.prefix);
-        let mut linear = |parts: &[&str], biased: &[&str], depth| -> Result<Linear, LoadError> {
+        let then = if config.norms == Norms::Around { Then::Store } else { Then::Add };
+        let mut linear = |parts: &[&str], biased: &[&str], depth, then| -> Result<Linear, LoadError> {
             let tensors = parts.iter().map(|part| weights.take(&format!("{name}.{part}.weight")));
             let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
             let tensors: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
-            let packed = weights.pack(&tensors, depth);
+            let packed = match (then, tensors.as_slice()) {
+                (Then::Gate(_), [gate, up]) => weights.pack_paired(gate, up, depth),
+                (_, tensors) => weights.pack(tensors, depth),
+            };
             let mut bias = Vec::new();
             for part in biased {
                 bias.extend(weights.take(&format!("{name}.{part}.bias"))?);
             }
-            Ok(Linear::new(isa, packed, bias, Activation::None))
+            Ok(Linear::new(isa, packed, bias, then))
         };
         let (inputs, output) =
             (["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], ["self_attn.o_proj"]);
@@ -415,10 +411,10 @@ impl Layer {
             Biases::Inputs => (&inputs, &[]),
             Biases::All => (&inputs, &output),
         };
-        let query_key_value = linear(&inputs, biased_inputs, config.hidden)?;
-        let attention_out = linear(&output, biased_output, config.heads * config.head)?;
-        let gate_up = linear(&["mlp.gate_proj", "mlp.up_proj"], &[], config.hidden)?;
-        let down = linear(&["mlp.down_proj"], &[], config.intermediate)?;
+        let query_key_value = linear(&inputs, biased_inputs, config.hidden, Then::Store)?;
+        let attention_out = linear(&output, biased_output, config.heads * config.head, then)?;
+        let gate_up = linear(&["mlp.gate_proj", "mlp.up_proj"], &[], config.hidden, Then::Gate(config.gate))?;
+        let down = linear(&["mlp.down_proj"], &[], config.intermediate, then)?;
         let mut norm = |part: &str| rms_norm(config, weights, &format!("{name}.{part}"));
         let head_norms = match config.head_norms {
             HeadNorms::Absent => None,

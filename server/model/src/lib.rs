@@ -24,6 +24,7 @@ mod packed;
 mod passes;
 mod pooling;
 mod rope;
+mod rows;
 mod stream;
 mod template;
 mod text;

@@ -2,7 +2,7 @@
 
 use crate::bert::{self, Bert};
 use crate::config;
-use crate::decoder::{self, Decoder, DecoderEmbedder, gemma2, gemma3, llama, mistral, qwen2, qwen3};
+use crate::decoder::{self, Decoder, DecoderEmbedder, Keep, gemma2, gemma3, llama, mistral, qwen2, qwen3};
 use crate::error::LoadError;
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
@@ -189,7 +189,7 @@ fn load_decoder(
     let template = template(package, &tokens, special)?;
     let (needs, passed_over) = config.needs();
     let (weights, stats) = read_weights(load, &needs, &passed_over)?;
-    let decoder = Decoder::new(&config, weights, threads)?;
+    let decoder = Decoder::new(&config, weights, threads, Keep::All)?;
     Ok((LoadedModel::Chat(ChatModel { generator: Box::new(decoder), codec, template, end_tokens }), stats))
 }
 

@@ -1,19 +1,19 @@
 //! Weights laid out for the kernel, and the matrix product over them.
 
-use crate::kernel::{Isa, Packing, Pair, WIDTH};
-use crate::math::{self, Activation};
+use crate::kernel::{Ahead, Isa, Packing, Pair, WIDTH};
+use crate::math::{self, Gate};
+use crate::rows::{Block, Form, Input, MAX_HEIGHT, Rows, Sheet, places};
+use crate::threads::Team;
 use anchorhold_engine::Precision;
-use rayon::prelude::*;
 use zeroize::Zeroize as _;
 
-/// Rows that one task of a tall product takes: enough to pay for its walk over all panels, few enough to stay in the cache.
+/// Rows that pass over all panels of a task before the next ones do: enough to pay for the walk over the weights, few enough to stay in
+/// the second-level cache.
 const TALL: usize = 96;
-/// Below this many rows the product is split by columns, so that a single token still uses every thread.
-const SHORT: usize = 24;
-/// Steps of `k` whose panel (16 KiB) and rows (6 KiB) fit in a first-level cache of 32 KiB.
-const NEAR: usize = 128;
 /// Products with fewer multiplications than this are not worth waking another thread.
 const ALONE: usize = 1 << 18;
+/// Tasks of a product for each thread, so that one which the system holds up does not hold up the others.
+const SHARES: usize = 4;
 
 /// The transpose of a `columns x depth` weight matrix, cut into panels of [`WIDTH`] columns; the last one is filled with zeros.
 pub(crate) struct Packed {
@@ -36,46 +36,77 @@ impl Drop for Packed {
     }
 }
 
-/// Places of a line of `depth` numbers.
-fn places<P: Packing>(depth: usize) -> usize {
-    depth.div_ceil(P::COUNT)
+/// What is added to a product, and what becomes of the sum.
+pub(crate) struct Epilogue {
+    /// One value for each column; empty for none.
+    pub(crate) bias: Vec<f32>,
+    pub(crate) then: Then,
 }
 
-fn pack<P: Packing>(isa: Isa, parts: &[&[f32]], depth: usize) -> Vec<P> {
-    let mut places = vec![P::default(); places::<P>(depth)];
-    let lines = || parts.iter().flat_map(|part| part.chunks_exact(depth.max(1)));
-    let len = WIDTH * places.len();
-    let mut panels = vec![P::default(); lines().count().div_ceil(WIDTH) * len];
-    for (column, line) in lines().enumerate() {
-        let panel = panels.chunks_exact_mut(len.max(1)).nth(column / WIDTH);
-        let slots = panel.into_iter().flat_map(|panel| panel.iter_mut().skip(column % WIDTH).step_by(WIDTH));
-        P::fill(isa, &mut places, line);
-        for (slot, place) in slots.zip(&places) {
-            *slot = *place;
+/// What becomes of a product's sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// They are the result.
+    Store,
+    /// They are added to the result.
+    Add,
+    /// `x/2 * (1 + erf(x / sqrt 2))` of them is the result.
+    Gelu,
+    /// The weights are [`Packed::paired`], and `bend(first) * second` of the pairs is the result.
+    Gate(Gate),
+}
+
+impl Epilogue {
+    fn bias_line(&self, first: usize) -> [f32; WIDTH] {
+        let mut line = [0.0; WIDTH];
+        for (slot, &bias) in line.iter_mut().zip(self.bias.get(first..).unwrap_or_default()) {
+            *slot = bias;
         }
+        line
     }
-    places.zeroize();
-    panels
 }
 
 impl Packed {
     /// Packs the row-major matrices `parts`, each `rows x depth`, one below the other.
     pub(crate) fn new(parts: &[&[f32]], depth: usize, precision: Precision) -> Self {
-        let columns = parts.iter().map(|part| part.len() / depth.max(1)).sum();
-        let isa = Isa::detect();
-        let panels = match precision {
-            Precision::F32 => Panels::F32(pack(isa, parts, depth)),
-            Precision::Bf16 => Panels::Bf16(pack(isa, parts, depth)),
-        };
-        Self { panels, depth, columns }
+        let lines = || parts.iter().flat_map(|part| part.chunks_exact(depth.max(1)));
+        let columns = lines().count();
+        let panels = columns.div_ceil(WIDTH);
+        Self { panels: Panels::pack(precision, panels, depth, lines().enumerate()), depth, columns }
     }
 
-    /// Columns of the product: the rows of the weight matrix.
+    /// Packs two matrices of one shape by turns: a panel of the first, then that of the second. The product has the columns of one.
+    pub(crate) fn paired(first: &[f32], second: &[f32], depth: usize, precision: Precision) -> Self {
+        let lines = |part| <[f32]>::chunks_exact(part, depth.max(1)).enumerate();
+        let place = |line: usize, at: usize| (line / WIDTH * 2 + at) * WIDTH + line % WIDTH;
+        let columns = first.len() / depth.max(1);
+        let panels = 2 * columns.div_ceil(WIDTH);
+        let lines = lines(first)
+            .map(|(line, values)| (place(line, 0), values))
+            .chain(lines(second).map(|(line, values)| (place(line, 1), values)));
+        Self { panels: Panels::pack(precision, panels, depth, lines), depth, columns }
+    }
+
+    /// Columns of the product.
+    #[cfg(test)]
     pub(crate) fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Writes the row `index` of the weight matrix to `out`; leaves it alone if there is none.
+    /// Numbers of a row.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// In which form rows are multiplied with these weights.
+    pub(crate) fn precision(&self) -> Precision {
+        match self.panels {
+            Panels::F32(_) => Precision::F32,
+            Panels::Bf16(_) => Precision::Bf16,
+        }
+    }
+
+    /// Writes the row `index` of the weight matrix, which is not paired, to `out`; leaves it alone if there is none.
     pub(crate) fn copy_row(&self, index: usize, out: &mut [f32]) {
         match &self.panels {
             Panels::F32(panels) => self.copy_from(panels, index, out),
@@ -93,210 +124,165 @@ impl Packed {
         }
     }
 
-    /// `out = activation(x * weights + bias)` for every row of `x`.
-    pub(crate) fn multiply(&self, isa: Isa, x: &[f32], epilogue: &Epilogue, out: &mut [f32]) {
-        if self.depth == 0 || self.columns == 0 {
+    /// Makes `out` of `input * weights + bias` as the epilogue says. `input` has the depth and the precision of the weights; if not, the
+    /// result is of no use.
+    pub(crate) fn multiply(
+        &self,
+        isa: Isa,
+        team: Team<'_>,
+        input: &Input,
+        epilogue: &Epilogue,
+        out: &mut Sheet,
+    ) {
+        out.resize(input.count(), self.columns);
+        if self.depth == 0 || out.is_empty() {
             return;
         }
-        match &self.panels {
-            Panels::F32(panels) => self.multiply_as(panels, isa, x, epilogue, out),
-            Panels::Bf16(panels) => self.multiply_as(panels, isa, x, epilogue, out),
-        }
-    }
-
-    fn multiply_as<P: Packing>(
-        &self,
-        panels: &[P],
-        isa: Isa,
-        x: &[f32],
-        epilogue: &Epilogue,
-        out: &mut [f32],
-    ) {
-        let rows = x.len() / self.depth;
-        if rows.saturating_mul(self.depth).saturating_mul(self.columns) < ALONE {
-            self.all_columns(panels, isa, x, epilogue, out);
-        } else if rows <= SHORT {
-            self.by_columns(panels, isa, x, epilogue, out);
-        } else {
-            let share = rows.div_ceil(rayon::current_num_threads()).next_multiple_of(12).min(TALL);
-            x.par_chunks(share * self.depth)
-                .zip(out.par_chunks_mut(share * self.columns))
-                .for_each(|(x, out)| self.all_columns(panels, isa, x, epilogue, out));
-        }
-    }
-
-    /// The product of some rows, on this thread.
-    fn all_columns<P: Packing>(
-        &self,
-        panels: &[P],
-        isa: Isa,
-        x: &[f32],
-        epilogue: &Epilogue,
-        out: &mut [f32],
-    ) {
-        let rows = Rows::<P>::pack(isa, x.chunks_exact(self.depth), self.depth);
-        let mut sums = vec![[0.0; WIDTH]; rows.count];
-        for (index, panel) in panels.chunks_exact(WIDTH * places::<P>(self.depth)).enumerate() {
-            sums.fill(epilogue.bias_line(index * WIDTH));
-            rows.multiply(panel, &mut sums);
-            for (line, sums) in out.chunks_exact_mut(self.columns).zip(&sums) {
-                copy_panel(line.get_mut(index * WIDTH..), sums);
+        let team = team.for_work(input.count() * self.depth * self.columns >= ALONE);
+        match (&self.panels, input.form()) {
+            (Panels::F32(panels), Form::F32(rows)) => {
+                Product { isa, epilogue, panels, rows }.run(team, self.depth, out);
             }
-        }
-        math::activate(isa, epilogue.activation, out);
-    }
-
-    /// The product of a few rows, every task taking some panels.
-    fn by_columns<P: Packing>(
-        &self,
-        panels: &[P],
-        isa: Isa,
-        x: &[f32],
-        epilogue: &Epilogue,
-        out: &mut [f32],
-    ) {
-        let rows = Rows::<P>::pack(isa, x.chunks_exact(self.depth), self.depth);
-        let len = WIDTH * places::<P>(self.depth);
-        let count = self.columns.div_ceil(WIDTH);
-        let group = count.div_ceil(rayon::current_num_threads() * 2).max(1);
-        let parts: Vec<Vec<[f32; WIDTH]>> = panels
-            .par_chunks(group * len)
-            .enumerate()
-            .map(|(task, panels)| {
-                let panels = panels.chunks_exact(len);
-                let mut part = vec![[0.0; WIDTH]; panels.len() * rows.count];
-                for ((index, panel), sums) in panels.enumerate().zip(part.chunks_exact_mut(rows.count)) {
-                    sums.fill(epilogue.bias_line((task * group + index) * WIDTH));
-                    rows.multiply(panel, sums);
-                }
-                math::activate(isa, epilogue.activation, part.as_flattened_mut());
-                part
-            })
-            .collect();
-        let panels = parts.iter().flat_map(|part| part.chunks_exact(rows.count));
-        for (index, panel) in panels.enumerate() {
-            for (line, sums) in out.chunks_exact_mut(self.columns).zip(panel) {
-                copy_panel(line.get_mut(index * WIDTH..), sums);
+            (Panels::Bf16(panels), Form::Bf16(rows)) => {
+                Product { isa, epilogue, panels, rows }.run(team, self.depth, out);
             }
+            _ => debug_assert!(false, "rows of another precision"),
         }
     }
 }
 
-/// What is added to a product and done with the sum.
-pub(crate) struct Epilogue {
-    /// One value for each column; empty for none.
-    pub(crate) bias: Vec<f32>,
-    pub(crate) activation: Activation,
-}
-
-impl Epilogue {
-    fn bias_line(&self, first: usize) -> [f32; WIDTH] {
-        let mut line = [0.0; WIDTH];
-        for (slot, &bias) in line.iter_mut().zip(self.bias.get(first..).unwrap_or_default()) {
-            *slot = bias;
+impl Panels {
+    /// Packs lines of `depth` numbers into the columns that stand beside them, of `count` panels.
+    fn pack<'a>(
+        precision: Precision,
+        count: usize,
+        depth: usize,
+        lines: impl Iterator<Item = (usize, &'a [f32])>,
+    ) -> Self {
+        match precision {
+            Precision::F32 => Self::F32(pack(count, depth, lines)),
+            Precision::Bf16 => Self::Bf16(pack(count, depth, lines)),
         }
-        line
     }
 }
 
-/// The tallest block of any instruction set.
-pub(crate) const MAX_HEIGHT: usize = 12;
-
-/// Rows laid out for the kernel: blocks of up to [`MAX_HEIGHT`] rows, the places of one `k` side by side.
-pub(crate) struct Rows<P> {
-    values: Vec<P>,
-    /// Places of a row.
-    places: usize,
+fn pack<'a, P: Packing>(
     count: usize,
+    depth: usize,
+    lines: impl Iterator<Item = (usize, &'a [f32])>,
+) -> Vec<P> {
+    let isa = Isa::detect();
+    let mut places = vec![P::default(); places::<P>(depth)];
+    let len = WIDTH * places.len();
+    let mut panels = vec![P::default(); count * len];
+    for (column, line) in lines {
+        let panel = panels.chunks_exact_mut(len.max(1)).nth(column / WIDTH);
+        let slots = panel.into_iter().flat_map(|panel| panel.iter_mut().skip(column % WIDTH).step_by(WIDTH));
+        P::fill(isa, &mut places, line);
+        for (slot, place) in slots.zip(&places) {
+            *slot = *place;
+        }
+    }
+    places.zeroize();
+    panels
+}
+
+/// A product of rows and panels.
+struct Product<'a, P: Packing> {
     isa: Isa,
+    epilogue: &'a Epilogue,
+    panels: &'a [P],
+    rows: &'a Rows<P>,
 }
 
-/// One block of [`Rows`].
-pub(crate) struct Block<'a, P> {
-    /// The first row.
-    pub(crate) first: usize,
-    pub(crate) height: usize,
-    pub(crate) values: &'a [P],
-}
-
-impl<P: Packing> Rows<P> {
-    /// Packs `lines`, each at least `depth` long.
-    pub(crate) fn pack<'a>(isa: Isa, lines: impl ExactSizeIterator<Item = &'a [f32]>, depth: usize) -> Self {
-        let (count, places) = (lines.len(), places::<P>(depth));
-        let mut packed = Self { values: vec![P::default(); count * places], places, count, isa };
-        let mut lines = lines;
-        let mut rest = packed.values.as_mut_slice();
-        let mut filled = vec![P::default(); places];
-        for height in heights(isa, count) {
-            let (block, tail) = rest.split_at_mut((height * places).min(rest.len()));
-            rest = tail;
-            for (offset, line) in lines.by_ref().take(height).enumerate() {
-                P::fill(isa, &mut filled, line.get(..depth).unwrap_or(line));
-                for (slot, place) in block.iter_mut().skip(offset).step_by(height).zip(&filled) {
-                    *slot = *place;
+impl<P: Packing> Product<'_, P> {
+    /// Every task takes some panels and passes the rows over them.
+    fn run(&self, team: Team<'_>, depth: usize, out: &mut Sheet) {
+        let count = self.rows.count();
+        let len = WIDTH * places::<P>(depth) * self.of_each();
+        let group = (self.panels.len() / len).div_ceil(team.count() * SHARES).max(1);
+        let tasks = self.panels.chunks(group * len).zip(out.lines_mut().chunks_mut(group * count));
+        team.each(tasks.enumerate(), |_, (task, (panels, lines))| {
+            for first in (0..count).step_by(TALL) {
+                let blocks = self.rows.blocks_within(first..first + TALL);
+                let passes = panels.chunks_exact(len).zip(lines.chunks_exact_mut(count)).enumerate();
+                for (at, (panel, lines)) in passes {
+                    let next = panels.get((at + 1) * len..(at + 2) * len).unwrap_or_default();
+                    self.pass(blocks.clone(), (task * group + at) * WIDTH, Ahead { panel, next }, lines);
                 }
             }
-        }
-        packed
+        });
     }
 
-    /// Adds the product with `panel` to `sums`, a line for each row. Some of `k` at a time, so that a part of the panel stays in the
-    /// nearest cache while all blocks pass over it.
-    fn multiply(&self, panel: &[P], sums: &mut [[f32; WIDTH]]) {
-        for (part, panel) in panel.chunks(NEAR * WIDTH).enumerate() {
-            for block in self.blocks() {
-                let values = block.values.get(part * NEAR * block.height..).unwrap_or_default();
-                let sums = sums.get_mut(block.first..).unwrap_or_default();
-                P::multiply(self.isa, block.height, values, panel, sums);
+    /// Panels of the weights for each of the result.
+    fn of_each(&self) -> usize {
+        if matches!(self.epilogue.then, Then::Gate(_)) { 2 } else { 1 }
+    }
+
+    /// Passes some blocks of rows over what makes one panel of the result, whose first column is `column`.
+    fn pass<'a>(
+        &self,
+        blocks: impl ExactSizeIterator<Item = Block<'a, P>>,
+        column: usize,
+        panel: Ahead<'_, P>,
+        lines: &mut [[f32; WIDTH]],
+    ) where
+        P: 'a,
+    {
+        let bias = self.epilogue.bias_line(column);
+        let share = (panel.next.len() / WIDTH).div_ceil(blocks.len().max(1)).max(1) * WIDTH;
+        let mut next = panel.next.chunks(share);
+        for block in blocks {
+            let ahead = Ahead { panel: panel.panel, next: next.next().unwrap_or_default() };
+            let Some(lines) = lines.get_mut(block.first..block.first + block.height) else { return };
+            let mut sums = [[0.0; WIDTH]; MAX_HEIGHT];
+            let Some(sums) = sums.get_mut(..block.height) else { return };
+            match self.epilogue.then {
+                Then::Store | Then::Gelu => {
+                    lines.fill(bias);
+                    P::multiply(self.isa, block.height, block.values, ahead, lines);
+                    if self.epilogue.then == Then::Gelu {
+                        math::gelu(self.isa, lines.as_flattened_mut());
+                    }
+                }
+                Then::Add => {
+                    sums.fill(bias);
+                    P::multiply(self.isa, block.height, block.values, ahead, sums);
+                    math::add(self.isa, sums.as_flattened(), lines.as_flattened_mut());
+                }
+                Then::Gate(bend) => self.gate(bend, &block, ahead, (sums, lines)),
             }
         }
     }
 
-    /// The blocks, in order.
-    pub(crate) fn blocks(&self) -> impl Iterator<Item = Block<'_, P>> {
-        let mut first = 0;
-        heights(self.isa, self.count).map(move |height| {
-            let values =
-                self.values.get(first * self.places..(first + height) * self.places).unwrap_or_default();
-            let block = Block { first, height, values };
-            first += height;
-            block
-        })
-    }
-}
-
-/// The heights of the blocks that `count` rows are cut into.
-fn heights(isa: Isa, count: usize) -> impl Iterator<Item = usize> {
-    let mut rest = count;
-    std::iter::from_fn(move || {
-        let height = isa.heights().iter().copied().find(|&height| height <= rest)?;
-        rest -= height;
-        Some(height)
-    })
-}
-
-/// Copies one line of a panel, of which the last panel's may not fit whole.
-fn copy_panel(to: Option<&mut [f32]>, from: &[f32; WIDTH]) {
-    let Some(to) = to else { return };
-    match to.first_chunk_mut::<WIDTH>() {
-        // Of a known length, so that no function is called for it.
-        Some(to) => *to = *from,
-        None => copy_into(Some(to), from),
-    }
-}
-
-/// Copies as much as fits.
-pub(crate) fn copy_into(to: Option<&mut [f32]>, from: &[f32]) {
-    let Some(to) = to else { return };
-    let len = to.len().min(from.len());
-    if let (Some(to), Some(from)) = (to.get_mut(..len), from.get(..len)) {
-        to.copy_from_slice(from);
+    fn gate(
+        &self,
+        bend: Gate,
+        block: &Block<'_, P>,
+        pair: Ahead<'_, P>,
+        (gates, lines): (&mut [[f32; WIDTH]], &mut [[f32; WIDTH]]),
+    ) {
+        let (gate, up) = pair.panel.split_at(pair.panel.len() / 2);
+        let (next_gate, next_up) = pair.next.split_at(pair.next.len() / 2);
+        P::multiply(self.isa, block.height, block.values, Ahead { panel: gate, next: next_gate }, gates);
+        let mut ups = [[0.0; WIDTH]; MAX_HEIGHT];
+        let Some(ups) = ups.get_mut(..block.height) else { return };
+        P::multiply(self.isa, block.height, block.values, Ahead { panel: up, next: next_up }, ups);
+        math::gate_multiply(
+            self.isa,
+            bend,
+            gates.as_flattened(),
+            ups.as_flattened(),
+            lines.as_flattened_mut(),
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::Threads;
+    use std::num::NonZeroUsize;
 
     fn noise(len: usize, seed: u32) -> Vec<f32> {
         let mut state = seed;
@@ -316,9 +302,29 @@ mod tests {
     }
 
     fn product(isa: Isa, packed: &Packed, x: &[f32], rows: usize) -> Vec<f32> {
-        let mut out = vec![0.0; rows * packed.columns()];
-        packed.multiply(isa, x, &Epilogue { bias: Vec::new(), activation: Activation::None }, &mut out);
-        out
+        let epilogue = Epilogue { bias: Vec::new(), then: Then::Store };
+        product_with(isa, packed, (x, rows), &epilogue, &mut Sheet::default())
+    }
+
+    fn product_with(
+        isa: Isa,
+        packed: &Packed,
+        (x, rows): (&[f32], usize),
+        epilogue: &Epilogue,
+        out: &mut Sheet,
+    ) -> Vec<f32> {
+        let threads = Threads::start(NonZeroUsize::new(2).unwrap()).unwrap();
+        let team = Team::All(&threads);
+        let mut input = Input::default();
+        input.fill((isa, packed.precision()), team, (rows, packed.depth()), |row, line| {
+            line.copy_from_slice(&x[row * line.len()..(row + 1) * line.len()]);
+        });
+        packed.multiply(isa, team, &input, epilogue, out);
+        let mut lines = vec![0.0; rows * packed.columns()];
+        for (row, line) in lines.chunks_mut(packed.columns()).enumerate() {
+            out.copy_row(row, line);
+        }
+        lines
     }
 
     #[test]
@@ -411,17 +417,41 @@ mod tests {
         let (a, b) = (noise(3 * 8, 5), noise(2 * 8, 6));
         let packed = Packed::new(&[&a, &b], 8, Precision::F32);
         assert_eq!(packed.columns(), 5);
-        let mut out = vec![0.0; 5];
         let bias = vec![1.0, 2.0, 3.0, 4.0, 5.0];
-        packed.multiply(
-            Isa::detect(),
-            &[0.0; 8],
-            &Epilogue { bias: bias.clone(), activation: Activation::None },
-            &mut out,
-        );
-        assert_eq!(out, bias);
+        let epilogue = Epilogue { bias: bias.clone(), then: Then::Store };
+        let mut sheet = Sheet::default();
+        let isa = Isa::detect();
+        assert_eq!(product_with(isa, &packed, (&[0.0; 8], 1), &epilogue, &mut sheet), bias);
+        let epilogue = Epilogue { then: Then::Add, ..epilogue };
+        let twice = product_with(isa, &packed, (&[0.0; 8], 1), &epilogue, &mut sheet);
+        assert_eq!(twice, [2.0, 4.0, 6.0, 8.0, 10.0], "added to what was there");
         let mut row = vec![0.0; 8];
         packed.copy_row(4, &mut row);
         assert_eq!(row, b[8..]);
+    }
+
+    #[test]
+    fn pairs_of_panels_become_one_and_activations_follow_on_every_instruction_set() {
+        for (isa, precision) in Isa::all().into_iter().flat_map(|isa| BOTH.map(|precision| (isa, precision)))
+        {
+            for (rows, depth, columns) in [(1, 8, 5), (14, 40, 70)] {
+                let x = noise(rows * depth, 7);
+                let (gate, up) = (noise(columns * depth, 8), noise(columns * depth, 9));
+                let alone = |weights| product(isa, &Packed::new(&[weights], depth, precision), &x, rows);
+                let mut wanted = vec![0.0; rows * columns];
+                math::gate_multiply(isa, Gate::Silu, &alone(&gate), &alone(&up), &mut wanted);
+                let packed = Packed::paired(&gate, &up, depth, precision);
+                let epilogue = Epilogue { bias: Vec::new(), then: Then::Gate(Gate::Silu) };
+                let got = product_with(isa, &packed, (&x, rows), &epilogue, &mut Sheet::default());
+                assert_eq!((got.len(), packed.columns()), (wanted.len(), columns));
+                assert!(got.iter().zip(&wanted).all(|(got, wanted)| (got - wanted).abs() < 1e-6));
+                let epilogue = Epilogue { bias: Vec::new(), then: Then::Gelu };
+                let packed = Packed::new(&[&gate], depth, precision);
+                let got = product_with(isa, &packed, (&x, rows), &epilogue, &mut Sheet::default());
+                let mut wanted = alone(&gate);
+                math::gelu(isa, &mut wanted);
+                assert!(got.iter().zip(&wanted).all(|(got, wanted)| (got - wanted).abs() < 1e-6));
+            }
+        }
     }
 }

@@ -77,6 +77,16 @@ impl Weights {
         Ok(Self(tensors.into_iter().flatten().collect(), precision))
     }
 
+    /// How exactly products are to be.
+    pub(crate) fn precision(&self) -> Precision {
+        self.1
+    }
+
+    /// Packs two matrices of one shape by turns, see [`Packed::paired`].
+    pub(crate) fn pack_paired(&self, first: &[f32], second: &[f32], depth: usize) -> Packed {
+        Packed::paired(first, second, depth, self.1)
+    }
+
     /// Packs matrices for products, one below the other.
     pub(crate) fn pack(&self, parts: &[&[f32]], depth: usize) -> Packed {
         Packed::new(parts, depth, self.1)
