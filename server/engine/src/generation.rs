@@ -4,7 +4,8 @@ use crate::admission::{all_known, wide};
 use crate::cache::{BlockCache, CacheDomain, Table};
 use crate::fairness::Turns;
 use crate::{
-    BackendError, BlockId, FinishReason, Generator, Row, Sampler, Sampling, SequenceId, SubmitError, TokenId,
+    BackendError, BlockId, FinishReason, Generator, Moment, Row, Sampler, Sampling, SequenceId, SubmitError,
+    TokenId,
 };
 
 /// The limits of a [`GenerationScheduler`].
@@ -73,6 +74,8 @@ pub struct GenerationRequest {
     pub max_tokens: u32,
     /// Go on past the model's end-of-sequence token.
     pub ignore_eos: bool,
+    /// When to give up, if it has not ended before.
+    pub ends_by: Moment,
 }
 
 /// What a step did to one sequence.
@@ -80,7 +83,7 @@ pub struct GenerationRequest {
 pub struct StepOutput {
     /// The sequence.
     pub sequence: SequenceId,
-    /// The token that was drawn; the end-of-sequence token too. `None` when the sequence failed.
+    /// The token that was drawn; the end-of-sequence token too. `None` when the sequence failed or is late.
     pub token: Option<TokenId>,
     /// Set once, in the sequence's last output.
     pub finish: Option<Finish>,
@@ -95,6 +98,8 @@ pub enum Finish {
     Done(FinishReason),
     /// The model failed.
     Failed(BackendError),
+    /// Its time was over before its end; what was generated until then was given out.
+    Late,
 }
 
 /// Decides what runs; owns the sequences from `submit` to their last output.
@@ -103,7 +108,8 @@ pub enum Finish {
 /// within a domain, first come, first served. Each step carries one token of every sequence that generates, and with what is
 /// left of the step's tokens goes on reading prompts.
 ///
-/// A sequence starts when its tokens so far fit the free blocks. When blocks run out later, the youngest sequence is put back and
+/// A sequence starts when its tokens so far fit the free blocks; a domain whose running sequences hold more blocks than its share
+/// gives way then. When blocks run out later, the youngest sequence is put back and
 /// computed again in its turn, from the tokens that it has: its answer is the same. The oldest is never put back and always gets on,
 /// so everyone who waits is served at last.
 ///
@@ -143,6 +149,7 @@ struct Sequence {
     generated: usize,
     max_tokens: usize,
     ignore_eos: bool,
+    ends_by: Moment,
     sampler: Sampler,
     ended: bool,
 }
@@ -211,13 +218,14 @@ impl GenerationScheduler {
             tenancy: request.tenancy,
             arrival: self.arrivals,
             tokens: request.prompt,
-            table: Table::new(request.tenancy.domain),
+            table: Table::new(request.tenancy),
             computed: 0,
             found: None,
             chunk: 0,
             generated: 0,
             max_tokens: if asked == 0 { self.context - prompt } else { asked },
             ignore_eos: request.ignore_eos,
+            ends_by: request.ends_by,
             sampler: Sampler::new(request.sampling),
             ended: false,
         });
@@ -236,15 +244,16 @@ impl GenerationScheduler {
         self.live().count() < before
     }
 
-    /// Runs one step: starts who may start, runs the generator once, draws tokens, and frees who ended.
+    /// Runs one step: ends who is late at `now`, starts who may start, runs the generator once, draws tokens, and frees who ended.
     ///
     /// An error of the generator ends the sequences of that step and no other.
-    pub fn step(&mut self, generator: &mut dyn Generator) -> Vec<StepOutput> {
+    pub fn step(&mut self, now: Moment, generator: &mut dyn Generator) -> Vec<StepOutput> {
+        let mut outputs = self.end_late(now, generator);
         self.start_waiting(generator);
         self.plan(generator);
         let rows: Vec<Row<'_>> = self.running.iter().filter_map(Sequence::row).collect();
         if rows.is_empty() {
-            return Vec::new();
+            return outputs;
         }
         let wanted = rows.len();
         let answer = generator.step(&rows).and_then(|logits| match logits.len() == wanted {
@@ -252,7 +261,6 @@ impl GenerationScheduler {
             false => Err(BackendError::new("wrong number of rows")),
         });
         let stepped = self.running.iter_mut().filter(|sequence| sequence.chunk > 0);
-        let mut outputs = Vec::new();
         match answer {
             Ok(logits) => {
                 for (sequence, logits) in stepped.zip(logits) {
@@ -311,13 +319,29 @@ impl GenerationScheduler {
         self.waiting.iter().chain(&self.running)
     }
 
+    /// Ends those whose time is over, whether they run or wait.
+    fn end_late(&mut self, now: Moment, generator: &mut dyn Generator) -> Vec<StepOutput> {
+        let mut outputs = Vec::new();
+        for sequence in self.waiting.iter_mut().chain(&mut self.running) {
+            if sequence.ends_by <= now {
+                sequence.ended = true;
+                outputs.push(sequence.output(None, Some(Finish::Late)));
+            }
+        }
+        if !outputs.is_empty() {
+            self.waiting.retain(|sequence| !sequence.ended);
+            self.release_ended(generator);
+        }
+        outputs
+    }
+
     /// Starts those whose turn it is, until one does not fit: nobody overtakes it.
     fn start_waiting(&mut self, generator: &mut dyn Generator) {
         loop {
             let turn = |next: &Sequence| (self.turns.time(next.tenancy.domain), next.arrival);
             let Some(next) = self.waiting.iter().min_by_key(|next| turn(next)) else { return };
             let (id, tenancy) = (next.id, next.tenancy);
-            if self.running.len() >= self.limits.running && !self.make_place(tenancy, generator) {
+            if self.running.len() >= self.limits.running && !self.make_room(tenancy, 1, |_| 1, generator) {
                 return;
             }
             let Some(at) = self.waiting.iter().position(|next| next.id == id) else { return };
@@ -328,7 +352,14 @@ impl GenerationScheduler {
             };
             let spare = self.running.iter().map(promised).sum();
             let Some(next) = self.waiting.get_mut(at) else { return };
-            let Some(found) = self.cache.begin(&mut next.table, &next.tokens, spare) else { return };
+            let Some(found) = self.cache.begin(&mut next.table, &next.tokens, spare) else {
+                let wanted = self.cache.blocks_for(next.tokens.len());
+                let held = |one: &Sequence| wide(one.table.blocks.len());
+                if self.make_room(tenancy, wide(wanted), held, generator) {
+                    continue;
+                }
+                return;
+            };
             next.computed = found;
             next.found.get_or_insert(found);
             self.counters.found += wide(found);
@@ -339,17 +370,25 @@ impl GenerationScheduler {
         }
     }
 
-    /// Puts a sequence back whose domain runs more than its share, so that one of `tenancy` runs in its place.
-    fn make_place(&mut self, tenancy: Tenancy, generator: &mut dyn Generator) -> bool {
-        let count = |domain| self.running.iter().filter(|one| one.tenancy.domain == domain).count();
+    /// Puts a sequence back whose domain has more than its share, so that one of `tenancy` that wants `more` gets on in its place.
+    /// `has` is what a running sequence has of it.
+    fn make_room(
+        &mut self,
+        tenancy: Tenancy,
+        more: u64,
+        has: impl Fn(&Sequence) -> u64,
+        generator: &mut dyn Generator,
+    ) -> bool {
+        let of = |domain| self.running.iter().filter(move |one| one.tenancy.domain == domain);
+        let all = |domain| of(domain).map(&has).sum::<u64>();
         let share = |tenancy: Tenancy| u64::from(tenancy.share.max(1));
-        let wants = wide(count(tenancy.domain) + 1);
-        let too_many = |one: &&Sequence| {
-            let has = wide(count(one.tenancy.domain));
+        let wants = all(tenancy.domain) + more;
+        let too_much = |one: &&Sequence| {
             // Not the last of its domain, so that it gets on too.
-            has > 1 && has * share(tenancy) > wants * share(one.tenancy)
+            of(one.tenancy.domain).count() > 1
+                && all(one.tenancy.domain) * share(tenancy) > wants * share(one.tenancy)
         };
-        let youngest = self.running.iter().filter(too_many).map(|one| one.arrival).max();
+        let youngest = self.running.iter().filter(too_much).map(|one| one.arrival).max();
         youngest.is_some_and(|arrival| {
             self.put_back(arrival, generator);
             true
@@ -405,7 +444,7 @@ impl GenerationScheduler {
     fn put_back(&mut self, arrival: u64, generator: &mut dyn Generator) {
         let Some(at) = self.running.iter().position(|one| one.arrival == arrival) else { return };
         let mut sequence = self.running.remove(at);
-        self.cache.release(&mut sequence.table, sequence.tenancy.domain, generator);
+        self.cache.release(&mut sequence.table, generator);
         (sequence.computed, sequence.chunk) = (0, 0);
         self.counters.put_back += 1;
         let place = self.waiting.partition_point(|waiting| waiting.arrival < arrival);
@@ -414,7 +453,7 @@ impl GenerationScheduler {
 
     fn release_ended(&mut self, generator: &mut dyn Generator) {
         for sequence in self.running.iter_mut().filter(|sequence| sequence.ended) {
-            self.cache.release(&mut sequence.table, sequence.tenancy.domain, generator);
+            self.cache.release(&mut sequence.table, generator);
         }
         self.running.retain(|sequence| !sequence.ended);
         let live: Vec<CacheDomain> = self.live().map(|sequence| sequence.tenancy.domain).collect();

@@ -21,12 +21,12 @@ mod types;
 pub use admission::SubmitError;
 pub use backend::{BackendError, BlockId, Embedder, Generator, Row};
 pub use cache::CacheDomain;
-pub use embedding::{EmbeddingBatcher, EmbeddingLimits, EmbeddingOutput};
+pub use embedding::{EmbeddingBatcher, EmbeddingLimits, EmbeddingOutput, Unanswered};
 pub use generation::{
     Counters, Finish, GenerationLimits, GenerationRequest, GenerationScheduler, StepOutput, Tenancy,
 };
 pub use sampler::Sampler;
 pub use types::{
-    ChatMessage, FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, SequenceId, StopRules,
-    TokenId,
+    ChatMessage, FinishReason, ModelKind, Moment, Precision, Prompt, RequestId, Sampling, SequenceId,
+    StopRules, TokenId,
 };

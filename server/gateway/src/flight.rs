@@ -46,6 +46,7 @@ impl Tokens {
 #[derive(Debug)]
 pub(crate) enum Update {
     Embedded { vectors: Vec<Vec<f32>>, tokens_in: u64 },
+    Ranked { scores: Vec<f32>, tokens_in: u64 },
     Delta(String),
     Finished { reason: FinishReason, tokens: Tokens },
     Failed(RequestError),
@@ -76,7 +77,16 @@ pub(crate) struct Worker {
     requests: Mutex<Requests>,
     next: AtomicU64,
     socket: OwnedFd,
-    answer: Duration,
+    patience: Patience,
+}
+
+/// How long is waited for a worker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For its next word about a request.
+    pub(crate) answer: Duration,
+    /// For the end of a request.
+    pub(crate) request: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -93,13 +103,13 @@ impl Worker {
     pub(crate) fn start(
         info: ModelInfo,
         socket: OwnedFd,
-        answer: Duration,
+        patience: Patience,
         lost: impl FnOnce(&Self) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let (writer, reader) = Line::<Work, Event>::new(socket.try_clone()?).split();
         let (outgoing, queue) = mpsc::channel(MAX_QUEUED);
         let (requests, next) = (Mutex::default(), AtomicU64::new(0));
-        let worker = Arc::new(Self { info, outgoing, requests, next, socket, answer });
+        let worker = Arc::new(Self { info, outgoing, requests, next, socket, patience });
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         thread("to-worker").spawn(move || write(writer, queue))?;
         let reading = Arc::clone(&worker);
@@ -157,7 +167,8 @@ impl Worker {
             requests.waiting.insert(id, (place, sender.clone()));
             drop(requests);
             flight.open.insert(place, (id, cancel));
-            submit.send(Work::Submit { id, kind });
+            let within_ms = u32::try_from(self.patience.request.as_millis()).unwrap_or(u32::MAX);
+            submit.send(Work::Submit { id, within_ms, kind });
         }
         Ok(flight)
     }
@@ -184,6 +195,7 @@ fn read(mut reader: LineReader<Event>, worker: &Worker) {
     while let Ok((event, _)) = reader.receive() {
         let (id, update) = match event {
             Event::Embedded { id, vectors, tokens_in } => (id, Update::Embedded { vectors, tokens_in }),
+            Event::Ranked { id, scores, tokens_in } => (id, Update::Ranked { scores, tokens_in }),
             Event::Delta { id, text } => (id, Update::Delta(text)),
             Event::Finished { id, reason, tokens_in, tokens_found, tokens_out } => {
                 let tokens = Tokens { read: tokens_in, found: tokens_found, made: tokens_out };
@@ -216,7 +228,8 @@ pub(crate) struct Flight {
 impl Flight {
     /// The next event of any of them, and the place of its request.
     pub(crate) async fn next(&mut self) -> Result<(usize, Update), FlightError> {
-        let event = timeout(self.worker.answer, self.events.recv()).await.map_err(|_| FlightError::Late)?;
+        let event =
+            timeout(self.worker.patience.answer, self.events.recv()).await.map_err(|_| FlightError::Late)?;
         let (place, update) = event.ok_or(FlightError::Lost)?;
         if update.is_last() {
             self.open.remove(&place);

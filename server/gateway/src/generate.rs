@@ -70,7 +70,9 @@ pub(crate) async fn embedding(exchange: &mut Exchange, request: Request) -> Resu
     let (vectors, tokens) = match flight.next().await.map_err(refuse::flight)?.1 {
         Update::Embedded { vectors, tokens_in } => (vectors, tokens_in),
         Update::Failed(error) => return Err(refuse::worker(&error, "input")),
-        Update::Delta(_) | Update::Finished { .. } => return Err(ApiError::internal()),
+        Update::Ranked { .. } | Update::Delta(_) | Update::Finished { .. } => {
+            return Err(ApiError::internal());
+        }
     };
     let whole = |vector: &Vec<f32>| {
         u32::try_from(vector.len()) == Ok(dimensions) && vector.iter().all(|number| number.is_finite())
@@ -186,7 +188,7 @@ async fn gather(
                 open -= 1;
             }
             Update::Failed(error) => return Err(refuse::worker(&error, field(shape.surface))),
-            Update::Embedded { .. } => return Err(ApiError::internal()),
+            Update::Embedded { .. } | Update::Ranked { .. } => return Err(ApiError::internal()),
         }
         if open == 0 {
             break;

@@ -49,7 +49,7 @@ impl Run {
             }
             // Once the stream has begun, the caller's field is no longer at fault.
             Update::Failed(error) => self.failed = Some(refuse::worker(&error, "")),
-            Update::Embedded { .. } => self.failed = Some(ApiError::internal()),
+            Update::Embedded { .. } | Update::Ranked { .. } => self.failed = Some(ApiError::internal()),
         }
     }
 }

@@ -373,6 +373,8 @@ pub enum Route {
     Models,
     /// Anything else that needs a key.
     Other,
+    /// `/v1/rerank`.
+    Rerank,
 }
 
 /// From the gateway to a worker.
@@ -382,6 +384,8 @@ pub enum Work {
     Submit {
         /// Names it in every [`Event`] about it.
         id: RequestId,
+        /// How long it may take, from when it comes until it ends, in milliseconds.
+        within_ms: u32,
         /// What to do.
         kind: WorkKind,
     },
@@ -410,6 +414,13 @@ pub enum WorkKind {
         sampling: Sampling,
         /// When to end. A `max_tokens` of 0 means what is left of the context.
         stop: StopRules,
+    },
+    /// How well each document answers a query, in order.
+    Rerank {
+        /// What is looked for.
+        query: String,
+        /// What is scored.
+        documents: Vec<String>,
     },
 }
 
@@ -445,6 +456,15 @@ pub enum Event {
         /// Tokens that were generated.
         tokens_out: u64,
     },
+    /// Answer to a rerank request; ends it.
+    Ranked {
+        /// The request.
+        id: RequestId,
+        /// One score for each document, in order.
+        scores: Vec<f32>,
+        /// Tokens of all pairs of the query and a document.
+        tokens_in: u64,
+    },
     /// The request was refused or broke; ends it.
     Failed {
         /// The request.
@@ -461,6 +481,8 @@ pub enum RequestError {
     Rejected(RejectReason),
     /// Too much waits already; try again later.
     Overloaded,
+    /// Its time was over before its end.
+    Late,
     /// The model failed; the request may be tried again.
     Internal,
 }
@@ -479,7 +501,7 @@ pub enum RejectReason {
     UnknownToken,
     /// The prompt has no tokens.
     EmptyPrompt,
-    /// The model is of the other kind.
+    /// The model is of another kind.
     WrongKind,
     /// The model's chat template refused the conversation, or the model has none.
     Template,

@@ -1,11 +1,20 @@
-//! BERT encoders that give sentence embeddings, computed without padding.
+//! Encoders of the kinds BERT and RoBERTa, computed without padding: they give embeddings of texts, or scores of pairs of texts.
 //!
 //! Inputs are laid one after the other for the linear layers; only attention looks at one input at a time. Of a batch, each thread takes
 //! some inputs at a time through all layers, so that what flows between the layers stays in its caches; an input that comes alone is
-//! shared by all threads. Architecture: Devlin et al. 2018, as `transformers.BertModel` computes it; pooling as sentence-transformers does.
+//! shared by all threads. Architecture: Devlin et al. 2018 and Liu et al. 2019, as transformers computes it; pooling and scores as
+//! sentence-transformers does.
 
+mod config;
+mod places;
+mod score;
+
+pub(crate) use config::{Config, Family, Purpose};
+pub(crate) use score::Bend;
+
+use self::places::Places;
+use self::score::Classifier;
 use crate::attention::{Attention, QUERIES, Unit};
-use crate::config::{self, Keys, MAX_CONTEXT, MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH, dimension};
 use crate::error::LoadError;
 use crate::kernel::{Isa, WIDTH};
 use crate::math::{self, Norm};
@@ -15,118 +24,24 @@ use crate::passes::{self, PASS_TOKENS};
 use crate::pooling::Pooling;
 use crate::rows::{Input, Sheet, copy_into, grow};
 use crate::threads::{PerThread, Team, Threads};
-use crate::weights::{Need, Weights};
+use crate::weights::Weights;
 use anchorhold_engine::{BackendError, Embedder, TokenId};
-use serde::Deserialize;
-use serde_json::{Map, Value};
 use zeroize::{Zeroize as _, Zeroizing};
-
-/// The settings of `config.json` that BERT uses.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Config {
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    vocab_size: usize,
-    max_position_embeddings: usize,
-    type_vocab_size: usize,
-    layer_norm_eps: f32,
-    hidden_act: String,
-    #[serde(default)]
-    position_embedding_type: Option<String>,
-}
-
-const KEYS: Keys = Keys {
-    used: &[
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "vocab_size",
-        "max_position_embeddings",
-        "type_vocab_size",
-        "layer_norm_eps",
-        "hidden_act",
-        "position_embedding_type",
-    ],
-    off: &["is_decoder", "add_cross_attention", "tie_encoder_decoder"],
-};
 
 /// Tokens that one thread takes through all layers: with fewer, the walk over the weights is not paid for.
 const GROUP_TOKENS: usize = 128;
 
-/// Tensors of the training head and constants, which an embedding does not need.
-const PASSED_OVER: &[&str] = &["pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"];
+/// What becomes of the states of an input's tokens.
+pub(crate) enum Output {
+    /// They are pooled into a vector.
+    Pooled(Pooling),
+    /// The first one is scored. The tokenizer puts this token between the texts of a pair, where the model tells them apart.
+    Scored(Bend, Option<TokenId>),
+}
 
-impl Config {
-    /// Reads and checks `config.json`.
-    ///
-    /// # Errors
-    /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
-    pub(crate) fn read(object: Map<String, Value>) -> Result<Self, LoadError> {
-        let read: Self = config::read(object, &[&KEYS])?;
-        dimension(read.hidden_size, MAX_WIDTH)?;
-        dimension(read.intermediate_size, MAX_WIDTH)?;
-        dimension(read.num_hidden_layers, MAX_LAYERS)?;
-        dimension(read.num_attention_heads, read.hidden_size)?;
-        dimension(read.vocab_size, MAX_VOCABULARY)?;
-        dimension(read.max_position_embeddings, MAX_CONTEXT)?;
-        dimension(read.type_vocab_size, MAX_WIDTH)?;
-        if !read.hidden_size.is_multiple_of(read.num_attention_heads) {
-            return Err(LoadError::Config("hidden_size is not a multiple of num_attention_heads"));
-        }
-        if read.hidden_act != "gelu" {
-            return Err(LoadError::Config("hidden_act is not gelu"));
-        }
-        if read.position_embedding_type.as_deref().is_some_and(|kind| kind != "absolute") {
-            return Err(LoadError::Config("position_embedding_type is not absolute"));
-        }
-        if !(0.0..1.0).contains(&read.layer_norm_eps) {
-            return Err(LoadError::Config("layer_norm_eps is not between 0 and 1"));
-        }
-        Ok(read)
-    }
-
-    /// The features of a token.
-    pub(crate) fn hidden(&self) -> usize {
-        self.hidden_size
-    }
-
-    /// The size of the vocabulary.
-    pub(crate) fn vocabulary(&self) -> usize {
-        self.vocab_size
-    }
-
-    /// The tensors, and the ends of names that are passed over. `prefix` is `bert.` where the weights come from a model with a head.
-    pub(crate) fn needs(&self, prefix: &str) -> (Vec<Need>, &'static [&'static str]) {
-        let (h, i) = (self.hidden_size, self.intermediate_size);
-        let mut needs = vec![
-            Need::new(format!("{prefix}embeddings.word_embeddings.weight"), &[self.vocab_size, h]),
-            Need::new(
-                format!("{prefix}embeddings.position_embeddings.weight"),
-                &[self.max_position_embeddings, h],
-            ),
-            Need::new(format!("{prefix}embeddings.token_type_embeddings.weight"), &[self.type_vocab_size, h]),
-        ];
-        let mut pair = |name: String, shape: &[usize]| {
-            needs.push(Need::new(format!("{name}.weight"), shape));
-            needs.push(Need::new(format!("{name}.bias"), shape.get(..1).unwrap_or_default()));
-        };
-        pair(format!("{prefix}embeddings.LayerNorm"), &[h]);
-        for layer in 0..self.num_hidden_layers {
-            let layer = format!("{prefix}encoder.layer.{layer}");
-            for part in ["query", "key", "value"] {
-                pair(format!("{layer}.attention.self.{part}"), &[h, h]);
-            }
-            pair(format!("{layer}.attention.output.dense"), &[h, h]);
-            pair(format!("{layer}.attention.output.LayerNorm"), &[h]);
-            pair(format!("{layer}.intermediate.dense"), &[i, h]);
-            pair(format!("{layer}.output.dense"), &[h, i]);
-            pair(format!("{layer}.output.LayerNorm"), &[h]);
-        }
-        (needs, PASSED_OVER)
-    }
+enum Last {
+    Pooled(Pooling),
+    Scored(Classifier),
 }
 
 /// One layer.
@@ -139,7 +54,7 @@ struct Layer {
     norm: Norm,
 }
 
-/// A BERT encoder with pooling.
+/// An encoder, and what becomes of its states.
 pub(crate) struct Bert {
     model: Model,
     threads: Threads,
@@ -154,13 +69,12 @@ pub(crate) struct Bert {
 struct Model {
     isa: Isa,
     words: Zeroizing<Vec<f32>>,
-    /// Position embeddings with the first token type's added.
-    positions: Zeroizing<Vec<f32>>,
+    places: Places,
     norm: Norm,
     layers: Vec<Layer>,
     heads: usize,
     hidden: usize,
-    pooling: Pooling,
+    last: Last,
 }
 
 /// What flows between the layers during a pass. Keeps its memory for the next pass.
@@ -210,40 +124,40 @@ impl Bert {
         config: &Config,
         prefix: &str,
         mut weights: Weights,
-        pooling: Pooling,
+        output: Output,
         threads: &Threads,
     ) -> Result<Self, LoadError> {
         let isa = Isa::detect();
-        let hidden = config.hidden_size;
-        let words = weights.take(&format!("{prefix}embeddings.word_embeddings.weight"))?;
-        let mut positions = weights.take(&format!("{prefix}embeddings.position_embeddings.weight"))?;
-        let types = weights.take(&format!("{prefix}embeddings.token_type_embeddings.weight"))?;
-        for line in positions.chunks_exact_mut(hidden) {
-            for (value, kind) in line.iter_mut().zip(&types) {
-                *value += kind;
+        let hidden = config.hidden;
+        let mut context = config.context();
+        let (last, separator) = match output {
+            Output::Pooled(pooling) => {
+                context = context.min(pooling.max_tokens.unwrap_or(usize::MAX));
+                (Last::Pooled(pooling), None)
             }
-        }
+            Output::Scored(bend, separator) => {
+                (Last::Scored(Classifier::new(config, bend, &mut weights)?), separator)
+            }
+        };
+        let words = weights.take(&format!("{prefix}embeddings.word_embeddings.weight"))?;
         let build = |weights: &mut Weights, layer| {
             Layer::new(isa, config, weights, &format!("{prefix}encoder.layer.{layer}"))
         };
-        let layers = (0..config.num_hidden_layers)
-            .map(|layer| build(&mut weights, layer))
-            .collect::<Result<_, _>>()?;
+        let layers = (0..config.layers).map(|layer| build(&mut weights, layer)).collect::<Result<_, _>>()?;
         let head = || Head { attention: Attention::new(isa), store: Vec::new(), line: Vec::new() };
         let heads = PerThread::new(threads, head);
-        let context = pooling.max_tokens.unwrap_or(usize::MAX).min(config.max_position_embeddings);
         let model = Model {
             isa,
             words: Zeroizing::new(words),
-            positions: Zeroizing::new(positions),
+            places: Places::new(config, prefix, separator, &mut weights)?,
             norm: layer_norm(config, &mut weights, &format!("{prefix}embeddings.LayerNorm"))?,
             layers,
-            heads: config.num_attention_heads,
+            heads: config.heads,
             hidden,
-            pooling,
+            last,
         };
         let flows = PerThread::new(threads, Flow::default);
-        Ok(Self { model, threads: threads.clone(), flows, heads, vocabulary: config.vocab_size, context })
+        Ok(Self { model, threads: threads.clone(), flows, heads, vocabulary: config.vocabulary, context })
     }
 
     /// The vectors of all inputs.
@@ -312,7 +226,12 @@ impl Model {
         for (input, vector) in inputs.iter().zip(vectors) {
             let (own, tail) = rest.split_at((input.len() * self.hidden).min(rest.len()));
             rest = tail;
-            *vector = self.pooling.pool(own, self.hidden);
+            *vector = match &self.last {
+                Last::Pooled(pooling) => pooling.pool(own, self.hidden),
+                Last::Scored(classifier) => {
+                    vec![classifier.score(own.get(..self.hidden).unwrap_or_default())]
+                }
+            };
         }
     }
 
@@ -325,8 +244,7 @@ impl Model {
             first += input.len();
         }
         flow.x.resize(first, self.hidden);
-        let tokens =
-            inputs.iter().flat_map(|input| input.iter().zip(self.positions.chunks_exact(self.hidden)));
+        let tokens = inputs.iter().flat_map(|input| input.iter().zip(self.places.of(input)));
         grow(&mut flow.states, first * self.hidden);
         for (row, ((&id, place), line)) in tokens.zip(flow.states.chunks_exact_mut(self.hidden)).enumerate() {
             let word = id as usize * self.hidden;
@@ -424,7 +342,10 @@ impl Model {
 
 impl Embedder for Bert {
     fn dimensions(&self) -> usize {
-        self.model.hidden
+        match &self.model.last {
+            Last::Pooled(pooling) => pooling.dimensions(self.model.hidden),
+            Last::Scored(_) => 1,
+        }
     }
 
     fn context(&self) -> usize {
@@ -441,7 +362,7 @@ impl Embedder for Bert {
 
 impl Layer {
     fn new(isa: Isa, config: &Config, weights: &mut Weights, name: &str) -> Result<Self, LoadError> {
-        let hidden = config.hidden_size;
+        let hidden = config.hidden;
         let mut parts = Vec::new();
         let mut bias = Vec::new();
         for part in ["query", "key", "value"] {
@@ -459,7 +380,7 @@ impl Layer {
             query_key_value: Linear::new(isa, query_key_value, bias, Then::Store),
             attention_out: linear("attention.output.dense", hidden, Then::Add)?,
             up: linear("intermediate.dense", hidden, Then::Gelu)?,
-            down: linear("output.dense", config.intermediate_size, Then::Add)?,
+            down: linear("output.dense", config.intermediate, Then::Add)?,
             attention_norm: layer_norm(config, weights, &format!("{name}.attention.output.LayerNorm"))?,
             norm: layer_norm(config, weights, &format!("{name}.output.LayerNorm"))?,
         })
@@ -470,6 +391,6 @@ fn layer_norm(config: &Config, weights: &mut Weights, name: &str) -> Result<Norm
     Ok(Norm {
         weight: weights.take(&format!("{name}.weight"))?,
         bias: Some(weights.take(&format!("{name}.bias"))?),
-        epsilon: config.layer_norm_eps,
+        epsilon: config.epsilon,
     })
 }

@@ -1,8 +1,8 @@
-//! Dense decoders over a cache of blocks.
+//! Decoders, over a cache of blocks.
 //!
 //! One computation for all architectures, whose files each make a [`Config`] of their `config.json`: RMS norm, rotary positions,
-//! grouped-query attention, a gated feed-forward part, and as the architecture asks biases, more norms, bounds on scores, and a window of
-//! positions that a token sees. All rows of a step are laid one after the other for the linear layers; only attention looks at one row at
+//! grouped-query attention, a gated feed-forward part or several of which a router picks, and as the architecture asks biases, more norms,
+//! bounds on scores, and a window of positions that a token sees. All rows of a step are laid one after the other for the linear layers; only attention looks at one row at
 //! a time, so a row's logits are the same bits alone, in company, and however its prompt was cut into steps.
 //!
 //! What flows between the layers lies in memory that the model keeps: a step takes none but for its answer.
@@ -10,12 +10,16 @@
 mod attend;
 mod config;
 mod embedder;
+mod experts;
+mod feed_forward;
 pub(crate) mod gemma2;
 pub(crate) mod gemma3;
 pub(crate) mod llama;
 pub(crate) mod mistral;
+pub(crate) mod mixtral;
 pub(crate) mod qwen2;
 pub(crate) mod qwen3;
+pub(crate) mod qwen3_moe;
 mod windows;
 
 pub(crate) use config::Config;
@@ -23,7 +27,10 @@ pub(crate) use embedder::DecoderEmbedder;
 
 use self::attend::{Memory, Plan};
 use self::config::{Biases, HeadNorms, Norms};
+use self::experts::{Experts, Routes};
+use self::feed_forward::{FeedForward, Gated};
 use crate::error::LoadError;
+use crate::gguf::ROPE_FACTORS;
 use crate::kernel::{Isa, Packing, Pair, WIDTH};
 use crate::math::{self, Norm};
 use crate::ops::Linear;
@@ -46,8 +53,7 @@ struct Layer {
     /// Of what the attention adds.
     attention_out_norm: Option<Norm>,
     norm: Norm,
-    gate_up: Linear,
-    down: Linear,
+    feed_forward: FeedForward,
     /// Of what the feed-forward part adds.
     down_norm: Option<Norm>,
 }
@@ -117,6 +123,7 @@ struct Flow {
     /// What is normalised before it is added to `x`.
     added: Sheet,
     logits: Sheet,
+    routes: Routes,
     plan: Plan,
     attended: Vec<f32>,
     line: Vec<f32>,
@@ -170,7 +177,8 @@ impl Decoder {
         let precision = weights.precision();
         let model = Model::new(config, &mut weights, keep)?;
         let cache = match precision {
-            Precision::F32 => Cache::F32(Memory::new(&model, threads)),
+            // What is stored in few bits is multiplied in integers, so its products are as good as exact.
+            Precision::F32 | Precision::Stored => Cache::F32(Memory::new(&model, threads)),
             Precision::Bf16 => Cache::Bf16(Memory::new(&model, threads)),
         };
         Ok(Self { model, threads: threads.clone(), cache, flow: Flow::default() })
@@ -191,14 +199,13 @@ impl Model {
         let prefix = config.prefix;
         let isa = Isa::detect();
         let hidden = config.hidden;
-        let words = weights.take(&format!("{prefix}embed_tokens.weight"))?;
-        let words = weights.pack(&[&words], hidden);
-        let (words, output) = if config.tied {
-            (None, words)
-        } else {
-            let output = weights.take("lm_head.weight")?;
-            (Some(words), weights.pack(&[&output], hidden))
-        };
+        let words = weights.matrix(&format!("{prefix}embed_tokens.weight"))?;
+        let (words, output) =
+            if config.tied { (None, words) } else { (Some(words), weights.matrix("lm_head.weight")?) };
+        let mut rope = config.rope.clone();
+        if config.layout.is_some_and(|layout| layout.rope_factors) {
+            rope = rope.slowed(&weights.take(ROPE_FACTORS)?)?;
+        }
         let layers = (0..config.windows.len()).map(|layer| Layer::new(isa, config, weights, layer));
         let layers: Vec<Layer> = layers.collect::<Result<_, _>>()?;
         let sizes = Sizes {
@@ -216,7 +223,7 @@ impl Model {
             layers,
             norm: rms_norm(config, weights, &format!("{prefix}norm"))?,
             head_out: Linear::new(isa, output, Vec::new(), Then::Store),
-            rope: config.rope.clone(),
+            rope,
             window_rope: config.window_rope.clone(),
             sizes,
             ways: Ways {
@@ -263,15 +270,41 @@ impl Model {
             self.normalise_into(team, flow, &layer.attention_norm, &layer.query_key_value);
             layer.query_key_value.forward(team, &flow.input, &mut flow.mixed);
             self.attend((team, index), rows, memory, flow);
-            self.add(team, flow, &layer.attention_out, layer.attention_out_norm.as_ref());
-            self.normalise_into(team, flow, &layer.norm, &layer.gate_up);
-            layer.gate_up.forward(team, &flow.input, &mut flow.wide);
-            let Flow { wide, wide_input, x, .. } = flow;
-            layer.down.fill(wide_input, team, x.rows(), |row, line| wide.copy_row(row, line));
-            std::mem::swap(&mut flow.input, &mut flow.wide_input);
-            self.add(team, flow, &layer.down, layer.down_norm.as_ref());
-            std::mem::swap(&mut flow.input, &mut flow.wide_input);
+            match &layer.attention_out_norm {
+                None => layer.attention_out.forward(team, &flow.input, &mut flow.x),
+                Some(norm) => {
+                    layer.attention_out.forward(team, &flow.input, &mut flow.added);
+                    self.add(flow, Some(norm));
+                }
+            }
+            self.feed_forward(team, flow, layer);
         }
+    }
+
+    /// Adds what the second part of a layer makes of what flows.
+    fn feed_forward(&self, team: Team<'_>, flow: &mut Flow, layer: &Layer) {
+        let Flow { x, input, wide, wide_input, added, routes, .. } = flow;
+        let count = x.rows();
+        match (&layer.feed_forward, &layer.down_norm) {
+            (FeedForward::Dense(part), norm) => {
+                part.fill(input, team, count, |row, line| self.normalised(x, (row, &layer.norm), line));
+                if norm.is_none() {
+                    return part.forward(team, input, (wide, wide_input), x);
+                }
+                part.forward(team, input, (wide, wide_input), added);
+            }
+            (FeedForward::Experts(experts), _) => {
+                let line = |row, line: &mut [f32]| self.normalised(x, (row, &layer.norm), line);
+                experts.forward(team, routes, (count, line), added);
+            }
+        }
+        self.add(flow, layer.down_norm.as_ref());
+    }
+
+    /// A row of what flows, normalised.
+    fn normalised(&self, x: &Sheet, (row, norm): (usize, &Norm), line: &mut [f32]) {
+        x.copy_row(row, line);
+        math::normalise(self.isa, norm, line);
     }
 
     /// The vectors of the tokens.
@@ -291,25 +324,21 @@ impl Model {
     /// Makes what flows, normalised, the input of `next`.
     fn normalise_into(&self, team: Team<'_>, flow: &mut Flow, norm: &Norm, next: &Linear) {
         let Flow { x, input, .. } = flow;
-        next.fill(input, team, x.rows(), |row, line| {
-            x.copy_row(row, line);
-            math::normalise(self.isa, norm, line);
-        });
+        next.fill(input, team, x.rows(), |row, line| self.normalised(x, (row, norm), line));
     }
 
-    /// Adds what a layer makes of the input to what flows, normalised where the architecture does that.
-    fn add(&self, team: Team<'_>, flow: &mut Flow, layer: &Linear, norm: Option<&Norm>) {
-        let Some(norm) = norm else { return layer.forward(team, &flow.input, &mut flow.x) };
-        let Flow { x, input, added, line, scales, .. } = flow;
-        layer.forward(team, input, added);
+    /// Adds to what flows, normalised where the architecture does that.
+    fn add(&self, flow: &mut Flow, norm: Option<&Norm>) {
+        let Flow { x, added, line, scales, .. } = flow;
+        let count = x.rows().max(1);
+        let Some(norm) = norm else { return math::add(self.isa, added.values(), x.values_mut()) };
         grow(line, self.sizes.hidden);
+        let line = line.get_mut(..self.sizes.hidden).unwrap_or_default();
         scales.clear();
         scales.extend((0..added.rows()).map(|row| {
-            let line = line.get_mut(..self.sizes.hidden).unwrap_or_default();
             added.copy_row(row, line);
             math::rms_scale(self.isa, line, norm.epsilon)
         }));
-        let count = x.rows().max(1);
         let panels = x.lines_mut().chunks_exact_mut(count).zip(added.lines_mut().chunks_exact(count));
         for ((x, added), weights) in panels.zip(norm.weight.chunks(WIDTH)) {
             for ((x, added), scale) in x.iter_mut().zip(added).zip(scales.iter()) {
@@ -325,8 +354,7 @@ impl Model {
         let Flow { x, input, logits, plan, .. } = flow;
         let count = plan.last().len();
         self.head_out.fill(input, team, count, |row, line| {
-            x.copy_row(plan.last().get(row).copied().unwrap_or_default(), line);
-            math::normalise(self.isa, &self.norm, line);
+            self.normalised(x, (plan.last().get(row).copied().unwrap_or_default(), &self.norm), line);
         });
         self.head_out.forward(team, input, logits);
         let logits = (0..count).map(|row| {
@@ -390,14 +418,8 @@ impl Layer {
     fn new(isa: Isa, config: &Config, weights: &mut Weights, layer: usize) -> Result<Self, LoadError> {
         let name = format!("{}layers.{layer}", config.prefix);
         let then = if config.norms == Norms::Around { Then::Store } else { Then::Add };
-        let mut linear = |parts: &[&str], biased: &[&str], depth, then| -> Result<Linear, LoadError> {
-            let tensors = parts.iter().map(|part| weights.take(&format!("{name}.{part}.weight")));
-            let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
-            let tensors: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
-            let packed = match (then, tensors.as_slice()) {
-                (Then::Gate(_), [gate, up]) => weights.pack_paired(gate, up, depth),
-                (_, tensors) => weights.pack(tensors, depth),
-            };
+        let mut linear = |first: &str, biased: &[&str], then| -> Result<Linear, LoadError> {
+            let packed = weights.matrix(&format!("{name}.{first}.weight"))?;
             let mut bias = Vec::new();
             for part in biased {
                 bias.extend(weights.take(&format!("{name}.{part}.bias"))?);
@@ -411,10 +433,20 @@ impl Layer {
             Biases::Inputs => (&inputs, &[]),
             Biases::All => (&inputs, &output),
         };
-        let query_key_value = linear(&inputs, biased_inputs, config.hidden, Then::Store)?;
-        let attention_out = linear(&output, biased_output, config.heads * config.head, then)?;
-        let gate_up = linear(&["mlp.gate_proj", "mlp.up_proj"], &[], config.hidden, Then::Gate(config.gate))?;
-        let down = linear(&["mlp.down_proj"], &[], config.intermediate, then)?;
+        // Those that begin a stack: keys and values lie below the queries, the up below the gate.
+        let query_key_value = linear("self_attn.q_proj", biased_inputs, Then::Store)?;
+        let attention_out = linear("self_attn.o_proj", biased_output, then)?;
+        let feed_forward = match config.experts.as_ref().filter(|experts| experts.has(layer)) {
+            None => {
+                let mut part = |part: &str| weights.matrix(&format!("{name}.mlp.{part}.weight"));
+                let parts = (part("gate_proj")?, part("down_proj")?);
+                FeedForward::Dense(Gated::new(isa, config.gate, parts, then))
+            }
+            Some(shape) => {
+                let ways = (config.hidden, config.gate);
+                FeedForward::Experts(Experts::new(isa, shape, ways, weights, &name)?)
+            }
+        };
         let mut norm = |part: &str| rms_norm(config, weights, &format!("{name}.{part}"));
         let head_norms = match config.head_norms {
             HeadNorms::Absent => None,
@@ -438,8 +470,7 @@ impl Layer {
             attention_out,
             attention_out_norm,
             norm: before,
-            gate_up,
-            down,
+            feed_forward,
             down_norm,
         })
     }
@@ -447,7 +478,7 @@ impl Layer {
 
 fn rms_norm(config: &Config, weights: &mut Weights, name: &str) -> Result<Norm, LoadError> {
     let mut weight = weights.take(&format!("{name}.weight"))?;
-    if config.norms == Norms::Around {
+    if config.norms_less_one() {
         weight.iter_mut().for_each(|weight| *weight += 1.0);
     }
     Ok(Norm { weight, bias: None, epsilon: config.epsilon })

@@ -16,6 +16,7 @@ mod cache;
 mod config;
 mod decoder;
 mod error;
+mod gguf;
 mod kernel;
 mod load;
 mod math;
@@ -23,8 +24,10 @@ mod ops;
 mod packed;
 mod passes;
 mod pooling;
+mod quantised;
 mod rope;
 mod rows;
+mod stored;
 mod stream;
 mod template;
 mod text;
@@ -33,7 +36,7 @@ mod weights;
 
 pub use anchorhold_engine::Precision;
 pub use error::LoadError;
-pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, load, load_with};
+pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, RerankModel, load, load_with};
 pub use stream::{Passed, StopMatcher, TextStream};
 pub use template::{
     ChatTemplate, MAX_MESSAGES_LEN, MAX_RENDERED_LEN, MAX_TEMPLATE_LEN, SpecialTokens, TemplateError,

@@ -30,12 +30,12 @@ impl Linear {
         count: usize,
         line: impl Fn(usize, &mut [f32]) + Sync,
     ) {
-        input.fill((self.isa, self.weights.precision()), team, (count, self.weights.depth()), line);
+        input.fill((self.isa, self.weights.form()), team, (count, self.weights.depth()), line);
     }
 
     /// The same row by row on this thread, for a `line` that changes something.
     pub(crate) fn fill_here(&self, input: &mut Input, count: usize, line: impl FnMut(usize, &mut [f32])) {
-        input.fill_here((self.isa, self.weights.precision()), (count, self.weights.depth()), line);
+        input.fill_here((self.isa, self.weights.form()), (count, self.weights.depth()), line);
     }
 
     /// Makes `out` of the rows that [`Linear::fill`] has made.

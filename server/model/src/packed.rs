@@ -2,7 +2,9 @@
 
 use crate::kernel::{Ahead, Isa, Packing, Pair, WIDTH};
 use crate::math::{self, Gate};
-use crate::rows::{Block, Form, Input, MAX_HEIGHT, Rows, Sheet, places};
+use crate::quantised::Quantised;
+use crate::rows::{Block, Blocks, Filled, Input, MAX_HEIGHT, Rows, Sheet, places};
+use crate::stored::Stored;
 use crate::threads::Team;
 use anchorhold_engine::Precision;
 use zeroize::Zeroize as _;
@@ -25,6 +27,7 @@ pub(crate) struct Packed {
 enum Panels {
     F32(Vec<f32>),
     Bf16(Vec<Pair>),
+    Quantised(Quantised),
 }
 
 impl Drop for Packed {
@@ -32,8 +35,54 @@ impl Drop for Packed {
         match &mut self.panels {
             Panels::F32(panels) => panels.zeroize(),
             Panels::Bf16(panels) => panels.zeroize(),
+            // Wipes itself.
+            Panels::Quantised(_) => {}
         }
     }
+}
+
+/// How a matrix is held and multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// In 32 bits.
+    F32,
+    /// Rounded to bf16, as the rows that it is multiplied with.
+    Bf16,
+    /// As its quantised parts are stored; the rows that it is multiplied with are quantised, too.
+    Quantised,
+}
+
+impl Form {
+    /// The form of a matrix whose parts are stored like this.
+    pub(crate) fn of(precision: Precision, stored: &[Stored]) -> Self {
+        let all = |is: fn(&Stored) -> bool| !stored.is_empty() && stored.iter().all(is);
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+            Precision::Stored if all(|stored| stored.is_quantised()) => Self::Quantised,
+            Precision::Stored if all(|stored| *stored == Stored::Bf16) => Self::Bf16,
+            // Nothing smaller holds all of it.
+            Precision::Stored => Self::F32,
+        }
+    }
+}
+
+/// Numbers that are turned into places at once while packing.
+const FILLED: usize = 64;
+
+fn set_line<P: Packing>(panels: &mut [P], isa: Isa, (index, depth): (usize, usize), line: &[f32]) {
+    let len = (WIDTH * places::<P>(depth)).max(1);
+    let panel = panels.get_mut(index / WIDTH * len..).unwrap_or_default();
+    let mut slots = panel.iter_mut().skip(index % WIDTH).step_by(WIDTH);
+    let mut filled = [P::default(); FILLED];
+    for part in line.get(..depth).unwrap_or(line).chunks(FILLED * P::COUNT) {
+        let filled = filled.get_mut(..part.len().div_ceil(P::COUNT)).unwrap_or_default();
+        P::fill(isa, filled, part);
+        for (place, slot) in filled.iter().zip(slots.by_ref()) {
+            *slot = *place;
+        }
+    }
+    filled.zeroize();
 }
 
 /// What is added to a product, and what becomes of the sum.
@@ -52,12 +101,13 @@ pub(crate) enum Then {
     Add,
     /// `x/2 * (1 + erf(x / sqrt 2))` of them is the result.
     Gelu,
-    /// The weights are [`Packed::paired`], and `bend(first) * second` of the pairs is the result.
+    /// The result has half of the columns: `bend(x) * y`, where `y` is as far behind `x` as there are of them. For weights that are
+    /// [`Packed::halved`].
     Gate(Gate),
 }
 
 impl Epilogue {
-    fn bias_line(&self, first: usize) -> [f32; WIDTH] {
+    pub(crate) fn bias_line(&self, first: usize) -> [f32; WIDTH] {
         let mut line = [0.0; WIDTH];
         for (slot, &bias) in line.iter_mut().zip(self.bias.get(first..).unwrap_or_default()) {
             *slot = bias;
@@ -68,27 +118,56 @@ impl Epilogue {
 
 impl Packed {
     /// Packs the row-major matrices `parts`, each `rows x depth`, one below the other.
-    pub(crate) fn new(parts: &[&[f32]], depth: usize, precision: Precision) -> Self {
+    pub(crate) fn new(parts: &[&[f32]], depth: usize, form: Form) -> Self {
         let lines = || parts.iter().flat_map(|part| part.chunks_exact(depth.max(1)));
-        let columns = lines().count();
-        let panels = columns.div_ceil(WIDTH);
-        Self { panels: Panels::pack(precision, panels, depth, lines().enumerate()), depth, columns }
+        let mut packed = Self::zeroed(lines().count(), depth, form);
+        let isa = Isa::detect();
+        lines().enumerate().for_each(|(index, line)| packed.set_line(isa, index, line));
+        packed
     }
 
-    /// Packs two matrices of one shape by turns: a panel of the first, then that of the second. The product has the columns of one.
-    pub(crate) fn paired(first: &[f32], second: &[f32], depth: usize, precision: Precision) -> Self {
-        let lines = |part| <[f32]>::chunks_exact(part, depth.max(1)).enumerate();
-        let place = |line: usize, at: usize| (line / WIDTH * 2 + at) * WIDTH + line % WIDTH;
-        let columns = first.len() / depth.max(1);
-        let panels = 2 * columns.div_ceil(WIDTH);
-        let lines = lines(first)
-            .map(|(line, values)| (place(line, 0), values))
-            .chain(lines(second).map(|(line, values)| (place(line, 1), values)));
-        Self { panels: Panels::pack(precision, panels, depth, lines), depth, columns }
+    /// A weight matrix of zeros, whose rows are to be set. In [`Form::Quantised`] nothing can be set.
+    pub(crate) fn zeroed(columns: usize, depth: usize, form: Form) -> Self {
+        fn panels<P: Packing>(columns: usize, depth: usize) -> Vec<P> {
+            vec![P::default(); columns.div_ceil(WIDTH) * WIDTH * places::<P>(depth)]
+        }
+        let panels = match form {
+            Form::F32 => Panels::F32(panels(columns, depth)),
+            Form::Bf16 => Panels::Bf16(panels(columns, depth)),
+            Form::Quantised => Panels::Quantised(Quantised::default()),
+        };
+        Self { panels, depth, columns }
     }
 
-    /// Columns of the product.
-    #[cfg(test)]
+    /// A weight matrix of zeros in [`Form::Quantised`], of parts that are stored like this with so many rows. All are quantised, and
+    /// `depth` is whole blocks of each.
+    pub(crate) fn quantised(parts: &[(Stored, usize)], depth: usize) -> Self {
+        let columns = parts.iter().map(|(_, rows)| rows).sum();
+        Self { panels: Panels::Quantised(Quantised::zeroed(parts, depth)), depth, columns }
+    }
+
+    /// Sets row `index` of the weight matrix to what a file stores; false if the form is not the file's.
+    pub(crate) fn set_stored(&mut self, index: usize, row: &[u8]) -> bool {
+        match &mut self.panels {
+            Panels::F32(_) | Panels::Bf16(_) => false,
+            Panels::Quantised(parts) => {
+                parts.set_row(index, row);
+                true
+            }
+        }
+    }
+
+    /// Sets row `index` of the weight matrix, where the form is not quantised.
+    pub(crate) fn set_line(&mut self, isa: Isa, index: usize, line: &[f32]) {
+        let depth = self.depth;
+        match &mut self.panels {
+            Panels::F32(panels) => set_line(panels, isa, (index, depth), line),
+            Panels::Bf16(panels) => set_line(panels, isa, (index, depth), line),
+            Panels::Quantised(_) => {}
+        }
+    }
+
+    /// Columns of the product: the rows of the weight matrix.
     pub(crate) fn columns(&self) -> usize {
         self.columns
     }
@@ -99,18 +178,25 @@ impl Packed {
     }
 
     /// In which form rows are multiplied with these weights.
-    pub(crate) fn precision(&self) -> Precision {
+    pub(crate) fn form(&self) -> Form {
         match self.panels {
-            Panels::F32(_) => Precision::F32,
-            Panels::Bf16(_) => Precision::Bf16,
+            Panels::F32(_) => Form::F32,
+            Panels::Bf16(_) => Form::Bf16,
+            Panels::Quantised(_) => Form::Quantised,
         }
     }
 
-    /// Writes the row `index` of the weight matrix, which is not paired, to `out`; leaves it alone if there is none.
+    /// Whether each half of the columns is whole panels, so that [`Then::Gate`] can follow.
+    pub(crate) fn halved(&self) -> bool {
+        self.form() != Form::Quantised && self.columns.is_multiple_of(2 * WIDTH)
+    }
+
+    /// Writes the row `index` of the weight matrix to `out`; leaves it alone if there is none.
     pub(crate) fn copy_row(&self, index: usize, out: &mut [f32]) {
         match &self.panels {
             Panels::F32(panels) => self.copy_from(panels, index, out),
             Panels::Bf16(panels) => self.copy_from(panels, index, out),
+            Panels::Quantised(parts) => parts.copy_row(index, out),
         }
     }
 
@@ -124,7 +210,7 @@ impl Packed {
         }
     }
 
-    /// Makes `out` of `input * weights + bias` as the epilogue says. `input` has the depth and the precision of the weights; if not, the
+    /// Makes `out` of `input * weights + bias` as the epilogue says. `input` has the depth and the form of the weights; if not, the
     /// result is of no use.
     pub(crate) fn multiply(
         &self,
@@ -134,147 +220,118 @@ impl Packed {
         epilogue: &Epilogue,
         out: &mut Sheet,
     ) {
-        out.resize(input.count(), self.columns);
+        let gated = matches!(epilogue.then, Then::Gate(_));
+        out.resize(input.count(), if gated { self.columns / 2 } else { self.columns });
         if self.depth == 0 || out.is_empty() {
             return;
         }
         let team = team.for_work(input.count() * self.depth * self.columns >= ALONE);
-        match (&self.panels, input.form()) {
-            (Panels::F32(panels), Form::F32(rows)) => {
-                Product { isa, epilogue, panels, rows }.run(team, self.depth, out);
+        let depth = self.depth;
+        match (&self.panels, input.filled()) {
+            (Panels::F32(panels), Filled::F32(rows)) => {
+                Product { isa, epilogue, rows, depth }.run(team, panels, out);
             }
-            (Panels::Bf16(panels), Form::Bf16(rows)) => {
-                Product { isa, epilogue, panels, rows }.run(team, self.depth, out);
+            (Panels::Bf16(panels), Filled::Bf16(rows)) => {
+                Product { isa, epilogue, rows, depth }.run(team, panels, out);
             }
-            _ => debug_assert!(false, "rows of another precision"),
+            (Panels::Quantised(parts), Filled::Plain(rows)) => parts.multiply(team, rows, epilogue, out),
+            _ => debug_assert!(false, "rows of another form"),
         }
     }
-}
-
-impl Panels {
-    /// Packs lines of `depth` numbers into the columns that stand beside them, of `count` panels.
-    fn pack<'a>(
-        precision: Precision,
-        count: usize,
-        depth: usize,
-        lines: impl Iterator<Item = (usize, &'a [f32])>,
-    ) -> Self {
-        match precision {
-            Precision::F32 => Self::F32(pack(count, depth, lines)),
-            Precision::Bf16 => Self::Bf16(pack(count, depth, lines)),
-        }
-    }
-}
-
-fn pack<'a, P: Packing>(
-    count: usize,
-    depth: usize,
-    lines: impl Iterator<Item = (usize, &'a [f32])>,
-) -> Vec<P> {
-    let isa = Isa::detect();
-    let mut places = vec![P::default(); places::<P>(depth)];
-    let len = WIDTH * places.len();
-    let mut panels = vec![P::default(); count * len];
-    for (column, line) in lines {
-        let panel = panels.chunks_exact_mut(len.max(1)).nth(column / WIDTH);
-        let slots = panel.into_iter().flat_map(|panel| panel.iter_mut().skip(column % WIDTH).step_by(WIDTH));
-        P::fill(isa, &mut places, line);
-        for (slot, place) in slots.zip(&places) {
-            *slot = *place;
-        }
-    }
-    places.zeroize();
-    panels
 }
 
 /// A product of rows and panels.
 struct Product<'a, P: Packing> {
     isa: Isa,
     epilogue: &'a Epilogue,
-    panels: &'a [P],
     rows: &'a Rows<P>,
+    depth: usize,
 }
 
 impl<P: Packing> Product<'_, P> {
     /// Every task takes some panels and passes the rows over them.
-    fn run(&self, team: Team<'_>, depth: usize, out: &mut Sheet) {
+    fn run(&self, team: Team<'_>, panels: &[P], out: &mut Sheet) {
+        let (bend, panels, ups) = match self.epilogue.then {
+            Then::Gate(bend) => {
+                let (gates, ups) = panels.split_at(panels.len() / 2);
+                (Some(bend), gates, ups)
+            }
+            _ => (None, panels, panels),
+        };
         let count = self.rows.count();
-        let len = WIDTH * places::<P>(depth) * self.of_each();
-        let group = (self.panels.len() / len).div_ceil(team.count() * SHARES).max(1);
-        let tasks = self.panels.chunks(group * len).zip(out.lines_mut().chunks_mut(group * count));
-        team.each(tasks.enumerate(), |_, (task, (panels, lines))| {
+        let len = WIDTH * places::<P>(self.depth);
+        let group = (panels.len() / len).div_ceil(team.count() * SHARES).max(1);
+        let weights = panels.chunks(group * len).zip(ups.chunks(group * len));
+        let tasks = weights.zip(out.lines_mut().chunks_mut(group * count)).enumerate();
+        team.each(tasks, |_, (task, ((panels, ups), lines))| {
             for first in (0..count).step_by(TALL) {
                 let blocks = self.rows.blocks_within(first..first + TALL);
-                let passes = panels.chunks_exact(len).zip(lines.chunks_exact_mut(count)).enumerate();
-                for (at, (panel, lines)) in passes {
-                    let next = panels.get((at + 1) * len..(at + 2) * len).unwrap_or_default();
-                    self.pass(blocks.clone(), (task * group + at) * WIDTH, Ahead { panel, next }, lines);
+                for (at, lines) in lines.chunks_exact_mut(count).enumerate() {
+                    let panel = Ahead::of(panels, at, len);
+                    match bend {
+                        Some(bend) => {
+                            self.gate(bend, blocks.clone(), [panel, Ahead::of(ups, at, len)], lines)
+                        }
+                        None => self.pass(blocks.clone(), (task * group + at) * WIDTH, panel, lines),
+                    }
                 }
             }
         });
     }
 
-    /// Panels of the weights for each of the result.
-    fn of_each(&self) -> usize {
-        if matches!(self.epilogue.then, Then::Gate(_)) { 2 } else { 1 }
-    }
-
-    /// Passes some blocks of rows over what makes one panel of the result, whose first column is `column`.
-    fn pass<'a>(
-        &self,
-        blocks: impl ExactSizeIterator<Item = Block<'a, P>>,
-        column: usize,
-        panel: Ahead<'_, P>,
-        lines: &mut [[f32; WIDTH]],
-    ) where
-        P: 'a,
-    {
+    /// Passes some blocks of rows over a panel, whose first column is `column`.
+    fn pass(&self, blocks: Blocks<'_, P>, column: usize, panel: Ahead<'_, P>, lines: &mut [[f32; WIDTH]]) {
         let bias = self.epilogue.bias_line(column);
-        let share = (panel.next.len() / WIDTH).div_ceil(blocks.len().max(1)).max(1) * WIDTH;
-        let mut next = panel.next.chunks(share);
-        for block in blocks {
-            let ahead = Ahead { panel: panel.panel, next: next.next().unwrap_or_default() };
+        let mut sums = [[0.0; WIDTH]; MAX_HEIGHT];
+        for (block, ahead) in panel.shared(blocks) {
             let Some(lines) = lines.get_mut(block.first..block.first + block.height) else { return };
-            let mut sums = [[0.0; WIDTH]; MAX_HEIGHT];
-            let Some(sums) = sums.get_mut(..block.height) else { return };
-            match self.epilogue.then {
-                Then::Store | Then::Gelu => {
-                    lines.fill(bias);
-                    P::multiply(self.isa, block.height, block.values, ahead, lines);
-                    if self.epilogue.then == Then::Gelu {
-                        math::gelu(self.isa, lines.as_flattened_mut());
-                    }
-                }
-                Then::Add => {
-                    sums.fill(bias);
-                    P::multiply(self.isa, block.height, block.values, ahead, sums);
-                    math::add(self.isa, sums.as_flattened(), lines.as_flattened_mut());
-                }
-                Then::Gate(bend) => self.gate(bend, &block, ahead, (sums, lines)),
+            if self.epilogue.then == Then::Add {
+                let Some(sums) = sums.get_mut(..block.height) else { return };
+                sums.fill(bias);
+                P::multiply(self.isa, block.height, block.values, ahead, sums);
+                math::add(self.isa, sums.as_flattened(), lines.as_flattened_mut());
+            } else {
+                lines.fill(bias);
+                P::multiply(self.isa, block.height, block.values, ahead, lines);
+            }
+            if self.epilogue.then == Then::Gelu {
+                math::gelu(self.isa, lines.as_flattened_mut());
             }
         }
     }
 
+    /// Passes some blocks of rows over a panel of gates and its panel of ups.
     fn gate(
         &self,
         bend: Gate,
-        block: &Block<'_, P>,
-        pair: Ahead<'_, P>,
-        (gates, lines): (&mut [[f32; WIDTH]], &mut [[f32; WIDTH]]),
+        blocks: Blocks<'_, P>,
+        [gate, up]: [Ahead<'_, P>; 2],
+        lines: &mut [[f32; WIDTH]],
     ) {
-        let (gate, up) = pair.panel.split_at(pair.panel.len() / 2);
-        let (next_gate, next_up) = pair.next.split_at(pair.next.len() / 2);
-        P::multiply(self.isa, block.height, block.values, Ahead { panel: gate, next: next_gate }, gates);
-        let mut ups = [[0.0; WIDTH]; MAX_HEIGHT];
-        let Some(ups) = ups.get_mut(..block.height) else { return };
-        P::multiply(self.isa, block.height, block.values, Ahead { panel: up, next: next_up }, ups);
-        math::gate_multiply(
-            self.isa,
-            bend,
-            gates.as_flattened(),
-            ups.as_flattened(),
-            lines.as_flattened_mut(),
-        );
+        for ((block, gate), (_, up)) in gate.shared(blocks.clone()).zip(up.shared(blocks)) {
+            let mut sums = [[[0.0; WIDTH]; MAX_HEIGHT]; 2];
+            let [gates, ups] = &mut sums;
+            let Some(lines) = lines.get_mut(block.first..block.first + block.height) else { return };
+            P::multiply(self.isa, block.height, block.values, gate, gates);
+            P::multiply(self.isa, block.height, block.values, up, ups);
+            let [gates, ups] = sums.each_ref().map(|sums| sums.as_flattened());
+            math::gate_multiply(self.isa, bend, gates, ups, lines.as_flattened_mut());
+        }
+    }
+}
+
+impl<'a, P: Packing> Ahead<'a, P> {
+    /// Of panels of `len` places, the one `at` this place.
+    fn of(panels: &'a [P], at: usize, len: usize) -> Self {
+        let panel = |at: usize| panels.get(at * len..(at + 1) * len).unwrap_or_default();
+        Self { panel: panel(at), next: panel(at + 1) }
+    }
+
+    /// The panel for each of some blocks that pass over it, with its share of what comes next.
+    fn shared<'b>(self, blocks: Blocks<'b, P>) -> impl Iterator<Item = (Block<'b, P>, Ahead<'a, P>)> {
+        let share = (self.next.len() / WIDTH).div_ceil(blocks.len().max(1)).max(1) * WIDTH;
+        let mut next = self.next.chunks(share);
+        blocks.map(move |block| (block, Ahead { next: next.next().unwrap_or_default(), ..self }))
     }
 }
 
@@ -316,7 +373,7 @@ mod tests {
         let threads = Threads::start(NonZeroUsize::new(2).unwrap()).unwrap();
         let team = Team::All(&threads);
         let mut input = Input::default();
-        input.fill((isa, packed.precision()), team, (rows, packed.depth()), |row, line| {
+        input.fill((isa, packed.form()), team, (rows, packed.depth()), |row, line| {
             line.copy_from_slice(&x[row * line.len()..(row + 1) * line.len()]);
         });
         packed.multiply(isa, team, &input, epilogue, out);
@@ -334,7 +391,7 @@ mod tests {
                 [(1, 7, 5), (3, 64, 33), (13, 40, 96), (30, 130, 70), (230, 128, 65)]
             {
                 let (x, weights) = (noise(rows * depth, 1), noise(columns * depth, 2));
-                let packed = Packed::new(&[&weights], depth, Precision::F32);
+                let packed = Packed::new(&[&weights], depth, Form::F32);
                 let got = product(isa, &packed, &x, rows);
                 for (got, wanted) in got.iter().zip(plain(&x, &weights, depth)) {
                     assert!((got - wanted).abs() < 2e-5, "{isa:?} {rows}x{depth}x{columns}: {got} {wanted}");
@@ -349,7 +406,7 @@ mod tests {
         places[0]
     }
 
-    const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
+    const BOTH: [Form; 2] = [Form::F32, Form::Bf16];
 
     #[test]
     fn products_in_bf16_equal_those_of_rounded_numbers_on_every_instruction_set() {
@@ -359,7 +416,7 @@ mod tests {
                 [(1, 7, 5), (3, 64, 33), (13, 40, 96), (30, 131, 70), (230, 128, 65)]
             {
                 let (x, weights) = (noise(rows * depth, 1), noise(columns * depth, 2));
-                let packed = Packed::new(&[&weights], depth, Precision::Bf16);
+                let packed = Packed::new(&[&weights], depth, Form::Bf16);
                 let got = product(isa, &packed, &x, rows);
                 for (got, wanted) in got.iter().zip(plain(&rounded(&x), &rounded(&weights), depth)) {
                     assert!((got - wanted).abs() < 2e-5, "{isa:?} {rows}x{depth}x{columns}: {got} {wanted}");
@@ -396,16 +453,15 @@ mod tests {
     fn a_row_is_bit_identical_alone_and_in_company() {
         let (rows, depth, columns) = (211, 160, 97);
         let (x, weights) = (noise(rows * depth, 3), noise(columns * depth, 4));
-        for (isa, precision) in Isa::all().into_iter().flat_map(|isa| BOTH.map(|precision| (isa, precision)))
-        {
-            let packed = Packed::new(&[&weights], depth, precision);
+        for (isa, form) in Isa::all().into_iter().flat_map(|isa| BOTH.map(|form| (isa, form))) {
+            let packed = Packed::new(&[&weights], depth, form);
             let together = product(isa, &packed, &x, rows);
             for size in [1, 2, 5, 12, 24, 25, 100] {
                 for (part, wanted) in x.chunks(size * depth).zip(together.chunks(size * columns)) {
                     let got = product(isa, &packed, part, part.len() / depth);
                     assert!(
                         got.iter().zip(wanted).all(|(a, b)| a.to_bits() == b.to_bits()),
-                        "{isa:?} {precision:?} {size}"
+                        "{isa:?} {form:?} {size}"
                     );
                 }
             }
@@ -415,7 +471,7 @@ mod tests {
     #[test]
     fn bias_is_added_and_parts_are_stacked() {
         let (a, b) = (noise(3 * 8, 5), noise(2 * 8, 6));
-        let packed = Packed::new(&[&a, &b], 8, Precision::F32);
+        let packed = Packed::new(&[&a, &b], 8, Form::F32);
         assert_eq!(packed.columns(), 5);
         let bias = vec![1.0, 2.0, 3.0, 4.0, 5.0];
         let epilogue = Epilogue { bias: bias.clone(), then: Then::Store };
@@ -431,22 +487,22 @@ mod tests {
     }
 
     #[test]
-    fn pairs_of_panels_become_one_and_activations_follow_on_every_instruction_set() {
-        for (isa, precision) in Isa::all().into_iter().flat_map(|isa| BOTH.map(|precision| (isa, precision)))
-        {
-            for (rows, depth, columns) in [(1, 8, 5), (14, 40, 70)] {
+    fn gates_open_for_the_other_half_and_activations_follow_on_every_instruction_set() {
+        for (isa, form) in Isa::all().into_iter().flat_map(|isa| BOTH.map(|form| (isa, form))) {
+            for (rows, depth, columns) in [(1, 8, 32), (14, 40, 96)] {
                 let x = noise(rows * depth, 7);
                 let (gate, up) = (noise(columns * depth, 8), noise(columns * depth, 9));
-                let alone = |weights| product(isa, &Packed::new(&[weights], depth, precision), &x, rows);
+                let alone = |weights| product(isa, &Packed::new(&[weights], depth, form), &x, rows);
                 let mut wanted = vec![0.0; rows * columns];
                 math::gate_multiply(isa, Gate::Silu, &alone(&gate), &alone(&up), &mut wanted);
-                let packed = Packed::paired(&gate, &up, depth, precision);
+                let packed = Packed::new(&[&gate, &up], depth, form);
+                assert!(packed.halved());
                 let epilogue = Epilogue { bias: Vec::new(), then: Then::Gate(Gate::Silu) };
                 let got = product_with(isa, &packed, (&x, rows), &epilogue, &mut Sheet::default());
-                assert_eq!((got.len(), packed.columns()), (wanted.len(), columns));
-                assert!(got.iter().zip(&wanted).all(|(got, wanted)| (got - wanted).abs() < 1e-6));
+                let got = got.chunks(2 * columns).flat_map(|line| &line[..columns]);
+                assert!(got.zip(&wanted).all(|(got, wanted)| (got - wanted).abs() < 1e-6));
                 let epilogue = Epilogue { bias: Vec::new(), then: Then::Gelu };
-                let packed = Packed::new(&[&gate], depth, precision);
+                let packed = Packed::new(&[&gate], depth, form);
                 let got = product_with(isa, &packed, (&x, rows), &epilogue, &mut Sheet::default());
                 let mut wanted = alone(&gate);
                 math::gelu(isa, &mut wanted);

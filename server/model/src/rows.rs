@@ -1,8 +1,8 @@
 //! What flows between the products: numbers as sheets, and rows as the kernel takes them. Both keep their memory for the next step.
 
 use crate::kernel::{Isa, Packing, Pair, WIDTH};
+use crate::packed::Form;
 use crate::threads::Team;
-use anchorhold_engine::Precision;
 use std::ops::Range;
 use zeroize::Zeroize as _;
 
@@ -52,6 +52,16 @@ impl Sheet {
         self.lines.get_mut(..self.rows * self.panels).unwrap_or_default()
     }
 
+    /// All numbers, in the order of the lines.
+    pub(crate) fn values(&self) -> &[f32] {
+        self.lines.get(..self.rows * self.panels).unwrap_or_default().as_flattened()
+    }
+
+    /// See [`Sheet::values`].
+    pub(crate) fn values_mut(&mut self) -> &mut [f32] {
+        self.lines_mut().as_flattened_mut()
+    }
+
     /// Copies some columns of a row.
     pub(crate) fn copy(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
         let mut out = out.get_mut(..columns.len()).unwrap_or_default();
@@ -71,6 +81,19 @@ impl Sheet {
         let lines = self.lines.iter().skip(row).step_by(self.rows.max(1)).take(self.panels);
         for (out, line) in out.chunks_mut(WIDTH).zip(lines) {
             copy_into(out, line);
+        }
+    }
+
+    /// Replaces some columns of a row, from `column` on.
+    pub(crate) fn write(&mut self, row: usize, column: usize, mut from: &[f32]) {
+        let mut at = column;
+        while !from.is_empty() {
+            let Some(line) = self.lines.get_mut(at / WIDTH * self.rows + row) else { return };
+            let part = line.get_mut(at % WIDTH..).unwrap_or_default();
+            let (now, later) = from.split_at(part.len().min(from.len()));
+            copy_into(part, now);
+            at += now.len();
+            from = later;
         }
     }
 
@@ -99,68 +122,111 @@ pub(crate) fn copy_into(to: &mut [f32], from: &[f32]) {
     }
 }
 
-/// Rows for products, in the precision that the weights ask for.
+/// Rows for products, in the form that the weights ask for.
 pub(crate) struct Input {
-    form: Precision,
+    form: Form,
     exact: Rows<f32>,
     pairs: Rows<Pair>,
+    plain: Plain,
+}
+
+/// Rows as they are, for weights that want a layout of their own.
+#[derive(Default)]
+pub(crate) struct Plain {
+    values: Vec<f32>,
+    count: usize,
+    depth: usize,
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        self.values.zeroize();
+    }
+}
+
+impl Plain {
+    /// The rows, one after the other.
+    pub(crate) fn values(&self) -> &[f32] {
+        self.values.get(..self.count * self.depth).unwrap_or_default()
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    fn lines(&mut self, count: usize, depth: usize) -> impl Iterator<Item = (usize, &mut [f32])> + Send {
+        (self.count, self.depth) = (count, depth);
+        grow(&mut self.values, count * depth);
+        self.values.chunks_exact_mut(depth.max(1)).take(count).enumerate()
+    }
 }
 
 impl Default for Input {
     fn default() -> Self {
-        Self { form: Precision::F32, exact: Rows::default(), pairs: Rows::default() }
+        Self { form: Form::F32, exact: Rows::default(), pairs: Rows::default(), plain: Plain::default() }
     }
 }
 
 /// What an [`Input`] holds.
-pub(crate) enum Form<'a> {
+pub(crate) enum Filled<'a> {
     F32(&'a Rows<f32>),
     Bf16(&'a Rows<Pair>),
+    Plain(&'a Plain),
 }
 
 impl Input {
     /// The rows, in the form in which they were filled.
-    pub(crate) fn form(&self) -> Form<'_> {
+    pub(crate) fn filled(&self) -> Filled<'_> {
         match self.form {
-            Precision::F32 => Form::F32(&self.exact),
-            Precision::Bf16 => Form::Bf16(&self.pairs),
+            Form::F32 => Filled::F32(&self.exact),
+            Form::Bf16 => Filled::Bf16(&self.pairs),
+            Form::Quantised => Filled::Plain(&self.plain),
         }
     }
 
     /// How many rows there are.
     pub(crate) fn count(&self) -> usize {
-        match self.form() {
-            Form::F32(rows) => rows.count(),
-            Form::Bf16(rows) => rows.count(),
+        match self.filled() {
+            Filled::F32(rows) => rows.count(),
+            Filled::Bf16(rows) => rows.count(),
+            Filled::Plain(rows) => rows.count(),
         }
     }
 
-    /// Takes `count` rows of `depth` numbers, which `line` writes; see [`Rows::fill`].
+    /// Takes `count` rows of `depth` numbers. `line` is called for each row, and finds in its slice what any call left there.
     pub(crate) fn fill(
         &mut self,
-        (isa, form): (Isa, Precision),
+        (isa, form): (Isa, Form),
         team: Team<'_>,
         (count, depth): (usize, usize),
         line: impl Fn(usize, &mut [f32]) + Sync,
     ) {
         self.form = form;
         match form {
-            Precision::F32 => self.exact.fill(isa, team, (count, depth), line),
-            Precision::Bf16 => self.pairs.fill(isa, team, (count, depth), line),
+            Form::F32 => self.exact.fill(isa, team, (count, depth), line),
+            Form::Bf16 => self.pairs.fill(isa, team, (count, depth), line),
+            Form::Quantised => {
+                let team = team.for_work(count * depth >= ALONE);
+                team.each(self.plain.lines(count, depth), |_, (row, numbers)| line(row, numbers));
+            }
         }
     }
 
-    /// The same on this thread alone, for a `line` that changes something.
+    /// The same row by row on this thread, for a `line` that changes something.
     pub(crate) fn fill_here(
         &mut self,
-        (isa, form): (Isa, Precision),
+        (isa, form): (Isa, Form),
         (count, depth): (usize, usize),
-        line: impl FnMut(usize, &mut [f32]),
+        mut line: impl FnMut(usize, &mut [f32]),
     ) {
         self.form = form;
         match form {
-            Precision::F32 => self.exact.fill_here(isa, (count, depth), line),
-            Precision::Bf16 => self.pairs.fill_here(isa, (count, depth), line),
+            Form::F32 => self.exact.fill_here(isa, (count, depth), line),
+            Form::Bf16 => self.pairs.fill_here(isa, (count, depth), line),
+            Form::Quantised => {
+                self.plain.lines(count, depth).for_each(|(row, numbers)| line(row, numbers));
+            }
         }
     }
 }
@@ -203,7 +269,7 @@ impl<P: Packing> Rows<P> {
         self.count
     }
 
-    /// Takes `count` rows of `depth` numbers. `line` is called for each row, and finds in its slice what any call left there.
+    /// See [`Input::fill`].
     pub(crate) fn fill(
         &mut self,
         isa: Isa,
@@ -215,7 +281,7 @@ impl<P: Packing> Rows<P> {
         team.each(self.parts(isa, count, depth), |_, part| part.fill(isa, &line));
     }
 
-    /// The same on this thread alone, for a `line` that changes something.
+    /// See [`Input::fill_here`].
     pub(crate) fn fill_here(
         &mut self,
         isa: Isa,

@@ -5,8 +5,8 @@ use crate::intake::Job;
 use crate::serve::{Steps, refusal};
 use crate::text::Text;
 use anchorhold_engine::{
-    Finish, FinishReason, GenerationLimits, GenerationRequest, GenerationScheduler, Generator, RequestId,
-    SequenceId, StepOutput, TokenId,
+    Finish, FinishReason, GenerationLimits, GenerationRequest, GenerationScheduler, Generator, Moment,
+    RequestId, SequenceId, StepOutput, TokenId,
 };
 use anchorhold_ipc::{Event, RejectReason, RequestError};
 use std::collections::HashMap;
@@ -41,8 +41,10 @@ impl Generation {
     fn report(&mut self, output: &StepOutput, events: &mut Vec<Event>) {
         let id = RequestId(output.sequence.0);
         let Some(mut live) = self.live.remove(&output.sequence) else { return };
-        let (Some(token), false) = (output.token, matches!(output.finish, Some(Finish::Failed(_)))) else {
-            return events.push(Event::Failed { id, error: RequestError::Internal });
+        let token = match (output.token, output.finish) {
+            (_, Some(Finish::Late)) => return events.push(Event::Failed { id, error: RequestError::Late }),
+            (Some(token), None | Some(Finish::Done(_))) => token,
+            _ => return events.push(Event::Failed { id, error: RequestError::Internal }),
         };
         live.tokens_out += 1;
         let Live { tokens_in, tokens_out, .. } = live;
@@ -74,14 +76,15 @@ fn pass_on(id: RequestId, text: String, events: &mut Vec<Event>) {
 }
 
 impl Steps for Generation {
-    fn submit(&mut self, id: RequestId, job: Job) -> Result<(), RequestError> {
+    fn submit(&mut self, id: RequestId, ends_by: Moment, job: Job) -> Result<(), RequestError> {
         let Job::Generate { tenancy, prompt, sampling, stop } = job else {
             return Err(RequestError::Rejected(RejectReason::WrongKind));
         };
         let sequence = SequenceId(id.0);
         let tokens_in = u64::try_from(prompt.len()).unwrap_or(u64::MAX);
         let (max_tokens, ignore_eos) = (stop.max_tokens, stop.ignore_eos);
-        let request = GenerationRequest { sequence, tenancy, prompt, sampling, max_tokens, ignore_eos };
+        let request =
+            GenerationRequest { sequence, tenancy, prompt, sampling, max_tokens, ignore_eos, ends_by };
         self.scheduler.submit(request).map_err(|error| refusal(&error))?;
         let text = Text::new(self.language.decoder(), &stop.stop);
         self.live.insert(sequence, Live { text, tokens_in, tokens_out: 0 });
@@ -94,9 +97,9 @@ impl Steps for Generation {
         self.live.remove(&sequence);
     }
 
-    fn step(&mut self) -> Vec<Event> {
+    fn step(&mut self, now: Moment) -> Vec<Event> {
         let mut events = Vec::new();
-        for output in self.scheduler.step(self.generator.as_mut()) {
+        for output in self.scheduler.step(now, self.generator.as_mut()) {
             self.report(&output, &mut events);
         }
         events

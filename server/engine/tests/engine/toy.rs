@@ -2,11 +2,13 @@
 //! `Generator` and `Embedder` and panics when its caller breaks it.
 
 use anchorhold_engine::{
-    BackendError, BlockId, CacheDomain, Embedder, GenerationLimits, GenerationRequest, Generator, Row,
-    Sampler, Sampling, SequenceId, Tenancy, TokenId,
+    BackendError, BlockId, CacheDomain, Embedder, GenerationLimits, GenerationRequest, Generator, Moment,
+    Row, Sampler, Sampling, SequenceId, Tenancy, TokenId,
 };
 use std::collections::HashMap;
 
+/// When every step is, in tests that know no time.
+pub(crate) const START: Moment = Moment(0);
 pub(crate) const VOCABULARY: usize = 16;
 pub(crate) const CONTEXT: usize = 24;
 /// Positions of a block.
@@ -96,6 +98,7 @@ pub(crate) fn request(sequence: u64, prompt: &[TokenId], max_tokens: u32) -> Gen
         sampling: sampling(sequence),
         max_tokens,
         ignore_eos: true,
+        ends_by: Moment::NEVER,
     }
 }
 

@@ -61,7 +61,7 @@ impl DecoderEmbedder {
 
 impl Embedder for DecoderEmbedder {
     fn dimensions(&self) -> usize {
-        self.decoder.model.sizes.hidden
+        self.pooling.dimensions(self.decoder.model.sizes.hidden)
     }
 
     fn context(&self) -> usize {
