@@ -251,13 +251,6 @@ impl Model {
                 return Err(BackendError::new("a row has not as many blocks as its positions take"));
             }
         }
-        // What a row writes is nobody else's.
-        let written = |row: &Row<'_>| row.blocks.iter().skip(row.start / WIDTH).copied().collect::<Vec<_>>();
-        let written: Vec<BlockId> = rows.iter().flat_map(written).collect();
-        let uses = |block: &BlockId| rows.iter().filter(|row| row.blocks.contains(block)).count();
-        if written.iter().any(|block| uses(block) > 1) {
-            return Err(BackendError::new("a block is written by one row and used by another"));
-        }
         Ok(())
     }
 
@@ -399,6 +392,7 @@ impl Generator for Decoder {
 
     fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError> {
         self.model.check(rows)?;
+        self.flow.plan.check(rows)?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }

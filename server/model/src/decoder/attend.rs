@@ -8,7 +8,7 @@ use crate::math;
 use crate::rope;
 use crate::rows::{Sheet, grow};
 use crate::threads::{PerThread, Team, Threads};
-use anchorhold_engine::{BlockId, Row};
+use anchorhold_engine::{BackendError, BlockId, Row};
 use zeroize::Zeroize as _;
 
 /// Lines from which threads share the writing of keys and values.
@@ -60,6 +60,8 @@ pub(super) struct Plan {
     tasks: Vec<Task>,
     /// The last line of each row.
     last: Vec<usize>,
+    /// For each block how often the rows name it.
+    uses: Vec<usize>,
     /// For each line, the first of the lines that are attended with it, and how many those are.
     spans: Vec<(usize, usize)>,
 }
@@ -89,8 +91,29 @@ impl Plan {
         &self.last
     }
 
+    /// Checks that what a row writes is nobody else's.
+    ///
+    /// # Errors
+    /// A block that is written is named a second time.
+    pub(super) fn check(&mut self, rows: &[Row<'_>]) -> Result<(), BackendError> {
+        let blocks = || rows.iter().flat_map(|row| row.blocks);
+        let count = blocks().map(|block| block.index() + 1).max().unwrap_or(0);
+        self.uses.clear();
+        self.uses.resize(count, 0);
+        for block in blocks() {
+            if let Some(uses) = self.uses.get_mut(block.index()) {
+                *uses += 1;
+            }
+        }
+        let mut written = rows.iter().flat_map(|row| row.blocks.iter().skip(row.start / WIDTH));
+        if written.any(|block| self.uses.get(block.index()).is_none_or(|&uses| uses > 1)) {
+            return Err(BackendError::new("a block is written by one row and used by another"));
+        }
+        Ok(())
+    }
+
     pub(super) fn make(&mut self, model: &Model, rows: &[Row<'_>]) {
-        let Self { turns: [full, window], writes, tasks, last, spans } = self;
+        let Self { turns: [full, window], writes, tasks, last, spans, uses: _ } = self;
         full.clear();
         window.clear();
         writes.clear();
