@@ -2,20 +2,28 @@
 //! is what it was given, and nothing once it is erased.
 
 use crate::attention::Unit;
-use crate::kernel::WIDTH;
+use crate::kernel::Packing;
 use anchorhold_engine::BlockId;
 use zeroize::Zeroize as _;
 
 /// How the blocks of a model's cache are laid out: units by layer, then by head.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Shape {
+#[derive(Debug)]
+pub(crate) struct Shape<P> {
     pub(crate) layers: usize,
     /// Heads that have keys and values.
     pub(crate) heads: usize,
-    pub(crate) unit: Unit,
+    pub(crate) unit: Unit<P>,
 }
 
-impl Shape {
+impl<P> Clone for Shape<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for Shape<P> {}
+
+impl<P: Packing> Shape<P> {
     fn block_len(&self) -> usize {
         self.layers * self.heads * self.unit.len()
     }
@@ -23,22 +31,28 @@ impl Shape {
     fn start(&self, layer: usize, head: usize) -> usize {
         (layer * self.heads + head) * self.unit.len()
     }
+
+    /// The unit of one head in a block.
+    pub(crate) fn part<'a>(&self, block: &'a mut [P], layer: usize, head: usize) -> &'a mut [P] {
+        let start = self.start(layer, head);
+        block.get_mut(start..start + self.unit.len()).unwrap_or_default()
+    }
 }
 
-/// Blocks of [`WIDTH`] positions. The memory of one is taken when it is first written, and kept until the model goes.
-pub(crate) struct Cache {
-    shape: Shape,
-    blocks: Vec<Box<[f32]>>,
+/// Blocks of [`WIDTH`](crate::kernel::WIDTH) positions. The memory of one is taken when it is first written, and kept until the model goes.
+pub(crate) struct Cache<P: Packing> {
+    shape: Shape<P>,
+    blocks: Vec<Box<[P]>>,
 }
 
-impl Drop for Cache {
+impl<P: Packing> Drop for Cache<P> {
     fn drop(&mut self) {
         self.blocks.iter_mut().for_each(|block| block.zeroize());
     }
 }
 
-impl Cache {
-    pub(crate) fn new(shape: Shape) -> Self {
+impl<P: Packing> Cache<P> {
+    pub(crate) fn new(shape: Shape<P>) -> Self {
         Self { shape, blocks: Vec::new() }
     }
 
@@ -46,18 +60,24 @@ impl Cache {
     pub(crate) fn reserve(&mut self, blocks: &[BlockId]) {
         let count = blocks.iter().map(|block| block.index() + 1).max().unwrap_or(0);
         while self.blocks.len() < count {
-            self.blocks.push(vec![0.0; self.shape.block_len()].into_boxed_slice());
+            self.blocks.push(vec![P::default(); self.shape.block_len()].into_boxed_slice());
         }
     }
 
-    /// Writes the key and value of one head at a position of the sequence that lies in `blocks`, which are reserved.
-    pub(crate) fn write(&mut self, blocks: &[BlockId], at: Place, key: &[f32], value: &[f32]) {
-        let start = self.shape.start(at.layer, at.head);
-        let unit = self.shape.unit;
-        let block = blocks.get(at.position / WIDTH).and_then(|block| self.blocks.get_mut(block.index()));
-        if let Some(slot) = block.and_then(|block| block.get_mut(start..start + unit.len())) {
-            unit.write(slot, at.position % WIDTH, key, value);
-        }
+    /// How its blocks are laid out.
+    pub(crate) fn shape(&self) -> Shape<P> {
+        self.shape
+    }
+
+    /// The blocks of these numbers, which are reserved and in ascending order, to be written.
+    pub(crate) fn pick(&mut self, numbers: impl Iterator<Item = usize>) -> impl Iterator<Item = &mut [P]> {
+        let mut blocks = self.blocks.iter_mut();
+        let mut passed = 0;
+        numbers.map(move |number| {
+            let block = blocks.nth(number - passed);
+            passed = number + 1;
+            block.map(AsMut::as_mut).unwrap_or_default()
+        })
     }
 
     /// Overwrites these blocks, in a way that the compiler does not leave out.
@@ -69,68 +89,58 @@ impl Cache {
         }
     }
 
-    /// The units of one head that hold the first `positions` positions of the sequence that lies in `blocks`.
-    pub(crate) fn units(
-        &self,
-        blocks: &[BlockId],
-        layer: usize,
-        head: usize,
-        positions: usize,
-    ) -> Vec<&[f32]> {
+    /// The unit of one head in a block, which is reserved.
+    pub(crate) fn unit(&self, block: BlockId, layer: usize, head: usize) -> &[P] {
         let start = self.shape.start(layer, head);
-        let blocks = blocks.iter().take(positions.div_ceil(WIDTH));
-        let blocks = blocks.filter_map(|block| self.blocks.get(block.index()));
-        blocks.filter_map(|block| block.get(start..start + self.shape.unit.len())).collect()
+        let block = self.blocks.get(block.index());
+        block.and_then(|block| block.get(start..start + self.shape.unit.len())).unwrap_or_default()
     }
-}
-
-/// Where in a sequence.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) layer: usize,
-    pub(crate) head: usize,
-    pub(crate) position: usize,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cache() -> Cache {
-        Cache::new(Shape { layers: 2, heads: 3, unit: Unit { head: 4 } })
+    fn cache() -> Cache<f32> {
+        Cache::new(Shape { layers: 2, heads: 3, unit: Unit::new(4) })
+    }
+
+    /// Writes a key of ones and a value of twos.
+    fn write(cache: &mut Cache<f32>, block: usize, (layer, head): (usize, usize), slot: usize) {
+        let shape = cache.shape();
+        let block = cache.pick([block].into_iter()).next().unwrap();
+        shape.unit.write(shape.part(block, layer, head), slot, &[1.0; 4], &[2.0; 4]);
     }
 
     #[test]
     fn places_are_apart_and_blocks_are_made_as_needed() {
         let mut cache = cache();
-        let blocks = [BlockId(2), BlockId(0)];
-        cache.reserve(&blocks);
+        cache.reserve(&[BlockId(2), BlockId(0)]);
         assert_eq!(cache.blocks.len(), 3);
         let mut written = 0.0;
-        for (layer, head, position) in [(0, 0, 0), (0, 2, 31), (1, 1, 32), (1, 2, 5)] {
-            cache.write(&blocks, Place { layer, head, position }, &[1.0; 4], &[2.0; 4]);
+        for (block, place, slot) in [(2, (0, 0), 0), (2, (0, 2), 31), (0, (1, 1), 0), (2, (1, 2), 5)] {
+            write(&mut cache, block, place, slot);
             written += 4.0 + 8.0;
         }
         assert_eq!(cache.blocks.iter().flatten().sum::<f32>(), written);
-        assert_eq!(cache.units(&blocks, 1, 1, WIDTH).len(), 1);
-        let units = cache.units(&blocks, 1, 1, WIDTH + 1);
-        assert_eq!(units.iter().map(|unit| unit.iter().sum::<f32>()).collect::<Vec<_>>(), [0.0, 12.0]);
+        let sum = |block| cache.unit(BlockId(block), 1, 1).iter().sum::<f32>();
+        assert_eq!([2, 0].map(sum), [0.0, 12.0]);
+        assert!(cache.unit(BlockId(9), 1, 1).is_empty());
         assert!(cache.blocks[1].iter().all(|value| *value == 0.0), "nobody's block");
+        let picked = cache.pick([0, 2].into_iter()).map(|block| block.iter().sum::<f32>());
+        assert_eq!(picked.collect::<Vec<_>>(), [12.0, 36.0]);
     }
 
     #[test]
     fn erasing_leaves_nothing_of_the_block_and_the_others_alone() {
         let mut cache = cache();
-        let (own, other) = ([BlockId(0)], [BlockId(1)]);
-        cache.reserve(&[own, other].concat());
-        for blocks in [own, other] {
-            cache.write(&blocks, Place { layer: 0, head: 0, position: 0 }, &[1.0; 4], &[2.0; 4]);
+        cache.reserve(&[BlockId(0), BlockId(1)]);
+        for block in [0, 1] {
+            write(&mut cache, block, (0, 0), 0);
         }
-        cache.erase(&own);
+        cache.erase(&[BlockId(0)]);
         cache.erase(&[BlockId(7)]);
-        assert_eq!(
-            cache.blocks.iter().map(|block| block.iter().sum::<f32>()).collect::<Vec<_>>(),
-            [0.0, 12.0]
-        );
+        let sums = cache.blocks.iter().map(|block| block.iter().sum::<f32>());
+        assert_eq!(sums.collect::<Vec<_>>(), [0.0, 12.0]);
     }
 }

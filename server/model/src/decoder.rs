@@ -1,13 +1,17 @@
 //! Decoders, over a cache of blocks.
 //!
 //! One computation for all architectures, whose files each make a [`Config`] of their `config.json`: RMS norm, rotary positions,
-//! grouped-query attention, a gated feed-forward part or several of which a router picks, and as the architecture asks biases, more norms, bounds on scores, and a window of
-//! positions that a token sees. All rows of a step are laid one after the other for the linear layers; only attention looks at one row at
+//! grouped-query attention, a gated feed-forward part or several of which a router picks, and as the architecture asks biases, more norms,
+//! bounds on scores, and a window of positions that a token sees. All rows of a step are laid one after the other for the linear layers; only attention looks at one row at
 //! a time, so a row's logits are the same bits alone, in company, and however its prompt was cut into steps.
+//!
+//! What flows between the layers lies in memory that the model keeps: a step takes none but for its answer.
 
+mod attend;
 mod config;
 mod embedder;
 mod experts;
+mod feed_forward;
 pub(crate) mod gemma2;
 pub(crate) mod gemma3;
 pub(crate) mod llama;
@@ -21,22 +25,22 @@ mod windows;
 pub(crate) use config::Config;
 pub(crate) use embedder::DecoderEmbedder;
 
+use self::attend::{Memory, Plan};
 use self::config::{Biases, HeadNorms, Norms};
-use self::experts::Experts;
-use crate::attention::{self, QUERIES, Queries, Unit};
-use crate::cache::{Cache, Place, Shape};
+use self::experts::{Experts, Routes};
+use self::feed_forward::{FeedForward, Gated};
 use crate::error::LoadError;
 use crate::gguf::ROPE_FACTORS;
-use crate::kernel::{Isa, WIDTH};
-use crate::math::{self, Activation, Gate, Norm};
-use crate::ops::{self, Linear, failed};
-use crate::packed::{Packed, copy_into};
-use crate::rope::{self, Rope};
-use crate::threads::Threads;
+use crate::kernel::{Isa, Packing, Pair, WIDTH};
+use crate::math::{self, Norm};
+use crate::ops::Linear;
+use crate::packed::{Packed, Then};
+use crate::rope::Rope;
+use crate::rows::{Input, Sheet, grow};
+use crate::threads::{Team, Threads};
 use crate::weights::Weights;
-use anchorhold_engine::{BackendError, BlockId, Generator, Row};
-use candle_core::{Device, Result as Tensors, Tensor};
-use rayon::prelude::*;
+use anchorhold_engine::{BackendError, BlockId, Generator, Precision, Row};
+use zeroize::Zeroize as _;
 
 struct Layer {
     attention_norm: Norm,
@@ -54,16 +58,17 @@ struct Layer {
     down_norm: Option<Norm>,
 }
 
-/// The second part of a layer.
-enum FeedForward {
-    Dense { gate_up: Linear, down: Linear },
-    Experts(Experts),
-}
-
 /// A decoder and the cache of its sequences.
 pub(crate) struct Decoder {
-    isa: Isa,
+    model: Model,
     threads: Threads,
+    cache: Cache,
+    flow: Flow,
+}
+
+/// What does not change.
+struct Model {
+    isa: Isa,
     /// The table of token vectors, unless it is also the output layer.
     words: Option<Packed>,
     layers: Vec<Layer>,
@@ -75,49 +80,87 @@ pub(crate) struct Decoder {
     sizes: Sizes,
     /// How the values between the layers are bent and scaled.
     ways: Ways,
-    cache: Cache,
+}
+
+/// Keys and values, in the precision of the products.
+enum Cache {
+    F32(Memory<f32>),
+    Bf16(Memory<Pair>),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
     hidden: usize,
-    intermediate: usize,
+    /// Features of a head.
+    head: usize,
+    /// Heads that have keys and values.
+    key_heads: usize,
     /// Query heads of one key head.
     group: usize,
     vocabulary: usize,
     context: usize,
-    cache: Shape,
+    /// Layers of which the cache keeps keys and values; a cache of one is written anew by each layer.
+    kept: usize,
 }
 
 /// What [`Config`] says beside the sizes.
 #[derive(Debug, Clone, Copy)]
 struct Ways {
-    gate: Gate,
     embedding_scale: f32,
     score_scale: f32,
     score_cap: Option<f32>,
     logit_cap: Option<f32>,
 }
 
-impl Sizes {
-    fn head(&self) -> usize {
-        self.cache.unit.head
-    }
+/// What flows between the layers during a step. Keeps its memory for the next step.
+#[derive(Default)]
+struct Flow {
+    x: Sheet,
+    input: Input,
+    wide_input: Input,
+    mixed: Sheet,
+    wide: Sheet,
+    /// What is normalised before it is added to `x`.
+    added: Sheet,
+    logits: Sheet,
+    routes: Routes,
+    plan: Plan,
+    attended: Vec<f32>,
+    line: Vec<f32>,
+    scales: Vec<f32>,
+}
 
-    /// Where the cache has a layer; a cache of one layer is written anew by each.
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.attended.zeroize();
+        self.line.zeroize();
+    }
+}
+
+impl Sizes {
+    /// Where the cache has a layer.
     fn kept(&self, layer: usize) -> usize {
-        layer.min(self.cache.layers.saturating_sub(1))
+        layer.min(self.kept.saturating_sub(1))
     }
 
     /// Features of all query heads.
     fn queries(&self) -> usize {
-        self.cache.heads * self.group * self.head()
+        self.key_heads * self.group * self.head
     }
 
     /// Features of all key heads.
     fn keys(&self) -> usize {
-        self.cache.heads * self.head()
+        self.key_heads * self.head
     }
+}
+
+/// Of which layers the cache keeps keys and values after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// All, for sequences that go on.
+    All,
+    /// One at a time: all tokens of a sequence are computed at once, so no layer needs those of another.
+    One,
 }
 
 impl Decoder {
@@ -125,7 +168,34 @@ impl Decoder {
     ///
     /// # Errors
     /// A tensor is not there, which [`Weights::load`] rules out.
-    pub(crate) fn new(config: &Config, mut weights: Weights, threads: &Threads) -> Result<Self, LoadError> {
+    pub(crate) fn new(
+        config: &Config,
+        mut weights: Weights,
+        threads: &Threads,
+        keep: Keep,
+    ) -> Result<Self, LoadError> {
+        let precision = weights.precision();
+        let model = Model::new(config, &mut weights, keep)?;
+        let cache = match precision {
+            // What is stored in few bits is multiplied in integers, so its products are as good as exact.
+            Precision::F32 | Precision::Stored => Cache::F32(Memory::new(&model, threads)),
+            Precision::Bf16 => Cache::Bf16(Memory::new(&model, threads)),
+        };
+        Ok(Self { model, threads: threads.clone(), cache, flow: Flow::default() })
+    }
+
+    /// Computes the states of all tokens after the last layer, one row after the other, into the flow.
+    fn states(&mut self, rows: &[Row<'_>]) {
+        let Self { model, threads, cache, flow } = self;
+        match cache {
+            Cache::F32(memory) => model.states(Team::All(threads), rows, memory, flow),
+            Cache::Bf16(memory) => model.states(Team::All(threads), rows, memory, flow),
+        }
+    }
+}
+
+impl Model {
+    fn new(config: &Config, weights: &mut Weights, keep: Keep) -> Result<Self, LoadError> {
         let prefix = config.prefix;
         let isa = Isa::detect();
         let hidden = config.hidden;
@@ -136,35 +206,32 @@ impl Decoder {
         if config.layout.is_some_and(|layout| layout.rope_factors) {
             rope = rope.slowed(&weights.take(ROPE_FACTORS)?)?;
         }
-        let layers = (0..config.windows.len()).map(|layer| Layer::new(isa, config, &mut weights, layer));
-        let layers = layers.collect::<Result<_, _>>()?;
-        let unit = Unit { head: config.head };
-        let shape = Shape { layers: config.windows.len(), heads: config.key_heads, unit };
+        let layers = (0..config.windows.len()).map(|layer| Layer::new(isa, config, weights, layer));
+        let layers: Vec<Layer> = layers.collect::<Result<_, _>>()?;
+        let sizes = Sizes {
+            hidden,
+            head: config.head,
+            key_heads: config.key_heads,
+            group: config.heads / config.key_heads,
+            vocabulary: config.vocabulary,
+            context: config.context,
+            kept: if keep == Keep::All { layers.len() } else { 1 },
+        };
         Ok(Self {
             isa,
-            threads: threads.clone(),
             words,
             layers,
-            norm: rms_norm(config, &mut weights, &format!("{prefix}norm"))?,
-            head_out: Linear::new(isa, output, Vec::new(), Activation::None),
+            norm: rms_norm(config, weights, &format!("{prefix}norm"))?,
+            head_out: Linear::new(isa, output, Vec::new(), Then::Store),
             rope,
             window_rope: config.window_rope.clone(),
-            sizes: Sizes {
-                hidden,
-                intermediate: config.intermediate,
-                group: config.heads / config.key_heads,
-                vocabulary: config.vocabulary,
-                context: config.context,
-                cache: shape,
-            },
+            sizes,
             ways: Ways {
-                gate: config.gate,
                 embedding_scale: config.embedding_scale,
                 score_scale: config.score_scale,
                 score_cap: config.score_cap,
                 logit_cap: config.logit_cap,
             },
-            cache: Cache::new(shape),
         })
     }
 
@@ -184,210 +251,139 @@ impl Decoder {
                 return Err(BackendError::new("a row has not as many blocks as its positions take"));
             }
         }
-        // What a row writes is nobody else's.
-        let written = |row: &Row<'_>| row.blocks.iter().skip(row.start / WIDTH).copied().collect::<Vec<_>>();
-        let written: Vec<BlockId> = rows.iter().flat_map(written).collect();
-        let uses = |block: &BlockId| rows.iter().filter(|row| row.blocks.contains(block)).count();
-        if written.iter().any(|block| uses(block) > 1) {
-            return Err(BackendError::new("a block is written by one row and used by another"));
-        }
         Ok(())
     }
 
-    /// The states of all tokens after the last layer, one row after the other. `cache` has memory for the rows' blocks.
-    fn states(&self, rows: &[Row<'_>], cache: &mut Cache) -> Tensors<Tensor> {
-        let sizes = &self.sizes;
-        let count: usize = rows.iter().map(|row| row.tokens.len()).sum();
-        let mut table = vec![0.0; count * sizes.hidden];
-        let words = self.words.as_ref().unwrap_or(self.head_out.weights());
-        let ids = rows.iter().flat_map(|row| row.tokens.iter());
-        for (line, &id) in table.chunks_exact_mut(sizes.hidden).zip(ids) {
-            words.copy_row(id as usize, line);
-            line.iter_mut().for_each(|value| *value *= self.ways.embedding_scale);
-        }
-        let mut x = Tensor::from_vec(table, (count, sizes.hidden), &Device::Cpu)?;
+    /// Computes the states of all tokens after the last layer.
+    fn states<P: Packing>(&self, team: Team<'_>, rows: &[Row<'_>], memory: &mut Memory<P>, flow: &mut Flow) {
+        memory.reserve(rows);
+        flow.plan.make(self, rows);
+        self.embed(rows, flow);
         for (index, layer) in self.layers.iter().enumerate() {
-            let normed = ops::normalise(self.isa, &x, &layer.attention_norm)?;
-            let mut mixed = layer.query_key_value.forward(&normed)?.flatten_all()?.to_vec1::<f32>()?;
-            self.normalise_heads(layer, &mut mixed);
-            let mixed = self.attention(index, mixed, rows, cache)?;
-            let mixed = layer.attention_out.forward(&mixed)?;
-            x = ops::add(&x, &self.normalise_some(mixed, layer.attention_out_norm.as_ref())?)?;
-            let down = self.feed_forward(layer, &ops::normalise(self.isa, &x, &layer.norm)?)?;
-            x = ops::add(&x, &self.normalise_some(down, layer.down_norm.as_ref())?)?;
-        }
-        Ok(x)
-    }
-
-    fn feed_forward(&self, layer: &Layer, x: &Tensor) -> Tensors<Tensor> {
-        match &layer.feed_forward {
-            FeedForward::Dense { gate_up, down } => {
-                let wide = gate_up.forward(x)?;
-                down.forward(&ops::gate_multiply(self.isa, self.ways.gate, &wide, self.sizes.intermediate)?)
+            self.normalise_into(team, flow, &layer.attention_norm, &layer.query_key_value);
+            layer.query_key_value.forward(team, &flow.input, &mut flow.mixed);
+            self.attend((team, index), rows, memory, flow);
+            match &layer.attention_out_norm {
+                None => layer.attention_out.forward(team, &flow.input, &mut flow.x),
+                Some(norm) => {
+                    layer.attention_out.forward(team, &flow.input, &mut flow.added);
+                    self.add(flow, Some(norm));
+                }
             }
-            FeedForward::Experts(experts) => {
-                ops::rowwise("experts", x, self.sizes.hidden, |x, out| experts.forward(x, out))
+            self.feed_forward(team, flow, layer);
+        }
+    }
+
+    /// Adds what the second part of a layer makes of what flows.
+    fn feed_forward(&self, team: Team<'_>, flow: &mut Flow, layer: &Layer) {
+        let Flow { x, input, wide, wide_input, added, routes, .. } = flow;
+        let count = x.rows();
+        match (&layer.feed_forward, &layer.down_norm) {
+            (FeedForward::Dense(part), norm) => {
+                part.fill(input, team, count, |row, line| self.normalised(x, (row, &layer.norm), line));
+                if norm.is_none() {
+                    return part.forward(team, input, (wide, wide_input), x);
+                }
+                part.forward(team, input, (wide, wide_input), added);
+            }
+            (FeedForward::Experts(experts), _) => {
+                let line = |row, line: &mut [f32]| self.normalised(x, (row, &layer.norm), line);
+                experts.forward(team, routes, (count, line), added);
             }
         }
+        self.add(flow, layer.down_norm.as_ref());
     }
 
-    /// The logits after each row, one row after the other.
-    fn forward(&self, rows: &[Row<'_>], cache: &mut Cache) -> Tensors<Vec<f32>> {
-        let sizes = &self.sizes;
-        let states = self.states(rows, cache)?.flatten_all()?.to_vec1::<f32>()?;
-        let mut last = Vec::with_capacity(rows.len() * sizes.hidden);
-        let mut end = 0;
-        for row in rows {
-            end += row.tokens.len() * sizes.hidden;
-            last.extend_from_slice(states.get(end - sizes.hidden..end).unwrap_or_default());
-        }
-        let x = Tensor::from_vec(last, (rows.len(), sizes.hidden), &Device::Cpu)?;
-        let x = ops::normalise(self.isa, &x, &self.norm)?;
-        let mut logits = self.head_out.forward(&x)?.flatten_all()?.to_vec1()?;
-        if let Some(cap) = self.ways.logit_cap {
-            math::cap(self.isa, cap, &mut logits);
-        }
-        Ok(logits)
+    /// A row of what flows, normalised.
+    fn normalised(&self, x: &Sheet, (row, norm): (usize, &Norm), line: &mut [f32]) {
+        x.copy_row(row, line);
+        math::normalise(self.isa, norm, line);
     }
 
-    /// The norm of what a part of a layer adds, where the architecture has one.
-    fn normalise_some(&self, x: Tensor, norm: Option<&Norm>) -> Tensors<Tensor> {
-        match norm {
-            Some(norm) => ops::normalise(self.isa, &x, norm),
-            None => Ok(x),
+    /// The vectors of the tokens.
+    fn embed(&self, rows: &[Row<'_>], flow: &mut Flow) {
+        let hidden = self.sizes.hidden;
+        flow.x.resize(rows.iter().map(|row| row.tokens.len()).sum(), hidden);
+        grow(&mut flow.line, hidden);
+        let line = flow.line.get_mut(..hidden).unwrap_or_default();
+        let words = self.words.as_ref().unwrap_or(self.head_out.weights());
+        for (at, &id) in rows.iter().flat_map(|row| row.tokens).enumerate() {
+            words.copy_row(id as usize, line);
+            math::scale(self.isa, self.ways.embedding_scale, line);
+            flow.x.write_row(at, line);
         }
     }
 
-    /// How a layer turns positions, and how many of them a token sees.
-    fn positions(&self, layer: usize) -> (&Rope, usize) {
-        match (self.layers.get(layer).and_then(|layer| layer.window), &self.window_rope) {
-            (Some(window), Some(rope)) => (rope, window),
-            (window, _) => (&self.rope, window.unwrap_or(usize::MAX)),
-        }
+    /// Makes what flows, normalised, the input of `next`.
+    fn normalise_into(&self, team: Team<'_>, flow: &mut Flow, norm: &Norm, next: &Linear) {
+        let Flow { x, input, .. } = flow;
+        next.fill(input, team, x.rows(), |row, line| self.normalised(x, (row, norm), line));
     }
 
-    /// Normalises each head's query and key, where the architecture does.
-    fn normalise_heads(&self, layer: &Layer, mixed: &mut [f32]) {
-        let Some([of_queries, of_keys]) = &layer.head_norms else { return };
-        let (queries, keys) = (self.sizes.queries(), self.sizes.keys());
-        mixed.par_chunks_exact_mut(queries + 2 * keys).for_each(|line| {
-            let (query, rest) = line.split_at_mut(queries);
-            math::normalise(self.isa, of_queries, query);
-            math::normalise(self.isa, of_keys, rest.split_at_mut(keys).0);
-        });
-    }
-
-    /// Turns queries and keys, writes keys and values to the cache, and lets each token look at itself and what came before it.
-    fn attention(
-        &self,
-        layer: usize,
-        mut mixed: Vec<f32>,
-        rows: &[Row<'_>],
-        cache: &mut Cache,
-    ) -> Tensors<Tensor> {
-        let sizes = &self.sizes;
-        let (head, width) = (sizes.head(), sizes.queries() + 2 * sizes.keys());
-        let (rope, _) = self.positions(layer);
-        let mut lines = mixed.chunks_exact_mut(width);
-        for row in rows {
-            for (line, position) in lines.by_ref().take(row.tokens.len()).zip(row.start..) {
-                let (turned, values) = line.split_at_mut(sizes.queries() + sizes.keys());
-                let angles = rope.angles(position);
-                turned.chunks_exact_mut(head).for_each(|part| rope::rotate(part, &angles));
-                let keys = turned.get(sizes.queries()..).unwrap_or_default().chunks_exact(head);
-                for (at, (key, value)) in keys.zip(values.chunks_exact(head)).enumerate() {
-                    let place = Place { layer: sizes.kept(layer), head: at, position };
-                    cache.write(row.blocks, place, key, value);
+    /// Adds to what flows, normalised where the architecture does that.
+    fn add(&self, flow: &mut Flow, norm: Option<&Norm>) {
+        let Flow { x, added, line, scales, .. } = flow;
+        let count = x.rows().max(1);
+        let Some(norm) = norm else { return math::add(self.isa, added.values(), x.values_mut()) };
+        grow(line, self.sizes.hidden);
+        let line = line.get_mut(..self.sizes.hidden).unwrap_or_default();
+        scales.clear();
+        scales.extend((0..added.rows()).map(|row| {
+            added.copy_row(row, line);
+            math::rms_scale(self.isa, line, norm.epsilon)
+        }));
+        let panels = x.lines_mut().chunks_exact_mut(count).zip(added.lines_mut().chunks_exact(count));
+        for ((x, added), weights) in panels.zip(norm.weight.chunks(WIDTH)) {
+            for ((x, added), scale) in x.iter_mut().zip(added).zip(scales.iter()) {
+                for ((x, added), weight) in x.iter_mut().zip(added).zip(weights) {
+                    *x += added * scale * weight;
                 }
             }
         }
-        let lines: Vec<&[f32]> = mixed.chunks_exact(width).collect();
-        let tasks = self.tasks(rows);
-        let answers: Vec<Vec<f32>> =
-            tasks.par_iter().map(|task| self.attend(layer, task, &lines, (rows, cache))).collect();
-        let mut out = vec![0.0; lines.len() * sizes.queries()];
-        for (task, answer) in tasks.iter().zip(&answers) {
-            let group = sizes.group * head;
-            let lines = out.chunks_exact_mut(sizes.queries()).skip(task.line);
-            for (line, answer) in lines.zip(answer.chunks_exact(group)) {
-                copy_into(line.get_mut(task.head * group..), answer);
-            }
-        }
-        Tensor::from_vec(out, (lines.len(), sizes.queries()), &Device::Cpu)
     }
 
-    /// Cuts a step's attention into tasks: some tokens of one row, for one key head.
-    fn tasks(&self, rows: &[Row<'_>]) -> Vec<Task> {
-        let share = (QUERIES / self.sizes.group).max(1);
-        let mut tasks = Vec::new();
-        let mut first = 0;
-        for (row, tokens) in rows.iter().map(|row| row.tokens.len()).enumerate() {
-            for offset in (0..tokens).step_by(share) {
-                let count = share.min(tokens - offset);
-                tasks.extend((0..self.sizes.cache.heads).map(|head| Task {
-                    row,
-                    line: first + offset,
-                    offset,
-                    count,
-                    head,
-                }));
+    /// The logits after each row.
+    fn logits(&self, team: Team<'_>, flow: &mut Flow) -> Vec<Vec<f32>> {
+        let Flow { x, input, logits, plan, .. } = flow;
+        let count = plan.last().len();
+        self.head_out.fill(input, team, count, |row, line| {
+            self.normalised(x, (plan.last().get(row).copied().unwrap_or_default(), &self.norm), line);
+        });
+        self.head_out.forward(team, input, logits);
+        let logits = (0..count).map(|row| {
+            let mut line = vec![0.0; self.sizes.vocabulary];
+            logits.copy_row(row, &mut line);
+            if let Some(cap) = self.ways.logit_cap {
+                math::cap(self.isa, cap, &mut line);
             }
-            first += tokens;
-        }
-        tasks
+            line
+        });
+        logits.collect()
     }
 
-    fn attend(
-        &self,
-        layer: usize,
-        task: &Task,
-        lines: &[&[f32]],
-        (rows, cache): (&[Row<'_>], &Cache),
-    ) -> Vec<f32> {
-        let sizes = &self.sizes;
-        let Some(row) = rows.get(task.row) else { return Vec::new() };
-        let group = sizes.group * sizes.head();
-        let mut queries = Queries {
-            lines: Vec::new(),
-            visible: Vec::new(),
-            scale: self.ways.score_scale,
-            cap: self.ways.score_cap,
-        };
-        let first = row.start + task.offset;
-        let (_, window) = self.positions(layer);
-        // No query of the task sees the units before this one.
-        let skipped = (first + 1).saturating_sub(window) / WIDTH;
-        for (line, position) in lines.iter().skip(task.line).take(task.count).zip(first..) {
-            let heads = line.get(task.head * group..(task.head + 1) * group).unwrap_or_default();
-            queries.lines.extend(heads.chunks_exact(sizes.head()));
-            let seen = (position + 1).saturating_sub(window)..position + 1;
-            let seen = seen.start - skipped * WIDTH..seen.end - skipped * WIDTH;
-            queries.visible.extend(std::iter::repeat_n(seen, sizes.group));
+    /// How a layer turns positions, and how many of them a token sees.
+    fn positions(&self, layer: usize) -> (Turn, usize) {
+        match (self.layers.get(layer).and_then(|layer| layer.window), &self.window_rope) {
+            (Some(window), Some(_)) => (Turn::Window, window),
+            (window, _) => (Turn::Full, window.unwrap_or(usize::MAX)),
         }
-        let units = cache.units(row.blocks, sizes.kept(layer), task.head, first + task.count);
-        let units = units.get(skipped..).unwrap_or_default();
-        attention::attend(self.isa, sizes.cache.unit, units, &queries)
     }
 }
 
-/// Some tokens of one row, for one key head.
-struct Task {
-    row: usize,
-    /// The first token's line among all lines of the step.
-    line: usize,
-    /// The first token's place in its row.
-    offset: usize,
-    count: usize,
-    head: usize,
+/// Which of the two ropes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Full,
+    Window,
 }
 
 impl Generator for Decoder {
     fn vocabulary(&self) -> usize {
-        self.sizes.vocabulary
+        self.model.sizes.vocabulary
     }
 
     fn context(&self) -> usize {
-        self.sizes.context
+        self.model.sizes.context
     }
 
     fn block(&self) -> usize {
@@ -395,34 +391,34 @@ impl Generator for Decoder {
     }
 
     fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError> {
-        self.check(rows)?;
+        self.model.check(rows)?;
+        self.flow.plan.check(rows)?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        // Taken out meanwhile, since the threads read the rest of the model.
-        let mut cache = std::mem::replace(&mut self.cache, Cache::new(self.sizes.cache));
-        rows.iter().for_each(|row| cache.reserve(row.blocks));
-        let logits = self.threads.run(|| self.forward(rows, &mut cache));
-        self.cache = cache;
-        let logits = logits.map_err(failed)?;
-        Ok(logits.chunks_exact(self.sizes.vocabulary).map(<[f32]>::to_vec).collect())
+        self.states(rows);
+        Ok(self.model.logits(Team::All(&self.threads), &mut self.flow))
     }
 
     fn erase(&mut self, blocks: &[BlockId]) {
-        self.cache.erase(blocks);
+        match &mut self.cache {
+            Cache::F32(memory) => memory.erase(blocks),
+            Cache::Bf16(memory) => memory.erase(blocks),
+        }
     }
 }
 
 impl Layer {
     fn new(isa: Isa, config: &Config, weights: &mut Weights, layer: usize) -> Result<Self, LoadError> {
         let name = format!("{}layers.{layer}", config.prefix);
-        let mut linear = |first: &str, biased: &[&str]| -> Result<Linear, LoadError> {
+        let then = if config.norms == Norms::Around { Then::Store } else { Then::Add };
+        let mut linear = |first: &str, biased: &[&str], then| -> Result<Linear, LoadError> {
             let packed = weights.matrix(&format!("{name}.{first}.weight"))?;
             let mut bias = Vec::new();
             for part in biased {
                 bias.extend(weights.take(&format!("{name}.{part}.bias"))?);
             }
-            Ok(Linear::new(isa, packed, bias, Activation::None))
+            Ok(Linear::new(isa, packed, bias, then))
         };
         let (inputs, output) =
             (["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], ["self_attn.o_proj"]);
@@ -432,13 +428,14 @@ impl Layer {
             Biases::All => (&inputs, &output),
         };
         // Those that begin a stack: keys and values lie below the queries, the up below the gate.
-        let query_key_value = linear("self_attn.q_proj", biased_inputs)?;
-        let attention_out = linear("self_attn.o_proj", biased_output)?;
+        let query_key_value = linear("self_attn.q_proj", biased_inputs, Then::Store)?;
+        let attention_out = linear("self_attn.o_proj", biased_output, then)?;
         let feed_forward = match config.experts.as_ref().filter(|experts| experts.has(layer)) {
-            None => FeedForward::Dense {
-                gate_up: linear("mlp.gate_proj", &[])?,
-                down: linear("mlp.down_proj", &[])?,
-            },
+            None => {
+                let mut part = |part: &str| weights.matrix(&format!("{name}.mlp.{part}.weight"));
+                let parts = (part("gate_proj")?, part("down_proj")?);
+                FeedForward::Dense(Gated::new(isa, config.gate, parts, then))
+            }
             Some(shape) => {
                 let ways = (config.hidden, config.gate);
                 FeedForward::Experts(Experts::new(isa, shape, ways, weights, &name)?)

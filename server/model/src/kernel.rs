@@ -5,6 +5,10 @@
 
 #![expect(unsafe_code, reason = "vector loads and stores, and calls of functions that need a CPU feature")]
 
+mod pool;
+
+pub(crate) use pool::Pool;
+
 use zeroize::Zeroize;
 
 /// Columns of one panel.
@@ -22,11 +26,38 @@ pub(crate) trait Packing: Copy + Default + Send + Sync + Zeroize {
     /// Fills places with the numbers of a line, of which the last place may have fewer than [`Self::COUNT`].
     fn fill(isa: Isa, places: &mut [Self], line: &[f32]);
 
+    /// A place with these numbers, up to [`Self::COUNT`] of them.
+    fn of(numbers: &[f32]) -> Self {
+        let mut place = Self::default();
+        for (at, &number) in numbers.iter().enumerate() {
+            place.set(at, number);
+        }
+        place
+    }
+
     /// The number `at`, below [`Self::COUNT`].
     fn number(self, at: usize) -> f32;
 
+    /// Replaces the number `at`, below [`Self::COUNT`].
+    fn set(&mut self, at: usize, number: f32);
+
     /// Adds `rows * panel` to `sums`; see [`Isa::multiply`].
-    fn multiply(isa: Isa, height: usize, rows: &[Self], panel: &[Self], sums: &mut [[f32; WIDTH]]);
+    fn multiply(isa: Isa, height: usize, rows: &[Self], panel: Ahead<'_, Self>, sums: &mut [[f32; WIDTH]]);
+}
+
+/// A panel, and what will be needed after it: the kernel asks for that while it computes.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead<'a, P> {
+    pub(crate) panel: &'a [P],
+    /// The next panel, or a part of it where several blocks of rows pass over this one.
+    pub(crate) next: &'a [P],
+}
+
+impl<'a, P> Ahead<'a, P> {
+    /// A panel that nothing is known to follow.
+    pub(crate) fn last(panel: &'a [P]) -> Self {
+        Self { panel, next: &[] }
+    }
 }
 
 impl Packing for f32 {
@@ -42,7 +73,11 @@ impl Packing for f32 {
         self
     }
 
-    fn multiply(isa: Isa, height: usize, rows: &[Self], panel: &[Self], sums: &mut [[f32; WIDTH]]) {
+    fn set(&mut self, _at: usize, number: f32) {
+        *self = number;
+    }
+
+    fn multiply(isa: Isa, height: usize, rows: &[Self], panel: Ahead<'_, Self>, sums: &mut [[f32; WIDTH]]) {
         isa.multiply(height, rows, panel, sums);
     }
 }
@@ -96,7 +131,12 @@ impl Packing for Pair {
         f32::from_bits(if at == 0 { self.0 << 16 } else { self.0 & 0xffff_0000 })
     }
 
-    fn multiply(isa: Isa, height: usize, rows: &[Self], panel: &[Self], sums: &mut [[f32; WIDTH]]) {
+    fn set(&mut self, at: usize, number: f32) {
+        let kept = if at == 0 { self.0 & 0xffff_0000 } else { self.0 & 0xffff };
+        *self = Self(kept | if at == 0 { bf16(number) } else { bf16(number) << 16 });
+    }
+
+    fn multiply(isa: Isa, height: usize, rows: &[Self], panel: Ahead<'_, Self>, sums: &mut [[f32; WIDTH]]) {
         isa.multiply_pairs(height, rows, panel, sums);
     }
 }
@@ -165,8 +205,14 @@ impl Isa {
     ///
     /// `rows` holds, for each `k`, the `height` values of that column side by side. `height` is one of [`Isa::heights`]; a
     /// shorter one of `rows` and `panel` ends the sum.
-    pub(crate) fn multiply(self, height: usize, rows: &[f32], panel: &[f32], sums: &mut [[f32; WIDTH]]) {
-        let (panel, _) = panel.as_chunks::<WIDTH>();
+    pub(crate) fn multiply(
+        self,
+        height: usize,
+        rows: &[f32],
+        panel: Ahead<'_, f32>,
+        sums: &mut [[f32; WIDTH]],
+    ) {
+        let panel = Lines::of(&panel);
         match height {
             12 => self.multiply_as::<12>(rows, panel, sums),
             8 => self.multiply_as::<8>(rows, panel, sums),
@@ -177,7 +223,7 @@ impl Isa {
         }
     }
 
-    fn multiply_as<const H: usize>(self, rows: &[f32], panel: &[[f32; WIDTH]], sums: &mut [[f32; WIDTH]]) {
+    fn multiply_as<const H: usize>(self, rows: &[f32], panel: Lines<'_, f32>, sums: &mut [[f32; WIDTH]]) {
         let (rows, _) = rows.as_chunks::<H>();
         let Some(sums) = sums.first_chunk_mut::<H>() else { return };
         match self.0 {
@@ -186,9 +232,9 @@ impl Isa {
             Level::Avx512Bf16 | Level::Avx512 => unsafe { x86::multiply_512(rows, panel, sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this level exists only after `detect` saw the features (see the type).
-            Level::Avx2 => unsafe { x86::multiply_256(rows, panel, sums) },
+            Level::Avx2 => unsafe { x86::multiply_256(rows, panel.lines, sums) },
             Level::Portable => {
-                for (row, weights) in rows.iter().zip(panel) {
+                for (row, weights) in rows.iter().zip(panel.lines) {
                     for (line, &x) in sums.iter_mut().zip(row) {
                         for (sum, &weight) in line.iter_mut().zip(weights) {
                             *sum += x * weight;
@@ -205,10 +251,10 @@ impl Isa {
         self,
         height: usize,
         rows: &[Pair],
-        panel: &[Pair],
+        panel: Ahead<'_, Pair>,
         sums: &mut [[f32; WIDTH]],
     ) {
-        let (panel, _) = panel.as_chunks::<WIDTH>();
+        let panel = Lines::of(&panel);
         match height {
             12 => self.multiply_pairs_as::<12>(rows, panel, sums),
             8 => self.multiply_pairs_as::<8>(rows, panel, sums),
@@ -222,7 +268,7 @@ impl Isa {
     fn multiply_pairs_as<const H: usize>(
         self,
         rows: &[Pair],
-        panel: &[[Pair; WIDTH]],
+        panel: Lines<'_, Pair>,
         sums: &mut [[f32; WIDTH]],
     ) {
         let (rows, _) = rows.as_chunks::<H>();
@@ -231,7 +277,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this level exists only after `detect` saw the features (see the type).
             Level::Avx512Bf16 => unsafe { x86::multiply_pairs_512(rows, panel, sums) },
-            _ => self.run(Pairs { rows, panel, sums }),
+            _ => self.run(Pairs { rows, panel: panel.lines, sums }),
         }
     }
 
@@ -248,6 +294,22 @@ impl Isa {
             Level::Avx2 => unsafe { x86::run_256(work) },
             Level::Portable => work.run::<false>(),
         }
+    }
+}
+
+/// [`Ahead`] as lines of one `k`.
+#[derive(Clone, Copy)]
+struct Lines<'a, P> {
+    lines: &'a [[P; WIDTH]],
+    next: &'a [[P; WIDTH]],
+    /// How many lines of the panel there are for each of the next.
+    each: usize,
+}
+
+impl<'a, P> Lines<'a, P> {
+    fn of(ahead: &Ahead<'a, P>) -> Self {
+        let (lines, next) = (ahead.panel.as_chunks().0, ahead.next.as_chunks().0);
+        Self { lines, next, each: lines.len() / next.len().max(1) }
     }
 }
 
@@ -282,11 +344,12 @@ pub(crate) trait Vectorised {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Pair, Vectorised, WIDTH};
+    use super::{Lines, Pair, Vectorised, WIDTH};
     use std::arch::x86_64::{
-        __m256, __m512, __m512bh, __m512i, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
-        _mm256_setzero_ps, _mm256_storeu_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        __m256, __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm512_storeu_ps,
     };
 
     #[target_feature(enable = "avx512f,avx2,fma")]
@@ -336,14 +399,46 @@ mod x86 {
         }
     }
 
+    /// The lines that come next, a few for each line of the panel, so that they arrive while there is something to compute.
+    struct Fetch<'a, P> {
+        next: std::slice::Iter<'a, [P; WIDTH]>,
+        each: usize,
+        left: usize,
+    }
+
+    impl<'a, P> Fetch<'a, P> {
+        fn new(panel: Lines<'a, P>) -> Self {
+            Self { next: panel.next.iter(), each: panel.each, left: 1 }
+        }
+
+        /// To be called for each line of the panel.
+        #[inline(always)]
+        fn step(&mut self) {
+            self.left -= 1;
+            if self.left == 0 {
+                self.left = self.each.max(1);
+                if let Some(line) = self.next.next() {
+                    let (low, high) = line.split_at(WIDTH / 2);
+                    // SAFETY: a prefetch reads and writes nothing, at any address.
+                    unsafe {
+                        _mm_prefetch::<_MM_HINT_T0>(low.as_ptr().cast());
+                        _mm_prefetch::<_MM_HINT_T0>(high.as_ptr().cast());
+                    }
+                }
+            }
+        }
+    }
+
     #[target_feature(enable = "avx512f")]
     pub(super) fn multiply_512<const H: usize>(
         rows: &[[f32; H]],
-        panel: &[[f32; WIDTH]],
+        panel: Lines<'_, f32>,
         sums: &mut [[f32; WIDTH]; H],
     ) {
         let mut acc = load_sums(sums);
-        for (row, weights) in rows.iter().zip(panel) {
+        let mut fetch = Fetch::new(panel);
+        for (row, weights) in rows.iter().zip(panel.lines) {
+            fetch.step();
             let [low, high] = [weights.first_chunk(), weights.last_chunk()];
             let (Some(low), Some(high)) = (low, high) else { return };
             let (low, high) = (load_512(low), load_512(high));
@@ -376,11 +471,13 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) fn multiply_pairs_512<const H: usize>(
         rows: &[[Pair; H]],
-        panel: &[[Pair; WIDTH]],
+        panel: Lines<'_, Pair>,
         sums: &mut [[f32; WIDTH]; H],
     ) {
         let mut acc = load_sums(sums);
-        for (row, weights) in rows.iter().zip(panel) {
+        let mut fetch = Fetch::new(panel);
+        for (row, weights) in rows.iter().zip(panel.lines) {
+            fetch.step();
             let [low, high] = [weights.first_chunk(), weights.last_chunk()];
             let (Some(low), Some(high)) = (low, high) else { return };
             let (low, high) = (load_pairs(low), load_pairs(high));

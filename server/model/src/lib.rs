@@ -29,6 +29,7 @@ mod passes;
 mod pooling;
 mod quantised;
 mod rope;
+mod rows;
 mod stored;
 mod stream;
 mod template;

@@ -3,7 +3,7 @@
 use crate::bert::{self, Bend, Bert, Family, Output, Purpose};
 use crate::config;
 use crate::decoder::{
-    self, Decoder, DecoderEmbedder, gemma2, gemma3, llama, mistral, mixtral, qwen2, qwen3, qwen3_moe,
+    self, Decoder, DecoderEmbedder, Keep, gemma2, gemma3, llama, mistral, mixtral, qwen2, qwen3, qwen3_moe,
 };
 use crate::error::LoadError;
 use crate::gguf::{self, Described};
@@ -310,7 +310,7 @@ fn load_decoder(
     let template = template(package, &tokens, special)?;
     let (needs, passed_over) = config.needs();
     let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
-    let decoder = Decoder::new(&config, weights, threads)?;
+    let decoder = Decoder::new(&config, weights, threads, Keep::All)?;
     let generator = Box::new(decoder);
     let vocabulary = codec.vocabulary(config.vocabulary(), &end_tokens);
     let grammars = Grammars::new(vocabulary.as_ref());

@@ -2,21 +2,9 @@
 
 use crate::kernel::{Isa, Vectorised};
 
-/// What follows a product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Activation {
-    /// Nothing.
-    None,
-    /// `x/2 * (1 + erf(x / sqrt 2))`.
-    Gelu,
-}
-
-/// Applies the activation in place.
-pub(crate) fn activate(isa: Isa, activation: Activation, values: &mut [f32]) {
-    match activation {
-        Activation::None => {}
-        Activation::Gelu => isa.run(Gelu(values)),
-    }
+/// `x/2 * (1 + erf(x / sqrt 2))` in place.
+pub(crate) fn gelu(isa: Isa, values: &mut [f32]) {
+    isa.run(Gelu(values));
 }
 
 /// What bends a gate.
@@ -28,14 +16,11 @@ pub(crate) enum Gate {
     GeluTanh,
 }
 
-/// `out = bend(gate) * up`, where each row of `x` is a gate followed by an up of the length of a row of `out`.
-pub(crate) fn gate_multiply(isa: Isa, bend: Gate, x: &[f32], width: usize, out: &mut [f32]) {
-    for (x, out) in x.chunks_exact((2 * width).max(1)).zip(out.chunks_exact_mut(width.max(1))) {
-        let (gate, up) = x.split_at(width);
-        match bend {
-            Gate::Silu => isa.run(SiluMultiply { gate, up, out }),
-            Gate::GeluTanh => isa.run(GeluTanhMultiply { gate, up, out }),
-        }
+/// `out = bend(gate) * up`.
+pub(crate) fn gate_multiply(isa: Isa, bend: Gate, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    match bend {
+        Gate::Silu => isa.run(SiluMultiply { gate, up, out }),
+        Gate::GeluTanh => isa.run(GeluTanhMultiply { gate, up, out }),
     }
 }
 
@@ -54,11 +39,21 @@ pub(crate) fn normalise(isa: Isa, norm: &Norm, out: &mut [f32]) {
     isa.run(Normalise { norm, out });
 }
 
-/// `out = x + y`.
-pub(crate) fn add(x: &[f32], y: &[f32], out: &mut [f32]) {
-    for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
-        *out = x + y;
-    }
+/// Multiplies each value.
+pub(crate) fn scale(isa: Isa, by: f32, values: &mut [f32]) {
+    isa.run(Scale { by, values });
+}
+
+/// `out += x`.
+pub(crate) fn add(isa: Isa, x: &[f32], out: &mut [f32]) {
+    isa.run(Add { x, out });
+}
+
+/// The number by which RMS norm multiplies a row, before its weights.
+pub(crate) fn rms_scale(isa: Isa, row: &[f32], epsilon: f32) -> f32 {
+    let mut scale = 0.0;
+    isa.run(RmsScale { row, epsilon, scale: &mut scale });
+    scale
 }
 
 /// The parameters of a normalisation.
@@ -159,6 +154,49 @@ impl Vectorised for GeluTanhMultiply<'_> {
             let half = 0.5 * gate;
             *out = fma::<FUSED>(half, tanh::<FUSED>(bent), half) * up;
         }
+    }
+}
+
+struct Add<'a> {
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Vectorised for Add<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        for (out, &x) in self.out.iter_mut().zip(self.x) {
+            *out += x;
+        }
+    }
+}
+
+struct Scale<'a> {
+    by: f32,
+    values: &'a mut [f32],
+}
+
+impl Vectorised for Scale<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        for value in self.values {
+            *value *= self.by;
+        }
+    }
+}
+
+struct RmsScale<'a> {
+    row: &'a [f32],
+    epsilon: f32,
+    scale: &'a mut f32,
+}
+
+impl Vectorised for RmsScale<'_> {
+    #[inline(always)]
+    #[expect(clippy::cast_precision_loss, reason = "a row is shorter than 2^24")]
+    fn run<const FUSED: bool>(self) {
+        let mean = lanes(self.row, |x| x * x) / self.row.len().max(1) as f32;
+        *self.scale = 1.0 / (mean + self.epsilon).sqrt();
     }
 }
 
@@ -307,9 +345,9 @@ mod tests {
             for step in -100..=100_i16 {
                 let x = f32::from(step) / 10.0;
                 let mut out = [0.0; 1];
-                gate_multiply(isa, Gate::Silu, &[x, 3.0], 1, &mut out);
+                gate_multiply(isa, Gate::Silu, &[x], &[3.0], &mut out);
                 assert!((out[0] - 3.0 * x / (1.0 + (-x).exp())).abs() < 1e-5);
-                gate_multiply(isa, Gate::GeluTanh, &[x, 3.0], 1, &mut out);
+                gate_multiply(isa, Gate::GeluTanh, &[x], &[3.0], &mut out);
                 let wide = f64::from(x);
                 let bent = (2.0 / std::f64::consts::PI).sqrt() * (wide + 0.044_715 * wide.powi(3));
                 let wanted = 1.5 * wide * (1.0 + bent.tanh());

@@ -1,21 +1,21 @@
 //! Weights laid out for the kernel, and the matrix product over them.
 
-use crate::kernel::{Isa, Packing, Pair, WIDTH};
-use crate::math::{self, Activation};
+use crate::kernel::{Ahead, Isa, Packing, Pair, WIDTH};
+use crate::math::{self, Gate};
 use crate::quantised::Quantised;
+use crate::rows::{Block, Blocks, Filled, Input, MAX_HEIGHT, Rows, Sheet, places};
 use crate::stored::Stored;
+use crate::threads::Team;
 use anchorhold_engine::Precision;
-use rayon::prelude::*;
 use zeroize::Zeroize as _;
 
-/// Rows that one task of a tall product takes: enough to pay for its walk over all panels, few enough to stay in the cache.
+/// Rows that pass over all panels of a task before the next ones do: enough to pay for the walk over the weights, few enough to stay in
+/// the second-level cache.
 const TALL: usize = 96;
-/// Below this many rows the product is split by columns, so that a single token still uses every thread.
-const SHORT: usize = 24;
-/// Steps of `k` whose panel (16 KiB) and rows (6 KiB) fit in a first-level cache of 32 KiB.
-const NEAR: usize = 128;
 /// Products with fewer multiplications than this are not worth waking another thread.
 const ALONE: usize = 1 << 18;
+/// Tasks of a product for each thread, so that one which the system holds up does not hold up the others.
+const SHARES: usize = 4;
 
 /// The transpose of a `columns x depth` weight matrix, cut into panels of [`WIDTH`] columns; the last one is filled with zeros.
 pub(crate) struct Packed {
@@ -39,11 +39,6 @@ impl Drop for Packed {
             Panels::Quantised(_) => {}
         }
     }
-}
-
-/// Places of a line of `depth` numbers.
-fn places<P: Packing>(depth: usize) -> usize {
-    depth.div_ceil(P::COUNT)
 }
 
 /// How a matrix is held and multiplied.
@@ -88,6 +83,37 @@ fn set_line<P: Packing>(panels: &mut [P], isa: Isa, (index, depth): (usize, usiz
         }
     }
     filled.zeroize();
+}
+
+/// What is added to a product, and what becomes of the sum.
+pub(crate) struct Epilogue {
+    /// One value for each column; empty for none.
+    pub(crate) bias: Vec<f32>,
+    pub(crate) then: Then,
+}
+
+/// What becomes of a product's sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// They are the result.
+    Store,
+    /// They are added to the result.
+    Add,
+    /// `x/2 * (1 + erf(x / sqrt 2))` of them is the result.
+    Gelu,
+    /// The result has half of the columns: `bend(x) * y`, where `y` is as far behind `x` as there are of them. For weights that are
+    /// [`Packed::halved`].
+    Gate(Gate),
+}
+
+impl Epilogue {
+    pub(crate) fn bias_line(&self, first: usize) -> [f32; WIDTH] {
+        let mut line = [0.0; WIDTH];
+        for (slot, &bias) in line.iter_mut().zip(self.bias.get(first..).unwrap_or_default()) {
+            *slot = bias;
+        }
+        line
+    }
 }
 
 impl Packed {
@@ -146,6 +172,25 @@ impl Packed {
         self.columns
     }
 
+    /// Numbers of a row.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// In which form rows are multiplied with these weights.
+    pub(crate) fn form(&self) -> Form {
+        match self.panels {
+            Panels::F32(_) => Form::F32,
+            Panels::Bf16(_) => Form::Bf16,
+            Panels::Quantised(_) => Form::Quantised,
+        }
+    }
+
+    /// Whether each half of the columns is whole panels, so that [`Then::Gate`] can follow.
+    pub(crate) fn halved(&self) -> bool {
+        self.form() != Form::Quantised && self.columns.is_multiple_of(2 * WIDTH)
+    }
+
     /// Writes the row `index` of the weight matrix to `out`; leaves it alone if there is none.
     pub(crate) fn copy_row(&self, index: usize, out: &mut [f32]) {
         match &self.panels {
@@ -165,211 +210,136 @@ impl Packed {
         }
     }
 
-    /// `out = activation(x * weights + bias)` for every row of `x`.
-    pub(crate) fn multiply(&self, isa: Isa, x: &[f32], epilogue: &Epilogue, out: &mut [f32]) {
-        if self.depth == 0 || self.columns == 0 {
+    /// Makes `out` of `input * weights + bias` as the epilogue says. `input` has the depth and the form of the weights; if not, the
+    /// result is of no use.
+    pub(crate) fn multiply(
+        &self,
+        isa: Isa,
+        team: Team<'_>,
+        input: &Input,
+        epilogue: &Epilogue,
+        out: &mut Sheet,
+    ) {
+        let gated = matches!(epilogue.then, Then::Gate(_));
+        out.resize(input.count(), if gated { self.columns / 2 } else { self.columns });
+        if self.depth == 0 || out.is_empty() {
             return;
         }
-        match &self.panels {
-            Panels::F32(panels) => self.multiply_as(panels, isa, x, epilogue, out),
-            Panels::Bf16(panels) => self.multiply_as(panels, isa, x, epilogue, out),
-            Panels::Quantised(parts) => parts.multiply(x, epilogue, out),
-        }
-    }
-
-    fn multiply_as<P: Packing>(
-        &self,
-        panels: &[P],
-        isa: Isa,
-        x: &[f32],
-        epilogue: &Epilogue,
-        out: &mut [f32],
-    ) {
-        let rows = x.len() / self.depth;
-        if rows.saturating_mul(self.depth).saturating_mul(self.columns) < ALONE {
-            self.all_columns(panels, isa, x, epilogue, out);
-        } else if rows <= SHORT {
-            self.by_columns(panels, isa, x, epilogue, out);
-        } else {
-            let share = rows.div_ceil(rayon::current_num_threads()).next_multiple_of(12).min(TALL);
-            x.par_chunks(share * self.depth)
-                .zip(out.par_chunks_mut(share * self.columns))
-                .for_each(|(x, out)| self.all_columns(panels, isa, x, epilogue, out));
-        }
-    }
-
-    /// The product of some rows, on this thread.
-    fn all_columns<P: Packing>(
-        &self,
-        panels: &[P],
-        isa: Isa,
-        x: &[f32],
-        epilogue: &Epilogue,
-        out: &mut [f32],
-    ) {
-        let rows = Rows::<P>::pack(isa, x.chunks_exact(self.depth), self.depth);
-        let mut sums = vec![[0.0; WIDTH]; rows.count];
-        for (index, panel) in panels.chunks_exact(WIDTH * places::<P>(self.depth)).enumerate() {
-            sums.fill(epilogue.bias_line(index * WIDTH));
-            rows.multiply(panel, &mut sums);
-            for (line, sums) in out.chunks_exact_mut(self.columns).zip(&sums) {
-                copy_panel(line.get_mut(index * WIDTH..), sums);
+        let team = team.for_work(input.count() * self.depth * self.columns >= ALONE);
+        let depth = self.depth;
+        match (&self.panels, input.filled()) {
+            (Panels::F32(panels), Filled::F32(rows)) => {
+                Product { isa, epilogue, rows, depth }.run(team, panels, out);
             }
-        }
-        math::activate(isa, epilogue.activation, out);
-    }
-
-    /// The product of a few rows, every task taking some panels.
-    fn by_columns<P: Packing>(
-        &self,
-        panels: &[P],
-        isa: Isa,
-        x: &[f32],
-        epilogue: &Epilogue,
-        out: &mut [f32],
-    ) {
-        let rows = Rows::<P>::pack(isa, x.chunks_exact(self.depth), self.depth);
-        let len = WIDTH * places::<P>(self.depth);
-        let count = self.columns.div_ceil(WIDTH);
-        let group = count.div_ceil(rayon::current_num_threads() * 2).max(1);
-        let parts: Vec<Vec<[f32; WIDTH]>> = panels
-            .par_chunks(group * len)
-            .enumerate()
-            .map(|(task, panels)| {
-                let panels = panels.chunks_exact(len);
-                let mut part = vec![[0.0; WIDTH]; panels.len() * rows.count];
-                for ((index, panel), sums) in panels.enumerate().zip(part.chunks_exact_mut(rows.count)) {
-                    sums.fill(epilogue.bias_line((task * group + index) * WIDTH));
-                    rows.multiply(panel, sums);
-                }
-                math::activate(isa, epilogue.activation, part.as_flattened_mut());
-                part
-            })
-            .collect();
-        let panels = parts.iter().flat_map(|part| part.chunks_exact(rows.count));
-        for (index, panel) in panels.enumerate() {
-            for (line, sums) in out.chunks_exact_mut(self.columns).zip(panel) {
-                copy_panel(line.get_mut(index * WIDTH..), sums);
+            (Panels::Bf16(panels), Filled::Bf16(rows)) => {
+                Product { isa, epilogue, rows, depth }.run(team, panels, out);
             }
+            (Panels::Quantised(parts), Filled::Plain(rows)) => parts.multiply(team, rows, epilogue, out),
+            _ => debug_assert!(false, "rows of another form"),
         }
     }
 }
 
-/// What is added to a product and done with the sum.
-pub(crate) struct Epilogue {
-    /// One value for each column; empty for none.
-    pub(crate) bias: Vec<f32>,
-    pub(crate) activation: Activation,
-}
-
-impl Epilogue {
-    pub(crate) fn bias_line(&self, first: usize) -> [f32; WIDTH] {
-        let mut line = [0.0; WIDTH];
-        for (slot, &bias) in line.iter_mut().zip(self.bias.get(first..).unwrap_or_default()) {
-            *slot = bias;
-        }
-        line
-    }
-}
-
-/// The tallest block of any instruction set.
-pub(crate) const MAX_HEIGHT: usize = 12;
-
-/// Rows laid out for the kernel: blocks of up to [`MAX_HEIGHT`] rows, the places of one `k` side by side.
-pub(crate) struct Rows<P> {
-    values: Vec<P>,
-    /// Places of a row.
-    places: usize,
-    count: usize,
+/// A product of rows and panels.
+struct Product<'a, P: Packing> {
     isa: Isa,
+    epilogue: &'a Epilogue,
+    rows: &'a Rows<P>,
+    depth: usize,
 }
 
-/// One block of [`Rows`].
-pub(crate) struct Block<'a, P> {
-    /// The first row.
-    pub(crate) first: usize,
-    pub(crate) height: usize,
-    pub(crate) values: &'a [P],
-}
-
-impl<P: Packing> Rows<P> {
-    /// Packs `lines`, each at least `depth` long.
-    pub(crate) fn pack<'a>(isa: Isa, lines: impl ExactSizeIterator<Item = &'a [f32]>, depth: usize) -> Self {
-        let (count, places) = (lines.len(), places::<P>(depth));
-        let mut packed = Self { values: vec![P::default(); count * places], places, count, isa };
-        let mut lines = lines;
-        let mut rest = packed.values.as_mut_slice();
-        let mut filled = vec![P::default(); places];
-        for height in heights(isa, count) {
-            let (block, tail) = rest.split_at_mut((height * places).min(rest.len()));
-            rest = tail;
-            for (offset, line) in lines.by_ref().take(height).enumerate() {
-                P::fill(isa, &mut filled, line.get(..depth).unwrap_or(line));
-                for (slot, place) in block.iter_mut().skip(offset).step_by(height).zip(&filled) {
-                    *slot = *place;
+impl<P: Packing> Product<'_, P> {
+    /// Every task takes some panels and passes the rows over them.
+    fn run(&self, team: Team<'_>, panels: &[P], out: &mut Sheet) {
+        let (bend, panels, ups) = match self.epilogue.then {
+            Then::Gate(bend) => {
+                let (gates, ups) = panels.split_at(panels.len() / 2);
+                (Some(bend), gates, ups)
+            }
+            _ => (None, panels, panels),
+        };
+        let count = self.rows.count();
+        let len = WIDTH * places::<P>(self.depth);
+        let group = (panels.len() / len).div_ceil(team.count() * SHARES).max(1);
+        let weights = panels.chunks(group * len).zip(ups.chunks(group * len));
+        let tasks = weights.zip(out.lines_mut().chunks_mut(group * count)).enumerate();
+        team.each(tasks, |_, (task, ((panels, ups), lines))| {
+            for first in (0..count).step_by(TALL) {
+                let blocks = self.rows.blocks_within(first..first + TALL);
+                for (at, lines) in lines.chunks_exact_mut(count).enumerate() {
+                    let panel = Ahead::of(panels, at, len);
+                    match bend {
+                        Some(bend) => {
+                            self.gate(bend, blocks.clone(), [panel, Ahead::of(ups, at, len)], lines)
+                        }
+                        None => self.pass(blocks.clone(), (task * group + at) * WIDTH, panel, lines),
+                    }
                 }
             }
-        }
-        packed
+        });
     }
 
-    /// Adds the product with `panel` to `sums`, a line for each row. Some of `k` at a time, so that a part of the panel stays in the
-    /// nearest cache while all blocks pass over it.
-    fn multiply(&self, panel: &[P], sums: &mut [[f32; WIDTH]]) {
-        for (part, panel) in panel.chunks(NEAR * WIDTH).enumerate() {
-            for block in self.blocks() {
-                let values = block.values.get(part * NEAR * block.height..).unwrap_or_default();
-                let sums = sums.get_mut(block.first..).unwrap_or_default();
-                P::multiply(self.isa, block.height, values, panel, sums);
+    /// Passes some blocks of rows over a panel, whose first column is `column`.
+    fn pass(&self, blocks: Blocks<'_, P>, column: usize, panel: Ahead<'_, P>, lines: &mut [[f32; WIDTH]]) {
+        let bias = self.epilogue.bias_line(column);
+        let mut sums = [[0.0; WIDTH]; MAX_HEIGHT];
+        for (block, ahead) in panel.shared(blocks) {
+            let Some(lines) = lines.get_mut(block.first..block.first + block.height) else { return };
+            if self.epilogue.then == Then::Add {
+                let Some(sums) = sums.get_mut(..block.height) else { return };
+                sums.fill(bias);
+                P::multiply(self.isa, block.height, block.values, ahead, sums);
+                math::add(self.isa, sums.as_flattened(), lines.as_flattened_mut());
+            } else {
+                lines.fill(bias);
+                P::multiply(self.isa, block.height, block.values, ahead, lines);
+            }
+            if self.epilogue.then == Then::Gelu {
+                math::gelu(self.isa, lines.as_flattened_mut());
             }
         }
     }
 
-    /// The blocks, in order.
-    pub(crate) fn blocks(&self) -> impl Iterator<Item = Block<'_, P>> {
-        let mut first = 0;
-        heights(self.isa, self.count).map(move |height| {
-            let values =
-                self.values.get(first * self.places..(first + height) * self.places).unwrap_or_default();
-            let block = Block { first, height, values };
-            first += height;
-            block
-        })
+    /// Passes some blocks of rows over a panel of gates and its panel of ups.
+    fn gate(
+        &self,
+        bend: Gate,
+        blocks: Blocks<'_, P>,
+        [gate, up]: [Ahead<'_, P>; 2],
+        lines: &mut [[f32; WIDTH]],
+    ) {
+        for ((block, gate), (_, up)) in gate.shared(blocks.clone()).zip(up.shared(blocks)) {
+            let mut sums = [[[0.0; WIDTH]; MAX_HEIGHT]; 2];
+            let [gates, ups] = &mut sums;
+            let Some(lines) = lines.get_mut(block.first..block.first + block.height) else { return };
+            P::multiply(self.isa, block.height, block.values, gate, gates);
+            P::multiply(self.isa, block.height, block.values, up, ups);
+            let [gates, ups] = sums.each_ref().map(|sums| sums.as_flattened());
+            math::gate_multiply(self.isa, bend, gates, ups, lines.as_flattened_mut());
+        }
     }
 }
 
-/// The heights of the blocks that `count` rows are cut into.
-fn heights(isa: Isa, count: usize) -> impl Iterator<Item = usize> {
-    let mut rest = count;
-    std::iter::from_fn(move || {
-        let height = isa.heights().iter().copied().find(|&height| height <= rest)?;
-        rest -= height;
-        Some(height)
-    })
-}
-
-/// Copies one line of a panel, of which the last panel's may not fit whole.
-fn copy_panel(to: Option<&mut [f32]>, from: &[f32; WIDTH]) {
-    let Some(to) = to else { return };
-    match to.first_chunk_mut::<WIDTH>() {
-        // Of a known length, so that no function is called for it.
-        Some(to) => *to = *from,
-        None => copy_into(Some(to), from),
+impl<'a, P: Packing> Ahead<'a, P> {
+    /// Of panels of `len` places, the one `at` this place.
+    fn of(panels: &'a [P], at: usize, len: usize) -> Self {
+        let panel = |at: usize| panels.get(at * len..(at + 1) * len).unwrap_or_default();
+        Self { panel: panel(at), next: panel(at + 1) }
     }
-}
 
-/// Copies as much as fits.
-pub(crate) fn copy_into(to: Option<&mut [f32]>, from: &[f32]) {
-    let Some(to) = to else { return };
-    let len = to.len().min(from.len());
-    if let (Some(to), Some(from)) = (to.get_mut(..len), from.get(..len)) {
-        to.copy_from_slice(from);
+    /// The panel for each of some blocks that pass over it, with its share of what comes next.
+    fn shared<'b>(self, blocks: Blocks<'b, P>) -> impl Iterator<Item = (Block<'b, P>, Ahead<'a, P>)> {
+        let share = (self.next.len() / WIDTH).div_ceil(blocks.len().max(1)).max(1) * WIDTH;
+        let mut next = self.next.chunks(share);
+        blocks.map(move |block| (block, Ahead { next: next.next().unwrap_or_default(), ..self }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::Threads;
+    use std::num::NonZeroUsize;
 
     fn noise(len: usize, seed: u32) -> Vec<f32> {
         let mut state = seed;
@@ -389,9 +359,29 @@ mod tests {
     }
 
     fn product(isa: Isa, packed: &Packed, x: &[f32], rows: usize) -> Vec<f32> {
-        let mut out = vec![0.0; rows * packed.columns()];
-        packed.multiply(isa, x, &Epilogue { bias: Vec::new(), activation: Activation::None }, &mut out);
-        out
+        let epilogue = Epilogue { bias: Vec::new(), then: Then::Store };
+        product_with(isa, packed, (x, rows), &epilogue, &mut Sheet::default())
+    }
+
+    fn product_with(
+        isa: Isa,
+        packed: &Packed,
+        (x, rows): (&[f32], usize),
+        epilogue: &Epilogue,
+        out: &mut Sheet,
+    ) -> Vec<f32> {
+        let threads = Threads::start(NonZeroUsize::new(2).unwrap()).unwrap();
+        let team = Team::All(&threads);
+        let mut input = Input::default();
+        input.fill((isa, packed.form()), team, (rows, packed.depth()), |row, line| {
+            line.copy_from_slice(&x[row * line.len()..(row + 1) * line.len()]);
+        });
+        packed.multiply(isa, team, &input, epilogue, out);
+        let mut lines = vec![0.0; rows * packed.columns()];
+        for (row, line) in lines.chunks_mut(packed.columns()).enumerate() {
+            out.copy_row(row, line);
+        }
+        lines
     }
 
     #[test]
@@ -483,17 +473,41 @@ mod tests {
         let (a, b) = (noise(3 * 8, 5), noise(2 * 8, 6));
         let packed = Packed::new(&[&a, &b], 8, Form::F32);
         assert_eq!(packed.columns(), 5);
-        let mut out = vec![0.0; 5];
         let bias = vec![1.0, 2.0, 3.0, 4.0, 5.0];
-        packed.multiply(
-            Isa::detect(),
-            &[0.0; 8],
-            &Epilogue { bias: bias.clone(), activation: Activation::None },
-            &mut out,
-        );
-        assert_eq!(out, bias);
+        let epilogue = Epilogue { bias: bias.clone(), then: Then::Store };
+        let mut sheet = Sheet::default();
+        let isa = Isa::detect();
+        assert_eq!(product_with(isa, &packed, (&[0.0; 8], 1), &epilogue, &mut sheet), bias);
+        let epilogue = Epilogue { then: Then::Add, ..epilogue };
+        let twice = product_with(isa, &packed, (&[0.0; 8], 1), &epilogue, &mut sheet);
+        assert_eq!(twice, [2.0, 4.0, 6.0, 8.0, 10.0], "added to what was there");
         let mut row = vec![0.0; 8];
         packed.copy_row(4, &mut row);
         assert_eq!(row, b[8..]);
+    }
+
+    #[test]
+    fn gates_open_for_the_other_half_and_activations_follow_on_every_instruction_set() {
+        for (isa, form) in Isa::all().into_iter().flat_map(|isa| BOTH.map(|form| (isa, form))) {
+            for (rows, depth, columns) in [(1, 8, 32), (14, 40, 96)] {
+                let x = noise(rows * depth, 7);
+                let (gate, up) = (noise(columns * depth, 8), noise(columns * depth, 9));
+                let alone = |weights| product(isa, &Packed::new(&[weights], depth, form), &x, rows);
+                let mut wanted = vec![0.0; rows * columns];
+                math::gate_multiply(isa, Gate::Silu, &alone(&gate), &alone(&up), &mut wanted);
+                let packed = Packed::new(&[&gate, &up], depth, form);
+                assert!(packed.halved());
+                let epilogue = Epilogue { bias: Vec::new(), then: Then::Gate(Gate::Silu) };
+                let got = product_with(isa, &packed, (&x, rows), &epilogue, &mut Sheet::default());
+                let got = got.chunks(2 * columns).flat_map(|line| &line[..columns]);
+                assert!(got.zip(&wanted).all(|(got, wanted)| (got - wanted).abs() < 1e-6));
+                let epilogue = Epilogue { bias: Vec::new(), then: Then::Gelu };
+                let packed = Packed::new(&[&gate], depth, form);
+                let got = product_with(isa, &packed, (&x, rows), &epilogue, &mut Sheet::default());
+                let mut wanted = alone(&gate);
+                math::gelu(isa, &mut wanted);
+                assert!(got.iter().zip(&wanted).all(|(got, wanted)| (got - wanted).abs() < 1e-6));
+            }
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use anchorhold_engine::{BackendError, TokenId};
 
-/// Tokens of one pass: longer batches are cut between inputs, so that activations stay in the cache.
-const PASS_TOKENS: usize = 1024;
+/// Tokens of one pass of all threads.
+pub(crate) const PASS_TOKENS: usize = 1024;
 
 /// Checks the inputs of a call.
 ///
@@ -19,13 +19,16 @@ pub(crate) fn check(inputs: &[&[TokenId]], context: usize, vocabulary: usize) ->
     Ok(())
 }
 
-/// Cuts the inputs into passes of at most [`PASS_TOKENS`] tokens, or of one input that is longer.
-pub(crate) fn cut<'a>(mut inputs: &'a [&'a [TokenId]]) -> impl Iterator<Item = &'a [&'a [TokenId]]> {
+/// Cuts the inputs into passes of at most `most` tokens, or of one input that is longer.
+pub(crate) fn cut<'a>(
+    mut inputs: &'a [&'a [TokenId]],
+    most: usize,
+) -> impl Iterator<Item = &'a [&'a [TokenId]]> {
     std::iter::from_fn(move || {
         let mut tokens = 0;
         let fits = |input: &&&[TokenId]| {
             tokens += input.len();
-            tokens <= PASS_TOKENS
+            tokens <= most
         };
         let count = inputs.iter().take_while(fits).count().max(1);
         let (pass, later) = inputs.split_at_checked(count)?;
@@ -44,9 +47,9 @@ mod tests {
         let (half, one) = (&long[..PASS_TOKENS / 2], &long[..1]);
         let inputs = [half, half, one, &long, one];
         let lengths: Vec<Vec<usize>> =
-            cut(&inputs).map(|pass| pass.iter().map(|input| input.len()).collect()).collect();
+            cut(&inputs, PASS_TOKENS).map(|pass| pass.iter().map(|input| input.len()).collect()).collect();
         assert_eq!(lengths, [vec![half.len(), half.len()], vec![1], vec![long.len()], vec![1]]);
-        assert_eq!(cut(&[]).count(), 0);
+        assert_eq!(cut(&[], 1).count(), 0);
     }
 
     #[test]

@@ -15,17 +15,16 @@ use self::lines::Lines;
 use self::products::Product;
 use crate::kernel::Isa;
 use crate::math;
-use crate::packed::{Epilogue, copy_into};
+use crate::packed::{Epilogue, Then};
+use crate::rows::{MAX_HEIGHT, Plain, Sheet};
 use crate::stored::Stored;
-use rayon::prelude::*;
+use crate::threads::Team;
 use std::hint;
 
-/// Up to so many rows, a product is split by columns, so that a few sequences still use every thread.
-const SHORT: usize = 64;
-/// Rows that one task of a taller product takes.
+/// Rows that are quantised together, and pass over all panels of a task before the next ones do.
 const TALL: usize = 96;
-/// Products with fewer multiplications than this are not worth waking another thread.
-const ALONE: usize = 1 << 18;
+/// Tasks of a product for each thread, so that one which the system holds up does not hold up the others.
+const SHARES: usize = 4;
 
 /// A matrix of quantised parts, one below the other.
 #[derive(Default)]
@@ -117,33 +116,14 @@ impl Quantised {
         with!(&part.cells, cells => copy(cells, index - part.first, part.depth, out));
     }
 
-    /// `out = activation(x * weights + bias)` for every row of `x`.
-    pub(crate) fn multiply(&self, x: &[f32], epilogue: &Epilogue, out: &mut [f32]) {
-        self.multiply_on(Level::detect(), x, epilogue, out);
+    /// Makes `out`, which has its size, of the product with every row as the epilogue says.
+    pub(crate) fn multiply(&self, team: Team<'_>, rows: &Plain, epilogue: &Epilogue, out: &mut Sheet) {
+        self.multiply_on(Level::detect(), team, rows, epilogue, out);
     }
 
-    fn multiply_on(&self, level: Level, x: &[f32], epilogue: &Epilogue, out: &mut [f32]) {
-        let Some(depth) = self.parts.first().map(|part| part.depth).filter(|depth| *depth > 0) else {
-            return;
-        };
-        let columns: usize = self.parts.iter().map(|part| part.columns).sum();
-        let rows = x.len() / depth;
-        let share = if rows.saturating_mul(depth).saturating_mul(columns) < ALONE || rows <= SHORT {
-            rows
-        } else {
-            rows.div_ceil(rayon::current_num_threads()).next_multiple_of(12).min(TALL)
-        };
-        let pieces = x.chunks(share.max(1) * depth).zip(out.chunks_mut(share.max(1) * columns));
-        let work = |(x, out): (&[f32], &mut [f32])| {
-            for part in &self.parts {
-                with!(&part.cells, cells => part.multiply(cells, level, x, epilogue, (out, columns)));
-            }
-            math::activate(Isa::detect(), epilogue.activation, out);
-        };
-        if share < rows {
-            pieces.collect::<Vec<_>>().into_par_iter().for_each(work);
-        } else {
-            pieces.for_each(work);
+    fn multiply_on(&self, level: Level, team: Team<'_>, rows: &Plain, epilogue: &Epilogue, out: &mut Sheet) {
+        for part in &self.parts {
+            with!(&part.cells, cells => part.multiply((cells, level), team, rows, epilogue, out));
         }
     }
 }
@@ -152,42 +132,91 @@ impl Part {
     /// The product with this part, written to its columns of `out`.
     fn multiply<C: Product>(
         &self,
-        cells: &[C],
-        level: Level,
-        x: &[f32],
+        (cells, level): (&[C], Level),
+        team: Team<'_>,
+        rows: &Plain,
         epilogue: &Epilogue,
-        (out, columns): (&mut [f32], usize),
+        out: &mut Sheet,
     ) {
-        let rows = x.len() / self.depth;
-        let lines = Lines::<C>::quantise(x, self.depth, level.heights::<C>());
-        let len = self.depth / C::NUMBERS;
+        let (count, len) = (rows.count(), self.depth / C::NUMBERS);
         let panels = self.columns.div_ceil(COLUMNS);
-        let alone = rows.saturating_mul(self.depth).saturating_mul(self.columns) < ALONE || rows > SHORT;
-        let group = if alone { panels } else { panels.div_ceil(rayon::current_num_threads() * 2) }.max(1);
-        let work = |(task, cells): (usize, &[C])| {
-            let panels = cells.chunks_exact(len);
-            let mut sums = vec![[0.0; COLUMNS]; panels.len() * rows];
-            for ((index, panel), sums) in panels.enumerate().zip(sums.chunks_exact_mut(rows)) {
-                sums.fill(epilogue.bias_line(self.first + (task * group + index) * COLUMNS));
-                for lines in &lines {
-                    level.multiply(lines, panel, sums.get_mut(lines.first()..).unwrap_or_default());
+        let mut sets: Vec<Vec<Lines<C>>> = (0..count).step_by(TALL).map(|_| Vec::new()).collect();
+        let tall = rows.values().chunks(TALL * self.depth);
+        team.each(sets.iter_mut().zip(tall), |_, (set, rows)| {
+            *set = Lines::quantise(rows, self.depth, level.heights::<C>());
+        });
+        let group = panels.div_ceil(team.count() * SHARES).max(1);
+        let weights = cells.chunks(group * len).enumerate();
+        let work = |task: usize, cells: &[C], lines: &mut [[f32; COLUMNS]], then: Then| {
+            for (set, first) in sets.iter().zip((0..count).step_by(TALL)) {
+                for (at, panel) in cells.chunks_exact(len).enumerate() {
+                    let bias = self.bias_line(epilogue, task * group + at);
+                    let lines = lines.get_mut(at * count + first..).unwrap_or_default();
+                    set.iter().for_each(|set| pass(level, set, (panel, &bias), then, lines));
                 }
             }
-            sums
         };
-        let tasks = cells.chunks(group * len).enumerate();
-        let sums: Vec<Vec<[f32; COLUMNS]>> = if alone {
-            tasks.map(work).collect()
+        if self.first.is_multiple_of(COLUMNS) {
+            let lines = out.lines_mut().get_mut(self.first / COLUMNS * count..).unwrap_or_default();
+            let tasks = weights.zip(lines.chunks_mut(group * count));
+            team.each(tasks, |_, ((task, cells), lines)| work(task, cells, lines, epilogue.then));
         } else {
-            tasks.collect::<Vec<_>>().into_par_iter().map(work).collect()
-        };
-        let panels = sums.iter().flat_map(|sums| sums.chunks_exact(rows));
-        for (index, panel) in panels.enumerate() {
-            let width = COLUMNS.min(self.columns - index * COLUMNS);
-            for (line, sums) in out.chunks_exact_mut(columns).zip(panel) {
-                copy_into(line.get_mut(self.first + index * COLUMNS..), sums.get(..width).unwrap_or(sums));
+            // Its panels are not those of the sheet.
+            let mut sums = vec![[0.0; COLUMNS]; panels * count];
+            let tasks = weights.zip(sums.chunks_mut(group * count));
+            team.each(tasks, |_, ((task, cells), lines)| work(task, cells, lines, Then::Store));
+            for (panel, sums) in sums.chunks_exact(count).enumerate() {
+                for (row, sums) in sums.iter().enumerate() {
+                    self.put(out, (row, panel), sums, epilogue.then);
+                }
             }
         }
+    }
+
+    /// The bias of a panel's columns that are this part's.
+    fn bias_line(&self, epilogue: &Epilogue, panel: usize) -> [f32; COLUMNS] {
+        let mut line = epilogue.bias_line(self.first + panel * COLUMNS);
+        line.iter_mut().skip(self.columns - panel * COLUMNS).for_each(|bias| *bias = 0.0);
+        line
+    }
+
+    /// Puts the sums of one panel and row where they belong.
+    fn put(&self, out: &mut Sheet, (row, panel): (usize, usize), sums: &[f32; COLUMNS], then: Then) {
+        let columns = panel * COLUMNS..self.columns.min((panel + 1) * COLUMNS);
+        let mut line = [0.0; COLUMNS];
+        let line = line.get_mut(..columns.len()).unwrap_or_default();
+        if then == Then::Add {
+            out.copy(row, self.first + columns.start..self.first + columns.end, line);
+        }
+        line.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
+        if then == Then::Gelu {
+            math::gelu(Isa::detect(), line);
+        }
+        out.write(row, self.first + columns.start, line);
+    }
+}
+
+/// Passes some rows over a panel. `lines` begins with the first row of the rows' set.
+fn pass<C: Product>(
+    level: Level,
+    rows: &Lines<C>,
+    (panel, bias): (&[C], &[f32; COLUMNS]),
+    then: Then,
+    lines: &mut [[f32; COLUMNS]],
+) {
+    let Some(lines) = lines.get_mut(rows.first()..rows.first() + rows.height()) else { return };
+    if then == Then::Add {
+        let mut sums = [[0.0; COLUMNS]; MAX_HEIGHT];
+        let Some(sums) = sums.get_mut(..rows.height()) else { return };
+        sums.fill(*bias);
+        level.multiply(rows, panel, sums);
+        math::add(Isa::detect(), sums.as_flattened(), lines.as_flattened_mut());
+    } else {
+        lines.fill(*bias);
+        level.multiply(rows, panel, lines);
+    }
+    if then == Then::Gelu {
+        math::gelu(Isa::detect(), lines.as_flattened_mut());
     }
 }
 

@@ -120,12 +120,11 @@ impl Rope {
 
     /// The cosines and sines of one position.
     #[expect(clippy::cast_precision_loss, reason = "positions are below 2^24")]
-    pub(crate) fn angles(&self, position: usize) -> Vec<(f32, f32)> {
-        let angle = |frequency: &f32| {
+    pub(crate) fn angles(&self, position: usize) -> impl Iterator<Item = (f32, f32)> {
+        self.frequencies.iter().map(move |frequency| {
             let (sin, cos) = (position as f32 * frequency).sin_cos();
             (cos * self.sharpness, sin * self.sharpness)
-        };
-        self.frequencies.iter().map(angle).collect()
+        })
     }
 }
 
@@ -346,7 +345,7 @@ mod tests {
     fn rotation_keeps_length_and_turns_by_the_position() {
         let rope = rope(4, 1e4, "null").unwrap();
         let mut head = [1.0, 0.0, 0.0, 1.0];
-        rotate(&mut head, &rope.angles(1));
+        rotate(&mut head, &rope.angles(1).collect::<Vec<_>>());
         assert!((head[0] - 1.0_f32.cos()).abs() < 1e-6 && (head[2] - 1.0_f32.sin()).abs() < 1e-6);
         assert!((head[3] - 0.01_f32.cos()).abs() < 1e-6 && (head[1] + 0.01_f32.sin()).abs() < 1e-6);
     }

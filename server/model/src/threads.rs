@@ -1,13 +1,14 @@
 //! The threads that compute.
 
 use crate::error::LoadError;
+use crate::kernel::Pool;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A fixed set of threads for matrix products. Started once, before the process gives up making threads; shared by clones.
 #[derive(Clone)]
-pub struct Threads(Arc<rayon::ThreadPool>);
+pub struct Threads(Arc<Pool>);
 
 impl fmt::Debug for Threads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,27 +17,104 @@ impl fmt::Debug for Threads {
 }
 
 impl Threads {
-    /// Starts `count` threads.
+    /// Prepares to compute on `count` threads. One of them is always the thread that asks for a result; the others are started.
     ///
     /// # Errors
     /// [`LoadError::Threads`] when the system gives no thread.
     pub fn start(count: NonZeroUsize) -> Result<Self, LoadError> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(count.get())
-            .thread_name(|index| format!("compute-{index}"))
-            .build()
-            .map_err(|_| LoadError::Threads)?;
+        let pool = Pool::start(count.get() - 1).map_err(|_| LoadError::Threads)?;
         Ok(Self(Arc::new(pool)))
     }
 
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.0.current_num_threads()
+        self.0.count()
+    }
+}
+
+/// Who does a piece of work: all threads, or one that already runs on behalf of all.
+#[derive(Clone, Copy)]
+pub(crate) enum Team<'a> {
+    All(&'a Threads),
+    /// The thread of this number alone.
+    Alone(usize),
+}
+
+impl Team<'_> {
+    /// How many threads share the work.
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Self::All(threads) => threads.count(),
+            Self::Alone(_) => 1,
+        }
     }
 
-    /// Runs `work` on these threads.
-    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.0.install(work)
+    /// This team, or the calling thread alone where the work is not worth waking others.
+    pub(crate) fn for_work(self, worth: bool) -> Self {
+        match self {
+            Self::All(_) if !worth => Self::Alone(0),
+            team => team,
+        }
+    }
+
+    /// Calls `work` with each item and the number of the thread, in any order. Items are drawn one by one, so that a thread which the
+    /// system holds up does not hold up the others.
+    pub(crate) fn each<I>(self, items: I, work: impl Fn(usize, I::Item) + Sync)
+    where
+        I: Iterator + Send,
+    {
+        match self {
+            Self::All(threads) if threads.count() > 1 => {
+                let items = Mutex::new(items);
+                threads.0.run(&|worker| {
+                    while let Some(item) = draw(&items) {
+                        work(worker, item);
+                    }
+                });
+            }
+            Self::All(_) => items.for_each(|item| work(0, item)),
+            Self::Alone(worker) => items.for_each(|item| work(worker, item)),
+        }
+    }
+}
+
+fn draw<I: Iterator>(items: &Mutex<I>) -> Option<I::Item> {
+    items.lock().unwrap_or_else(PoisonError::into_inner).next()
+}
+
+/// A value for each thread, such as memory that its tasks use one after the other.
+pub(crate) struct PerThread<T>(Vec<Mutex<T>>);
+
+impl<T> PerThread<T> {
+    pub(crate) fn new(threads: &Threads, mut make: impl FnMut() -> T) -> Self {
+        Self((0..threads.count()).map(|_| Mutex::new(make())).collect())
+    }
+
+    /// That of the thread with this number, which alone asks for it; `None` if there is no such thread.
+    pub(crate) fn of(&self, worker: usize) -> Option<MutexGuard<'_, T>> {
+        // After a panic the memory is of use again: every task writes it before it reads it.
+        self.0.get(worker).map(|value| value.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_is_worked_on_once() {
+        let threads = Threads::start(NonZeroUsize::new(3).unwrap()).unwrap();
+        for team in [Team::All(&threads), Team::Alone(2), Team::All(&threads).for_work(false)] {
+            let mut values = vec![0; 1000];
+            let own = PerThread::new(&threads, || 0);
+            team.each(values.chunks_mut(7).enumerate(), |worker, (at, chunk)| {
+                chunk.iter_mut().for_each(|value| *value += at + 1);
+                *own.of(worker).unwrap() += 1;
+            });
+            assert!(values.iter().enumerate().all(|(at, value)| *value == at / 7 + 1));
+            assert_eq!((0..3).map(|worker| *own.of(worker).unwrap()).sum::<usize>(), 143);
+            assert!(own.of(3).is_none());
+        }
     }
 }

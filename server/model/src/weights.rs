@@ -168,6 +168,11 @@ impl Weights {
         Ok(Self { numbers, matrices, precision })
     }
 
+    /// How exactly products are to be.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// Packs matrices for products, one below the other.
     pub(crate) fn pack(&self, parts: &[&[f32]], depth: usize) -> Packed {
         Packed::new(parts, depth, Form::of(self.precision, &[]))

@@ -1,5 +1,6 @@
 //! What the benchmarks share: their arguments, a clock, medians and the report.
 
+use rustix::time::ClockId;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -23,13 +24,7 @@ impl Clock {
 }
 
 fn cpu_time() -> Duration {
-    // The first number of each thread's `schedstat` is its time on a CPU, in nanoseconds.
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let nanos = tasks.filter_map(|task| {
-        let stat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        stat.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanos.sum())
+    rustix::time::clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap()
 }
 
 /// The middle of some times.

@@ -4,8 +4,10 @@ use super::config::Config;
 use crate::config;
 use crate::error::LoadError;
 use crate::kernel::Isa;
-use crate::math::Activation;
-use crate::packed::{Epilogue, Form, Packed};
+use crate::ops::Linear;
+use crate::packed::{Form, Packed, Then};
+use crate::rows::{Input, Sheet, copy_into};
+use crate::threads::Team;
 use crate::weights::Weights;
 use anchorhold_engine::Precision;
 use anchorhold_sealed_weights::Role;
@@ -47,13 +49,13 @@ impl Bend {
 }
 
 /// The two layers of the classifier.
-pub(super) struct Head {
-    dense: (Packed, Epilogue),
-    out: (Packed, Epilogue),
+pub(super) struct Classifier {
+    dense: Linear,
+    out: Linear,
     bend: Bend,
 }
 
-impl Head {
+impl Classifier {
     /// Takes its tensors. They are few, and stay exact.
     ///
     /// # Errors
@@ -63,21 +65,27 @@ impl Head {
             let tensor = weights.take(&format!("{name}.weight"))?;
             let bias = weights.take(&format!("{name}.bias"))?;
             let packed = Packed::new(&[&tensor], config.hidden, Form::of(Precision::F32, &[]));
-            Ok((packed, Epilogue { bias, activation: Activation::None }))
+            Ok(Linear::new(Isa::detect(), packed, bias, Then::Store))
         };
         let [dense, out] = config.classifier();
         Ok(Self { dense: linear(dense)?, out: linear(out)?, bend })
     }
 
     /// The score of an input, from the state of its first token.
-    pub(super) fn score(&self, isa: Isa, first: &[f32]) -> f32 {
-        let mut wide = vec![0.0; first.len()];
-        self.dense.0.multiply(isa, first, &self.dense.1, &mut wide);
-        wide.iter_mut().for_each(|value| *value = value.tanh());
-        let mut label = [0.0];
-        self.out.0.multiply(isa, &wide, &self.out.1, &mut label);
-        let [label] = label;
-        self.bend.apply(label)
+    pub(super) fn score(&self, first: &[f32]) -> f32 {
+        let (mut input, mut wide, mut label) = (Input::default(), Sheet::default(), Sheet::default());
+        let here = Team::Alone(0);
+        self.dense.fill(&mut input, here, 1, |_, line| copy_into(line, first));
+        self.dense.forward(here, &input, &mut wide);
+        self.out.fill(&mut input, here, 1, |_, line| {
+            wide.copy_row(0, line);
+            line.iter_mut().for_each(|value| *value = value.tanh());
+        });
+        self.out.forward(here, &input, &mut label);
+        let mut value = [0.0];
+        label.copy_row(0, &mut value);
+        let [value] = value;
+        self.bend.apply(value)
     }
 }
 

@@ -4,14 +4,18 @@
 //! The rows of a step are gathered by expert, so that an expert's weights pass through the processor once for all rows that it was picked
 //! for. A row's part is summed in the order of the experts, whoever else is there, so its bits are the same in any company.
 
+use super::feed_forward::Gated;
 use crate::config::dimension;
 use crate::error::LoadError;
 use crate::kernel::Isa;
-use crate::math::{self, Activation, Gate};
-use crate::packed::{Epilogue, Form, Packed, copy_into};
+use crate::math::Gate;
+use crate::ops::Linear;
+use crate::packed::{Form, Packed, Then};
+use crate::rows::{Input, Sheet, grow};
+use crate::threads::Team;
 use crate::weights::{Need, Weights};
 use anchorhold_engine::Precision;
-use rayon::prelude::*;
+use zeroize::Zeroize as _;
 
 /// The most experts of a layer.
 const MAX_EXPERTS: usize = 1024;
@@ -118,24 +122,40 @@ impl Shape {
 
 /// The experts of one layer and their router.
 pub(crate) struct Experts {
-    isa: Isa,
-    bend: Gate,
     hidden: usize,
-    intermediate: usize,
     picked: usize,
     weighing: Weighing,
-    router: Packed,
-    experts: Vec<Expert>,
+    router: Linear,
+    experts: Vec<Gated>,
 }
 
-struct Expert {
-    gate_up: Packed,
-    down: Packed,
+/// What flows through experts. Keeps its memory for the next step.
+#[derive(Default)]
+pub(super) struct Routes {
+    input: Input,
+    wide_input: Input,
+    scores: Sheet,
+    wide: Sheet,
+    answers: Sheet,
+    /// By expert, the rows that it was picked for, in their order.
+    picks: Vec<Vec<Pick>>,
+    /// For each row the sum of what its experts answer.
+    sums: Vec<f32>,
+    line: Vec<f32>,
+    /// Experts and probabilities of one row.
+    shares: Vec<(usize, f32)>,
+}
+
+impl Drop for Routes {
+    fn drop(&mut self) {
+        self.sums.zeroize();
+        self.line.zeroize();
+    }
 }
 
 /// A row that an expert was picked for.
 #[derive(Clone, Copy)]
-struct Pick {
+pub(super) struct Pick {
     row: usize,
     weight: f32,
 }
@@ -157,87 +177,88 @@ impl Experts {
         for index in 0..shape.count {
             let mut take = |part| weights.matrix(&format!("{layer}.{}", names.expert(index, part)));
             // The up lies below the gate.
-            experts.push(Expert { gate_up: take(names.gate)?, down: take(names.down)? });
+            experts.push(Gated::new(isa, bend, (take(names.gate)?, take(names.down)?), Then::Store));
         }
         let router = weights.take(&format!("{layer}.{}.weight", names.router))?;
-        Ok(Self {
-            isa,
-            bend,
-            hidden,
-            intermediate: shape.intermediate,
-            picked: shape.picked,
-            weighing: shape.weighing,
-            // Small, and decisive: a rounded score could pick another expert.
-            router: Packed::new(&[&router], hidden, Form::of(Precision::F32, &[])),
-            experts,
-        })
+        // Small, and decisive: a rounded score could pick another expert.
+        let router = Packed::new(&[&router], hidden, Form::of(Precision::F32, &[]));
+        let router = Linear::new(isa, router, Vec::new(), Then::Store);
+        Ok(Self { hidden, picked: shape.picked, weighing: shape.weighing, router, experts })
     }
 
-    /// What the picked experts make of each row of `x`; `out` holds zeros.
-    pub(crate) fn forward(&self, x: &[f32], out: &mut [f32]) {
-        let picks = self.route(x);
-        let answer = |(expert, picks): (&Expert, &Vec<Pick>)| self.answer(expert, picks, x);
-        let answers: Vec<Vec<f32>> = self.experts.par_iter().zip(&picks).map(answer).collect();
-        for (picks, answer) in picks.iter().zip(&answers) {
-            for (pick, answer) in picks.iter().zip(answer.chunks_exact(self.hidden)) {
+    /// Makes `out` of what the picked experts make of each of `count` rows, which `line` writes.
+    pub(super) fn forward(
+        &self,
+        team: Team<'_>,
+        routes: &mut Routes,
+        (count, line): (usize, impl Fn(usize, &mut [f32]) + Sync),
+        out: &mut Sheet,
+    ) {
+        self.route(team, routes, (count, &line));
+        let Routes { input, wide_input, wide, answers, picks, sums, line: answer, .. } = routes;
+        grow(sums, count * self.hidden);
+        sums.fill(0.0);
+        grow(answer, self.hidden);
+        let answer = answer.get_mut(..self.hidden).unwrap_or_default();
+        for (expert, picks) in self.experts.iter().zip(picks.iter()).filter(|(_, picks)| !picks.is_empty()) {
+            expert.fill(input, team, picks.len(), |at, numbers| {
+                line(picks.get(at).map_or(0, |pick| pick.row), numbers);
+            });
+            expert.forward(team, input, (wide, wide_input), answers);
+            for (at, pick) in picks.iter().enumerate() {
+                answers.copy_row(at, answer);
                 let first = pick.row * self.hidden;
-                let line = out.get_mut(first..first + self.hidden).unwrap_or_default();
-                for (sum, value) in line.iter_mut().zip(answer) {
+                let sums = sums.get_mut(first..first + self.hidden).unwrap_or_default();
+                for (sum, value) in sums.iter_mut().zip(answer.iter()) {
                     *sum += value * pick.weight;
                 }
             }
         }
+        out.resize(count, self.hidden);
+        for (row, sums) in sums.chunks_exact(self.hidden).take(count).enumerate() {
+            out.write_row(row, sums);
+        }
     }
 
-    /// For each expert the rows that it was picked for, in their order.
-    fn route(&self, x: &[f32]) -> Vec<Vec<Pick>> {
-        let count = self.experts.len();
-        let mut scores = vec![0.0; x.len() / self.hidden * count];
-        self.router.multiply(self.isa, x, &plain(), &mut scores);
-        let mut picks = vec![Vec::new(); count];
-        for (row, scores) in scores.chunks_exact_mut(count).enumerate() {
-            for (expert, weight) in pick(scores, self.picked, self.weighing) {
+    /// Picks the experts of each row.
+    fn route(
+        &self,
+        team: Team<'_>,
+        routes: &mut Routes,
+        (count, line): (usize, impl Fn(usize, &mut [f32]) + Sync),
+    ) {
+        let Routes { input, scores, picks, shares, line: numbers, .. } = routes;
+        self.router.fill(input, team, count, line);
+        self.router.forward(team, input, scores);
+        picks.resize_with(self.experts.len(), Vec::new);
+        picks.iter_mut().for_each(Vec::clear);
+        grow(numbers, self.experts.len());
+        let numbers = numbers.get_mut(..self.experts.len()).unwrap_or_default();
+        for row in 0..count {
+            scores.copy_row(row, numbers);
+            pick(numbers, self.picked, self.weighing, shares);
+            for &(expert, weight) in shares.iter() {
                 if let Some(picks) = picks.get_mut(expert) {
                     picks.push(Pick { row, weight });
                 }
             }
         }
-        picks
     }
-
-    /// What an expert makes of its rows, not yet weighed.
-    fn answer(&self, expert: &Expert, picks: &[Pick], x: &[f32]) -> Vec<f32> {
-        let mut rows = vec![0.0; picks.len() * self.hidden];
-        for (line, pick) in rows.chunks_exact_mut(self.hidden).zip(picks) {
-            let first = pick.row * self.hidden;
-            copy_into(Some(line), x.get(first..first + self.hidden).unwrap_or_default());
-        }
-        let mut wide = vec![0.0; picks.len() * 2 * self.intermediate];
-        expert.gate_up.multiply(self.isa, &rows, &plain(), &mut wide);
-        let mut bent = vec![0.0; picks.len() * self.intermediate];
-        math::gate_multiply(self.isa, self.bend, &wide, self.intermediate, &mut bent);
-        expert.down.multiply(self.isa, &bent, &plain(), &mut rows);
-        rows
-    }
-}
-
-fn plain() -> Epilogue {
-    Epilogue { bias: Vec::new(), activation: Activation::None }
 }
 
 /// The `count` experts of the highest scores, and their weights. Of equal ones the first is picked.
-fn pick(scores: &mut [f32], count: usize, weighing: Weighing) -> Vec<(usize, f32)> {
+fn pick(scores: &mut [f32], count: usize, weighing: Weighing, picked: &mut Vec<(usize, f32)>) {
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     scores.iter_mut().for_each(|score| *score = (*score - most).exp());
     let total: f32 = scores.iter().sum();
-    let mut picked: Vec<(usize, f32)> = scores.iter().map(|score| score / total).enumerate().collect();
-    picked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    picked.clear();
+    picked.extend(scores.iter().map(|score| score / total).enumerate());
+    picked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     picked.truncate(count);
     if weighing == Weighing::Share {
         let total: f32 = picked.iter().map(|(_, weight)| weight).sum();
         picked.iter_mut().for_each(|(_, weight)| *weight /= total);
     }
-    picked
 }
 
 #[cfg(test)]
@@ -261,11 +282,16 @@ mod tests {
     #[test]
     fn the_highest_scores_are_picked_and_of_equal_ones_the_first() {
         let scores = [0.0, 2.0, -1.0, 2.0, 0.0];
-        let share = pick(&mut scores.clone(), 3, Weighing::Share);
+        let picked = |weighing| {
+            let mut picked = Vec::new();
+            pick(&mut scores.clone(), 3, weighing, &mut picked);
+            picked
+        };
+        let share = picked(Weighing::Share);
         assert_eq!(share.iter().map(|(expert, _)| *expert).collect::<Vec<_>>(), [1, 3, 0]);
         let total: f32 = share.iter().map(|(_, weight)| weight).sum();
         assert!((total - 1.0).abs() < 1e-6);
-        let all = pick(&mut scores.clone(), 3, Weighing::Probability);
+        let all = picked(Weighing::Probability);
         let sum: f32 = scores.iter().map(|score| score.exp()).sum();
         assert!((all[0].1 - 2.0_f32.exp() / sum).abs() < 1e-6);
     }

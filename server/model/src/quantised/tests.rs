@@ -1,6 +1,9 @@
 use super::*;
-use crate::math::Activation;
+use crate::packed::Form;
+use crate::rows::{Filled, Input};
 use crate::stored::LARGE;
+use crate::threads::Threads;
+use std::num::NonZeroUsize;
 
 const FORMS: [Stored; 3] = [Stored::Q8_0, Stored::Q4K, Stored::Q6K];
 
@@ -52,10 +55,35 @@ fn matrix(noise: &mut Noise, parts: &[(Stored, usize)], depth: usize) -> (Quanti
 }
 
 fn product(matrix: &Quantised, level: Level, x: &[f32], columns: usize, depth: usize) -> Vec<f32> {
-    let mut out = vec![0.0; x.len() / depth * columns];
-    let epilogue = Epilogue { bias: Vec::new(), activation: Activation::None };
-    matrix.multiply_on(level, x, &epilogue, &mut out);
-    out
+    let mut out = Sheet::default();
+    multiply(
+        matrix,
+        level,
+        (x, depth),
+        (&Epilogue { bias: Vec::new(), then: Then::Store }, columns),
+        &mut out,
+    )
+}
+
+fn multiply(
+    matrix: &Quantised,
+    level: Level,
+    (x, depth): (&[f32], usize),
+    (epilogue, columns): (&Epilogue, usize),
+    out: &mut Sheet,
+) -> Vec<f32> {
+    let count = x.len() / depth;
+    let mut input = Input::default();
+    input.fill_here((Isa::detect(), Form::Quantised), (count, depth), |row, line| {
+        line.copy_from_slice(&x[row * depth..(row + 1) * depth]);
+    });
+    let Filled::Plain(rows) = input.filled() else { panic!("rows of another form") };
+    let threads = Threads::start(NonZeroUsize::new(2).unwrap()).unwrap();
+    out.resize(count, columns);
+    matrix.multiply_on(level, Team::All(&threads), rows, epilogue, out);
+    let mut lines = vec![0.0; count * columns];
+    lines.chunks_mut(columns).enumerate().for_each(|(row, line)| out.copy_row(row, line));
+    lines
 }
 
 fn assert_same_bits(got: &[f32], wanted: &[f32], what: &str) {
@@ -159,10 +187,14 @@ fn parts_are_stacked_and_bias_is_added() {
     let parts = [(Stored::Q4K, 3), (Stored::Q6K, 40), (Stored::Q8_0, 1)];
     let (matrix, _) = matrix(&mut noise, &parts, LARGE);
     let bias: Vec<f32> = (0..44_i16).map(f32::from).collect();
-    let mut out = vec![9.0; 2 * 44];
-    let epilogue = Epilogue { bias: bias.clone(), activation: Activation::None };
-    matrix.multiply(&[0.0; 2 * LARGE], &epilogue, &mut out);
-    assert_eq!(out, [bias.clone(), bias].concat());
+    let mut out = Sheet::default();
+    for (then, factor) in [(Then::Store, 1.0), (Then::Add, 2.0), (Then::Store, 1.0)] {
+        let epilogue = Epilogue { bias: bias.clone(), then };
+        let zeros = [0.0; 2 * LARGE];
+        let got = multiply(&matrix, Level::detect(), (&zeros, LARGE), (&epilogue, 44), &mut out);
+        let wanted: Vec<f32> = bias.iter().chain(&bias).map(|bias| bias * factor).collect();
+        assert_eq!(got, wanted, "{then:?}");
+    }
 }
 
 #[test]
