@@ -80,6 +80,8 @@ impl Form {
 
 /// Reads a value that stands at a path.
 type Read = fn(Value, &str) -> Result<Option<FormKind>, ApiError>;
+/// The same, of a value that always asks for a form.
+type ReadKind = fn(Value, &str) -> Result<FormKind, ApiError>;
 
 fn response_format(value: Value, path: &str) -> Result<Option<FormKind>, ApiError> {
     let mut fields = Fields::of(value, path)?;
@@ -108,8 +110,7 @@ fn structured_outputs(value: Value, path: &str) -> Result<Option<FormKind>, ApiE
     if fields.flag("json_object")?.unwrap_or(false) {
         kinds.push(FormKind::JsonObject);
     }
-    let ways: [(&str, fn(Value, &str) -> Result<FormKind, ApiError>); 3] =
-        [("json", schema), ("regex", regex), ("choice", choice)];
+    let ways: [(&str, ReadKind); 3] = [("json", schema), ("regex", regex), ("choice", choice)];
     for (name, read) in ways {
         if let Some(value) = fields.take(name) {
             kinds.push(read(value, &fields.path(name))?);
