@@ -1,12 +1,5 @@
 //! Several texts of one request, what is told of their tokens, and the forms that they must have.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "test code: a wrong assumption is a failed test"
-)]
-
 mod common;
 
 use anchorhold_ipc::{
