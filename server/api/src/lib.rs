@@ -1,8 +1,8 @@
 //! The bodies of the HTTP API, in the shape that `OpenAI`'s clients expect: requests become validated values or an
 //! [`ApiError`], values become answers and stream events.
 //!
-//! Start with [`ChatRequest::parse`], [`CompletionRequest::parse`] and [`EmbeddingRequest::parse`]. Promised for any
-//! bytes at all: an answer in time that grows with the length of the body alone, no panic, and an error text that
+//! Start with [`ChatRequest::parse`], [`CompletionRequest::parse`], [`EmbeddingRequest::parse`] and
+//! [`RerankRequest::parse`]. Promised for any bytes at all: an answer in time that grows with the length of the body alone, no panic, and an error text that
 //! quotes nothing of the body. A documented field works or is refused by name; unknown fields are accepted.
 //!
 //! This crate is *not* a server: it knows no HTTP library, no model and no process. The caller bounds the body with
@@ -18,6 +18,7 @@ mod generation;
 mod input;
 mod json;
 mod logprobs;
+mod rerank;
 mod response;
 mod stream;
 mod unsupported;
@@ -34,6 +35,7 @@ pub use generation::{
 pub use input::Input;
 pub use json::{MAX_BODY_BYTES, MAX_DEPTH, MAX_VALUES};
 pub use logprobs::{Spelled, Token, characters};
+pub use rerank::{Echo, MAX_DOCUMENTS, RerankRequest, reranking};
 pub use response::{
     Choice, Finish, Head, ModelCard, Usage, chat_completion, embeddings, model, models, text_completion,
 };

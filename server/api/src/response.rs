@@ -198,7 +198,7 @@ pub struct ModelCard {
     pub id: String,
     /// Since when it answers, in seconds since 1970.
     pub created: u64,
-    /// `chat` or `embedding`.
+    /// `chat`, `embedding` or `rerank`.
     pub kind: &'static str,
     /// The most tokens of prompt and output together.
     pub max_model_len: u32,

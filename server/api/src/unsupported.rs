@@ -119,6 +119,18 @@ pub(crate) const EMBEDDING: &[(&str, Neutral)] = &[
     ("prompt_embeds", Neutral::Null),
 ];
 
+/// Of reranking. What does not fit is refused and never cut.
+pub(crate) const RERANK: &[(&str, Neutral)] = &[
+    ("rank_fields", Neutral::Empty),
+    ("max_chunks_per_doc", Neutral::Null),
+    ("max_tokens_per_doc", Neutral::Null),
+    ("truncate_prompt_tokens", Neutral::Null),
+    ("truncate", Neutral::False),
+    ("truncation", Neutral::False),
+    ("raw_scores", Neutral::False),
+    ("return_embeddings", Neutral::False),
+];
+
 /// Of a chat message.
 pub(crate) const MESSAGE: &[(&str, Neutral)] =
     &[("tool_calls", Neutral::Empty), ("function_call", Neutral::Null), ("audio", Neutral::Null)];

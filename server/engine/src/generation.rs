@@ -4,8 +4,8 @@ use crate::admission::{all_known, wide};
 use crate::cache::{BlockCache, CacheDomain, Table};
 use crate::fairness::Turns;
 use crate::{
-    BackendError, BlockId, Constraint, DrawError, Drawn, FinishReason, Generator, Logprobs, Row, Sampler,
-    Sampling, SequenceId, SubmitError, Terms, TokenId, TooComplex,
+    BackendError, BlockId, Constraint, DrawError, Drawn, FinishReason, Generator, Logprobs, Moment, Row,
+    Sampler, Sampling, SequenceId, SubmitError, Terms, TokenId, TooComplex,
 };
 use std::sync::Arc;
 
@@ -80,6 +80,8 @@ pub struct GenerationRequest {
     pub min_tokens: u32,
     /// Go on past the model's end-of-sequence token. Under a constraint that token ends the sequence all the same.
     pub ignore_eos: bool,
+    /// When to give up, if it has not ended before.
+    pub ends_by: Moment,
     /// Tokens that end a sequence besides the model's own.
     pub stop_tokens: Vec<TokenId>,
     /// How many of the likeliest tokens are told at each place, besides the probability of the drawn one; `None` tells nothing.
@@ -91,7 +93,7 @@ pub struct GenerationRequest {
 pub struct StepOutput {
     /// The sequence.
     pub sequence: SequenceId,
-    /// The token that was drawn; the end-of-sequence token too. `None` when the sequence failed.
+    /// The token that was drawn; the end-of-sequence token too. `None` when the sequence failed or is late.
     pub token: Option<TokenId>,
     /// What the model thought of the token, where the request asks for it.
     pub logprobs: Option<Logprobs>,
@@ -108,6 +110,8 @@ pub enum Finish {
     Done(FinishReason),
     /// The model failed.
     Failed(BackendError),
+    /// Its time was over before its end; what was generated until then was given out.
+    Late,
     /// Its constraint gave up.
     Unconstrained(TooComplex),
 }
@@ -118,7 +122,8 @@ pub enum Finish {
 /// within a domain, first come, first served. Each step carries one token of every sequence that generates, and with what is
 /// left of the step's tokens goes on reading prompts.
 ///
-/// A sequence starts when its tokens so far fit the free blocks. When blocks run out later, the youngest sequence is put back and
+/// A sequence starts when its tokens so far fit the free blocks; a domain whose running sequences hold more blocks than its share
+/// gives way then. When blocks run out later, the youngest sequence is put back and
 /// computed again in its turn, from the tokens that it has: its answer is the same. The oldest is never put back and always gets on,
 /// so everyone who waits is served at last. Of several choices after one prompt, the first starts alone; the others start when it has
 /// read the prompt, and find the prompt's whole blocks.
@@ -164,6 +169,7 @@ struct Sequence {
     /// Tokens that end it besides the model's own.
     stop_tokens: Arc<[TokenId]>,
     ignore_eos: bool,
+    ends_by: Moment,
     sampler: Sampler,
     constraint: Option<Box<dyn Constraint>>,
     logprobs: Option<u8>,
@@ -224,8 +230,8 @@ impl GenerationScheduler {
                 tenancy: request.tenancy,
                 arrival: self.arrivals,
                 table: match request.choices {
-                    0 | 1 => Table::new(request.tenancy.domain),
-                    _ => self.cache.table_of_choices(request.tenancy.domain, first_arrival),
+                    0 | 1 => Table::new(request.tenancy),
+                    _ => self.cache.table_of_choices(request.tenancy, first_arrival),
                 },
                 computed: 0,
                 found: None,
@@ -236,6 +242,7 @@ impl GenerationScheduler {
                 min_tokens: count(request.min_tokens),
                 stop_tokens: Arc::clone(&stop_tokens),
                 ignore_eos: request.ignore_eos,
+                ends_by: request.ends_by,
                 sampler: Sampler::new(sampling, &request.prompt),
                 constraint: constraint.as_ref().map(|constraint| constraint.fork()),
                 logprobs: request.logprobs,
@@ -292,15 +299,16 @@ impl GenerationScheduler {
         self.live().count() < before
     }
 
-    /// Runs one step: starts who may start, runs the generator once, draws tokens, and frees who ended.
+    /// Runs one step: ends who is late at `now`, starts who may start, runs the generator once, draws tokens, and frees who ended.
     ///
     /// An error of the generator ends the sequences of that step and no other.
-    pub fn step(&mut self, generator: &mut dyn Generator) -> Vec<StepOutput> {
+    pub fn step(&mut self, now: Moment, generator: &mut dyn Generator) -> Vec<StepOutput> {
+        let mut outputs = self.end_late(now, generator);
         self.start_waiting(generator);
         self.plan(generator);
         let rows: Vec<Row<'_>> = self.running.iter().filter_map(Sequence::row).collect();
         if rows.is_empty() {
-            return Vec::new();
+            return outputs;
         }
         let wanted = rows.len();
         let answer = generator.step(&rows).and_then(|logits| match logits.len() == wanted {
@@ -308,7 +316,6 @@ impl GenerationScheduler {
             false => Err(BackendError::new("wrong number of rows")),
         });
         let stepped = self.running.iter_mut().filter(|sequence| sequence.chunk > 0);
-        let mut outputs = Vec::new();
         match answer {
             Ok(logits) => {
                 for (sequence, logits) in stepped.zip(logits) {
@@ -367,6 +374,18 @@ impl GenerationScheduler {
         self.waiting.iter().chain(&self.running)
     }
 
+    /// Ends those whose time is over, whether they run or wait.
+    fn end_late(&mut self, now: Moment, generator: &mut dyn Generator) -> Vec<StepOutput> {
+        let all = self.waiting.iter_mut().chain(&mut self.running);
+        let late = all.filter(|sequence| sequence.ends_by <= now);
+        let outputs: Vec<_> = late.map(|sequence| sequence.end(Finish::Late)).collect();
+        if !outputs.is_empty() {
+            self.waiting.retain(|sequence| !sequence.ended);
+            self.release_ended(generator);
+        }
+        outputs
+    }
+
     /// Whether the first choice after the same prompt is still to read it.
     fn waits_for_prompt(&self, sequence: &Sequence) -> bool {
         sequence.first.is_some_and(|first| self.live().any(|one| one.id == first && one.generated == 0))
@@ -379,7 +398,7 @@ impl GenerationScheduler {
             let ready = self.waiting.iter().filter(|next| !self.waits_for_prompt(next));
             let Some(next) = ready.min_by_key(|next| turn(next)) else { return };
             let (id, tenancy) = (next.id, next.tenancy);
-            if self.running.len() >= self.limits.running && !self.make_place(tenancy, generator) {
+            if self.running.len() >= self.limits.running && !self.make_room(tenancy, 1, |_| 1, generator) {
                 return;
             }
             let Some(at) = self.waiting.iter().position(|next| next.id == id) else { return };
@@ -390,7 +409,14 @@ impl GenerationScheduler {
             };
             let spare = self.running.iter().map(promised).sum();
             let Some(next) = self.waiting.get_mut(at) else { return };
-            let Some(found) = self.cache.begin(&mut next.table, &next.tokens, spare) else { return };
+            let Some(found) = self.cache.begin(&mut next.table, &next.tokens, spare) else {
+                let wanted = self.cache.blocks_for(next.tokens.len());
+                let held = |one: &Sequence| wide(one.table.blocks.len());
+                if self.make_room(tenancy, wide(wanted), held, generator) {
+                    continue;
+                }
+                return;
+            };
             next.computed = found;
             next.found.get_or_insert(found);
             self.counters.found += wide(found);
@@ -401,17 +427,25 @@ impl GenerationScheduler {
         }
     }
 
-    /// Puts a sequence back whose domain runs more than its share, so that one of `tenancy` runs in its place.
-    fn make_place(&mut self, tenancy: Tenancy, generator: &mut dyn Generator) -> bool {
-        let count = |domain| self.running.iter().filter(|one| one.tenancy.domain == domain).count();
+    /// Puts a sequence back whose domain has more than its share, so that one of `tenancy` that wants `more` gets on in its place.
+    /// `has` is what a running sequence has of it.
+    fn make_room(
+        &mut self,
+        tenancy: Tenancy,
+        more: u64,
+        has: impl Fn(&Sequence) -> u64,
+        generator: &mut dyn Generator,
+    ) -> bool {
+        let of = |domain| self.running.iter().filter(move |one| one.tenancy.domain == domain);
+        let all = |domain| of(domain).map(&has).sum::<u64>();
         let share = |tenancy: Tenancy| u64::from(tenancy.share.max(1));
-        let wants = wide(count(tenancy.domain) + 1);
-        let too_many = |one: &&Sequence| {
-            let has = wide(count(one.tenancy.domain));
+        let wants = all(tenancy.domain) + more;
+        let too_much = |one: &&Sequence| {
             // Not the last of its domain, so that it gets on too.
-            has > 1 && has * share(tenancy) > wants * share(one.tenancy)
+            of(one.tenancy.domain).count() > 1
+                && all(one.tenancy.domain) * share(tenancy) > wants * share(one.tenancy)
         };
-        let youngest = self.running.iter().filter(too_many).map(|one| one.arrival).max();
+        let youngest = self.running.iter().filter(too_much).map(|one| one.arrival).max();
         youngest.is_some_and(|arrival| {
             self.put_back(arrival, generator);
             true

@@ -24,13 +24,13 @@ pub use admission::SubmitError;
 pub use backend::{BackendError, BlockId, Embedder, Generator, Row};
 pub use cache::CacheDomain;
 pub use constraint::{Constraint, TooComplex};
-pub use embedding::{EmbeddingBatcher, EmbeddingLimits, EmbeddingOutput};
+pub use embedding::{EmbeddingBatcher, EmbeddingLimits, EmbeddingOutput, Unanswered};
 pub use generation::{
     Counters, Finish, GenerationLimits, GenerationRequest, GenerationScheduler, StepOutput, Tenancy,
 };
 pub use logprobs::{Logprobs, TokenLogprob};
 pub use sampler::{DrawError, Drawn, Sampler, Terms};
 pub use types::{
-    ChatMessage, FinishReason, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Precision, Prompt, RequestId, Sampling,
-    SequenceId, StopRules, Structure, TokenId,
+    ChatMessage, FinishReason, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Precision, Prompt, RequestId,
+    Sampling, SequenceId, StopRules, Structure, TokenId,
 };

@@ -15,6 +15,15 @@ pub struct RequestId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SequenceId(pub u64);
 
+/// A point in time, in milliseconds since whenever the caller began to count. Nothing here looks at a clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// Later than every other.
+    pub const NEVER: Self = Self(u64::MAX);
+}
+
 /// How the next token is drawn. Applied in this order: repetition penalty, the other penalties, bias, temperature, top-k, top-p, min-p.
 ///
 /// The default draws by the model's own probabilities.
@@ -127,6 +136,8 @@ pub enum ModelKind {
     Embedding,
     /// Answers with text.
     Chat,
+    /// Answers with scores of documents for a query.
+    Rerank,
 }
 
 /// How exactly a model's weights are held and multiplied.
@@ -139,6 +150,9 @@ pub enum Precision {
     /// Weights, and what they are multiplied with, rounded to bf16; sums in 32 bits. Half the memory, and faster where the machine
     /// has instructions for it.
     Bf16,
+    /// As the weights are stored. What multiplies tensors in Q8_0, Q4_K or Q6_K is rounded to 8 bits in blocks, as llama.cpp does; what
+    /// multiplies those in bf16 to bf16; all others are held and multiplied in 32 bits.
+    Stored,
 }
 
 /// One message of a conversation.

@@ -47,6 +47,7 @@ impl Tokens {
 #[derive(Debug)]
 pub(crate) enum Update {
     Embedded { vectors: Vec<Vec<f32>>, tokens_in: u64 },
+    Ranked { scores: Vec<f32>, tokens_in: u64 },
     Delta { text: String, told: Vec<ToldToken> },
     Finished { reason: FinishReason, tokens: Tokens },
     Failed(RequestError),
@@ -65,7 +66,7 @@ impl Update {
         match self {
             Self::Delta { .. } => Ends::Nothing,
             Self::Finished { .. } => Ends::Choice,
-            Self::Embedded { .. } | Self::Failed(_) => Ends::Request,
+            Self::Embedded { .. } | Self::Ranked { .. } | Self::Failed(_) => Ends::Request,
         }
     }
 }
@@ -89,7 +90,16 @@ pub(crate) struct Worker {
     requests: Mutex<Requests>,
     next: AtomicU64,
     socket: OwnedFd,
-    answer: Duration,
+    patience: Patience,
+}
+
+/// How long is waited for a worker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For its next word about a request.
+    pub(crate) answer: Duration,
+    /// For the end of a request.
+    pub(crate) request: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -132,13 +142,13 @@ impl Worker {
     pub(crate) fn start(
         info: ModelInfo,
         socket: OwnedFd,
-        answer: Duration,
+        patience: Patience,
         lost: impl FnOnce(&Self) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let (writer, reader) = Line::<Work, Event>::new(socket.try_clone()?).split();
         let (outgoing, queue) = mpsc::channel(MAX_QUEUED);
         let (requests, next) = (Mutex::default(), AtomicU64::new(0));
-        let worker = Arc::new(Self { info, outgoing, requests, next, socket, answer });
+        let worker = Arc::new(Self { info, outgoing, requests, next, socket, patience });
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         thread("to-worker").spawn(move || write(writer, queue))?;
         let reading = Arc::clone(&worker);
@@ -204,7 +214,8 @@ impl Worker {
             requests.waiting.insert(id, waiting);
             drop(requests);
             flight.open.insert(place, Open { id, cancel, left: choices });
-            submit.send(Work::Submit { id, kind });
+            let within_ms = u32::try_from(self.patience.request.as_millis()).unwrap_or(u32::MAX);
+            submit.send(Work::Submit { id, within_ms, kind: Box::new(kind) });
         }
         Ok(flight)
     }
@@ -231,6 +242,7 @@ fn read(mut reader: LineReader<Event>, worker: &Worker) {
     while let Ok((event, _)) = reader.receive() {
         let (id, choice, update) = match event {
             Event::Embedded { id, vectors, tokens_in } => (id, 0, Update::Embedded { vectors, tokens_in }),
+            Event::Ranked { id, scores, tokens_in } => (id, 0, Update::Ranked { scores, tokens_in }),
             Event::Delta { id, choice, text, told } => (id, choice, Update::Delta { text, told }),
             Event::Finished { id, choice, reason, tokens_in, tokens_found, tokens_out } => {
                 // The prompt counts once, with the first choice.
@@ -273,7 +285,8 @@ struct Open {
 impl Flight {
     /// The next event of any of them, and the place of its choice: those of the first request come first.
     pub(crate) async fn next(&mut self) -> Result<(usize, Update), FlightError> {
-        let event = timeout(self.worker.answer, self.events.recv()).await.map_err(|_| FlightError::Late)?;
+        let event =
+            timeout(self.worker.patience.answer, self.events.recv()).await.map_err(|_| FlightError::Late)?;
         let (place, update) = event.ok_or(FlightError::Lost)?;
         let request = place / self.choices;
         if let Some(open) = self.open.get_mut(&request) {

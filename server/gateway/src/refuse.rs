@@ -92,6 +92,10 @@ pub(crate) fn worker(error: &RequestError, named: Named) -> ApiError {
             },
         ),
         RequestError::Overloaded => overloaded(),
+        RequestError::Late => ApiError::unavailable(
+            "request_timeout",
+            "the answer took longer than this server gives a request",
+        ),
         RequestError::Internal => ApiError::internal(),
     }
 }
@@ -99,7 +103,9 @@ pub(crate) fn worker(error: &RequestError, named: Named) -> ApiError {
 /// How the audit log calls a request that ended with this error.
 pub(crate) fn outcome(error: &ApiError) -> RequestOutcome {
     match error.code() {
-        Some("internal_error" | "worker_lost" | "worker_timeout") => RequestOutcome::Error,
+        Some("internal_error" | "worker_lost" | "worker_timeout" | "request_timeout") => {
+            RequestOutcome::Error
+        }
         _ => RequestOutcome::Rejected,
     }
 }

@@ -60,7 +60,7 @@ impl Run {
             Update::Failed(error) => {
                 self.failed = Some(refuse::worker(&error, Named { prompt: "", form: "" }))
             }
-            Update::Embedded { .. } => self.failed = Some(ApiError::internal()),
+            Update::Embedded { .. } | Update::Ranked { .. } => self.failed = Some(ApiError::internal()),
         }
     }
 }

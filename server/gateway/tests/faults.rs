@@ -4,7 +4,9 @@
 
 mod common;
 
-use anchorhold_ipc::{Event, FinishReason, FromGateway, ModelKind, RequestOutcome, ToGateway, Work};
+use anchorhold_ipc::{
+    Event, FinishReason, FromGateway, ModelKind, RequestError, RequestOutcome, ToGateway, Work,
+};
 use axum::body::Body;
 use common::{FakeWorker, Rig, aside, chat, eventually, get, post, with};
 use http::{Request, Response, StatusCode};
@@ -135,6 +137,22 @@ async fn case_44_a_worker_that_hangs_is_given_up() {
     assert_eq!((answer.status, answer.code()), (StatusCode::SERVICE_UNAVAILABLE, json!("worker_timeout")));
     let id = worker.submitted().0;
     assert_eq!(worker.next(), Work::Cancel { id });
+}
+
+#[tokio::test]
+async fn a_request_has_its_time_and_is_told_when_it_is_over() {
+    let rig = Rig::with("models = []", "request_seconds = 7");
+    let mut worker = rig.worker("chat", ModelKind::Chat).await;
+    let task = rig.begin(post("/v1/chat/completions", &chat("x")));
+    aside(move || {
+        let Work::Submit { id, within_ms, .. } = worker.next() else { panic!("expected a request") };
+        assert_eq!(within_ms, 7_000);
+        worker.say(&Event::Failed { id, error: RequestError::Late });
+    })
+    .await;
+    let answer = task.await.unwrap();
+    assert_eq!((answer.status, answer.code()), (StatusCode::SERVICE_UNAVAILABLE, json!("request_timeout")));
+    assert!(answer.headers.contains_key("retry-after"));
 }
 
 #[tokio::test]

@@ -373,6 +373,8 @@ pub enum Route {
     Models,
     /// Anything else that needs a key.
     Other,
+    /// `/v1/rerank`.
+    Rerank,
 }
 
 /// From the gateway to a worker.
@@ -382,8 +384,10 @@ pub enum Work {
     Submit {
         /// Names it in every [`Event`] about it.
         id: RequestId,
+        /// How long it may take, from when it comes until it ends, in milliseconds.
+        within_ms: u32,
         /// What to do.
-        kind: WorkKind,
+        kind: Box<WorkKind>,
     },
     /// The caller left: stop within one step and free what the request holds. No event follows.
     Cancel {
@@ -417,6 +421,13 @@ pub enum WorkKind {
         logprobs: Option<u8>,
         /// The form that each text must have.
         structure: Option<Box<Structure>>,
+    },
+    /// How well each document answers a query, in order.
+    Rerank {
+        /// What is looked for.
+        query: String,
+        /// What is scored.
+        documents: Vec<String>,
     },
 }
 
@@ -458,6 +469,15 @@ pub enum Event {
         tokens_found: u64,
         /// Tokens that were generated.
         tokens_out: u64,
+    },
+    /// Answer to a rerank request; ends it.
+    Ranked {
+        /// The request.
+        id: RequestId,
+        /// One score for each document, in order.
+        scores: Vec<f32>,
+        /// Tokens of all pairs of the query and a document.
+        tokens_in: u64,
     },
     /// The request was refused or broke; ends it.
     Failed {
@@ -506,6 +526,8 @@ pub enum RequestError {
     Rejected(RejectReason),
     /// Too much waits already; try again later.
     Overloaded,
+    /// Its time was over before its end.
+    Late,
     /// The model failed; the request may be tried again.
     Internal,
 }
@@ -524,7 +546,7 @@ pub enum RejectReason {
     UnknownToken,
     /// The prompt has no tokens.
     EmptyPrompt,
-    /// The model is of the other kind.
+    /// The model is of another kind.
     WrongKind,
     /// The model's chat template refused the conversation, or the model has none.
     Template,

@@ -7,6 +7,8 @@
 //! they are freed; no error quotes a text, a token or the package; text from outside does not become control tokens; a package that is
 //! not what its config says is refused with a typed error before memory is taken for it, and unknown settings are refused, not ignored.
 //!
+//! A package is safetensors with the files of transformers, or GGUF alone.
+//!
 //! Not here: scheduling and sampling (`anchorhold-engine`), and who may load what. The temporary tensors of a step are freed but not
 //! erased. There is no clock, no network and no file but the package's descriptors. Loading starts short-lived threads; computing does not.
 
@@ -16,6 +18,7 @@ mod cache;
 mod config;
 mod decoder;
 mod error;
+mod gguf;
 mod grammar;
 mod kernel;
 mod load;
@@ -24,7 +27,9 @@ mod ops;
 mod packed;
 mod passes;
 mod pooling;
+mod quantised;
 mod rope;
+mod stored;
 mod stream;
 mod template;
 mod text;
@@ -35,7 +40,7 @@ mod weights;
 pub use anchorhold_engine::Precision;
 pub use error::LoadError;
 pub use grammar::{GrammarError, Grammars, MAX_CHOICE_TEXTS, MAX_REGEX_LEN, MAX_STRUCTURE_LEN};
-pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, load, load_with};
+pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, RerankModel, load, load_with};
 pub use stream::{Passed, StopMatcher, TextStream};
 pub use template::{
     ChatTemplate, MAX_MESSAGES_LEN, MAX_RENDERED_LEN, MAX_TEMPLATE_LEN, SpecialTokens, TemplateError,

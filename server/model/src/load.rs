@@ -1,16 +1,19 @@
 //! From a verified sealed package to a model that computes.
 
-use crate::bert::{self, Bert};
+use crate::bert::{self, Bend, Bert, Family, Output, Purpose};
 use crate::config;
-use crate::decoder::{self, Decoder, DecoderEmbedder, gemma2, gemma3, llama, mistral, qwen2, qwen3};
+use crate::decoder::{
+    self, Decoder, DecoderEmbedder, gemma2, gemma3, llama, mistral, mixtral, qwen2, qwen3, qwen3_moe,
+};
 use crate::error::LoadError;
+use crate::gguf::{self, Described};
 use crate::grammar::Grammars;
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
 use crate::text::{Codec, Use};
 use crate::threads::Threads;
 use crate::vocabulary::Vocabulary;
-use crate::weights::{Need, Weights};
+use crate::weights::{Locate, Need, Place, Weights};
 use anchorhold_engine::{Embedder, Generator, ModelKind, Precision, TokenId};
 use anchorhold_sealed_weights::{Container, Effort, OnProgress, Role, SealedModel};
 use serde_json::{Map, Value};
@@ -25,6 +28,16 @@ pub struct EmbeddingModel {
     /// Cuts texts into tokens.
     pub codec: Codec,
     /// How many token ids there are; the embedder refuses a whole batch for an id that is not below this.
+    pub vocabulary: usize,
+}
+
+/// A model that scores pairs of texts.
+pub struct RerankModel {
+    /// Computes the scores: vectors of one number, of which a higher one says that the second text answers the first better.
+    pub scorer: Box<dyn Embedder>,
+    /// Cuts pairs of texts into tokens.
+    pub codec: Codec,
+    /// How many token ids there are; the scorer refuses a whole batch for an id that is not below this.
     pub vocabulary: usize,
 }
 
@@ -50,6 +63,8 @@ pub enum LoadedModel {
     Embedding(EmbeddingModel),
     /// Answers with text.
     Chat(ChatModel),
+    /// Answers with scores.
+    Rerank(RerankModel),
 }
 
 impl LoadedModel {
@@ -59,6 +74,7 @@ impl LoadedModel {
         match self {
             Self::Embedding(_) => ModelKind::Embedding,
             Self::Chat(_) => ModelKind::Chat,
+            Self::Rerank(_) => ModelKind::Rerank,
         }
     }
 }
@@ -80,7 +96,7 @@ pub struct LoadStats {
     pub weight_bytes: u64,
 }
 
-/// Decrypts a package into a model. The architecture is the one that its `config.json` names.
+/// Decrypts a package into a model. The architecture is the one that its `config.json` names, or the metadata of a GGUF file.
 ///
 /// Presumes that `package` was opened under the manifest that the key release named. Its files are still not trusted to be well made:
 /// every size is held against a limit or against the signed table before memory is taken for it.
@@ -101,23 +117,59 @@ pub fn load_with(
     precision: Precision,
     progress: Option<OnProgress<'_>>,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
-    if package.index().container() != Container::Safetensors {
-        return Err(LoadError::Container);
-    }
+    let described = match package.index().container() {
+        Container::Safetensors => None,
+        Container::Gguf => Some(gguf::describe(package)?),
+    };
     let count = NonZeroUsize::new(threads.count()).unwrap_or(NonZeroUsize::MIN);
     let effort = Effort { threads: count, progress };
-    let load = Load { package, threads, precision, effort };
-    let object = config::object(Role::Config, &package.file(Role::Config)?)?;
-    match (architecture(&object), object.get("model_type").and_then(Value::as_str)) {
-        (Some("BertModel"), Some("bert")) => load_bert(&load, object),
-        (Some("LlamaForCausalLM"), Some("llama")) => load_decoder(&load, object, llama::read),
-        (Some("MistralForCausalLM"), Some("mistral")) => load_decoder(&load, object, mistral::read),
-        (Some("Qwen2ForCausalLM"), Some("qwen2")) => load_decoder(&load, object, qwen2::read),
-        (Some("Qwen3ForCausalLM"), Some("qwen3")) => load_decoder(&load, object, qwen3::read),
-        (Some("Gemma2ForCausalLM"), Some("gemma2")) => load_decoder(&load, object, gemma2::read),
-        (Some("Gemma3ForCausalLM"), Some("gemma3_text")) => load_decoder(&load, object, gemma3::read),
-        _ => Err(LoadError::Architecture),
+    let object = match &described {
+        Some(described) => described.config.clone(),
+        None => config::object(Role::Config, &package.file(Role::Config)?)?,
+    };
+    let load = Load { package, threads, precision, effort, described };
+    if let Some((family, purpose)) = encoder_of(&object) {
+        return match purpose {
+            Purpose::Embedding => load_encoder(&load, object, family),
+            Purpose::Score => load_reranker(&load, object, family),
+        };
     }
+    let read = decoder_of(&object).ok_or(LoadError::Architecture)?;
+    load_decoder(&load, object, read)
+}
+
+/// The encoder that a config names, and what it answers with.
+fn encoder_of(object: &Map<String, Value>) -> Option<(Family, Purpose)> {
+    let encoders = [
+        ("BertModel", "bert", Family::Bert, Purpose::Embedding),
+        ("RobertaModel", "roberta", Family::Roberta, Purpose::Embedding),
+        ("XLMRobertaModel", "xlm-roberta", Family::Roberta, Purpose::Embedding),
+        ("BertForSequenceClassification", "bert", Family::Bert, Purpose::Score),
+        ("RobertaForSequenceClassification", "roberta", Family::Roberta, Purpose::Score),
+        ("XLMRobertaForSequenceClassification", "xlm-roberta", Family::Roberta, Purpose::Score),
+    ];
+    let named = encoders.into_iter().find(|(class, kind, ..)| is(object, class, kind));
+    named.map(|(_, _, family, purpose)| (family, purpose))
+}
+
+/// What reads the config of the decoder that it names.
+fn decoder_of(object: &Map<String, Value>) -> Option<ReadConfig> {
+    let decoders: [(&str, &str, ReadConfig); 8] = [
+        ("LlamaForCausalLM", "llama", llama::read),
+        ("MistralForCausalLM", "mistral", mistral::read),
+        ("Qwen2ForCausalLM", "qwen2", qwen2::read),
+        ("Qwen3ForCausalLM", "qwen3", qwen3::read),
+        ("MixtralForCausalLM", "mixtral", mixtral::read),
+        ("Qwen3MoeForCausalLM", "qwen3_moe", qwen3_moe::read),
+        ("Gemma2ForCausalLM", "gemma2", gemma2::read),
+        ("Gemma3ForCausalLM", "gemma3_text", gemma3::read),
+    ];
+    let named = decoders.into_iter().find(|(class, kind, _)| is(object, class, kind));
+    named.map(|(_, _, read)| read)
+}
+
+fn is(object: &Map<String, Value>, class: &str, kind: &str) -> bool {
+    architecture(object) == Some(class) && object.get("model_type").and_then(Value::as_str) == Some(kind)
 }
 
 /// A package on its way to a model.
@@ -126,6 +178,43 @@ struct Load<'a> {
     threads: &'a Threads,
     precision: Precision,
     effort: Effort<'a>,
+    /// What the metadata says, if the weights are GGUF.
+    described: Option<Described>,
+}
+
+impl Load<'_> {
+    /// The tokenizer: a file of its own before the metadata.
+    fn tokenizer(&self) -> Result<Zeroizing<Vec<u8>>, LoadError> {
+        match &self.described {
+            Some(described) if !has(self.package, Role::Tokenizer) => {
+                described.tokenizer.clone().map(Zeroizing::new)
+            }
+            _ => Ok(self.package.file(Role::Tokenizer)?),
+        }
+    }
+
+    /// The config of the tokenizer, empty if there is none: a file of its own before the metadata.
+    fn tokenizer_config(&self) -> Result<Map<String, Value>, LoadError> {
+        match (optional(self.package, Role::TokenizerConfig)?, &self.described) {
+            (Some(bytes), _) => config::object(Role::TokenizerConfig, &bytes),
+            (None, Some(described)) => Ok(described.tokenizer_config.clone()),
+            (None, None) => Ok(Map::new()),
+        }
+    }
+
+    /// The config of a decoder. A `config.json` beside a GGUF file must not say otherwise.
+    fn config(&self, object: Map<String, Value>, read: ReadConfig) -> Result<decoder::Config, LoadError> {
+        let config = read(object)?;
+        let Some(described) = &self.described else { return Ok(config) };
+        if let Some(bytes) = optional(self.package, Role::Config)? {
+            let object = config::object(Role::Config, &bytes)?;
+            let read = decoder_of(&object).ok_or(LoadError::Architecture)?;
+            if !config.agrees_with(&read(object)?) {
+                return Err(LoadError::Metadata("config.json says otherwise"));
+            }
+        }
+        Ok(config.laid_out(described.layout))
+    }
 }
 
 fn architecture(object: &Map<String, Value>) -> Option<&str> {
@@ -135,18 +224,46 @@ fn architecture(object: &Map<String, Value>) -> Option<&str> {
     }
 }
 
-fn load_bert(load: &Load<'_>, object: Map<String, Value>) -> Result<(LoadedModel, LoadStats), LoadError> {
+fn load_encoder(
+    load: &Load<'_>,
+    object: Map<String, Value>,
+    family: Family,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
     let Load { package, threads, .. } = *load;
-    let config = bert::Config::read(object)?;
+    let config = bert::Config::read(object, family)?;
     let pooling = read_pooling(package, config.hidden())?;
     let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
-    let prefixed = package.index().position("bert.embeddings.word_embeddings.weight").is_some();
-    let prefix = if prefixed { "bert." } else { "" };
-    let (needs, passed_over) = config.needs(prefix);
-    let (weights, stats) = read_weights(load, &needs, passed_over)?;
+    let words = format!("{}embeddings.word_embeddings.weight", config.prefix());
+    let prefix = if package.index().position(&words).is_some() { config.prefix() } else { "" };
+    let (needs, passed_over) = config.needs(prefix, Purpose::Embedding);
+    let (weights, stats) = read_weights(load, (&needs, passed_over), &Place::as_named)?;
     let vocabulary = config.vocabulary();
-    let bert = Bert::new(&config, prefix, weights, pooling, threads)?;
-    Ok((LoadedModel::Embedding(EmbeddingModel { embedder: Box::new(bert), codec, vocabulary }), stats))
+    let embedder = Box::new(Bert::new(&config, prefix, weights, Output::Pooled(pooling), threads)?);
+    Ok((LoadedModel::Embedding(EmbeddingModel { embedder, codec, vocabulary }), stats))
+}
+
+/// An encoder with a classifier of one label: a cross-encoder of sentence-transformers.
+fn load_reranker(
+    load: &Load<'_>,
+    object: Map<String, Value>,
+    family: Family,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
+    let Load { package, threads, .. } = *load;
+    if has(package, Role::Pooling) {
+        return Err(LoadError::Config("a classifier comes with files of pooling"));
+    }
+    let own = optional(package, Role::SentenceTransformers)?;
+    let bend = Bend::read(own.as_ref().map(|bytes| bytes.as_slice()), &object)?;
+    let config = bert::Config::read(object, family)?;
+    let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
+    // RoBERTa has one type, whatever the tokenizer says.
+    let separator = if family == Family::Bert { codec.separator()? } else { None };
+    let prefix = config.prefix();
+    let (needs, passed_over) = config.needs(prefix, Purpose::Score);
+    let (weights, stats) = read_weights(load, (&needs, passed_over), &Place::as_named)?;
+    let vocabulary = config.vocabulary();
+    let scorer = Box::new(Bert::new(&config, prefix, weights, Output::Scored(bend, separator), threads)?);
+    Ok((LoadedModel::Rerank(RerankModel { scorer, codec, vocabulary }), stats))
 }
 
 /// How the token vectors become one of `hidden` features.
@@ -176,11 +293,9 @@ fn load_decoder(
     }
     let Load { package, threads, .. } = *load;
     let mut end_tokens = token_ids(object.get("eos_token_id"))?;
-    let config = read(object)?;
-    let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Chat)?;
-    let tokens = optional(package, Role::TokenizerConfig)?;
-    let tokens =
-        tokens.map(|bytes| config::object(Role::TokenizerConfig, &bytes)).transpose()?.unwrap_or_default();
+    let config = load.config(object, read)?;
+    let codec = Codec::read(&load.tokenizer()?, config.vocabulary(), Use::Chat)?;
+    let tokens = load.tokenizer_config()?;
     if let Some(bytes) = optional(package, Role::GenerationConfig)? {
         let generation = config::object(Role::GenerationConfig, &bytes)?;
         end_tokens.extend(token_ids(generation.get("eos_token_id"))?);
@@ -194,7 +309,7 @@ fn load_decoder(
     }
     let template = template(package, &tokens, special)?;
     let (needs, passed_over) = config.needs();
-    let (weights, stats) = read_weights(load, &needs, &passed_over)?;
+    let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
     let decoder = Decoder::new(&config, weights, threads)?;
     let generator = Box::new(decoder);
     let vocabulary = codec.vocabulary(config.vocabulary(), &end_tokens);
@@ -212,11 +327,11 @@ fn load_embedding_decoder(
     let Load { package, threads, .. } = *load;
     // Saved without the part that generates, its names have no prefix.
     let bare = package.index().position("embed_tokens.weight").is_some();
-    let config = read(object)?.without_head(if bare { "" } else { "model." });
+    let config = load.config(object, read)?.without_head(if bare { "" } else { "model." });
     let pooling = read_pooling(package, config.hidden())?;
-    let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
+    let codec = Codec::read(&load.tokenizer()?, config.vocabulary(), Use::Embedding)?;
     let (needs, passed_over) = config.needs();
-    let (weights, stats) = read_weights(load, &needs, &passed_over)?;
+    let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
     let vocabulary = config.vocabulary();
     let embedder = Box::new(DecoderEmbedder::new(&config, weights, pooling, threads)?);
     Ok((LoadedModel::Embedding(EmbeddingModel { embedder, codec, vocabulary }), stats))
@@ -224,10 +339,10 @@ fn load_embedding_decoder(
 
 fn read_weights(
     load: &Load<'_>,
-    needs: &[Need],
-    passed_over: &[&str],
+    (needs, passed_over): (&[Need], &[&str]),
+    locate: Locate<'_>,
 ) -> Result<(Weights, LoadStats), LoadError> {
-    let weights = Weights::load(load.package, &load.effort, (needs, passed_over), load.precision)?;
+    let weights = Weights::load(load.package, &load.effort, (needs, passed_over), locate, load.precision)?;
     let parameters = needs.iter().map(|need| need.shape.iter().product::<usize>() as u64).sum();
     let stats = LoadStats { tensors: needs.len(), parameters, weight_bytes: load.package.weight_bytes() };
     Ok((weights, stats))

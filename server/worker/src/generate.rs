@@ -6,7 +6,7 @@ use crate::serve::{Steps, refusal};
 use crate::text::{Released, Text};
 use anchorhold_engine::{
     Finish, FinishReason, GenerationLimits, GenerationRequest, GenerationScheduler, Generator, Logprobs,
-    RequestId, SequenceId, StepOutput, TokenId,
+    Moment, RequestId, SequenceId, StepOutput, TokenId,
 };
 use anchorhold_ipc::{Event, RejectReason, RequestError, SpelledToken, StructureFault, ToldToken};
 use std::collections::HashMap;
@@ -66,6 +66,7 @@ impl Generation {
                 let reason = RejectReason::Structure(StructureFault::TooComplex);
                 return self.fail(live.choice.id, RequestError::Rejected(reason), events);
             }
+            (_, Some(Finish::Late)) => return self.fail(live.choice.id, RequestError::Late, events),
             _ => return self.fail(live.choice.id, RequestError::Internal, events),
         };
         live.choice.tokens_out += 1;
@@ -140,7 +141,7 @@ fn wide(count: usize) -> u64 {
 }
 
 impl Steps for Generation {
-    fn submit(&mut self, id: RequestId, job: Job) -> Result<(), RequestError> {
+    fn submit(&mut self, id: RequestId, ends_by: Moment, job: Job) -> Result<(), RequestError> {
         let Job::Generate(generate) = job else {
             return Err(RequestError::Rejected(RejectReason::WrongKind));
         };
@@ -158,6 +159,7 @@ impl Steps for Generation {
             max_tokens: stop.max_tokens,
             min_tokens: stop.min_tokens,
             ignore_eos: stop.ignore_eos,
+            ends_by,
             stop_tokens: stop.stop_tokens,
             logprobs,
         };
@@ -179,9 +181,9 @@ impl Steps for Generation {
         }
     }
 
-    fn step(&mut self) -> Vec<Event> {
+    fn step(&mut self, now: Moment) -> Vec<Event> {
         let mut events = Vec::new();
-        for output in self.scheduler.step(self.generator.as_mut()) {
+        for output in self.scheduler.step(now, self.generator.as_mut()) {
             self.report(output, &mut events);
         }
         events

@@ -14,7 +14,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Verifies, decrypts and loads the sealed model of this order; see `open_package` for what that establishes. The
 /// weights key is erased before this returns.
@@ -83,13 +83,24 @@ fn model(loaded: LoadedModel) -> (Model, usize) {
             let compute = Compute::Generator { generator: model.generator, eos: model.end_tokens };
             let language = Arc::new(Words {
                 codec: model.codec,
-                template: model.template,
+                template: model.template.map(|template| template.with_clock(unix_seconds)),
                 vocabulary: model.vocabulary,
                 grammars: Some(model.grammars),
             });
             (Model { language, compute }, 0)
         }
+        LoadedModel::Rerank(model) => {
+            let compute = Compute::Scorer { scorer: model.scorer, vocabulary: model.vocabulary };
+            let language =
+                Arc::new(Words { codec: model.codec, template: None, vocabulary: None, grammars: None });
+            (Model { language, compute }, 0)
+        }
     }
+}
+
+/// Seconds since 1970, for templates that tell the model the date. A clock before that is wrong, and shows as 1970.
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The package's own tokenizer and template.
@@ -103,6 +114,10 @@ struct Words {
 impl Language for Words {
     fn encode(&self, text: &str) -> Result<Vec<TokenId>, LanguageError> {
         Ok(self.codec.encode(text)?)
+    }
+
+    fn encode_pairs(&self, first: &str, seconds: &[String]) -> Result<Vec<Vec<TokenId>>, LanguageError> {
+        Ok(self.codec.encode_pairs(first, seconds)?)
     }
 
     fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<TokenId>, LanguageError> {
@@ -155,8 +170,9 @@ impl From<LoadError> for LoadFailure {
     fn from(error: LoadError) -> Self {
         let code = match &error {
             LoadError::Package(error) => error.stage(),
-            LoadError::Form(_) | LoadError::Config(_) | LoadError::ConfigKey => "config",
-            LoadError::Container => "container",
+            LoadError::Form(_) | LoadError::Config(_) | LoadError::ConfigKey | LoadError::Metadata(_) => {
+                "config"
+            }
             LoadError::Architecture => "architecture",
             LoadError::Tensor { .. } | LoadError::ExtraTensors(_) => "tensors",
             LoadError::Tokenizer(_) => "tokenizer",

@@ -29,6 +29,13 @@ pub enum Compute {
         /// How many token ids there are.
         vocabulary: usize,
     },
+    /// Scores pairs of texts.
+    Scorer {
+        /// The model; its vectors have one number, the score.
+        scorer: Box<dyn Embedder>,
+        /// How many token ids there are.
+        vocabulary: usize,
+    },
 }
 
 /// Between text and tokens.
@@ -38,6 +45,12 @@ pub trait Language: Send + Sync {
     /// # Errors
     /// [`LanguageError::Tokenizer`].
     fn encode(&self, text: &str) -> Result<Vec<TokenId>, LanguageError>;
+
+    /// The tokens of each pair of `first` and one of `seconds`. Nothing in them becomes a control token.
+    ///
+    /// # Errors
+    /// [`LanguageError::Tokenizer`].
+    fn encode_pairs(&self, first: &str, seconds: &[String]) -> Result<Vec<Vec<TokenId>>, LanguageError>;
 
     /// The tokens of a conversation, by the model's own template.
     ///
@@ -83,6 +96,7 @@ impl Compute {
         match self {
             Self::Generator { .. } => ModelKind::Chat,
             Self::Embedder { .. } => ModelKind::Embedding,
+            Self::Scorer { .. } => ModelKind::Rerank,
         }
     }
 
@@ -91,7 +105,7 @@ impl Compute {
     pub fn context(&self) -> usize {
         match self {
             Self::Generator { generator, .. } => generator.context(),
-            Self::Embedder { embedder, .. } => embedder.context(),
+            Self::Embedder { embedder, .. } | Self::Scorer { scorer: embedder, .. } => embedder.context(),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Single rules of the scheduler and the batcher.
 
 use crate::toy::{
-    CONTEXT, EOS, Rule, Toy, ToyEmbedder, VOCABULARY, alone, alone_under, choices, request, tenancy, vector,
+    CONTEXT, EOS, Rule, START, Toy, ToyEmbedder, VOCABULARY, alone, alone_under, choices, request, tenancy,
+    vector,
 };
 use anchorhold_engine::{
-    EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits, GenerationRequest,
-    GenerationScheduler, RequestId, SequenceId, SubmitError, Tenancy, TokenId, TooComplex,
+    BackendError, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits,
+    GenerationRequest, GenerationScheduler, Moment, RequestId, SequenceId, StepOutput, SubmitError, Tenancy,
+    TokenId, TooComplex, Unanswered,
 };
 use std::collections::HashMap;
 
@@ -30,7 +32,7 @@ fn long_prompts_are_read_in_chunks_beside_those_who_generate() {
     let (mut scheduler, mut toy) = scheduler(limits());
     scheduler.submit(request(1, &[1, 2], 6), None).unwrap();
     scheduler.submit(request(2, &[3; 16], 2), None).unwrap();
-    let tokens: Vec<usize> = (0..4).map(|_| scheduler.step(&mut toy).len()).collect();
+    let tokens: Vec<usize> = (0..4).map(|_| scheduler.step(START, &mut toy).len()).collect();
     // Start and tokens of each row.
     assert_eq!(toy.steps[0], [(0, 2), (0, 6)]);
     assert_eq!(toy.steps[1], [(2, 1), (6, 7)]);
@@ -45,7 +47,7 @@ fn starts_together_at_most_what_the_blocks_hold() {
     for id in 1..=3 {
         scheduler.submit(request(id, &[1; 8], 4), None).unwrap();
     }
-    scheduler.step(&mut toy);
+    scheduler.step(START, &mut toy);
     assert_eq!(
         (scheduler.running(), scheduler.waiting()),
         (2, 1),
@@ -57,7 +59,7 @@ fn starts_together_at_most_what_the_blocks_hold() {
 fn finish(scheduler: &mut GenerationScheduler, toy: &mut Toy) -> HashMap<SequenceId, Vec<TokenId>> {
     let mut answers: HashMap<SequenceId, Vec<TokenId>> = HashMap::new();
     for _ in 0..1_000 {
-        for output in scheduler.step(toy) {
+        for output in scheduler.step(START, toy) {
             answers.entry(output.sequence).or_default().extend(output.token);
         }
     }
@@ -145,6 +147,83 @@ fn what_was_used_longest_ago_is_given_up_first_and_erased_before_it_is_used_agai
 }
 
 #[test]
+fn a_flood_takes_nothing_that_another_keeps_within_its_part() {
+    let (mut scheduler, mut toy) = scheduler(GenerationLimits { cache_tokens: 48, ..limits() });
+    let mut ask = |id, tenant, share, prompt: &[TokenId]| {
+        let before = scheduler.counters().found;
+        let tenancy = Tenancy { share, ..tenancy(tenant) };
+        scheduler.submit(GenerationRequest { tenancy, ..request(id, prompt, 1) }, None).unwrap();
+        finish(&mut scheduler, &mut toy);
+        scheduler.counters().found - before
+    };
+    // Of 12 blocks the first keeps 4, which is its part of shares 1 and 2.
+    assert_eq!(ask(1, 1, 1, &[1; 17]), 0);
+    for id in 2..40 {
+        let prompt: Vec<TokenId> = (0..17).map(|at| (id as TokenId + at * (1 + at)) % 16).collect();
+        ask(id, 2, 2, &prompt);
+    }
+    assert_eq!(ask(50, 1, 1, &[1; 17]), 16, "everything is still there");
+    // What it keeps beyond its part it loses to the other's need.
+    for id in 51..54 {
+        ask(id, 1, 1, &[id as TokenId - 45; 17]);
+    }
+    let found: u64 = (0..8).map(|at| ask(60 + at, 2, 2, &[at as TokenId; 17])).sum();
+    assert_eq!(found, 0);
+    assert!(ask(70, 1, 1, &[1; 17]) + ask(71, 1, 1, &[6; 17]) <= 16);
+}
+
+#[test]
+fn a_tenant_that_holds_more_blocks_than_its_share_makes_room() {
+    let limits = GenerationLimits { cache_tokens: 48, step_tokens: 64, ..limits() };
+    let (mut scheduler, mut toy) = scheduler(limits);
+    for id in 1..=3 {
+        scheduler.submit(request(id, &[id as TokenId; 15], 9), None).unwrap();
+    }
+    scheduler.step(START, &mut toy);
+    assert_eq!(scheduler.running(), 3, "which hold all 12 blocks");
+    let other = GenerationRequest { tenancy: tenancy(2), ..request(4, &[4; 14], 2) };
+    scheduler.submit(other.clone(), None).unwrap();
+    scheduler.step(START, &mut toy);
+    assert!(scheduler.blocks_of(other.sequence).is_some(), "the other runs");
+    assert!(scheduler.blocks_of(SequenceId(3)).is_none(), "in place of the youngest");
+    let answers = finish(&mut scheduler, &mut toy);
+    assert_eq!(answers[&other.sequence].last(), alone(&other).last());
+    assert_eq!(answers[&SequenceId(3)].last(), alone(&request(3, &[3; 15], 9)).last());
+}
+
+#[test]
+fn who_is_late_ends_and_frees_its_blocks_whether_it_runs_or_waits() {
+    let (mut scheduler, mut toy) = scheduler(GenerationLimits { running: 1, ..limits() });
+    let until = |id, ends_by| GenerationRequest { ends_by, ..request(id, &[1, 2], 20) };
+    for (id, ends_by) in [(1, Moment(10)), (2, Moment(5)), (3, Moment::NEVER)] {
+        scheduler.submit(until(id, ends_by), None).unwrap();
+    }
+    let mut at = |moment| {
+        let outputs = scheduler.step(Moment(moment), &mut toy);
+        let brief = |output: &StepOutput| (output.sequence.0, output.token.is_some(), output.finish);
+        (outputs.iter().map(brief).collect::<Vec<_>>(), scheduler.blocks_of(SequenceId(1)).is_some())
+    };
+    assert_eq!(at(4), (vec![(1, true, None)], true));
+    assert_eq!(at(5), (vec![(2, false, Some(Finish::Late)), (1, true, None)], true));
+    assert_eq!(at(10), (vec![(1, false, Some(Finish::Late)), (3, true, None)], false));
+    assert_eq!(at(Moment::NEVER.0 - 1), (vec![(3, true, None)], false));
+}
+
+#[test]
+fn embeddings_that_are_late_are_given_up() {
+    let mut toy = ToyEmbedder { batch_tokens: 24, batch_inputs: 2, ..ToyEmbedder::default() };
+    let limits = EmbeddingLimits { batch_tokens: 24, batch_inputs: 2, ..EmbeddingLimits::default() };
+    let mut batcher = EmbeddingBatcher::new(limits, &toy, VOCABULARY);
+    batcher.submit(RequestId(1), vec![vec![1]; 5], Moment(7)).unwrap();
+    batcher.submit(RequestId(2), vec![vec![2]], Moment(8)).unwrap();
+    assert!(batcher.step(Moment(6), &mut toy).is_empty());
+    let outputs = batcher.step(Moment(7), &mut toy);
+    assert_eq!(outputs[0].vectors, Err(Unanswered::Late));
+    assert_eq!(outputs[1].vectors, Ok(vec![vector(&[2])]));
+    assert!(batcher.is_idle());
+}
+
+#[test]
 fn tenants_get_their_share_however_many_requests_they_have() {
     let limits =
         GenerationLimits { running: 2, step_tokens: 4, waiting: 60, waiting_tokens: 900, ..limits() };
@@ -157,14 +236,14 @@ fn tenants_get_their_share_however_many_requests_they_have() {
         scheduler.submit(of(id, 1, 1), None).unwrap();
     }
     for _ in 0..3 {
-        scheduler.step(&mut toy);
+        scheduler.step(START, &mut toy);
     }
     for id in 100..110 {
         scheduler.submit(of(id, 2, 1), None).unwrap();
     }
     let mut tokens = [0, 0];
     for _ in 0..40 {
-        for output in scheduler.step(&mut toy) {
+        for output in scheduler.step(START, &mut toy) {
             tokens[usize::from(output.sequence.0 >= 100)] += 1;
         }
     }
@@ -175,10 +254,10 @@ fn tenants_get_their_share_however_many_requests_they_have() {
 fn the_prompt_of_another_tenant_is_read_before_the_rest_of_a_long_one() {
     let (mut scheduler, mut toy) = scheduler(GenerationLimits { step_tokens: 4, ..limits() });
     scheduler.submit(request(1, &[1; 20], 1), None).unwrap();
-    scheduler.step(&mut toy);
+    scheduler.step(START, &mut toy);
     scheduler.submit(GenerationRequest { tenancy: tenancy(2), ..request(2, &[2; 4], 1) }, None).unwrap();
-    assert_eq!(scheduler.step(&mut toy)[0].sequence, SequenceId(2));
-    scheduler.step(&mut toy);
+    assert_eq!(scheduler.step(START, &mut toy)[0].sequence, SequenceId(2));
+    scheduler.step(START, &mut toy);
     assert_eq!(toy.steps, [[(0, 4)], [(0, 4)], [(4, 4)]]);
 }
 
@@ -195,7 +274,7 @@ fn a_larger_share_gets_more() {
     }
     let mut tokens = [0, 0];
     for _ in 0..80 {
-        for output in scheduler.step(&mut toy) {
+        for output in scheduler.step(START, &mut toy) {
             tokens[usize::try_from(output.sequence.0 % 2).unwrap()] += 1;
         }
     }
@@ -210,7 +289,7 @@ fn ends_at_eos_at_max_tokens_and_at_the_context() {
         scheduler.submit(request.clone(), None).unwrap();
         let mut tokens = Vec::new();
         loop {
-            let output = scheduler.step(&mut toy).pop().unwrap();
+            let output = scheduler.step(START, &mut toy).pop().unwrap();
             tokens.extend(output.token);
             if let Some(finish) = output.finish {
                 assert_eq!(tokens, alone(&request));
@@ -237,7 +316,7 @@ fn refuses_empty_long_unknown_and_doubled_requests() {
     assert_eq!(scheduler.submit(biased, None), Err(SubmitError::UnknownToken));
     scheduler.submit(request(1, &[1], 4), None).unwrap();
     assert_eq!(scheduler.submit(request(1, &[1], 4), None), Err(SubmitError::InUse));
-    scheduler.step(&mut toy);
+    scheduler.step(START, &mut toy);
     assert_eq!(scheduler.submit(request(1, &[1], 4), None), Err(SubmitError::InUse), "while it runs too");
 }
 
@@ -259,10 +338,10 @@ fn a_failing_step_ends_its_own_sequences_only() {
     toy.breaks_at = Some(0);
     scheduler.submit(request(1, &[1], 2), None).unwrap();
     scheduler.submit(request(2, &[1], 1), None).unwrap();
-    let outputs = scheduler.step(&mut toy);
+    let outputs = scheduler.step(START, &mut toy);
     assert!(matches!(outputs[..], [ref one] if one.sequence == SequenceId(1) && one.token.is_none()));
     assert!(matches!(outputs[0].finish, Some(Finish::Failed(error)) if error.code() == "broken on purpose"));
-    assert_eq!(scheduler.step(&mut toy)[0].finish, Some(Finish::Done(FinishReason::Length)));
+    assert_eq!(scheduler.step(START, &mut toy)[0].finish, Some(Finish::Done(FinishReason::Length)));
     assert!(toy.blocks.is_empty());
 }
 
@@ -271,12 +350,12 @@ fn answers_of_the_wrong_shape_fail_the_step() {
     let (mut scheduler, mut toy) = scheduler(limits());
     toy.loses_a_row = true;
     scheduler.submit(request(1, &[1], 2), None).unwrap();
-    let finish = scheduler.step(&mut toy)[0].finish;
+    let finish = scheduler.step(START, &mut toy)[0].finish;
     assert!(matches!(finish, Some(Finish::Failed(error)) if error.code() == "wrong number of rows"));
     toy.loses_a_row = false;
     toy.poison = Some(f32::NAN);
     scheduler.submit(request(2, &[1], 2), None).unwrap();
-    let finish = scheduler.step(&mut toy)[0].finish;
+    let finish = scheduler.step(START, &mut toy)[0].finish;
     assert!(matches!(finish, Some(Finish::Failed(error)) if error.code() == "a logit is not finite"));
     assert!(toy.blocks.is_empty() && scheduler.is_idle());
 }
@@ -325,7 +404,7 @@ fn choices_go_on_when_the_first_is_cancelled_before_it_has_read_the_prompt() {
     let (mut scheduler, mut toy) = scheduler(GenerationLimits { step_tokens: 4, ..limits() });
     let request = GenerationRequest { choices: 2, ..request(1, &[1; 9], 3) };
     scheduler.submit(request.clone(), None).unwrap();
-    scheduler.step(&mut toy);
+    scheduler.step(START, &mut toy);
     assert_eq!((scheduler.running(), scheduler.waiting()), (1, 1));
     assert!(scheduler.cancel(SequenceId(1), &mut toy));
     let answers = finish(&mut scheduler, &mut toy);
@@ -375,7 +454,7 @@ fn a_constraint_that_gives_up_ends_its_own_sequence_only() {
     scheduler.submit(request(2, &[1], 8), None).unwrap();
     let mut outputs = Vec::new();
     for _ in 0..8 {
-        outputs.extend(scheduler.step(&mut toy));
+        outputs.extend(scheduler.step(START, &mut toy));
     }
     let of = |id| outputs.iter().filter(move |output| output.sequence == SequenceId(id));
     let last = of(1).next_back().unwrap();
@@ -409,7 +488,7 @@ fn logprobs_are_told_where_they_are_asked() {
     let (mut scheduler, mut toy) = scheduler(limits());
     scheduler.submit(GenerationRequest { logprobs: Some(3), ..request(1, &[5], 4) }, None).unwrap();
     scheduler.submit(request(2, &[5], 4), None).unwrap();
-    for output in (0..4).flat_map(|_| scheduler.step(&mut toy)) {
+    for output in (0..4).flat_map(|_| scheduler.step(START, &mut toy)) {
         let told = output.logprobs.map(|logprobs| logprobs.top.len());
         assert_eq!(told, (output.sequence == SequenceId(1)).then_some(3));
     }
@@ -425,26 +504,27 @@ fn batcher(limits: EmbeddingLimits) -> (EmbeddingBatcher, ToyEmbedder) {
 fn small_requests_share_a_batch_and_large_ones_are_spread() {
     let (mut batcher, mut toy) = batcher(EmbeddingLimits { batch_inputs: 4, ..EmbeddingLimits::default() });
     let large: Vec<_> = (0..6).map(|token| vec![token]).collect();
-    batcher.submit(RequestId(1), vec![vec![9], vec![8]]).unwrap();
-    batcher.submit(RequestId(2), large.clone()).unwrap();
-    batcher.submit(RequestId(3), vec![vec![7]]).unwrap();
-    let ended: Vec<Vec<u64>> =
-        (0..3).map(|_| batcher.step(&mut toy).iter().map(|output| output.request.0).collect()).collect();
+    batcher.submit(RequestId(1), vec![vec![9], vec![8]], Moment::NEVER).unwrap();
+    batcher.submit(RequestId(2), large.clone(), Moment::NEVER).unwrap();
+    batcher.submit(RequestId(3), vec![vec![7]], Moment::NEVER).unwrap();
+    let ended: Vec<Vec<u64>> = (0..3)
+        .map(|_| batcher.step(START, &mut toy).iter().map(|output| output.request.0).collect())
+        .collect();
     assert_eq!(ended, [vec![1], vec![2], vec![3]]);
     assert_eq!(toy.batches, [4, 4, 1]);
-    batcher.submit(RequestId(4), large.clone()).unwrap();
-    batcher.step(&mut toy);
+    batcher.submit(RequestId(4), large.clone(), Moment::NEVER).unwrap();
+    batcher.step(START, &mut toy);
     let wanted: Vec<_> = large.iter().map(|input| vector(input)).collect();
-    assert_eq!(batcher.step(&mut toy)[0].vectors, Ok(wanted));
+    assert_eq!(batcher.step(START, &mut toy)[0].vectors, Ok(wanted));
 }
 
 #[test]
 fn nobody_overtakes_a_long_input() {
     let (mut batcher, mut toy) = batcher(EmbeddingLimits { batch_tokens: 24, ..EmbeddingLimits::default() });
     for (id, length) in [(1, 10), (2, 20), (3, 10)] {
-        batcher.submit(RequestId(id), vec![vec![1; length]]).unwrap();
+        batcher.submit(RequestId(id), vec![vec![1; length]], Moment::NEVER).unwrap();
     }
-    let first: Vec<u64> = (0..3).map(|_| batcher.step(&mut toy)[0].request.0).collect();
+    let first: Vec<u64> = (0..3).map(|_| batcher.step(START, &mut toy)[0].request.0).collect();
     assert_eq!((first, toy.batches), (vec![1, 2, 3], vec![1, 1, 1]));
 }
 
@@ -452,14 +532,14 @@ fn nobody_overtakes_a_long_input() {
 fn embedding_refuses_empty_long_unknown_doubled_and_too_many() {
     let limits = EmbeddingLimits { waiting_inputs: 2, ..EmbeddingLimits::default() };
     let (mut batcher, _) = batcher(limits);
-    assert_eq!(batcher.submit(RequestId(1), vec![]), Err(SubmitError::Empty));
-    assert_eq!(batcher.submit(RequestId(1), vec![vec![1], vec![]]), Err(SubmitError::Empty));
+    assert_eq!(batcher.submit(RequestId(1), vec![], Moment::NEVER), Err(SubmitError::Empty));
+    assert_eq!(batcher.submit(RequestId(1), vec![vec![1], vec![]], Moment::NEVER), Err(SubmitError::Empty));
     let too_long = Err(SubmitError::TooLong { tokens: 25, limit: 24 });
-    assert_eq!(batcher.submit(RequestId(1), vec![vec![1; 25]]), too_long);
-    assert_eq!(batcher.submit(RequestId(1), vec![vec![16]]), Err(SubmitError::UnknownToken));
-    batcher.submit(RequestId(1), vec![vec![1]; 5]).unwrap();
-    assert_eq!(batcher.submit(RequestId(1), vec![vec![1]]), Err(SubmitError::InUse));
-    assert_eq!(batcher.submit(RequestId(2), vec![vec![1]]), Err(SubmitError::Overloaded));
+    assert_eq!(batcher.submit(RequestId(1), vec![vec![1; 25]], Moment::NEVER), too_long);
+    assert_eq!(batcher.submit(RequestId(1), vec![vec![16]], Moment::NEVER), Err(SubmitError::UnknownToken));
+    batcher.submit(RequestId(1), vec![vec![1]; 5], Moment::NEVER).unwrap();
+    assert_eq!(batcher.submit(RequestId(1), vec![vec![1]], Moment::NEVER), Err(SubmitError::InUse));
+    assert_eq!(batcher.submit(RequestId(2), vec![vec![1]], Moment::NEVER), Err(SubmitError::Overloaded));
     assert!(batcher.cancel(RequestId(1)) && batcher.is_idle());
 }
 
@@ -467,9 +547,10 @@ fn embedding_refuses_empty_long_unknown_doubled_and_too_many() {
 fn vectors_that_are_not_finite_fail_their_request_only() {
     let (mut batcher, mut toy) = batcher(EmbeddingLimits::default());
     toy.poison = Some(f32::INFINITY);
-    batcher.submit(RequestId(1), vec![vec![1]]).unwrap();
-    batcher.submit(RequestId(2), vec![vec![2]]).unwrap();
-    let outputs = batcher.step(&mut toy);
-    assert_eq!(outputs[0].vectors.as_ref().unwrap_err().code(), "a vector is not finite");
+    batcher.submit(RequestId(1), vec![vec![1]], Moment::NEVER).unwrap();
+    batcher.submit(RequestId(2), vec![vec![2]], Moment::NEVER).unwrap();
+    let outputs = batcher.step(START, &mut toy);
+    let failed = Unanswered::Failed(BackendError::new("a vector is not finite"));
+    assert_eq!(outputs[0].vectors, Err(failed));
     assert_eq!(outputs[1].vectors, Ok(vec![vector(&[2])]));
 }

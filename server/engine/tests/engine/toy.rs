@@ -3,10 +3,12 @@
 
 use anchorhold_engine::{
     BackendError, BlockId, CacheDomain, Constraint, Embedder, GenerationLimits, GenerationRequest, Generator,
-    Row, Sampler, Sampling, SequenceId, Tenancy, Terms, TokenId, TooComplex,
+    Moment, Row, Sampler, Sampling, SequenceId, Tenancy, Terms, TokenId, TooComplex,
 };
 use std::collections::HashMap;
 
+/// When every step is, in tests that know no time.
+pub(crate) const START: Moment = Moment(0);
 pub(crate) const VOCABULARY: usize = 16;
 pub(crate) const CONTEXT: usize = 24;
 /// Positions of a block.
@@ -135,6 +137,7 @@ pub(crate) fn request(sequence: u64, prompt: &[TokenId], max_tokens: u32) -> Gen
         max_tokens,
         min_tokens: 0,
         ignore_eos: true,
+        ends_by: Moment::NEVER,
         stop_tokens: Vec::new(),
         logprobs: None,
     }

@@ -126,6 +126,20 @@ fn who_does_not_fit_is_told_to_come_back() {
 }
 
 #[test]
+fn who_is_late_is_told_so_and_frees_its_blocks() {
+    let (model, watch) = reciter(1_000_000, None);
+    let mut rig = Rig::serving(model, Limits::default());
+    rig.submit_within(100, 1, generate(text("go"), 0, &[]));
+    let late = |id| Event::Failed { id: RequestId(id), error: RequestError::Late };
+    assert!(std::iter::from_fn(|| Some(rig.event())).any(|event| event == late(1)));
+    rig.submit_within(0, 2, generate(text("x"), 2, &[]));
+    assert_eq!(rig.event(), late(2));
+    rig.submit(3, generate(text("x"), 2, &[]));
+    assert_eq!(rig.read_generation().tokens_out, 2);
+    assert!(watch.open.lock().unwrap().is_empty());
+}
+
+#[test]
 fn refuses_what_the_model_can_never_answer() {
     let (model, watch) = reciter(8, None);
     let mut rig = Rig::serving(model, Limits::default());

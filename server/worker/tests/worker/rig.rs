@@ -79,7 +79,11 @@ impl Rig {
     }
 
     pub(crate) fn submit(&mut self, id: u64, kind: WorkKind) {
-        self.gateway.send(&Work::Submit { id: RequestId(id), kind }, &[]).unwrap();
+        self.submit_within(600_000, id, kind);
+    }
+
+    pub(crate) fn submit_within(&mut self, within_ms: u32, id: u64, kind: WorkKind) {
+        self.gateway.send(&Work::Submit { id: RequestId(id), within_ms, kind: kind.into() }, &[]).unwrap();
     }
 
     pub(crate) fn cancel(&mut self, id: u64) {

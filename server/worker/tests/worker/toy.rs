@@ -44,6 +44,10 @@ impl Language for Bytes {
         Ok(text.bytes().map(TokenId::from).collect())
     }
 
+    fn encode_pairs(&self, first: &str, seconds: &[String]) -> Result<Vec<Vec<TokenId>>, LanguageError> {
+        seconds.iter().map(|second| self.encode(&format!("{first}|{second}"))).collect()
+    }
+
     fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<TokenId>, LanguageError> {
         let lines = messages.iter().map(|message| match message.role.as_str() {
             "user" | "assistant" => Ok(format!("{}: {}\n", message.role, message.content)),
@@ -219,4 +223,39 @@ pub(crate) fn counter(context: usize, dimensions: usize) -> (Model, Arc<Watch>) 
     let embedder = Counter { watch: Arc::clone(&watch), context, dimensions };
     let compute = Compute::Embedder { embedder: Box::new(embedder), vocabulary: VOCABULARY };
     (Model { language: Arc::new(Bytes(Arc::clone(&watch))), compute }, watch)
+}
+
+/// A model that scores a pair by the sum of its tokens, and what it does.
+pub(crate) fn scorer(context: usize) -> (Model, Arc<Watch>) {
+    let watch = Arc::<Watch>::default();
+    let scorer = Box::new(Summer { watch: Arc::clone(&watch), context });
+    let compute = Compute::Scorer { scorer, vocabulary: VOCABULARY };
+    (Model { language: Arc::new(Bytes(Arc::clone(&watch))), compute }, watch)
+}
+
+struct Summer {
+    watch: Arc<Watch>,
+    context: usize,
+}
+
+/// The score of an input.
+pub(crate) fn sum(input: &[TokenId]) -> f32 {
+    u16::try_from(input.iter().sum::<TokenId>()).unwrap().into()
+}
+
+impl Embedder for Summer {
+    fn dimensions(&self) -> usize {
+        1
+    }
+
+    fn context(&self) -> usize {
+        self.context
+    }
+
+    fn embed(&mut self, inputs: &[&[TokenId]]) -> Result<Vec<Vec<f32>>, BackendError> {
+        match self.watch.breaks.swap(false, Ordering::SeqCst) {
+            true => Err(BackendError::new("broken on purpose")),
+            false => Ok(inputs.iter().map(|input| vec![sum(input)]).collect()),
+        }
+    }
 }
