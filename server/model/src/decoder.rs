@@ -11,12 +11,16 @@ pub(crate) mod gemma2;
 pub(crate) mod gemma3;
 pub(crate) mod llama;
 pub(crate) mod mistral;
+mod plan;
 pub(crate) mod qwen2;
 pub(crate) mod qwen3;
 mod windows;
 
 pub(crate) use config::Config;
 pub(crate) use embedder::DecoderEmbedder;
+pub use plan::{
+    DecoderPlan, LayerPart, PlannedGate, PlannedTensor, PlannedWeights, Stored, TensorPlace, WeightPart,
+};
 
 use self::config::{Biases, HeadNorms, Norms};
 use crate::attention::{self, QUERIES, Queries, Unit};

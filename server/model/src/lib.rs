@@ -31,8 +31,11 @@ mod threads;
 mod weights;
 
 pub use anchorhold_engine::Precision;
+pub use decoder::{
+    DecoderPlan, LayerPart, PlannedGate, PlannedTensor, PlannedWeights, Stored, TensorPlace, WeightPart,
+};
 pub use error::LoadError;
-pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, load, load_with};
+pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, load, load_on, load_with};
 pub use stream::{Passed, StopMatcher, TextStream};
 pub use template::{
     ChatTemplate, MAX_MESSAGES_LEN, MAX_RENDERED_LEN, MAX_TEMPLATE_LEN, SpecialTokens, TemplateError,

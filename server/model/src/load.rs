@@ -2,7 +2,9 @@
 
 use crate::bert::{self, Bert};
 use crate::config;
-use crate::decoder::{self, Decoder, DecoderEmbedder, gemma2, gemma3, llama, mistral, qwen2, qwen3};
+use crate::decoder::{
+    self, Decoder, DecoderEmbedder, DecoderPlan, PlannedWeights, gemma2, gemma3, llama, mistral, qwen2, qwen3,
+};
 use crate::error::LoadError;
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
@@ -114,6 +116,41 @@ pub fn load_with(
     }
 }
 
+/// The same for a chat model that `build` makes of its plan and its weights, for a device of its own.
+///
+/// # Errors
+/// Those of [`load`], [`LoadError::Device`] for a model that has no plan, and those of `build`.
+pub fn load_on(
+    package: &SealedModel,
+    effort: Effort<'_>,
+    build: impl FnOnce(DecoderPlan, PlannedWeights<'_>) -> Result<Box<dyn Generator>, LoadError>,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
+    if package.index().container() != Container::Safetensors {
+        return Err(LoadError::Container);
+    }
+    let object = config::object(Role::Config, &package.file(Role::Config)?)?;
+    let read = match (architecture(&object), object.get("model_type").and_then(Value::as_str)) {
+        (Some("LlamaForCausalLM"), Some("llama")) => llama::read,
+        (Some("MistralForCausalLM"), Some("mistral")) => mistral::read,
+        (Some("Qwen2ForCausalLM"), Some("qwen2")) => qwen2::read,
+        (Some("Qwen3ForCausalLM"), Some("qwen3")) => qwen3::read,
+        _ => {
+            return Err(LoadError::Device(
+                "only Llama, Mistral, Qwen2 and Qwen3 run on this device".to_owned(),
+            ));
+        }
+    };
+    if has(package, Role::Modules) {
+        return Err(LoadError::Device("models that embed do not run on this device".to_owned()));
+    }
+    load_chat(package, object, read, |config| {
+        let (needs, passed_over) = config.needs();
+        let plan = DecoderPlan::new(config, &needs)?;
+        let weights = PlannedWeights::new(package, effort, (&needs, &passed_over))?;
+        Ok((build(plan, weights)?, stats(package, &needs)))
+    })
+}
+
 /// A package on its way to a model.
 struct Load<'a> {
     package: &'a SealedModel,
@@ -168,7 +205,20 @@ fn load_decoder(
     if has(load.package, Role::Modules) {
         return load_embedding_decoder(load, object, read);
     }
-    let Load { package, threads, .. } = *load;
+    load_chat(load.package, object, read, |config| {
+        let (needs, passed_over) = config.needs();
+        let (weights, stats) = read_weights(load, &needs, &passed_over)?;
+        Ok((Box::new(Decoder::new(config, weights, load.threads)?), stats))
+    })
+}
+
+/// A decoder that continues conversations, with the arithmetic that `build` makes of its config.
+fn load_chat(
+    package: &SealedModel,
+    object: Map<String, Value>,
+    read: ReadConfig,
+    build: impl FnOnce(&decoder::Config) -> Result<(Box<dyn Generator>, LoadStats), LoadError>,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
     let mut end_tokens = token_ids(object.get("eos_token_id"))?;
     let config = read(object)?;
     let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Chat)?;
@@ -187,10 +237,8 @@ fn load_decoder(
         return Err(LoadError::Config("no end token, or one beyond the vocabulary"));
     }
     let template = template(package, &tokens, special)?;
-    let (needs, passed_over) = config.needs();
-    let (weights, stats) = read_weights(load, &needs, &passed_over)?;
-    let decoder = Decoder::new(&config, weights, threads)?;
-    Ok((LoadedModel::Chat(ChatModel { generator: Box::new(decoder), codec, template, end_tokens }), stats))
+    let (generator, stats) = build(&config)?;
+    Ok((LoadedModel::Chat(ChatModel { generator, codec, template, end_tokens }), stats))
 }
 
 /// A decoder that comes with the files of sentence-transformers.
@@ -218,9 +266,12 @@ fn read_weights(
     passed_over: &[&str],
 ) -> Result<(Weights, LoadStats), LoadError> {
     let weights = Weights::load(load.package, &load.effort, (needs, passed_over), load.precision)?;
+    Ok((weights, stats(load.package, needs)))
+}
+
+fn stats(package: &SealedModel, needs: &[Need]) -> LoadStats {
     let parameters = needs.iter().map(|need| need.shape.iter().product::<usize>() as u64).sum();
-    let stats = LoadStats { tensors: needs.len(), parameters, weight_bytes: load.package.weight_bytes() };
-    Ok((weights, stats))
+    LoadStats { tensors: needs.len(), parameters, weight_bytes: package.weight_bytes() }
 }
 
 /// A file that a package need not have.
