@@ -24,7 +24,9 @@ struct Fiber {
     bool begun;
     jmp_buf jump;
     ucontext_t context;
-    uint32_t passed;
+    // What it passes in this exchange and passed in the last one, in turn, so that one barrier suffices.
+    uint32_t passed[2];
+    unsigned exchanges;
 };
 
 struct Engine {
@@ -42,11 +44,17 @@ struct Engine {
 
 thread_local Engine *engine = nullptr;
 
+// The life of a fiber: a thread of one block after the other. It is made once, because making one takes system calls.
 void enter() {
-    Engine &all = *engine;
-    all.body(all.argument);
-    all.fibers[all.current].state = State::done;
-    _longjmp(all.jump, 1);
+    for (;;) {
+        Engine &all = *engine;
+        all.body(all.argument);
+        Fiber &fiber = all.fibers[all.current];
+        fiber.state = State::done;
+        if (_setjmp(fiber.jump) == 0) {
+            _longjmp(engine->jump, 1);
+        }
+    }
 }
 
 // Goes back to the scheduler until the barrier opens.
@@ -134,11 +142,11 @@ void block_barrier() { wait(State::at_block_barrier); }
 void warp_barrier() { wait(State::at_warp_barrier); }
 
 uint32_t exchange(uint32_t bits, unsigned lane_mask) {
-    engine->fibers[engine->current].passed = bits;
+    Fiber &own = engine->fibers[engine->current];
+    const unsigned turn = own.exchanges++ % 2;
+    own.passed[turn] = bits;
     warp_barrier();
-    const uint32_t other = engine->fibers[engine->current ^ lane_mask].passed;
-    warp_barrier();
-    return other;
+    return engine->fibers[engine->current ^ lane_mask].passed[turn];
 }
 
 struct Launch {
@@ -157,8 +165,10 @@ const char *run(const Launch &launch, void (*body)(void *), void *argument) {
         return "too much shared memory";
     }
     engine = &own;
-    own.fibers.resize(MAX_THREADS);
-    own.stacks.resize(STACK_LEN * MAX_THREADS);
+    if (own.fibers.empty()) {
+        own.fibers.resize(MAX_THREADS);
+        own.stacks.resize(STACK_LEN * MAX_THREADS);
+    }
     own.count = launch.threads;
     own.body = body;
     own.argument = argument;
@@ -172,7 +182,7 @@ const char *run(const Launch &launch, void (*body)(void *), void *argument) {
             Fiber &fiber = own.fibers[thread];
             fiber.place = Place{dim3{thread, 0, 0}, block, dim3{own.count, 1, 1}, grid};
             fiber.state = State::ready;
-            fiber.begun = false;
+            fiber.exchanges = 0;
         }
         if (const char *error = run_block(launch.backwards)) {
             return error;

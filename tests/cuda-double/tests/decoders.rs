@@ -43,9 +43,9 @@ fn logits_do_not_depend_on_company() {
 #[test]
 fn chunks_and_blocks_of_another_sequence_make_no_difference_that_counts() {
     let (mut model, _) = cuda(&anchor_chat(), Order::Forwards);
-    let prompt = prompt(200, 768);
+    let prompt = prompt(140, 768);
     let wanted = model.one(1, &prompt);
-    for chunk in [1, 16, 64, 99] {
+    for chunk in [16, 64, 99] {
         let mut logits = Vec::new();
         for part in prompt.chunks(chunk) {
             logits = model.one(100, part);
@@ -54,7 +54,7 @@ fn chunks_and_blocks_of_another_sequence_make_no_difference_that_counts() {
         model.release(100);
     }
     // The first two blocks are those of the first sequence.
-    let own = [BlockId(0), BlockId(1), BlockId(20), BlockId(21)];
+    let own = [BlockId(0), BlockId(1), BlockId(20)];
     let row = Row { tokens: &prompt[128..], start: 128, blocks: &own };
     assert_near(&model.generator.step(&[row]).unwrap()[0], &wanted, "after a prefix that was found");
 }
