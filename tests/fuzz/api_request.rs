@@ -2,8 +2,8 @@
 #![no_main]
 
 use anchorhold_api::{
-    ApiError, ChatRequest, CompletionRequest, EmbeddingRequest, Generation, MAX_INPUTS, MAX_MESSAGES,
-    MAX_PROMPTS, MAX_STOPS,
+    ApiError, ChatRequest, CompletionRequest, EmbeddingRequest, Generation, MAX_DOCUMENTS, MAX_INPUTS,
+    MAX_MESSAGES, MAX_PROMPTS, MAX_STOPS, RerankRequest,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -39,6 +39,13 @@ fuzz_target!(|body: &[u8]| {
     }
     match EmbeddingRequest::parse(body) {
         Ok(request) => assert!((1..=MAX_INPUTS).contains(&request.inputs.len())),
+        Err(error) => check_error(&error),
+    }
+    match RerankRequest::parse(body) {
+        Ok(request) => {
+            assert!((1..=MAX_DOCUMENTS).contains(&request.documents.len()) && request.top_n > 0);
+            assert!(!request.query.is_empty() && request.documents.iter().all(|text| !text.is_empty()));
+        }
         Err(error) => check_error(&error),
     }
 });

@@ -63,6 +63,26 @@ FAMILIES = {
         {"head_dim": 16, "num_key_value_heads": 1, "rope_parameters": {**PLAIN, "rope_theta": 1000000.0}, "tie_word_embeddings": True},
         {"window": {**SWITCHED_ON, "layer_types": ["sliding_attention", "full_attention"]}},
     ),
+    "mixtral": (
+        transformers.MixtralConfig,
+        {
+            "num_local_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 24, "sliding_window": None, "rope_parameters": PLAIN,
+            "tie_word_embeddings": False,
+        },
+        {"window": {"sliding_window": 20}, "one": {"num_experts_per_tok": 1}},
+    ),
+    "qwen3-moe": (
+        transformers.Qwen3MoeConfig,
+        {
+            "head_dim": 16, "num_key_value_heads": 1, "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 12,
+            "norm_topk_prob": True, "mlp_only_layers": [0], "num_hidden_layers": 3, "rope_parameters": {**PLAIN, "rope_theta": 1000000.0},
+            "tie_word_embeddings": True,
+        },
+        {
+            "probabilities": {"norm_topk_prob": False, "num_experts_per_tok": 3},
+            "window": {"use_sliding_window": True, "sliding_window": 20},
+        },
+    ),
     "gemma2": (
         transformers.Gemma2Config,
         {

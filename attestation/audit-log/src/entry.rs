@@ -122,6 +122,9 @@ pub enum Route {
     /// `/v1/embeddings`.
     #[serde(rename = "embeddings")]
     Embeddings,
+    /// `/v1/rerank`.
+    #[serde(rename = "rerank")]
+    Rerank,
     /// `/v1/models` and below.
     #[serde(rename = "models")]
     Models,

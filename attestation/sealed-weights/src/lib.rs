@@ -8,7 +8,7 @@
 //! 2. [`WeightsKey::open`] checks the released key against the manifest's commitment: [`WeightsKey`].
 //! 3. [`SealedModel::open`] checks the card, trees and headers. [`SealedModel::file`] decrypts small files;
 //!    [`SealedModel::load`], [`SealedModel::load_tensors`] and [`SealedModel::load_f32`] the weights, in parallel;
-//!    [`SealedModel::stage`] hands them to a device block by block.
+//!    [`SealedModel::tensor_reader`] reads them a part at a time, [`SealedModel::stage`] hands them to a device block by block.
 //!
 //! ```no_run
 //! use anchorhold_sealed_weights::{Error, Manifest, PackageFiles, Role, SealedModel, WeightsKey, Effort, read_manifest};
@@ -69,6 +69,7 @@ mod stage;
 mod statement;
 mod strict;
 mod suite;
+mod tensor_reader;
 mod tensors;
 mod weights_index;
 
@@ -103,5 +104,6 @@ pub use safetensors::{MAX_METADATA, MAX_SAFETENSORS_HEADER_LEN, parse_safetensor
 pub use seal::{SealOptions, SealSummary, seal};
 pub use stage::{DEFAULT_BLOCK_LEN, MAX_BLOCK_LEN, StagedBlock, StagedRange};
 pub use suite::Suite;
+pub use tensor_reader::TensorReader;
 pub use tensors::{FileTable, MAX_MODEL_TENSORS, MAX_NAME_LEN, MAX_RANK, MAX_TENSORS, Tensor, TensorIndex};
 pub use weights_index::WeightsIndex;

@@ -18,7 +18,8 @@ use crate::reader::{self, ObjectReader, Scratch};
 use crate::role::Role;
 use crate::rules::{CardRule, MixedRule, TensorRule};
 use crate::safetensors::parse_safetensors;
-use crate::tensors::TensorIndex;
+use crate::tensor_reader::TensorReader;
+use crate::tensors::{FileTable, TensorIndex};
 use crate::weights_index::WeightsIndex;
 
 /// A model whose card, trees and headers were checked. Its contents are decrypted on demand.
@@ -104,6 +105,24 @@ impl SealedModel {
     /// zeros and must not be used; no byte of a refused segment is among them.
     pub fn load_tensors(&self, destinations: Vec<Destination<'_>>, effort: &Effort<'_>) -> Result<(), Error> {
         load::load_tensors(self, destinations, effort)
+    }
+
+    /// For reading the tensors a part at a time. The files' own headers are read first and must say what the card says.
+    ///
+    /// # Errors
+    /// [`Error::Tensors`], [`Error::Gguf`] or [`Error::WeightsIndex`], else those of [`ObjectReader::read_segment`].
+    pub fn tensor_reader<'a>(&'a self, effort: &'a Effort<'_>) -> Result<TensorReader<'a>, Error> {
+        TensorReader::new(self, effort)
+    }
+
+    /// What stands before the tensors in the first file of weights: for GGUF all the metadata.
+    ///
+    /// # Errors
+    /// Those of [`ObjectReader::read_segment`].
+    pub fn weights_header(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let file = self.card.files().iter().find(|file| file.role() == Role::Weights);
+        let file = file.ok_or(Error::Absent(Role::Weights))?;
+        self.read(file, self.index().files().first().map_or(0, FileTable::data_start))
     }
 
     /// Loads every tensor as it is stored, into memory that is aligned for devices.

@@ -32,6 +32,13 @@ impl fmt::Debug for Scratch {
     }
 }
 
+impl Scratch {
+    /// Its first `len` bytes, which are the plaintext of the segment of that length that was read last.
+    pub(crate) fn first(&self, len: usize) -> Option<&[u8]> {
+        self.0.get(..len)
+    }
+}
+
 /// One object whose header and tree were checked. Segments can be read in any order and from several threads.
 pub struct ObjectReader {
     entry: ObjectEntry,

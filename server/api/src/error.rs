@@ -113,7 +113,7 @@ impl ApiError {
         Self::request(404, Some("model_not_found"), "there is no such model; see /v1/models").about("model")
     }
 
-    /// 400: the model is of the other kind; `can` says what it does instead.
+    /// 400: the model is of another kind; `can` says what it does instead.
     #[must_use]
     pub fn wrong_kind(can: &'static str) -> Self {
         Self::request(400, Some("model_wrong_kind"), format!("this model only {can}")).about("model")

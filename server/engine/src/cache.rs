@@ -5,10 +5,12 @@
 //! the first ones hang from a [`CacheDomain`]. Tokens are compared, not hashes of them, and nothing is found across domains.
 //!
 //! A block is in one of three states: held by at least one sequence; kept, which is held by nobody and found in the tree; or free,
-//! which is erased. Held blocks may be in the tree too. Kept ones are given up when blocks are needed, the one that was used
-//! longest ago first, and never before what hangs from it.
+//! which is erased. Held blocks may be in the tree too. Kept ones are given up when blocks are needed: by the domain that has the most
+//! of them for its share, so that nobody loses what it keeps within its part because another asks for much; of that domain's, the
+//! one that was used longest ago first, and never before what hangs from it.
 
-use crate::{BlockId, Generator, TokenId};
+use crate::{BlockId, Generator, Tenancy, TokenId};
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 /// Whose text a cache holds: nothing is shared between two domains. The server gives each tenant one; a caller never names it.
@@ -29,6 +31,8 @@ struct NodeId(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum After {
     Nothing(CacheDomain),
+    /// The choices of one request, by its number, where nothing else is shared.
+    Choices(u64),
     Node(NodeId),
 }
 
@@ -39,6 +43,7 @@ type Link = (After, Box<[TokenId]>);
 struct Node {
     link: Link,
     block: BlockId,
+    domain: CacheDomain,
     /// Nodes that come after this one.
     followers: u32,
     used: u64,
@@ -50,6 +55,26 @@ struct Slot {
     node: Option<NodeId>,
 }
 
+/// What one domain has.
+#[derive(Debug, Default)]
+struct Part {
+    /// Blocks that are held or kept.
+    blocks: u64,
+    share: u64,
+    /// Nodes whose blocks are held by nobody and that nothing comes after, by when they were used.
+    leaves: BTreeSet<(u64, NodeId)>,
+}
+
+impl Part {
+    /// How many blocks it has for its share with `more` of them, to be compared.
+    fn fullness(&self, more: u64) -> u64 {
+        self.blocks.saturating_add(more).saturating_mul(FULL_SHARE) / self.share.max(1)
+    }
+}
+
+/// Far above any share, so that dividing by one does not make different parts equal.
+const FULL_SHARE: u64 = 1 << 32;
+
 /// The blocks of one generator.
 #[derive(Debug)]
 pub(crate) struct BlockCache {
@@ -60,46 +85,62 @@ pub(crate) struct BlockCache {
     free: Vec<BlockId>,
     tree: HashMap<Link, NodeId>,
     nodes: HashMap<NodeId, Node>,
-    /// Nodes whose blocks are held by nobody and that nothing comes after, by when they were used.
-    leaves: BTreeSet<(u64, NodeId)>,
+    /// Of every domain that has a block.
+    parts: HashMap<CacheDomain, Part>,
     /// Nodes whose blocks are held by nobody.
     kept: usize,
     next_node: u64,
     clock: u64,
-    /// Whether blocks are found again.
-    finds: bool,
+    /// Whether blocks that nobody holds any more are kept, to be found again.
+    keeps: bool,
 }
 
 /// The blocks that one sequence holds, from its first position on.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) blocks: Vec<BlockId>,
+    tenancy: Tenancy,
+    /// What the first block comes after.
+    root: After,
     after: After,
     /// How many of the blocks are in the tree, or found to be there.
     found: usize,
 }
 
 impl Table {
-    pub(crate) fn new(domain: CacheDomain) -> Self {
-        Self { blocks: Vec::new(), after: After::Nothing(domain), found: 0 }
+    pub(crate) fn new(tenancy: Tenancy) -> Self {
+        Self::from(tenancy, After::Nothing(tenancy.domain))
+    }
+
+    fn from(tenancy: Tenancy, root: After) -> Self {
+        Self { blocks: Vec::new(), tenancy, root, after: root, found: 0 }
     }
 }
 
 impl BlockCache {
-    /// `count` free blocks of `size` positions. Blocks are found again only if `finds`.
-    pub(crate) fn new(count: u32, size: usize, finds: bool) -> Self {
+    /// `count` free blocks of `size` positions. Blocks of a domain are found, and kept to be found again, only if `keeps`.
+    pub(crate) fn new(count: u32, size: usize, keeps: bool) -> Self {
         Self {
             size: size.max(1),
             slots: (0..count).map(|_| Slot::default()).collect(),
             free: (0..count).rev().map(BlockId).collect(),
             tree: HashMap::new(),
             nodes: HashMap::new(),
-            leaves: BTreeSet::new(),
+            parts: HashMap::new(),
             kept: 0,
             next_node: 0,
             clock: 0,
-            finds,
+            keeps,
         }
+    }
+
+    /// A table for each choice of the request with this number, which find each other's blocks: those of the whole domain where blocks
+    /// are kept, and their own alone where nothing is.
+    pub(crate) fn table_of_choices(&self, tenancy: Tenancy, request: u64) -> Table {
+        Table::from(
+            tenancy,
+            if self.keeps { After::Nothing(tenancy.domain) } else { After::Choices(request) },
+        )
     }
 
     /// Blocks that positions before `end` take.
@@ -151,7 +192,13 @@ impl BlockCache {
     /// Makes the table long enough for positions before `end`. Presumes that as many blocks are available.
     pub(crate) fn extend(&mut self, table: &mut Table, end: usize, generator: &mut dyn Generator) {
         while table.blocks.len() < self.blocks_for(end) {
-            let Some(block) = self.free.pop().or_else(|| self.give_up(generator)) else { return };
+            let Some(block) = self.free.pop().or_else(|| self.give_up(table.tenancy.domain, generator))
+            else {
+                return;
+            };
+            let part = self.parts.entry(table.tenancy.domain).or_default();
+            part.blocks += 1;
+            part.share = u64::from(table.tenancy.share);
             self.hold(block);
             table.blocks.push(block);
         }
@@ -166,7 +213,7 @@ impl BlockCache {
         end: usize,
         generator: &mut dyn Generator,
     ) {
-        if !self.finds {
+        if !self.keeps && !matches!(table.root, After::Choices(_)) {
             return;
         }
         while (table.found + 1) * self.size <= end {
@@ -181,25 +228,27 @@ impl BlockCache {
                         if let Some(slot) = table.blocks.get_mut(place) {
                             *slot = other;
                         }
-                        self.let_go(own, generator);
+                        self.let_go(own, table.tenancy.domain, generator);
                     }
                     node
                 }
-                None => self.add(link, own),
+                None => self.add(link, own, table.tenancy.domain),
             };
             (table.after, table.found) = (After::Node(node), place + 1);
         }
     }
 
     /// Lets go of everything that the table holds. What can be found again is kept, the rest is erased.
-    pub(crate) fn release(&mut self, table: &mut Table, domain: CacheDomain, generator: &mut dyn Generator) {
+    pub(crate) fn release(&mut self, table: &mut Table, generator: &mut dyn Generator) {
+        let tenancy = table.tenancy;
+        let empty = Table::from(tenancy, table.root);
         // The last first: what comes after goes before what it comes after.
-        for block in std::mem::replace(table, Table::new(domain)).blocks.into_iter().rev() {
-            self.let_go(block, generator);
+        for block in std::mem::replace(table, empty).blocks.into_iter().rev() {
+            self.let_go(block, tenancy.domain, generator);
         }
     }
 
-    fn add(&mut self, link: Link, block: BlockId) -> NodeId {
+    fn add(&mut self, link: Link, block: BlockId, domain: CacheDomain) -> NodeId {
         let id = NodeId(self.next_node);
         self.next_node += 1;
         if let After::Node(before) = link.0
@@ -208,7 +257,7 @@ impl BlockCache {
             before.followers += 1;
         }
         self.tree.insert(link.clone(), id);
-        self.nodes.insert(id, Node { link, block, followers: 0, used: 0 });
+        self.nodes.insert(id, Node { link, block, domain, followers: 0, used: 0 });
         if let Some(slot) = self.slot(block) {
             slot.node = Some(id);
         }
@@ -232,13 +281,15 @@ impl BlockCache {
             && let Some(id) = node
         {
             self.kept -= 1;
-            if let Some(node) = self.nodes.get(&id) {
-                self.leaves.remove(&(node.used, id));
+            if let Some(node) = self.nodes.get(&id)
+                && let Some(part) = self.parts.get_mut(&node.domain)
+            {
+                part.leaves.remove(&(node.used, id));
             }
         }
     }
 
-    fn let_go(&mut self, block: BlockId, generator: &mut dyn Generator) {
+    fn let_go(&mut self, block: BlockId, domain: CacheDomain, generator: &mut dyn Generator) {
         self.clock += 1;
         let now = self.clock;
         let Some(slot) = self.slot(block) else { return };
@@ -248,13 +299,19 @@ impl BlockCache {
             (0, None) => {
                 generator.erase(&[block]);
                 self.free.push(block);
+                self.take_away(domain);
+            }
+            (0, Some(id)) if !self.keeps => {
+                self.forget(id);
+                generator.erase(&[block]);
+                self.free.push(block);
             }
             (0, Some(id)) => {
                 self.kept += 1;
                 if let Some(node) = self.nodes.get_mut(&id) {
                     node.used = now;
                     if node.followers == 0 {
-                        self.leaves.insert((now, id));
+                        self.parts.entry(domain).or_default().leaves.insert((now, id));
                     }
                 }
             }
@@ -262,25 +319,51 @@ impl BlockCache {
         }
     }
 
-    /// Takes the block out of the tree that was used longest ago, erased.
-    fn give_up(&mut self, generator: &mut dyn Generator) -> Option<BlockId> {
-        let (_, id) = self.leaves.pop_first()?;
+    /// Counts one block less for a domain.
+    fn take_away(&mut self, domain: CacheDomain) {
+        if let Some(part) = self.parts.get_mut(&domain) {
+            part.blocks -= 1;
+            if part.blocks == 0 {
+                self.parts.remove(&domain);
+            }
+        }
+    }
+
+    /// Takes a kept block out of the tree, erased, for `domain`, which counts as having it already; see the module for whose and which.
+    fn give_up(&mut self, domain: CacheDomain, generator: &mut dyn Generator) -> Option<BlockId> {
+        let fullest = |(of, part): (&CacheDomain, &Part)| {
+            let first = part.leaves.first().copied()?;
+            Some((part.fullness(u64::from(*of == domain)), Reverse(first)))
+        };
+        let (_, Reverse((_, id))) = self.parts.iter().filter_map(fullest).max()?;
+        let block = self.forget(id)?;
+        self.kept -= 1;
+        generator.erase(&[block]);
+        Some(block)
+    }
+
+    /// Takes a node that nothing comes after out of the tree; its block, which counts for nobody now.
+    fn forget(&mut self, id: NodeId) -> Option<BlockId> {
         let node = self.nodes.remove(&id)?;
         self.tree.remove(&node.link);
-        self.kept -= 1;
         if let Some(slot) = self.slot(node.block) {
             slot.node = None;
         }
+        let mut uncovered = None;
         if let After::Node(before) = node.link.0
             && let Some(before_node) = self.nodes.get_mut(&before)
         {
             before_node.followers -= 1;
             let (followers, used) = (before_node.followers, before_node.used);
             if followers == 0 && self.holders(before) == 0 {
-                self.leaves.insert((used, before));
+                uncovered = Some((used, before));
             }
         }
-        generator.erase(&[node.block]);
+        if let Some(part) = self.parts.get_mut(&node.domain) {
+            part.leaves.remove(&(node.used, id));
+            part.leaves.extend(uncovered);
+        }
+        self.take_away(node.domain);
         Some(node.block)
     }
 }

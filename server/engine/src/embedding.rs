@@ -1,7 +1,7 @@
 //! Which inputs are embedded together: batches of limited size, filled across requests.
 
 use crate::admission::{all_known, wide};
-use crate::{BackendError, Embedder, RequestId, SubmitError, TokenId};
+use crate::{BackendError, Embedder, Moment, RequestId, SubmitError, TokenId};
 use std::collections::VecDeque;
 
 /// The limits of an [`EmbeddingBatcher`].
@@ -28,8 +28,17 @@ impl Default for EmbeddingLimits {
 pub struct EmbeddingOutput {
     /// The request.
     pub request: RequestId,
-    /// One vector for each input, in order, or the model's failure.
-    pub vectors: Result<Vec<Vec<f32>>, BackendError>,
+    /// One vector for each input, in order.
+    pub vectors: Result<Vec<Vec<f32>>, Unanswered>,
+}
+
+/// Why a request that was taken has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The model failed.
+    Failed(BackendError),
+    /// Its time was over.
+    Late,
 }
 
 /// Collects requests and embeds them in batches, first come, first served.
@@ -53,7 +62,8 @@ struct Request {
     vectors: Vec<Vec<f32>>,
     /// How many of the next inputs are in the batch under way.
     planned: usize,
-    failed: Option<BackendError>,
+    ends_by: Moment,
+    unanswered: Option<Unanswered>,
 }
 
 impl EmbeddingBatcher {
@@ -69,11 +79,16 @@ impl EmbeddingBatcher {
         Self { limits, context, dimensions, vocabulary, waiting: VecDeque::new() }
     }
 
-    /// Takes a request; it is embedded in later steps.
+    /// Takes a request; it is embedded in later steps, or given up at `ends_by`.
     ///
     /// # Errors
     /// [`SubmitError`]; the request is not kept.
-    pub fn submit(&mut self, id: RequestId, inputs: Vec<Vec<TokenId>>) -> Result<(), SubmitError> {
+    pub fn submit(
+        &mut self,
+        id: RequestId,
+        inputs: Vec<Vec<TokenId>>,
+        ends_by: Moment,
+    ) -> Result<(), SubmitError> {
         if inputs.is_empty() || inputs.iter().any(Vec::is_empty) {
             return Err(SubmitError::Empty);
         }
@@ -94,7 +109,8 @@ impl EmbeddingBatcher {
         if !fits && !self.waiting.is_empty() {
             return Err(SubmitError::Overloaded);
         }
-        self.waiting.push_back(Request { id, inputs, vectors: Vec::new(), planned: 0, failed: None });
+        let (vectors, unanswered) = (Vec::new(), None);
+        self.waiting.push_back(Request { id, inputs, vectors, planned: 0, ends_by, unanswered });
         Ok(())
     }
 
@@ -105,12 +121,16 @@ impl EmbeddingBatcher {
         self.waiting.len() < before
     }
 
-    /// Embeds one batch and answers the requests that are complete. A failure ends the requests of that batch.
-    pub fn step(&mut self, embedder: &mut dyn Embedder) -> Vec<EmbeddingOutput> {
+    /// Ends who is late at `now`, embeds one batch and answers the requests that are complete. A failure ends the requests of that batch.
+    pub fn step(&mut self, now: Moment, embedder: &mut dyn Embedder) -> Vec<EmbeddingOutput> {
+        for request in self.waiting.iter_mut().filter(|request| request.ends_by <= now) {
+            request.unanswered = Some(Unanswered::Late);
+        }
+        let mut outputs = self.take_ended();
         self.plan();
         let batch: Vec<&[TokenId]> = self.waiting.iter().flat_map(Request::batch).collect();
         if batch.is_empty() {
-            return Vec::new();
+            return outputs;
         }
         let answer = embedder.embed(&batch).and_then(|vectors| match vectors.len() == batch.len() {
             true => Ok(vectors),
@@ -125,11 +145,12 @@ impl EmbeddingBatcher {
             }
             Err(error) => {
                 for request in self.waiting.iter_mut().filter(|request| request.planned > 0) {
-                    request.failed = Some(error);
+                    request.unanswered = Some(Unanswered::Failed(error));
                 }
             }
         }
-        self.take_ended()
+        outputs.extend(self.take_ended());
+        outputs
     }
 
     /// Whether a step would do nothing.
@@ -171,7 +192,7 @@ impl EmbeddingBatcher {
         self.waiting = waiting;
         let output = |request: Request| EmbeddingOutput {
             request: request.id,
-            vectors: request.failed.map_or(Ok(request.vectors), Err),
+            vectors: request.unanswered.map_or(Ok(request.vectors), Err),
         };
         ended.into_iter().map(output).collect()
     }
@@ -186,10 +207,11 @@ impl Request {
     /// Takes this request's share of a batch's vectors.
     fn take(&mut self, vectors: &mut impl Iterator<Item = Vec<f32>>, dimensions: usize) {
         for vector in vectors.take(self.planned) {
+            let failed = |code| Some(Unanswered::Failed(BackendError::new(code)));
             if vector.len() != dimensions {
-                self.failed = Some(BackendError::new("wrong length of a vector"));
+                self.unanswered = failed("wrong length of a vector");
             } else if !vector.iter().all(|value| value.is_finite()) {
-                self.failed = Some(BackendError::new("a vector is not finite"));
+                self.unanswered = failed("a vector is not finite");
             }
             self.vectors.push(vector);
         }
@@ -197,6 +219,6 @@ impl Request {
     }
 
     fn has_ended(&self) -> bool {
-        self.failed.is_some() || self.vectors.len() == self.inputs.len()
+        self.unanswered.is_some() || self.vectors.len() == self.inputs.len()
     }
 }

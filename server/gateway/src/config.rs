@@ -40,6 +40,8 @@ pub struct Limits {
     pub drain: Duration,
     /// The longest wait for the next word of a worker.
     pub answer: Duration,
+    /// The longest time for a request at its worker, waiting included.
+    pub request: Duration,
 }
 
 /// Why settings are refused.
@@ -93,6 +95,7 @@ struct WrittenLimits {
     body_bytes: usize,
     drain_seconds: u64,
     answer_seconds: u64,
+    request_seconds: u64,
 }
 
 impl Default for WrittenLimits {
@@ -103,6 +106,7 @@ impl Default for WrittenLimits {
             body_bytes: MAX_BODY_BYTES,
             drain_seconds: 30,
             answer_seconds: 120,
+            request_seconds: 600,
         }
     }
 }
@@ -177,6 +181,7 @@ impl WrittenLimits {
             body_bytes: within("limits.body_bytes", self.body_bytes, MAX_BODY_BYTES)?,
             drain: seconds("limits.drain_seconds", self.drain_seconds, 600)?,
             answer: seconds("limits.answer_seconds", self.answer_seconds, 3600)?,
+            request: seconds("limits.request_seconds", self.request_seconds, 86_400)?,
         })
     }
 }
@@ -220,6 +225,7 @@ mod tests {
             "limits.drain_seconds: expected 1 to 600, got 0",
         );
         check_refused("drain_seconds = 5", "body_bytes = 4194305", "limits.body_bytes");
+        check_refused("drain_seconds = 5", "request_seconds = 86401", "limits.request_seconds");
         check_refused("drain_seconds = 5", "max_in_flight = 0", "limits.max_in_flight");
         check_refused("\"acme\"", "\"Acme\"", "keys.tenant");
         check_refused("\"acme\"", "\"\"", "keys.tenant");

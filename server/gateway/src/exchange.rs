@@ -135,7 +135,7 @@ impl Exchange {
     /// The worker of the model that the caller named.
     ///
     /// # Errors
-    /// There is no such model, it is of the other kind, or its worker is gone.
+    /// There is no such model, it is of another kind, or its worker is gone.
     pub(crate) fn worker(&mut self, model: &str, kind: ModelKind) -> Result<Arc<Worker>, ApiError> {
         let away = || ApiError::unavailable("model_not_ready", "this model does not answer now");
         match self.app.pool.find(model) {
@@ -143,9 +143,10 @@ impl Exchange {
                 self.model = model.to_owned();
                 Ok(worker)
             }
-            Found::Ready(_) => Err(ApiError::wrong_kind(match kind {
-                ModelKind::Chat => "makes embeddings",
-                ModelKind::Embedding => "generates text",
+            Found::Ready(worker) => Err(ApiError::wrong_kind(match worker.info.kind {
+                ModelKind::Chat => "generates text",
+                ModelKind::Embedding => "makes embeddings",
+                ModelKind::Rerank => "ranks documents",
             })),
             Found::Away => {
                 self.model = model.to_owned();

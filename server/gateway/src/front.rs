@@ -77,6 +77,7 @@ pub(crate) fn route_of(path: &str) -> Route {
         "/v1/chat/completions" => Route::ChatCompletions,
         "/v1/completions" => Route::Completions,
         "/v1/embeddings" => Route::Embeddings,
+        "/v1/rerank" => Route::Rerank,
         "/v1/models" => Route::Models,
         path if path.starts_with("/v1/models/") => Route::Models,
         _ => Route::Other,

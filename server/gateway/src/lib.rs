@@ -25,6 +25,7 @@ mod log;
 mod metrics;
 mod pool;
 mod refuse;
+mod rerank;
 mod routes;
 mod stream;
 mod words;
@@ -35,6 +36,7 @@ pub use log::init as init_log;
 
 use anchorhold_ipc::{FromGateway, Line, ModelInfo, ToGateway};
 use axum::Router;
+use flight::Patience;
 use metrics::Metrics;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -80,7 +82,8 @@ impl Gateway {
         workers: Vec<(ModelInfo, OwnedFd)>,
     ) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
-        let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), config.limits.answer));
+        let patience = Patience { answer: config.limits.answer, request: config.limits.request };
+        let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), patience));
         workers.into_iter().for_each(|(info, socket)| pool.add(info, socket));
         let draining = watch::Sender::new(false);
         let keeper = keeper::Keeper::start(line, Arc::clone(&pool), draining.clone())?;

@@ -40,6 +40,7 @@ pub(crate) fn route_word(route: Route) -> &'static str {
         Route::ChatCompletions => "chat_completions",
         Route::Completions => "completions",
         Route::Embeddings => "embeddings",
+        Route::Rerank => "rerank",
         Route::Models => "models",
         Route::Other => "other",
     }

@@ -1,20 +1,18 @@
 //! The models that answer, and the lines to their workers.
 
-use crate::flight::Worker;
+use crate::flight::{Patience, Worker};
 use crate::metrics::Metrics;
 use anchorhold_ipc::ModelInfo;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// Every model that ever answered, by id. The lock is held for single map operations.
 #[derive(Debug)]
 pub(crate) struct Pool {
     models: Mutex<BTreeMap<String, Entry>>,
     metrics: Arc<Metrics>,
-    /// The longest wait for the next word of a worker.
-    answer: Duration,
+    patience: Patience,
 }
 
 #[derive(Debug)]
@@ -34,8 +32,8 @@ pub(crate) enum Found {
 }
 
 impl Pool {
-    pub(crate) fn new(metrics: Arc<Metrics>, answer: Duration) -> Self {
-        Self { models: Mutex::new(BTreeMap::new()), metrics, answer }
+    pub(crate) fn new(metrics: Arc<Metrics>, patience: Patience) -> Self {
+        Self { models: Mutex::new(BTreeMap::new()), metrics, patience }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
@@ -52,7 +50,7 @@ impl Pool {
             }
         };
         // Without threads or descriptors there is no worker: the model stays away until the keeper sends another.
-        let Ok(worker) = Worker::start(info.clone(), socket, self.answer, lost) else { return };
+        let Ok(worker) = Worker::start(info.clone(), socket, self.patience, lost) else { return };
         let created = crate::words::unix_seconds();
         let mut models = self.lock();
         let old = models.insert(info.id.clone(), Entry { info, created, worker: Some(Arc::clone(&worker)) });

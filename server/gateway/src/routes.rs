@@ -5,6 +5,7 @@ use crate::exchange::{Answer, Exchange};
 use crate::front::{Caller, front, route_of};
 use crate::generate;
 use crate::refuse::{json, refuse};
+use crate::rerank;
 use crate::words::hex;
 use anchorhold_api::{ApiError, ModelCard, model, models};
 use anchorhold_ipc::{ModelInfo, ModelKind, Route};
@@ -20,7 +21,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use std::sync::Arc;
 
 /// What other servers of this API have and this one does not, so that the refusal can say so.
-const UNSUPPORTED: [&str; 20] = [
+const UNSUPPORTED: [&str; 19] = [
     "/detokenize",
     "/openapi.json",
     "/rerank",
@@ -36,7 +37,6 @@ const UNSUPPORTED: [&str; 20] = [
     "/v1/messages",
     "/v1/moderations",
     "/v1/realtime",
-    "/v1/rerank",
     "/v1/responses",
     "/v1/threads",
     "/v1/uploads",
@@ -53,6 +53,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completion))
         .route("/v1/embeddings", post(embedding))
+        .route("/v1/rerank", post(reranking))
         .route("/v1/models", get(all_models))
         .route("/v1/models/{*id}", get(one_model))
         .route("/health", get(health))
@@ -90,6 +91,16 @@ async fn embedding(State(app): Shared, Extension(caller): Extension<Caller>, req
     match Exchange::begin(&app, caller, Route::Embeddings) {
         Ok(mut exchange) => {
             let answer = generate::embedding(&mut exchange, request).await;
+            exchange.answer(answer).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn reranking(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {
+    match Exchange::begin(&app, caller, Route::Rerank) {
+        Ok(mut exchange) => {
+            let answer = rerank::rerank(&mut exchange, request).await;
             exchange.answer(answer).await
         }
         Err(error) => refuse(&error),
@@ -135,6 +146,7 @@ fn card((info, created): &(ModelInfo, u64)) -> ModelCard {
     let kind = match info.kind {
         ModelKind::Chat => "chat",
         ModelKind::Embedding => "embedding",
+        ModelKind::Rerank => "rerank",
     };
     ModelCard {
         id: info.id.clone(),

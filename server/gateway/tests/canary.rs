@@ -69,6 +69,10 @@ fn refused() -> Vec<Request<Body>> {
     ] {
         requests.push(post("/v1/chat/completions", &with(chat(CANARY), change)));
     }
+    requests.push(post(
+        "/v1/rerank",
+        &json!({"model": "rank", "query": CANARY, "documents": [{CANARY: CANARY}]}),
+    ));
     requests.push(get(&format!("/v1/models/{CANARY}")));
     requests.push(get(&format!("/{CANARY}?{CANARY}={CANARY}")));
     requests.push(get(&format!("/.well-known/anchorhold-attestation?nonce={CANARY}")));
@@ -97,6 +101,7 @@ async fn case_34_what_callers_send_is_in_no_error_log_metric_or_entry() {
     let rig = Rig::new();
     rig.worker("chat", ModelKind::Chat).await.serve();
     rig.worker("embed", ModelKind::Embedding).await.serve();
+    rig.worker("rank", ModelKind::Rerank).await.serve();
     for request in refused() {
         let answer = rig.send(request).await;
         assert!(answer.status.is_client_error(), "{}", answer.status);
@@ -112,6 +117,7 @@ async fn case_34_what_callers_send_is_in_no_error_log_metric_or_entry() {
         ),
         post("/v1/completions", &json!({"model": "chat", "prompt": CANARY, "max_tokens": 100})),
         post("/v1/embeddings", &json!({"model": "embed", "input": CANARY})),
+        post("/v1/rerank", &json!({"model": "rank", "query": CANARY, "documents": [CANARY]})),
     ];
     for request in served {
         assert!(rig.send(request).await.status.is_success());
@@ -120,7 +126,7 @@ async fn case_34_what_callers_send_is_in_no_error_log_metric_or_entry() {
     // The last entry is the one of the request for the metrics.
     let mut entries = String::new();
     let mut count = 0;
-    while count < refused().len() + 4 - 2 + 1 {
+    while count < refused().len() + 5 - 2 + 1 {
         let message = rig.next();
         entries.push_str(&format!("{message:?}\n"));
         count += usize::from(matches!(message, FromGateway::Record { .. }));

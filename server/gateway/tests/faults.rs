@@ -4,7 +4,9 @@
 
 mod common;
 
-use anchorhold_ipc::{Event, FinishReason, FromGateway, ModelKind, RequestOutcome, ToGateway, Work};
+use anchorhold_ipc::{
+    Event, FinishReason, FromGateway, ModelKind, RequestError, RequestOutcome, ToGateway, Work,
+};
 use axum::body::Body;
 use common::{FakeWorker, Rig, aside, chat, eventually, get, post, with};
 use http::{Request, Response, StatusCode};
@@ -28,7 +30,7 @@ async fn begun(rig: &Rig, mut worker: FakeWorker) -> (Response<Body>, FakeWorker
     let task = tokio::spawn(async move { router.oneshot(streaming("x")).await.unwrap() });
     let (worker, id) = aside(move || {
         let id = worker.submitted().0;
-        worker.say(&Event::Delta { id, text: "1".to_owned() });
+        worker.say(&Event::Delta { id, choice: 0, text: "1".to_owned(), told: Vec::new() });
         (worker, id)
     })
     .await;
@@ -138,13 +140,34 @@ async fn case_44_a_worker_that_hangs_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_request_has_its_time_and_is_told_when_it_is_over() {
+    let rig = Rig::with("models = []", "request_seconds = 7");
+    let mut worker = rig.worker("chat", ModelKind::Chat).await;
+    let task = rig.begin(post("/v1/chat/completions", &chat("x")));
+    aside(move || {
+        let Work::Submit { id, within_ms, .. } = worker.next() else { panic!("expected a request") };
+        assert_eq!(within_ms, 7_000);
+        worker.say(&Event::Failed { id, error: RequestError::Late });
+    })
+    .await;
+    let answer = task.await.unwrap();
+    assert_eq!((answer.status, answer.code()), (StatusCode::SERVICE_UNAVAILABLE, json!("request_timeout")));
+    assert!(answer.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
 async fn events_about_nothing_and_of_the_wrong_kind_hurt_nobody_else() {
     let rig = Rig::new();
     let mut worker = rig.worker("chat", ModelKind::Chat).await;
     let task = rig.begin(post("/v1/chat/completions", &chat("x")));
     let mut worker = aside(move || {
         let id = worker.submitted().0;
-        worker.say(&Event::Delta { id: anchorhold_ipc::RequestId(u64::MAX), text: "nobody's".to_owned() });
+        worker.say(&Event::Delta {
+            id: anchorhold_ipc::RequestId(u64::MAX),
+            choice: 0,
+            text: "nobody's".to_owned(),
+            told: Vec::new(),
+        });
         worker.say(&Event::Embedded { id, vectors: Vec::new(), tokens_in: 0 });
         worker
     })
@@ -155,6 +178,7 @@ async fn events_about_nothing_and_of_the_wrong_kind_hurt_nobody_else() {
         let id = worker.submitted().0;
         worker.say(&Event::Finished {
             id,
+            choice: 0,
             reason: FinishReason::Stop,
             tokens_in: 1,
             tokens_found: 0,
@@ -213,6 +237,7 @@ async fn a_stream_whose_entry_is_refused_does_not_end_well() {
     rig.manners.log_refuses.store(true, Ordering::SeqCst);
     worker.say(&Event::Finished {
         id,
+        choice: 0,
         reason: FinishReason::Stop,
         tokens_in: 1,
         tokens_found: 0,
@@ -235,6 +260,7 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
     assert_eq!((refused.status, refused.code()), (StatusCode::SERVICE_UNAVAILABLE, json!("draining")));
     worker.say(&Event::Finished {
         id,
+        choice: 0,
         reason: FinishReason::Stop,
         tokens_in: 1,
         tokens_found: 0,

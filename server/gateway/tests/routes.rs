@@ -296,7 +296,7 @@ async fn routes_of_other_servers_are_refused_by_name() {
         ("/v1/responses", "unsupported_route"),
         ("/v1/audio/speech", "unsupported_route"),
         ("/tokenize", "unsupported_route"),
-        ("/v1/rerank", "unsupported_route"),
+        ("/rerank", "unsupported_route"),
         ("/openapi.json", "unsupported_route"),
         ("/v1/audiophile", "not_found"),
         ("/", "not_found"),

@@ -1,10 +1,18 @@
-//! BERT encoders that give sentence embeddings, computed in f32 without padding.
+//! Encoders of the kinds BERT and RoBERTa, computed without padding: they give embeddings of texts, or scores of pairs of texts.
 //!
 //! All inputs of a call are laid one after the other for the linear layers; only attention looks at one input at a time. Architecture:
-//! Devlin et al. 2018, as `transformers.BertModel` computes it; pooling as sentence-transformers does.
+//! Devlin et al. 2018 and Liu et al. 2019, as transformers computes it; pooling and scores as sentence-transformers does.
 
+mod config;
+mod places;
+mod score;
+
+pub(crate) use config::{Config, Family, Purpose};
+pub(crate) use score::Bend;
+
+use self::places::Places;
+use self::score::Head;
 use crate::attention::{self, QUERIES, Queries, Unit};
-use crate::config::{self, Keys, MAX_CONTEXT, MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH, dimension};
 use crate::error::LoadError;
 use crate::kernel::{Isa, WIDTH};
 use crate::math::{self, Activation, Norm};
@@ -13,117 +21,23 @@ use crate::packed::copy_into;
 use crate::passes;
 use crate::pooling::Pooling;
 use crate::threads::Threads;
-use crate::weights::{Need, Weights};
+use crate::weights::Weights;
 use anchorhold_engine::{BackendError, Embedder, TokenId};
 use candle_core::{Device, Result as Tensors, Tensor};
 use rayon::prelude::*;
-use serde::Deserialize;
-use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-/// The settings of `config.json` that BERT uses.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Config {
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    vocab_size: usize,
-    max_position_embeddings: usize,
-    type_vocab_size: usize,
-    layer_norm_eps: f32,
-    hidden_act: String,
-    #[serde(default)]
-    position_embedding_type: Option<String>,
+/// What becomes of the states of an input's tokens.
+pub(crate) enum Output {
+    /// They are pooled into a vector.
+    Pooled(Pooling),
+    /// The first one is scored. The tokenizer puts this token between the texts of a pair, where the model tells them apart.
+    Scored(Bend, Option<TokenId>),
 }
 
-const KEYS: Keys = Keys {
-    used: &[
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "vocab_size",
-        "max_position_embeddings",
-        "type_vocab_size",
-        "layer_norm_eps",
-        "hidden_act",
-        "position_embedding_type",
-    ],
-    off: &["is_decoder", "add_cross_attention", "tie_encoder_decoder"],
-};
-
-/// Tensors of the training head and constants, which an embedding does not need.
-const PASSED_OVER: &[&str] = &["pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"];
-
-impl Config {
-    /// Reads and checks `config.json`.
-    ///
-    /// # Errors
-    /// A key that is not known, a setting that is not supported, or a dimension beyond its limit.
-    pub(crate) fn read(object: Map<String, Value>) -> Result<Self, LoadError> {
-        let read: Self = config::read(object, &[&KEYS])?;
-        dimension(read.hidden_size, MAX_WIDTH)?;
-        dimension(read.intermediate_size, MAX_WIDTH)?;
-        dimension(read.num_hidden_layers, MAX_LAYERS)?;
-        dimension(read.num_attention_heads, read.hidden_size)?;
-        dimension(read.vocab_size, MAX_VOCABULARY)?;
-        dimension(read.max_position_embeddings, MAX_CONTEXT)?;
-        dimension(read.type_vocab_size, MAX_WIDTH)?;
-        if !read.hidden_size.is_multiple_of(read.num_attention_heads) {
-            return Err(LoadError::Config("hidden_size is not a multiple of num_attention_heads"));
-        }
-        if read.hidden_act != "gelu" {
-            return Err(LoadError::Config("hidden_act is not gelu"));
-        }
-        if read.position_embedding_type.as_deref().is_some_and(|kind| kind != "absolute") {
-            return Err(LoadError::Config("position_embedding_type is not absolute"));
-        }
-        if !(0.0..1.0).contains(&read.layer_norm_eps) {
-            return Err(LoadError::Config("layer_norm_eps is not between 0 and 1"));
-        }
-        Ok(read)
-    }
-
-    /// The features of a token.
-    pub(crate) fn hidden(&self) -> usize {
-        self.hidden_size
-    }
-
-    /// The size of the vocabulary.
-    pub(crate) fn vocabulary(&self) -> usize {
-        self.vocab_size
-    }
-
-    /// The tensors, and the ends of names that are passed over. `prefix` is `bert.` where the weights come from a model with a head.
-    pub(crate) fn needs(&self, prefix: &str) -> (Vec<Need>, &'static [&'static str]) {
-        let (h, i) = (self.hidden_size, self.intermediate_size);
-        let mut needs = vec![
-            Need::new(format!("{prefix}embeddings.word_embeddings.weight"), &[self.vocab_size, h]),
-            Need::new(
-                format!("{prefix}embeddings.position_embeddings.weight"),
-                &[self.max_position_embeddings, h],
-            ),
-            Need::new(format!("{prefix}embeddings.token_type_embeddings.weight"), &[self.type_vocab_size, h]),
-        ];
-        let mut pair = |name: String, shape: &[usize]| {
-            needs.push(Need::new(format!("{name}.weight"), shape));
-            needs.push(Need::new(format!("{name}.bias"), shape.get(..1).unwrap_or_default()));
-        };
-        pair(format!("{prefix}embeddings.LayerNorm"), &[h]);
-        for layer in 0..self.num_hidden_layers {
-            let layer = format!("{prefix}encoder.layer.{layer}");
-            for part in ["query", "key", "value"] {
-                pair(format!("{layer}.attention.self.{part}"), &[h, h]);
-            }
-            pair(format!("{layer}.attention.output.dense"), &[h, h]);
-            pair(format!("{layer}.attention.output.LayerNorm"), &[h]);
-            pair(format!("{layer}.intermediate.dense"), &[i, h]);
-            pair(format!("{layer}.output.dense"), &[h, i]);
-            pair(format!("{layer}.output.LayerNorm"), &[h]);
-        }
-        (needs, PASSED_OVER)
-    }
+enum Last {
+    Pooled(Pooling),
+    Scored(Head),
 }
 
 /// One layer.
@@ -136,20 +50,19 @@ struct Layer {
     norm: Norm,
 }
 
-/// A BERT encoder with pooling.
+/// An encoder, and what becomes of its states.
 pub(crate) struct Bert {
     isa: Isa,
     threads: Threads,
     words: Zeroizing<Vec<f32>>,
-    /// Position embeddings with the first token type's added.
-    positions: Zeroizing<Vec<f32>>,
+    places: Places,
     norm: Norm,
     layers: Vec<Layer>,
     heads: usize,
     hidden: usize,
     vocabulary: usize,
     context: usize,
-    pooling: Pooling,
+    last: Last,
 }
 
 impl Bert {
@@ -161,37 +74,38 @@ impl Bert {
         config: &Config,
         prefix: &str,
         mut weights: Weights,
-        pooling: Pooling,
+        output: Output,
         threads: &Threads,
     ) -> Result<Self, LoadError> {
         let isa = Isa::detect();
-        let hidden = config.hidden_size;
-        let words = weights.take(&format!("{prefix}embeddings.word_embeddings.weight"))?;
-        let mut positions = weights.take(&format!("{prefix}embeddings.position_embeddings.weight"))?;
-        let types = weights.take(&format!("{prefix}embeddings.token_type_embeddings.weight"))?;
-        for line in positions.chunks_exact_mut(hidden) {
-            for (value, kind) in line.iter_mut().zip(&types) {
-                *value += kind;
+        let hidden = config.hidden;
+        let mut context = config.context();
+        let (last, separator) = match output {
+            Output::Pooled(pooling) => {
+                context = context.min(pooling.max_tokens.unwrap_or(usize::MAX));
+                (Last::Pooled(pooling), None)
             }
-        }
+            Output::Scored(bend, separator) => {
+                (Last::Scored(Head::new(config, bend, &mut weights)?), separator)
+            }
+        };
+        let words = weights.take(&format!("{prefix}embeddings.word_embeddings.weight"))?;
         let build = |weights: &mut Weights, layer| {
             Layer::new(isa, config, weights, &format!("{prefix}encoder.layer.{layer}"))
         };
-        let layers = (0..config.num_hidden_layers)
-            .map(|layer| build(&mut weights, layer))
-            .collect::<Result<_, _>>()?;
+        let layers = (0..config.layers).map(|layer| build(&mut weights, layer)).collect::<Result<_, _>>()?;
         Ok(Self {
             isa,
             threads: threads.clone(),
             words: Zeroizing::new(words),
-            positions: Zeroizing::new(positions),
+            places: Places::new(config, prefix, separator, &mut weights)?,
             norm: layer_norm(config, &mut weights, &format!("{prefix}embeddings.LayerNorm"))?,
             layers,
-            heads: config.num_attention_heads,
+            heads: config.heads,
             hidden,
-            vocabulary: config.vocab_size,
-            context: pooling.max_tokens.unwrap_or(usize::MAX).min(config.max_position_embeddings),
-            pooling,
+            vocabulary: config.vocabulary,
+            context,
+            last,
         })
     }
 
@@ -200,8 +114,7 @@ impl Bert {
         let lengths: Vec<usize> = inputs.iter().map(|input| input.len()).collect();
         let count = lengths.iter().sum::<usize>();
         let mut table = vec![0.0; count * self.hidden];
-        let tokens =
-            inputs.iter().flat_map(|input| input.iter().zip(self.positions.chunks_exact(self.hidden)));
+        let tokens = inputs.iter().flat_map(|input| input.iter().zip(self.places.of(input)));
         for (line, (&id, place)) in table.chunks_exact_mut(self.hidden).zip(tokens) {
             let word = id as usize * self.hidden;
             math::add(self.words.get(word..word + self.hidden).unwrap_or_default(), place, line);
@@ -252,7 +165,12 @@ impl Bert {
         for input in inputs {
             let (own, tail) = rest.split_at((input.len() * self.hidden).min(rest.len()));
             rest = tail;
-            vectors.push(self.pooling.pool(own, self.hidden));
+            vectors.push(match &self.last {
+                Last::Pooled(pooling) => pooling.pool(own, self.hidden),
+                Last::Scored(head) => {
+                    vec![head.score(self.isa, own.get(..self.hidden).unwrap_or_default())]
+                }
+            });
         }
         Ok(vectors)
     }
@@ -289,7 +207,10 @@ fn attend_head(isa: Isa, lines: &[&[f32]], hidden: usize, unit: Unit, at: usize)
 
 impl Embedder for Bert {
     fn dimensions(&self) -> usize {
-        self.hidden
+        match &self.last {
+            Last::Pooled(pooling) => pooling.dimensions(self.hidden),
+            Last::Scored(_) => 1,
+        }
     }
 
     fn context(&self) -> usize {
@@ -308,7 +229,7 @@ impl Embedder for Bert {
 
 impl Layer {
     fn new(isa: Isa, config: &Config, weights: &mut Weights, name: &str) -> Result<Self, LoadError> {
-        let hidden = config.hidden_size;
+        let hidden = config.hidden;
         let mut parts = Vec::new();
         let mut bias = Vec::new();
         for part in ["query", "key", "value"] {
@@ -326,7 +247,7 @@ impl Layer {
             query_key_value: Linear::new(isa, query_key_value, bias, Activation::None),
             attention_out: linear("attention.output.dense", hidden, Activation::None)?,
             up: linear("intermediate.dense", hidden, Activation::Gelu)?,
-            down: linear("output.dense", config.intermediate_size, Activation::None)?,
+            down: linear("output.dense", config.intermediate, Activation::None)?,
             attention_norm: layer_norm(config, weights, &format!("{name}.attention.output.LayerNorm"))?,
             norm: layer_norm(config, weights, &format!("{name}.output.LayerNorm"))?,
         })
@@ -337,6 +258,6 @@ fn layer_norm(config: &Config, weights: &mut Weights, name: &str) -> Result<Norm
     Ok(Norm {
         weight: weights.take(&format!("{name}.weight"))?,
         bias: Some(weights.take(&format!("{name}.bias"))?),
-        epsilon: config.layer_norm_eps,
+        epsilon: config.epsilon,
     })
 }

@@ -1,31 +1,37 @@
-//! Dense decoders, computed in f32, over a cache of blocks.
+//! Decoders, over a cache of blocks.
 //!
 //! One computation for all architectures, whose files each make a [`Config`] of their `config.json`: RMS norm, rotary positions,
-//! grouped-query attention, a gated feed-forward part, and as the architecture asks biases, more norms, bounds on scores, and a window of
+//! grouped-query attention, a gated feed-forward part or several of which a router picks, and as the architecture asks biases, more norms, bounds on scores, and a window of
 //! positions that a token sees. All rows of a step are laid one after the other for the linear layers; only attention looks at one row at
 //! a time, so a row's logits are the same bits alone, in company, and however its prompt was cut into steps.
 
 mod config;
 mod embedder;
+mod experts;
 pub(crate) mod gemma2;
 pub(crate) mod gemma3;
 pub(crate) mod llama;
 pub(crate) mod mistral;
+pub(crate) mod mixtral;
 mod plan;
 pub(crate) mod qwen2;
 pub(crate) mod qwen3;
+pub(crate) mod qwen3_moe;
 mod windows;
 
 pub(crate) use config::Config;
 pub(crate) use embedder::DecoderEmbedder;
+pub(crate) use plan::other_architecture;
 pub use plan::{
     DecoderPlan, LayerPart, PlannedGate, PlannedTensor, PlannedWeights, Stored, TensorPlace, WeightPart,
 };
 
 use self::config::{Biases, HeadNorms, Norms};
+use self::experts::Experts;
 use crate::attention::{self, QUERIES, Queries, Unit};
 use crate::cache::{Cache, Place, Shape};
 use crate::error::LoadError;
+use crate::gguf::ROPE_FACTORS;
 use crate::kernel::{Isa, WIDTH};
 use crate::math::{self, Activation, Gate, Norm};
 use crate::ops::{self, Linear, failed};
@@ -48,10 +54,15 @@ struct Layer {
     /// Of what the attention adds.
     attention_out_norm: Option<Norm>,
     norm: Norm,
-    gate_up: Linear,
-    down: Linear,
+    feed_forward: FeedForward,
     /// Of what the feed-forward part adds.
     down_norm: Option<Norm>,
+}
+
+/// The second part of a layer.
+enum FeedForward {
+    Dense { gate_up: Linear, down: Linear },
+    Experts(Experts),
 }
 
 /// A decoder and the cache of its sequences.
@@ -123,14 +134,13 @@ impl Decoder {
         let prefix = config.prefix;
         let isa = Isa::detect();
         let hidden = config.hidden;
-        let words = weights.take(&format!("{prefix}embed_tokens.weight"))?;
-        let words = weights.pack(&[&words], hidden);
-        let (words, output) = if config.tied {
-            (None, words)
-        } else {
-            let output = weights.take("lm_head.weight")?;
-            (Some(words), weights.pack(&[&output], hidden))
-        };
+        let words = weights.matrix(&format!("{prefix}embed_tokens.weight"))?;
+        let (words, output) =
+            if config.tied { (None, words) } else { (Some(words), weights.matrix("lm_head.weight")?) };
+        let mut rope = config.rope.clone();
+        if config.layout.is_some_and(|layout| layout.rope_factors) {
+            rope = rope.slowed(&weights.take(ROPE_FACTORS)?)?;
+        }
         let layers = (0..config.windows.len()).map(|layer| Layer::new(isa, config, &mut weights, layer));
         let layers = layers.collect::<Result<_, _>>()?;
         let unit = Unit { head: config.head };
@@ -142,7 +152,7 @@ impl Decoder {
             layers,
             norm: rms_norm(config, &mut weights, &format!("{prefix}norm"))?,
             head_out: Linear::new(isa, output, Vec::new(), Activation::None),
-            rope: config.rope.clone(),
+            rope,
             window_rope: config.window_rope.clone(),
             sizes: Sizes {
                 hidden,
@@ -208,12 +218,22 @@ impl Decoder {
             let mixed = self.attention(index, mixed, rows, cache)?;
             let mixed = layer.attention_out.forward(&mixed)?;
             x = ops::add(&x, &self.normalise_some(mixed, layer.attention_out_norm.as_ref())?)?;
-            let wide = layer.gate_up.forward(&ops::normalise(self.isa, &x, &layer.norm)?)?;
-            let wide = ops::gate_multiply(self.isa, self.ways.gate, &wide, sizes.intermediate)?;
-            let down = layer.down.forward(&wide)?;
+            let down = self.feed_forward(layer, &ops::normalise(self.isa, &x, &layer.norm)?)?;
             x = ops::add(&x, &self.normalise_some(down, layer.down_norm.as_ref())?)?;
         }
         Ok(x)
+    }
+
+    fn feed_forward(&self, layer: &Layer, x: &Tensor) -> Tensors<Tensor> {
+        match &layer.feed_forward {
+            FeedForward::Dense { gate_up, down } => {
+                let wide = gate_up.forward(x)?;
+                down.forward(&ops::gate_multiply(self.isa, self.ways.gate, &wide, self.sizes.intermediate)?)
+            }
+            FeedForward::Experts(experts) => {
+                ops::rowwise("experts", x, self.sizes.hidden, |x, out| experts.forward(x, out))
+            }
+        }
     }
 
     /// The logits after each row, one row after the other.
@@ -401,11 +421,8 @@ impl Generator for Decoder {
 impl Layer {
     fn new(isa: Isa, config: &Config, weights: &mut Weights, layer: usize) -> Result<Self, LoadError> {
         let name = format!("{}layers.{layer}", config.prefix);
-        let mut linear = |parts: &[&str], biased: &[&str], depth| -> Result<Linear, LoadError> {
-            let tensors = parts.iter().map(|part| weights.take(&format!("{name}.{part}.weight")));
-            let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
-            let tensors: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
-            let packed = weights.pack(&tensors, depth);
+        let mut linear = |first: &str, biased: &[&str]| -> Result<Linear, LoadError> {
+            let packed = weights.matrix(&format!("{name}.{first}.weight"))?;
             let mut bias = Vec::new();
             for part in biased {
                 bias.extend(weights.take(&format!("{name}.{part}.bias"))?);
@@ -419,10 +436,19 @@ impl Layer {
             Biases::Inputs => (&inputs, &[]),
             Biases::All => (&inputs, &output),
         };
-        let query_key_value = linear(&inputs, biased_inputs, config.hidden)?;
-        let attention_out = linear(&output, biased_output, config.heads * config.head)?;
-        let gate_up = linear(&["mlp.gate_proj", "mlp.up_proj"], &[], config.hidden)?;
-        let down = linear(&["mlp.down_proj"], &[], config.intermediate)?;
+        // Those that begin a stack: keys and values lie below the queries, the up below the gate.
+        let query_key_value = linear("self_attn.q_proj", biased_inputs)?;
+        let attention_out = linear("self_attn.o_proj", biased_output)?;
+        let feed_forward = match config.experts.as_ref().filter(|experts| experts.has(layer)) {
+            None => FeedForward::Dense {
+                gate_up: linear("mlp.gate_proj", &[])?,
+                down: linear("mlp.down_proj", &[])?,
+            },
+            Some(shape) => {
+                let ways = (config.hidden, config.gate);
+                FeedForward::Experts(Experts::new(isa, shape, ways, weights, &name)?)
+            }
+        };
         let mut norm = |part: &str| rms_norm(config, weights, &format!("{name}.{part}"));
         let head_norms = match config.head_norms {
             HeadNorms::Absent => None,
@@ -446,8 +472,7 @@ impl Layer {
             attention_out,
             attention_out_norm,
             norm: before,
-            gate_up,
-            down,
+            feed_forward,
             down_norm,
         })
     }
@@ -455,7 +480,7 @@ impl Layer {
 
 fn rms_norm(config: &Config, weights: &mut Weights, name: &str) -> Result<Norm, LoadError> {
     let mut weight = weights.take(&format!("{name}.weight"))?;
-    if config.norms == Norms::Around {
+    if config.norms_less_one() {
         weight.iter_mut().for_each(|weight| *weight += 1.0);
     }
     Ok(Norm { weight, bias: None, epsilon: config.epsilon })

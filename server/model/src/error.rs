@@ -12,18 +12,18 @@ pub enum LoadError {
     /// A file is not the JSON that its role asks for.
     #[error("file of the role {0} is not of the expected form")]
     Form(Role),
-    /// The weights are GGUF. Their tensors can be loaded as bytes; nothing here computes with them yet.
-    #[error("weights are GGUF, which this engine does not compute with")]
-    Container,
-    /// `config.json` names no architecture that this crate has.
+    /// A rule for the metadata of a GGUF file.
+    #[error("GGUF metadata: {0}")]
+    Metadata(&'static str),
+    /// `config.json`, or a GGUF file's `general.architecture`, names no architecture that this crate has.
     #[error(
-        "architecture is not BertModel, or LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Gemma2ForCausalLM or Gemma3ForCausalLM with its own model_type"
+        "architecture is not BertModel, RobertaModel or XLMRobertaModel, one of these ForSequenceClassification, or LlamaForCausalLM, MistralForCausalLM, MixtralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Qwen3MoeForCausalLM, Gemma2ForCausalLM or Gemma3ForCausalLM, with its own model_type; in GGUF llama, qwen2, qwen3, gemma2 or gemma3"
     )]
     Architecture,
     /// A rule for a file other than the tokenizer and the template.
     #[error("config: {0}")]
     Config(&'static str),
-    /// `config.json` switches something on that this crate does not know or do. Ignoring it would give wrong results.
+    /// `config.json` or a GGUF file's metadata switches something on that this crate does not know or do. Ignoring it would give wrong results.
     #[error("config has a key that this architecture does not know, or switches on what it does not do")]
     ConfigKey,
     /// The weights lack a tensor, or have one of another type or shape.

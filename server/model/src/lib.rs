@@ -16,6 +16,8 @@ mod cache;
 mod config;
 mod decoder;
 mod error;
+mod gguf;
+mod grammar;
 mod kernel;
 mod load;
 mod math;
@@ -23,11 +25,14 @@ mod ops;
 mod packed;
 mod passes;
 mod pooling;
+mod quantised;
 mod rope;
+mod stored;
 mod stream;
 mod template;
 mod text;
 mod threads;
+mod vocabulary;
 mod weights;
 
 pub use anchorhold_engine::Precision;
@@ -35,10 +40,12 @@ pub use decoder::{
     DecoderPlan, LayerPart, PlannedGate, PlannedTensor, PlannedWeights, Stored, TensorPlace, WeightPart,
 };
 pub use error::LoadError;
-pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, load, load_on, load_with};
+pub use grammar::{GrammarError, Grammars, MAX_CHOICE_TEXTS, MAX_REGEX_LEN, MAX_STRUCTURE_LEN};
+pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, RerankModel, load, load_on, load_with};
 pub use stream::{Passed, StopMatcher, TextStream};
 pub use template::{
     ChatTemplate, MAX_MESSAGES_LEN, MAX_RENDERED_LEN, MAX_TEMPLATE_LEN, SpecialTokens, TemplateError,
 };
 pub use text::{Codec, MAX_TEXT_LEN, TextError};
 pub use threads::Threads;
+pub use vocabulary::Vocabulary;

@@ -1,16 +1,20 @@
 //! From a verified sealed package to a model that computes.
 
-use crate::bert::{self, Bert};
+use crate::bert::{self, Bend, Bert, Family, Output, Purpose};
 use crate::config;
 use crate::decoder::{
-    self, Decoder, DecoderEmbedder, DecoderPlan, PlannedWeights, gemma2, gemma3, llama, mistral, qwen2, qwen3,
+    self, Decoder, DecoderEmbedder, DecoderPlan, PlannedWeights, gemma2, gemma3, llama, mistral, mixtral,
+    qwen2, qwen3, qwen3_moe,
 };
 use crate::error::LoadError;
+use crate::gguf::{self, Described};
+use crate::grammar::Grammars;
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
 use crate::text::{Codec, Use};
 use crate::threads::Threads;
-use crate::weights::{Need, Weights};
+use crate::vocabulary::Vocabulary;
+use crate::weights::{Locate, Need, Place, Weights};
 use anchorhold_engine::{Embedder, Generator, ModelKind, Precision, TokenId};
 use anchorhold_sealed_weights::{Container, Effort, OnProgress, Role, SealedModel};
 use serde_json::{Map, Value};
@@ -28,6 +32,16 @@ pub struct EmbeddingModel {
     pub vocabulary: usize,
 }
 
+/// A model that scores pairs of texts.
+pub struct RerankModel {
+    /// Computes the scores: vectors of one number, of which a higher one says that the second text answers the first better.
+    pub scorer: Box<dyn Embedder>,
+    /// Cuts pairs of texts into tokens.
+    pub codec: Codec,
+    /// How many token ids there are; the scorer refuses a whole batch for an id that is not below this.
+    pub vocabulary: usize,
+}
+
 /// A model that continues conversations.
 pub struct ChatModel {
     /// Computes the logits.
@@ -38,6 +52,10 @@ pub struct ChatModel {
     pub template: Option<ChatTemplate>,
     /// The tokens that end an answer.
     pub end_tokens: Vec<TokenId>,
+    /// Which bytes each token stands for, where that can be told.
+    pub vocabulary: Option<Vocabulary>,
+    /// Keeps answers to a form.
+    pub grammars: Grammars,
 }
 
 /// A model, ready to compute.
@@ -46,6 +64,8 @@ pub enum LoadedModel {
     Embedding(EmbeddingModel),
     /// Answers with text.
     Chat(ChatModel),
+    /// Answers with scores.
+    Rerank(RerankModel),
 }
 
 impl LoadedModel {
@@ -55,6 +75,7 @@ impl LoadedModel {
         match self {
             Self::Embedding(_) => ModelKind::Embedding,
             Self::Chat(_) => ModelKind::Chat,
+            Self::Rerank(_) => ModelKind::Rerank,
         }
     }
 }
@@ -76,7 +97,7 @@ pub struct LoadStats {
     pub weight_bytes: u64,
 }
 
-/// Decrypts a package into a model. The architecture is the one that its `config.json` names.
+/// Decrypts a package into a model. The architecture is the one that its `config.json` names, or the metadata of a GGUF file.
 ///
 /// Presumes that `package` was opened under the manifest that the key release named. Its files are still not trusted to be well made:
 /// every size is held against a limit or against the signed table before memory is taken for it.
@@ -97,23 +118,59 @@ pub fn load_with(
     precision: Precision,
     progress: Option<OnProgress<'_>>,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
-    if package.index().container() != Container::Safetensors {
-        return Err(LoadError::Container);
-    }
+    let described = match package.index().container() {
+        Container::Safetensors => None,
+        Container::Gguf => Some(gguf::describe(package)?),
+    };
     let count = NonZeroUsize::new(threads.count()).unwrap_or(NonZeroUsize::MIN);
     let effort = Effort { threads: count, progress };
-    let load = Load { package, threads, precision, effort };
-    let object = config::object(Role::Config, &package.file(Role::Config)?)?;
-    match (architecture(&object), object.get("model_type").and_then(Value::as_str)) {
-        (Some("BertModel"), Some("bert")) => load_bert(&load, object),
-        (Some("LlamaForCausalLM"), Some("llama")) => load_decoder(&load, object, llama::read),
-        (Some("MistralForCausalLM"), Some("mistral")) => load_decoder(&load, object, mistral::read),
-        (Some("Qwen2ForCausalLM"), Some("qwen2")) => load_decoder(&load, object, qwen2::read),
-        (Some("Qwen3ForCausalLM"), Some("qwen3")) => load_decoder(&load, object, qwen3::read),
-        (Some("Gemma2ForCausalLM"), Some("gemma2")) => load_decoder(&load, object, gemma2::read),
-        (Some("Gemma3ForCausalLM"), Some("gemma3_text")) => load_decoder(&load, object, gemma3::read),
-        _ => Err(LoadError::Architecture),
+    let object = match &described {
+        Some(described) => described.config.clone(),
+        None => config::object(Role::Config, &package.file(Role::Config)?)?,
+    };
+    let load = Load { source: Source { package, described }, threads, precision, effort };
+    if let Some((family, purpose)) = encoder_of(&object) {
+        return match purpose {
+            Purpose::Embedding => load_encoder(&load, object, family),
+            Purpose::Score => load_reranker(&load, object, family),
+        };
     }
+    let read = decoder_of(&object).ok_or(LoadError::Architecture)?;
+    load_decoder(&load, object, read)
+}
+
+/// The encoder that a config names, and what it answers with.
+fn encoder_of(object: &Map<String, Value>) -> Option<(Family, Purpose)> {
+    let encoders = [
+        ("BertModel", "bert", Family::Bert, Purpose::Embedding),
+        ("RobertaModel", "roberta", Family::Roberta, Purpose::Embedding),
+        ("XLMRobertaModel", "xlm-roberta", Family::Roberta, Purpose::Embedding),
+        ("BertForSequenceClassification", "bert", Family::Bert, Purpose::Score),
+        ("RobertaForSequenceClassification", "roberta", Family::Roberta, Purpose::Score),
+        ("XLMRobertaForSequenceClassification", "xlm-roberta", Family::Roberta, Purpose::Score),
+    ];
+    let named = encoders.into_iter().find(|(class, kind, ..)| is(object, class, kind));
+    named.map(|(_, _, family, purpose)| (family, purpose))
+}
+
+/// What reads the config of the decoder that it names.
+fn decoder_of(object: &Map<String, Value>) -> Option<ReadConfig> {
+    let decoders: [(&str, &str, ReadConfig); 8] = [
+        ("LlamaForCausalLM", "llama", llama::read),
+        ("MistralForCausalLM", "mistral", mistral::read),
+        ("Qwen2ForCausalLM", "qwen2", qwen2::read),
+        ("Qwen3ForCausalLM", "qwen3", qwen3::read),
+        ("MixtralForCausalLM", "mixtral", mixtral::read),
+        ("Qwen3MoeForCausalLM", "qwen3_moe", qwen3_moe::read),
+        ("Gemma2ForCausalLM", "gemma2", gemma2::read),
+        ("Gemma3ForCausalLM", "gemma3_text", gemma3::read),
+    ];
+    let named = decoders.into_iter().find(|(class, kind, _)| is(object, class, kind));
+    named.map(|(_, _, read)| read)
+}
+
+fn is(object: &Map<String, Value>, class: &str, kind: &str) -> bool {
+    architecture(object) == Some(class) && object.get("model_type").and_then(Value::as_str) == Some(kind)
 }
 
 /// The same for a chat model that `build` makes of its plan and its weights, for a device of its own.
@@ -126,24 +183,14 @@ pub fn load_on(
     build: impl FnOnce(DecoderPlan, PlannedWeights<'_>) -> Result<Box<dyn Generator>, LoadError>,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
     if package.index().container() != Container::Safetensors {
-        return Err(LoadError::Container);
+        return Err(LoadError::Device("GGUF weights do not run on this device".to_owned()));
     }
     let object = config::object(Role::Config, &package.file(Role::Config)?)?;
-    let read = match (architecture(&object), object.get("model_type").and_then(Value::as_str)) {
-        (Some("LlamaForCausalLM"), Some("llama")) => llama::read,
-        (Some("MistralForCausalLM"), Some("mistral")) => mistral::read,
-        (Some("Qwen2ForCausalLM"), Some("qwen2")) => qwen2::read,
-        (Some("Qwen3ForCausalLM"), Some("qwen3")) => qwen3::read,
-        _ => {
-            return Err(LoadError::Device(
-                "only Llama, Mistral, Qwen2 and Qwen3 run on this device".to_owned(),
-            ));
-        }
-    };
+    let read = decoder_of(&object).ok_or_else(decoder::other_architecture)?;
     if has(package, Role::Modules) {
         return Err(LoadError::Device("models that embed do not run on this device".to_owned()));
     }
-    load_chat(package, object, read, |config| {
+    load_chat(&Source { package, described: None }, object, read, |config| {
         let (needs, passed_over) = config.needs();
         let plan = DecoderPlan::new(config, &needs)?;
         let weights = PlannedWeights::new(package, effort, (&needs, &passed_over))?;
@@ -151,12 +198,54 @@ pub fn load_on(
     })
 }
 
-/// A package on its way to a model.
+/// A package on its way to a model of this machine's processor.
 struct Load<'a> {
-    package: &'a SealedModel,
+    source: Source<'a>,
     threads: &'a Threads,
     precision: Precision,
     effort: Effort<'a>,
+}
+
+/// A package and what is said in it.
+struct Source<'a> {
+    package: &'a SealedModel,
+    /// What the metadata says, if the weights are GGUF.
+    described: Option<Described>,
+}
+
+impl Source<'_> {
+    /// The tokenizer: a file of its own before the metadata.
+    fn tokenizer(&self) -> Result<Zeroizing<Vec<u8>>, LoadError> {
+        match &self.described {
+            Some(described) if !has(self.package, Role::Tokenizer) => {
+                described.tokenizer.clone().map(Zeroizing::new)
+            }
+            _ => Ok(self.package.file(Role::Tokenizer)?),
+        }
+    }
+
+    /// The config of the tokenizer, empty if there is none: a file of its own before the metadata.
+    fn tokenizer_config(&self) -> Result<Map<String, Value>, LoadError> {
+        match (optional(self.package, Role::TokenizerConfig)?, &self.described) {
+            (Some(bytes), _) => config::object(Role::TokenizerConfig, &bytes),
+            (None, Some(described)) => Ok(described.tokenizer_config.clone()),
+            (None, None) => Ok(Map::new()),
+        }
+    }
+
+    /// The config of a decoder. A `config.json` beside a GGUF file must not say otherwise.
+    fn config(&self, object: Map<String, Value>, read: ReadConfig) -> Result<decoder::Config, LoadError> {
+        let config = read(object)?;
+        let Some(described) = &self.described else { return Ok(config) };
+        if let Some(bytes) = optional(self.package, Role::Config)? {
+            let object = config::object(Role::Config, &bytes)?;
+            let read = decoder_of(&object).ok_or(LoadError::Architecture)?;
+            if !config.agrees_with(&read(object)?) {
+                return Err(LoadError::Metadata("config.json says otherwise"));
+            }
+        }
+        Ok(config.laid_out(described.layout))
+    }
 }
 
 fn architecture(object: &Map<String, Value>) -> Option<&str> {
@@ -166,18 +255,46 @@ fn architecture(object: &Map<String, Value>) -> Option<&str> {
     }
 }
 
-fn load_bert(load: &Load<'_>, object: Map<String, Value>) -> Result<(LoadedModel, LoadStats), LoadError> {
-    let Load { package, threads, .. } = *load;
-    let config = bert::Config::read(object)?;
+fn load_encoder(
+    load: &Load<'_>,
+    object: Map<String, Value>,
+    family: Family,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
+    let (package, threads) = (load.source.package, load.threads);
+    let config = bert::Config::read(object, family)?;
     let pooling = read_pooling(package, config.hidden())?;
     let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
-    let prefixed = package.index().position("bert.embeddings.word_embeddings.weight").is_some();
-    let prefix = if prefixed { "bert." } else { "" };
-    let (needs, passed_over) = config.needs(prefix);
-    let (weights, stats) = read_weights(load, &needs, passed_over)?;
+    let words = format!("{}embeddings.word_embeddings.weight", config.prefix());
+    let prefix = if package.index().position(&words).is_some() { config.prefix() } else { "" };
+    let (needs, passed_over) = config.needs(prefix, Purpose::Embedding);
+    let (weights, stats) = read_weights(load, (&needs, passed_over), &Place::as_named)?;
     let vocabulary = config.vocabulary();
-    let bert = Bert::new(&config, prefix, weights, pooling, threads)?;
-    Ok((LoadedModel::Embedding(EmbeddingModel { embedder: Box::new(bert), codec, vocabulary }), stats))
+    let embedder = Box::new(Bert::new(&config, prefix, weights, Output::Pooled(pooling), threads)?);
+    Ok((LoadedModel::Embedding(EmbeddingModel { embedder, codec, vocabulary }), stats))
+}
+
+/// An encoder with a classifier of one label: a cross-encoder of sentence-transformers.
+fn load_reranker(
+    load: &Load<'_>,
+    object: Map<String, Value>,
+    family: Family,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
+    let (package, threads) = (load.source.package, load.threads);
+    if has(package, Role::Pooling) {
+        return Err(LoadError::Config("a classifier comes with files of pooling"));
+    }
+    let own = optional(package, Role::SentenceTransformers)?;
+    let bend = Bend::read(own.as_ref().map(|bytes| bytes.as_slice()), &object)?;
+    let config = bert::Config::read(object, family)?;
+    let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
+    // RoBERTa has one type, whatever the tokenizer says.
+    let separator = if family == Family::Bert { codec.separator()? } else { None };
+    let prefix = config.prefix();
+    let (needs, passed_over) = config.needs(prefix, Purpose::Score);
+    let (weights, stats) = read_weights(load, (&needs, passed_over), &Place::as_named)?;
+    let vocabulary = config.vocabulary();
+    let scorer = Box::new(Bert::new(&config, prefix, weights, Output::Scored(bend, separator), threads)?);
+    Ok((LoadedModel::Rerank(RerankModel { scorer, codec, vocabulary }), stats))
 }
 
 /// How the token vectors become one of `hidden` features.
@@ -202,30 +319,28 @@ fn load_decoder(
     object: Map<String, Value>,
     read: ReadConfig,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
-    if has(load.package, Role::Modules) {
+    if has(load.source.package, Role::Modules) {
         return load_embedding_decoder(load, object, read);
     }
-    load_chat(load.package, object, read, |config| {
+    load_chat(&load.source, object, read, |config| {
         let (needs, passed_over) = config.needs();
-        let (weights, stats) = read_weights(load, &needs, &passed_over)?;
+        let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
         Ok((Box::new(Decoder::new(config, weights, load.threads)?), stats))
     })
 }
 
 /// A decoder that continues conversations, with the arithmetic that `build` makes of its config.
 fn load_chat(
-    package: &SealedModel,
+    source: &Source<'_>,
     object: Map<String, Value>,
     read: ReadConfig,
     build: impl FnOnce(&decoder::Config) -> Result<(Box<dyn Generator>, LoadStats), LoadError>,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
     let mut end_tokens = token_ids(object.get("eos_token_id"))?;
-    let config = read(object)?;
-    let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Chat)?;
-    let tokens = optional(package, Role::TokenizerConfig)?;
-    let tokens =
-        tokens.map(|bytes| config::object(Role::TokenizerConfig, &bytes)).transpose()?.unwrap_or_default();
-    if let Some(bytes) = optional(package, Role::GenerationConfig)? {
+    let config = source.config(object, read)?;
+    let codec = Codec::read(&source.tokenizer()?, config.vocabulary(), Use::Chat)?;
+    let tokens = source.tokenizer_config()?;
+    if let Some(bytes) = optional(source.package, Role::GenerationConfig)? {
         let generation = config::object(Role::GenerationConfig, &bytes)?;
         end_tokens.extend(token_ids(generation.get("eos_token_id"))?);
     }
@@ -236,9 +351,12 @@ fn load_chat(
     if end_tokens.is_empty() || end_tokens.iter().any(|&id| id as usize >= config.vocabulary()) {
         return Err(LoadError::Config("no end token, or one beyond the vocabulary"));
     }
-    let template = template(package, &tokens, special)?;
+    let template = template(source.package, &tokens, special)?;
     let (generator, stats) = build(&config)?;
-    Ok((LoadedModel::Chat(ChatModel { generator, codec, template, end_tokens }), stats))
+    let vocabulary = codec.vocabulary(config.vocabulary(), &end_tokens);
+    let grammars = Grammars::new(vocabulary.as_ref());
+    let model = ChatModel { generator, codec, template, end_tokens, vocabulary, grammars };
+    Ok((LoadedModel::Chat(model), stats))
 }
 
 /// A decoder that comes with the files of sentence-transformers.
@@ -247,14 +365,14 @@ fn load_embedding_decoder(
     object: Map<String, Value>,
     read: ReadConfig,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
-    let Load { package, threads, .. } = *load;
+    let (package, threads) = (load.source.package, load.threads);
     // Saved without the part that generates, its names have no prefix.
     let bare = package.index().position("embed_tokens.weight").is_some();
-    let config = read(object)?.without_head(if bare { "" } else { "model." });
+    let config = load.source.config(object, read)?.without_head(if bare { "" } else { "model." });
     let pooling = read_pooling(package, config.hidden())?;
-    let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
+    let codec = Codec::read(&load.source.tokenizer()?, config.vocabulary(), Use::Embedding)?;
     let (needs, passed_over) = config.needs();
-    let (weights, stats) = read_weights(load, &needs, &passed_over)?;
+    let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
     let vocabulary = config.vocabulary();
     let embedder = Box::new(DecoderEmbedder::new(&config, weights, pooling, threads)?);
     Ok((LoadedModel::Embedding(EmbeddingModel { embedder, codec, vocabulary }), stats))
@@ -262,11 +380,12 @@ fn load_embedding_decoder(
 
 fn read_weights(
     load: &Load<'_>,
-    needs: &[Need],
-    passed_over: &[&str],
+    (needs, passed_over): (&[Need], &[&str]),
+    locate: Locate<'_>,
 ) -> Result<(Weights, LoadStats), LoadError> {
-    let weights = Weights::load(load.package, &load.effort, (needs, passed_over), load.precision)?;
-    Ok((weights, stats(load.package, needs)))
+    let weights =
+        Weights::load(load.source.package, &load.effort, (needs, passed_over), locate, load.precision)?;
+    Ok((weights, stats(load.source.package, needs)))
 }
 
 fn stats(package: &SealedModel, needs: &[Need]) -> LoadStats {

@@ -2,6 +2,8 @@
 
 use crate::kernel::{Isa, Packing, Pair, WIDTH};
 use crate::math::{self, Activation};
+use crate::quantised::Quantised;
+use crate::stored::Stored;
 use anchorhold_engine::Precision;
 use rayon::prelude::*;
 use zeroize::Zeroize as _;
@@ -25,6 +27,7 @@ pub(crate) struct Packed {
 enum Panels {
     F32(Vec<f32>),
     Bf16(Vec<Pair>),
+    Quantised(Quantised),
 }
 
 impl Drop for Packed {
@@ -32,6 +35,8 @@ impl Drop for Packed {
         match &mut self.panels {
             Panels::F32(panels) => panels.zeroize(),
             Panels::Bf16(panels) => panels.zeroize(),
+            // Wipes itself.
+            Panels::Quantised(_) => {}
         }
     }
 }
@@ -41,33 +46,99 @@ fn places<P: Packing>(depth: usize) -> usize {
     depth.div_ceil(P::COUNT)
 }
 
-fn pack<P: Packing>(isa: Isa, parts: &[&[f32]], depth: usize) -> Vec<P> {
-    let mut places = vec![P::default(); places::<P>(depth)];
-    let lines = || parts.iter().flat_map(|part| part.chunks_exact(depth.max(1)));
-    let len = WIDTH * places.len();
-    let mut panels = vec![P::default(); lines().count().div_ceil(WIDTH) * len];
-    for (column, line) in lines().enumerate() {
-        let panel = panels.chunks_exact_mut(len.max(1)).nth(column / WIDTH);
-        let slots = panel.into_iter().flat_map(|panel| panel.iter_mut().skip(column % WIDTH).step_by(WIDTH));
-        P::fill(isa, &mut places, line);
-        for (slot, place) in slots.zip(&places) {
+/// How a matrix is held and multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// In 32 bits.
+    F32,
+    /// Rounded to bf16, as the rows that it is multiplied with.
+    Bf16,
+    /// As its quantised parts are stored; the rows that it is multiplied with are quantised, too.
+    Quantised,
+}
+
+impl Form {
+    /// The form of a matrix whose parts are stored like this.
+    pub(crate) fn of(precision: Precision, stored: &[Stored]) -> Self {
+        let all = |is: fn(&Stored) -> bool| !stored.is_empty() && stored.iter().all(is);
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+            Precision::Stored if all(|stored| stored.is_quantised()) => Self::Quantised,
+            Precision::Stored if all(|stored| *stored == Stored::Bf16) => Self::Bf16,
+            // Nothing smaller holds all of it.
+            Precision::Stored => Self::F32,
+        }
+    }
+}
+
+/// Numbers that are turned into places at once while packing.
+const FILLED: usize = 64;
+
+fn set_line<P: Packing>(panels: &mut [P], isa: Isa, (index, depth): (usize, usize), line: &[f32]) {
+    let len = (WIDTH * places::<P>(depth)).max(1);
+    let panel = panels.get_mut(index / WIDTH * len..).unwrap_or_default();
+    let mut slots = panel.iter_mut().skip(index % WIDTH).step_by(WIDTH);
+    let mut filled = [P::default(); FILLED];
+    for part in line.get(..depth).unwrap_or(line).chunks(FILLED * P::COUNT) {
+        let filled = filled.get_mut(..part.len().div_ceil(P::COUNT)).unwrap_or_default();
+        P::fill(isa, filled, part);
+        for (place, slot) in filled.iter().zip(slots.by_ref()) {
             *slot = *place;
         }
     }
-    places.zeroize();
-    panels
+    filled.zeroize();
 }
 
 impl Packed {
     /// Packs the row-major matrices `parts`, each `rows x depth`, one below the other.
-    pub(crate) fn new(parts: &[&[f32]], depth: usize, precision: Precision) -> Self {
-        let columns = parts.iter().map(|part| part.len() / depth.max(1)).sum();
+    pub(crate) fn new(parts: &[&[f32]], depth: usize, form: Form) -> Self {
+        let lines = || parts.iter().flat_map(|part| part.chunks_exact(depth.max(1)));
+        let mut packed = Self::zeroed(lines().count(), depth, form);
         let isa = Isa::detect();
-        let panels = match precision {
-            Precision::F32 => Panels::F32(pack(isa, parts, depth)),
-            Precision::Bf16 => Panels::Bf16(pack(isa, parts, depth)),
+        lines().enumerate().for_each(|(index, line)| packed.set_line(isa, index, line));
+        packed
+    }
+
+    /// A weight matrix of zeros, whose rows are to be set. In [`Form::Quantised`] nothing can be set.
+    pub(crate) fn zeroed(columns: usize, depth: usize, form: Form) -> Self {
+        fn panels<P: Packing>(columns: usize, depth: usize) -> Vec<P> {
+            vec![P::default(); columns.div_ceil(WIDTH) * WIDTH * places::<P>(depth)]
+        }
+        let panels = match form {
+            Form::F32 => Panels::F32(panels(columns, depth)),
+            Form::Bf16 => Panels::Bf16(panels(columns, depth)),
+            Form::Quantised => Panels::Quantised(Quantised::default()),
         };
         Self { panels, depth, columns }
+    }
+
+    /// A weight matrix of zeros in [`Form::Quantised`], of parts that are stored like this with so many rows. All are quantised, and
+    /// `depth` is whole blocks of each.
+    pub(crate) fn quantised(parts: &[(Stored, usize)], depth: usize) -> Self {
+        let columns = parts.iter().map(|(_, rows)| rows).sum();
+        Self { panels: Panels::Quantised(Quantised::zeroed(parts, depth)), depth, columns }
+    }
+
+    /// Sets row `index` of the weight matrix to what a file stores; false if the form is not the file's.
+    pub(crate) fn set_stored(&mut self, index: usize, row: &[u8]) -> bool {
+        match &mut self.panels {
+            Panels::F32(_) | Panels::Bf16(_) => false,
+            Panels::Quantised(parts) => {
+                parts.set_row(index, row);
+                true
+            }
+        }
+    }
+
+    /// Sets row `index` of the weight matrix, where the form is not quantised.
+    pub(crate) fn set_line(&mut self, isa: Isa, index: usize, line: &[f32]) {
+        let depth = self.depth;
+        match &mut self.panels {
+            Panels::F32(panels) => set_line(panels, isa, (index, depth), line),
+            Panels::Bf16(panels) => set_line(panels, isa, (index, depth), line),
+            Panels::Quantised(_) => {}
+        }
     }
 
     /// Columns of the product: the rows of the weight matrix.
@@ -80,6 +151,7 @@ impl Packed {
         match &self.panels {
             Panels::F32(panels) => self.copy_from(panels, index, out),
             Panels::Bf16(panels) => self.copy_from(panels, index, out),
+            Panels::Quantised(parts) => parts.copy_row(index, out),
         }
     }
 
@@ -101,6 +173,7 @@ impl Packed {
         match &self.panels {
             Panels::F32(panels) => self.multiply_as(panels, isa, x, epilogue, out),
             Panels::Bf16(panels) => self.multiply_as(panels, isa, x, epilogue, out),
+            Panels::Quantised(parts) => parts.multiply(x, epilogue, out),
         }
     }
 
@@ -190,7 +263,7 @@ pub(crate) struct Epilogue {
 }
 
 impl Epilogue {
-    fn bias_line(&self, first: usize) -> [f32; WIDTH] {
+    pub(crate) fn bias_line(&self, first: usize) -> [f32; WIDTH] {
         let mut line = [0.0; WIDTH];
         for (slot, &bias) in line.iter_mut().zip(self.bias.get(first..).unwrap_or_default()) {
             *slot = bias;
@@ -328,7 +401,7 @@ mod tests {
                 [(1, 7, 5), (3, 64, 33), (13, 40, 96), (30, 130, 70), (230, 128, 65)]
             {
                 let (x, weights) = (noise(rows * depth, 1), noise(columns * depth, 2));
-                let packed = Packed::new(&[&weights], depth, Precision::F32);
+                let packed = Packed::new(&[&weights], depth, Form::F32);
                 let got = product(isa, &packed, &x, rows);
                 for (got, wanted) in got.iter().zip(plain(&x, &weights, depth)) {
                     assert!((got - wanted).abs() < 2e-5, "{isa:?} {rows}x{depth}x{columns}: {got} {wanted}");
@@ -343,7 +416,7 @@ mod tests {
         places[0]
     }
 
-    const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
+    const BOTH: [Form; 2] = [Form::F32, Form::Bf16];
 
     #[test]
     fn products_in_bf16_equal_those_of_rounded_numbers_on_every_instruction_set() {
@@ -353,7 +426,7 @@ mod tests {
                 [(1, 7, 5), (3, 64, 33), (13, 40, 96), (30, 131, 70), (230, 128, 65)]
             {
                 let (x, weights) = (noise(rows * depth, 1), noise(columns * depth, 2));
-                let packed = Packed::new(&[&weights], depth, Precision::Bf16);
+                let packed = Packed::new(&[&weights], depth, Form::Bf16);
                 let got = product(isa, &packed, &x, rows);
                 for (got, wanted) in got.iter().zip(plain(&rounded(&x), &rounded(&weights), depth)) {
                     assert!((got - wanted).abs() < 2e-5, "{isa:?} {rows}x{depth}x{columns}: {got} {wanted}");
@@ -390,16 +463,15 @@ mod tests {
     fn a_row_is_bit_identical_alone_and_in_company() {
         let (rows, depth, columns) = (211, 160, 97);
         let (x, weights) = (noise(rows * depth, 3), noise(columns * depth, 4));
-        for (isa, precision) in Isa::all().into_iter().flat_map(|isa| BOTH.map(|precision| (isa, precision)))
-        {
-            let packed = Packed::new(&[&weights], depth, precision);
+        for (isa, form) in Isa::all().into_iter().flat_map(|isa| BOTH.map(|form| (isa, form))) {
+            let packed = Packed::new(&[&weights], depth, form);
             let together = product(isa, &packed, &x, rows);
             for size in [1, 2, 5, 12, 24, 25, 100] {
                 for (part, wanted) in x.chunks(size * depth).zip(together.chunks(size * columns)) {
                     let got = product(isa, &packed, part, part.len() / depth);
                     assert!(
                         got.iter().zip(wanted).all(|(a, b)| a.to_bits() == b.to_bits()),
-                        "{isa:?} {precision:?} {size}"
+                        "{isa:?} {form:?} {size}"
                     );
                 }
             }
@@ -409,7 +481,7 @@ mod tests {
     #[test]
     fn bias_is_added_and_parts_are_stacked() {
         let (a, b) = (noise(3 * 8, 5), noise(2 * 8, 6));
-        let packed = Packed::new(&[&a, &b], 8, Precision::F32);
+        let packed = Packed::new(&[&a, &b], 8, Form::F32);
         assert_eq!(packed.columns(), 5);
         let mut out = vec![0.0; 5];
         let bias = vec![1.0, 2.0, 3.0, 4.0, 5.0];

@@ -42,11 +42,19 @@ impl RopeKeys {
     /// # Errors
     /// Both forms are used.
     pub(crate) fn settings(self) -> Result<RopeSettings, LoadError> {
+        self.settings_with(THETA)
+    }
+
+    /// The settings, with this base where there is none.
+    ///
+    /// # Errors
+    /// Both forms are used.
+    pub(crate) fn settings_with(self, theta: f64) -> Result<RopeSettings, LoadError> {
         let Self { rope_theta, rope_scaling, rope_parameters } = self;
         if rope_parameters.is_some() && (rope_scaling.is_some() || rope_theta.is_some()) {
             return Err(LoadError::Config("rope is configured in two ways"));
         }
-        Ok(RopeSettings { theta: rope_theta.unwrap_or(THETA), parameters: rope_parameters.or(rope_scaling) })
+        Ok(RopeSettings { theta: rope_theta.unwrap_or(theta), parameters: rope_parameters.or(rope_scaling) })
     }
 }
 
@@ -80,6 +88,19 @@ impl Rope {
         #[expect(clippy::cast_possible_truncation, reason = "transformers keeps the frequencies in f32")]
         let frequencies = plain.map(|f| scale.as_ref().map_or(f, |scale| scale.apply(f)) as f32).collect();
         Ok(Self { frequencies })
+    }
+
+    /// The same with each frequency divided by its factor, as GGUF files store what the `llama3` type makes of them.
+    ///
+    /// # Errors
+    /// There are not as many factors as frequencies, or one is out of range.
+    pub(crate) fn slowed(mut self, factors: &[f32]) -> Result<Self, LoadError> {
+        let sound = factors.iter().all(|&factor| sound_factor(f64::from(factor)).is_ok());
+        if !sound || factors.len() != self.frequencies.len() {
+            return Err(LoadError::Config("rope scaling has a value out of range"));
+        }
+        self.frequencies.iter_mut().zip(factors).for_each(|(frequency, factor)| *frequency /= factor);
+        Ok(self)
     }
 
     /// The cosines and sines of one position.

@@ -1,14 +1,16 @@
 //! The model's chat template: a program that came with the package, run in a closed box.
 //!
-//! It reads no file, clock or environment, sees only the conversation and the names of four special tokens, and has limits for its
+//! It reads no file or environment, and the clock only where the caller gives it one; it sees only the conversation and the names of four special tokens, and has limits for its
 //! size, its output, and its steps and memory together: the template engine's fuel pays for both.
+
+mod date;
+mod json;
 
 use anchorhold_engine::ChatMessage;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
-use serde::Serialize as _;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// The largest template, in bytes.
@@ -25,8 +27,6 @@ const FUEL_PER_MESSAGE: u64 = 2_000;
 const BYTES_PER_FUEL: u64 = 4;
 /// Calls within calls.
 const RECURSION: usize = 64;
-/// The widest indentation of `tojson`.
-const MAX_INDENT: usize = 16;
 
 /// Why a template is refused, or refuses a conversation. Quotes neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -89,11 +89,19 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise);
-        environment.add_filter("tojson", to_json);
+        environment.add_filter("tojson", json::to_json);
         environment.remove_global("debug");
-        let added = environment.add_template_owned(NAME, source.to_owned());
+        let added = environment.add_template_owned(NAME, without_generation(source).into_owned());
         added.map_err(|_| TemplateError::Syntax)?;
         Ok(Self { environment: Box::new(environment), special })
+    }
+
+    /// The same with `strftime_now`, which some templates use to tell the model the date: `clock` gives the seconds since 1970. Without it
+    /// the name is undefined, for which most templates have a date of their own.
+    #[must_use]
+    pub fn with_clock(mut self, clock: fn() -> u64) -> Self {
+        self.environment.add_function("strftime_now", move |format: &str| date::strftime(format, clock()));
+        self
     }
 
     /// The prompt for a conversation, up to where the assistant's answer begins.
@@ -128,6 +136,29 @@ impl ChatTemplate {
         template.render_captured_to(context, &mut out).map_err(|error| classify(&error))?;
         String::from_utf8(out.0).map_err(|_| TemplateError::Failed)
     }
+}
+
+/// A template in which the blocks that tell transformers what the assistant wrote are blocks that do nothing.
+fn without_generation(source: &str) -> Cow<'_, str> {
+    if !source.contains("generation") {
+        return Cow::Borrowed(source);
+    }
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, inside)) = rest.split_once("{%") {
+        out.push_str(before);
+        out.push_str("{%");
+        let tag = inside.split_once("%}").map_or("", |(tag, _)| tag);
+        rest = inside.get(tag.len()..).unwrap_or_default();
+        let word = tag.trim_matches(|character: char| character.is_whitespace() || "+-".contains(character));
+        match word {
+            "generation" => out.push_str(&tag.replace(word, "if true")),
+            "endgeneration" => out.push_str(&tag.replace(word, "endif")),
+            _ => out.push_str(tag),
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
 }
 
 /// A special token that the model lacks is undefined, as in transformers.
@@ -186,41 +217,6 @@ impl Write for Bounded {
     }
 }
 
-/// `tojson` as transformers has it: Python's `json.dumps` without ASCII or HTML escapes.
-fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    options.assert_all_used()?;
-    let mut out = Vec::new();
-    let written = match indent {
-        None => value.serialize(&mut Serializer::with_formatter(&mut out, Python)),
-        Some(width) => {
-            let spaces = vec![b' '; width.min(MAX_INDENT)];
-            value.serialize(&mut Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(&spaces)))
-        }
-    };
-    written.map_err(|_| Error::new(ErrorKind::BadSerialization, "value has no JSON"))?;
-    let text =
-        String::from_utf8(out).map_err(|_| Error::new(ErrorKind::BadSerialization, "value has no JSON"))?;
-    Ok(Value::from(text))
-}
-
-/// A space after each comma and colon.
-struct Python;
-
-impl Formatter for Python {
-    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,8 +241,12 @@ mod tests {
     #[test]
     fn json_is_written_as_python_writes_it() {
         let json = "{{ {'b': [1, 'é<&>\"'], 'a': none} | tojson }}";
-        assert_eq!(render(json, &[]).unwrap(), r#"{"a": null, "b": [1, "é<&>\""]}"#);
+        assert_eq!(render(json, &[]).unwrap(), r#"{"b": [1, "é<&>\""], "a": null}"#);
         assert_eq!(render("{{ [1] | tojson(indent=2) }}", &[]).unwrap(), "[\n  1\n]");
+        for refused in ["sort_keys=true", "separators=[',']", "other=1", "indent='x'"] {
+            let source = format!("{{{{ [1] | tojson({refused}) }}}}");
+            assert_eq!(render(&source, &[]), Err(TemplateError::Failed), "{refused}");
+        }
     }
 
     #[test]
@@ -290,6 +290,16 @@ mod tests {
         let source = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</>{% endfor %}";
         let messages: Vec<_> = (0..2000).map(|_| message("user", &" word".repeat(200))).collect();
         assert!(render(source, &messages).unwrap().len() > 2_000_000);
+    }
+
+    #[test]
+    fn the_clock_is_read_only_where_one_is_given() {
+        let source = "{{ strftime_now('%Y') if strftime_now is defined else 'no clock' }}";
+        let template = || ChatTemplate::new(source, SpecialTokens::default()).unwrap();
+        assert_eq!(template().render(&[]).unwrap(), "no clock");
+        assert_eq!(template().with_clock(|| 0).render(&[]).unwrap(), "1970");
+        let unknown = ChatTemplate::new("{{ strftime_now('%Q') }}", SpecialTokens::default()).unwrap();
+        assert_eq!(unknown.with_clock(|| 0).render(&[]), Err(TemplateError::Failed));
     }
 
     #[test]

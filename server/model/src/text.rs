@@ -3,11 +3,13 @@
 use crate::error::LoadError;
 use crate::stream::TextStream;
 use crate::template::{ChatTemplate, TemplateError};
+use crate::vocabulary::Vocabulary;
 use anchorhold_engine::{ChatMessage, TokenId};
+use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use tokenizers::Tokenizer;
+use tokenizers::{Encoding, ModelWrapper, Tokenizer};
 
 /// The longest text that is cut into tokens, in bytes.
 pub const MAX_TEXT_LEN: usize = 4 << 20;
@@ -40,6 +42,8 @@ struct Inner {
     /// The texts of the special tokens.
     special: Vec<String>,
     use_for: Use,
+    /// For each special token what its spelling is in plain tokens, of a model that takes whole texts.
+    spelled: HashMap<TokenId, Vec<TokenId>>,
     /// What the tokenizer puts before a text, of a chat model.
     prefix: Vec<TokenId>,
 }
@@ -47,7 +51,7 @@ struct Inner {
 /// What a tokenizer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// Whole texts, wrapped in the model's special tokens.
+    /// Whole texts or pairs of them, wrapped in the model's special tokens.
     Embedding,
     /// Prompts, into which the chat template writes special tokens.
     Chat,
@@ -79,14 +83,20 @@ impl Codec {
             return Err(LoadError::Tokenizer("has more tokens than the model"));
         }
         let special = added.into_iter().filter(|(_, token)| token.special && !token.content.is_empty());
-        let special: Vec<String> = special.map(|(_, token)| token.content).collect();
+        let (ids, special): (Vec<TokenId>, Vec<String>) =
+            special.map(|(id, token)| (id, token.content)).unzip();
         if special.len() > MAX_SPECIAL {
             return Err(LoadError::Tokenizer("has too many special tokens"));
         }
         if use_for == Use::Embedding {
             tokenizer.set_encode_special_tokens(true);
         }
-        let mut inner = Inner { tokenizer, special, use_for, prefix: Vec::new() };
+        let mut inner = Inner { tokenizer, special, use_for, spelled: HashMap::new(), prefix: Vec::new() };
+        if use_for == Use::Embedding {
+            inner.spelled = inner
+                .spell(&ids)
+                .map_err(|_| LoadError::Tokenizer("has special tokens that text cannot avoid"))?;
+        }
         if use_for == Use::Chat {
             inner.prefix =
                 inner.find_prefix().map_err(|_| LoadError::Tokenizer("cannot cut a probe into tokens"))?;
@@ -100,12 +110,51 @@ impl Codec {
     /// [`TextError::TooLong`], [`TextError::Tokenizer`], [`TextError::Noncharacters`].
     pub fn encode(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
         if self.0.use_for == Use::Embedding {
-            return self.0.tokens(text, true);
+            let encoding = self.0.encoding(text, true)?;
+            return Ok(self.0.plain(&encoding));
         }
         let mark = mark([text].into_iter())?;
         let mut tokens = self.0.prefix.clone();
         self.0.append(&self.0.shield(text, mark), mark, &mut tokens)?;
         Ok(tokens)
+    }
+
+    /// The tokens of each pair of `first` and one of `seconds`, with what the model wants around and between them. Special tokens spelled
+    /// out in a text are plain text.
+    ///
+    /// # Errors
+    /// [`TextError::TooLong`], [`TextError::Tokenizer`].
+    pub fn encode_pairs(&self, first: &str, seconds: &[String]) -> Result<Vec<Vec<TokenId>>, TextError> {
+        let first = self.0.encoding(first, false)?;
+        let pair = |second: &String| {
+            let encoding = self.0.pair(first.clone(), self.0.encoding(second, false)?)?;
+            Ok(self.0.plain(&encoding))
+        };
+        seconds.iter().map(pair).collect()
+    }
+
+    /// The token after which the second text of a pair is of another type; `None` where the tokenizer gives both the same.
+    ///
+    /// # Errors
+    /// [`LoadError::Tokenizer`]: the tokens of a pair do not show it.
+    pub(crate) fn separator(&self) -> Result<Option<TokenId>, LoadError> {
+        let refused = LoadError::Tokenizer("does not end the first text of a pair with a special token");
+        let probe = || self.0.pair(self.0.encoding("a", false)?, self.0.encoding("b", false)?);
+        let probe = probe().map_err(|_| refused.clone())?;
+        let (ids, types) = (probe.get_ids(), probe.get_type_ids());
+        if types.iter().all(|kind| *kind == 0) {
+            return Ok(None);
+        }
+        let first = types.iter().take_while(|kind| **kind == 0).count();
+        let (before, second) = ids.split_at_checked(first).unwrap_or_default();
+        let [before @ .., separator] = before else { return Err(refused) };
+        let told = self.0.spelled.contains_key(separator) && !before.contains(separator);
+        let types_of_second = types.iter().skip(first);
+        if told && !second.is_empty() && types_of_second.clone().all(|kind| *kind == 1) {
+            Ok(Some(*separator))
+        } else {
+            Err(refused)
+        }
     }
 
     /// The prompt of a conversation: the template's own special tokens are control tokens, those spelled out in messages are plain text.
@@ -148,6 +197,11 @@ impl Codec {
         self.0.tokenizer.token_to_id(text)
     }
 
+    /// The bytes that each of up to `size` tokens stands for; `ends` are those that end a text.
+    pub(crate) fn vocabulary(&self, size: usize, ends: &[TokenId]) -> Option<Vocabulary> {
+        Vocabulary::new(&self.0.tokenizer, size, ends)
+    }
+
     /// A decoder for tokens that come one at a time.
     #[must_use]
     pub fn stream(&self) -> TextStream {
@@ -156,12 +210,61 @@ impl Codec {
 }
 
 impl Inner {
-    fn tokens(&self, text: &str, wrapped: bool) -> Result<Vec<TokenId>, TextError> {
+    fn encoding(&self, text: &str, wrapped: bool) -> Result<Encoding, TextError> {
         if text.len() > MAX_TEXT_LEN {
             return Err(TextError::TooLong(text.len()));
         }
-        let encoding = self.tokenizer.encode_fast(text, wrapped).map_err(|_| TextError::Tokenizer)?;
-        Ok(encoding.get_ids().to_vec())
+        self.tokenizer.encode_fast(text, wrapped).map_err(|_| TextError::Tokenizer)
+    }
+
+    fn tokens(&self, text: &str, wrapped: bool) -> Result<Vec<TokenId>, TextError> {
+        Ok(self.encoding(text, wrapped)?.get_ids().to_vec())
+    }
+
+    fn pair(&self, first: Encoding, second: Encoding) -> Result<Encoding, TextError> {
+        self.tokenizer.post_process(first, Some(second), true).map_err(|_| TextError::Tokenizer)
+    }
+
+    /// The tokens of an encoding, in which special ones that come from the text itself are spelled out.
+    fn plain(&self, encoding: &Encoding) -> Vec<TokenId> {
+        let mut tokens = Vec::with_capacity(encoding.len());
+        for (&id, &wrapping) in encoding.get_ids().iter().zip(encoding.get_special_tokens_mask()) {
+            match self.spelled.get(&id).filter(|_| wrapping == 0) {
+                Some(spelled) => tokens.extend(spelled),
+                None => tokens.push(id),
+            }
+        }
+        tokens
+    }
+
+    /// What the spelling of each special token is in plain tokens. A vocabulary of sentencepiece or WordPiece holds special tokens beside
+    /// plain ones, so that a text that spells one, perhaps only once it is normalised, would be that token. The unknown token stays: it
+    /// controls nothing, and is what a text has where the vocabulary has no letter.
+    fn spell(&self, ids: &[TokenId]) -> Result<HashMap<TokenId, Vec<TokenId>>, TextError> {
+        let unknown = self.unknown()?;
+        let mut spelled = HashMap::new();
+        for (&id, text) in ids.iter().zip(&self.special).filter(|(id, _)| !unknown.contains(id)) {
+            let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+            let mut tokens = self.tokens(first, false)?;
+            tokens.extend(self.tokens(rest, false)?);
+            if tokens.iter().any(|token| ids.contains(token) && !unknown.contains(token)) {
+                return Err(TextError::Tokenizer);
+            }
+            spelled.insert(id, tokens);
+        }
+        Ok(spelled)
+    }
+
+    /// The token of what the vocabulary does not have, if there is one. Sentencepiece does not tell it, so letters are tried that hardly
+    /// any vocabulary has.
+    fn unknown(&self) -> Result<Vec<TokenId>, TextError> {
+        let named = match self.tokenizer.get_model() {
+            ModelWrapper::WordPiece(model) => Some(model.unk_token.clone()),
+            ModelWrapper::WordLevel(model) => Some(model.unk_token.clone()),
+            ModelWrapper::BPE(model) => model.unk_token.clone(),
+            ModelWrapper::Unigram(_) => return self.tokens("\u{10FFFD}\u{13000}\u{17000}", false),
+        };
+        Ok(named.and_then(|token| self.tokenizer.token_to_id(&token)).into_iter().collect())
     }
 
     /// What the tokenizer puts before a text: there must be nothing after it, since a chat prompt is continued.

@@ -1,4 +1,4 @@
-//! The dense decoders against transformers (tests/vectors/models/decoders.json), against themselves in other company, and what their
+//! The decoders against transformers (tests/vectors/models/decoders.json), against themselves in other company, and what their
 //! configs may not say.
 
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests are tests")]
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 
 const MOST_DIFFERENCE: f32 = 1e-4;
-const FAMILIES: &[&str] = &["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"];
+const FAMILIES: &[&str] = &["llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3-moe", "gemma2", "gemma3"];
 
 type Object = Map<String, Value>;
 
@@ -45,6 +45,10 @@ fn old_form(config: &mut Object) {
     config.insert("rope_scaling".into(), scaling);
     let dtype = config.remove("dtype").unwrap();
     config.insert("torch_dtype".into(), dtype);
+    if let Some(experts) = config.get("num_local_experts").filter(|_| config["model_type"] == "qwen3_moe") {
+        config.insert("num_experts".into(), experts.clone());
+        config.remove("num_local_experts");
+    }
     config.remove("layer_types");
     config.remove("_sliding_window_pattern");
 }
@@ -107,7 +111,7 @@ fn windows_scalings_and_caps_equal_transformers() {
             variants += 1;
         }
     }
-    assert!(variants >= 7);
+    assert!(variants >= 11);
 }
 
 #[test]
@@ -137,42 +141,55 @@ fn qwen_windows_by_the_first_layer_that_has_one() {
     assert_logits(folder.path(), &goldens["prompts"], &wanted, "max_window_layers");
 }
 
-/// Eight prompts, the first longer than any window.
+/// Thirty-two prompts, the first longer than any window.
 fn prompts() -> Vec<Vec<u32>> {
-    let len = |i: u32| [100, 1, 37, 64, 20, 21, 3, 90][i as usize];
-    (0..8).map(|i| (0..len(i)).map(|at| (at * at + 5 * at + 31 * i) % 128).collect()).collect()
+    let len = |i: u32| [100, 1, 37, 64, 20, 21, 3, 90][i as usize % 8];
+    (0..32).map(|i| (0..len(i)).map(|at| (at * at + 5 * at + 31 * i) % 128).collect()).collect()
 }
 
 #[test]
 fn logits_do_not_depend_on_company_chunks_or_threads() {
     for family in FAMILIES {
-        let folder = common::tiny(family);
-        let prompts = prompts();
-        let mut alone = load(&folder, 1);
-        let wanted: Vec<Vec<f32>> =
-            (0..).zip(&prompts).map(|(sequence, prompt)| alone.one(sequence, prompt)).collect();
-        for threads in [1, 2] {
-            let mut model = load(&folder, threads);
-            for count in [2_usize, 8] {
-                let rows: Vec<(u64, &[u32])> =
-                    (200..).zip(prompts.iter().map(Vec::as_slice)).take(count).collect();
-                for (got, wanted) in model.step(&rows).unwrap().iter().zip(&wanted) {
-                    assert_same_bits(got, wanted, &format!("{family} in a batch of {count}"));
-                }
-                rows.iter().for_each(|&(sequence, _)| model.release(sequence));
+        same_in_any_company(family, Precision::F32);
+    }
+}
+
+#[test]
+fn logits_in_bf16_do_not_depend_on_company_chunks_or_threads() {
+    for family in FAMILIES {
+        same_in_any_company(family, Precision::Bf16);
+    }
+}
+
+fn same_in_any_company(family: &str, precision: Precision) {
+    let load =
+        |threads| Sequences::new(common::chat_with(&common::tiny(family), threads, precision).generator);
+    let prompts = prompts();
+    let mut alone = load(1);
+    let wanted: Vec<Vec<f32>> =
+        (0..).zip(&prompts).map(|(sequence, prompt)| alone.one(sequence, prompt)).collect();
+    for threads in [1, 2] {
+        let mut model = load(threads);
+        for count in [2_usize, 8, 32] {
+            let rows: Vec<(u64, &[u32])> =
+                (200..).zip(prompts.iter().map(Vec::as_slice)).take(count).collect();
+            for (got, wanted) in model.step(&rows).unwrap().iter().zip(&wanted) {
+                assert_same_bits(got, wanted, &format!("{family} {precision:?} in a batch of {count}"));
             }
-            for chunk in 1..=prompts[0].len() {
-                let mut logits = Vec::new();
-                for (index, part) in prompts[0].chunks(chunk).enumerate() {
-                    // A neighbour that decodes meanwhile.
-                    let neighbour = [u32::try_from(index).unwrap()];
-                    logits = model.step(&[(100, part), (101, &neighbour)]).unwrap().remove(0);
-                }
-                assert_same_bits(&logits, &wanted[0], &format!("{family} in chunks of {chunk}"));
-                model.release(100);
-                model.release(101);
-            }
+            rows.iter().for_each(|&(sequence, _)| model.release(sequence));
         }
+    }
+    let mut model = load(2);
+    for chunk in 1..=prompts[0].len() {
+        let mut logits = Vec::new();
+        for (index, part) in prompts[0].chunks(chunk).enumerate() {
+            // A neighbour that decodes meanwhile.
+            let neighbour = [u32::try_from(index).unwrap()];
+            logits = model.step(&[(100, part), (101, &neighbour)]).unwrap().remove(0);
+        }
+        assert_same_bits(&logits, &wanted[0], &format!("{family} {precision:?} in chunks of {chunk}"));
+        model.release(100);
+        model.release(101);
     }
 }
 
@@ -187,6 +204,8 @@ fn published_configs_are_read() {
         ("qwen2.5-0.5b", "qwen2", 2 + 24 * 12),
         ("qwen2.5-0.5b-instruct", "qwen2", 2 + 24 * 12),
         ("qwen3-0.6b", "qwen3", 2 + 28 * 11),
+        ("mixtral-8x7b-instruct-v0.1", "mixtral", 3 + 32 * (7 + 8 * 3)),
+        ("qwen3-30b-a3b", "qwen3-moe", 3 + 48 * (9 + 128 * 3)),
         ("gemma-2-9b-it", "gemma2", 2 + 42 * 11),
         ("gemma-3-1b-it", "gemma3", 2 + 26 * 13),
     ] {
@@ -287,6 +306,28 @@ fn case_22_refuses_what_one_family_does_not_do() {
 }
 
 #[test]
+fn case_22_refuses_experts_that_no_model_has() {
+    assert_refused(vec![
+        case("mixtral", "num_local_experts", json!(0), Some(LIMIT)),
+        case("mixtral", "num_local_experts", json!(1_u64 << 40), Some(LIMIT)),
+        case("mixtral", "num_experts_per_tok", json!(5), Some(LIMIT)),
+        case("mixtral", "output_router_logits", json!(true), None),
+        case("mixtral", "norm_topk_prob", json!(true), None),
+        case("mixtral", "attention_bias", json!(true), None),
+        case("qwen3-moe", "shared_expert_intermediate_size", json!(8), None),
+        case("qwen3-moe", "layer_types", json!(["full_attention"]), None),
+        case("qwen3-moe", "moe_intermediate_size", json!(0), Some(LIMIT)),
+        case("qwen3-moe", "decoder_sparse_step", json!(0), Some(LIMIT)),
+        case(
+            "qwen3-moe",
+            "mlp_only_layers",
+            json!([3]),
+            Some("mlp_only_layers names a layer that is not there"),
+        ),
+    ]);
+}
+
+#[test]
 fn case_22_refuses_what_no_family_does() {
     let mut cases = Vec::new();
     for family in FAMILIES {
@@ -335,6 +376,8 @@ fn case_22_refuses_settings_that_are_missing_or_of_another_form() {
         let own: &[&str] = match *family {
             "llama" => &[],
             "qwen3" => &["num_key_value_heads", "head_dim"],
+            "mixtral" => &["num_key_value_heads", "num_local_experts", "num_experts_per_tok"],
+            "qwen3-moe" => &["num_key_value_heads", "num_experts_per_tok", "moe_intermediate_size"],
             "gemma2" | "gemma3" => {
                 &["num_key_value_heads", "head_dim", "query_pre_attn_scalar", "sliding_window"]
             }
@@ -392,6 +435,8 @@ fn case_22_refuses_an_architecture_under_another_type() {
         ("mistral", "llama"),
         ("qwen2", "qwen3"),
         ("qwen3", "qwen2"),
+        ("mixtral", "mistral"),
+        ("qwen3-moe", "qwen3"),
         ("gemma2", "gemma3_text"),
         ("gemma3", "gemma3"),
     ] {

@@ -1,12 +1,22 @@
-//! The steps of a model that embeds.
+//! The steps of a model that embeds texts or scores pairs of them: a score is a vector of one number.
 
 use crate::intake::Job;
 use crate::serve::{Steps, refusal};
-use anchorhold_engine::{Embedder, EmbeddingBatcher, EmbeddingLimits, RequestId};
+use anchorhold_engine::{Embedder, EmbeddingBatcher, EmbeddingLimits, Moment, RequestId, Unanswered};
 use anchorhold_ipc::{Event, RejectReason, RequestError};
 use std::collections::HashMap;
 
+/// What the inputs of the model are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Texts, which become vectors.
+    Texts,
+    /// A query and a document each, which are scored.
+    Pairs,
+}
+
 pub(crate) struct Embedding {
+    of: Of,
     batcher: EmbeddingBatcher,
     embedder: Box<dyn Embedder>,
     /// Tokens of each live request.
@@ -14,19 +24,23 @@ pub(crate) struct Embedding {
 }
 
 impl Embedding {
-    pub(crate) fn new(limits: EmbeddingLimits, embedder: Box<dyn Embedder>, vocabulary: usize) -> Self {
+    pub(crate) fn new(
+        limits: EmbeddingLimits,
+        (embedder, of): (Box<dyn Embedder>, Of),
+        vocabulary: usize,
+    ) -> Self {
         let batcher = EmbeddingBatcher::new(limits, embedder.as_ref(), vocabulary);
-        Self { batcher, embedder, tokens_in: HashMap::new() }
+        Self { of, batcher, embedder, tokens_in: HashMap::new() }
     }
 }
 
 impl Steps for Embedding {
-    fn submit(&mut self, id: RequestId, job: Job) -> Result<(), RequestError> {
+    fn submit(&mut self, id: RequestId, ends_by: Moment, job: Job) -> Result<(), RequestError> {
         let Job::Embed { inputs } = job else {
             return Err(RequestError::Rejected(RejectReason::WrongKind));
         };
         let tokens: usize = inputs.iter().map(Vec::len).sum();
-        self.batcher.submit(id, inputs).map_err(|error| refusal(&error))?;
+        self.batcher.submit(id, inputs, ends_by).map_err(|error| refusal(&error))?;
         self.tokens_in.insert(id, u64::try_from(tokens).unwrap_or(u64::MAX));
         Ok(())
     }
@@ -36,15 +50,19 @@ impl Steps for Embedding {
         self.tokens_in.remove(&id);
     }
 
-    fn step(&mut self) -> Vec<Event> {
-        let outputs = self.batcher.step(self.embedder.as_mut()).into_iter();
+    fn step(&mut self, now: Moment) -> Vec<Event> {
+        let outputs = self.batcher.step(now, self.embedder.as_mut()).into_iter();
         outputs
             .map(|output| {
                 let id = output.request;
                 let tokens_in = self.tokens_in.remove(&id).unwrap_or_default();
                 match output.vectors {
+                    Ok(vectors) if self.of == Of::Pairs => {
+                        Event::Ranked { id, scores: vectors.into_iter().flatten().collect(), tokens_in }
+                    }
                     Ok(vectors) => Event::Embedded { id, vectors, tokens_in },
-                    Err(_) => Event::Failed { id, error: RequestError::Internal },
+                    Err(Unanswered::Late) => Event::Failed { id, error: RequestError::Late },
+                    Err(Unanswered::Failed(_)) => Event::Failed { id, error: RequestError::Internal },
                 }
             })
             .collect()

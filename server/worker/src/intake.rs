@@ -1,8 +1,12 @@
 //! Reads requests and turns text into tokens, beside the steps and not between them.
 
+use crate::clock::Clock;
 use crate::panics::AbortOnPanic;
 use crate::{Language, LanguageError};
-use anchorhold_engine::{ModelKind, Prompt, RequestId, Sampling, StopRules, Tenancy, TokenId};
+use anchorhold_engine::{
+    Constraint, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Prompt, RequestId, Sampling, StopRules,
+    Tenancy, TokenId,
+};
 use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, Work, WorkKind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -14,7 +18,7 @@ const MAX_BYTES_PER_TOKEN: usize = 256;
 /// What the intake tells the steps.
 pub(crate) enum Command {
     /// Begin this request.
-    Submit { id: RequestId, job: Job },
+    Submit { id: RequestId, ends_by: Moment, job: Job },
     /// The caller left.
     Cancel { id: RequestId },
     /// The line ended; nothing follows.
@@ -23,12 +27,27 @@ pub(crate) enum Command {
 
 /// A request in tokens.
 pub(crate) enum Job {
-    Embed { inputs: Vec<Vec<TokenId>> },
-    Generate { tenancy: Tenancy, prompt: Vec<TokenId>, sampling: Sampling, stop: StopRules },
+    /// Of texts, or of pairs of them.
+    Embed {
+        inputs: Vec<Vec<TokenId>>,
+    },
+    Generate(Box<Generate>),
+}
+
+/// A generation in tokens.
+pub(crate) struct Generate {
+    pub(crate) tenancy: Tenancy,
+    pub(crate) prompt: Vec<TokenId>,
+    pub(crate) sampling: Sampling,
+    pub(crate) stop: StopRules,
+    pub(crate) choices: u16,
+    pub(crate) logprobs: Option<u8>,
+    pub(crate) constraint: Option<Box<dyn Constraint>>,
 }
 
 pub(crate) struct Intake {
     pub(crate) language: Arc<dyn Language>,
+    pub(crate) clock: Clock,
     pub(crate) kind: ModelKind,
     pub(crate) context: usize,
     pub(crate) commands: SyncSender<Command>,
@@ -43,10 +62,13 @@ impl Intake {
         while let Ok((work, _)) = line.receive() {
             let taken = match work {
                 Work::Cancel { id } => self.commands.send(Command::Cancel { id }).is_ok(),
-                Work::Submit { id, kind } => match self.prepare(kind) {
-                    Ok(job) => self.commands.send(Command::Submit { id, job }).is_ok(),
-                    Err(error) => self.events.send(Event::Failed { id, error }).is_ok(),
-                },
+                Work::Submit { id, within_ms, kind } => {
+                    let ends_by = self.clock.after(within_ms);
+                    match self.prepare(*kind) {
+                        Ok(job) => self.commands.send(Command::Submit { id, ends_by, job }).is_ok(),
+                        Err(error) => self.events.send(Event::Failed { id, error }).is_ok(),
+                    }
+                }
             };
             if !taken {
                 return;
@@ -62,11 +84,39 @@ impl Intake {
                 let inputs = inputs.into_iter().map(|input| self.tokens(input));
                 Ok(Job::Embed { inputs: inputs.collect::<Result<_, _>>()? })
             }
-            (WorkKind::Generate { tenancy, prompt, sampling, stop }, ModelKind::Chat) => {
-                Ok(Job::Generate { tenancy, prompt: self.tokens(prompt)?, sampling, stop })
+            (
+                WorkKind::Generate { tenancy, prompt, sampling, stop, choices, logprobs, structure },
+                ModelKind::Chat,
+            ) => {
+                if choices > MAX_CHOICES || logprobs.is_some_and(|count| count > MAX_LOGPROBS) {
+                    return Err(RequestError::Rejected(RejectReason::TooMany));
+                }
+                let prompt = self.tokens(prompt)?;
+                let constraint = structure.map(|structure| self.language.constraint(&structure)).transpose();
+                let constraint =
+                    constraint.map_err(|fault| RequestError::Rejected(RejectReason::Structure(fault)))?;
+                let generate = Generate { tenancy, prompt, sampling, stop, choices, logprobs, constraint };
+                Ok(Job::Generate(Box::new(generate)))
+            }
+            (WorkKind::Rerank { query, documents }, ModelKind::Rerank) => {
+                Ok(Job::Embed { inputs: self.pairs(&query, &documents)? })
             }
             _ => Err(RequestError::Rejected(RejectReason::WrongKind)),
         }
+    }
+
+    /// The query stands in each pair, so one that fits no pair is refused before it is copied into all of them.
+    fn pairs(&self, query: &str, documents: &[String]) -> Result<Vec<Vec<TokenId>>, RequestError> {
+        for text in documents.iter().map(String::as_str).chain([query]) {
+            self.check_length(text.len())?;
+        }
+        let tokens = self.language.encode(query).map_err(refusal)?.len();
+        if tokens > self.context {
+            let wide = |count| u64::try_from(count).unwrap_or(u64::MAX);
+            let (tokens, limit) = (wide(tokens), wide(self.context));
+            return Err(RequestError::Rejected(RejectReason::ContextLength { tokens, limit }));
+        }
+        self.language.encode_pairs(query, documents).map_err(refusal)
     }
 
     fn tokens(&self, prompt: Prompt) -> Result<Vec<TokenId>, RequestError> {
@@ -81,10 +131,7 @@ impl Intake {
                 self.language.encode_chat(&messages)
             }
         };
-        encoded.map_err(|error| match error {
-            LanguageError::Template => RequestError::Rejected(RejectReason::Template),
-            LanguageError::Tokenizer => RequestError::Internal,
-        })
+        encoded.map_err(refusal)
     }
 
     fn check_length(&self, bytes: usize) -> Result<(), RequestError> {
@@ -95,5 +142,12 @@ impl Intake {
         let tokens = u64::try_from(bytes / MAX_BYTES_PER_TOKEN + 1).unwrap_or(u64::MAX);
         let limit = u64::try_from(self.context).unwrap_or(u64::MAX);
         Err(RequestError::Rejected(RejectReason::ContextLength { tokens, limit }))
+    }
+}
+
+fn refusal(error: LanguageError) -> RequestError {
+    match error {
+        LanguageError::Template => RequestError::Rejected(RejectReason::Template),
+        LanguageError::Tokenizer => RequestError::Internal,
     }
 }

@@ -15,6 +15,7 @@
 //!
 //! [`RequestError::Overloaded`]: anchorhold_ipc::RequestError::Overloaded
 
+mod clock;
 mod embed;
 mod generate;
 mod intake;

@@ -2,10 +2,11 @@
 
 use crate::package::open_package;
 use crate::{Compute, Decoder, Language, LanguageError, LoadFailure, Model};
-use anchorhold_engine::{ChatMessage, TokenId};
-use anchorhold_ipc::{LoadModel, LoadReport, ModelInfo};
+use anchorhold_engine::{ChatMessage, Constraint, Structure, TokenId};
+use anchorhold_ipc::{LoadModel, LoadReport, ModelInfo, StructureFault};
 use anchorhold_model::{
-    ChatTemplate, Codec, LoadError, LoadStats, LoadedModel, TextError, TextStream, Threads,
+    ChatTemplate, Codec, GrammarError, Grammars, LoadError, LoadStats, LoadedModel, TextError, TextStream,
+    Threads, Vocabulary,
 };
 use anchorhold_sealed_weights::{Effort, Progress, SealedModel, VerifiedManifest};
 use std::io::Write as _;
@@ -13,7 +14,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Verifies, decrypts and loads the sealed model of this order; see `open_package` for what that establishes. The
 /// weights key is erased before this returns.
@@ -89,26 +90,49 @@ fn model(loaded: LoadedModel) -> (Model, usize) {
         LoadedModel::Embedding(model) => {
             let dimensions = model.embedder.dimensions();
             let compute = Compute::Embedder { embedder: model.embedder, vocabulary: model.vocabulary };
-            let language = Arc::new(Words { codec: model.codec, template: None });
+            let language =
+                Arc::new(Words { codec: model.codec, template: None, vocabulary: None, grammars: None });
             (Model { language, compute }, dimensions)
         }
         LoadedModel::Chat(model) => {
             let compute = Compute::Generator { generator: model.generator, eos: model.end_tokens };
-            let language = Arc::new(Words { codec: model.codec, template: model.template });
+            let language = Arc::new(Words {
+                codec: model.codec,
+                template: model.template.map(|template| template.with_clock(unix_seconds)),
+                vocabulary: model.vocabulary,
+                grammars: Some(model.grammars),
+            });
+            (Model { language, compute }, 0)
+        }
+        LoadedModel::Rerank(model) => {
+            let compute = Compute::Scorer { scorer: model.scorer, vocabulary: model.vocabulary };
+            let language =
+                Arc::new(Words { codec: model.codec, template: None, vocabulary: None, grammars: None });
             (Model { language, compute }, 0)
         }
     }
+}
+
+/// Seconds since 1970, for templates that tell the model the date. A clock before that is wrong, and shows as 1970.
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The package's own tokenizer and template.
 struct Words {
     codec: Codec,
     template: Option<ChatTemplate>,
+    vocabulary: Option<Vocabulary>,
+    grammars: Option<Grammars>,
 }
 
 impl Language for Words {
     fn encode(&self, text: &str) -> Result<Vec<TokenId>, LanguageError> {
         Ok(self.codec.encode(text)?)
+    }
+
+    fn encode_pairs(&self, first: &str, seconds: &[String]) -> Result<Vec<Vec<TokenId>>, LanguageError> {
+        Ok(self.codec.encode_pairs(first, seconds)?)
     }
 
     fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<TokenId>, LanguageError> {
@@ -118,6 +142,23 @@ impl Language for Words {
 
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(self.codec.stream())
+    }
+
+    fn spell(&self, token: TokenId) -> Vec<u8> {
+        match &self.vocabulary {
+            Some(vocabulary) => vocabulary.bytes(token).to_vec(),
+            None => self.codec.decode(&[token]).unwrap_or_default().into_bytes(),
+        }
+    }
+
+    fn constraint(&self, structure: &Structure) -> Result<Box<dyn Constraint>, StructureFault> {
+        let grammars = self.grammars.as_ref().ok_or(StructureFault::NotOffered)?;
+        grammars.constraint(structure).map_err(|error| match error {
+            GrammarError::Malformed => StructureFault::Malformed,
+            GrammarError::Unsatisfiable => StructureFault::Unsatisfiable,
+            GrammarError::TooComplex => StructureFault::TooComplex,
+            GrammarError::NotOffered => StructureFault::NotOffered,
+        })
     }
 }
 
@@ -144,8 +185,9 @@ impl From<LoadError> for LoadFailure {
     fn from(error: LoadError) -> Self {
         let code = match &error {
             LoadError::Package(error) => error.stage(),
-            LoadError::Form(_) | LoadError::Config(_) | LoadError::ConfigKey => "config",
-            LoadError::Container => "container",
+            LoadError::Form(_) | LoadError::Config(_) | LoadError::ConfigKey | LoadError::Metadata(_) => {
+                "config"
+            }
             LoadError::Architecture => "architecture",
             LoadError::Tensor { .. } | LoadError::ExtraTensors(_) => "tensors",
             LoadError::Tokenizer(_) => "tokenizer",

@@ -1,6 +1,7 @@
 //! What the worker asks of a model: words, and arithmetic.
 
-use anchorhold_engine::{ChatMessage, Embedder, Generator, ModelKind, TokenId};
+use anchorhold_engine::{ChatMessage, Constraint, Embedder, Generator, ModelKind, Structure, TokenId};
+use anchorhold_ipc::StructureFault;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,6 +29,13 @@ pub enum Compute {
         /// How many token ids there are.
         vocabulary: usize,
     },
+    /// Scores pairs of texts.
+    Scorer {
+        /// The model; its vectors have one number, the score.
+        scorer: Box<dyn Embedder>,
+        /// How many token ids there are.
+        vocabulary: usize,
+    },
 }
 
 /// Between text and tokens.
@@ -38,6 +46,12 @@ pub trait Language: Send + Sync {
     /// [`LanguageError::Tokenizer`].
     fn encode(&self, text: &str) -> Result<Vec<TokenId>, LanguageError>;
 
+    /// The tokens of each pair of `first` and one of `seconds`. Nothing in them becomes a control token.
+    ///
+    /// # Errors
+    /// [`LanguageError::Tokenizer`].
+    fn encode_pairs(&self, first: &str, seconds: &[String]) -> Result<Vec<Vec<TokenId>>, LanguageError>;
+
     /// The tokens of a conversation, by the model's own template.
     ///
     /// # Errors
@@ -46,6 +60,15 @@ pub trait Language: Send + Sync {
 
     /// A decoder for one text.
     fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// The bytes of a token, those of a special token too; they need not be whole characters.
+    fn spell(&self, token: TokenId) -> Vec<u8>;
+
+    /// What keeps one text within this form. Takes bounded time and memory, whatever the form.
+    ///
+    /// # Errors
+    /// [`StructureFault`].
+    fn constraint(&self, structure: &Structure) -> Result<Box<dyn Constraint>, StructureFault>;
 }
 
 /// Turns one text's tokens into characters, as they come.
@@ -73,6 +96,7 @@ impl Compute {
         match self {
             Self::Generator { .. } => ModelKind::Chat,
             Self::Embedder { .. } => ModelKind::Embedding,
+            Self::Scorer { .. } => ModelKind::Rerank,
         }
     }
 
@@ -81,7 +105,7 @@ impl Compute {
     pub fn context(&self) -> usize {
         match self {
             Self::Generator { generator, .. } => generator.context(),
-            Self::Embedder { embedder, .. } => embedder.context(),
+            Self::Embedder { embedder, .. } | Self::Scorer { scorer: embedder, .. } => embedder.context(),
         }
     }
 }

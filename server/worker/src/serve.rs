@@ -1,11 +1,12 @@
 //! Three threads around a model: one reads requests, one computes, one writes answers.
 
-use crate::embed::Embedding;
+use crate::clock::Clock;
+use crate::embed::{Embedding, Of};
 use crate::generate::Generation;
 use crate::intake::{Command, Intake, Job};
 use crate::panics::AbortOnPanic;
 use crate::{Compute, Model};
-use anchorhold_engine::{EmbeddingLimits, GenerationLimits, RequestId, SubmitError};
+use anchorhold_engine::{EmbeddingLimits, GenerationLimits, Moment, RequestId, SubmitError};
 use anchorhold_ipc::{Event, Line, LineError, LineWriter, RejectReason, RequestError, Work};
 use std::io;
 use std::sync::Arc;
@@ -24,18 +25,18 @@ const MAX_COMMANDS_PER_STEP: usize = 2 * MAX_COMMANDS;
 pub struct Limits {
     /// Of a model that generates.
     pub generation: GenerationLimits,
-    /// Of a model that embeds.
+    /// Of a model that embeds or scores.
     pub embedding: EmbeddingLimits,
 }
 
 /// A model with its queue: takes requests, and computes a step at a time.
 pub(crate) trait Steps {
     /// Takes a request.
-    fn submit(&mut self, id: RequestId, job: Job) -> Result<(), RequestError>;
+    fn submit(&mut self, id: RequestId, ends_by: Moment, job: Job) -> Result<(), RequestError>;
     /// Forgets a request and frees what it holds; unknown ones are not alive any more.
     fn cancel(&mut self, id: RequestId);
     /// Computes one step and says what came of it.
-    fn step(&mut self) -> Vec<Event>;
+    fn step(&mut self, now: Moment) -> Vec<Event>;
     /// Whether a step would do nothing.
     fn is_idle(&self) -> bool;
 }
@@ -49,8 +50,10 @@ pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io
     let (writer, reader) = data.split();
     let (events, outgoing) = sync_channel(MAX_EVENTS);
     let (commands, incoming) = sync_channel(MAX_COMMANDS);
+    let clock = Clock::start();
     let intake = Intake {
         language: Arc::clone(&language),
+        clock,
         kind: compute.kind(),
         context: compute.context(),
         commands,
@@ -61,26 +64,36 @@ pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io
             Box::new(Generation::new(limits.generation, generator, eos, language))
         }
         Compute::Embedder { embedder, vocabulary } => {
-            Box::new(Embedding::new(limits.embedding, embedder, vocabulary))
+            Box::new(Embedding::new(limits.embedding, (embedder, Of::Texts), vocabulary))
+        }
+        Compute::Scorer { scorer, vocabulary } => {
+            Box::new(Embedding::new(limits.embedding, (scorer, Of::Pairs), vocabulary))
         }
     };
     thread::scope(|scope| {
         thread::Builder::new().spawn_scoped(scope, || write_events(writer, outgoing))?;
         thread::Builder::new().spawn_scoped(scope, || intake.run(reader))?;
-        compute_steps(steps.as_mut(), incoming, events);
+        compute_steps(steps.as_mut(), clock, incoming, events);
         Ok(())
     })
 }
 
 /// Takes commands and computes steps in turn, until the intake or the writer is gone.
-fn compute_steps(steps: &mut dyn Steps, commands: Receiver<Command>, events: SyncSender<Event>) {
+fn compute_steps(
+    steps: &mut dyn Steps,
+    clock: Clock,
+    commands: Receiver<Command>,
+    events: SyncSender<Event>,
+) {
     let _guard = AbortOnPanic;
     loop {
         let mut next = if steps.is_idle() { commands.recv().ok() } else { commands.try_recv().ok() };
         let mut taken = 0;
         while let Some(command) = next {
             let refused = match command {
-                Command::Submit { id, job } => steps.submit(id, job).err().map(|error| (id, error)),
+                Command::Submit { id, ends_by, job } => {
+                    steps.submit(id, ends_by, job).err().map(|error| (id, error))
+                }
                 Command::Cancel { id } => {
                     steps.cancel(id);
                     None
@@ -95,7 +108,7 @@ fn compute_steps(steps: &mut dyn Steps, commands: Receiver<Command>, events: Syn
             taken += 1;
             next = if taken < MAX_COMMANDS_PER_STEP { commands.try_recv().ok() } else { None };
         }
-        for event in steps.step() {
+        for event in steps.step(clock.now()) {
             if events.send(event).is_err() {
                 return;
             }
@@ -126,6 +139,7 @@ fn request_of(event: &Event) -> RequestId {
         Event::Embedded { id, .. }
         | Event::Delta { id, .. }
         | Event::Finished { id, .. }
+        | Event::Ranked { id, .. }
         | Event::Failed { id, .. } => *id,
     }
 }

@@ -50,7 +50,7 @@ fn refusal(folder: &std::path::Path, memory: usize) -> LoadError {
 
 #[test]
 fn refuses_architectures_that_it_does_not_compute() {
-    for family in ["gemma2", "gemma3"] {
+    for family in ["gemma2", "gemma3", "mixtral", "qwen3-moe"] {
         let named = "only Llama, Mistral, Qwen2 and Qwen3 run on this device";
         assert_eq!(refusal(&tiny(family), 64 << 20), LoadError::Device(named.to_owned()));
     }

@@ -2,7 +2,7 @@
 
 use crate::guest::Guest;
 use anchorhold_channel::client::{
-    Answer, Attested, Client, Limits, Streaming, Target, connect_unverified_for_attestation,
+    Answer, Attested, Client, Connection, Limits, Streaming, Target, connect_unverified_for_attestation,
 };
 use anchorhold_channel::document::Presented;
 use anchorhold_channel::{AttestedServer, verify_document};
@@ -81,6 +81,11 @@ impl Caller {
     /// One POST of JSON.
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
         Ok(self.client.post_json(path, &self.headers, Bytes::from(body.to_string())).await?)
+    }
+
+    /// A connection that is held for several requests, and what each says of the caller.
+    pub async fn connect(&self) -> anyhow::Result<(Connection<Attested>, Vec<(HeaderName, HeaderValue)>)> {
+        Ok((self.client.connect().await?, self.headers.clone()))
     }
 
     /// One POST of JSON whose answer arrives in pieces.

@@ -20,4 +20,5 @@ pub mod port;
 pub mod process;
 pub mod refusals;
 pub mod relay;
+pub mod soak;
 pub mod store;

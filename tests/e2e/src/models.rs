@@ -9,6 +9,8 @@ use std::process::Command;
 pub const EMBEDDING: &str = "all-minilm-l6-v2";
 /// The chat model, as callers name it.
 pub const CHAT: &str = "anchor-chat";
+/// The reranker, as callers name it.
+pub const RERANKER: &str = "tiny-reranker";
 
 const WEIGHTS: &str = "model.safetensors";
 
@@ -23,6 +25,12 @@ pub fn project() -> PathBuf {
 #[must_use]
 pub fn chat() -> PathBuf {
     project().join("tests/models/anchor-chat")
+}
+
+/// A reranker of two layers with random weights.
+#[must_use]
+pub fn reranker() -> PathBuf {
+    project().join("tests/models/tiny-xlm-reranker")
 }
 
 /// The chat model again, its weights in two files with an index beside them, as larger models are published.

@@ -199,3 +199,64 @@ fn what_a_package_tells_of_itself_is_what_was_sealed() {
     }
     assert!(model.index().tensors().any(|tensor| !tensor.is_empty()));
 }
+
+#[test]
+fn case_25_tensors_read_in_parts_of_any_size_are_the_sequential_bytes() {
+    let fixture = Fixture::new();
+    let model = opened(&fixture.package());
+    let plain = fixture.plain(Role::Weights);
+    let start = model.index().files()[0].data_start();
+    for (count, size) in [(1, 999_983), (2, 3 << 20), (3, 65_536), (2, usize::MAX)] {
+        let effort = threads(count);
+        let mut reader = model.tensor_reader(&effort).unwrap();
+        for (position, tensor) in model.index().tensors().enumerate() {
+            let at = usize::try_from(start + tensor.begin).unwrap();
+            let wanted = &plain[at..at + usize::try_from(tensor.len()).unwrap()];
+            let mut offset = 0;
+            for wanted in wanted.chunks(size) {
+                let mut part = vec![0; wanted.len()];
+                reader.read(position, offset, &mut part).unwrap();
+                assert!(part == wanted, "{count} threads, {size} bytes at {offset} of {position}");
+                offset += part.len() as u64;
+            }
+            assert!(*reader.read_whole(position).unwrap() == wanted);
+        }
+    }
+}
+
+#[test]
+fn case_15_a_part_of_a_changed_segment_is_refused_and_holds_zeros() {
+    let fixture = Fixture::new();
+    let package = fixture.package();
+    let model = opened(&package);
+    let file = data(&package, Role::Weights);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[usize::try_from(HEADER + SEGMENT + 99).unwrap()] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let effort = threads(2);
+    let mut reader = model.tensor_reader(&effort).unwrap();
+    let mut part = vec![0; 5_000];
+    let start = model.index().files()[0].data_start();
+    // One part in the second segment alone, and one that begins in the first.
+    let refused = [PAYLOAD - start + 8, PAYLOAD - start - 8].map(|offset| {
+        let refusal = reader.read(0, offset, &mut part).unwrap_err().stage();
+        assert!(part[8..].iter().all(|byte| *byte == 0));
+        refusal
+    });
+    assert_eq!(refused, ["segment", "segment"]);
+    reader.read(0, 0, &mut part).unwrap();
+}
+
+#[test]
+fn refuses_parts_that_a_tensor_does_not_have() {
+    let model = opened(&Fixture::new().package());
+    let effort = Effort::default();
+    let mut reader = model.tensor_reader(&effort).unwrap();
+    let len = model.index().tensors().next().unwrap().len();
+    let length = Err(DestinationRule::Length.into());
+    assert_eq!(reader.read(0, len, &mut [0]), length);
+    assert_eq!(reader.read(0, u64::MAX, &mut [0; 2]), length);
+    assert_eq!(reader.read(0, 0, &mut vec![0; usize::try_from(len).unwrap() + 1]), length);
+    assert_eq!(reader.read(model.index().len(), 0, &mut []), Err(DestinationRule::Count.into()));
+    assert_eq!(reader.read(0, len, &mut []), Ok(()));
+}

@@ -1,16 +1,20 @@
 //! Thousands of random histories against a model that watches its contract.
 
 use crate::toy::{
-    BLOCK, CONTEXT, Choices, EOS, Toy, ToyEmbedder, VOCABULARY, alone, sampling, tenancy, vector,
+    BLOCK, CONTEXT, Choices, EOS, Rule, START, Toy, ToyEmbedder, VOCABULARY, alone_under, choices, sampling,
+    tenancy, vector,
 };
 use anchorhold_engine::{
-    BlockId, CacheDomain, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits,
-    GenerationRequest, GenerationScheduler, RequestId, Sampling, SequenceId, SubmitError, Tenancy, TokenId,
+    BlockId, CacheDomain, Constraint, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason,
+    GenerationLimits, GenerationRequest, GenerationScheduler, Moment, RequestId, Sampling, SequenceId,
+    SubmitError, Tenancy, TokenId,
 };
 use std::collections::{HashMap, HashSet};
 
 const SEEDS: u64 = 10_000;
 const TENANTS: usize = 3;
+/// Of one request.
+const MOST_CHOICES: u64 = 3;
 
 /// One history: what was asked, and what became of it.
 struct History {
@@ -22,7 +26,11 @@ struct History {
     answered: HashMap<SequenceId, Vec<TokenId>>,
     ended: HashMap<SequenceId, Finish>,
     cancelled: HashSet<SequenceId>,
+    /// Those that keep to a rule.
+    ruled: HashSet<SequenceId>,
     overloaded: usize,
+    now: Moment,
+    late: usize,
     /// Whose positions each block holds, since it was last erased.
     domains: HashMap<BlockId, CacheDomain>,
     /// Blocks that held one domain's positions and then another's.
@@ -53,7 +61,10 @@ impl History {
             answered: HashMap::new(),
             ended: HashMap::new(),
             cancelled: HashSet::new(),
+            ruled: HashSet::new(),
             overloaded: 0,
+            now: START,
+            late: 0,
             domains: HashMap::new(),
             moved: 0,
         }
@@ -75,8 +86,10 @@ impl History {
     fn submit(&mut self, id: u64) {
         let length = self.choices.below(CONTEXT + 3);
         let tenant = self.choices.below(TENANTS) as u8;
+        let patience = self.choices.below(300) as u64;
         let request = GenerationRequest {
-            sequence: SequenceId(id),
+            sequence: SequenceId(id * MOST_CHOICES),
+            choices: self.choices.below(MOST_CHOICES as usize + 1) as u32,
             tenancy: Tenancy { share: u32::from(tenant), ..tenancy(tenant) },
             prompt: self.prompt(length),
             sampling: Sampling {
@@ -86,13 +99,22 @@ impl History {
                 ..sampling(self.choices.next())
             },
             max_tokens: self.choices.below(9) as u32,
+            min_tokens: self.choices.below(3) as u32,
             ignore_eos: self.choices.below(2) == 0,
+            ends_by: if patience < 30 { Moment(self.now.0 + patience) } else { Moment::NEVER },
+            stop_tokens: self.choices.tokens(if id.is_multiple_of(3) { 2 } else { 0 }),
+            logprobs: None,
         };
+        let ruled = self.choices.below(3) == 0;
+        let constraint = || Box::new(Rule::default()) as Box<dyn Constraint>;
         let whole = length + (request.max_tokens as usize).max(1);
-        match self.scheduler.submit(request.clone()) {
+        match self.scheduler.submit(request.clone(), ruled.then(constraint)) {
             Ok(()) => {
                 assert!(length > 0 && whole <= CONTEXT);
-                self.asked.insert(request.sequence, request);
+                for choice in choices(&request) {
+                    self.ruled.extend(ruled.then_some(choice.sequence));
+                    self.asked.insert(choice.sequence, choice);
+                }
             }
             Err(SubmitError::Empty) => assert_eq!(length, 0),
             Err(SubmitError::TooLong { tokens, limit }) => {
@@ -106,7 +128,8 @@ impl History {
             Err(other) => panic!("{other}"),
         }
         // Those that were put back wait too.
-        assert!(self.scheduler.waiting() <= self.limits.waiting + self.limits.running);
+        let most = self.limits.waiting.max(MOST_CHOICES as usize);
+        assert!(self.scheduler.waiting() <= most + self.limits.running);
     }
 
     fn cancel_one(&mut self) {
@@ -150,8 +173,14 @@ impl History {
     fn step(&mut self) {
         let idle = self.scheduler.is_idle();
         let steps = self.toy.steps.len();
-        for output in self.scheduler.step(&mut self.toy) {
+        self.now.0 += 1;
+        let mut late = 0;
+        for output in self.scheduler.step(self.now, &mut self.toy) {
             let id = output.sequence;
+            let over = self.asked[&id].ends_by <= self.now;
+            assert_eq!(output.finish == Some(Finish::Late), over, "late, and only then");
+            assert!(!over || output.token.is_none());
+            late += usize::from(over);
             assert!(self.asked.contains_key(&id) && !self.cancelled.contains(&id));
             assert!(!self.ended.contains_key(&id), "ended twice, or went on after its end");
             self.answered.entry(id).or_default().extend(output.token);
@@ -160,7 +189,12 @@ impl History {
                 self.ended.insert(id, finish);
             }
         }
-        assert_eq!(self.toy.steps.len(), steps + usize::from(!idle), "every step gets on, unless idle");
+        let gets_on = self.toy.steps.len() - steps;
+        assert!(
+            gets_on == usize::from(!idle) || (gets_on == 0 && late > 0),
+            "every step gets on, unless idle"
+        );
+        self.late += late;
         self.check_blocks();
     }
 
@@ -173,17 +207,24 @@ impl History {
         assert!(self.scheduler.is_idle(), "everyone is served in bounded steps");
         for (id, request) in &self.asked {
             let answered = self.answered.remove(id).unwrap_or_default();
-            let wanted = alone(request);
+            let rule = self.ruled.contains(id).then(Rule::default);
+            let is_ruled = rule.is_some();
+            let wanted = alone_under(request, rule);
             match (self.ended.get(id), self.cancelled.contains(id)) {
                 (Some(Finish::Done(reason)), false) => {
                     assert_eq!(answered, wanted, "the same alone and in company");
-                    let stopped = answered.last() == Some(&EOS) && !request.ignore_eos;
+                    let last = answered.last().copied().unwrap();
+                    let stopped = request.stop_tokens.contains(&last)
+                        || (last == EOS && (!request.ignore_eos || is_ruled));
                     assert_eq!(*reason == FinishReason::Stop, stopped);
                 }
                 (Some(Finish::Failed(error)), false) => {
                     assert!(self.toy.breaks_at.is_some());
                     assert_eq!(error.code(), "broken on purpose");
                     assert!(wanted.starts_with(&answered));
+                }
+                (Some(Finish::Late), false) => {
+                    assert!(wanted.starts_with(&answered) && answered != wanted);
                 }
                 (None, true) => assert!(wanted.starts_with(&answered)),
                 other => panic!("request {id:?} ended as {other:?}"),
@@ -196,7 +237,7 @@ impl History {
 #[test]
 fn generation_keeps_its_promises_in_every_history() {
     let (mut finished, mut failed, mut cancelled, mut overloaded) = (0, 0, 0, 0);
-    let (mut found, mut put_back, mut moved) = (0, 0, 0);
+    let (mut found, mut put_back, mut moved, mut late) = (0, 0, 0, 0);
     for seed in 0..SEEDS {
         let mut history = History::begin(seed);
         for id in 0..60 {
@@ -207,9 +248,10 @@ fn generation_keeps_its_promises_in_every_history() {
             }
         }
         let history = history.check_end();
-        let failures = history.ended.values().filter(|end| matches!(end, Finish::Failed(_))).count();
+        let failures = history.ended.values().filter(|end| !matches!(end, Finish::Done(_))).count();
+        late += history.late;
         finished += history.ended.len() - failures;
-        failed += failures;
+        failed += failures - history.late;
         cancelled += history.cancelled.len();
         overloaded += history.overloaded;
         let counters = history.scheduler.counters();
@@ -220,6 +262,7 @@ fn generation_keeps_its_promises_in_every_history() {
     // A simulation in which nothing happens would prove nothing.
     assert!(finished > 10_000, "{finished} finished");
     assert!(failed > 500 && cancelled > 1_000 && overloaded > 1_000, "{failed} {cancelled} {overloaded}");
+    assert!(late > 1_000, "{late} late");
 }
 
 /// One history of the batcher.
@@ -263,7 +306,7 @@ impl Batches {
             inputs.push(self.choices.tokens(length));
         }
         let idle = self.batcher.is_idle();
-        match self.batcher.submit(id, inputs.clone()) {
+        match self.batcher.submit(id, inputs.clone(), Moment::NEVER) {
             Ok(()) => assert!(self.asked.insert(id, inputs).is_none()),
             Err(error) => {
                 assert!(error == SubmitError::Overloaded && !idle, "{error}");
@@ -279,7 +322,7 @@ impl Batches {
 
     fn step(&mut self) {
         let (batches, idle, before) = (self.toy.batches.len(), self.batcher.is_idle(), self.batcher.load());
-        for output in self.batcher.step(&mut self.toy) {
+        for output in self.batcher.step(START, &mut self.toy) {
             let inputs = self.asked.remove(&output.request).expect("ended once, and was asked");
             match output.vectors {
                 Ok(vectors) => {

@@ -1,18 +1,23 @@
-//! What a dense decoder computes, and the part of `config.json` that all its architectures share.
+//! What a decoder computes, and the part of `config.json` that all its architectures share.
 
+use super::experts;
 use super::windows::Windows;
 use crate::config::{Keys, MAX_CONTEXT, MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH, dimension};
 use crate::error::LoadError;
+use crate::gguf::{Layout, ROPE_FACTORS};
 use crate::math::Gate;
 use crate::rope::{Rope, RopeSettings};
-use crate::weights::Need;
+use crate::weights::{Need, Place};
 use serde::Deserialize;
 
-/// A dense decoder, checked. Made by [`Shared::into_config`] only.
+/// A decoder, checked. Made by [`Shared::into_config`] only.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(super) hidden: usize,
+    /// Of the layers without experts.
     pub(super) intermediate: usize,
+    /// Of the layers whose feed-forward part is several.
+    pub(super) experts: Option<experts::Shape>,
     /// Query heads; a multiple of the key heads.
     pub(super) heads: usize,
     pub(super) key_heads: usize,
@@ -42,6 +47,8 @@ pub(crate) struct Config {
     pub(super) score_cap: Option<f32>,
     /// Keeps the logits between minus and plus this.
     pub(super) logit_cap: Option<f32>,
+    /// How the tensors lie, where the container is GGUF.
+    pub(super) layout: Option<Layout>,
 }
 
 /// Which projections of the attention add a bias.
@@ -119,6 +126,8 @@ pub(crate) struct Own {
     pub(crate) biases: Biases,
     pub(crate) head_norms: HeadNorms,
     pub(crate) windows: Windows,
+    /// `None` where every layer has one feed-forward part.
+    pub(crate) experts: Option<experts::Settings>,
     /// Gemma's ways; `None` for those of Llama.
     pub(crate) gemma: Option<Gemma>,
 }
@@ -143,12 +152,18 @@ impl Own {
             biases: Biases::None,
             head_norms: HeadNorms::Absent,
             windows: Windows::None,
+            experts: None,
             gemma: None,
         }
     }
 }
 
 impl Shared {
+    /// Features inside a feed-forward part.
+    pub(crate) fn intermediate(&self) -> usize {
+        self.intermediate_size
+    }
+
     /// Checks everything.
     ///
     /// # Errors
@@ -168,12 +183,14 @@ impl Shared {
         if !(0.0..1.0).contains(&self.rms_norm_eps) {
             return Err(LoadError::Config("rms_norm_eps is not between 0 and 1"));
         }
+        let experts = own.experts.as_ref().map(|experts| experts.check(layers, MAX_WIDTH)).transpose()?;
         let window_rope = own.window_rope.as_ref().map(|rope| Rope::new(head, rope)).transpose()?;
         let gemma = own.gemma.as_ref();
         let score_divisor = gemma.map_or(Ok(float(head)), |gemma| divisor(gemma.query_pre_attn_scalar))?;
         Ok(Config {
             hidden,
             intermediate: dimension(self.intermediate_size, MAX_WIDTH)?,
+            experts,
             heads,
             key_heads,
             head,
@@ -193,6 +210,7 @@ impl Shared {
             score_scale: 1.0 / score_divisor.sqrt(),
             score_cap: cap(gemma.and_then(|gemma| gemma.attn_logit_softcapping))?,
             logit_cap: cap(gemma.and_then(|gemma| gemma.final_logit_softcapping))?,
+            layout: None,
         })
     }
 
@@ -262,31 +280,85 @@ impl Config {
         Self { tied: true, prefix, ..self }
     }
 
+    /// The same decoder with its tensors in a GGUF file.
+    pub(crate) fn laid_out(self, layout: Layout) -> Self {
+        Self { layout: Some(layout), ..self }
+    }
+
+    /// Where the container has the tensor that transformers calls by this name.
+    pub(crate) fn locate(&self, name: &str) -> Option<Place> {
+        match self.layout {
+            Some(layout) => layout.locate(name, self.head),
+            None => Place::as_named(name),
+        }
+    }
+
+    /// Whether the weights of its norms are stored less one.
+    pub(super) fn norms_less_one(&self) -> bool {
+        self.norms == Norms::Around && self.layout.is_none()
+    }
+
+    /// Whether another config of the same model may say this: what is in both containers in the same words is the same.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        let sizes = |config: &Self| {
+            let Self { hidden, intermediate, heads, key_heads, head, vocabulary, .. } = *config;
+            [hidden, intermediate, heads, key_heads, head, vocabulary, config.windows.len()]
+        };
+        let ways = |config: &Self| (config.tied, config.biases, config.head_norms, config.norms, config.gate);
+        sizes(self) == sizes(other) && ways(self) == ways(other) && self.windows == other.windows
+    }
+
     /// The tensors, and the ends of names that are passed over.
     pub(crate) fn needs(&self) -> (Vec<Need>, Vec<&'static str>) {
         let h = self.hidden;
         let mut needs = vec![
-            Need::new(format!("{}embed_tokens.weight", self.prefix), &[self.vocabulary, h]),
+            Need::matrix(format!("{}embed_tokens.weight", self.prefix), &[self.vocabulary, h]),
             Need::new(format!("{}norm.weight", self.prefix), &[h]),
         ];
         let mut passed_over = PASSED_OVER.to_vec();
-        if self.tied {
+        if self.layout.is_some_and(|layout| layout.rope_factors) {
+            needs.push(Need::new(ROPE_FACTORS, &[self.head / 2]));
+        }
+        if self.layout.is_some() {
+            passed_over.clear();
+        } else if self.tied {
             // Some files hold the shared table twice.
             passed_over.push("lm_head.weight");
-        } else {
-            needs.push(Need::new("lm_head.weight", &[self.vocabulary, h]));
+        }
+        if !self.tied {
+            needs.push(Need::matrix("lm_head.weight", &[self.vocabulary, h]));
         }
         let parts = self.layer_needs();
         for layer in 0..self.windows.len() {
             let name = |part: &str| format!("{}layers.{layer}.{part}", self.prefix);
-            needs.extend(parts.iter().map(|(part, shape)| Need::new(name(part), shape)));
+            let layer_parts = parts.iter().map(|(part, shape)| match *part {
+                // One product with the queries.
+                "self_attn.k_proj.weight" | "self_attn.v_proj.weight" => Need::below(name(part), shape),
+                _ if shape.len() > 1 => Need::matrix(name(part), shape),
+                _ => Need::new(name(part), shape),
+            });
+            needs.extend(layer_parts);
+            needs.extend(match self.experts.as_ref().filter(|experts| experts.has(layer)) {
+                Some(experts) => experts.needs(h, name),
+                None => self.dense_needs(name),
+            });
         }
         (needs, passed_over)
     }
 
-    /// The tensors of one layer.
-    fn layer_needs(&self) -> Vec<(&'static str, Vec<usize>)> {
+    /// The tensors of a feed-forward part that is one.
+    fn dense_needs(&self, name: impl Fn(&str) -> String) -> Vec<Need> {
         let (h, i) = (self.hidden, self.intermediate);
+        vec![
+            Need::matrix(name("mlp.gate_proj.weight"), &[i, h]),
+            Need::below(name("mlp.up_proj.weight"), &[i, h]),
+            Need::matrix(name("mlp.down_proj.weight"), &[h, i]),
+        ]
+    }
+
+    /// The tensors of one layer other than those of its feed-forward part.
+    fn layer_needs(&self) -> Vec<(&'static str, Vec<usize>)> {
+        let h = self.hidden;
         // Each factor is at most 2^17, so the products fit.
         let (queries, keys) = (self.heads * self.head, self.key_heads * self.head);
         let mut needs = vec![
@@ -296,9 +368,6 @@ impl Config {
             ("self_attn.k_proj.weight", vec![keys, h]),
             ("self_attn.v_proj.weight", vec![keys, h]),
             ("self_attn.o_proj.weight", vec![h, queries]),
-            ("mlp.gate_proj.weight", vec![i, h]),
-            ("mlp.up_proj.weight", vec![i, h]),
-            ("mlp.down_proj.weight", vec![h, i]),
         ];
         if self.norms == Norms::Around {
             needs.push(("pre_feedforward_layernorm.weight", vec![h]));
@@ -322,7 +391,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{gemma2, gemma3, llama, mistral, qwen2, qwen3};
+    use super::super::{gemma2, gemma3, llama, mistral, mixtral, qwen2, qwen3, qwen3_moe};
     use super::*;
     use serde_json::{Map, Value, json};
 
@@ -344,6 +413,8 @@ mod tests {
         (qwen3::read, published!("qwen3-0.6b")),
         (gemma2::read, published!("gemma-2-9b-it")),
         (gemma3::read, published!("gemma-3-1b-it")),
+        (mixtral::read, published!("mixtral-8x7b-instruct-v0.1")),
+        (qwen3_moe::read, published!("qwen3-30b-a3b")),
     ];
 
     fn published(at: usize) -> Config {
@@ -357,13 +428,15 @@ mod tests {
         let windows =
             |at: usize| all[at].windows.iter().map(|window| window.unwrap_or(0)).collect::<Vec<_>>();
         assert_eq!(windows(2), [4096; 32]);
-        for at in [0, 1, 3, 4, 5, 6] {
+        for at in [0, 1, 3, 4, 5, 6, 9, 10] {
             assert!(windows(at).iter().all(|window| *window == 0));
         }
         assert_eq!(windows(7)[..4], [4096, 0, 4096, 0]);
         assert_eq!(windows(8)[..7], [512, 512, 512, 512, 512, 0, 512]);
         let tied: Vec<bool> = all.iter().map(|config| config.tied).collect();
-        assert_eq!(tied, [false, true, false, false, true, true, true, true, true]);
+        assert_eq!(tied, [false, true, false, false, true, true, true, true, true, false, false]);
+        assert!(all[..9].iter().all(|config| config.experts.is_none()));
+        assert!((0..48).all(|layer| all[10].experts.as_ref().unwrap().has(layer)));
         assert_eq!((all[6].heads * all[6].head, all[6].hidden), (2048, 1024));
         assert_eq!(
             (all[7].score_scale, all[7].score_cap, all[7].logit_cap),
@@ -409,6 +482,12 @@ mod tests {
                     assert!(config.head <= config.hidden && config.heads.is_multiple_of(config.key_heads));
                     assert!(config.windows.iter().all(|window| window.is_none_or(|window| window > 0)));
                     assert!(config.score_scale.is_finite() && config.score_scale > 0.0);
+                    assert!(
+                        config
+                            .experts
+                            .as_ref()
+                            .is_none_or(|experts| experts.needs(1, str::to_owned).len() <= 3073)
+                    );
                     let widest = config.needs().0.into_iter().flat_map(|need| need.shape).max().unwrap();
                     assert!(widest <= MAX_WIDTH * MAX_WIDTH, "{key} {value}");
                 }

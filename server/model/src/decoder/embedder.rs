@@ -61,7 +61,7 @@ impl DecoderEmbedder {
 
 impl Embedder for DecoderEmbedder {
     fn dimensions(&self) -> usize {
-        self.decoder.sizes.hidden
+        self.pooling.dimensions(self.decoder.sizes.hidden)
     }
 
     fn context(&self) -> usize {

@@ -133,17 +133,18 @@ impl DecoderPlan {
     /// The plan of this config.
     ///
     /// # Errors
-    /// [`LoadError::Device`] for what no device back end computes: norms after a part, bounds on scores or logits, two kinds of positions.
+    /// [`LoadError::Device`] for what no device back end computes: experts, norms after a part, bounds on scores or logits, two kinds of positions.
     pub(crate) fn new(config: &Config, needs: &[Need]) -> Result<Self, LoadError> {
         let llama = config.norms == Norms::Before
             && config.window_rope.is_none()
             && config.score_cap.is_none()
-            && config.logit_cap.is_none();
+            && config.logit_cap.is_none()
+            && config.experts.is_none();
         if !llama {
-            return Err(LoadError::Device(OTHER_ARCHITECTURE.to_owned()));
+            return Err(other_architecture());
         }
         let tensors = needs.iter().map(|need| tensor(need, config.prefix)).collect::<Option<Vec<_>>>();
-        let tensors = tensors.ok_or_else(|| LoadError::Device(OTHER_ARCHITECTURE.to_owned()))?;
+        let tensors = tensors.ok_or_else(other_architecture)?;
         Ok(Self {
             hidden: config.hidden,
             intermediate: config.intermediate,
@@ -173,7 +174,10 @@ impl DecoderPlan {
     }
 }
 
-const OTHER_ARCHITECTURE: &str = "only Llama, Mistral, Qwen2 and Qwen3 run on this device";
+/// A device back end computes less than this crate.
+pub(crate) fn other_architecture() -> LoadError {
+    LoadError::Device("only Llama, Mistral, Qwen2 and Qwen3 run on this device".to_owned())
+}
 
 fn tensor(need: &Need, prefix: &str) -> Option<PlannedTensor> {
     let place = match need.name.strip_prefix(prefix) {

@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test binary uses some of it")]
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+pub(crate) mod gguf;
+
 use anchorhold_engine::{BackendError, BlockId, Generator, Row};
 use anchorhold_model::{
-    ChatModel, EmbeddingModel, LoadError, LoadStats, LoadedModel, Precision, Threads, load_with,
+    ChatModel, EmbeddingModel, LoadError, LoadStats, LoadedModel, Precision, RerankModel, Threads, load_with,
 };
 use anchorhold_sealed_weights::{
     Effort, Manifest, OwnerKey, PackageFiles, SealOptions, SealedModel, SegmentSize, WeightsKey,
@@ -117,7 +119,7 @@ pub(crate) fn chat(folder: &Path, threads: usize) -> ChatModel {
 pub(crate) fn chat_with(folder: &Path, threads: usize, precision: Precision) -> ChatModel {
     match sealed_with(folder, threads, precision).unwrap().0 {
         LoadedModel::Chat(model) => model,
-        LoadedModel::Embedding(_) => panic!("not a chat model"),
+        _ => panic!("not a chat model"),
     }
 }
 
@@ -128,7 +130,14 @@ pub(crate) fn embedding(folder: &Path, threads: usize) -> EmbeddingModel {
 pub(crate) fn embedding_with(folder: &Path, threads: usize, precision: Precision) -> EmbeddingModel {
     match sealed_with(folder, threads, precision).unwrap().0 {
         LoadedModel::Embedding(model) => model,
-        LoadedModel::Chat(_) => panic!("not an embedding model"),
+        _ => panic!("not an embedding model"),
+    }
+}
+
+pub(crate) fn rerank_with(folder: &Path, threads: usize, precision: Precision) -> RerankModel {
+    match sealed_with(folder, threads, precision).unwrap().0 {
+        LoadedModel::Rerank(model) => model,
+        _ => panic!("not a reranker"),
     }
 }
 

@@ -53,14 +53,16 @@ fn refuses_what_the_model_can_never_answer() {
 }
 
 #[test]
-fn a_failing_model_fails_its_batch_and_goes_on() {
+fn a_failing_model_fails_its_batch_and_goes_on_as_does_a_late_request() {
     let (model, watch) = counter(4, 2);
     let mut rig = Rig::serving(model, Limits::default());
     watch.breaks.store(true, Ordering::SeqCst);
     rig.submit(1, embed(vec![text("a")]));
     assert_eq!(rig.event(), Event::Failed { id: RequestId(1), error: RequestError::Internal });
-    rig.submit(2, embed(vec![text("a")]));
-    assert!(matches!(rig.event(), Event::Embedded { id: RequestId(2), .. }));
+    rig.submit_within(0, 2, embed(vec![text("a")]));
+    assert_eq!(rig.event(), Event::Failed { id: RequestId(2), error: RequestError::Late });
+    rig.submit(3, embed(vec![text("a")]));
+    assert!(matches!(rig.event(), Event::Embedded { id: RequestId(3), .. }));
 }
 
 #[test]

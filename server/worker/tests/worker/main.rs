@@ -11,5 +11,6 @@ mod embeds;
 mod generates;
 mod lives;
 mod process;
+mod reranks;
 mod rig;
 mod toy;

@@ -1,6 +1,9 @@
 //! A language of bytes, a generator that recites, and an embedder that counts.
 
-use anchorhold_engine::{BackendError, BlockId, ChatMessage, Embedder, Generator, Row, TokenId};
+use anchorhold_engine::{
+    BackendError, BlockId, ChatMessage, Constraint, Embedder, Generator, Row, Structure, TokenId, TooComplex,
+};
+use anchorhold_ipc::StructureFault;
 use anchorhold_worker::{Compute, Decoder, Language, LanguageError, Model};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -41,6 +44,10 @@ impl Language for Bytes {
         Ok(text.bytes().map(TokenId::from).collect())
     }
 
+    fn encode_pairs(&self, first: &str, seconds: &[String]) -> Result<Vec<Vec<TokenId>>, LanguageError> {
+        seconds.iter().map(|second| self.encode(&format!("{first}|{second}"))).collect()
+    }
+
     fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<TokenId>, LanguageError> {
         let lines = messages.iter().map(|message| match message.role.as_str() {
             "user" | "assistant" => Ok(format!("{}: {}\n", message.role, message.content)),
@@ -51,6 +58,49 @@ impl Language for Bytes {
 
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(Characters(Vec::new()))
+    }
+
+    fn spell(&self, token: TokenId) -> Vec<u8> {
+        u8::try_from(token).map_or(b"<eos>".to_vec(), |byte| vec![byte])
+    }
+
+    fn constraint(&self, structure: &Structure) -> Result<Box<dyn Constraint>, StructureFault> {
+        match structure {
+            Structure::Choice(texts) => Ok(Box::new(OneOf { texts: texts.clone(), said: Vec::new() })),
+            Structure::JsonObject => Ok(Box::new(OneOf { texts: Vec::new(), said: Vec::new() })),
+            Structure::Regex(_) => Err(StructureFault::Malformed),
+            Structure::JsonSchema(_) => Err(StructureFault::Unsatisfiable),
+        }
+    }
+}
+
+/// One of some texts, byte by byte; of none, it gives up.
+#[derive(Debug, Clone)]
+struct OneOf {
+    texts: Vec<String>,
+    said: Vec<u8>,
+}
+
+impl Constraint for OneOf {
+    fn restrict(&mut self, logits: &mut [f32]) -> Result<(), TooComplex> {
+        let begun = self.texts.iter().filter_map(|text| text.as_bytes().strip_prefix(&self.said[..]));
+        let next: Vec<usize> =
+            begun.map(|rest| rest.first().map_or(EOS as usize, |byte| (*byte).into())).collect();
+        for (token, logit) in logits.iter_mut().enumerate() {
+            if !next.contains(&token) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        if next.is_empty() { Err(TooComplex) } else { Ok(()) }
+    }
+
+    fn accept(&mut self, token: TokenId) -> Result<(), TooComplex> {
+        self.said.extend(u8::try_from(token));
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Constraint> {
+        Box::new(self.clone())
     }
 }
 
@@ -173,4 +223,39 @@ pub(crate) fn counter(context: usize, dimensions: usize) -> (Model, Arc<Watch>) 
     let embedder = Counter { watch: Arc::clone(&watch), context, dimensions };
     let compute = Compute::Embedder { embedder: Box::new(embedder), vocabulary: VOCABULARY };
     (Model { language: Arc::new(Bytes(Arc::clone(&watch))), compute }, watch)
+}
+
+/// A model that scores a pair by the sum of its tokens, and what it does.
+pub(crate) fn scorer(context: usize) -> (Model, Arc<Watch>) {
+    let watch = Arc::<Watch>::default();
+    let scorer = Box::new(Summer { watch: Arc::clone(&watch), context });
+    let compute = Compute::Scorer { scorer, vocabulary: VOCABULARY };
+    (Model { language: Arc::new(Bytes(Arc::clone(&watch))), compute }, watch)
+}
+
+struct Summer {
+    watch: Arc<Watch>,
+    context: usize,
+}
+
+/// The score of an input.
+pub(crate) fn sum(input: &[TokenId]) -> f32 {
+    u16::try_from(input.iter().sum::<TokenId>()).unwrap().into()
+}
+
+impl Embedder for Summer {
+    fn dimensions(&self) -> usize {
+        1
+    }
+
+    fn context(&self) -> usize {
+        self.context
+    }
+
+    fn embed(&mut self, inputs: &[&[TokenId]]) -> Result<Vec<Vec<f32>>, BackendError> {
+        match self.watch.breaks.swap(false, Ordering::SeqCst) {
+            true => Err(BackendError::new("broken on purpose")),
+            false => Ok(inputs.iter().map(|input| vec![sum(input)]).collect()),
+        }
+    }
 }

@@ -13,6 +13,8 @@ mod leases;
 mod prefixes;
 mod production;
 mod refusals;
+mod rerank;
+mod soak;
 mod store;
 mod support;
 mod tampering;

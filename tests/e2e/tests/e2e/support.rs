@@ -3,7 +3,7 @@
 use anchorhold_channel::client::{Answer, Streaming};
 use anchorhold_e2e::client::{Caller, Frames};
 use anchorhold_e2e::guest::{Guest, Settings};
-use anchorhold_e2e::models::{self, CHAT, EMBEDDING};
+use anchorhold_e2e::models::{self, CHAT, EMBEDDING, RERANKER};
 use anchorhold_e2e::refusals::Stand;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -88,6 +88,16 @@ impl Served {
             stand.seal(&models::embedding().unwrap(), (EMBEDDING, 1)).unwrap(),
             stand.seal(&models::chat(), (CHAT, 1)).unwrap(),
         ];
+        let measurement = stand.measurement.clone();
+        stand.serve(&packages, &measurement).unwrap();
+        let settings = Settings::new(&stand.broker, &stand.owner, &packages).unwrap();
+        Self::start(stand, &settings)
+    }
+
+    /// With the reranker alone.
+    pub(crate) fn reranker() -> Self {
+        let mut stand = Stand::new().unwrap();
+        let packages = [stand.seal(&models::reranker(), (RERANKER, 1)).unwrap()];
         let measurement = stand.measurement.clone();
         stand.serve(&packages, &measurement).unwrap();
         let settings = Settings::new(&stand.broker, &stand.owner, &packages).unwrap();
