@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Measures what the README states. JSON=FILE collects everything in one object: name to value, unit, peer and ratio.
 # PEERS_PYTHON names a Python with sentence-transformers and onnxruntime; without it the embedding peers are left out.
+# LLAMA_CPP names the folder of llama-batched-bench and LLAMA_GGUF its model in F16, of the model in ANCHORHOLD_DECODER or of the same
+# shape; without them llama.cpp is left out.
 set -euo pipefail
 cargo=${CARGO:-cargo}
 parts=$(mktemp -d)
@@ -33,6 +35,7 @@ for threads in 1 2; do
     else
         echo "embedding peers: PEERS_PYTHON is not set, left out"
     fi
+    bench anchorhold-model decode "$threads" "JSON=$parts/decode-$threads.json"
 done
 
 echo "== sizes"

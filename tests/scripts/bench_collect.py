@@ -35,7 +35,7 @@ def main():
             name = item.pop("name")
             results[f"{name}_threads{threads}" if threads else name] = item
     for name, item in list(results.items()):
-        for peer in ("sentence_transformers", "onnxruntime"):
+        for peer in ("sentence_transformers", "onnxruntime", "llama_cpp"):
             if f"{peer}_{name}" in results:
                 ratio = item["value"] / results[f"{peer}_{name}"]["value"]
                 results[f"{name}_against_{peer}"] = {**item, "peer": peer, "ratio": ratio}

@@ -7,6 +7,8 @@
 //! they are freed; no error quotes a text, a token or the package; text from outside does not become control tokens; a package that is
 //! not what its config says is refused with a typed error before memory is taken for it, and unknown settings are refused, not ignored.
 //!
+//! A package is safetensors with the files of transformers, or GGUF alone.
+//!
 //! Not here: scheduling and sampling (`anchorhold-engine`), and who may load what. The temporary tensors of a step are freed but not
 //! erased. There is no clock, no network and no file but the package's descriptors. Loading starts short-lived threads; computing does not.
 
