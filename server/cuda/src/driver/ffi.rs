@@ -17,8 +17,6 @@ macro_rules! library {
         $(#[$doc])*
         struct $table {
             $($function: unsafe extern "C" fn($($argument),*) -> c_int,)*
-            /// Keeps the functions where they are.
-            _library: Library,
         }
 
         impl $table {
@@ -34,7 +32,9 @@ macro_rules! library {
                     }
                     .map_err(|_| DeviceError::Function { library: $file, function: stringify!($function) })?;
                 )*
-                Ok(Self { $($function,)* _library: library })
+                // Never unloaded: the functions above stay where they are, and threads that the library may have started run on.
+                std::mem::forget(library);
+                Ok(Self { $($function,)* })
             }
         }
     };

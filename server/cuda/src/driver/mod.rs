@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fmt;
 
-/// The kernels as a fat binary; empty in a program that was built without them.
-const KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
+/// The kernels as a fat binary, aligned as its words want it; empty in a program that was built without them.
+const KERNELS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin")));
 /// The lowest compute capability that the kernels run on: bf16 on tensor cores.
 const LEAST_CAPABILITY: (u32, u32) = (8, 0);
 /// Pinned buffers through which weights pass.
@@ -26,6 +26,9 @@ const STEP_LEN: usize = 1 << 20;
 const WORKSPACE: usize = 32 << 20;
 /// Products of one size and place in a step whose plans are kept.
 const MAX_PLANS: usize = 1 << 16;
+
+#[repr(C, align(64))]
+struct Aligned<T: ?Sized>(T);
 
 /// Whether the device computes where the host cannot look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +102,7 @@ impl CudaDevice {
     /// # Errors
     /// The program has no kernels, a library or a function is missing, or the device is none that they run on.
     pub fn open() -> Result<Self, DeviceError> {
-        if KERNELS.is_empty() {
+        if KERNELS.0.is_empty() {
             return Err(DeviceError::NoKernels);
         }
         let driver = Driver::open()?;
@@ -111,7 +114,7 @@ impl CudaDevice {
         let names: Vec<CString> =
             Kernel::ALL.iter().filter_map(|kernel| CString::new(kernel.name()).ok()).collect();
         let names: Vec<_> = names.iter().map(CString::as_c_str).collect();
-        let functions = driver.load(KERNELS, &names, shared)?;
+        let functions = driver.load(&KERNELS.0, &names, shared)?;
         let slot = |len| Ok(Slot { pinned: driver.pinned(len)?, copied: driver.event()? });
         let ring = (0..RING).map(|_| slot(RING_LEN)).collect::<Result<_, DeviceError>>()?;
         let step = Some(slot(STEP_LEN)?);
