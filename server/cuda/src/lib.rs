@@ -11,7 +11,7 @@
 //!
 //! The kernels are in `kernels/`, one source for nvcc (`make cuda`) and for a CPU (`tests/cuda-double`, in every test run). Neither the driver
 //! nor cuBLASLt have run with this code yet: there was no GPU to try. Their signatures are held against NVIDIA's headers, and everything
-//! above [`Device`] is tested on the double.
+//! above [`Device`] is tested on the double; what is below it runs on a driver of the tests that is made of host memory.
 
 mod decoder;
 mod device;

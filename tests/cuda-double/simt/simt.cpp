@@ -205,10 +205,10 @@ template <class... Arguments> struct Call {
 template <class... Arguments>
 const char *call(void (*kernel)(Arguments...), unsigned count, const unsigned *sizes, void **arguments, const Launch &launch) {
     constexpr size_t wanted[] = {sizeof(Arguments)...};
-    if (count != sizeof...(Arguments)) {
+    if (sizes != nullptr && count != sizeof...(Arguments)) {
         return "wrong number of arguments";
     }
-    for (unsigned at = 0; at < count; at++) {
+    for (unsigned at = 0; sizes != nullptr && at < count; at++) {
         if (sizes[at] != wanted[at]) {
             return "an argument is of another size";
         }
@@ -233,7 +233,8 @@ struct Grid {
     unsigned x, y, z, threads, shared, backwards;
 };
 
-// Runs a kernel; null when it ran, else what was wrong with the launch. `sizes` are those of the arguments, in bytes.
+// Runs a kernel; null when it ran, else what was wrong with the launch. `sizes` are those of the arguments, in bytes; null when nobody
+// knows them, as behind cuLaunchKernel.
 extern "C" const char *simt_launch(const char *name, const Grid *grid, unsigned count, const unsigned *sizes, void **arguments) {
     const simt::Launch launch{dim3{grid->x, grid->y, grid->z}, grid->threads, grid->shared, grid->backwards != 0};
 #define CALL(kernel) \

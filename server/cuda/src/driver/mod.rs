@@ -105,6 +105,14 @@ impl CudaDevice {
         if KERNELS.0.is_empty() {
             return Err(DeviceError::NoKernels);
         }
+        Self::open_with(&KERNELS.0)
+    }
+
+    /// The same with other kernels: a fat binary, or what a driver of the tests takes for one.
+    ///
+    /// # Errors
+    /// As for [`CudaDevice::open`].
+    pub fn open_with(kernels: &[u8]) -> Result<Self, DeviceError> {
         let driver = Driver::open()?;
         if driver.capability()? < LEAST_CAPABILITY {
             return Err(DeviceError::Unusable("the device is older than compute capability 8.0"));
@@ -114,7 +122,7 @@ impl CudaDevice {
         let names: Vec<CString> =
             Kernel::ALL.iter().filter_map(|kernel| CString::new(kernel.name()).ok()).collect();
         let names: Vec<_> = names.iter().map(CString::as_c_str).collect();
-        let functions = driver.load(&KERNELS.0, &names, shared)?;
+        let functions = driver.load(kernels, &names, shared)?;
         let slot = |len| Ok(Slot { pinned: driver.pinned(len)?, copied: driver.event()? });
         let ring = (0..RING).map(|_| slot(RING_LEN)).collect::<Result<_, DeviceError>>()?;
         let step = Some(slot(STEP_LEN)?);
