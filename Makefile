@@ -61,7 +61,7 @@ deny: ## Licences, sources and second versions of dependencies
 cuda: setup ## Compile the CUDA kernels with nvcc from PyPI and build the worker that runs them; needs no GPU
 	@CARGO='$(CARGO)' tests/scripts/cuda.sh
 
-gpu-check: setup ## Parity and throughput on a GPU (ANCHORHOLD_GPU_MODEL: a model's folder); exit 3 where there is none
+gpu-check: setup ## Parity and throughput on a GPU (ANCHORHOLD_GPU_MODEL: a model's folder); ends with error 3 where there is none
 	@CARGO='$(CARGO)' tests/scripts/gpu_check.sh
 
 bench: build ## Measure; JSON=FILE writes name, value, unit, peer and ratio
