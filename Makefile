@@ -6,7 +6,7 @@ CARGO ?= cargo
 PROGRAMS := $(or $(CARGO_TARGET_DIR),target)/release
 SECONDS_PER_TARGET ?= 20
 
-.PHONY: help setup build run demo demo-refuse test kill-test soak broker-proofs lint fuzz mutants verdicts bench deny
+.PHONY: help setup build run demo demo-refuse test kill-test soak broker-proofs lint fuzz mutants verdicts bench deny cuda gpu-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,12 @@ verdicts: setup ## Write anew what refusals say and what every profile says of e
 deny: ## Licences, sources and second versions of dependencies
 	$(CARGO) deny check bans licenses sources
 	$(CARGO) deny --manifest-path tests/differential/Cargo.toml --config deny.toml check bans licenses sources
+
+cuda: setup ## Compile the CUDA kernels with nvcc from PyPI and build the worker that runs them; needs no GPU
+	@CARGO='$(CARGO)' tests/scripts/cuda.sh
+
+gpu-check: setup ## Parity and throughput on a GPU (ANCHORHOLD_GPU_MODEL: a model's folder); ends with error 3 where there is none
+	@CARGO='$(CARGO)' tests/scripts/gpu_check.sh
 
 bench: build ## Measure; JSON=FILE writes name, value, unit, peer and ratio
 	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/bench.sh

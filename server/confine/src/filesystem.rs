@@ -66,6 +66,17 @@ pub(crate) fn only_as_client(reach: &Reach, layers: &mut Layers) -> Result<(), C
     restrict(rules, reach, layers)
 }
 
+/// Only what `reach` names; no TCP at all, and no abstract socket of or signal to another process.
+pub(crate) fn only_without_network(reach: &Reach, layers: &mut Layers) -> Result<(), ConfineError> {
+    let rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(HANDLED))
+        .and_then(|rules| rules.handle_access(AccessNet::from_all(HANDLED)))
+        .and_then(|rules| rules.scope(Scope::from_all(HANDLED)))
+        .map_err(|e| ConfineError::new("landlock", e))?;
+    restrict(rules, reach, layers)
+}
+
 fn restrict(rules: Ruleset, reach: &Reach, layers: &mut Layers) -> Result<(), ConfineError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let mut rules = rules.create().map_err(|e| ConfineError::new("landlock", e))?;

@@ -5,15 +5,18 @@
 //! must hold, or `enter` fails and the process must not go on. Layers that a kernel may lack (namespaces, Landlock)
 //! are reported in [`Layers::missing`]; whoever starts the process decides whether it may serve.
 //!
-//! | layer | worker | gateway | fetcher | keeper |
-//! |---|---|---|---|---|
-//! | no new privileges, not dumpable, no core file | yes | yes | yes | yes |
-//! | dies with the keeper | yes | yes | yes | |
-//! | own network, IPC and UTS namespace | yes | IPC, UTS | IPC, UTS | |
-//! | root directory is the empty one it was started in | yes | yes | | |
-//! | no capabilities | yes | yes | yes | keeps those its children need to drop |
-//! | Landlock | nothing at all | nothing at all | named directories, no port to listen on | named directories |
-//! | seccomp | allow-list | allow-list | allow-list | refuse-list |
+//! | layer | worker | worker with a device | gateway | fetcher | keeper |
+//! |---|---|---|---|---|---|
+//! | no new privileges, not dumpable, no core file | yes | yes | yes | yes | yes |
+//! | dies with the keeper | yes | yes | yes | yes | |
+//! | own network, IPC and UTS namespace | yes | yes | IPC, UTS | IPC, UTS | |
+//! | root directory is the empty one it was started in | yes | | yes | | |
+//! | no capabilities | yes | yes | yes | yes | keeps those its children need to drop |
+//! | Landlock | nothing at all | device nodes and named directories | nothing at all | named directories, no port to listen on | named directories |
+//! | seccomp | allow-list | the worker's, with `ioctl` and `openat` | allow-list | allow-list | refuse-list |
+//!
+//! A worker with a device confines itself in two steps, [`begin_with_device`] and [`WithDevice::finish`]: between them it loads the device's
+//! libraries, whose threads begin below everything but seccomp, which then takes hold of all threads.
 //!
 //! This crate is *not* a boundary against the kernel, and holds no policy of its own: the system calls stand in
 //! `policies/seccomp`.
@@ -30,6 +33,8 @@ pub use filesystem::Reach;
 pub enum Role {
     /// A worker: descriptors it was given, memory and threads; nothing else.
     Worker,
+    /// A worker with a device: those, and the named device nodes and directories.
+    DeviceWorker(Reach),
     /// The gateway: the same, and connections of the listener that it already opened.
     Gateway,
     /// A fetcher: connections to stores, and files below the named paths.
@@ -72,6 +77,44 @@ impl ConfineError {
     }
 }
 
+/// All layers of a worker with a device but the last.
+fn begin(reach: &Reach, layers: &mut Layers) -> Result<(), ConfineError> {
+    let role = Role::DeviceWorker(reach.clone());
+    limits::die_with_parent(layers)?;
+    namespaces::leave(&role, layers);
+    filesystem::only_without_network(reach, layers)?;
+    limits::no_capabilities(layers)?;
+    limits::small(&role, layers)
+}
+
+/// A worker between the two steps of its confinement: it may still load libraries and start what it likes below `reach`.
+#[derive(Debug)]
+pub struct WithDevice(Reach, Layers);
+
+/// Takes from the calling process all but the system calls that opening a device takes.
+///
+/// # Errors
+/// As for [`enter`].
+pub fn begin_with_device(reach: Reach) -> Result<WithDevice, ConfineError> {
+    let mut layers = Layers::default();
+    limits::no_new_privileges(&mut layers)?;
+    limits::no_dumps(&mut layers)?;
+    begin(&reach, &mut layers)?;
+    Ok(WithDevice(reach, layers))
+}
+
+impl WithDevice {
+    /// Takes the system calls too, from every thread.
+    ///
+    /// # Errors
+    /// As for [`enter`].
+    pub fn finish(self) -> Result<Layers, ConfineError> {
+        let Self(reach, mut layers) = self;
+        seccomp::filter(&Role::DeviceWorker(reach), &mut layers)?;
+        Ok(layers)
+    }
+}
+
 /// Holds the calling process for the rest of its life.
 ///
 /// # Errors
@@ -89,6 +132,7 @@ pub fn enter(role: &Role) -> Result<Layers, ConfineError> {
             limits::no_capabilities(&mut layers)?;
             limits::small(role, &mut layers)?;
         }
+        Role::DeviceWorker(reach) => begin(reach, &mut layers)?,
         Role::Fetcher(reach) => {
             limits::die_with_parent(&mut layers)?;
             namespaces::leave(role, &mut layers);

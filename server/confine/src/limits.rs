@@ -60,7 +60,7 @@ pub(crate) fn no_capabilities(layers: &mut Layers) -> Result<(), ConfineError> {
 /// fetcher's cache has a limit of its own.)
 pub(crate) fn small(role: &Role, layers: &mut Layers) -> Result<(), ConfineError> {
     let descriptors = match role {
-        Role::Worker | Role::Fetcher(_) => WORKER_DESCRIPTORS,
+        Role::Worker | Role::DeviceWorker(_) | Role::Fetcher(_) => WORKER_DESCRIPTORS,
         Role::Gateway | Role::Keeper(_) => GATEWAY_DESCRIPTORS,
     };
     set(Resource::Nofile, descriptors)?;

@@ -4,6 +4,7 @@ use crate::{ConfineError, Layers, Role};
 use seccompiler::TargetArch;
 
 const WORKER: &str = include_str!("../../../policies/seccomp/worker.json");
+const DEVICE_WORKER: &str = include_str!("../../../policies/seccomp/worker-device.json");
 const GATEWAY: &str = include_str!("../../../policies/seccomp/gateway.json");
 const FETCHER: &str = include_str!("../../../policies/seccomp/fetcher.json");
 const KEEPER: &str = include_str!("../../../policies/seccomp/keeper.json");
@@ -12,6 +13,7 @@ pub(crate) fn filter(role: &Role, layers: &mut Layers) -> Result<(), ConfineErro
     let failed = |reason: &dyn std::fmt::Display| ConfineError::new("seccomp", reason);
     let text = match role {
         Role::Worker => WORKER,
+        Role::DeviceWorker(_) => DEVICE_WORKER,
         Role::Gateway => GATEWAY,
         Role::Fetcher(_) => FETCHER,
         Role::Keeper(_) => KEEPER,

@@ -34,6 +34,11 @@ fn case_43_a_hostile_worker_is_refused_everything_and_still_works() {
 }
 
 #[test]
+fn case_43_a_hostile_worker_with_a_device_is_refused_everything_but_the_device() {
+    probe("device-worker", &ALWAYS);
+}
+
+#[test]
 fn case_43_a_hostile_gateway_is_refused_everything_and_still_works() {
     probe("gateway", &ALWAYS);
 }

@@ -38,6 +38,11 @@ pub trait Generator: Send {
     /// The positions of one block.
     fn block(&self) -> usize;
 
+    /// The most positions that its cache can hold, at least one whole context; a scheduler uses no block beyond them.
+    fn capacity(&self) -> usize {
+        usize::MAX
+    }
+
     /// Computes every row and writes its keys and values to its blocks; answers with the logits after the last token of each row, in
     /// row order.
     ///

@@ -16,7 +16,7 @@ pub struct GenerationLimits {
     pub step_tokens: usize,
     /// The most sequences that run at once; at most `step_tokens`.
     pub running: usize,
-    /// The positions of the cache, in whole blocks; at least one whole context.
+    /// The positions of the cache, in whole blocks; at least one whole context, and no more than [`Generator::capacity`].
     pub cache_tokens: usize,
     /// Keep what was computed, so that a prompt of the same domain that begins alike is not computed again. Without it, everything
     /// about a sequence is erased when it ends.
@@ -186,7 +186,7 @@ impl GenerationScheduler {
         let limits = GenerationLimits {
             step_tokens,
             running: limits.running.clamp(1, step_tokens),
-            cache_tokens: limits.cache_tokens.max(context),
+            cache_tokens: limits.cache_tokens.min(generator.capacity()).max(context),
             waiting: limits.waiting.max(1),
             waiting_tokens: limits.waiting_tokens.max(context),
             ..limits

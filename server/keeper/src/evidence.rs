@@ -57,10 +57,11 @@ impl Identity {
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let keeper = std::env::current_exe().context("finding this program")?;
+        let worker = settings.worker.program();
         let mut components = vec![
             ("keeper", keeper.as_path()),
             ("gateway", settings.gateway.program.as_path()),
-            ("worker", settings.worker.program.as_path()),
+            ("worker", worker.as_path()),
         ];
         components.extend(settings.store.as_ref().map(|store| ("fetcher", store.program.as_path())));
         let measurement = measure_components(&components).context("measuring the programs")?;

@@ -167,6 +167,9 @@ const fn keeps() -> bool {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Worker {
     pub(crate) program: PathBuf,
+    /// What workers compute on; the processor if it is not written.
+    #[serde(default)]
+    pub(crate) device: Device,
     /// Threads of each worker.
     pub(crate) threads: u16,
     /// Whether a worker keeps what it computed for a prompt, for later ones of the same tenant that begin alike.
@@ -177,6 +180,30 @@ pub(crate) struct Worker {
     pub(crate) precision: Precision,
     /// Layers of confinement without which a worker may not be given a key.
     pub(crate) required_layers: Vec<String>,
+}
+
+/// What a worker computes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Device {
+    #[default]
+    Cpu,
+    /// A GPU of NVIDIA's, by the program beside the worker whose name ends in `-cuda`.
+    Cuda,
+}
+
+impl Worker {
+    /// The program that is started.
+    pub(crate) fn program(&self) -> PathBuf {
+        match self.device {
+            Device::Cpu => self.program.clone(),
+            Device::Cuda => {
+                let mut name = self.program.file_name().unwrap_or_default().to_owned();
+                name.push("-cuda");
+                self.program.with_file_name(name)
+            }
+        }
+    }
 }
 
 /// The audit log.
@@ -285,6 +312,10 @@ impl Settings {
         ensure!(
             (1..=MAX_THREADS).contains(&threads),
             "worker.threads is {threads}, wanted 1 to {MAX_THREADS}"
+        );
+        ensure!(
+            self.worker.device == Device::Cpu || self.worker.precision == Precision::Bf16,
+            "worker.device is cuda, which computes in bf16: worker.precision must say so"
         );
         Ok(())
     }
@@ -396,11 +427,21 @@ mod tests {
     }
 
     #[test]
+    fn a_device_has_a_worker_of_its_own() {
+        assert_eq!(read(GOOD).unwrap().worker.program(), Path::new("worker"));
+        let cuda = GOOD.replace("threads = 2", "threads = 2\nprecision = \"bf16\"\ndevice = \"cuda\"");
+        let cuda = cuda.replace("program = \"worker\"", "program = \"/bin/worker\"");
+        assert_eq!(read(&cuda).unwrap().worker.program(), Path::new("/bin/worker-cuda"));
+    }
+
+    #[test]
     fn refuses_what_is_wrong_and_names_it() {
         for (from, to, named) in [
             ("threads = 2", "threads = 0", "worker.threads"),
             ("report_version = 5", "report_version = 4", "report_version"),
             ("threads = 2", "threads = 2\nprecision = \"f16\"", "f16"),
+            ("threads = 2", "threads = 2\ndevice = \"tpu\"", "tpu"),
+            ("threads = 2", "threads = 2\ndevice = \"cuda\"", "worker.precision"),
             ("threads = 2", "threads = 2\nkeep_prefixes = 1", "keep_prefixes"),
             ("version_min = 1", "version_min = 0", "version_min"),
             ("id = \"m\"", "id = \"a b\"", "model.id"),

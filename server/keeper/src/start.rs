@@ -13,7 +13,7 @@ use crate::evidence::{Boot, Identity};
 use crate::gateway::Gateway;
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::run::{Keeper, Slot};
-use crate::settings::{Package, Settings};
+use crate::settings::{Device, Package, Settings};
 use crate::stages::{Stage, Stages};
 use crate::store;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
@@ -138,10 +138,15 @@ fn reach(settings: &Settings) -> anyhow::Result<Reach> {
     }
     let mut execute = present(&["/lib", "/lib64", "/usr/lib", "/usr/lib64"]);
     execute.push(std::env::current_exe()?);
-    execute.extend([settings.gateway.program.clone(), settings.worker.program.clone()]);
+    execute.extend([settings.gateway.program.clone(), settings.worker.program()]);
     let mut write = settings.gateway.writes.clone();
     write.push(settings.audit.directory.clone());
     write.push(PathBuf::from("/dev/null"));
+    if settings.worker.device == Device::Cuda {
+        // What holds the keeper holds its children; the worker gives up again what it does not need.
+        write.extend(device_nodes());
+        read.extend(present(&["/proc", "/sys", "/usr/local/cuda"]));
+    }
     if let Some(store) = &settings.store {
         store.make_cache()?;
         execute.push(store.program.clone());
@@ -149,4 +154,13 @@ fn reach(settings: &Settings) -> anyhow::Result<Reach> {
         read.extend(store.reads());
     }
     Ok(Reach { read, execute, write })
+}
+
+/// The nodes of NVIDIA's devices.
+fn device_nodes() -> Vec<PathBuf> {
+    let nodes = std::fs::read_dir("/dev").into_iter().flatten().flatten().map(|entry| entry.path());
+    let ours = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("nvidia"))
+    };
+    nodes.filter(ours).collect()
 }

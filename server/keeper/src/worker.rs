@@ -68,7 +68,7 @@ impl LoadFailure {
 impl Starting {
     /// Starts the process and waits until it has confined itself.
     pub(crate) fn start(settings: &Settings, empty: &Path) -> anyhow::Result<(Self, Confinement)> {
-        let StartedWorker { child, control, data } = children::worker(&settings.worker.program, empty)?;
+        let StartedWorker { child, control, data } = children::worker(&settings.worker.program(), empty)?;
         let (control, mut reader) = Line::<ToWorker, FromWorker>::new(control).split();
         let running = Running { child, control };
         let (message, _) = reader.receive().context("the worker ended before it had confined itself")?;

@@ -17,6 +17,7 @@ pub(crate) mod gemma3;
 pub(crate) mod llama;
 pub(crate) mod mistral;
 pub(crate) mod mixtral;
+mod plan;
 pub(crate) mod qwen2;
 pub(crate) mod qwen3;
 pub(crate) mod qwen3_moe;
@@ -24,6 +25,10 @@ mod windows;
 
 pub(crate) use config::Config;
 pub(crate) use embedder::DecoderEmbedder;
+pub(crate) use plan::other_architecture;
+pub use plan::{
+    DecoderPlan, LayerPart, PlannedGate, PlannedTensor, PlannedWeights, Stored, TensorPlace, WeightPart,
+};
 
 use self::attend::{Memory, Plan};
 use self::config::{Biases, HeadNorms, Norms};

@@ -45,6 +45,9 @@ pub enum LoadError {
     /// The chat template is refused.
     #[error("chat template: {0}")]
     Template(#[from] TemplateError),
+    /// The device does not run this model. The text is the device's own, and quotes nothing of the package.
+    #[error("device: {0}")]
+    Device(String),
     /// The threads that compute could not be started.
     #[error("compute threads could not be started")]
     Threads,

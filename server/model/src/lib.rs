@@ -39,9 +39,12 @@ mod vocabulary;
 mod weights;
 
 pub use anchorhold_engine::Precision;
+pub use decoder::{
+    DecoderPlan, LayerPart, PlannedGate, PlannedTensor, PlannedWeights, Stored, TensorPlace, WeightPart,
+};
 pub use error::LoadError;
 pub use grammar::{GrammarError, Grammars, MAX_CHOICE_TEXTS, MAX_REGEX_LEN, MAX_STRUCTURE_LEN};
-pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, RerankModel, load, load_with};
+pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, RerankModel, load, load_on, load_with};
 pub use stream::{Passed, StopMatcher, TextStream};
 pub use template::{
     ChatTemplate, MAX_MESSAGES_LEN, MAX_RENDERED_LEN, MAX_TEMPLATE_LEN, SpecialTokens, TemplateError,

@@ -3,7 +3,8 @@
 use crate::bert::{self, Bend, Bert, Family, Output, Purpose};
 use crate::config;
 use crate::decoder::{
-    self, Decoder, DecoderEmbedder, Keep, gemma2, gemma3, llama, mistral, mixtral, qwen2, qwen3, qwen3_moe,
+    self, Decoder, DecoderEmbedder, DecoderPlan, Keep, PlannedWeights, gemma2, gemma3, llama, mistral,
+    mixtral, qwen2, qwen3, qwen3_moe,
 };
 use crate::error::LoadError;
 use crate::gguf::{self, Described};
@@ -127,7 +128,7 @@ pub fn load_with(
         Some(described) => described.config.clone(),
         None => config::object(Role::Config, &package.file(Role::Config)?)?,
     };
-    let load = Load { package, threads, precision, effort, described };
+    let load = Load { source: Source { package, described }, threads, precision, effort };
     if let Some((family, purpose)) = encoder_of(&object) {
         return match purpose {
             Purpose::Embedding => load_encoder(&load, object, family),
@@ -172,17 +173,47 @@ fn is(object: &Map<String, Value>, class: &str, kind: &str) -> bool {
     architecture(object) == Some(class) && object.get("model_type").and_then(Value::as_str) == Some(kind)
 }
 
-/// A package on its way to a model.
+/// The same for a chat model that `build` makes of its plan and its weights, for a device of its own.
+///
+/// # Errors
+/// Those of [`load`], [`LoadError::Device`] for a model that has no plan, and those of `build`.
+pub fn load_on(
+    package: &SealedModel,
+    effort: Effort<'_>,
+    build: impl FnOnce(DecoderPlan, PlannedWeights<'_>) -> Result<Box<dyn Generator>, LoadError>,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
+    if package.index().container() != Container::Safetensors {
+        return Err(LoadError::Device("GGUF weights do not run on this device".to_owned()));
+    }
+    let object = config::object(Role::Config, &package.file(Role::Config)?)?;
+    let read = decoder_of(&object).ok_or_else(decoder::other_architecture)?;
+    if has(package, Role::Modules) {
+        return Err(LoadError::Device("models that embed do not run on this device".to_owned()));
+    }
+    load_chat(&Source { package, described: None }, object, read, |config| {
+        let (needs, passed_over) = config.needs();
+        let plan = DecoderPlan::new(config, &needs)?;
+        let weights = PlannedWeights::new(package, effort, (&needs, &passed_over))?;
+        Ok((build(plan, weights)?, stats(package, &needs)))
+    })
+}
+
+/// A package on its way to a model of this machine's processor.
 struct Load<'a> {
-    package: &'a SealedModel,
+    source: Source<'a>,
     threads: &'a Threads,
     precision: Precision,
     effort: Effort<'a>,
+}
+
+/// A package and what is said in it.
+struct Source<'a> {
+    package: &'a SealedModel,
     /// What the metadata says, if the weights are GGUF.
     described: Option<Described>,
 }
 
-impl Load<'_> {
+impl Source<'_> {
     /// The tokenizer: a file of its own before the metadata.
     fn tokenizer(&self) -> Result<Zeroizing<Vec<u8>>, LoadError> {
         match &self.described {
@@ -229,7 +260,7 @@ fn load_encoder(
     object: Map<String, Value>,
     family: Family,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
-    let Load { package, threads, .. } = *load;
+    let (package, threads) = (load.source.package, load.threads);
     let config = bert::Config::read(object, family)?;
     let pooling = read_pooling(package, config.hidden())?;
     let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
@@ -248,7 +279,7 @@ fn load_reranker(
     object: Map<String, Value>,
     family: Family,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
-    let Load { package, threads, .. } = *load;
+    let (package, threads) = (load.source.package, load.threads);
     if has(package, Role::Pooling) {
         return Err(LoadError::Config("a classifier comes with files of pooling"));
     }
@@ -288,15 +319,28 @@ fn load_decoder(
     object: Map<String, Value>,
     read: ReadConfig,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
-    if has(load.package, Role::Modules) {
+    if has(load.source.package, Role::Modules) {
         return load_embedding_decoder(load, object, read);
     }
-    let Load { package, threads, .. } = *load;
+    load_chat(&load.source, object, read, |config| {
+        let (needs, passed_over) = config.needs();
+        let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
+        Ok((Box::new(Decoder::new(config, weights, load.threads, Keep::All)?), stats))
+    })
+}
+
+/// A decoder that continues conversations, with the arithmetic that `build` makes of its config.
+fn load_chat(
+    source: &Source<'_>,
+    object: Map<String, Value>,
+    read: ReadConfig,
+    build: impl FnOnce(&decoder::Config) -> Result<(Box<dyn Generator>, LoadStats), LoadError>,
+) -> Result<(LoadedModel, LoadStats), LoadError> {
     let mut end_tokens = token_ids(object.get("eos_token_id"))?;
-    let config = load.config(object, read)?;
-    let codec = Codec::read(&load.tokenizer()?, config.vocabulary(), Use::Chat)?;
-    let tokens = load.tokenizer_config()?;
-    if let Some(bytes) = optional(package, Role::GenerationConfig)? {
+    let config = source.config(object, read)?;
+    let codec = Codec::read(&source.tokenizer()?, config.vocabulary(), Use::Chat)?;
+    let tokens = source.tokenizer_config()?;
+    if let Some(bytes) = optional(source.package, Role::GenerationConfig)? {
         let generation = config::object(Role::GenerationConfig, &bytes)?;
         end_tokens.extend(token_ids(generation.get("eos_token_id"))?);
     }
@@ -307,11 +351,8 @@ fn load_decoder(
     if end_tokens.is_empty() || end_tokens.iter().any(|&id| id as usize >= config.vocabulary()) {
         return Err(LoadError::Config("no end token, or one beyond the vocabulary"));
     }
-    let template = template(package, &tokens, special)?;
-    let (needs, passed_over) = config.needs();
-    let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
-    let decoder = Decoder::new(&config, weights, threads, Keep::All)?;
-    let generator = Box::new(decoder);
+    let template = template(source.package, &tokens, special)?;
+    let (generator, stats) = build(&config)?;
     let vocabulary = codec.vocabulary(config.vocabulary(), &end_tokens);
     let grammars = Grammars::new(vocabulary.as_ref());
     let model = ChatModel { generator, codec, template, end_tokens, vocabulary, grammars };
@@ -324,12 +365,12 @@ fn load_embedding_decoder(
     object: Map<String, Value>,
     read: ReadConfig,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
-    let Load { package, threads, .. } = *load;
+    let (package, threads) = (load.source.package, load.threads);
     // Saved without the part that generates, its names have no prefix.
     let bare = package.index().position("embed_tokens.weight").is_some();
-    let config = load.config(object, read)?.without_head(if bare { "" } else { "model." });
+    let config = load.source.config(object, read)?.without_head(if bare { "" } else { "model." });
     let pooling = read_pooling(package, config.hidden())?;
-    let codec = Codec::read(&load.tokenizer()?, config.vocabulary(), Use::Embedding)?;
+    let codec = Codec::read(&load.source.tokenizer()?, config.vocabulary(), Use::Embedding)?;
     let (needs, passed_over) = config.needs();
     let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
     let vocabulary = config.vocabulary();
@@ -342,10 +383,14 @@ fn read_weights(
     (needs, passed_over): (&[Need], &[&str]),
     locate: Locate<'_>,
 ) -> Result<(Weights, LoadStats), LoadError> {
-    let weights = Weights::load(load.package, &load.effort, (needs, passed_over), locate, load.precision)?;
+    let weights =
+        Weights::load(load.source.package, &load.effort, (needs, passed_over), locate, load.precision)?;
+    Ok((weights, stats(load.source.package, needs)))
+}
+
+fn stats(package: &SealedModel, needs: &[Need]) -> LoadStats {
     let parameters = needs.iter().map(|need| need.shape.iter().product::<usize>() as u64).sum();
-    let stats = LoadStats { tensors: needs.len(), parameters, weight_bytes: load.package.weight_bytes() };
-    Ok((weights, stats))
+    LoadStats { tensors: needs.len(), parameters, weight_bytes: package.weight_bytes() }
 }
 
 /// A file that a package need not have.

@@ -5,10 +5,10 @@ use crate::{Compute, Decoder, Language, LanguageError, LoadFailure, Model};
 use anchorhold_engine::{ChatMessage, Constraint, Structure, TokenId};
 use anchorhold_ipc::{LoadModel, LoadReport, ModelInfo, StructureFault};
 use anchorhold_model::{
-    ChatTemplate, Codec, GrammarError, Grammars, LoadError, LoadedModel, TextError, TextStream, Threads,
-    Vocabulary,
+    ChatTemplate, Codec, GrammarError, Grammars, LoadError, LoadStats, LoadedModel, TextError, TextStream,
+    Threads, Vocabulary,
 };
-use anchorhold_sealed_weights::{Progress, VerifiedManifest};
+use anchorhold_sealed_weights::{Effort, Progress, SealedModel, VerifiedManifest};
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
@@ -22,15 +22,30 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// # Errors
 /// [`LoadFailure`] with the stage that refused.
 pub fn load_sealed(order: LoadModel, descriptors: Vec<OwnedFd>) -> Result<(Model, LoadReport), LoadFailure> {
-    let started = Instant::now();
     let threads = NonZeroUsize::new(order.threads.into()).unwrap_or(NonZeroUsize::MIN);
     let threads = Threads::start(threads)?;
-    let (manifest, package) = open_package(&order, descriptors)?;
     let precision = order.precision;
+    load_sealed_with(order, descriptors, |package, effort| {
+        anchorhold_model::load_with(package, &threads, precision, effort.progress)
+    })
+}
+
+/// The same with another way from the opened package to a model.
+///
+/// # Errors
+/// [`LoadFailure`] with the stage that refused.
+pub fn load_sealed_with(
+    order: LoadModel,
+    descriptors: Vec<OwnedFd>,
+    load: impl FnOnce(&SealedModel, Effort<'_>) -> Result<(LoadedModel, LoadStats), LoadError>,
+) -> Result<(Model, LoadReport), LoadFailure> {
+    let started = Instant::now();
+    let (manifest, package) = open_package(&order, descriptors)?;
+    let threads = NonZeroUsize::new(order.threads.into()).unwrap_or(NonZeroUsize::MIN);
     drop(order);
     let tenths = Tenths::default();
     let progress = |progress| tenths.show(progress);
-    let (loaded, stats) = anchorhold_model::load_with(&package, &threads, precision, Some(&progress))?;
+    let (loaded, stats) = load(&package, Effort { threads, progress: Some(&progress) })?;
     let (model, dimensions) = model(loaded);
     let report = LoadReport {
         model: info(&manifest, &model, dimensions),
@@ -177,6 +192,7 @@ impl From<LoadError> for LoadFailure {
             LoadError::Tensor { .. } | LoadError::ExtraTensors(_) => "tensors",
             LoadError::Tokenizer(_) => "tokenizer",
             LoadError::Template(_) => "template",
+            LoadError::Device(_) => "device",
             LoadError::Threads => "threads",
         };
         Self { code: code.to_owned(), detail: error.to_string() }

@@ -20,6 +20,7 @@ use std::process::Command;
 /// * `key-release` uses `audit-log`: a guest takes no key whose release is not proven to stand in the broker's log.
 /// * `fetcher` is a program of its own, because what it needs to speak to stores has no business beside weights keys.
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
+/// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
 /// * `worker` uses `sealed-weights`, because it opens the package from descriptors and hands `model` the opened one.
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
@@ -86,6 +87,8 @@ const TABLE: &[(&str, &str, &[&str])] = &[
         &["ipc", "rats", "attester", "kbs", "key-release", "audit-log", "channel", "confine"],
     ),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
+    ("cuda", "server", &["engine", "model", "worker", "ipc", "confine"]),
+    ("cuda-double", "tests", &["cuda"]),
     ("corpus", "tests", &["attester", "rats", "verifier"]),
 ];
 /// Crates that a reviewer reads whole, and the most direct dependencies of each.

@@ -1,4 +1,4 @@
-//! `anchorhold-confine-probe worker|gateway|fetcher`: confines itself as that process would, then behaves like one that was
+//! `anchorhold-confine-probe worker|device-worker|gateway|fetcher`: confines itself as that process would, then behaves like one that was
 //! taken over. Prints one line for each layer and each attempt; exit 0 when all attempts were refused and the work that
 //! the process exists for still goes on. Start it in an empty directory.
 
@@ -12,10 +12,13 @@ use std::process::{Command, ExitCode};
 fn main() -> ExitCode {
     let role = match std::env::args().nth(1).as_deref() {
         Some("worker") => Role::Worker,
+        Some("device-worker") => Role::DeviceWorker(Reach { write: vec![DEVICE.into()], ..Reach::default() }),
         Some("gateway") => Role::Gateway,
         Some("fetcher") => Role::Fetcher(Reach { write: vec![".".into()], ..Reach::default() }),
         _ => {
-            say("usage: anchorhold-confine-probe worker|gateway|fetcher  (in an empty directory)");
+            say(
+                "usage: anchorhold-confine-probe worker|device-worker|gateway|fetcher  (in an empty directory)",
+            );
             return ExitCode::from(2);
         }
     };
@@ -29,7 +32,7 @@ fn main() -> ExitCode {
     layers.active.iter().for_each(|layer| say(&format!("active\t{layer}")));
     layers.missing.iter().for_each(|layer| say(&format!("missing\t{layer}")));
     let mut attempts = if matches!(role, Role::Fetcher(_)) { attempts_with_network() } else { attempts() };
-    if matches!(role, Role::Fetcher(_)) && !layers.active.contains(&"landlock") {
+    if matches!(role, Role::Fetcher(_) | Role::DeviceWorker(_)) && !layers.active.contains(&"landlock") {
         // The other processes have no root directory either; for this one nothing else holds paths and signals.
         attempts.retain(|(name, _)| !LANDLOCK_ALONE.contains(name));
     }
@@ -41,7 +44,9 @@ fn main() -> ExitCode {
         say(&format!("attempt\t{name}\t{word}"));
         all && held
     });
-    let works = still_works() && (!matches!(role, Role::Fetcher(_)) || still_fetches());
+    let works = still_works()
+        && (!matches!(role, Role::Fetcher(_)) || still_fetches())
+        && (!matches!(role, Role::DeviceWorker(_)) || still_asks_its_device());
     say(&format!("work\t{}", if works { "goes on" } else { "BROKEN" }));
     if refused && works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -51,9 +56,10 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// What nothing but Landlock refuses a fetcher.
-const LANDLOCK_ALONE: [&str; 6] = [
+/// What nothing but Landlock refuses a fetcher or a worker with a device.
+const LANDLOCK_ALONE: [&str; 7] = [
     "list the root",
+    "write a file",
     "write a file above",
     "read a file above",
     "read a file",
@@ -156,6 +162,17 @@ fn new_namespace() -> Result<(), String> {
 fn change_limit() -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     outcome(setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }))
+}
+
+/// What stands for a device: it is there everywhere, and takes what is written.
+const DEVICE: &str = "/dev/null";
+
+/// Opens the device, writes to it, and asks it something by `ioctl`, to which this one has no answer.
+fn still_asks_its_device() -> bool {
+    let device = std::fs::OpenOptions::new().read(true).write(true).open(DEVICE);
+    device.is_ok_and(|mut device| {
+        device.write_all(b"x").is_ok() && rustix::io::ioctl_fionread(&device) == Err(rustix::io::Errno::NOTTY)
+    })
 }
 
 /// Its directory, a file without a name, and connections to others.

@@ -55,6 +55,15 @@ fn starts_together_at_most_what_the_blocks_hold() {
     );
 }
 
+#[test]
+fn uses_no_block_beyond_what_the_model_holds() {
+    for (room, blocks) in [(Some(28), 7), (Some(1), CONTEXT / 4), (None, CONTEXT)] {
+        let toy = Toy { room, ..Toy::default() };
+        let scheduler = GenerationScheduler::new(limits(), &toy, vec![EOS]);
+        assert_eq!(scheduler.blocks(), (blocks, 0), "{room:?}");
+    }
+}
+
 /// Steps until everyone has ended; the answers by sequence.
 fn finish(scheduler: &mut GenerationScheduler, toy: &mut Toy) -> HashMap<SequenceId, Vec<TokenId>> {
     let mut answers: HashMap<SequenceId, Vec<TokenId>> = HashMap::new();

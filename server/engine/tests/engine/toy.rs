@@ -159,6 +159,8 @@ pub(crate) struct Toy {
     pub(crate) limits: Option<GenerationLimits>,
     /// Positions of one block; 0 counts as [`BLOCK`].
     pub(crate) size: usize,
+    /// The most positions of all blocks; as many as asked for when `None`.
+    pub(crate) room: Option<usize>,
     /// What was written to each block since it was erased.
     pub(crate) blocks: HashMap<BlockId, Vec<Option<TokenId>>>,
     /// Blocks in the order in which they were erased; a test that has looked clears it.
@@ -204,6 +206,10 @@ impl Generator for Toy {
 
     fn block(&self) -> usize {
         if self.size == 0 { BLOCK } else { self.size }
+    }
+
+    fn capacity(&self) -> usize {
+        self.room.unwrap_or(usize::MAX)
     }
 
     fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError> {

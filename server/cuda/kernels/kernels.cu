@@ -1,0 +1,4 @@
+// Every kernel of the CUDA decoder, as one unit.
+#include "attention.cuh"
+#include "layers.cuh"
+#include "rope.cuh"
