@@ -245,6 +245,10 @@ impl Inner {
         let mut spelled = HashMap::new();
         for (&id, text) in ids.iter().zip(&self.special).filter(|(id, _)| !unknown.contains(id)) {
             let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+            if rest.is_empty() {
+                // One character has no other spelling.
+                continue;
+            }
             let mut tokens = self.tokens(first, false)?;
             tokens.extend(self.tokens(rest, false)?);
             if tokens.iter().any(|token| ids.contains(token) && !unknown.contains(token)) {
