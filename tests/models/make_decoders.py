@@ -40,13 +40,21 @@ LLAMA3 = {
     "original_max_position_embeddings": 32,
 }
 LINEAR = {"rope_type": "linear", "rope_theta": 5000.0, "factor": 4.0}
+YARN = {"rope_type": "yarn", "rope_theta": 5000.0, "factor": 4.0, "original_max_position_embeddings": 32}
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 5000.0, "factor": 4.0}
 SWITCHED_ON = {"use_sliding_window": True, "sliding_window": 20}
 # For each family its config, and for some of it other configs under which the same weights are computed again.
 FAMILIES = {
     "llama": (
         transformers.LlamaConfig,
         {"head_dim": 16, "attention_bias": True, "rope_parameters": LLAMA3, "tie_word_embeddings": False},
-        {"linear": {"rope_parameters": LINEAR}},
+        {
+            "linear": {"rope_parameters": LINEAR},
+            "dynamic": {"rope_parameters": DYNAMIC},
+            "yarn": {"rope_parameters": YARN},
+            "yarn, all set": {"rope_parameters": {**YARN, "beta_fast": 4.0, "beta_slow": 0.5, "attention_factor": 1.3, "truncate": False}},
+            "yarn, mscale": {"rope_parameters": {**YARN, "mscale": 0.7, "mscale_all_dim": 1.2}},
+        },
     ),
     "mistral": (
         transformers.MistralConfig,
@@ -56,12 +64,18 @@ FAMILIES = {
     "qwen2": (
         transformers.Qwen2Config,
         {"rope_parameters": PLAIN, "tie_word_embeddings": True, "use_sliding_window": False, "sliding_window": 20},
-        {"window": {**SWITCHED_ON, "max_window_layers": 1, "layer_types": ["full_attention", "sliding_attention"]}},
+        {
+            "window": {**SWITCHED_ON, "max_window_layers": 1, "layer_types": ["full_attention", "sliding_attention"]},
+            "yarn": {"rope_parameters": {**YARN, "rope_theta": 10000.0}},
+        },
     ),
     "qwen3": (
         transformers.Qwen3Config,
         {"head_dim": 16, "num_key_value_heads": 1, "rope_parameters": {**PLAIN, "rope_theta": 1000000.0}, "tie_word_embeddings": True},
-        {"window": {**SWITCHED_ON, "layer_types": ["sliding_attention", "full_attention"]}},
+        {
+            "window": {**SWITCHED_ON, "layer_types": ["sliding_attention", "full_attention"]},
+            "yarn": {"rope_parameters": {**YARN, "rope_theta": 1000000.0, "original_max_position_embeddings": 64, "factor": 2.0}},
+        },
     ),
     "mixtral": (
         transformers.MixtralConfig,

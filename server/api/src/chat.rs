@@ -10,6 +10,8 @@ use crate::unsupported;
 pub const MAX_MESSAGES: usize = 4096;
 /// The most parts of one message.
 pub const MAX_PARTS: usize = 1024;
+/// The most `top_logprobs`.
+pub const MAX_TOP_LOGPROBS: u8 = 20;
 /// The longest name or tool call id of a message, in bytes.
 const MAX_LABEL_BYTES: usize = 256;
 
@@ -77,9 +79,9 @@ impl ChatRequest {
         let mut fields = Fields::new(parse_object(body)?);
         let model = model(&mut fields)?;
         unsupported::refuse(&mut fields, unsupported::CHAT)?;
-        response_format(&mut fields)?;
         let delivery = Delivery::parse(&mut fields)?;
-        let generation = Generation::parse(&mut fields, Some("max_completion_tokens"))?;
+        let logprobs = logprobs(&mut fields)?;
+        let generation = Generation::parse(&mut fields, Some("max_completion_tokens"), logprobs)?;
         let messages = match fields.take("messages") {
             None => return Err(fields.missing("messages")),
             Some(Value::List(list)) if (1..=MAX_MESSAGES).contains(&list.len()) => list,
@@ -96,11 +98,15 @@ impl ChatRequest {
     }
 }
 
-fn response_format(fields: &mut Fields) -> Result<(), ApiError> {
-    let Some(format) = fields.take("response_format") else { return Ok(()) };
-    match Fields::of(format, "response_format")?.take("type") {
-        Some(Value::Text(kind)) if kind == "text" => Ok(()),
-        _ => Err(ApiError::unsupported("response_format")),
+/// How many of the likeliest tokens are told, if any token is.
+fn logprobs(fields: &mut Fields) -> Result<Option<u8>, ApiError> {
+    let asked = fields.flag("logprobs")?.unwrap_or(false);
+    match (asked, fields.integer("top_logprobs", 0..=MAX_TOP_LOGPROBS)?) {
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => {
+            Err(ApiError::invalid("top_logprobs", "'top_logprobs' is only allowed with 'logprobs': true"))
+        }
+        (true, count) => Ok(Some(count.unwrap_or(0))),
     }
 }
 

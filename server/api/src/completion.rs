@@ -9,6 +9,10 @@ use crate::unsupported;
 
 /// The most prompts of one request.
 pub const MAX_PROMPTS: usize = 16;
+/// The most texts of one request, over all its prompts.
+pub const MAX_TEXTS: usize = 128;
+/// The most `logprobs`.
+pub const MAX_LOGPROBS: u8 = 5;
 /// What `max_tokens` is when it is not given.
 pub const DEFAULT_COMPLETION_TOKENS: u32 = 16;
 
@@ -18,7 +22,7 @@ pub const DEFAULT_COMPLETION_TOKENS: u32 = 16;
 pub struct CompletionRequest {
     /// The model's name.
     pub model: String,
-    /// 1 to [`MAX_PROMPTS`] prompts; the choices come in their order.
+    /// 1 to [`MAX_PROMPTS`] prompts; the choices come in their order, those of one prompt together.
     pub prompts: Vec<Input>,
     /// How to generate; `max_tokens` is always given.
     pub generation: Generation,
@@ -36,9 +40,17 @@ impl CompletionRequest {
         let model = model(&mut fields)?;
         unsupported::refuse(&mut fields, unsupported::COMPLETION)?;
         let delivery = Delivery::parse(&mut fields)?;
-        let mut generation = Generation::parse(&mut fields, None)?;
-        generation.max_tokens.get_or_insert(DEFAULT_COMPLETION_TOKENS);
+        let logprobs = fields.integer("logprobs", 0..=MAX_LOGPROBS)?;
+        let mut generation = Generation::parse(&mut fields, None, logprobs)?;
+        let max_tokens = *generation.max_tokens.get_or_insert(DEFAULT_COMPLETION_TOKENS);
+        if generation.min_tokens > max_tokens {
+            return Err(fields.wrong("min_tokens", "no more than 'max_tokens'"));
+        }
         let prompts = inputs(&mut fields, "prompt", MAX_PROMPTS)?;
+        if prompts.len().saturating_mul(generation.n.into()) > MAX_TEXTS {
+            let message = format!("'prompt' and 'n' ask for more than {MAX_TEXTS} texts");
+            return Err(ApiError::invalid("n", message));
+        }
         Ok(Self { model, prompts, generation, delivery })
     }
 }

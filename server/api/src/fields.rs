@@ -1,7 +1,7 @@
 //! Typed access to the fields of a request. An explicit null is the same as a field that is not there.
 
 use crate::ApiError;
-use crate::json::Value;
+use crate::json::{Object, Value};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
@@ -13,14 +13,16 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    pub(crate) fn new(map: BTreeMap<String, Value>) -> Self {
-        Self { map, place: String::new() }
+    pub(crate) fn new(object: Object) -> Self {
+        Self { map: object.into_iter().collect(), place: String::new() }
     }
 
     /// The fields of `value`, which stands at `place`.
     pub(crate) fn of(value: Value, place: &str) -> Result<Self, ApiError> {
         match value {
-            Value::Object(map) => Ok(Self { map, place: format!("{place}.") }),
+            Value::Object(object) => {
+                Ok(Self { map: object.into_iter().collect(), place: format!("{place}.") })
+            }
             _ => Err(ApiError::invalid(place, format!("'{place}' is not an object"))),
         }
     }

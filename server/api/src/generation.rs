@@ -1,7 +1,8 @@
 //! The fields that chat and completions share: how tokens are drawn, when to end, how the answer leaves.
 
 use crate::ApiError;
-use crate::fields::{Fields, as_number, plain};
+use crate::fields::{Fields, as_integer, as_number, plain};
+use crate::form::Form;
 use crate::json::Value;
 use crate::unsupported;
 
@@ -15,6 +16,12 @@ pub const MAX_STOPS: usize = 4;
 pub const MAX_STOP_BYTES: usize = 256;
 /// The most entries of `logit_bias`.
 pub const MAX_LOGIT_BIAS: usize = 1024;
+/// The most texts after one prompt.
+pub const MAX_N: u16 = 16;
+/// The most `stop_token_ids`.
+pub const MAX_STOP_TOKENS: usize = 64;
+/// The highest `repetition_penalty`.
+pub const MAX_REPETITION_PENALTY: f32 = 10.0;
 /// The longest `cache_salt`, in bytes.
 const MAX_SALT_BYTES: usize = 1024;
 /// Below this a temperature means argmax: dividing by it would overflow.
@@ -32,6 +39,8 @@ pub struct Generation {
     pub top_k: u32,
     /// 0 to 1.
     pub min_p: f32,
+    /// Over 0, up to [`MAX_REPETITION_PENALTY`]; 1 changes nothing.
+    pub repetition_penalty: f32,
     /// -2 to 2.
     pub frequency_penalty: f32,
     /// -2 to 2.
@@ -44,8 +53,18 @@ pub struct Generation {
     pub max_tokens: Option<u32>,
     /// Up to [`MAX_STOPS`] texts, none empty.
     pub stop: Vec<String>,
+    /// Up to [`MAX_STOP_TOKENS`] token ids that end the text.
+    pub stop_token_ids: Vec<u32>,
+    /// How many tokens come before one that ends the text; at most `max_tokens`.
+    pub min_tokens: u32,
     /// Go on past the end-of-sequence token.
     pub ignore_eos: bool,
+    /// How many texts after each prompt: 1 to [`MAX_N`].
+    pub n: u16,
+    /// How many of the likeliest tokens are told at each place; `None` tells of no token.
+    pub logprobs: Option<u8>,
+    /// The form that each text must have.
+    pub form: Option<Form>,
 }
 
 /// How the answer leaves.
@@ -67,7 +86,11 @@ pub(crate) fn model(fields: &mut Fields) -> Result<String, ApiError> {
 
 impl Generation {
     /// Takes the shared fields; `max_tokens` is the name of the field, and `newer` its newer name if it has one.
-    pub(crate) fn parse(fields: &mut Fields, newer: Option<&'static str>) -> Result<Self, ApiError> {
+    pub(crate) fn parse(
+        fields: &mut Fields,
+        newer: Option<&'static str>,
+        logprobs: Option<u8>,
+    ) -> Result<Self, ApiError> {
         unsupported::refuse(fields, unsupported::GENERATION)?;
         // Accepted and checked, and without effect: no cache is shared between requests of different callers.
         fields.text("cache_salt", 1..=MAX_SALT_BYTES)?;
@@ -75,18 +98,25 @@ impl Generation {
         // A top_p of 0 means the most likely token alone, which the smallest positive share keeps too.
         let top_p = fields.number("top_p", 0.0..=1.0)?.unwrap_or(1.0).max(f32::MIN_POSITIVE);
         let top_k = fields.integer("top_k", -1..=i64::from(u32::MAX))?.unwrap_or(0);
+        let max_tokens = max_tokens(fields, newer)?;
         Ok(Self {
             temperature: if temperature < ARGMAX_BELOW { 0.0 } else { temperature },
             top_p,
             top_k: u32::try_from(top_k).unwrap_or(0),
             min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0),
+            repetition_penalty: repetition_penalty(fields)?,
             frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
             presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
             logit_bias: logit_bias(fields)?,
             seed: seed(fields)?,
-            max_tokens: max_tokens(fields, newer)?,
+            max_tokens,
             stop: stop(fields)?,
+            stop_token_ids: stop_token_ids(fields)?,
+            min_tokens: min_tokens(fields, max_tokens)?,
             ignore_eos: fields.flag("ignore_eos")?.unwrap_or(false),
+            n: fields.integer("n", 1..=MAX_N)?.unwrap_or(1),
+            logprobs,
+            form: Form::parse(fields)?,
         })
     }
 }
@@ -120,6 +150,36 @@ fn max_tokens(fields: &mut Fields, newer: Option<&'static str>) -> Result<Option
             Err(ApiError::invalid("max_tokens", "'max_tokens' and 'max_completion_tokens' differ"))
         }
         (older, newer) => Ok(newer.or(older)),
+    }
+}
+
+fn repetition_penalty(fields: &mut Fields) -> Result<f32, ApiError> {
+    match fields.number("repetition_penalty", 0.0..=MAX_REPETITION_PENALTY)? {
+        Some(penalty) if penalty < f32::MIN_POSITIVE => {
+            Err(fields.wrong("repetition_penalty", format!("over 0, up to {MAX_REPETITION_PENALTY}")))
+        }
+        penalty => Ok(penalty.unwrap_or(1.0)),
+    }
+}
+
+fn min_tokens(fields: &mut Fields, max_tokens: Option<u32>) -> Result<u32, ApiError> {
+    let least = fields.integer("min_tokens", 0..=MAX_OUTPUT_TOKENS)?.unwrap_or(0);
+    match max_tokens {
+        Some(most) if least > most => Err(fields.wrong("min_tokens", "no more than 'max_tokens'")),
+        _ => Ok(least),
+    }
+}
+
+fn stop_token_ids(fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
+    let wanted = format!("a list of up to {MAX_STOP_TOKENS} token ids");
+    match fields.take("stop_token_ids") {
+        None => Ok(Vec::new()),
+        Some(Value::List(list)) if list.len() <= MAX_STOP_TOKENS => list
+            .iter()
+            .map(as_integer)
+            .collect::<Option<_>>()
+            .ok_or_else(|| fields.wrong("stop_token_ids", wanted)),
+        Some(_) => Err(fields.wrong("stop_token_ids", wanted)),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::ApiError;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fmt;
 
 /// The longest body, in bytes.
@@ -22,7 +23,31 @@ pub(crate) enum Value {
     Float(f64),
     Text(String),
     List(Vec<Value>),
-    Object(BTreeMap<String, Value>),
+    Object(Object),
+}
+
+/// Entries in the order in which they came; no key twice.
+pub(crate) type Object = Vec<(String, Value)>;
+
+/// As it came, without white space.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(flag) => serializer.serialize_bool(*flag),
+            Self::Integer(number) => serializer.serialize_i128(*number),
+            Self::Float(number) => serializer.serialize_f64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::List(list) => serializer.collect_seq(list),
+            Self::Object(entries) => {
+                let mut map = serializer.serialize_map(Some(entries.len()))?;
+                for (key, value) in entries {
+                    map.serialize_entry(key, value)?;
+                }
+                map.end()
+            }
+        }
+    }
 }
 
 /// Why our own rules ended the reading; the decoder's own text is never used.
@@ -47,7 +72,7 @@ impl Budget {
 }
 
 /// Reads the body of a request, which must be one JSON object.
-pub(crate) fn parse_object(body: &[u8]) -> Result<BTreeMap<String, Value>, ApiError> {
+pub(crate) fn parse_object(body: &[u8]) -> Result<Object, ApiError> {
     if body.len() > MAX_BODY_BYTES {
         return Err(ApiError::too_large(MAX_BODY_BYTES));
     }
@@ -149,12 +174,13 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let node = self.below()?;
-        let mut object = BTreeMap::new();
+        let (mut object, mut keys) = (Object::new(), HashSet::new());
         while let Some(key) = entries.next_key::<String>()? {
             let value = entries.next_value_seed(node)?;
-            if object.insert(key, value).is_some() {
+            if !keys.insert(key.clone()) {
                 return Err(self.budget.refuse(Fault::Duplicate));
             }
+            object.push((key, value));
         }
         Ok(Value::Object(object))
     }
@@ -179,8 +205,15 @@ mod tests {
             Value::Float(0.5),
             Value::Text("x".to_owned()),
         ];
-        assert_eq!(object["a"], Value::List(list));
-        assert_eq!(object["b"], Value::Object(BTreeMap::new()));
+        let wanted = [("a", Value::List(list)), ("b", Value::Object(Object::new()))];
+        assert_eq!(object, wanted.map(|(key, value)| (key.to_owned(), value)));
+    }
+
+    #[test]
+    fn is_written_as_it_came() {
+        let text = r#"{"z":[null,true,-3,18446744073709551615,0.5,"x\"é"],"a":{"c":{},"b":[]}}"#;
+        let object = Value::Object(parse_object(text.as_bytes()).unwrap());
+        assert_eq!(serde_json::to_string(&object).unwrap(), text);
     }
 
     #[test]

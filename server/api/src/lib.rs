@@ -13,25 +13,30 @@ mod completion;
 mod embedding;
 mod error;
 mod fields;
+mod form;
 mod generation;
 mod input;
 mod json;
+mod logprobs;
 mod rerank;
 mod response;
 mod stream;
 mod unsupported;
 
-pub use chat::{ChatRequest, MAX_MESSAGES, MAX_PARTS, Message, Role};
-pub use completion::{CompletionRequest, DEFAULT_COMPLETION_TOKENS, MAX_PROMPTS};
+pub use chat::{ChatRequest, MAX_MESSAGES, MAX_PARTS, MAX_TOP_LOGPROBS, Message, Role};
+pub use completion::{CompletionRequest, DEFAULT_COMPLETION_TOKENS, MAX_LOGPROBS, MAX_PROMPTS, MAX_TEXTS};
 pub use embedding::{EmbeddingRequest, Encoding, MAX_INPUTS};
 pub use error::ApiError;
+pub use form::{Form, FormKind, MAX_CHOICE_BYTES, MAX_CHOICE_TEXTS, MAX_REGEX_BYTES, MAX_SCHEMA_BYTES};
 pub use generation::{
-    Delivery, Generation, MAX_LOGIT_BIAS, MAX_MODEL_NAME_BYTES, MAX_OUTPUT_TOKENS, MAX_STOP_BYTES, MAX_STOPS,
+    Delivery, Generation, MAX_LOGIT_BIAS, MAX_MODEL_NAME_BYTES, MAX_N, MAX_OUTPUT_TOKENS,
+    MAX_REPETITION_PENALTY, MAX_STOP_BYTES, MAX_STOP_TOKENS, MAX_STOPS,
 };
 pub use input::Input;
 pub use json::{MAX_BODY_BYTES, MAX_DEPTH, MAX_VALUES};
+pub use logprobs::{Spelled, Token, characters};
 pub use rerank::{Echo, MAX_DOCUMENTS, RerankRequest, reranking};
 pub use response::{
     Choice, Finish, Head, ModelCard, Usage, chat_completion, embeddings, model, models, text_completion,
 };
-pub use stream::{DONE, Frames, Surface, error_event};
+pub use stream::{DONE, Frames, Part, Surface, error_event};

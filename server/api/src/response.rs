@@ -1,6 +1,7 @@
 //! Whole answers.
 
 use crate::Encoding;
+use crate::logprobs::{ChatLogprobs, TextLogprobs, Token};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
@@ -26,12 +27,14 @@ pub enum Finish {
 }
 
 /// One generated text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
     /// All of it.
     pub text: String,
     /// Why it ended.
     pub finish: Finish,
+    /// Its tokens, where they are to be told.
+    pub tokens: Option<Vec<Token>>,
 }
 
 /// Tokens of one request, over all choices.
@@ -66,7 +69,7 @@ struct Completion<'a, C> {
 struct ChatChoice<'a> {
     index: usize,
     message: AssistantMessage<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<ChatLogprobs<'a>>,
     finish_reason: Finish,
 }
 
@@ -82,7 +85,7 @@ struct AssistantMessage<'a> {
 struct TextChoice<'a> {
     index: usize,
     text: &'a str,
-    logprobs: Option<()>,
+    logprobs: Option<TextLogprobs<'a>>,
     finish_reason: Finish,
 }
 
@@ -92,21 +95,30 @@ fn bytes(value: &impl Serialize) -> Vec<u8> {
 
 /// The answer of `POST /v1/chat/completions`.
 #[must_use]
-pub fn chat_completion(head: &Head, choice: &Choice, usage: Usage) -> Vec<u8> {
-    let message =
-        AssistantMessage { role: "assistant", content: &choice.text, refusal: None, tool_calls: None };
+pub fn chat_completion(head: &Head, choices: &[Choice], usage: Usage) -> Vec<u8> {
+    let choices = choices.iter().enumerate().map(|(index, choice)| ChatChoice {
+        index,
+        message: AssistantMessage {
+            role: "assistant",
+            content: &choice.text,
+            refusal: None,
+            tool_calls: None,
+        },
+        logprobs: choice.tokens.as_deref().map(ChatLogprobs),
+        finish_reason: choice.finish,
+    });
     bytes(&Completion {
         id: &head.id,
         object: "chat.completion",
         created: head.created,
         model: &head.model,
-        choices: vec![ChatChoice { index: 0, message, logprobs: None, finish_reason: choice.finish }],
+        choices: choices.collect(),
         usage,
         system_fingerprint: None,
     })
 }
 
-/// The answer of `POST /v1/completions`, choices in the order of the prompts.
+/// The answer of `POST /v1/completions`, choices in the order of the prompts, those of one prompt together.
 #[must_use]
 pub fn text_completion(head: &Head, choices: &[Choice], usage: Usage) -> Vec<u8> {
     let choices = choices
@@ -115,7 +127,7 @@ pub fn text_completion(head: &Head, choices: &[Choice], usage: Usage) -> Vec<u8>
         .map(|(index, choice)| TextChoice {
             index,
             text: &choice.text,
-            logprobs: None,
+            logprobs: choice.tokens.as_deref().map(|tokens| TextLogprobs { tokens, offset: 0 }),
             finish_reason: choice.finish,
         })
         .collect();

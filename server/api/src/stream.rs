@@ -1,5 +1,6 @@
 //! Stream events: one JSON object in each, always on one line.
 
+use crate::logprobs::{ChatLogprobs, TextLogprobs, Token};
 use crate::{ApiError, Finish, Head, Usage};
 use serde::Serialize;
 
@@ -41,7 +42,7 @@ struct ChunkChoice<'a> {
     index: usize,
     #[serde(flatten)]
     piece: Piece<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<Logprobs<'a>>,
     finish_reason: Option<Finish>,
 }
 
@@ -50,6 +51,24 @@ struct ChunkChoice<'a> {
 enum Piece<'a> {
     Delta(Delta<'a>),
     Text(&'a str),
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Logprobs<'a> {
+    Chat(ChatLogprobs<'a>),
+    Completion(TextLogprobs<'a>),
+}
+
+/// More of one choice.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// Tokens that are told now.
+    pub tokens: &'a [Token],
+    /// Characters that began in the tokens that were told of this choice before.
+    pub offset: usize,
 }
 
 #[derive(Default, Serialize)]
@@ -67,23 +86,28 @@ impl Frames {
         Self { surface, head, include_usage }
     }
 
-    /// What comes first: the role, where the surface has one.
+    /// What comes first of choice `index`: the role, where the surface has one.
     #[must_use]
-    pub fn opening(&self) -> Option<String> {
+    pub fn opening(&self, index: usize) -> Option<String> {
         (self.surface == Surface::Chat).then(|| {
             let delta = Delta { role: Some("assistant"), content: Some("") };
-            self.chunk(vec![choice(0, Piece::Delta(delta), None)], None)
+            self.chunk(vec![choice(index, Piece::Delta(delta), None)], None)
         })
     }
 
-    /// More text of choice `index`.
+    /// More of choice `index`.
     #[must_use]
-    pub fn delta(&self, index: usize, text: &str) -> String {
-        let piece = match self.surface {
-            Surface::Chat => Piece::Delta(Delta { role: None, content: Some(text) }),
-            Surface::Completion => Piece::Text(text),
+    pub fn delta(&self, index: usize, part: Part<'_>) -> String {
+        let Part { text, tokens, offset } = part;
+        let (piece, logprobs) = match self.surface {
+            Surface::Chat => (
+                Piece::Delta(Delta { role: None, content: Some(text) }),
+                Logprobs::Chat(ChatLogprobs(tokens)),
+            ),
+            Surface::Completion => (Piece::Text(text), Logprobs::Completion(TextLogprobs { tokens, offset })),
         };
-        self.chunk(vec![choice(index, piece, None)], None)
+        let logprobs = (!tokens.is_empty()).then_some(logprobs);
+        self.chunk(vec![ChunkChoice { logprobs, ..choice(index, piece, None) }], None)
     }
 
     /// The end of choice `index`.

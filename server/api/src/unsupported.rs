@@ -50,12 +50,8 @@ pub(crate) fn refuse(fields: &mut Fields, table: &[(&'static str, Neutral)]) -> 
 
 /// Of both kinds of generation.
 pub(crate) const GENERATION: &[(&str, Neutral)] = &[
-    ("n", Neutral::One),
     ("use_beam_search", Neutral::False),
     ("length_penalty", Neutral::One),
-    ("repetition_penalty", Neutral::One),
-    ("stop_token_ids", Neutral::Empty),
-    ("min_tokens", Neutral::Zero),
     ("include_stop_str_in_output", Neutral::False),
     ("skip_special_tokens", Neutral::True),
     ("bad_words", Neutral::Empty),
@@ -65,10 +61,6 @@ pub(crate) const GENERATION: &[(&str, Neutral)] = &[
     ("truncate_prompt_tokens", Neutral::Null),
     ("return_token_ids", Neutral::False),
     ("return_tokens_as_token_ids", Neutral::False),
-    ("structured_outputs", Neutral::Null),
-    ("guided_json", Neutral::Null),
-    ("guided_regex", Neutral::Null),
-    ("guided_choice", Neutral::Null),
     ("guided_grammar", Neutral::Null),
     ("priority", Neutral::Zero),
     ("prompt_embeds", Neutral::Null),
@@ -86,8 +78,6 @@ pub(crate) const CHAT: &[(&str, Neutral)] = &[
     ("add_generation_prompt", Neutral::True),
     ("continue_final_message", Neutral::False),
     ("echo", Neutral::False),
-    ("logprobs", Neutral::False),
-    ("top_logprobs", Neutral::Zero),
     ("tools", Neutral::Empty),
     ("tool_choice", Neutral::Words(&["none", "auto"])),
     ("functions", Neutral::Empty),
@@ -102,9 +92,19 @@ pub(crate) const COMPLETION: &[(&str, Neutral)] = &[
     ("best_of", Neutral::One),
     ("echo", Neutral::False),
     ("suffix", Neutral::Empty),
-    ("logprobs", Neutral::Null),
     ("chat_template", Neutral::Null),
     ("add_special_tokens", Neutral::True),
+];
+
+/// Of `structured_outputs`.
+pub(crate) const STRUCTURED: &[(&str, Neutral)] = &[
+    ("grammar", Neutral::Null),
+    ("structural_tag", Neutral::Null),
+    ("whitespace_pattern", Neutral::Null),
+    // Ours has no white space and never did.
+    ("disable_any_whitespace", Neutral::True),
+    ("disable_additional_properties", Neutral::False),
+    ("disable_fallback", Neutral::True),
 ];
 
 /// Of embeddings.

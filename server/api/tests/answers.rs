@@ -23,9 +23,9 @@ fn event(frame: &str) -> Value {
 
 #[test]
 fn a_chat_answer_has_every_documented_key() {
-    let choice = Choice { text: "hi\n\"é\"".to_owned(), finish: Finish::Length };
+    let choice = Choice { text: "hi\n\"é\"".to_owned(), finish: Finish::Length, tokens: None };
     assert_eq!(
-        value(&chat_completion(&head(), &choice, Usage::new(3, 2))),
+        value(&chat_completion(&head(), &[choice], Usage::new(3, 2))),
         json!({
             "id": "id-1", "object": "chat.completion", "created": 7, "model": "m", "system_fingerprint": null,
             "choices": [{
@@ -37,9 +37,72 @@ fn a_chat_answer_has_every_documented_key() {
     );
 }
 
+fn part(text: &str) -> Part<'_> {
+    Part { text, tokens: &[], offset: 0 }
+}
+
+fn spelled(bytes: &[u8], logprob: f32) -> Spelled {
+    Spelled { bytes: bytes.to_vec(), logprob }
+}
+
+/// "né" in three tokens, the last two of which share a character.
+fn three() -> Vec<Token> {
+    let token = |bytes, logprob| Token {
+        own: spelled(bytes, logprob),
+        top: vec![spelled(b"x", -0.25), spelled(&[0xC3], -1.5)],
+    };
+    vec![token(b"n", -0.5), token(&[0xC3], -1.5), token(&[0xA9], f32::MIN)]
+}
+
+#[test]
+fn chat_tells_tokens_as_the_documentation_shows() {
+    let choice = |text: &str| Choice { text: text.to_owned(), finish: Finish::Stop, tokens: Some(three()) };
+    let answer = value(&chat_completion(&head(), &[choice("né"), choice("other")], Usage::new(1, 6)));
+    assert_eq!(answer["choices"][1]["index"], 1);
+    assert_eq!(answer["choices"][1]["message"]["content"], "other");
+    let top = json!([
+        {"token": "x", "logprob": -0.25, "bytes": [120]},
+        {"token": "\\xc3", "logprob": -1.5, "bytes": [195]},
+    ]);
+    assert_eq!(
+        answer["choices"][0]["logprobs"],
+        json!({"refusal": null, "content": [
+            {"token": "n", "logprob": -0.5, "bytes": [110], "top_logprobs": top},
+            {"token": "\\xc3", "logprob": -1.5, "bytes": [195], "top_logprobs": top},
+            {"token": "\\xa9", "logprob": -9999.0, "bytes": [169], "top_logprobs": top},
+        ]})
+    );
+}
+
+#[test]
+fn completions_tell_tokens_as_four_lists() {
+    let choice = Choice { text: "né".to_owned(), finish: Finish::Stop, tokens: Some(three()) };
+    let answer = value(&text_completion(&head(), &[choice], Usage::new(1, 3)));
+    let told = &answer["choices"][0]["logprobs"];
+    assert_eq!(told["tokens"], json!(["n", "bytes:\\xc3", "bytes:\\xa9"]));
+    assert_eq!(told["token_logprobs"], json!([-0.5, -1.5, -9999.0]));
+    assert_eq!(told["text_offset"], json!([0, 1, 2]));
+    assert_eq!(told["top_logprobs"][0], json!({"x": -0.25, "bytes:\\xc3": -1.5, "n": -0.5}));
+    assert_eq!(told["top_logprobs"][1], json!({"x": -0.25, "bytes:\\xc3": -1.5}), "it is among them");
+}
+
+#[test]
+fn frames_carry_what_is_told_with_the_text() {
+    let tokens = three();
+    assert_eq!(characters(&tokens), 2);
+    let part = Part { text: "né", tokens: &tokens, offset: 7 };
+    let chat = event(&Frames::new(Surface::Chat, head(), false).delta(2, part));
+    assert_eq!(chat["choices"][0]["logprobs"]["content"][0]["token"], "n");
+    assert_eq!(chat["choices"][0]["index"], 2);
+    let completion = event(&Frames::new(Surface::Completion, head(), false).delta(0, part));
+    assert_eq!(completion["choices"][0]["logprobs"]["text_offset"], json!([7, 8, 9]));
+    let without = event(&Frames::new(Surface::Chat, head(), false).finish(0, Finish::Stop));
+    assert_eq!(without["choices"][0]["logprobs"], Value::Null);
+}
+
 #[test]
 fn a_completion_answer_keeps_the_order_of_prompts() {
-    let choices = ["a", "b"].map(|text| Choice { text: text.to_owned(), finish: Finish::Stop });
+    let choices = ["a", "b"].map(|text| Choice { text: text.to_owned(), finish: Finish::Stop, tokens: None });
     let answer = value(&text_completion(&head(), &choices, Usage::new(1, 1)));
     assert_eq!(answer["object"], "text_completion");
     assert_eq!(
@@ -67,11 +130,11 @@ fn base64_vectors_equal_the_float_form() {
 #[test]
 fn chat_frames_carry_the_role_first_and_usage_last() {
     let frames = Frames::new(Surface::Chat, head(), true);
-    let opening = event(&frames.opening().unwrap());
+    let opening = event(&frames.opening(0).unwrap());
     assert_eq!(opening["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
     assert_eq!((&opening["object"], &opening["usage"]), (&json!("chat.completion.chunk"), &Value::Null));
     assert!(opening.as_object().unwrap().contains_key("usage"));
-    let delta = event(&frames.delta(0, "a\nb"));
+    let delta = event(&frames.delta(0, part("a\nb")));
     assert_eq!(delta["choices"][0]["delta"], json!({"content": "a\nb"}));
     assert_eq!(delta["choices"][0]["finish_reason"], Value::Null);
     let finish = event(&frames.finish(0, Finish::Stop));
@@ -84,9 +147,9 @@ fn chat_frames_carry_the_role_first_and_usage_last() {
 #[test]
 fn completion_frames_carry_text_and_no_usage_unless_asked() {
     let frames = Frames::new(Surface::Completion, head(), false);
-    assert_eq!(frames.opening(), None);
+    assert_eq!(frames.opening(0), None);
     assert_eq!(frames.usage(Usage::new(1, 2)), None);
-    let delta = event(&frames.delta(3, "x"));
+    let delta = event(&frames.delta(3, part("x")));
     assert_eq!((&delta["choices"][0]["text"], &delta["choices"][0]["index"]), (&json!("x"), &json!(3)));
     assert!(!delta.as_object().unwrap().contains_key("usage"));
 }

@@ -122,19 +122,11 @@ fn null_is_absent_and_fields_without_meaning_are_accepted() {
 #[test]
 fn refuses_documented_fields_that_are_not_offered_by_name() {
     for (change, param) in [
-        (json!({"n": 2}), "n"),
         (json!({"tools": [{"type": "function"}]}), "tools"),
         (json!({"tool_choice": "required"}), "tool_choice"),
         (json!({"tool_choice": {"type": "function", "function": {"name": CANARY}}}), "tool_choice"),
         (json!({"functions": [{}]}), "functions"),
         (json!({"function_call": {"name": "f"}}), "function_call"),
-        (json!({"response_format": {"type": "json_object"}}), "response_format"),
-        (
-            json!({"response_format": {"type": "json_schema", "json_schema": {"$ref": "http://x"}}}),
-            "response_format",
-        ),
-        (json!({"logprobs": true}), "logprobs"),
-        (json!({"top_logprobs": 3}), "top_logprobs"),
         (json!({"modalities": ["text", "audio"]}), "modalities"),
         (json!({"audio": {"voice": "x"}}), "audio"),
         (json!({"web_search_options": {}}), "web_search_options"),
@@ -144,15 +136,14 @@ fn refuses_documented_fields_that_are_not_offered_by_name() {
         (json!({"add_generation_prompt": false}), "add_generation_prompt"),
         (json!({"continue_final_message": true}), "continue_final_message"),
         (json!({"documents": [{}]}), "documents"),
-        (json!({"repetition_penalty": 1.1}), "repetition_penalty"),
-        (json!({"stop_token_ids": [1]}), "stop_token_ids"),
-        (json!({"min_tokens": 1}), "min_tokens"),
         (json!({"return_token_ids": true}), "return_token_ids"),
         (json!({"truncate_prompt_tokens": 1}), "truncate_prompt_tokens"),
         (json!({"prompt_logprobs": 1}), "prompt_logprobs"),
         (json!({"prompt_embeds": "AAAA"}), "prompt_embeds"),
-        (json!({"structured_outputs": {"regex": "a*"}}), "structured_outputs"),
-        (json!({"guided_json": {}}), "guided_json"),
+        (json!({"structured_outputs": {"grammar": "root ::= x"}}), "structured_outputs.grammar"),
+        (json!({"structured_outputs": {"whitespace_pattern": " "}}), "structured_outputs.whitespace_pattern"),
+        (json!({"guided_grammar": "root ::= x"}), "guided_grammar"),
+        (json!({"response_format": {"type": "structural_tag"}}), "response_format.type"),
         (json!({"use_beam_search": true}), "use_beam_search"),
         (json!({"include_stop_str_in_output": true}), "include_stop_str_in_output"),
         (json!({"skip_special_tokens": false}), "skip_special_tokens"),
@@ -168,8 +159,6 @@ fn refuses_documented_fields_that_are_not_offered_by_name() {
         (json!({"best_of": 2}), "best_of"),
         (json!({"echo": true}), "echo"),
         (json!({"suffix": CANARY}), "suffix"),
-        (json!({"logprobs": 0}), "logprobs"),
-        (json!({"n": 2}), "n"),
         (json!({"chat_template": "x"}), "chat_template"),
     ] {
         completion_refused(change, param);
@@ -180,6 +169,145 @@ fn refuses_documented_fields_that_are_not_offered_by_name() {
         (json!({"normalize": false}), "normalize"),
     ] {
         embedding_refused(change, param);
+    }
+}
+
+#[test]
+fn reads_what_is_asked_of_tokens_choices_and_ends() {
+    let chat = |change| ChatRequest::parse(&chat_body(change)).unwrap().generation;
+    let plain = chat(json!({}));
+    assert_eq!((plain.n, plain.logprobs, plain.min_tokens, plain.repetition_penalty), (1, None, 0, 1.0));
+    assert_eq!(chat(json!({"logprobs": true})).logprobs, Some(0));
+    assert_eq!(chat(json!({"logprobs": true, "top_logprobs": 20})).logprobs, Some(20));
+    let asked = chat(json!({
+        "n": 16, "repetition_penalty": 1.25, "stop_token_ids": [3, 0], "min_tokens": 2, "max_tokens": 2,
+    }));
+    assert_eq!((asked.n, asked.repetition_penalty, asked.min_tokens), (16, 1.25, 2));
+    assert_eq!(asked.stop_token_ids, [3, 0]);
+    let completion = |change| CompletionRequest::parse(&completion_body(change)).unwrap();
+    assert_eq!(completion(json!({"logprobs": 5})).generation.logprobs, Some(5));
+    assert_eq!(completion(json!({"logprobs": 0})).generation.logprobs, Some(0));
+    let most = completion(json!({"n": 16, "prompt": vec!["x"; 8], "best_of": 1}));
+    assert_eq!((most.prompts.len(), most.generation.n), (8, 16));
+}
+
+#[test]
+fn refuses_too_much_of_tokens_choices_and_ends() {
+    for (change, param) in [
+        (json!({"n": 0}), "n"),
+        (json!({"n": 17}), "n"),
+        (json!({"logprobs": 1}), "logprobs"),
+        (json!({"top_logprobs": 3}), "top_logprobs"),
+        (json!({"logprobs": false, "top_logprobs": 1}), "top_logprobs"),
+        (json!({"logprobs": true, "top_logprobs": 21}), "top_logprobs"),
+        (json!({"repetition_penalty": 0}), "repetition_penalty"),
+        (json!({"repetition_penalty": 10.5}), "repetition_penalty"),
+        (json!({"stop_token_ids": vec![1; 65]}), "stop_token_ids"),
+        (json!({"stop_token_ids": [-1]}), "stop_token_ids"),
+        (json!({"stop_token_ids": 1}), "stop_token_ids"),
+        (json!({"min_tokens": -1}), "min_tokens"),
+        (json!({"min_tokens": 3, "max_tokens": 2}), "min_tokens"),
+    ] {
+        chat_refused(change, param);
+    }
+    for (change, param) in [
+        (json!({"logprobs": 6}), "logprobs"),
+        (json!({"logprobs": true}), "logprobs"),
+        (json!({"n": 16, "prompt": vec!["x"; 9]}), "n"),
+        (json!({"min_tokens": 17}), "min_tokens"),
+    ] {
+        completion_refused(change, param);
+    }
+}
+
+#[test]
+fn reads_every_way_to_ask_for_a_form() {
+    let schema = json!({"properties": {"a": {}, "z": {}}, "type": "object"});
+    let json_schema = json!({"name": "n", "description": "d", "strict": true, "schema": schema});
+    let text = schema.to_string();
+    let wanted = FormKind::JsonSchema(text.clone());
+    for (change, field, kind) in [
+        (json!({"response_format": {"type": "json_object"}}), "response_format", FormKind::JsonObject),
+        (
+            json!({"response_format": {"type": "json_schema", "json_schema": json_schema}}),
+            "response_format",
+            wanted.clone(),
+        ),
+        (json!({"guided_json": schema}), "guided_json", wanted.clone()),
+        (json!({"guided_json": text}), "guided_json", wanted.clone()),
+        (json!({"structured_outputs": {"json": schema}}), "structured_outputs", wanted),
+        (json!({"structured_outputs": {"json_object": true}}), "structured_outputs", FormKind::JsonObject),
+        (json!({"guided_regex": "a+"}), "guided_regex", FormKind::Regex("a+".to_owned())),
+        (
+            json!({"structured_outputs": {"regex": "a+"}}),
+            "structured_outputs",
+            FormKind::Regex("a+".to_owned()),
+        ),
+        (
+            json!({"guided_choice": ["b", "a"]}),
+            "guided_choice",
+            FormKind::Choice(vec!["b".into(), "a".into()]),
+        ),
+        (
+            json!({"structured_outputs": {"choice": ["b"]}}),
+            "structured_outputs",
+            FormKind::Choice(vec!["b".into()]),
+        ),
+    ] {
+        let form = ChatRequest::parse(&chat_body(change.clone())).unwrap().generation.form.unwrap();
+        assert_eq!((form.field, form.kind), (field, kind.clone()));
+        let form = CompletionRequest::parse(&completion_body(change)).unwrap().generation.form.unwrap();
+        assert_eq!((form.field, form.kind), (field, kind));
+    }
+    for nothing in [
+        json!({"response_format": {"type": "text"}}),
+        json!({"structured_outputs": {}}),
+        json!({"structured_outputs": {"disable_any_whitespace": true, "json": null}, "guided_regex": null}),
+    ] {
+        assert_eq!(ChatRequest::parse(&chat_body(nothing)).unwrap().generation.form, None);
+    }
+}
+
+#[test]
+fn a_schema_keeps_the_order_of_its_properties() {
+    let schema = r#"{"type":"object","properties":{"z":{"const":[1,-2.5,null,true]},"a":{}}}"#;
+    let body = format!(r#"{{"model":"m","prompt":"p","guided_json":{schema}}}"#);
+    let form = CompletionRequest::parse(body.as_bytes()).unwrap().generation.form.unwrap();
+    assert_eq!(form.kind, FormKind::JsonSchema(schema.to_owned()));
+}
+
+#[test]
+fn refuses_forms_that_cannot_be_one() {
+    let schema = |inner: Value| json!({"response_format": {"type": "json_schema", "json_schema": inner}});
+    let at = |name: &str| format!("response_format.json_schema.{name}");
+    for (change, param) in [
+        (json!({"response_format": CANARY}), "response_format".to_owned()),
+        (json!({"response_format": {}}), "response_format.type".to_owned()),
+        (json!({"response_format": {"type": "json_schema"}}), "response_format.json_schema".to_owned()),
+        (schema(json!({"schema": {}})), at("name")),
+        (schema(json!({"name": "n".repeat(65), "schema": {}})), at("name")),
+        (schema(json!({"name": "n"})), at("schema")),
+        (schema(json!({"name": "n", "schema": true})), at("schema")),
+        (schema(json!({"name": "n", "schema": {}, "strict": 1})), at("strict")),
+        (schema(json!({"name": "n", "schema": {"description": CANARY.repeat(6_000)}})), at("schema")),
+        (json!({"guided_json": CANARY}), "guided_json".to_owned()),
+        (json!({"guided_json": []}), "guided_json".to_owned()),
+        (json!({"guided_regex": ""}), "guided_regex".to_owned()),
+        (json!({"guided_regex": "a\u{0}"}), "guided_regex".to_owned()),
+        (json!({"guided_regex": "a".repeat(4097)}), "guided_regex".to_owned()),
+        (json!({"guided_choice": []}), "guided_choice".to_owned()),
+        (json!({"guided_choice": [CANARY, ""]}), "guided_choice".to_owned()),
+        (json!({"guided_choice": [CANARY, 1]}), "guided_choice".to_owned()),
+        (json!({"guided_choice": vec!["a"; 1025]}), "guided_choice".to_owned()),
+        (json!({"guided_choice": vec!["a".repeat(1000); 66]}), "guided_choice".to_owned()),
+        (json!({"structured_outputs": {"json": {}, "regex": "a"}}), "structured_outputs".to_owned()),
+        (json!({"structured_outputs": {"choice": CANARY}}), "structured_outputs.choice".to_owned()),
+        (
+            json!({"response_format": {"type": "json_object"}, "guided_choice": ["a"]}),
+            "guided_choice".to_owned(),
+        ),
+    ] {
+        chat_refused(change, &param);
     }
 }
 

@@ -31,6 +31,8 @@ struct NodeId(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum After {
     Nothing(CacheDomain),
+    /// The choices of one request, by its number, where nothing else is shared.
+    Choices(u64),
     Node(NodeId),
 }
 
@@ -89,8 +91,8 @@ pub(crate) struct BlockCache {
     kept: usize,
     next_node: u64,
     clock: u64,
-    /// Whether blocks are found again.
-    finds: bool,
+    /// Whether blocks that nobody holds any more are kept, to be found again.
+    keeps: bool,
 }
 
 /// The blocks that one sequence holds, from its first position on.
@@ -98,6 +100,8 @@ pub(crate) struct BlockCache {
 pub(crate) struct Table {
     pub(crate) blocks: Vec<BlockId>,
     tenancy: Tenancy,
+    /// What the first block comes after.
+    root: After,
     after: After,
     /// How many of the blocks are in the tree, or found to be there.
     found: usize,
@@ -105,13 +109,17 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(tenancy: Tenancy) -> Self {
-        Self { blocks: Vec::new(), tenancy, after: After::Nothing(tenancy.domain), found: 0 }
+        Self::from(tenancy, After::Nothing(tenancy.domain))
+    }
+
+    fn from(tenancy: Tenancy, root: After) -> Self {
+        Self { blocks: Vec::new(), tenancy, root, after: root, found: 0 }
     }
 }
 
 impl BlockCache {
-    /// `count` free blocks of `size` positions. Blocks are found again only if `finds`.
-    pub(crate) fn new(count: u32, size: usize, finds: bool) -> Self {
+    /// `count` free blocks of `size` positions. Blocks of a domain are found, and kept to be found again, only if `keeps`.
+    pub(crate) fn new(count: u32, size: usize, keeps: bool) -> Self {
         Self {
             size: size.max(1),
             slots: (0..count).map(|_| Slot::default()).collect(),
@@ -122,8 +130,17 @@ impl BlockCache {
             kept: 0,
             next_node: 0,
             clock: 0,
-            finds,
+            keeps,
         }
+    }
+
+    /// A table for each choice of the request with this number, which find each other's blocks: those of the whole domain where blocks
+    /// are kept, and their own alone where nothing is.
+    pub(crate) fn table_of_choices(&self, tenancy: Tenancy, request: u64) -> Table {
+        Table::from(
+            tenancy,
+            if self.keeps { After::Nothing(tenancy.domain) } else { After::Choices(request) },
+        )
     }
 
     /// Blocks that positions before `end` take.
@@ -196,7 +213,7 @@ impl BlockCache {
         end: usize,
         generator: &mut dyn Generator,
     ) {
-        if !self.finds {
+        if !self.keeps && !matches!(table.root, After::Choices(_)) {
             return;
         }
         while (table.found + 1) * self.size <= end {
@@ -224,8 +241,9 @@ impl BlockCache {
     /// Lets go of everything that the table holds. What can be found again is kept, the rest is erased.
     pub(crate) fn release(&mut self, table: &mut Table, generator: &mut dyn Generator) {
         let tenancy = table.tenancy;
+        let empty = Table::from(tenancy, table.root);
         // The last first: what comes after goes before what it comes after.
-        for block in std::mem::replace(table, Table::new(tenancy)).blocks.into_iter().rev() {
+        for block in std::mem::replace(table, empty).blocks.into_iter().rev() {
             self.let_go(block, tenancy.domain, generator);
         }
     }
@@ -283,6 +301,11 @@ impl BlockCache {
                 self.free.push(block);
                 self.take_away(domain);
             }
+            (0, Some(id)) if !self.keeps => {
+                self.forget(id);
+                generator.erase(&[block]);
+                self.free.push(block);
+            }
             (0, Some(id)) => {
                 self.kept += 1;
                 if let Some(node) = self.nodes.get_mut(&id) {
@@ -312,10 +335,17 @@ impl BlockCache {
             let first = part.leaves.first().copied()?;
             Some((part.fullness(u64::from(*of == domain)), Reverse(first)))
         };
-        let (_, Reverse((used, id))) = self.parts.iter().filter_map(fullest).max()?;
+        let (_, Reverse((_, id))) = self.parts.iter().filter_map(fullest).max()?;
+        let block = self.forget(id)?;
+        self.kept -= 1;
+        generator.erase(&[block]);
+        Some(block)
+    }
+
+    /// Takes a node that nothing comes after out of the tree; its block, which counts for nobody now.
+    fn forget(&mut self, id: NodeId) -> Option<BlockId> {
         let node = self.nodes.remove(&id)?;
         self.tree.remove(&node.link);
-        self.kept -= 1;
         if let Some(slot) = self.slot(node.block) {
             slot.node = None;
         }
@@ -330,11 +360,10 @@ impl BlockCache {
             }
         }
         if let Some(part) = self.parts.get_mut(&node.domain) {
-            part.leaves.remove(&(used, id));
+            part.leaves.remove(&(node.used, id));
             part.leaves.extend(uncovered);
         }
         self.take_away(node.domain);
-        generator.erase(&[node.block]);
         Some(node.block)
     }
 }

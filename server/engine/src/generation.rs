@@ -4,9 +4,10 @@ use crate::admission::{all_known, wide};
 use crate::cache::{BlockCache, CacheDomain, Table};
 use crate::fairness::Turns;
 use crate::{
-    BackendError, BlockId, FinishReason, Generator, Moment, Row, Sampler, Sampling, SequenceId, SubmitError,
-    TokenId,
+    BackendError, BlockId, Constraint, DrawError, Drawn, FinishReason, Generator, Logprobs, Moment, Row,
+    Sampler, Sampling, SequenceId, SubmitError, Terms, TokenId, TooComplex,
 };
+use std::sync::Arc;
 
 /// The limits of a [`GenerationScheduler`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +60,14 @@ pub struct Counters {
     pub put_back: u64,
 }
 
-/// One sequence to generate.
+/// One prompt, and how many sequences to generate after it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerationRequest {
-    /// Names it in every [`StepOutput`]; unused by any live sequence.
+    /// Names the first sequence in every [`StepOutput`]; each further choice has the next number. Unused by any live sequence.
     pub sequence: SequenceId,
+    /// How many sequences; 0 counts as 1. They share the prompt's blocks, which are computed once, and are sampled each by
+    /// [`Sampling::of_choice`].
+    pub choices: u32,
     /// For whom.
     pub tenancy: Tenancy,
     /// What comes before.
@@ -72,19 +76,27 @@ pub struct GenerationRequest {
     pub sampling: Sampling,
     /// The most tokens to generate; 0 means what is left of the context.
     pub max_tokens: u32,
-    /// Go on past the model's end-of-sequence token.
+    /// Until so many are generated, no token comes that would end the sequence, unless the constraint leaves no other.
+    pub min_tokens: u32,
+    /// Go on past the model's end-of-sequence token. Under a constraint that token ends the sequence all the same.
     pub ignore_eos: bool,
     /// When to give up, if it has not ended before.
     pub ends_by: Moment,
+    /// Tokens that end a sequence besides the model's own.
+    pub stop_tokens: Vec<TokenId>,
+    /// How many of the likeliest tokens are told at each place, besides the probability of the drawn one; `None` tells nothing.
+    pub logprobs: Option<u8>,
 }
 
 /// What a step did to one sequence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StepOutput {
     /// The sequence.
     pub sequence: SequenceId,
     /// The token that was drawn; the end-of-sequence token too. `None` when the sequence failed or is late.
     pub token: Option<TokenId>,
+    /// What the model thought of the token, where the request asks for it.
+    pub logprobs: Option<Logprobs>,
     /// Set once, in the sequence's last output.
     pub finish: Option<Finish>,
     /// How many tokens of its prompt were found in the cache when it first ran.
@@ -100,6 +112,8 @@ pub enum Finish {
     Failed(BackendError),
     /// Its time was over before its end; what was generated until then was given out.
     Late,
+    /// Its constraint gave up.
+    Unconstrained(TooComplex),
 }
 
 /// Decides what runs; owns the sequences from `submit` to their last output.
@@ -111,7 +125,8 @@ pub enum Finish {
 /// A sequence starts when its tokens so far fit the free blocks; a domain whose running sequences hold more blocks than its share
 /// gives way then. When blocks run out later, the youngest sequence is put back and
 /// computed again in its turn, from the tokens that it has: its answer is the same. The oldest is never put back and always gets on,
-/// so everyone who waits is served at last.
+/// so everyone who waits is served at last. Of several choices after one prompt, the first starts alone; the others start when it has
+/// read the prompt, and find the prompt's whole blocks.
 ///
 /// Every sequence that was taken ends exactly once: in an output with `finish`, or in [`Self::cancel`]. Its blocks are free, or kept
 /// for those of its domain that begin alike, at that moment.
@@ -146,11 +161,18 @@ struct Sequence {
     found: Option<usize>,
     /// How many of `tokens` are appended in the step under way.
     chunk: usize,
+    /// The first choice after the same prompt, of every choice but that.
+    first: Option<SequenceId>,
     generated: usize,
     max_tokens: usize,
+    min_tokens: usize,
+    /// Tokens that end it besides the model's own.
+    stop_tokens: Arc<[TokenId]>,
     ignore_eos: bool,
     ends_by: Moment,
     sampler: Sampler,
+    constraint: Option<Box<dyn Constraint>>,
+    logprobs: Option<u8>,
     ended: bool,
 }
 
@@ -186,50 +208,83 @@ impl GenerationScheduler {
         }
     }
 
-    /// Takes a request; it runs in a later step.
+    /// Takes a request; it runs in a later step, and each of its choices keeps to the constraint.
     ///
     /// # Errors
-    /// [`SubmitError`]; the request is not kept.
-    pub fn submit(&mut self, request: GenerationRequest) -> Result<(), SubmitError> {
+    /// [`SubmitError`]; nothing of the request is kept.
+    pub fn submit(
+        &mut self,
+        request: GenerationRequest,
+        constraint: Option<Box<dyn Constraint>>,
+    ) -> Result<(), SubmitError> {
+        let choices = self.check(&request)?;
+        let (prompt, most) = (request.prompt.len(), count(request.max_tokens));
+        self.turns.arrive(request.tenancy.domain);
+        let stop_tokens: Arc<[TokenId]> = request.stop_tokens.into();
+        let first_arrival = self.arrivals + 1;
+        for (choice, id) in choices {
+            self.arrivals += 1;
+            let sampling = request.sampling.of_choice(choice);
+            self.waiting.push(Sequence {
+                id,
+                tenancy: request.tenancy,
+                arrival: self.arrivals,
+                table: match request.choices {
+                    0 | 1 => Table::new(request.tenancy),
+                    _ => self.cache.table_of_choices(request.tenancy, first_arrival),
+                },
+                computed: 0,
+                found: None,
+                chunk: 0,
+                first: (choice > 0).then_some(request.sequence),
+                generated: 0,
+                max_tokens: if most == 0 { self.context - prompt } else { most },
+                min_tokens: count(request.min_tokens),
+                stop_tokens: Arc::clone(&stop_tokens),
+                ignore_eos: request.ignore_eos,
+                ends_by: request.ends_by,
+                sampler: Sampler::new(sampling, &request.prompt),
+                constraint: constraint.as_ref().map(|constraint| constraint.fork()),
+                logprobs: request.logprobs,
+                ended: false,
+                tokens: request.prompt.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The choices of a request that may be taken, by number and id.
+    fn check(
+        &self,
+        request: &GenerationRequest,
+    ) -> Result<impl Iterator<Item = (u32, SequenceId)> + use<>, SubmitError> {
         let prompt = request.prompt.len();
         if prompt == 0 {
             return Err(SubmitError::Empty);
         }
-        let asked = usize::try_from(request.max_tokens).unwrap_or(usize::MAX);
-        let whole = prompt.saturating_add(asked.max(1));
+        let whole = prompt.saturating_add(count(request.max_tokens).max(1));
         if whole > self.context {
             return Err(SubmitError::TooLong { tokens: wide(whole), limit: wide(self.context) });
         }
         let bias = request.sampling.logit_bias.iter().map(|(token, _)| *token);
-        if !all_known(request.prompt.iter().copied().chain(bias), self.vocabulary) {
+        let named = request.prompt.iter().chain(&request.stop_tokens).copied().chain(bias);
+        if !all_known(named, self.vocabulary) {
             return Err(SubmitError::UnknownToken);
         }
-        if self.live().any(|sequence| sequence.id == request.sequence) {
+        let choices = request.choices.max(1);
+        let ids = request.sequence.0..request.sequence.0.saturating_add(choices.into());
+        if self.live().any(|sequence| ids.contains(&sequence.id.0)) {
             return Err(SubmitError::InUse);
         }
-        let queued: usize = self.waiting.iter().map(|sequence| sequence.tokens.len()).sum();
-        if self.waiting.len() >= self.limits.waiting || queued + prompt > self.limits.waiting_tokens {
+        // A prompt is read once, however many choices wait for it.
+        let read = self.waiting.iter().filter(|sequence| sequence.first.is_none());
+        let queued: usize = read.map(|sequence| sequence.tokens.len()).sum();
+        // More choices than may wait are taken when nobody else does.
+        let room = self.limits.waiting.max(count(choices)) - count(choices);
+        if self.waiting.len() > room || queued + prompt > self.limits.waiting_tokens {
             return Err(SubmitError::Overloaded);
         }
-        self.turns.arrive(request.tenancy.domain);
-        self.arrivals += 1;
-        self.waiting.push(Sequence {
-            id: request.sequence,
-            tenancy: request.tenancy,
-            arrival: self.arrivals,
-            tokens: request.prompt,
-            table: Table::new(request.tenancy),
-            computed: 0,
-            found: None,
-            chunk: 0,
-            generated: 0,
-            max_tokens: if asked == 0 { self.context - prompt } else { asked },
-            ignore_eos: request.ignore_eos,
-            ends_by: request.ends_by,
-            sampler: Sampler::new(request.sampling),
-            ended: false,
-        });
-        Ok(())
+        Ok((0..choices).zip(ids.map(SequenceId)))
     }
 
     /// Forgets a sequence and frees its blocks at once. False when it is not alive, which is no error: it may have
@@ -321,13 +376,9 @@ impl GenerationScheduler {
 
     /// Ends those whose time is over, whether they run or wait.
     fn end_late(&mut self, now: Moment, generator: &mut dyn Generator) -> Vec<StepOutput> {
-        let mut outputs = Vec::new();
-        for sequence in self.waiting.iter_mut().chain(&mut self.running) {
-            if sequence.ends_by <= now {
-                sequence.ended = true;
-                outputs.push(sequence.output(None, Some(Finish::Late)));
-            }
-        }
+        let all = self.waiting.iter_mut().chain(&mut self.running);
+        let late = all.filter(|sequence| sequence.ends_by <= now);
+        let outputs: Vec<_> = late.map(|sequence| sequence.end(Finish::Late)).collect();
         if !outputs.is_empty() {
             self.waiting.retain(|sequence| !sequence.ended);
             self.release_ended(generator);
@@ -335,11 +386,17 @@ impl GenerationScheduler {
         outputs
     }
 
+    /// Whether the first choice after the same prompt is still to read it.
+    fn waits_for_prompt(&self, sequence: &Sequence) -> bool {
+        sequence.first.is_some_and(|first| self.live().any(|one| one.id == first && one.generated == 0))
+    }
+
     /// Starts those whose turn it is, until one does not fit: nobody overtakes it.
     fn start_waiting(&mut self, generator: &mut dyn Generator) {
         loop {
             let turn = |next: &Sequence| (self.turns.time(next.tenancy.domain), next.arrival);
-            let Some(next) = self.waiting.iter().min_by_key(|next| turn(next)) else { return };
+            let ready = self.waiting.iter().filter(|next| !self.waits_for_prompt(next));
+            let Some(next) = ready.min_by_key(|next| turn(next)) else { return };
             let (id, tenancy) = (next.id, next.tenancy);
             if self.running.len() >= self.limits.running && !self.make_room(tenancy, 1, |_| 1, generator) {
                 return;
@@ -476,13 +533,27 @@ impl Sequence {
         if logits.len() != vocabulary {
             return Some(self.fail(BackendError::new("wrong number of logits")));
         }
-        let token = match self.sampler.draw(logits) {
-            Ok(token) => token,
-            Err(error) => return Some(self.fail(error)),
+        // A form that is complete leaves nothing else to say.
+        let ends_at_eos = !self.ignore_eos || self.constraint.is_some();
+        let ends: [&[TokenId]; 2] = [&self.stop_tokens, if ends_at_eos { eos } else { &[] }];
+        let terms = Terms {
+            forbidden: if self.generated < self.min_tokens { &ends } else { &[] },
+            // Not `as_deref_mut`, whose reference would have to live as long as the box may.
+            constraint: match &mut self.constraint {
+                Some(constraint) => Some(constraint.as_mut()),
+                None => None,
+            },
+            logprobs: self.logprobs,
         };
+        let Drawn { token, logprobs } = match self.sampler.draw(logits, terms) {
+            Ok(drawn) => drawn,
+            Err(DrawError::Backend(error)) => return Some(self.fail(error)),
+            Err(DrawError::Constraint(error)) => return Some(self.end(Finish::Unconstrained(error))),
+        };
+        let is_end = ends.iter().any(|tokens| tokens.contains(&token));
         self.tokens.push(token);
         self.generated += 1;
-        let reason = if !self.ignore_eos && eos.contains(&token) {
+        let reason = if is_end {
             Some(FinishReason::Stop)
         } else if self.generated >= self.max_tokens {
             Some(FinishReason::Length)
@@ -490,15 +561,22 @@ impl Sequence {
             None
         };
         self.ended = reason.is_some();
-        Some(self.output(Some(token), reason.map(Finish::Done)))
+        let (sequence, found) = (self.id, self.found.unwrap_or(0));
+        Some(StepOutput { sequence, token: Some(token), logprobs, finish: reason.map(Finish::Done), found })
     }
 
     fn fail(&mut self, error: BackendError) -> StepOutput {
-        self.ended = true;
-        self.output(None, Some(Finish::Failed(error)))
+        self.end(Finish::Failed(error))
     }
 
-    fn output(&self, token: Option<TokenId>, finish: Option<Finish>) -> StepOutput {
-        StepOutput { sequence: self.id, token, finish, found: self.found.unwrap_or(0) }
+    /// Ends without a token.
+    fn end(&mut self, finish: Finish) -> StepOutput {
+        self.ended = true;
+        let (sequence, found) = (self.id, self.found.unwrap_or(0));
+        StepOutput { sequence, token: None, logprobs: None, finish: Some(finish), found }
     }
+}
+
+fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -11,9 +11,11 @@
 mod admission;
 mod backend;
 mod cache;
+mod constraint;
 mod embedding;
 mod fairness;
 mod generation;
+mod logprobs;
 mod random;
 mod sampler;
 mod types;
@@ -21,12 +23,14 @@ mod types;
 pub use admission::SubmitError;
 pub use backend::{BackendError, BlockId, Embedder, Generator, Row};
 pub use cache::CacheDomain;
+pub use constraint::{Constraint, TooComplex};
 pub use embedding::{EmbeddingBatcher, EmbeddingLimits, EmbeddingOutput, Unanswered};
 pub use generation::{
     Counters, Finish, GenerationLimits, GenerationRequest, GenerationScheduler, StepOutput, Tenancy,
 };
-pub use sampler::Sampler;
+pub use logprobs::{Logprobs, TokenLogprob};
+pub use sampler::{DrawError, Drawn, Sampler, Terms};
 pub use types::{
-    ChatMessage, FinishReason, ModelKind, Moment, Precision, Prompt, RequestId, Sampling, SequenceId,
-    StopRules, TokenId,
+    ChatMessage, FinishReason, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Precision, Prompt, RequestId,
+    Sampling, SequenceId, StopRules, Structure, TokenId,
 };

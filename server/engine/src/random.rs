@@ -17,6 +17,17 @@ pub(crate) fn uniform(seed: u64, position: u64) -> f64 {
     bits as f64 * (-53f64).exp2()
 }
 
+/// The seed of choice `choice` under `seed`: the seed itself for the first. The third word of the counter keeps these numbers apart
+/// from those of [`uniform`].
+pub(crate) fn derived(seed: u64, choice: u32) -> u64 {
+    if choice == 0 {
+        return seed;
+    }
+    let (key_high, key_low) = halves(seed);
+    let [first, second, _, _] = philox([choice, 0, 1, 0], [key_low, key_high]);
+    u64::from(first) << 32 | u64::from(second)
+}
+
 fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..ROUNDS {
         let [c0, c1, c2, c3] = counter;
@@ -47,6 +58,14 @@ mod tests {
             philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
+    }
+
+    #[test]
+    fn choices_have_seeds_of_their_own_and_the_first_keeps_the_seed() {
+        let seeds: std::collections::BTreeSet<u64> =
+            (0..20).flat_map(|seed| (0..16).map(move |choice| derived(seed, choice))).collect();
+        assert_eq!(seeds.len(), 20 * 16);
+        assert_eq!(derived(7, 0), 7);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The plain words of a request: what is asked, how to sample, how it ended. No tensor, no HTTP.
 
+use crate::random::derived;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A token's number in the model's vocabulary.
 pub type TokenId = u32;
@@ -22,7 +24,9 @@ impl Moment {
     pub const NEVER: Self = Self(u64::MAX);
 }
 
-/// How the next token is drawn. Applied in this order: penalties and bias, temperature, top-k, top-p, min-p.
+/// How the next token is drawn. Applied in this order: repetition penalty, the other penalties, bias, temperature, top-k, top-p, min-p.
+///
+/// The default draws by the model's own probabilities.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// 0 is argmax with the lowest id on a tie; at most 2.
@@ -33,6 +37,9 @@ pub struct Sampling {
     pub top_k: u32,
     /// Drop tokens less likely than this share of the most likely one; 0 drops none.
     pub min_p: f32,
+    /// What a logit is divided by if it is positive, and multiplied with if not, when the token is in the prompt or was generated; over
+    /// 0, and 1 changes nothing (Keskar et al., "CTRL", section 4.1).
+    pub repetition_penalty: f32,
     /// Subtracted from a token's logit once for each time it was generated; -2 to 2.
     pub frequency_penalty: f32,
     /// Subtracted from a token's logit if it was generated at all; -2 to 2.
@@ -43,15 +50,74 @@ pub struct Sampling {
     pub seed: u64,
 }
 
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            logit_bias: Vec::new(),
+            seed: 0,
+        }
+    }
+}
+
+impl Sampling {
+    /// The sampling of one of several choices: the first has the seed itself, each other a seed that follows from it and from the
+    /// choice's number.
+    #[must_use]
+    pub fn of_choice(&self, choice: u32) -> Self {
+        Self { seed: derived(self.seed, choice), ..self.clone() }
+    }
+}
+
 /// Where a generation must end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopRules {
     /// The most tokens that are generated.
     pub max_tokens: u32,
+    /// Until so many tokens are generated, none that would end the text is drawn.
+    pub min_tokens: u32,
+    /// Tokens that end the output besides the model's own; they are part of it where they have text.
+    pub stop_tokens: Vec<TokenId>,
     /// Texts that end the output and are not part of it; the earliest match wins.
     pub stop: Vec<String>,
     /// Go on past the model's end-of-sequence token.
     pub ignore_eos: bool,
+}
+
+/// The most choices of one request.
+pub const MAX_CHOICES: u16 = 16;
+/// The most likely tokens that are told at one place.
+pub const MAX_LOGPROBS: u8 = 20;
+
+/// The form that an output must have.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Structure {
+    /// A JSON object.
+    JsonObject,
+    /// JSON that fits this schema, which is a JSON document itself.
+    JsonSchema(String),
+    /// Text that this regular expression matches from its beginning to its end.
+    Regex(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+}
+
+impl fmt::Debug for Structure {
+    /// Its kind alone: the rest is the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::JsonObject => "JsonObject",
+            Self::JsonSchema(_) => "JsonSchema",
+            Self::Regex(_) => "Regex",
+            Self::Choice(_) => "Choice",
+        })
+    }
 }
 
 /// Why a generation ended.

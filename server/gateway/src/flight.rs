@@ -4,7 +4,8 @@
 //! map operations. A [`Flight`] that is dropped with requests under way cancels them.
 
 use anchorhold_ipc::{
-    Event, FinishReason, Line, LineReader, LineWriter, ModelInfo, RequestError, RequestId, Work, WorkKind,
+    Event, FinishReason, Line, LineReader, LineWriter, ModelInfo, RequestError, RequestId, ToldToken, Work,
+    WorkKind,
 };
 use std::collections::HashMap;
 use std::io;
@@ -17,9 +18,9 @@ use tokio::time::timeout;
 
 /// Messages on their way to one worker. A request takes a place for its own cancellation before it is submitted.
 const MAX_QUEUED: usize = 4096;
-/// The most events that one request may have waiting for a slow reader; one token makes at most one.
+/// The most events that one flight may have waiting for a slow reader; one token makes at most one.
 const MAX_WAITING: usize = 128 * 1024;
-/// Events of a request besides its tokens.
+/// Events of a choice besides its tokens.
 const OTHER_EVENTS: usize = 4;
 
 /// Tokens of one generation, or of several together.
@@ -47,14 +48,26 @@ impl Tokens {
 pub(crate) enum Update {
     Embedded { vectors: Vec<Vec<f32>>, tokens_in: u64 },
     Ranked { scores: Vec<f32>, tokens_in: u64 },
-    Delta(String),
+    Delta { text: String, told: Vec<ToldToken> },
     Finished { reason: FinishReason, tokens: Tokens },
     Failed(RequestError),
 }
 
+/// What an update leaves of its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    Nothing,
+    Choice,
+    Request,
+}
+
 impl Update {
-    fn is_last(&self) -> bool {
-        !matches!(self, Self::Delta(_))
+    fn ends(&self) -> Ends {
+        match self {
+            Self::Delta { .. } => Ends::Nothing,
+            Self::Finished { .. } => Ends::Choice,
+            Self::Embedded { .. } | Self::Ranked { .. } | Self::Failed(_) => Ends::Request,
+        }
     }
 }
 
@@ -94,8 +107,34 @@ struct Requests {
     lost: bool,
     /// Nothing new is taken; the line is closed when nothing is under way any more.
     retired: bool,
-    /// The place of a request within its flight, and the flight's channel.
-    waiting: HashMap<RequestId, (usize, mpsc::Sender<(usize, Update)>)>,
+    waiting: HashMap<RequestId, Waiting>,
+}
+
+/// Who waits for a request.
+#[derive(Debug)]
+struct Waiting {
+    /// The place of its first choice within its flight.
+    first: usize,
+    /// Of each choice, whether it has not ended.
+    open: Vec<bool>,
+    sender: mpsc::Sender<(usize, Update)>,
+}
+
+impl Waiting {
+    /// Hands over what the worker says about a choice; whether more is to come.
+    fn take(&mut self, choice: u16, update: Update) -> bool {
+        let choice = usize::from(choice);
+        let ends = update.ends();
+        // A choice that ended or never was, or more events than tokens: the worker breaks its word, and the request is given up.
+        match self.open.get_mut(choice) {
+            // What ends the whole request may come after its first choice has ended.
+            Some(_) if ends == Ends::Request => {}
+            Some(open) if *open => *open = ends == Ends::Nothing,
+            _ => return false,
+        }
+        let taken = self.sender.try_send((self.first + choice, update)).is_ok();
+        taken && ends != Ends::Request && self.open.iter().any(|open| *open)
+    }
 }
 
 impl Worker {
@@ -150,12 +189,18 @@ impl Worker {
         }
     }
 
-    /// Begins these requests, whose events come back together.
-    pub(crate) fn submit(self: &Arc<Self>, kinds: Vec<WorkKind>) -> Result<Flight, FlightError> {
+    /// Begins these requests of so many choices each, whose events come back together.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        kinds: Vec<WorkKind>,
+        choices: u16,
+    ) -> Result<Flight, FlightError> {
+        let choices = usize::from(choices.max(1));
         let tokens = usize::try_from(self.info.max_tokens).unwrap_or(usize::MAX);
         let each = tokens.saturating_add(OTHER_EVENTS).min(MAX_WAITING);
-        let (sender, events) = mpsc::channel(each.saturating_mul(kinds.len()).clamp(1, MAX_WAITING));
-        let mut flight = Flight { worker: Arc::clone(self), open: HashMap::new(), events };
+        let all = kinds.len().saturating_mul(choices);
+        let (sender, events) = mpsc::channel(each.saturating_mul(all).clamp(1, MAX_WAITING));
+        let mut flight = Flight { worker: Arc::clone(self), choices, open: HashMap::new(), events };
         for (place, kind) in kinds.into_iter().enumerate() {
             let id = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
             let submit = self.slot()?;
@@ -164,11 +209,13 @@ impl Worker {
             if requests.lost || requests.retired {
                 return Err(FlightError::Lost);
             }
-            requests.waiting.insert(id, (place, sender.clone()));
+            let first = place * choices;
+            let waiting = Waiting { first, open: vec![true; choices], sender: sender.clone() };
+            requests.waiting.insert(id, waiting);
             drop(requests);
-            flight.open.insert(place, (id, cancel));
+            flight.open.insert(place, Open { id, cancel, left: choices });
             let within_ms = u32::try_from(self.patience.request.as_millis()).unwrap_or(u32::MAX);
-            submit.send(Work::Submit { id, within_ms, kind });
+            submit.send(Work::Submit { id, within_ms, kind: Box::new(kind) });
         }
         Ok(flight)
     }
@@ -193,23 +240,22 @@ fn write(mut writer: LineWriter<Work>, mut queue: mpsc::Receiver<Work>) {
 /// Hands events to the flights they belong to, until the line breaks. Never waits for a flight.
 fn read(mut reader: LineReader<Event>, worker: &Worker) {
     while let Ok((event, _)) = reader.receive() {
-        let (id, update) = match event {
-            Event::Embedded { id, vectors, tokens_in } => (id, Update::Embedded { vectors, tokens_in }),
-            Event::Ranked { id, scores, tokens_in } => (id, Update::Ranked { scores, tokens_in }),
-            Event::Delta { id, text } => (id, Update::Delta(text)),
-            Event::Finished { id, reason, tokens_in, tokens_found, tokens_out } => {
-                let tokens = Tokens { read: tokens_in, found: tokens_found, made: tokens_out };
-                (id, Update::Finished { reason, tokens })
+        let (id, choice, update) = match event {
+            Event::Embedded { id, vectors, tokens_in } => (id, 0, Update::Embedded { vectors, tokens_in }),
+            Event::Ranked { id, scores, tokens_in } => (id, 0, Update::Ranked { scores, tokens_in }),
+            Event::Delta { id, choice, text, told } => (id, choice, Update::Delta { text, told }),
+            Event::Finished { id, choice, reason, tokens_in, tokens_found, tokens_out } => {
+                // The prompt counts once, with the first choice.
+                let (read, found) = if choice == 0 { (tokens_in, tokens_found) } else { (0, 0) };
+                let tokens = Tokens { read, found, made: tokens_out };
+                (id, choice, Update::Finished { reason, tokens })
             }
-            Event::Failed { id, error } => (id, Update::Failed(error)),
+            Event::Failed { id, error } => (id, 0, Update::Failed(error)),
         };
         let mut requests = worker.lock();
-        let ends = update.is_last();
         // An event about no request is late: its request was cancelled.
-        let Some((place, sender)) = requests.waiting.get(&id) else { continue };
-        // More events than tokens: the worker breaks its word, and the request is given up.
-        let taken = sender.try_send((*place, update)).is_ok();
-        if ends || !taken {
+        let Some(waiting) = requests.waiting.get_mut(&id) else { continue };
+        if !waiting.take(choice, update) {
             requests.waiting.remove(&id);
             worker.close_if_done(&requests);
         }
@@ -220,19 +266,38 @@ fn read(mut reader: LineReader<Event>, worker: &Worker) {
 #[derive(Debug)]
 pub(crate) struct Flight {
     worker: Arc<Worker>,
-    /// By place: the id, and the place in the queue for its cancellation.
-    open: HashMap<usize, (RequestId, mpsc::OwnedPermit<Work>)>,
+    /// Of each request.
+    choices: usize,
+    /// Requests that have not ended, by their place among them.
+    open: HashMap<usize, Open>,
     events: mpsc::Receiver<(usize, Update)>,
 }
 
+#[derive(Debug)]
+struct Open {
+    id: RequestId,
+    /// The place in the queue for its cancellation.
+    cancel: mpsc::OwnedPermit<Work>,
+    /// Choices that have not ended.
+    left: usize,
+}
+
 impl Flight {
-    /// The next event of any of them, and the place of its request.
+    /// The next event of any of them, and the place of its choice: those of the first request come first.
     pub(crate) async fn next(&mut self) -> Result<(usize, Update), FlightError> {
         let event =
             timeout(self.worker.patience.answer, self.events.recv()).await.map_err(|_| FlightError::Late)?;
         let (place, update) = event.ok_or(FlightError::Lost)?;
-        if update.is_last() {
-            self.open.remove(&place);
+        let request = place / self.choices;
+        if let Some(open) = self.open.get_mut(&request) {
+            open.left = match update.ends() {
+                Ends::Nothing => open.left,
+                Ends::Choice => open.left.saturating_sub(1),
+                Ends::Request => 0,
+            };
+            if open.left == 0 {
+                self.open.remove(&request);
+            }
         }
         Ok((place, update))
     }
@@ -240,7 +305,7 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        for (_, (id, cancel)) in self.open.drain() {
+        for (_, Open { id, cancel, .. }) in self.open.drain() {
             // A request that already ended at the worker needs no cancellation.
             let mut requests = self.worker.lock();
             if requests.waiting.remove(&id).is_some() {

@@ -2,14 +2,17 @@
 
 use crate::exchange::{Answer, Exchange};
 use crate::flight::{Flight, Tokens, Update, Worker};
-use crate::refuse;
+use crate::refuse::{self, Named};
 use crate::stream::Run;
 use crate::words::{random, unix_seconds};
 use anchorhold_api::{
-    ApiError, ChatRequest, Choice, CompletionRequest, Delivery, EmbeddingRequest, Finish, Frames, Generation,
-    Head, Input, Surface, Usage, chat_completion, embeddings, text_completion,
+    ApiError, ChatRequest, Choice, CompletionRequest, Delivery, EmbeddingRequest, Finish, FormKind, Frames,
+    Generation, Head, Input, Spelled, Surface, Token, Usage, chat_completion, embeddings, text_completion,
 };
-use anchorhold_ipc::{ChatMessage, FinishReason, ModelKind, Prompt, Sampling, StopRules, Tenancy, WorkKind};
+use anchorhold_ipc::{
+    ChatMessage, FinishReason, ModelKind, Prompt, Sampling, SpelledToken, StopRules, Structure, Tenancy,
+    ToldToken, WorkKind,
+};
 use axum::extract::Request;
 use std::sync::Arc;
 
@@ -17,8 +20,22 @@ use std::sync::Arc;
 struct Shape {
     surface: Surface,
     delivery: Delivery,
-    /// How many requests the worker gets.
-    prompts: usize,
+    /// How many texts after each prompt.
+    n: u16,
+    /// Whether tokens are told of.
+    tells: bool,
+    named: Named,
+}
+
+impl Shape {
+    fn new(surface: Surface, delivery: Delivery, asked: &Generation) -> Self {
+        let prompt = match surface {
+            Surface::Chat => "messages",
+            Surface::Completion => "prompt",
+        };
+        let named = Named { prompt, form: asked.form.as_ref().map_or("", |form| form.field) };
+        Self { surface, delivery, n: asked.n, tells: asked.logprobs.is_some(), named }
+    }
 }
 
 /// `POST /v1/chat/completions`.
@@ -34,7 +51,7 @@ pub(crate) async fn chat(exchange: &mut Exchange, request: Request) -> Result<An
     };
     let prompt = Prompt::Chat(asked.messages.into_iter().map(message).collect());
     let work = vec![work((&worker, exchange.tenancy()), prompt, &asked.generation)?];
-    run(exchange, &worker, work, (Surface::Chat, asked.delivery)).await
+    run(exchange, &worker, work, Shape::new(Surface::Chat, asked.delivery, &asked.generation)).await
 }
 
 /// `POST /v1/completions`.
@@ -49,7 +66,7 @@ pub(crate) async fn completion(exchange: &mut Exchange, request: Request) -> Res
         .into_iter()
         .map(|input| work((&worker, exchange.tenancy()), prompt(input), &asked.generation))
         .collect::<Result<_, _>>()?;
-    run(exchange, &worker, work, (Surface::Completion, asked.delivery)).await
+    run(exchange, &worker, work, Shape::new(Surface::Completion, asked.delivery, &asked.generation)).await
 }
 
 /// `POST /v1/embeddings`.
@@ -66,11 +83,13 @@ pub(crate) async fn embedding(exchange: &mut Exchange, request: Request) -> Resu
     }
     let count = asked.inputs.len();
     let inputs = asked.inputs.into_iter().map(prompt).collect();
-    let mut flight = worker.submit(vec![WorkKind::Embed { inputs }]).map_err(refuse::flight)?;
+    let mut flight = worker.submit(vec![WorkKind::Embed { inputs }], 1).map_err(refuse::flight)?;
     let (vectors, tokens) = match flight.next().await.map_err(refuse::flight)?.1 {
         Update::Embedded { vectors, tokens_in } => (vectors, tokens_in),
-        Update::Failed(error) => return Err(refuse::worker(&error, "input")),
-        Update::Ranked { .. } | Update::Delta(_) | Update::Finished { .. } => {
+        Update::Failed(error) => {
+            return Err(refuse::worker(&error, Named { prompt: "input", form: "" }));
+        }
+        Update::Ranked { .. } | Update::Delta { .. } | Update::Finished { .. } => {
             return Err(ApiError::internal());
         }
     };
@@ -111,13 +130,31 @@ fn work(
         top_p: asked.top_p,
         top_k: asked.top_k,
         min_p: asked.min_p,
+        repetition_penalty: asked.repetition_penalty,
         frequency_penalty: asked.frequency_penalty,
         presence_penalty: asked.presence_penalty,
         logit_bias: asked.logit_bias.clone(),
         seed,
     };
-    let stop = StopRules { max_tokens, stop: asked.stop.clone(), ignore_eos: asked.ignore_eos };
-    Ok(WorkKind::Generate { tenancy, prompt, sampling, stop })
+    let stop = StopRules {
+        max_tokens,
+        min_tokens: asked.min_tokens,
+        stop_tokens: asked.stop_token_ids.clone(),
+        stop: asked.stop.clone(),
+        ignore_eos: asked.ignore_eos,
+    };
+    let structure = asked.form.as_ref().map(|form| Box::new(structure(form.kind.clone())));
+    let (choices, logprobs) = (asked.n, asked.logprobs);
+    Ok(WorkKind::Generate { tenancy, prompt, sampling, stop, choices, logprobs, structure })
+}
+
+fn structure(form: FormKind) -> Structure {
+    match form {
+        FormKind::JsonObject => Structure::JsonObject,
+        FormKind::JsonSchema(schema) => Structure::JsonSchema(schema),
+        FormKind::Regex(regex) => Structure::Regex(regex),
+        FormKind::Choice(texts) => Structure::Choice(texts),
+    }
 }
 
 /// Gives the work to the worker and gathers what comes back, or waits for the first of it and streams.
@@ -125,9 +162,9 @@ async fn run(
     exchange: &mut Exchange,
     worker: &Arc<Worker>,
     work: Vec<WorkKind>,
-    (surface, delivery): (Surface, Delivery),
+    shape: Shape,
 ) -> Result<Answer, ApiError> {
-    let prefix = match surface {
+    let prefix = match shape.surface {
         Surface::Chat => "chatcmpl",
         Surface::Completion => "cmpl",
     };
@@ -136,28 +173,20 @@ async fn run(
         created: unix_seconds(),
         model: worker.info.id.clone(),
     };
-    let shape = Shape { surface, delivery, prompts: work.len() };
-    let mut flight = worker.submit(work).map_err(refuse::flight)?;
+    let texts = work.len() * usize::from(shape.n);
+    let mut flight = worker.submit(work, shape.n).map_err(refuse::flight)?;
     let first = flight.next().await.map_err(refuse::flight)?;
     if let Update::Failed(error) = &first.1 {
-        return Err(refuse::worker(error, field(surface)));
+        return Err(refuse::worker(error, shape.named));
     }
     exchange.first_token();
     match shape.delivery {
-        Delivery::Whole => gather(exchange, flight, first, (head, shape)).await,
+        Delivery::Whole => gather((exchange, flight), first, texts, (head, shape)).await,
         Delivery::Stream { include_usage } => {
             exchange.streams();
-            let frames = Frames::new(surface, head, include_usage);
-            Ok(Answer::Stream(Box::new(Run::new(flight, frames, shape.prompts, first))))
+            let frames = Frames::new(shape.surface, head, include_usage);
+            Ok(Answer::Stream(Box::new(Run::new(flight, frames, texts, first))))
         }
-    }
-}
-
-/// Where the route has its prompt.
-pub(crate) fn field(surface: Surface) -> &'static str {
-    match surface {
-        Surface::Chat => "messages",
-        Surface::Completion => "prompt",
     }
 }
 
@@ -168,26 +197,42 @@ pub(crate) fn finish(reason: FinishReason) -> Finish {
     }
 }
 
+/// What a worker tells of tokens, as the API writes it.
+pub(crate) fn tokens(told: Vec<ToldToken>) -> Vec<Token> {
+    let spelled = |token: SpelledToken| Spelled { bytes: token.bytes, logprob: token.logprob };
+    let token = |told: ToldToken| Token {
+        own: spelled(told.token),
+        top: told.top.into_iter().map(spelled).collect(),
+    };
+    told.into_iter().map(token).collect()
+}
+
 /// Waits for all of it.
 async fn gather(
-    exchange: &mut Exchange,
-    mut flight: Flight,
+    (exchange, mut flight): (&mut Exchange, Flight),
     first: (usize, Update),
+    texts: usize,
     (head, shape): (Head, Shape),
 ) -> Result<Answer, ApiError> {
-    let mut choices = vec![Choice { text: String::new(), finish: Finish::Stop }; shape.prompts];
-    let (mut open, mut tokens) = (shape.prompts, Tokens::default());
+    let nothing = Choice { text: String::new(), finish: Finish::Stop, tokens: shape.tells.then(Vec::new) };
+    let mut choices = vec![nothing; texts];
+    let (mut open, mut counted) = (texts, Tokens::default());
     let mut event = first;
     loop {
         let choice = choices.get_mut(event.0).ok_or_else(ApiError::internal)?;
         match event.1 {
-            Update::Delta(text) => choice.text.push_str(&text),
+            Update::Delta { text, told } => {
+                choice.text.push_str(&text);
+                if let Some(all) = &mut choice.tokens {
+                    all.extend(tokens(told));
+                }
+            }
             Update::Finished { reason, tokens: own } => {
                 choice.finish = finish(reason);
-                tokens.add(own);
+                counted.add(own);
                 open -= 1;
             }
-            Update::Failed(error) => return Err(refuse::worker(&error, field(shape.surface))),
+            Update::Failed(error) => return Err(refuse::worker(&error, shape.named)),
             Update::Embedded { .. } | Update::Ranked { .. } => return Err(ApiError::internal()),
         }
         if open == 0 {
@@ -195,11 +240,10 @@ async fn gather(
         }
         event = flight.next().await.map_err(refuse::flight)?;
     }
-    exchange.count(tokens);
-    let usage = Usage::new(tokens.read, tokens.made);
-    Ok(Answer::Whole(match (shape.surface, choices.as_slice()) {
-        (Surface::Chat, [choice]) => chat_completion(&head, choice, usage),
-        (Surface::Chat, _) => return Err(ApiError::internal()),
-        (Surface::Completion, choices) => text_completion(&head, choices, usage),
+    exchange.count(counted);
+    let usage = Usage::new(counted.read, counted.made);
+    Ok(Answer::Whole(match shape.surface {
+        Surface::Chat => chat_completion(&head, &choices, usage),
+        Surface::Completion => text_completion(&head, &choices, usage),
     }))
 }

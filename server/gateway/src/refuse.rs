@@ -2,7 +2,7 @@
 
 use crate::flight::FlightError;
 use anchorhold_api::ApiError;
-use anchorhold_ipc::{RejectReason, RequestError, RequestOutcome};
+use anchorhold_ipc::{RejectReason, RequestError, RequestOutcome, StructureFault};
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -51,8 +51,18 @@ pub(crate) fn flight(error: FlightError) -> ApiError {
     }
 }
 
-/// What a worker refused; `field` is where the route has the prompt.
-pub(crate) fn worker(error: &RequestError, field: &'static str) -> ApiError {
+/// Where a request has what a worker may refuse.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Named {
+    /// The prompt, or the input.
+    pub(crate) prompt: &'static str,
+    /// The form that the answer must have.
+    pub(crate) form: &'static str,
+}
+
+/// What a worker refused.
+pub(crate) fn worker(error: &RequestError, named: Named) -> ApiError {
+    let field = named.prompt;
     match error {
         RequestError::Rejected(RejectReason::ContextLength { tokens, limit }) => {
             ApiError::context_length(field, *tokens, *limit)
@@ -67,6 +77,20 @@ pub(crate) fn worker(error: &RequestError, field: &'static str) -> ApiError {
         RequestError::Rejected(RejectReason::Template) => {
             ApiError::invalid(field, "the model's chat template does not take this conversation")
         }
+        RequestError::Rejected(RejectReason::TooMany) => {
+            ApiError::invalid("n", "more choices or tokens to tell of than this server takes")
+        }
+        RequestError::Rejected(RejectReason::Structure(fault)) => ApiError::invalid(
+            named.form,
+            match fault {
+                StructureFault::Malformed => {
+                    "the form cannot be read, or has parts that this server does not offer"
+                }
+                StructureFault::Unsatisfiable => "no text has this form",
+                StructureFault::TooComplex => "this form takes more work than one request may ask for",
+                StructureFault::NotOffered => "this model does not offer to keep to a form",
+            },
+        ),
         RequestError::Overloaded => overloaded(),
         RequestError::Late => ApiError::unavailable(
             "request_timeout",

@@ -2,7 +2,7 @@
 
 use crate::exchange::{Answer, Exchange};
 use crate::flight::{Tokens, Update};
-use crate::refuse;
+use crate::refuse::{self, Named};
 use anchorhold_api::{ApiError, RerankRequest, reranking};
 use anchorhold_ipc::{ModelKind, WorkKind};
 use axum::extract::Request;
@@ -15,11 +15,11 @@ pub(crate) async fn rerank(exchange: &mut Exchange, request: Request) -> Result<
     drop(body);
     let worker = exchange.worker(&asked.model, ModelKind::Rerank)?;
     let work = WorkKind::Rerank { query: asked.query.clone(), documents: asked.documents.clone() };
-    let mut flight = worker.submit(vec![work]).map_err(refuse::flight)?;
+    let mut flight = worker.submit(vec![work], 1).map_err(refuse::flight)?;
     let (scores, tokens) = match flight.next().await.map_err(refuse::flight)?.1 {
         Update::Ranked { scores, tokens_in } => (scores, tokens_in),
-        Update::Failed(error) => return Err(refuse::worker(&error, "documents")),
-        Update::Embedded { .. } | Update::Delta(_) | Update::Finished { .. } => {
+        Update::Failed(error) => return Err(refuse::worker(&error, Named { prompt: "documents", form: "" })),
+        Update::Embedded { .. } | Update::Delta { .. } | Update::Finished { .. } => {
             return Err(ApiError::internal());
         }
     };

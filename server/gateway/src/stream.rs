@@ -2,9 +2,9 @@
 
 use crate::exchange::Exchange;
 use crate::flight::{Flight, Tokens, Update};
-use crate::generate::finish;
-use crate::refuse;
-use anchorhold_api::{ApiError, DONE, Frames, Usage, error_event};
+use crate::generate::{finish, tokens};
+use crate::refuse::{self, Named};
+use anchorhold_api::{ApiError, DONE, Frames, Part, Usage, characters, error_event};
 use anchorhold_ipc::RequestOutcome;
 use axum::body::Body;
 use axum::response::Response;
@@ -20,8 +20,10 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 pub(crate) struct Run {
     flight: Flight,
     frames: Frames,
-    /// How many requests have not ended.
+    /// How many choices have not ended.
     open: usize,
+    /// Of each choice, how many characters began in the tokens that were told of it.
+    offsets: Vec<usize>,
     tokens: Tokens,
     /// Events on their way to the caller.
     ready: VecDeque<String>,
@@ -30,15 +32,22 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(flight: Flight, frames: Frames, open: usize, first: (usize, Update)) -> Self {
-        let ready = frames.opening().into_iter().collect();
-        let mut run = Self { flight, frames, open, tokens: Tokens::default(), ready, failed: None };
+        let ready = (0..open).filter_map(|choice| frames.opening(choice)).collect();
+        let offsets = vec![0; open];
+        let mut run = Self { flight, frames, open, offsets, tokens: Tokens::default(), ready, failed: None };
         run.take(first);
         run
     }
 
     fn take(&mut self, (place, update): (usize, Update)) {
         match update {
-            Update::Delta(text) => self.ready.push_back(self.frames.delta(place, &text)),
+            Update::Delta { text, told } => {
+                let tokens = tokens(told);
+                let Some(offset) = self.offsets.get_mut(place) else { return };
+                let part = Part { text: &text, tokens: &tokens, offset: *offset };
+                self.ready.push_back(self.frames.delta(place, part));
+                *offset += characters(&tokens);
+            }
             Update::Finished { reason, tokens } => {
                 self.tokens.add(tokens);
                 self.open = self.open.saturating_sub(1);
@@ -48,7 +57,9 @@ impl Run {
                 }
             }
             // Once the stream has begun, the caller's field is no longer at fault.
-            Update::Failed(error) => self.failed = Some(refuse::worker(&error, "")),
+            Update::Failed(error) => {
+                self.failed = Some(refuse::worker(&error, Named { prompt: "", form: "" }))
+            }
             Update::Embedded { .. } | Update::Ranked { .. } => self.failed = Some(ApiError::internal()),
         }
     }

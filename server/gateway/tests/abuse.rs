@@ -146,7 +146,7 @@ async fn case_38_extreme_parameters_are_refused_before_the_worker_hears_of_them(
         (json!({"n": 1_000_000}), "n"),
         (json!({"temperature": 1e300}), "temperature"),
         (json!({"stop": vec!["x"; 100_000]}), "stop"),
-        (json!({"logprobs": true, "top_logprobs": 1000}), "logprobs"),
+        (json!({"logprobs": true, "top_logprobs": 1000}), "top_logprobs"),
         (json!({"messages": []}), "messages"),
         (json!({"messages": flood}), "messages"),
         (json!({"messages": [{"role": "user", "content": "a\u{0}"}]}), "messages[0].content"),
@@ -223,7 +223,7 @@ async fn one_tenant_at_its_limit_is_told_so_and_another_is_served() {
     let first = begin(common::KEY);
     let (mut worker, one) = aside(move || {
         let id = worker.submitted().0;
-        worker.say(&Event::Delta { id, text: "1".to_owned() });
+        worker.say(&Event::Delta { id, choice: 0, text: "1".to_owned(), told: Vec::new() });
         (worker, id)
     })
     .await;
@@ -235,7 +235,14 @@ async fn one_tenant_at_its_limit_is_told_so_and_another_is_served() {
         let two = worker.submitted().0;
         for id in [one, two] {
             let reason = anchorhold_ipc::FinishReason::Stop;
-            worker.say(&Event::Finished { id, reason, tokens_in: 1, tokens_found: 0, tokens_out: 1 });
+            worker.say(&Event::Finished {
+                id,
+                choice: 0,
+                reason,
+                tokens_in: 1,
+                tokens_found: 0,
+                tokens_out: 1,
+            });
         }
         worker
     })

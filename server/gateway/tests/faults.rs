@@ -30,7 +30,7 @@ async fn begun(rig: &Rig, mut worker: FakeWorker) -> (Response<Body>, FakeWorker
     let task = tokio::spawn(async move { router.oneshot(streaming("x")).await.unwrap() });
     let (worker, id) = aside(move || {
         let id = worker.submitted().0;
-        worker.say(&Event::Delta { id, text: "1".to_owned() });
+        worker.say(&Event::Delta { id, choice: 0, text: "1".to_owned(), told: Vec::new() });
         (worker, id)
     })
     .await;
@@ -162,7 +162,12 @@ async fn events_about_nothing_and_of_the_wrong_kind_hurt_nobody_else() {
     let task = rig.begin(post("/v1/chat/completions", &chat("x")));
     let mut worker = aside(move || {
         let id = worker.submitted().0;
-        worker.say(&Event::Delta { id: anchorhold_ipc::RequestId(u64::MAX), text: "nobody's".to_owned() });
+        worker.say(&Event::Delta {
+            id: anchorhold_ipc::RequestId(u64::MAX),
+            choice: 0,
+            text: "nobody's".to_owned(),
+            told: Vec::new(),
+        });
         worker.say(&Event::Embedded { id, vectors: Vec::new(), tokens_in: 0 });
         worker
     })
@@ -173,6 +178,7 @@ async fn events_about_nothing_and_of_the_wrong_kind_hurt_nobody_else() {
         let id = worker.submitted().0;
         worker.say(&Event::Finished {
             id,
+            choice: 0,
             reason: FinishReason::Stop,
             tokens_in: 1,
             tokens_found: 0,
@@ -231,6 +237,7 @@ async fn a_stream_whose_entry_is_refused_does_not_end_well() {
     rig.manners.log_refuses.store(true, Ordering::SeqCst);
     worker.say(&Event::Finished {
         id,
+        choice: 0,
         reason: FinishReason::Stop,
         tokens_in: 1,
         tokens_found: 0,
@@ -253,6 +260,7 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
     assert_eq!((refused.status, refused.code()), (StatusCode::SERVICE_UNAVAILABLE, json!("draining")));
     worker.say(&Event::Finished {
         id,
+        choice: 0,
         reason: FinishReason::Stop,
         tokens_in: 1,
         tokens_found: 0,

@@ -140,7 +140,7 @@ async fn serves_over_tls_with_the_key_it_named_and_drains_on_sigterm() {
     });
     let (mut worker, id) = common::aside(move || {
         let id = worker.submitted().0;
-        worker.say(&Event::Delta { id, text: "1".to_owned() });
+        worker.say(&Event::Delta { id, choice: 0, text: "1".to_owned(), told: Vec::new() });
         (worker, id)
     })
     .await;
@@ -156,9 +156,9 @@ async fn serves_over_tls_with_the_key_it_named_and_drains_on_sigterm() {
     });
     let id = worker.submitted().0;
     program.signal(Signal::TERM);
-    worker.say(&Event::Delta { id, text: "done".to_owned() });
+    worker.say(&Event::Delta { id, choice: 0, text: "done".to_owned(), told: Vec::new() });
     let reason = anchorhold_ipc::FinishReason::Stop;
-    worker.say(&Event::Finished { id, reason, tokens_in: 1, tokens_found: 0, tokens_out: 1 });
+    worker.say(&Event::Finished { id, choice: 0, reason, tokens_in: 1, tokens_found: 0, tokens_out: 1 });
     let answer = task.await.unwrap().unwrap();
     let value: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(value.pointer("/choices/0/message/content"), Some(&json!("done")));

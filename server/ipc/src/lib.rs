@@ -18,8 +18,8 @@ mod message;
 
 // The words inside the messages, for the process that builds them and needs nothing else of the engine.
 pub use anchorhold_engine::{
-    CacheDomain, ChatMessage, FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, StopRules,
-    Tenancy, TokenId,
+    CacheDomain, ChatMessage, FinishReason, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Precision, Prompt,
+    RequestId, Sampling, StopRules, Structure, Tenancy, TokenId,
 };
 pub use line::{
     GATEWAY_LINE, KEEPER_LINE, Line, LineError, LineReader, LineWriter, MAX_DESCRIPTORS, MAX_FRAME_BYTES,
@@ -28,6 +28,6 @@ pub use line::{
 pub use message::{
     Appended, AuditEvent, Confinement, Event, FetchPackage, FetchReport, FromFetcher, FromGateway,
     FromWorker, LoadModel, LoadReport, ModelInfo, ObjectDescriptors, RejectReason, RequestError,
-    RequestOutcome, RequestRecord, Route, ServingEvidence, StoreAccess, StoreIdentity, ToFetcher, ToGateway,
-    ToWorker, WireSecret, WireText, Work, WorkKind,
+    RequestOutcome, RequestRecord, Route, ServingEvidence, SpelledToken, StoreAccess, StoreIdentity,
+    StructureFault, ToFetcher, ToGateway, ToWorker, ToldToken, WireSecret, WireText, Work, WorkKind,
 };

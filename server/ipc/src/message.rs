@@ -1,7 +1,7 @@
 //! The closed lists of messages. What is not here cannot be said.
 
 use anchorhold_engine::{
-    FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, StopRules, Tenancy,
+    FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -387,7 +387,7 @@ pub enum Work {
         /// How long it may take, from when it comes until it ends, in milliseconds.
         within_ms: u32,
         /// What to do.
-        kind: WorkKind,
+        kind: Box<WorkKind>,
     },
     /// The caller left: stop within one step and free what the request holds. No event follows.
     Cancel {
@@ -414,6 +414,13 @@ pub enum WorkKind {
         sampling: Sampling,
         /// When to end. A `max_tokens` of 0 means what is left of the context.
         stop: StopRules,
+        /// How many texts, 1 to [`MAX_CHOICES`](crate::MAX_CHOICES). Each is sampled by [`Sampling::of_choice`].
+        choices: u16,
+        /// How many of the likeliest tokens are told at each place, up to [`MAX_LOGPROBS`](crate::MAX_LOGPROBS); `None` tells of no
+        /// token.
+        logprobs: Option<u8>,
+        /// The form that each text must have.
+        structure: Option<Box<Structure>>,
     },
     /// How well each document answers a query, in order.
     Rerank {
@@ -436,22 +443,29 @@ pub enum Event {
         /// Tokens of all inputs.
         tokens_in: u64,
     },
-    /// More text of a generation: whole characters only, nothing that may still become a stop text.
+    /// More text of a choice: whole characters only, nothing that may still become a stop text.
     Delta {
         /// The request.
         id: RequestId,
-        /// The text.
+        /// The choice, from 0.
+        choice: u16,
+        /// The text; empty only where `told` is not.
         text: String,
+        /// Tokens of the text that has left so far, each told once, where that was asked.
+        told: Vec<ToldToken>,
     },
-    /// The generation ended.
+    /// A choice ended. The last of them ends the request.
     Finished {
         /// The request.
         id: RequestId,
+        /// The choice, from 0.
+        choice: u16,
         /// Why.
         reason: FinishReason,
-        /// Tokens of the prompt.
+        /// Tokens of the prompt, which all choices share.
         tokens_in: u64,
-        /// How many of those were not computed, because the tenant had asked something that begins alike.
+        /// How many of those were not computed: for the first choice, because the tenant had asked something that begins alike; for the
+        /// others, because the first had computed them too.
         tokens_found: u64,
         /// Tokens that were generated.
         tokens_out: u64,
@@ -472,6 +486,37 @@ pub enum Event {
         /// Why.
         error: RequestError,
     },
+}
+
+/// A token of an answer, and what the model thought of it and of others in its place.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToldToken {
+    /// The token.
+    pub token: SpelledToken,
+    /// The likeliest in its place, likeliest first.
+    pub top: Vec<SpelledToken>,
+}
+
+/// A token's text and the natural logarithm of its probability, by the model's own logits.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct SpelledToken {
+    /// Its bytes, which need not be whole characters.
+    pub bytes: Vec<u8>,
+    /// At most 0.
+    pub logprob: f32,
+}
+
+impl fmt::Debug for ToldToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ToldToken({:?}, {:?})", self.token, self.top)
+    }
+}
+
+impl fmt::Debug for SpelledToken {
+    /// Without the text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SpelledToken({} bytes, {})", self.bytes.len(), self.logprob)
+    }
 }
 
 /// Why a worker did not answer a request.
@@ -505,4 +550,21 @@ pub enum RejectReason {
     WrongKind,
     /// The model's chat template refused the conversation, or the model has none.
     Template,
+    /// More choices, or more tokens to be told of, than one request may have.
+    TooMany,
+    /// The form that the answer must have.
+    Structure(StructureFault),
+}
+
+/// What is wrong with the form that an answer must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StructureFault {
+    /// Not a schema, a regular expression or a list of texts, or one with parts that are not offered.
+    Malformed,
+    /// No text has this form.
+    Unsatisfiable,
+    /// It takes more work than a request may ask for.
+    TooComplex,
+    /// The model's tokenizer does not tell which text a token is.
+    NotOffered,
 }

@@ -172,7 +172,7 @@ pub(crate) struct Worker {
     /// Whether a worker keeps what it computed for a prompt, for later ones of the same tenant that begin alike.
     #[serde(default = "keeps")]
     pub(crate) keep_prefixes: bool,
-    /// How exactly models compute; `f32` if it is not written.
+    /// How exactly models compute: `f32`, also if it is not written, `bf16`, or `stored`, for GGUF files that are quantised.
     #[serde(default)]
     pub(crate) precision: Precision,
     /// Layers of confinement without which a worker may not be given a key.
@@ -391,6 +391,8 @@ mod tests {
         assert_eq!(of(GOOD), (true, Precision::F32));
         let other = "threads = 2\nkeep_prefixes = false\nprecision = \"bf16\"";
         assert_eq!(of(&GOOD.replace("threads = 2", other)), (false, Precision::Bf16));
+        let stored = of(&GOOD.replace("threads = 2", "threads = 2\nprecision = \"stored\""));
+        assert_eq!(stored, (true, Precision::Stored));
     }
 
     #[test]

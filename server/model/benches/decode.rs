@@ -1,9 +1,10 @@
 //! Tokens per second of a decoder of 0.46 billion parameters through the sealed path, and those of llama.cpp in the same run.
 //!
-//! usage: `cargo bench -p anchorhold-model --bench decode -- [THREADS] [JSON=PATH] [CPU] [F32]`
+//! usage: `cargo bench -p anchorhold-model --bench decode -- [THREADS] [JSON=PATH] [CPU] [F32 | STORED]`
 //!
-//! The model is the folder that `ANCHORHOLD_DECODER` names; without it one of the same shape with random weights is made. The peer is
-//! `llama-batched-bench` in the folder `LLAMA_CPP`, with the file `LLAMA_GGUF` in F16; without them there is no ratio. `CPU` counts the
+//! The model is the folder that `ANCHORHOLD_DECODER` names, which may hold a GGUF file alone, computed as it is stored with `STORED`;
+//! without it one of the same shape with random weights is made. The peer is `llama-batched-bench` in the folder `LLAMA_CPP`, with the
+//! file `LLAMA_GGUF`, in F16 or as ours; without them there is no ratio. `CPU` counts the
 //! process' CPU time instead of wall time: with one thread it gives stable numbers on a busy machine. The peer's clock is then turned
 //! into its own CPU time by the library `CPU_CLOCK` (a `clock_gettime` that answers so, to be preloaded).
 //!
@@ -184,7 +185,7 @@ impl Peer {
 
 fn main() {
     let arguments = Arguments::read();
-    let exact = std::env::args().any(|argument| argument == "F32");
+    let asked = |word: &str| std::env::args().any(|argument| argument == word);
     let made = tempfile::tempdir().unwrap();
     let folder = std::env::var_os("ANCHORHOLD_DECODER").map_or_else(
         || {
@@ -193,7 +194,11 @@ fn main() {
         },
         PathBuf::from,
     );
-    let (precision, mark) = if exact { (Precision::F32, "") } else { (Precision::Bf16, "_bf16") };
+    let (precision, mark) = match (asked("F32"), asked("STORED")) {
+        (true, _) => (Precision::F32, ""),
+        (false, true) => (Precision::Stored, "_stored"),
+        (false, false) => (Precision::Bf16, "_bf16"),
+    };
     let mut model = common::chat_with(&folder, arguments.threads, precision).generator;
     let peer = Peer::find(&arguments);
     let (clock, model) = (&arguments.clock, model.as_mut());

@@ -7,6 +7,8 @@
 //! they are freed; no error quotes a text, a token or the package; text from outside does not become control tokens; a package that is
 //! not what its config says is refused with a typed error before memory is taken for it, and unknown settings are refused, not ignored.
 //!
+//! A package is safetensors with the files of transformers, or GGUF alone.
+//!
 //! Not here: scheduling and sampling (`anchorhold-engine`), and who may load what. The temporary tensors of a step are freed but not
 //! erased. There is no clock, no network and no file but the package's descriptors. Loading starts short-lived threads; computing does not.
 
@@ -17,6 +19,7 @@ mod config;
 mod decoder;
 mod error;
 mod gguf;
+mod grammar;
 mod kernel;
 mod load;
 mod math;
@@ -32,10 +35,12 @@ mod stream;
 mod template;
 mod text;
 mod threads;
+mod vocabulary;
 mod weights;
 
 pub use anchorhold_engine::Precision;
 pub use error::LoadError;
+pub use grammar::{GrammarError, Grammars, MAX_CHOICE_TEXTS, MAX_REGEX_LEN, MAX_STRUCTURE_LEN};
 pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, RerankModel, load, load_with};
 pub use stream::{Passed, StopMatcher, TextStream};
 pub use template::{
@@ -43,3 +48,4 @@ pub use template::{
 };
 pub use text::{Codec, MAX_TEXT_LEN, TextError};
 pub use threads::Threads;
+pub use vocabulary::Vocabulary;

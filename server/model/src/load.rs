@@ -7,10 +7,12 @@ use crate::decoder::{
 };
 use crate::error::LoadError;
 use crate::gguf::{self, Described};
+use crate::grammar::Grammars;
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
 use crate::text::{Codec, Use};
 use crate::threads::Threads;
+use crate::vocabulary::Vocabulary;
 use crate::weights::{Locate, Need, Place, Weights};
 use anchorhold_engine::{Embedder, Generator, ModelKind, Precision, TokenId};
 use anchorhold_sealed_weights::{Container, Effort, OnProgress, Role, SealedModel};
@@ -49,6 +51,10 @@ pub struct ChatModel {
     pub template: Option<ChatTemplate>,
     /// The tokens that end an answer.
     pub end_tokens: Vec<TokenId>,
+    /// Which bytes each token stands for, where that can be told.
+    pub vocabulary: Option<Vocabulary>,
+    /// Keeps answers to a form.
+    pub grammars: Grammars,
 }
 
 /// A model, ready to compute.
@@ -304,8 +310,11 @@ fn load_decoder(
     let template = template(package, &tokens, special)?;
     let (needs, passed_over) = config.needs();
     let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
-    let decoder = Decoder::new(&config, weights, threads, Keep::All)?;
-    Ok((LoadedModel::Chat(ChatModel { generator: Box::new(decoder), codec, template, end_tokens }), stats))
+    let generator = Box::new(Decoder::new(&config, weights, threads, Keep::All)?);
+    let vocabulary = codec.vocabulary(config.vocabulary(), &end_tokens);
+    let grammars = Grammars::new(vocabulary.as_ref());
+    let model = ChatModel { generator, codec, template, end_tokens, vocabulary, grammars };
+    Ok((LoadedModel::Chat(model), stats))
 }
 
 /// A decoder that comes with the files of sentence-transformers.

@@ -293,6 +293,27 @@ mod tests {
     }
 
     #[test]
+    fn blocks_of_generation_do_nothing_and_other_text_stays() {
+        assert_eq!(
+            without_generation("a{%- generation +%}b{% endgeneration%}c{%generation%}"),
+            "a{%- if true +%}b{% endif%}c{%if true%}"
+        );
+        for untouched in [
+            "",
+            "{%",
+            "{% generation",
+            "{%{%",
+            "%} generation {%",
+            "{% set generation = 1 %}{{ generation }}",
+            "{% if add_generation_prompt %}{% endif %}",
+            "é{% x %}generation🦀",
+        ] {
+            assert_eq!(without_generation(untouched), untouched);
+        }
+        assert_eq!(render("{% generation %}", &[]), Err(TemplateError::Syntax));
+    }
+
+    #[test]
     fn the_clock_is_read_only_where_one_is_given() {
         let source = "{{ strftime_now('%Y') if strftime_now is defined else 'no clock' }}";
         let template = || ChatTemplate::new(source, SpecialTokens::default()).unwrap();

@@ -3,6 +3,7 @@
 use crate::error::LoadError;
 use crate::stream::TextStream;
 use crate::template::{ChatTemplate, TemplateError};
+use crate::vocabulary::Vocabulary;
 use anchorhold_engine::{ChatMessage, TokenId};
 use std::collections::HashMap;
 use std::fmt;
@@ -196,6 +197,11 @@ impl Codec {
         self.0.tokenizer.token_to_id(text)
     }
 
+    /// The bytes that each of up to `size` tokens stands for; `ends` are those that end a text.
+    pub(crate) fn vocabulary(&self, size: usize, ends: &[TokenId]) -> Option<Vocabulary> {
+        Vocabulary::new(&self.0.tokenizer, size, ends)
+    }
+
     /// A decoder for tokens that come one at a time.
     #[must_use]
     pub fn stream(&self) -> TextStream {
@@ -239,6 +245,10 @@ impl Inner {
         let mut spelled = HashMap::new();
         for (&id, text) in ids.iter().zip(&self.special).filter(|(id, _)| !unknown.contains(id)) {
             let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+            if rest.is_empty() {
+                // One character has no other spelling.
+                continue;
+            }
             let mut tokens = self.tokens(first, false)?;
             tokens.extend(self.tokens(rest, false)?);
             if tokens.iter().any(|token| ids.contains(token) && !unknown.contains(token)) {

@@ -4,9 +4,12 @@
 
 mod common;
 
-use anchorhold_model::LoadError;
+use anchorhold_model::{LoadError, Precision};
 use serde_json::{Value, json};
 use std::path::Path;
+
+const FAMILIES: [&str; 8] =
+    ["llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3-moe", "gemma2", "gemma3"];
 
 /// What the published files say, with the sizes of the tiny model.
 fn folder(family: &str) -> tempfile::TempDir {
@@ -62,7 +65,7 @@ fn strip_names(folder: &Path) {
 #[test]
 fn vectors_equal_transformers_under_both_kinds_of_names() {
     let goldens = common::goldens("decoders.json");
-    for family in ["llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3-moe", "gemma2", "gemma3"] {
+    for family in FAMILIES {
         let folder = folder(family);
         for bare in [false, true] {
             if bare {
@@ -77,6 +80,20 @@ fn vectors_equal_transformers_under_both_kinds_of_names() {
                 assert!(cosine > 0.999_999, "{family} {bare} {}: {cosine}", tokens.len());
                 assert!(got.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-5));
             }
+        }
+    }
+}
+
+#[test]
+fn vectors_in_bf16_are_near_transformers() {
+    let goldens = common::goldens("decoders.json");
+    for family in FAMILIES {
+        let mut model = common::embedding_with(folder(family).path(), 2, Precision::Bf16).embedder;
+        for prompt in goldens[family]["embeddings"].as_array().unwrap() {
+            let (tokens, wanted) = (common::ids(&prompt["tokens"]), common::numbers(&prompt["vector"]));
+            let got = model.embed(&[&tokens]).unwrap().remove(0);
+            let cosine: f64 = got.iter().zip(&wanted).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            assert!(cosine > 0.9999, "{family} {}: {cosine}", tokens.len());
         }
     }
 }

@@ -111,7 +111,7 @@ fn windows_scalings_and_caps_equal_transformers() {
             variants += 1;
         }
     }
-    assert!(variants >= 11);
+    assert!(variants >= 17);
 }
 
 #[test]
@@ -122,6 +122,22 @@ fn both_config_forms_are_read() {
             prompts.as_array().unwrap().iter().map(|prompt| &prompt["logits"]).collect();
         assert_logits(with(family, old_form).path(), prompts, &wanted, family);
     }
+}
+
+#[test]
+fn yarn_in_the_old_form_equals_transformers() {
+    let goldens = &common::goldens("decoders.json")["qwen2"];
+    let variants = goldens["variants"].as_array().unwrap();
+    let yarn = variants.iter().find(|variant| variant["name"] == "yarn").unwrap();
+    let folder = with("qwen2", |config| {
+        config.extend(yarn["change"].as_object().unwrap().clone());
+        old_form(config);
+        let scaling = config["rope_scaling"].as_object_mut().unwrap();
+        let kind = scaling.remove("rope_type").unwrap();
+        scaling.insert("type".into(), kind);
+    });
+    let wanted: Vec<&Value> = yarn["logits"].as_array().unwrap().iter().collect();
+    assert_logits(folder.path(), &goldens["prompts"], &wanted, "yarn");
 }
 
 #[test]
@@ -344,7 +360,7 @@ fn case_22_refuses_what_no_family_does() {
                 serde_json::from_str(&format!(r#"{{"rope_type":"{kind}","rope_theta":1e4{more}}}"#)).unwrap();
             if *family == "gemma3" { json!({"full_attention": one, "sliding_attention": one}) } else { one }
         };
-        let unknown = "rope type is not default, linear or llama3";
+        let unknown = "rope type is not default, linear, dynamic, llama3 or yarn";
         let amiss = "rope scaling lacks a value or has one too many";
         for (key, value, rule) in [
             ("rms_norm_eps", json!(1.0), "rms_norm_eps is not between 0 and 1"),
@@ -358,8 +374,9 @@ fn case_22_refuses_what_no_family_does() {
             ("max_position_embeddings", json!(0), LIMIT),
             ("rope_theta", json!(1e4), "rope is configured in two ways"),
             ("rope_scaling", json!({"rope_type": "default"}), "rope is configured in two ways"),
-            ("rope_parameters", rope("yarn", r#","factor":4.0"#), unknown),
-            ("rope_parameters", rope("dynamic", r#","factor":4.0"#), unknown),
+            ("rope_parameters", rope("longrope", r#","factor":4.0"#), unknown),
+            ("rope_parameters", rope("yarn", ""), amiss),
+            ("rope_parameters", rope("dynamic", ""), amiss),
             ("rope_parameters", rope("default", r#","factor":4.0"#), amiss),
             ("rope_parameters", rope("llama3", r#","factor":4.0"#), amiss),
         ] {

@@ -258,7 +258,6 @@ fn case_22_refuses_tokenizers_that_it_does_not_know() {
         ("tokenizer.ggml.merges", None),
         ("tokenizer.ggml.tokens", None),
         ("tokenizer.ggml.tokens", Some(Meta::Texts(vec!["a".into(); 128]))),
-        ("tokenizer.ggml.tokens", Some(Meta::Texts((0..128).map(|id| format!("{id:0300}")).collect()))),
         ("tokenizer.ggml.tokens", Some(Meta::Texts((0..129).map(|id| id.to_string()).collect()))),
         ("tokenizer.ggml.token_type", Some(Meta::Kinds(vec![1; 3]))),
         ("tokenizer.ggml.merges", Some(Meta::Texts(vec!["no such".into()]))),
@@ -268,6 +267,11 @@ fn case_22_refuses_tokenizers_that_it_does_not_know() {
         let error = refusal("llama", |file| file.set(key, value.clone()));
         assert!(matches!(error, LoadError::Tokenizer(_)), "{key} {value:?}: {error:?}");
     }
+    let long = refusal("llama", |file| {
+        file.set("tokenizer.ggml.model", text("llama"));
+        file.set("tokenizer.ggml.tokens", Meta::Texts((0..128).map(|id| format!("{id:0300}")).collect()));
+    });
+    assert_eq!(long, LoadError::Tokenizer("a token is longer than 256 bytes"));
     let wrong_type =
         refusal("llama", |file| file.set("tokenizer.ggml.token_type", Meta::Kinds(vec![-1; 128])));
     assert!(matches!(wrong_type, LoadError::Metadata(_)));

@@ -90,29 +90,24 @@ fn run(
 ) -> (Vec<Vec<TokenId>>, Counters) {
     let mut scheduler = GenerationScheduler::new(limits, &*witness, Vec::new());
     for (number, prompt) in (0_u64..).zip(prompts) {
-        let sampling = Sampling {
-            temperature: 1.0,
-            top_p: 1.0,
-            top_k: 0,
-            min_p: 0.0,
-            frequency_penalty: 0.0,
-            presence_penalty: 0.0,
-            logit_bias: Vec::new(),
-            seed: number,
-        };
+        let sampling = Sampling { seed: number, ..Sampling::default() };
         let tenancy = Tenancy { domain: CacheDomain([7; 16]), share: 1 };
         let prompt = prompt.clone();
         let sequence = SequenceId(number);
         let request = GenerationRequest {
             sequence,
+            choices: 1,
             tenancy,
             prompt,
             sampling,
             max_tokens: 20,
+            min_tokens: 0,
             ignore_eos: true,
+            stop_tokens: Vec::new(),
+            logprobs: None,
             ends_by: Moment::NEVER,
         };
-        scheduler.submit(request).unwrap();
+        scheduler.submit(request, None).unwrap();
     }
     let mut answers = vec![Vec::new(); prompts.len()];
     while !scheduler.is_idle() {

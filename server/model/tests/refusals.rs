@@ -53,7 +53,7 @@ fn case_22_refuses_settings_that_it_would_have_to_ignore() {
     }
     for (key, value) in [
         ("hidden_act", json!("gelu")),
-        ("rope_parameters", json!({"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0})),
+        ("rope_parameters", json!({"rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0})),
         ("rope_theta", json!(1e4)),
         ("rms_norm_eps", json!(-1.0)),
         ("num_key_value_heads", json!(3)),

@@ -1,28 +1,46 @@
 //! The steps of a model that generates.
 
 use crate::Language;
-use crate::intake::Job;
+use crate::intake::{Generate, Job};
 use crate::serve::{Steps, refusal};
-use crate::text::Text;
+use crate::text::{Released, Text};
 use anchorhold_engine::{
-    Finish, FinishReason, GenerationLimits, GenerationRequest, GenerationScheduler, Generator, Moment,
-    RequestId, SequenceId, StepOutput, TokenId,
+    Finish, FinishReason, GenerationLimits, GenerationRequest, GenerationScheduler, Generator, Logprobs,
+    Moment, RequestId, SequenceId, StepOutput, TokenId,
 };
-use anchorhold_ipc::{Event, RejectReason, RequestError};
+use anchorhold_ipc::{Event, RejectReason, RequestError, SpelledToken, StructureFault, ToldToken};
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// The most tokens that one event tells of, so that no event is over the line's limit.
+const MAX_TOLD: usize = 64;
 
 pub(crate) struct Generation {
     scheduler: GenerationScheduler,
     generator: Box<dyn Generator>,
     language: Arc<dyn Language>,
     live: HashMap<SequenceId, Live>,
+    /// The choices of each request that have not ended.
+    requests: HashMap<RequestId, Vec<SequenceId>>,
+    /// The number of the next sequence.
+    next: u64,
 }
 
 /// What is known of a sequence besides its tokens.
 struct Live {
     text: Text,
+    /// Tokens that end it and are part of it.
+    stop_tokens: Arc<[TokenId]>,
+    choice: Choice,
+}
+
+/// Whose text a sequence is, and what it took.
+#[derive(Clone, Copy)]
+struct Choice {
+    id: RequestId,
+    number: u16,
     tokens_in: u64,
+    tokens_found: u64,
     tokens_out: u64,
 }
 
@@ -34,73 +52,139 @@ impl Generation {
         language: Arc<dyn Language>,
     ) -> Self {
         let scheduler = GenerationScheduler::new(limits, generator.as_ref(), eos);
-        Self { scheduler, generator, language, live: HashMap::new() }
+        Self { scheduler, generator, language, live: HashMap::new(), requests: HashMap::new(), next: 0 }
     }
 
     /// What a step's output means to the caller.
-    fn report(&mut self, output: &StepOutput, events: &mut Vec<Event>) {
-        let id = RequestId(output.sequence.0);
+    fn report(&mut self, output: StepOutput, events: &mut Vec<Event>) {
+        // A choice of a request that failed in this step is not alive any more.
         let Some(mut live) = self.live.remove(&output.sequence) else { return };
-        let token = match (output.token, output.finish) {
-            (_, Some(Finish::Late)) => return events.push(Event::Failed { id, error: RequestError::Late }),
-            (Some(token), None | Some(Finish::Done(_))) => token,
-            _ => return events.push(Event::Failed { id, error: RequestError::Internal }),
+        let (token, reason) = match (output.token, output.finish) {
+            (Some(token), None) => (token, None),
+            (Some(token), Some(Finish::Done(reason))) => (token, Some(reason)),
+            (_, Some(Finish::Unconstrained(_))) => {
+                let reason = RejectReason::Structure(StructureFault::TooComplex);
+                return self.fail(live.choice.id, RequestError::Rejected(reason), events);
+            }
+            (_, Some(Finish::Late)) => return self.fail(live.choice.id, RequestError::Late, events),
+            _ => return self.fail(live.choice.id, RequestError::Internal, events),
         };
-        live.tokens_out += 1;
-        let Live { tokens_in, tokens_out, .. } = live;
-        let tokens_found = u64::try_from(output.found).unwrap_or(u64::MAX);
-        let Some(Finish::Done(reason)) = output.finish else {
-            let passed = live.text.push(token);
-            pass_on(id, passed.text, events);
-            if passed.stopped {
+        live.choice.tokens_out += 1;
+        live.choice.tokens_found = wide(output.found);
+        let choice = live.choice;
+        let told = output.logprobs.map(|logprobs| self.tell(token, &logprobs));
+        let Some(reason) = reason else {
+            let released = live.text.push(token, told);
+            let stopped = released.stopped;
+            choice.pass_on(released, events);
+            if stopped {
                 self.scheduler.cancel(output.sequence, self.generator.as_mut());
-                let reason = FinishReason::Stop;
-                events.push(Event::Finished { id, reason, tokens_in, tokens_found, tokens_out });
+                self.end(output.sequence, choice.finished(FinishReason::Stop), events);
             } else {
                 self.live.insert(output.sequence, live);
             }
             return;
         };
-        // The token that ends a text is not part of it.
-        let passed = live.text.finish((reason == FinishReason::Length).then_some(token));
-        pass_on(id, passed.text, events);
-        let reason = if passed.stopped { FinishReason::Stop } else { reason };
-        events.push(Event::Finished { id, reason, tokens_in, tokens_found, tokens_out });
+        // The model's own token that ends a text is not part of it.
+        let is_text = reason == FinishReason::Length || live.stop_tokens.contains(&token);
+        let released = live.text.finish(is_text.then_some((token, told)));
+        let reason = if released.stopped { FinishReason::Stop } else { reason };
+        choice.pass_on(released, events);
+        self.end(output.sequence, choice.finished(reason), events);
+    }
+
+    /// Forgets a choice that ended.
+    fn end(&mut self, sequence: SequenceId, (id, event): (RequestId, Event), events: &mut Vec<Event>) {
+        if let Some(choices) = self.requests.get_mut(&id) {
+            choices.retain(|choice| *choice != sequence);
+            if choices.is_empty() {
+                self.requests.remove(&id);
+            }
+        }
+        events.push(event);
+    }
+
+    /// Ends all choices of a request, one of which failed.
+    fn fail(&mut self, id: RequestId, error: RequestError, events: &mut Vec<Event>) {
+        self.cancel(id);
+        events.push(Event::Failed { id, error });
+    }
+
+    fn tell(&self, token: TokenId, logprobs: &Logprobs) -> ToldToken {
+        let spelled = |token, logprob| SpelledToken { bytes: self.language.spell(token), logprob };
+        ToldToken {
+            token: spelled(token, logprobs.drawn),
+            top: logprobs.top.iter().map(|other| spelled(other.token, other.logprob)).collect(),
+        }
     }
 }
 
-fn pass_on(id: RequestId, text: String, events: &mut Vec<Event>) {
-    if !text.is_empty() {
-        events.push(Event::Delta { id, text });
+impl Choice {
+    fn pass_on(self, released: Released, events: &mut Vec<Event>) {
+        let (id, choice) = (self.id, self.number);
+        let Released { mut text, mut told, .. } = released;
+        while !text.is_empty() || !told.is_empty() {
+            let rest = told.split_off(told.len().min(MAX_TOLD));
+            events.push(Event::Delta { id, choice, text: std::mem::take(&mut text), told });
+            told = rest;
+        }
     }
+
+    fn finished(self, reason: FinishReason) -> (RequestId, Event) {
+        let Self { id, number, tokens_in, tokens_found, tokens_out } = self;
+        (id, Event::Finished { id, choice: number, reason, tokens_in, tokens_found, tokens_out })
+    }
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 impl Steps for Generation {
     fn submit(&mut self, id: RequestId, ends_by: Moment, job: Job) -> Result<(), RequestError> {
-        let Job::Generate { tenancy, prompt, sampling, stop } = job else {
+        let Job::Generate(generate) = job else {
             return Err(RequestError::Rejected(RejectReason::WrongKind));
         };
-        let sequence = SequenceId(id.0);
-        let tokens_in = u64::try_from(prompt.len()).unwrap_or(u64::MAX);
-        let (max_tokens, ignore_eos) = (stop.max_tokens, stop.ignore_eos);
-        let request =
-            GenerationRequest { sequence, tenancy, prompt, sampling, max_tokens, ignore_eos, ends_by };
-        self.scheduler.submit(request).map_err(|error| refusal(&error))?;
-        let text = Text::new(self.language.decoder(), &stop.stop);
-        self.live.insert(sequence, Live { text, tokens_in, tokens_out: 0 });
+        let Generate { tenancy, prompt, sampling, stop, choices, logprobs, constraint } = *generate;
+        let choices = choices.max(1);
+        let tokens_in = wide(prompt.len());
+        let stop_tokens: Arc<[TokenId]> = stop.stop_tokens.clone().into();
+        let first = self.next;
+        let request = GenerationRequest {
+            sequence: SequenceId(first),
+            choices: choices.into(),
+            tenancy,
+            prompt,
+            sampling,
+            max_tokens: stop.max_tokens,
+            min_tokens: stop.min_tokens,
+            ignore_eos: stop.ignore_eos,
+            ends_by,
+            stop_tokens: stop.stop_tokens,
+            logprobs,
+        };
+        self.scheduler.submit(request, constraint).map_err(|error| refusal(&error))?;
+        self.next += u64::from(choices);
+        for (number, sequence) in (0..choices).zip((first..).map(SequenceId)) {
+            let text = Text::new(self.language.decoder(), &stop.stop);
+            let choice = Choice { id, number, tokens_in, tokens_found: 0, tokens_out: 0 };
+            self.live.insert(sequence, Live { text, stop_tokens: Arc::clone(&stop_tokens), choice });
+            self.requests.entry(id).or_default().push(sequence);
+        }
         Ok(())
     }
 
     fn cancel(&mut self, id: RequestId) {
-        let sequence = SequenceId(id.0);
-        self.scheduler.cancel(sequence, self.generator.as_mut());
-        self.live.remove(&sequence);
+        for sequence in self.requests.remove(&id).unwrap_or_default() {
+            self.scheduler.cancel(sequence, self.generator.as_mut());
+            self.live.remove(&sequence);
+        }
     }
 
     fn step(&mut self, now: Moment) -> Vec<Event> {
         let mut events = Vec::new();
         for output in self.scheduler.step(now, self.generator.as_mut()) {
-            self.report(&output, &mut events);
+            self.report(output, &mut events);
         }
         events
     }

@@ -3,7 +3,10 @@
 use crate::clock::Clock;
 use crate::panics::AbortOnPanic;
 use crate::{Language, LanguageError};
-use anchorhold_engine::{ModelKind, Moment, Prompt, RequestId, Sampling, StopRules, Tenancy, TokenId};
+use anchorhold_engine::{
+    Constraint, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Prompt, RequestId, Sampling, StopRules,
+    Tenancy, TokenId,
+};
 use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, Work, WorkKind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -28,12 +31,18 @@ pub(crate) enum Job {
     Embed {
         inputs: Vec<Vec<TokenId>>,
     },
-    Generate {
-        tenancy: Tenancy,
-        prompt: Vec<TokenId>,
-        sampling: Sampling,
-        stop: StopRules,
-    },
+    Generate(Box<Generate>),
+}
+
+/// A generation in tokens.
+pub(crate) struct Generate {
+    pub(crate) tenancy: Tenancy,
+    pub(crate) prompt: Vec<TokenId>,
+    pub(crate) sampling: Sampling,
+    pub(crate) stop: StopRules,
+    pub(crate) choices: u16,
+    pub(crate) logprobs: Option<u8>,
+    pub(crate) constraint: Option<Box<dyn Constraint>>,
 }
 
 pub(crate) struct Intake {
@@ -55,7 +64,7 @@ impl Intake {
                 Work::Cancel { id } => self.commands.send(Command::Cancel { id }).is_ok(),
                 Work::Submit { id, within_ms, kind } => {
                     let ends_by = self.clock.after(within_ms);
-                    match self.prepare(kind) {
+                    match self.prepare(*kind) {
                         Ok(job) => self.commands.send(Command::Submit { id, ends_by, job }).is_ok(),
                         Err(error) => self.events.send(Event::Failed { id, error }).is_ok(),
                     }
@@ -75,8 +84,19 @@ impl Intake {
                 let inputs = inputs.into_iter().map(|input| self.tokens(input));
                 Ok(Job::Embed { inputs: inputs.collect::<Result<_, _>>()? })
             }
-            (WorkKind::Generate { tenancy, prompt, sampling, stop }, ModelKind::Chat) => {
-                Ok(Job::Generate { tenancy, prompt: self.tokens(prompt)?, sampling, stop })
+            (
+                WorkKind::Generate { tenancy, prompt, sampling, stop, choices, logprobs, structure },
+                ModelKind::Chat,
+            ) => {
+                if choices > MAX_CHOICES || logprobs.is_some_and(|count| count > MAX_LOGPROBS) {
+                    return Err(RequestError::Rejected(RejectReason::TooMany));
+                }
+                let prompt = self.tokens(prompt)?;
+                let constraint = structure.map(|structure| self.language.constraint(&structure)).transpose();
+                let constraint =
+                    constraint.map_err(|fault| RequestError::Rejected(RejectReason::Structure(fault)))?;
+                let generate = Generate { tenancy, prompt, sampling, stop, choices, logprobs, constraint };
+                Ok(Job::Generate(Box::new(generate)))
             }
             (WorkKind::Rerank { query, documents }, ModelKind::Rerank) => {
                 Ok(Job::Embed { inputs: self.pairs(&query, &documents)? })

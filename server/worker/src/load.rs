@@ -2,9 +2,12 @@
 
 use crate::package::open_package;
 use crate::{Compute, Decoder, Language, LanguageError, LoadFailure, Model};
-use anchorhold_engine::{ChatMessage, TokenId};
-use anchorhold_ipc::{LoadModel, LoadReport, ModelInfo};
-use anchorhold_model::{ChatTemplate, Codec, LoadError, LoadedModel, TextError, TextStream, Threads};
+use anchorhold_engine::{ChatMessage, Constraint, Structure, TokenId};
+use anchorhold_ipc::{LoadModel, LoadReport, ModelInfo, StructureFault};
+use anchorhold_model::{
+    ChatTemplate, Codec, GrammarError, Grammars, LoadError, LoadedModel, TextError, TextStream, Threads,
+    Vocabulary,
+};
 use anchorhold_sealed_weights::{Progress, VerifiedManifest};
 use std::io::Write as _;
 use std::num::NonZeroUsize;
@@ -72,18 +75,24 @@ fn model(loaded: LoadedModel) -> (Model, usize) {
         LoadedModel::Embedding(model) => {
             let dimensions = model.embedder.dimensions();
             let compute = Compute::Embedder { embedder: model.embedder, vocabulary: model.vocabulary };
-            let language = Arc::new(Words { codec: model.codec, template: None });
+            let language =
+                Arc::new(Words { codec: model.codec, template: None, vocabulary: None, grammars: None });
             (Model { language, compute }, dimensions)
         }
         LoadedModel::Chat(model) => {
             let compute = Compute::Generator { generator: model.generator, eos: model.end_tokens };
-            let template = model.template.map(|template| template.with_clock(unix_seconds));
-            let language = Arc::new(Words { codec: model.codec, template });
+            let language = Arc::new(Words {
+                codec: model.codec,
+                template: model.template.map(|template| template.with_clock(unix_seconds)),
+                vocabulary: model.vocabulary,
+                grammars: Some(model.grammars),
+            });
             (Model { language, compute }, 0)
         }
         LoadedModel::Rerank(model) => {
             let compute = Compute::Scorer { scorer: model.scorer, vocabulary: model.vocabulary };
-            let language = Arc::new(Words { codec: model.codec, template: None });
+            let language =
+                Arc::new(Words { codec: model.codec, template: None, vocabulary: None, grammars: None });
             (Model { language, compute }, 0)
         }
     }
@@ -98,6 +107,8 @@ fn unix_seconds() -> u64 {
 struct Words {
     codec: Codec,
     template: Option<ChatTemplate>,
+    vocabulary: Option<Vocabulary>,
+    grammars: Option<Grammars>,
 }
 
 impl Language for Words {
@@ -116,6 +127,23 @@ impl Language for Words {
 
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(self.codec.stream())
+    }
+
+    fn spell(&self, token: TokenId) -> Vec<u8> {
+        match &self.vocabulary {
+            Some(vocabulary) => vocabulary.bytes(token).to_vec(),
+            None => self.codec.decode(&[token]).unwrap_or_default().into_bytes(),
+        }
+    }
+
+    fn constraint(&self, structure: &Structure) -> Result<Box<dyn Constraint>, StructureFault> {
+        let grammars = self.grammars.as_ref().ok_or(StructureFault::NotOffered)?;
+        grammars.constraint(structure).map_err(|error| match error {
+            GrammarError::Malformed => StructureFault::Malformed,
+            GrammarError::Unsatisfiable => StructureFault::Unsatisfiable,
+            GrammarError::TooComplex => StructureFault::TooComplex,
+            GrammarError::NotOffered => StructureFault::NotOffered,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the worker asks of a model: words, and arithmetic.
 
-use anchorhold_engine::{ChatMessage, Embedder, Generator, ModelKind, TokenId};
+use anchorhold_engine::{ChatMessage, Constraint, Embedder, Generator, ModelKind, Structure, TokenId};
+use anchorhold_ipc::StructureFault;
 use std::fmt;
 use std::sync::Arc;
 
@@ -59,6 +60,15 @@ pub trait Language: Send + Sync {
 
     /// A decoder for one text.
     fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// The bytes of a token, those of a special token too; they need not be whole characters.
+    fn spell(&self, token: TokenId) -> Vec<u8>;
+
+    /// What keeps one text within this form. Takes bounded time and memory, whatever the form.
+    ///
+    /// # Errors
+    /// [`StructureFault`].
+    fn constraint(&self, structure: &Structure) -> Result<Box<dyn Constraint>, StructureFault>;
 }
 
 /// Turns one text's tokens into characters, as they come.

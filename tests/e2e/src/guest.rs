@@ -48,7 +48,7 @@ pub struct Settings {
     pub other_key: String,
     /// Whether workers keep what they computed for a prompt.
     pub keep_prefixes: bool,
-    /// How exactly models compute: `f32` or `bf16`.
+    /// How exactly models compute: `f32`, `bf16` or `stored`.
     pub precision: String,
     /// The keeper's `[store]`, TOML; packages are directories when there is none.
     pub store: Option<String>,

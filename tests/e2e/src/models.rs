@@ -27,6 +27,14 @@ pub fn chat() -> PathBuf {
     project().join("tests/models/anchor-chat")
 }
 
+/// A folder in `directory` with one of the project's tiny GGUF files alone.
+pub fn gguf(directory: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let folder = directory.join(name);
+    std::fs::create_dir(&folder)?;
+    std::fs::copy(project().join(format!("tests/models/gguf/{name}.gguf")), folder.join("model.gguf"))?;
+    Ok(folder)
+}
+
 /// A reranker of two layers with random weights.
 #[must_use]
 pub fn reranker() -> PathBuf {

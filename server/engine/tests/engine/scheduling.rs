@@ -1,10 +1,13 @@
 //! Single rules of the scheduler and the batcher.
 
-use crate::toy::{CONTEXT, EOS, START, Toy, ToyEmbedder, VOCABULARY, alone, request, tenancy, vector};
+use crate::toy::{
+    CONTEXT, EOS, Rule, START, Toy, ToyEmbedder, VOCABULARY, alone, alone_under, choices, request, tenancy,
+    vector,
+};
 use anchorhold_engine::{
     BackendError, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits,
     GenerationRequest, GenerationScheduler, Moment, RequestId, SequenceId, StepOutput, SubmitError, Tenancy,
-    TokenId, Unanswered,
+    TokenId, TooComplex, Unanswered,
 };
 use std::collections::HashMap;
 
@@ -27,8 +30,8 @@ fn scheduler(limits: GenerationLimits) -> (GenerationScheduler, Toy) {
 #[test]
 fn long_prompts_are_read_in_chunks_beside_those_who_generate() {
     let (mut scheduler, mut toy) = scheduler(limits());
-    scheduler.submit(request(1, &[1, 2], 6)).unwrap();
-    scheduler.submit(request(2, &[3; 16], 2)).unwrap();
+    scheduler.submit(request(1, &[1, 2], 6), None).unwrap();
+    scheduler.submit(request(2, &[3; 16], 2), None).unwrap();
     let tokens: Vec<usize> = (0..4).map(|_| scheduler.step(START, &mut toy).len()).collect();
     // Start and tokens of each row.
     assert_eq!(toy.steps[0], [(0, 2), (0, 6)]);
@@ -42,7 +45,7 @@ fn long_prompts_are_read_in_chunks_beside_those_who_generate() {
 fn starts_together_at_most_what_the_blocks_hold() {
     let (mut scheduler, mut toy) = scheduler(GenerationLimits { cache_tokens: 28, ..limits() });
     for id in 1..=3 {
-        scheduler.submit(request(id, &[1; 8], 4)).unwrap();
+        scheduler.submit(request(id, &[1; 8], 4), None).unwrap();
     }
     scheduler.step(START, &mut toy);
     assert_eq!(
@@ -69,7 +72,7 @@ fn the_youngest_is_put_back_when_blocks_run_out_and_answers_the_same() {
     let (mut scheduler, mut toy) = scheduler(GenerationLimits { cache_tokens: 28, ..limits() });
     let asked = [request(1, &[1; 7], 15), request(2, &[2; 7], 15), request(3, &[3; 7], 15)];
     for request in &asked {
-        scheduler.submit(request.clone()).unwrap();
+        scheduler.submit(request.clone(), None).unwrap();
     }
     let answers = finish(&mut scheduler, &mut toy);
     for request in &asked {
@@ -88,7 +91,7 @@ fn a_prompt_of_the_same_domain_that_begins_alike_is_not_computed_again() {
     let prompt = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
     let mut ask = |request: GenerationRequest| {
         let before = scheduler.counters();
-        scheduler.submit(request.clone()).unwrap();
+        scheduler.submit(request.clone(), None).unwrap();
         assert_eq!(finish(&mut scheduler, &mut toy)[&request.sequence], alone(&request));
         let after = scheduler.counters();
         (after.found - before.found, after.computed - before.computed)
@@ -107,10 +110,10 @@ fn a_prompt_of_the_same_domain_that_begins_alike_is_not_computed_again() {
 fn a_conversation_goes_on_where_it_was() {
     let (mut scheduler, mut toy) = scheduler(limits());
     let first = request(1, &[1, 2, 3], 6);
-    scheduler.submit(first.clone()).unwrap();
+    scheduler.submit(first.clone(), None).unwrap();
     let answer = finish(&mut scheduler, &mut toy).remove(&first.sequence).unwrap();
     let next = request(2, &[&[1, 2, 3][..], &answer, &[5, 6]].concat(), 2);
-    scheduler.submit(next.clone()).unwrap();
+    scheduler.submit(next.clone(), None).unwrap();
     assert_eq!(finish(&mut scheduler, &mut toy)[&next.sequence], alone(&next));
     assert_eq!(scheduler.counters().found, 8);
 }
@@ -119,7 +122,7 @@ fn a_conversation_goes_on_where_it_was() {
 fn nothing_is_kept_where_nothing_may_be() {
     let (mut scheduler, mut toy) = scheduler(GenerationLimits { keep_prefixes: false, ..limits() });
     for id in 1..=2 {
-        scheduler.submit(request(id, &[1; 12], 2)).unwrap();
+        scheduler.submit(request(id, &[1; 12], 2), None).unwrap();
         finish(&mut scheduler, &mut toy);
         assert!(toy.blocks.is_empty(), "everything is erased");
     }
@@ -131,7 +134,7 @@ fn what_was_used_longest_ago_is_given_up_first_and_erased_before_it_is_used_agai
     let (mut scheduler, mut toy) = scheduler(GenerationLimits { cache_tokens: 24, ..limits() });
     let mut ask = |id, prompt: &[TokenId]| {
         let before = scheduler.counters().found;
-        scheduler.submit(request(id, prompt, 1)).unwrap();
+        scheduler.submit(request(id, prompt, 1), None).unwrap();
         finish(&mut scheduler, &mut toy);
         scheduler.counters().found - before
     };
@@ -149,7 +152,7 @@ fn a_flood_takes_nothing_that_another_keeps_within_its_part() {
     let mut ask = |id, tenant, share, prompt: &[TokenId]| {
         let before = scheduler.counters().found;
         let tenancy = Tenancy { share, ..tenancy(tenant) };
-        scheduler.submit(GenerationRequest { tenancy, ..request(id, prompt, 1) }).unwrap();
+        scheduler.submit(GenerationRequest { tenancy, ..request(id, prompt, 1) }, None).unwrap();
         finish(&mut scheduler, &mut toy);
         scheduler.counters().found - before
     };
@@ -174,12 +177,12 @@ fn a_tenant_that_holds_more_blocks_than_its_share_makes_room() {
     let limits = GenerationLimits { cache_tokens: 48, step_tokens: 64, ..limits() };
     let (mut scheduler, mut toy) = scheduler(limits);
     for id in 1..=3 {
-        scheduler.submit(request(id, &[id as TokenId; 15], 9)).unwrap();
+        scheduler.submit(request(id, &[id as TokenId; 15], 9), None).unwrap();
     }
     scheduler.step(START, &mut toy);
     assert_eq!(scheduler.running(), 3, "which hold all 12 blocks");
     let other = GenerationRequest { tenancy: tenancy(2), ..request(4, &[4; 14], 2) };
-    scheduler.submit(other.clone()).unwrap();
+    scheduler.submit(other.clone(), None).unwrap();
     scheduler.step(START, &mut toy);
     assert!(scheduler.blocks_of(other.sequence).is_some(), "the other runs");
     assert!(scheduler.blocks_of(SequenceId(3)).is_none(), "in place of the youngest");
@@ -193,7 +196,7 @@ fn who_is_late_ends_and_frees_its_blocks_whether_it_runs_or_waits() {
     let (mut scheduler, mut toy) = scheduler(GenerationLimits { running: 1, ..limits() });
     let until = |id, ends_by| GenerationRequest { ends_by, ..request(id, &[1, 2], 20) };
     for (id, ends_by) in [(1, Moment(10)), (2, Moment(5)), (3, Moment::NEVER)] {
-        scheduler.submit(until(id, ends_by)).unwrap();
+        scheduler.submit(until(id, ends_by), None).unwrap();
     }
     let mut at = |moment| {
         let outputs = scheduler.step(Moment(moment), &mut toy);
@@ -230,13 +233,13 @@ fn tenants_get_their_share_however_many_requests_they_have() {
         ..request(id, &[TokenId::from(tenant); 4], 8)
     };
     for id in 0..40 {
-        scheduler.submit(of(id, 1, 1)).unwrap();
+        scheduler.submit(of(id, 1, 1), None).unwrap();
     }
     for _ in 0..3 {
         scheduler.step(START, &mut toy);
     }
     for id in 100..110 {
-        scheduler.submit(of(id, 2, 1)).unwrap();
+        scheduler.submit(of(id, 2, 1), None).unwrap();
     }
     let mut tokens = [0, 0];
     for _ in 0..40 {
@@ -250,9 +253,9 @@ fn tenants_get_their_share_however_many_requests_they_have() {
 #[test]
 fn the_prompt_of_another_tenant_is_read_before_the_rest_of_a_long_one() {
     let (mut scheduler, mut toy) = scheduler(GenerationLimits { step_tokens: 4, ..limits() });
-    scheduler.submit(request(1, &[1; 20], 1)).unwrap();
+    scheduler.submit(request(1, &[1; 20], 1), None).unwrap();
     scheduler.step(START, &mut toy);
-    scheduler.submit(GenerationRequest { tenancy: tenancy(2), ..request(2, &[2; 4], 1) }).unwrap();
+    scheduler.submit(GenerationRequest { tenancy: tenancy(2), ..request(2, &[2; 4], 1) }, None).unwrap();
     assert_eq!(scheduler.step(START, &mut toy)[0].sequence, SequenceId(2));
     scheduler.step(START, &mut toy);
     assert_eq!(toy.steps, [[(0, 4)], [(0, 4)], [(4, 4)]]);
@@ -267,7 +270,7 @@ fn a_larger_share_gets_more() {
         let share = if id % 2 == 0 { 3 } else { 1 };
         let tenancy = Tenancy { share, ..tenancy(u8::try_from(id % 2).unwrap()) };
         let request = GenerationRequest { tenancy, ..request(id, &[5; 2], 8) };
-        scheduler.submit(request).unwrap();
+        scheduler.submit(request, None).unwrap();
     }
     let mut tokens = [0, 0];
     for _ in 0..80 {
@@ -283,7 +286,7 @@ fn ends_at_eos_at_max_tokens_and_at_the_context() {
     let ends = |max_tokens, ignore_eos| {
         let (mut scheduler, mut toy) = scheduler(limits());
         let request = GenerationRequest { ignore_eos, ..request(3, &[5, 6], max_tokens) };
-        scheduler.submit(request.clone()).unwrap();
+        scheduler.submit(request.clone(), None).unwrap();
         let mut tokens = Vec::new();
         loop {
             let output = scheduler.step(START, &mut toy).pop().unwrap();
@@ -303,18 +306,18 @@ fn ends_at_eos_at_max_tokens_and_at_the_context() {
 #[test]
 fn refuses_empty_long_unknown_and_doubled_requests() {
     let (mut scheduler, mut toy) = scheduler(limits());
-    assert_eq!(scheduler.submit(request(1, &[], 4)), Err(SubmitError::Empty));
+    assert_eq!(scheduler.submit(request(1, &[], 4), None), Err(SubmitError::Empty));
     let too_long = Err(SubmitError::TooLong { tokens: 25, limit: 24 });
-    assert_eq!(scheduler.submit(request(1, &[1; 20], 5)), too_long);
-    assert_eq!(scheduler.submit(request(1, &[1; 24], 0)), too_long, "no room for a single token");
-    assert_eq!(scheduler.submit(request(1, &[16], 4)), Err(SubmitError::UnknownToken));
+    assert_eq!(scheduler.submit(request(1, &[1; 20], 5), None), too_long);
+    assert_eq!(scheduler.submit(request(1, &[1; 24], 0), None), too_long, "no room for a single token");
+    assert_eq!(scheduler.submit(request(1, &[16], 4), None), Err(SubmitError::UnknownToken));
     let mut biased = request(1, &[1], 4);
     biased.sampling.logit_bias = vec![(16, 1.0)];
-    assert_eq!(scheduler.submit(biased), Err(SubmitError::UnknownToken));
-    scheduler.submit(request(1, &[1], 4)).unwrap();
-    assert_eq!(scheduler.submit(request(1, &[1], 4)), Err(SubmitError::InUse));
+    assert_eq!(scheduler.submit(biased, None), Err(SubmitError::UnknownToken));
+    scheduler.submit(request(1, &[1], 4), None).unwrap();
+    assert_eq!(scheduler.submit(request(1, &[1], 4), None), Err(SubmitError::InUse));
     scheduler.step(START, &mut toy);
-    assert_eq!(scheduler.submit(request(1, &[1], 4)), Err(SubmitError::InUse), "while it runs too");
+    assert_eq!(scheduler.submit(request(1, &[1], 4), None), Err(SubmitError::InUse), "while it runs too");
 }
 
 #[test]
@@ -322,19 +325,19 @@ fn refuses_what_would_wait_too_long() {
     let (mut by_count, _) = scheduler(GenerationLimits { waiting: 2, ..limits() });
     let (mut by_tokens, _) = scheduler(GenerationLimits { waiting_tokens: 30, ..limits() });
     for id in 0..2 {
-        by_count.submit(request(id, &[1], 1)).unwrap();
-        by_tokens.submit(request(id, &[1; 15], 1)).unwrap();
+        by_count.submit(request(id, &[1], 1), None).unwrap();
+        by_tokens.submit(request(id, &[1; 15], 1), None).unwrap();
     }
-    assert_eq!(by_count.submit(request(2, &[1], 1)), Err(SubmitError::Overloaded));
-    assert_eq!(by_tokens.submit(request(2, &[1], 1)), Err(SubmitError::Overloaded));
+    assert_eq!(by_count.submit(request(2, &[1], 1), None), Err(SubmitError::Overloaded));
+    assert_eq!(by_tokens.submit(request(2, &[1], 1), None), Err(SubmitError::Overloaded));
 }
 
 #[test]
 fn a_failing_step_ends_its_own_sequences_only() {
     let (mut scheduler, mut toy) = scheduler(GenerationLimits { running: 1, ..limits() });
     toy.breaks_at = Some(0);
-    scheduler.submit(request(1, &[1], 2)).unwrap();
-    scheduler.submit(request(2, &[1], 1)).unwrap();
+    scheduler.submit(request(1, &[1], 2), None).unwrap();
+    scheduler.submit(request(2, &[1], 1), None).unwrap();
     let outputs = scheduler.step(START, &mut toy);
     assert!(matches!(outputs[..], [ref one] if one.sequence == SequenceId(1) && one.token.is_none()));
     assert!(matches!(outputs[0].finish, Some(Finish::Failed(error)) if error.code() == "broken on purpose"));
@@ -346,15 +349,149 @@ fn a_failing_step_ends_its_own_sequences_only() {
 fn answers_of_the_wrong_shape_fail_the_step() {
     let (mut scheduler, mut toy) = scheduler(limits());
     toy.loses_a_row = true;
-    scheduler.submit(request(1, &[1], 2)).unwrap();
+    scheduler.submit(request(1, &[1], 2), None).unwrap();
     let finish = scheduler.step(START, &mut toy)[0].finish;
     assert!(matches!(finish, Some(Finish::Failed(error)) if error.code() == "wrong number of rows"));
     toy.loses_a_row = false;
     toy.poison = Some(f32::NAN);
-    scheduler.submit(request(2, &[1], 2)).unwrap();
+    scheduler.submit(request(2, &[1], 2), None).unwrap();
     let finish = scheduler.step(START, &mut toy)[0].finish;
     assert!(matches!(finish, Some(Finish::Failed(error)) if error.code() == "a logit is not finite"));
     assert!(toy.blocks.is_empty() && scheduler.is_idle());
+}
+
+/// Submits, runs alone, and gives the answers by sequence with the counters of what was found and computed.
+fn ask(
+    limits: GenerationLimits,
+    request: &GenerationRequest,
+) -> (HashMap<SequenceId, Vec<TokenId>>, (u64, u64)) {
+    let (mut scheduler, mut toy) = scheduler(limits);
+    scheduler.submit(request.clone(), None).unwrap();
+    let answers = finish(&mut scheduler, &mut toy);
+    assert!(limits.keep_prefixes || toy.blocks.is_empty(), "everything is erased");
+    (answers, (scheduler.counters().found, scheduler.counters().computed))
+}
+
+#[test]
+fn choices_share_the_prompt_and_answer_as_each_would_alone() {
+    let request = GenerationRequest { choices: 3, ..request(10, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 5) };
+    for keep_prefixes in [true, false] {
+        let limits = GenerationLimits { keep_prefixes, ..limits() };
+        let (answers, counted) = ask(limits, &request);
+        assert_eq!(answers.len(), 3);
+        for choice in choices(&request) {
+            assert_eq!(answers[&choice.sequence], alone(&choice));
+        }
+        // Two of the prompt's three blocks are whole; what is left of it each choice computes, and four of its own five tokens.
+        assert_eq!(counted, (2 * 8, 10 + 2 * 2 + 3 * 4), "keeps {keep_prefixes}");
+    }
+}
+
+#[test]
+fn choices_of_one_request_share_nothing_with_another_where_nothing_is_kept() {
+    let limits = GenerationLimits { keep_prefixes: false, ..limits() };
+    let (mut scheduler, mut toy) = scheduler(limits);
+    for id in [10, 20] {
+        scheduler.submit(GenerationRequest { choices: 2, ..request(id, &[1; 9], 3) }, None).unwrap();
+    }
+    finish(&mut scheduler, &mut toy);
+    assert_eq!(scheduler.counters().found, 2 * 8, "the second choice of each");
+    assert!(toy.blocks.is_empty());
+}
+
+#[test]
+fn choices_go_on_when_the_first_is_cancelled_before_it_has_read_the_prompt() {
+    let (mut scheduler, mut toy) = scheduler(GenerationLimits { step_tokens: 4, ..limits() });
+    let request = GenerationRequest { choices: 2, ..request(1, &[1; 9], 3) };
+    scheduler.submit(request.clone(), None).unwrap();
+    scheduler.step(START, &mut toy);
+    assert_eq!((scheduler.running(), scheduler.waiting()), (1, 1));
+    assert!(scheduler.cancel(SequenceId(1), &mut toy));
+    let answers = finish(&mut scheduler, &mut toy);
+    assert_eq!(answers[&SequenceId(2)], alone(&choices(&request)[1]));
+}
+
+#[test]
+fn choices_are_taken_together_or_not_at_all() {
+    let (mut scheduler, _) = scheduler(GenerationLimits { waiting: 3, ..limits() });
+    let of = |id, choices| GenerationRequest { choices, ..request(id, &[1], 1) };
+    scheduler.submit(of(1, 2), None).unwrap();
+    assert_eq!(scheduler.submit(of(10, 2), None), Err(SubmitError::Overloaded));
+    assert_eq!(scheduler.submit(of(0, 2), None), Err(SubmitError::InUse), "its second is another's first");
+    assert_eq!(scheduler.submit(of(2, 1), None), Err(SubmitError::InUse));
+    assert_eq!(scheduler.waiting(), 2);
+}
+
+#[test]
+fn a_constraint_survives_being_put_back_and_is_forked_for_each_choice() {
+    let (mut scheduler, mut toy) = scheduler(GenerationLimits { cache_tokens: 28, ..limits() });
+    let requests: Vec<_> =
+        (1..=3).map(|id| GenerationRequest { choices: 2, ..request(10 * id, &[id as u32; 7], 12) }).collect();
+    for request in &requests {
+        scheduler.submit(request.clone(), Some(Box::new(Rule::default()))).unwrap();
+    }
+    let answers = finish(&mut scheduler, &mut toy);
+    assert!(scheduler.counters().put_back > 0);
+    for request in &requests {
+        for choice in choices(request) {
+            let answer = &answers[&choice.sequence];
+            assert_eq!(*answer, alone_under(&choice, Some(Rule::default())));
+            let (last, rest) = answer.split_last().unwrap();
+            assert!(
+                *last == EOS && rest.len() >= 6,
+                "ends at the end of its form though EOS is to be ignored"
+            );
+            assert!(rest.iter().enumerate().all(|(at, token)| *token as usize % 2 == at % 2));
+        }
+    }
+}
+
+#[test]
+fn a_constraint_that_gives_up_ends_its_own_sequence_only() {
+    let (mut scheduler, mut toy) = scheduler(limits());
+    let rule = Rule { gives_up: Some(2), ..Rule::default() };
+    scheduler.submit(request(1, &[1], 8), Some(Box::new(rule))).unwrap();
+    scheduler.submit(request(2, &[1], 8), None).unwrap();
+    let mut outputs = Vec::new();
+    for _ in 0..8 {
+        outputs.extend(scheduler.step(START, &mut toy));
+    }
+    let of = |id| outputs.iter().filter(move |output| output.sequence == SequenceId(id));
+    let last = of(1).next_back().unwrap();
+    assert_eq!((of(1).count(), last.token, last.finish), (3, None, Some(Finish::Unconstrained(TooComplex))));
+    assert_eq!(of(2).filter_map(|output| output.token).collect::<Vec<_>>(), alone(&request(2, &[1], 8)));
+}
+
+#[test]
+fn ends_at_stop_tokens_and_not_before_the_least_length() {
+    let every: Vec<TokenId> = (0..VOCABULARY as u32).collect();
+    let ends = |request: &GenerationRequest| {
+        let (answers, _) = ask(limits(), request);
+        assert_eq!(answers[&request.sequence], alone(request));
+        answers[&request.sequence].len()
+    };
+    let any = GenerationRequest { stop_tokens: every.clone(), ..request(1, &[5], 9) };
+    assert_eq!(ends(&any), 1);
+    let odd = every.iter().copied().filter(|token| token % 2 == 1).collect();
+    let later = GenerationRequest { stop_tokens: odd, min_tokens: 5, ..request(1, &[5], 20) };
+    let length = ends(&later);
+    assert!((6..20).contains(&length), "{length}");
+    let with_eos = GenerationRequest { ignore_eos: false, min_tokens: 22, ..request(3, &[5, 6], 22) };
+    assert_eq!(ends(&with_eos), 22);
+    assert!(ends(&GenerationRequest { min_tokens: 0, ..with_eos }) < 22, "or the test shows nothing");
+    let unknown = GenerationRequest { stop_tokens: vec![16], ..request(1, &[5], 2) };
+    assert_eq!(scheduler(limits()).0.submit(unknown, None), Err(SubmitError::UnknownToken));
+}
+
+#[test]
+fn logprobs_are_told_where_they_are_asked() {
+    let (mut scheduler, mut toy) = scheduler(limits());
+    scheduler.submit(GenerationRequest { logprobs: Some(3), ..request(1, &[5], 4) }, None).unwrap();
+    scheduler.submit(request(2, &[5], 4), None).unwrap();
+    for output in (0..4).flat_map(|_| scheduler.step(START, &mut toy)) {
+        let told = output.logprobs.map(|logprobs| logprobs.top.len());
+        assert_eq!(told, (output.sequence == SequenceId(1)).then_some(3));
+    }
 }
 
 fn batcher(limits: EmbeddingLimits) -> (EmbeddingBatcher, ToyEmbedder) {

@@ -1,17 +1,20 @@
 //! Thousands of random histories against a model that watches its contract.
 
 use crate::toy::{
-    BLOCK, CONTEXT, Choices, EOS, START, Toy, ToyEmbedder, VOCABULARY, alone, sampling, tenancy, vector,
+    BLOCK, CONTEXT, Choices, EOS, Rule, START, Toy, ToyEmbedder, VOCABULARY, alone_under, choices, sampling,
+    tenancy, vector,
 };
 use anchorhold_engine::{
-    BlockId, CacheDomain, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits,
-    GenerationRequest, GenerationScheduler, Moment, RequestId, Sampling, SequenceId, SubmitError, Tenancy,
-    TokenId,
+    BlockId, CacheDomain, Constraint, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason,
+    GenerationLimits, GenerationRequest, GenerationScheduler, Moment, RequestId, Sampling, SequenceId,
+    SubmitError, Tenancy, TokenId,
 };
 use std::collections::{HashMap, HashSet};
 
 const SEEDS: u64 = 10_000;
 const TENANTS: usize = 3;
+/// Of one request.
+const MOST_CHOICES: u64 = 3;
 
 /// One history: what was asked, and what became of it.
 struct History {
@@ -23,6 +26,8 @@ struct History {
     answered: HashMap<SequenceId, Vec<TokenId>>,
     ended: HashMap<SequenceId, Finish>,
     cancelled: HashSet<SequenceId>,
+    /// Those that keep to a rule.
+    ruled: HashSet<SequenceId>,
     overloaded: usize,
     now: Moment,
     late: usize,
@@ -56,6 +61,7 @@ impl History {
             answered: HashMap::new(),
             ended: HashMap::new(),
             cancelled: HashSet::new(),
+            ruled: HashSet::new(),
             overloaded: 0,
             now: START,
             late: 0,
@@ -82,7 +88,8 @@ impl History {
         let tenant = self.choices.below(TENANTS) as u8;
         let patience = self.choices.below(300) as u64;
         let request = GenerationRequest {
-            sequence: SequenceId(id),
+            sequence: SequenceId(id * MOST_CHOICES),
+            choices: self.choices.below(MOST_CHOICES as usize + 1) as u32,
             tenancy: Tenancy { share: u32::from(tenant), ..tenancy(tenant) },
             prompt: self.prompt(length),
             sampling: Sampling {
@@ -92,14 +99,22 @@ impl History {
                 ..sampling(self.choices.next())
             },
             max_tokens: self.choices.below(9) as u32,
+            min_tokens: self.choices.below(3) as u32,
             ignore_eos: self.choices.below(2) == 0,
             ends_by: if patience < 30 { Moment(self.now.0 + patience) } else { Moment::NEVER },
+            stop_tokens: self.choices.tokens(if id.is_multiple_of(3) { 2 } else { 0 }),
+            logprobs: None,
         };
+        let ruled = self.choices.below(3) == 0;
+        let constraint = || Box::new(Rule::default()) as Box<dyn Constraint>;
         let whole = length + (request.max_tokens as usize).max(1);
-        match self.scheduler.submit(request.clone()) {
+        match self.scheduler.submit(request.clone(), ruled.then(constraint)) {
             Ok(()) => {
                 assert!(length > 0 && whole <= CONTEXT);
-                self.asked.insert(request.sequence, request);
+                for choice in choices(&request) {
+                    self.ruled.extend(ruled.then_some(choice.sequence));
+                    self.asked.insert(choice.sequence, choice);
+                }
             }
             Err(SubmitError::Empty) => assert_eq!(length, 0),
             Err(SubmitError::TooLong { tokens, limit }) => {
@@ -113,7 +128,8 @@ impl History {
             Err(other) => panic!("{other}"),
         }
         // Those that were put back wait too.
-        assert!(self.scheduler.waiting() <= self.limits.waiting + self.limits.running);
+        let most = self.limits.waiting.max(MOST_CHOICES as usize);
+        assert!(self.scheduler.waiting() <= most + self.limits.running);
     }
 
     fn cancel_one(&mut self) {
@@ -191,11 +207,15 @@ impl History {
         assert!(self.scheduler.is_idle(), "everyone is served in bounded steps");
         for (id, request) in &self.asked {
             let answered = self.answered.remove(id).unwrap_or_default();
-            let wanted = alone(request);
+            let rule = self.ruled.contains(id).then(Rule::default);
+            let is_ruled = rule.is_some();
+            let wanted = alone_under(request, rule);
             match (self.ended.get(id), self.cancelled.contains(id)) {
                 (Some(Finish::Done(reason)), false) => {
                     assert_eq!(answered, wanted, "the same alone and in company");
-                    let stopped = answered.last() == Some(&EOS) && !request.ignore_eos;
+                    let last = answered.last().copied().unwrap();
+                    let stopped = request.stop_tokens.contains(&last)
+                        || (last == EOS && (!request.ignore_eos || is_ruled));
                     assert_eq!(*reason == FinishReason::Stop, stopped);
                 }
                 (Some(Finish::Failed(error)), false) => {

@@ -2,8 +2,8 @@
 //! `Generator` and `Embedder` and panics when its caller breaks it.
 
 use anchorhold_engine::{
-    BackendError, BlockId, CacheDomain, Embedder, GenerationLimits, GenerationRequest, Generator, Moment,
-    Row, Sampler, Sampling, SequenceId, Tenancy, TokenId,
+    BackendError, BlockId, CacheDomain, Constraint, Embedder, GenerationLimits, GenerationRequest, Generator,
+    Moment, Row, Sampler, Sampling, SequenceId, Tenancy, Terms, TokenId, TooComplex,
 };
 use std::collections::HashMap;
 
@@ -53,36 +53,73 @@ pub(crate) fn vector(tokens: &[TokenId]) -> Vec<f32> {
     (0..DIMENSIONS).map(|_| choices.below(2_000) as f32 / 1_000.0 - 1.0).collect()
 }
 
-/// What a request answers when it is alone in the world.
+/// What a request of one choice answers when it is alone in the world.
 pub(crate) fn alone(request: &GenerationRequest) -> Vec<TokenId> {
+    alone_under(request, None)
+}
+
+/// What it answers under a rule.
+pub(crate) fn alone_under(request: &GenerationRequest, mut rule: Option<Rule>) -> Vec<TokenId> {
     let mut tokens = request.prompt.clone();
-    let mut sampler = Sampler::new(request.sampling.clone());
+    let mut sampler = Sampler::new(request.sampling.clone(), &request.prompt);
     let most = match request.max_tokens {
         0 => CONTEXT - tokens.len(),
         most => most as usize,
     };
-    for _ in 0..most {
-        let token = sampler.draw(logits(&tokens)).unwrap();
+    let ends_at_eos = !request.ignore_eos || rule.is_some();
+    let ends = [&request.stop_tokens[..], if ends_at_eos { &[EOS] } else { &[] }].concat();
+    for generated in 0..most {
+        let terms = Terms {
+            forbidden: if generated < request.min_tokens as usize { &[&ends] } else { &[] },
+            constraint: rule.as_mut().map(|rule| rule as &mut dyn Constraint),
+            logprobs: None,
+        };
+        let token = sampler.draw(logits(&tokens), terms).unwrap().token;
         tokens.push(token);
-        if token == EOS && !request.ignore_eos {
+        if ends.contains(&token) {
             break;
         }
     }
     tokens.split_off(request.prompt.len())
 }
 
+/// Odd and even tokens in turn, [`EOS`] only after six, and nothing else after ten.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rule {
+    pub(crate) came: usize,
+    /// Gives up after so many tokens.
+    pub(crate) gives_up: Option<usize>,
+}
+
+impl Constraint for Rule {
+    fn restrict(&mut self, logits: &mut [f32]) -> Result<(), TooComplex> {
+        if self.gives_up == Some(self.came) {
+            return Err(TooComplex);
+        }
+        for (token, logit) in logits.iter_mut().enumerate() {
+            let ends = token == EOS as usize;
+            let may = if ends { self.came >= 6 } else { self.came < 10 && token % 2 == self.came % 2 };
+            if !may {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, _: TokenId) -> Result<(), TooComplex> {
+        self.came += 1;
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Constraint> {
+        assert_eq!(self.came, 0, "forked before anything came");
+        Box::new(self.clone())
+    }
+}
+
 /// Sampling by probability under this seed.
 pub(crate) fn sampling(seed: u64) -> Sampling {
-    Sampling {
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        min_p: 0.0,
-        frequency_penalty: 0.0,
-        presence_penalty: 0.0,
-        logit_bias: Vec::new(),
-        seed,
-    }
+    Sampling { seed, ..Sampling::default() }
 }
 
 /// The tenant of this number, with a share of 1.
@@ -93,13 +130,28 @@ pub(crate) fn tenancy(tenant: u8) -> Tenancy {
 pub(crate) fn request(sequence: u64, prompt: &[TokenId], max_tokens: u32) -> GenerationRequest {
     GenerationRequest {
         sequence: SequenceId(sequence),
+        choices: 1,
         tenancy: tenancy(1),
         prompt: prompt.to_vec(),
         sampling: sampling(sequence),
         max_tokens,
+        min_tokens: 0,
         ignore_eos: true,
         ends_by: Moment::NEVER,
+        stop_tokens: Vec::new(),
+        logprobs: None,
     }
+}
+
+/// What each choice of a request answers when it is asked alone.
+pub(crate) fn choices(request: &GenerationRequest) -> Vec<GenerationRequest> {
+    let choice = |number: u32| GenerationRequest {
+        sequence: SequenceId(request.sequence.0 + u64::from(number)),
+        choices: 1,
+        sampling: request.sampling.of_choice(number),
+        ..request.clone()
+    };
+    (0..request.choices.max(1)).map(choice).collect()
 }
 
 #[derive(Default)]

@@ -212,7 +212,7 @@ impl FakeWorker {
     /// The next request: its id and what it asks.
     pub fn submitted(&self) -> (anchorhold_ipc::RequestId, WorkKind) {
         match self.next() {
-            Work::Submit { id, kind, .. } => (id, kind),
+            Work::Submit { id, kind, .. } => (id, *kind),
             other => panic!("expected a request, got {other:?}"),
         }
     }
@@ -227,7 +227,7 @@ impl FakeWorker {
         std::thread::spawn(move || {
             while let Ok(work) = self.work.recv() {
                 let Work::Submit { id, kind, .. } = work else { continue };
-                let events = match kind {
+                let events = match *kind {
                     WorkKind::Embed { inputs } => {
                         let vector =
                             |index: usize| vec![f32::from(u16::try_from(index).unwrap()), 0.5, -1.0, 0.1];
@@ -267,11 +267,14 @@ fn generation(id: anchorhold_ipc::RequestId, text: &str, most: u32) -> Vec<Event
     let most = if most == 0 { usize::MAX } else { usize::try_from(most).unwrap() };
     let taken: Vec<char> = text.chars().take(most).collect();
     let cut = taken.len() < text.chars().count();
-    let mut events: Vec<Event> =
-        taken.iter().map(|character| Event::Delta { id, text: character.to_string() }).collect();
+    let mut events: Vec<Event> = taken
+        .iter()
+        .map(|character| Event::Delta { id, choice: 0, text: character.to_string(), told: Vec::new() })
+        .collect();
     let reason = if cut { FinishReason::Length } else { FinishReason::Stop };
     events.push(Event::Finished {
         id,
+        choice: 0,
         reason,
         tokens_in: 5,
         tokens_found: 0,

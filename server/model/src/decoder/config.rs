@@ -184,7 +184,9 @@ impl Shared {
             return Err(LoadError::Config("rms_norm_eps is not between 0 and 1"));
         }
         let experts = own.experts.as_ref().map(|experts| experts.check(layers, MAX_WIDTH)).transpose()?;
-        let window_rope = own.window_rope.as_ref().map(|rope| Rope::new(head, rope)).transpose()?;
+        let context = dimension(self.max_position_embeddings, MAX_CONTEXT)?;
+        let rope = |settings| Rope::new(head, context, settings);
+        let window_rope = own.window_rope.as_ref().map(rope).transpose()?;
         let gemma = own.gemma.as_ref();
         let score_divisor = gemma.map_or(Ok(float(head)), |gemma| divisor(gemma.query_pre_attn_scalar))?;
         Ok(Config {
@@ -195,11 +197,11 @@ impl Shared {
             key_heads,
             head,
             vocabulary: dimension(self.vocab_size, MAX_VOCABULARY)?,
-            context: dimension(self.max_position_embeddings, MAX_CONTEXT)?,
+            context,
             epsilon: self.rms_norm_eps,
             prefix: "model.",
             tied: self.tie_word_embeddings.unwrap_or(gemma.is_some()),
-            rope: Rope::new(head, &own.rope)?,
+            rope: rope(&own.rope)?,
             window_rope,
             biases: own.biases,
             head_norms: own.head_norms,

@@ -105,9 +105,6 @@ impl<'a> Vocabulary<'a> {
         if tokens.is_empty() || kinds.len() != tokens.len() || ids.len() != tokens.len() {
             return Err(LoadError::Tokenizer("tokens are missing, repeated, or not as many as their types"));
         }
-        if tokens.iter().any(|token| token.len() > MAX_TOKEN_LEN) {
-            return Err(LoadError::Tokenizer("a token is longer than 256 bytes"));
-        }
         let begin_id = metadata.count("tokenizer.ggml.bos_token_id")?.map(usize::try_from);
         let begin_id = begin_id.transpose().map_err(|_| LoadError::Tokenizer("the first token is none"))?;
         let asked = metadata.bool("tokenizer.ggml.add_bos_token")?;
@@ -184,6 +181,9 @@ impl<'a> Vocabulary<'a> {
 
     /// SentencePiece's BPE, with bytes for what is not a token.
     fn sentence_piece(&self, metadata: &Metadata<'_>) -> Result<Value, LoadError> {
+        if self.tokens.iter().any(|token| token.len() > MAX_TOKEN_LEN) {
+            return Err(LoadError::Tokenizer("a token is longer than 256 bytes"));
+        }
         let scores = metadata.floats("tokenizer.ggml.scores")?.unwrap_or_default();
         if scores.len() != self.tokens.len() {
             return Err(LoadError::Tokenizer("scores are not as many as tokens"));

@@ -101,15 +101,41 @@ pub(crate) fn sealed_with(
     precision: Precision,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
     let place = tempfile::tempdir().unwrap();
-    let package = place.path().join("package");
-    let (owner, _) = OwnerKey::generate().unwrap();
-    let options = SealOptions { segment: SegmentSize::Mib1, ..SealOptions::new("test/model", 1, 1..=2) };
-    seal(folder, &package, &options, &owner, &WEIGHTS_KEY, &Effort::default()).unwrap();
-    let manifest = Manifest::verify(&read_manifest(&package).unwrap(), &owner.public_key()).unwrap();
-    let key = WeightsKey::open(&manifest, &WEIGHTS_KEY).unwrap();
-    let files = PackageFiles::open(&package, &manifest).unwrap();
-    let model = SealedModel::open(&key, files)?;
-    load_with(&model, &Threads::start(NonZeroUsize::new(threads).unwrap()).unwrap(), precision, None)
+    Package::seal(folder, place.path()).load(threads, precision)
+}
+
+/// A sealed package.
+pub(crate) struct Package(PathBuf);
+
+impl Package {
+    /// Seals a folder into `place`.
+    pub(crate) fn seal(folder: &Path, place: &Path) -> Self {
+        let package = Self::at(place);
+        let options = SealOptions { segment: SegmentSize::Mib1, ..SealOptions::new("test/model", 1, 1..=2) };
+        seal(folder, &package.0, &options, &Self::owner(), &WEIGHTS_KEY, &Effort::default()).unwrap();
+        package
+    }
+
+    /// The package that was sealed into `place`.
+    pub(crate) fn at(place: &Path) -> Self {
+        Self(place.join("package"))
+    }
+
+    fn owner() -> OwnerKey {
+        OwnerKey::from_seed(&[5; 32]).unwrap()
+    }
+
+    pub(crate) fn load(
+        &self,
+        threads: usize,
+        precision: Precision,
+    ) -> Result<(LoadedModel, LoadStats), LoadError> {
+        let owner = Self::owner().public_key();
+        let manifest = Manifest::verify(&read_manifest(&self.0).unwrap(), &owner).unwrap();
+        let key = WeightsKey::open(&manifest, &WEIGHTS_KEY).unwrap();
+        let model = SealedModel::open(&key, PackageFiles::open(&self.0, &manifest).unwrap())?;
+        load_with(&model, &Threads::start(NonZeroUsize::new(threads).unwrap()).unwrap(), precision, None)
+    }
 }
 
 pub(crate) fn chat(folder: &Path, threads: usize) -> ChatModel {

@@ -1,9 +1,9 @@
 //! A model that generates.
 
-use crate::rig::{Rig, generate, text};
+use crate::rig::{Rig, generate, text, with};
 use crate::toy::{BLOCK, SCRIPT, recital, reciter};
-use anchorhold_engine::{ChatMessage, FinishReason, GenerationLimits, Prompt, RequestId};
-use anchorhold_ipc::{Event, RejectReason, RequestError, WorkKind};
+use anchorhold_engine::{ChatMessage, FinishReason, GenerationLimits, Prompt, RequestId, Structure};
+use anchorhold_ipc::{Event, RejectReason, RequestError, StructureFault, ToldToken, WorkKind};
 use anchorhold_worker::Limits;
 use std::sync::atomic::Ordering;
 
@@ -70,11 +70,7 @@ fn the_end_of_sequence_ends_and_is_not_text() {
     let answer = rig.read_generation();
     assert_eq!(answer.deltas.concat().into_bytes(), recital(3, 5));
     assert_eq!((answer.reason, answer.tokens_out), (FinishReason::Stop, 6));
-    let mut on = generate(text("xyz"), 9, &[]);
-    if let WorkKind::Generate { stop, .. } = &mut on {
-        stop.ignore_eos = true;
-    }
-    rig.submit(2, on);
+    rig.submit(2, with(generate(text("xyz"), 9, &[]), |asked| asked.stop.ignore_eos = true));
     let answer = rig.read_generation();
     assert_eq!((answer.reason, answer.tokens_out), (FinishReason::Length, 9));
 }
@@ -147,16 +143,22 @@ fn who_is_late_is_told_so_and_frees_its_blocks() {
 fn refuses_what_the_model_can_never_answer() {
     let (model, watch) = reciter(8, None);
     let mut rig = Rig::serving(model, Limits::default());
-    let mut unknown_bias = generate(text("a"), 1, &[]);
-    if let WorkKind::Generate { sampling, .. } = &mut unknown_bias {
-        sampling.logit_bias = vec![(257, 1.0)];
-    }
+    let one = || generate(text("a"), 1, &[]);
+    let structure = |structure| with(one(), |asked| *asked.structure = Some(Box::new(structure)));
     let cases = [
         (generate(text(""), 1, &[]), RejectReason::EmptyPrompt),
         (generate(text("123456789"), 1, &[]), RejectReason::ContextLength { tokens: 10, limit: 8 }),
         (generate(text("12345"), 4, &[]), RejectReason::ContextLength { tokens: 9, limit: 8 }),
         (generate(Prompt::Tokens(vec![257]), 1, &[]), RejectReason::UnknownToken),
-        (unknown_bias, RejectReason::UnknownToken),
+        (with(one(), |asked| asked.sampling.logit_bias = vec![(257, 1.0)]), RejectReason::UnknownToken),
+        (with(one(), |asked| asked.stop.stop_tokens = vec![257]), RejectReason::UnknownToken),
+        (with(one(), |asked| *asked.choices = 17), RejectReason::TooMany),
+        (with(one(), |asked| *asked.logprobs = Some(21)), RejectReason::TooMany),
+        (structure(Structure::Regex("(".into())), RejectReason::Structure(StructureFault::Malformed)),
+        (
+            structure(Structure::JsonSchema("{}".into())),
+            RejectReason::Structure(StructureFault::Unsatisfiable),
+        ),
         (WorkKind::Embed { inputs: vec![text("a")] }, RejectReason::WrongKind),
     ];
     for (id, (work, reason)) in (0..).zip(cases) {
@@ -192,7 +194,7 @@ fn many_at_once_get_what_each_would_get_alone() {
     let mut finished = 0;
     while finished < 40 {
         match rig.event() {
-            Event::Delta { id, text } => texts[id.0 as usize] += &text,
+            Event::Delta { id, text, .. } => texts[id.0 as usize] += &text,
             Event::Finished { .. } => finished += 1,
             other => panic!("{other:?}"),
         }
@@ -202,4 +204,158 @@ fn many_at_once_get_what_each_would_get_alone() {
         assert_eq!(*text, String::from_utf8_lossy(&wanted), "request {id}");
     }
     assert!(watch.open.lock().unwrap().is_empty(), "freed");
+}
+
+/// The bytes of told tokens, together.
+fn spelled(told: &[ToldToken]) -> Vec<u8> {
+    told.iter().flat_map(|told| told.token.bytes.clone()).collect()
+}
+
+#[test]
+fn tells_of_every_token_of_the_text_and_of_no_other() {
+    let (model, _) = reciter(256, None);
+    let mut rig = Rig::serving(model, Limits::default());
+    let told = |kind| with(kind, |asked| *asked.logprobs = Some(2));
+    rig.submit(1, told(generate(text("xy"), 60, &[])));
+    let answer = rig.read_generation();
+    assert_eq!(spelled(&answer.told), answer.deltas.concat().into_bytes());
+    assert_eq!(answer.told.len(), 60, "a token that is part of a character too");
+    for told in &answer.told {
+        // One logit of 1 among 257, the others 0.
+        let wanted = (1f32.exp() / (1f32.exp() + 256.0)).ln();
+        assert!((told.token.logprob - wanted).abs() < 1e-5, "{told:?}");
+        assert_eq!((told.top.len(), told.top[0].bytes == told.token.bytes), (2, true));
+        assert!(told.top[1].logprob < told.top[0].logprob);
+    }
+    rig.submit(2, told(generate(text("x"), 200, &["never", "STOP and"])));
+    let answer = rig.read_generation();
+    assert_eq!(answer.deltas.concat(), " naïve 🦀 says ");
+    assert_eq!(spelled(&answer.told), answer.deltas.concat().into_bytes(), "nothing of the stop text");
+    let crab = SCRIPT.find('🦀').unwrap();
+    rig.submit(3, told(generate(Prompt::Tokens(vec![1; crab]), 2, &[])));
+    let answer = rig.read_generation();
+    assert_eq!(answer.deltas.concat(), "\u{FFFD}");
+    assert_eq!(spelled(&answer.told), "🦀".as_bytes()[..2], "the bytes that the text cannot show");
+}
+
+#[test]
+fn a_token_that_ends_the_text_is_not_told_of() {
+    let (model, _) = reciter(256, Some(8));
+    let mut rig = Rig::serving(model, Limits::default());
+    rig.submit(1, with(generate(text("xyz"), 100, &[]), |asked| *asked.logprobs = Some(0)));
+    let answer = rig.read_generation();
+    assert_eq!((answer.told.len(), answer.tokens_out), (5, 6));
+    assert!(answer.told.iter().all(|told| told.top.is_empty()));
+}
+
+/// The text and the end of each choice of request 1, alone on the line.
+fn read_choices(rig: &mut Rig, count: usize) -> Vec<(String, Option<FinishReason>)> {
+    let mut choices = vec![(String::new(), None); count];
+    while choices.iter().any(|choice| choice.1.is_none()) {
+        match rig.event() {
+            Event::Delta { id: RequestId(1), choice, text, .. } => choices[usize::from(choice)].0 += &text,
+            Event::Finished { id: RequestId(1), choice, reason, tokens_in: 2, .. } => {
+                assert_eq!(choices[usize::from(choice)].1.replace(reason), None, "ended twice");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    choices
+}
+
+#[test]
+fn choices_of_one_request_are_told_apart_and_end_each_for_itself() {
+    let (model, watch) = reciter(256, None);
+    let mut rig = Rig::serving(model, Limits::default());
+    let hot = |kind| {
+        with(kind, |asked| {
+            *asked.choices = 4;
+            (asked.sampling.temperature, asked.sampling.seed) = (2.0, 5);
+            asked.sampling.top_k = 3;
+        })
+    };
+    rig.submit(1, hot(generate(text("xy"), 40, &[" "])));
+    let together = read_choices(&mut rig, 4);
+    assert!(together.iter().any(|choice| *choice != together[0]), "{together:?}");
+    assert!(watch.open.lock().unwrap().is_empty(), "freed");
+    rig.submit(1, hot(generate(text("xy"), 40, &[" "])));
+    assert_eq!(read_choices(&mut rig, 4), together, "the same seed gives the same texts");
+}
+
+#[test]
+fn a_cancelled_request_ends_all_its_choices() {
+    let (model, watch) = reciter(1_000_000, None);
+    let mut rig = Rig::serving(model, Limits::default());
+    rig.submit(1, with(generate(text("x"), 0, &[]), |asked| *asked.choices = 3));
+    while !matches!(rig.event(), Event::Delta { choice: 2, .. }) {}
+    rig.cancel(1);
+    rig.submit(2, generate(text("x"), 20, &[]));
+    let second = |event: &Event| matches!(event, Event::Finished { id: RequestId(2), .. });
+    while !second(&rig.event()) {}
+    assert!(watch.open.lock().unwrap().is_empty(), "freed");
+}
+
+#[test]
+fn a_failing_model_fails_a_request_of_several_choices_once() {
+    let (model, watch) = reciter(256, None);
+    let mut rig = Rig::serving(model, Limits::default());
+    watch.breaks.store(true, Ordering::SeqCst);
+    rig.submit(1, with(generate(text("x"), 5, &[]), |asked| *asked.choices = 3));
+    assert_eq!(rig.event(), Event::Failed { id: RequestId(1), error: RequestError::Internal });
+    rig.submit(2, generate(text("x"), 5, &[]));
+    assert_eq!(rig.read_generation().tokens_out, 5, "and no second word about the first");
+    assert!(watch.open.lock().unwrap().is_empty(), "freed");
+}
+
+#[test]
+fn a_text_keeps_to_its_form_whatever_the_model_would_say() {
+    let (model, _) = reciter(256, None);
+    let mut rig = Rig::serving(model, Limits::default());
+    let form = || Some(Box::new(Structure::Choice(vec!["yes".into(), "no".into(), "naïve".into()])));
+    let asked = |most: u32, stop: &[&str]| {
+        with(generate(Prompt::Tokens(vec![1]), most, stop), |asked| {
+            *asked.structure = form();
+            asked.sampling.logit_bias = vec![(u32::from(b'z'), 100.0), (u32::from(b'y'), 50.0)];
+            asked.stop.ignore_eos = true;
+        })
+    };
+    rig.submit(1, asked(50, &[]));
+    let answer = rig.read_generation();
+    assert_eq!((answer.deltas.concat().as_str(), answer.reason), ("yes", FinishReason::Stop));
+    rig.submit(2, asked(2, &[]));
+    let answer = rig.read_generation();
+    assert_eq!((answer.deltas.concat().as_str(), answer.reason), ("ye", FinishReason::Length));
+    rig.submit(3, asked(50, &["s"]));
+    let answer = rig.read_generation();
+    assert_eq!((answer.deltas.concat().as_str(), answer.reason), ("ye", FinishReason::Stop));
+}
+
+#[test]
+fn a_form_that_gives_up_rejects_its_request_only() {
+    let (model, watch) = reciter(256, None);
+    let mut rig = Rig::serving(model, Limits::default());
+    let form = Some(Box::new(Structure::JsonObject));
+    rig.submit(1, with(generate(text("x"), 5, &[]), |asked| (*asked.structure, *asked.choices) = (form, 2)));
+    assert_eq!(rig.event(), rejected(1, RejectReason::Structure(StructureFault::TooComplex)));
+    rig.submit(2, generate(text("x"), 5, &[]));
+    assert_eq!(rig.read_generation().tokens_out, 5);
+    assert!(watch.open.lock().unwrap().is_empty(), "freed");
+}
+
+#[test]
+fn stop_tokens_end_the_text_and_are_part_of_it() {
+    let (model, _) = reciter(256, None);
+    let mut rig = Rig::serving(model, Limits::default());
+    let stopping = |least| {
+        with(generate(text("x"), 60, &[]), |asked| {
+            asked.stop.stop_tokens = vec![u32::from(b'v'), u32::from(b'O')];
+            asked.stop.min_tokens = least;
+        })
+    };
+    rig.submit(1, stopping(0));
+    let answer = rig.read_generation();
+    assert_eq!((answer.deltas.concat().as_str(), answer.reason), (" naïv", FinishReason::Stop));
+    rig.submit(2, stopping(10));
+    let answer = rig.read_generation();
+    assert!(answer.deltas.concat().len() > 10 && answer.deltas.concat().ends_with('O'), "{answer:?}");
 }

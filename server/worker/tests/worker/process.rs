@@ -66,7 +66,9 @@ impl Process {
 
     /// Asks for one generation and reads it to its end.
     fn ask(&mut self, id: u64, kind: WorkKind) -> (String, Event) {
-        self.gateway.send(&Work::Submit { id: RequestId(id), within_ms: 600_000, kind }, &[]).unwrap();
+        self.gateway
+            .send(&Work::Submit { id: RequestId(id), within_ms: 600_000, kind: kind.into() }, &[])
+            .unwrap();
         let mut said = String::new();
         loop {
             match self.gateway.receive().unwrap().0 {

@@ -1,11 +1,11 @@
 //! The keeper's and the gateway's end of a worker that runs in a thread.
 
 use anchorhold_engine::{
-    CacheDomain, FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules, Tenancy,
+    CacheDomain, FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy,
 };
 use anchorhold_ipc::{
-    Confinement, Event, FromWorker, Line, LoadModel, LoadReport, ModelInfo, Precision, ToWorker, WireSecret,
-    Work, WorkKind, pair,
+    Confinement, Event, FromWorker, Line, LoadModel, LoadReport, ModelInfo, Precision, ToWorker, ToldToken,
+    WireSecret, Work, WorkKind, pair,
 };
 use anchorhold_worker::{Exit, Limits, LoadFailure, Model, Sockets, run};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -83,7 +83,7 @@ impl Rig {
     }
 
     pub(crate) fn submit_within(&mut self, within_ms: u32, id: u64, kind: WorkKind) {
-        self.gateway.send(&Work::Submit { id: RequestId(id), within_ms, kind }, &[]).unwrap();
+        self.gateway.send(&Work::Submit { id: RequestId(id), within_ms, kind: kind.into() }, &[]).unwrap();
     }
 
     pub(crate) fn cancel(&mut self, id: u64) {
@@ -96,12 +96,15 @@ impl Rig {
 
     /// The text of one generation, alone on the line, and how it ended.
     pub(crate) fn read_generation(&mut self) -> Answer {
-        let mut deltas = Vec::new();
+        let (mut deltas, mut told) = (Vec::new(), Vec::new());
         loop {
             match self.event() {
-                Event::Delta { text, .. } => deltas.push(text),
+                Event::Delta { text, told: mut of, .. } => {
+                    deltas.push(text);
+                    told.append(&mut of);
+                }
                 Event::Finished { reason, tokens_in, tokens_out, .. } => {
-                    return Answer { deltas, reason, tokens_in, tokens_out };
+                    return Answer { deltas, told, reason, tokens_in, tokens_out };
                 }
                 other => panic!("{other:?}"),
             }
@@ -132,6 +135,7 @@ impl Rig {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) deltas: Vec<String>,
+    pub(crate) told: Vec<ToldToken>,
     pub(crate) reason: FinishReason,
     pub(crate) tokens_in: u64,
     pub(crate) tokens_out: u64,
@@ -143,22 +147,33 @@ pub(crate) fn text(text: &str) -> Prompt {
 
 /// A greedy generation that ends at any of `stop`.
 pub(crate) fn generate(prompt: Prompt, max_tokens: u32, stop: &[&str]) -> WorkKind {
-    let sampling = Sampling {
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: 0,
-        min_p: 0.0,
-        frequency_penalty: 0.0,
-        presence_penalty: 0.0,
-        logit_bias: Vec::new(),
-        seed: 0,
-    };
+    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
     let stop = stop.iter().map(ToString::to_string).collect();
     const TENANCY: Tenancy = Tenancy { domain: CacheDomain([1; 16]), share: 1 };
     WorkKind::Generate {
         tenancy: TENANCY,
         prompt,
         sampling,
-        stop: StopRules { max_tokens, stop, ignore_eos: false },
+        stop: StopRules { max_tokens, stop, ..StopRules::default() },
+        choices: 1,
+        logprobs: None,
+        structure: None,
     }
+}
+
+/// The same, changed.
+pub(crate) fn with(mut kind: WorkKind, change: impl FnOnce(&mut Asked<'_>)) -> WorkKind {
+    if let WorkKind::Generate { sampling, stop, choices, logprobs, structure, .. } = &mut kind {
+        change(&mut Asked { sampling, stop, choices, logprobs, structure });
+    }
+    kind
+}
+
+/// What a test changes of a generation.
+pub(crate) struct Asked<'a> {
+    pub(crate) sampling: &'a mut Sampling,
+    pub(crate) stop: &'a mut StopRules,
+    pub(crate) choices: &'a mut u16,
+    pub(crate) logprobs: &'a mut Option<u8>,
+    pub(crate) structure: &'a mut Option<Box<Structure>>,
 }

@@ -1,6 +1,9 @@
 //! A language of bytes, a generator that recites, and an embedder that counts.
 
-use anchorhold_engine::{BackendError, BlockId, ChatMessage, Embedder, Generator, Row, TokenId};
+use anchorhold_engine::{
+    BackendError, BlockId, ChatMessage, Constraint, Embedder, Generator, Row, Structure, TokenId, TooComplex,
+};
+use anchorhold_ipc::StructureFault;
 use anchorhold_worker::{Compute, Decoder, Language, LanguageError, Model};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -55,6 +58,49 @@ impl Language for Bytes {
 
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(Characters(Vec::new()))
+    }
+
+    fn spell(&self, token: TokenId) -> Vec<u8> {
+        u8::try_from(token).map_or(b"<eos>".to_vec(), |byte| vec![byte])
+    }
+
+    fn constraint(&self, structure: &Structure) -> Result<Box<dyn Constraint>, StructureFault> {
+        match structure {
+            Structure::Choice(texts) => Ok(Box::new(OneOf { texts: texts.clone(), said: Vec::new() })),
+            Structure::JsonObject => Ok(Box::new(OneOf { texts: Vec::new(), said: Vec::new() })),
+            Structure::Regex(_) => Err(StructureFault::Malformed),
+            Structure::JsonSchema(_) => Err(StructureFault::Unsatisfiable),
+        }
+    }
+}
+
+/// One of some texts, byte by byte; of none, it gives up.
+#[derive(Debug, Clone)]
+struct OneOf {
+    texts: Vec<String>,
+    said: Vec<u8>,
+}
+
+impl Constraint for OneOf {
+    fn restrict(&mut self, logits: &mut [f32]) -> Result<(), TooComplex> {
+        let begun = self.texts.iter().filter_map(|text| text.as_bytes().strip_prefix(&self.said[..]));
+        let next: Vec<usize> =
+            begun.map(|rest| rest.first().map_or(EOS as usize, |byte| (*byte).into())).collect();
+        for (token, logit) in logits.iter_mut().enumerate() {
+            if !next.contains(&token) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        if next.is_empty() { Err(TooComplex) } else { Ok(()) }
+    }
+
+    fn accept(&mut self, token: TokenId) -> Result<(), TooComplex> {
+        self.said.extend(u8::try_from(token));
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Constraint> {
+        Box::new(self.clone())
     }
 }
 

@@ -6,7 +6,7 @@ use anchorhold_channel::document::{Document, Presented};
 use anchorhold_channel::verify_document;
 use anchorhold_e2e::client::{Caller, appraisal, cosine, now, simulated_anchors};
 use anchorhold_e2e::guest::{Guest, Settings};
-use anchorhold_e2e::models::{CHAT, EMBEDDING};
+use anchorhold_e2e::models::{CHAT, EMBEDDING, gguf};
 use anchorhold_e2e::port::{free_address, is_closed};
 use anchorhold_e2e::refusals::Stand;
 use anchorhold_e2e::relay::{Attack, Relay};
@@ -123,6 +123,33 @@ fn models_in_bf16_answer_alike() {
     let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let (exact, rounded) = (words(text(&exact)), words(text(&rounded)));
     assert!(exact.len() > 3 && exact[..3] == rounded[..3], "{exact:?} {rounded:?}");
+}
+
+#[test]
+fn a_gguf_file_alone_answers_as_it_is_stored() {
+    let mut stand = Stand::new().unwrap();
+    let folder = gguf(stand.path(), "llama-q4_k_m").unwrap();
+    let sealed = [stand.seal(&folder, (CHAT, 1)).unwrap()];
+    let measurement = stand.measurement.clone();
+    stand.serve(&sealed, &measurement).unwrap();
+    let settings = Settings {
+        precision: "stored".to_owned(),
+        ..Settings::new(&stand.broker, &stand.owner, &sealed).unwrap()
+    };
+    let served = Served::start(stand, &settings);
+    let body = json!({"model": CHAT, "prompt": "What is Anchorhold?", "max_tokens": 8, "temperature": 0});
+    let answer = || {
+        let answer = served.post("/v1/completions", &body);
+        let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert!(answer["usage"]["prompt_tokens"].as_u64() > Some(3), "{answer}");
+        answer["choices"][0]["text"].as_str().unwrap().to_owned()
+    };
+    // Of noise, but the same noise.
+    let first = answer();
+    assert!(!first.is_empty());
+    assert_eq!(answer(), first);
+    let refused = served.post("/v1/chat/completions", &chat("The file has no chat template."));
+    assert_eq!(refused.status, 400);
 }
 
 #[test]

@@ -1,0 +1,203 @@
+//! Forms that an output must have, as grammars over a model's tokens.
+//!
+//! A form comes from a caller and is hostile: its size, its compilation, and each step under it have limits. Nothing is fetched: a
+//! reference in a schema names a part of the same schema.
+
+use crate::vocabulary::Vocabulary;
+use anchorhold_engine::{Constraint, Structure, TokenId, TooComplex};
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::earley::SlicedBiasComputer;
+use llguidance::toktrie::InferenceCapabilities;
+use llguidance::{JsonCompileOptions, Matcher, ParserFactory, regex_to_lark};
+use serde_json::Value;
+use std::fmt;
+use std::sync::Arc;
+
+/// The longest schema, regular expression, or list of choices, in bytes.
+pub const MAX_STRUCTURE_LEN: usize = 64 * 1024;
+/// The longest regular expression, in bytes.
+pub const MAX_REGEX_LEN: usize = 4096;
+/// The most texts of a choice.
+pub const MAX_CHOICE_TEXTS: usize = 1024;
+/// The deepest nesting of a schema.
+const MAX_DEPTH: usize = 32;
+
+/// Why a form cannot be kept to. Quotes nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GrammarError {
+    /// Not a schema, a regular expression or a list of texts, or one with parts that are not offered.
+    #[error("the form cannot be read")]
+    Malformed,
+    /// No text has the form.
+    #[error("no text has the form")]
+    Unsatisfiable,
+    /// It is longer, or takes more work, than is allowed.
+    #[error("the form takes too much work")]
+    TooComplex,
+    /// The tokenizer does not tell which bytes a token stands for.
+    #[error("the tokenizer does not offer forms")]
+    NotOffered,
+}
+
+/// Makes constraints out of forms, for one model. Clones share everything.
+#[derive(Clone)]
+pub struct Grammars(Option<Arc<ParserFactory>>);
+
+impl fmt::Debug for Grammars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Grammars({})", self.0.is_some())
+    }
+}
+
+impl Grammars {
+    pub(crate) fn new(vocabulary: Option<&Vocabulary>) -> Self {
+        let factory = vocabulary.and_then(|vocabulary| {
+            let slices = SlicedBiasComputer::general_slices();
+            let caps = InferenceCapabilities::default();
+            let mut factory = ParserFactory::new(&vocabulary.tree(), caps, &slices).ok()?;
+            factory.quiet();
+            *factory.limits_mut() = limits();
+            Some(Arc::new(factory))
+        });
+        Self(factory)
+    }
+
+    /// The constraint that keeps one sequence to this form.
+    ///
+    /// JSON has no white space outside of texts, so that none runs away.
+    ///
+    /// # Errors
+    /// [`GrammarError`].
+    pub fn constraint(&self, structure: &Structure) -> Result<Box<dyn Constraint>, GrammarError> {
+        let factory = self.0.as_ref().ok_or(GrammarError::NotOffered)?;
+        let grammar = match structure {
+            Structure::JsonObject => json(Value::from_iter([("type", "object")]))?,
+            Structure::JsonSchema(schema) if schema.len() <= MAX_STRUCTURE_LEN => {
+                json(serde_json::from_str(schema).map_err(|_| GrammarError::Malformed)?)?
+            }
+            Structure::Regex(regex) if regex.len() <= MAX_REGEX_LEN => matching(regex),
+            Structure::Choice(texts) => choice(texts)?,
+            Structure::JsonSchema(_) | Structure::Regex(_) => return Err(GrammarError::TooComplex),
+        };
+        // Panics of the library are errors of it; none of its texts is used, since they quote the form.
+        let parser = factory.create_parser(grammar).map_err(|error| fault(&error.to_string()))?;
+        let matcher = Matcher::new(Ok(parser));
+        if matcher.is_error() {
+            return Err(GrammarError::TooComplex);
+        }
+        Ok(Box::new(Grammar(matcher)))
+    }
+}
+
+/// Far below the library's own, whose compilation may take seconds and whose step tens of milliseconds.
+fn limits() -> ParserLimits {
+    ParserLimits {
+        max_items_in_row: 1000,
+        initial_lexer_fuel: 500_000,
+        step_lexer_fuel: 50_000,
+        step_max_items: 20_000,
+        max_lexer_states: 20_000,
+        max_grammar_size: 100_000,
+        precompute_large_lexemes: false,
+        verbose_errors: false,
+    }
+}
+
+fn json(mut schema: Value) -> Result<TopLevelGrammar, GrammarError> {
+    check_depth(&schema)?;
+    let Value::Object(object) = &mut schema else { return Err(GrammarError::Malformed) };
+    // What the library reads its options from is not the caller's to set.
+    object.remove("x-guidance");
+    let options = JsonCompileOptions { whitespace_flexible: false, ..JsonCompileOptions::default() };
+    options.apply_to(&mut schema);
+    Ok(TopLevelGrammar::from_json_schema(schema))
+}
+
+/// The parser of JSON has a limit of its own, which is higher.
+fn check_depth(schema: &Value) -> Result<(), GrammarError> {
+    let mut left = vec![(schema, 0)];
+    while let Some((value, depth)) = left.pop() {
+        if depth > MAX_DEPTH {
+            return Err(GrammarError::TooComplex);
+        }
+        match value {
+            Value::Array(items) => left.extend(items.iter().map(|item| (item, depth + 1))),
+            Value::Object(entries) => left.extend(entries.values().map(|item| (item, depth + 1))),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn choice(texts: &[String]) -> Result<TopLevelGrammar, GrammarError> {
+    if texts.is_empty() || texts.iter().any(String::is_empty) {
+        return Err(GrammarError::Malformed);
+    }
+    if texts.len() > MAX_CHOICE_TEXTS || texts.iter().map(String::len).sum::<usize>() > MAX_STRUCTURE_LEN {
+        return Err(GrammarError::TooComplex);
+    }
+    let literals: Vec<String> = texts.iter().map(|text| literal(text)).collect();
+    Ok(matching(&literals.join("|")))
+}
+
+/// What this regular expression matches; a digit or a word is of ASCII, as in the patterns of a schema.
+fn matching(regex: &str) -> TopLevelGrammar {
+    TopLevelGrammar::from_lark(format!("start: /{}/", regex_to_lark(regex, "dw")))
+}
+
+/// A regular expression that matches this text alone.
+fn literal(text: &str) -> String {
+    let one = |character: char| match character {
+        'a'..='z' | 'A'..='Z' | '0'..='9' => character.to_string(),
+        _ => format!("\\x{{{:X}}}", u32::from(character)),
+    };
+    text.chars().map(one).collect()
+}
+
+/// What the library's text says, as far as it can be told.
+fn fault(text: &str) -> GrammarError {
+    const TOO_MUCH: [&str; 6] = ["fuel", "too large", "too big", "too many", "exceeded", "limit"];
+    if text.contains("nsatisfiable") {
+        GrammarError::Unsatisfiable
+    } else if TOO_MUCH.iter().any(|word| text.contains(word)) {
+        GrammarError::TooComplex
+    } else {
+        GrammarError::Malformed
+    }
+}
+
+/// One sequence's place in a grammar.
+struct Grammar(Matcher);
+
+impl fmt::Debug for Grammar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Grammar")
+    }
+}
+
+impl Constraint for Grammar {
+    fn restrict(&mut self, logits: &mut [f32]) -> Result<(), TooComplex> {
+        let allowed = self.0.compute_mask_or_eos().map_err(|_| TooComplex)?;
+        if allowed.len() < logits.len() {
+            return Err(TooComplex);
+        }
+        allowed.iter_unset_entries(|token| {
+            if let Some(logit) = logits.get_mut(token) {
+                *logit = f32::NEG_INFINITY;
+            }
+        });
+        Ok(())
+    }
+
+    fn accept(&mut self, token: TokenId) -> Result<(), TooComplex> {
+        // Once the form is complete, only the token that ends the sequence comes.
+        if self.0.is_stopped() && !self.0.is_error() {
+            return Ok(());
+        }
+        self.0.consume_token(token).map_err(|_| TooComplex)
+    }
+
+    fn fork(&self) -> Box<dyn Constraint> {
+        Box::new(Self(self.0.deep_clone()))
+    }
+}

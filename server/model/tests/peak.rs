@@ -1,0 +1,115 @@
+//! How much memory a load takes at the most, in a process of its own: the weights as they compute, and little beside them.
+//!
+//! `ANCHORHOLD_DECODER` names the folder of another model to be measured, `ANCHORHOLD_PRECISION` is `f32`, `bf16` or `stored`.
+
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod common;
+
+use anchorhold_engine::Precision;
+use common::gguf::{GgufFile, Meta, TensorOf, converted};
+use std::path::Path;
+use std::process::Command;
+
+/// Says to the second process which folder it loads.
+const FOLDER: &str = "ANCHORHOLD_PEAK_FOLDER";
+const THREADS: usize = 2;
+const HIDDEN: usize = 512;
+const WIDE: usize = 2048;
+const LAYERS: usize = 12;
+const VOCABULARY: usize = 8192;
+/// What a load may take beside the weights: a part for each thread of 8 MiB, a segment, and the tokenizer.
+const BESIDE: u64 = 24 << 20;
+
+/// A Llama in Q8_0 whose numbers are all zero.
+fn zeros() -> GgufFile {
+    let mut file = converted("llama");
+    let sizes = [("embedding_length", HIDDEN), ("feed_forward_length", WIDE), ("block_count", LAYERS)];
+    for (key, size) in sizes {
+        file.set(&format!("llama.{key}"), Meta::Count(u32::try_from(size).unwrap()));
+    }
+    let tokens = (0..VOCABULARY).map(|id| format!("<{id}>")).collect();
+    file.set("tokenizer.ggml.tokens", Meta::Texts(tokens));
+    file.set("tokenizer.ggml.token_type", Meta::Kinds(vec![1; VOCABULARY]));
+    let tensor = |name: String, shape: &[usize]| {
+        let elements: usize = shape.iter().product();
+        let (kind, len) = if shape.len() == 1 { (0, elements * 4) } else { (8, elements / 32 * 34) };
+        TensorOf { name, shape: shape.to_vec(), kind, bytes: vec![0; len] }
+    };
+    file.tensors = vec![
+        tensor("token_embd.weight".into(), &[VOCABULARY, HIDDEN]),
+        tensor("output_norm.weight".into(), &[HIDDEN]),
+    ];
+    // Heads of 16 features, four with queries and two with keys.
+    for layer in 0..LAYERS {
+        for (name, shape) in [
+            ("attn_norm", vec![HIDDEN]),
+            ("attn_q", vec![64, HIDDEN]),
+            ("attn_k", vec![32, HIDDEN]),
+            ("attn_v", vec![32, HIDDEN]),
+            ("attn_output", vec![HIDDEN, 64]),
+            ("ffn_norm", vec![HIDDEN]),
+            ("ffn_gate", vec![WIDE, HIDDEN]),
+            ("ffn_up", vec![WIDE, HIDDEN]),
+            ("ffn_down", vec![HIDDEN, WIDE]),
+        ] {
+            file.tensors.push(tensor(format!("blk.{layer}.{name}.weight"), &shape));
+        }
+    }
+    file
+}
+
+/// A line of `/proc/self/status`, in bytes.
+fn status(key: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    line.trim_matches(|letter: char| !letter.is_ascii_digit()).parse::<u64>().unwrap() << 10
+}
+
+fn precision() -> Precision {
+    match std::env::var("ANCHORHOLD_PRECISION").as_deref() {
+        Ok("f32") => Precision::F32,
+        Ok("bf16") => Precision::Bf16,
+        Ok("stored") | Err(_) => Precision::Stored,
+        Ok(other) => panic!("{other} is no precision"),
+    }
+}
+
+/// What the second process does; nothing where it was not asked to.
+#[test]
+fn a_load_in_a_process_of_its_own() {
+    let Some(place) = std::env::var_os(FOLDER) else { return };
+    let package = common::Package::at(Path::new(&place));
+    let before = status("VmRSS:");
+    let (model, stats) = package.load(THREADS, precision()).unwrap();
+    let (peak, kept) = (status("VmHWM:"), status("VmRSS:"));
+    println!("measured {} {} {}", peak - before, kept - before, stats.weight_bytes);
+    drop(model);
+}
+
+#[test]
+fn a_load_takes_little_more_than_the_weights() {
+    let made;
+    let folder = match std::env::var_os("ANCHORHOLD_DECODER") {
+        Some(folder) => folder.into(),
+        None => {
+            made = zeros().write();
+            made.path().to_owned()
+        }
+    };
+    let place = tempfile::tempdir().unwrap();
+    common::Package::seal(&folder, place.path());
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "a_load_in_a_process_of_its_own", "--nocapture"]).env(FOLDER, place.path());
+    let output = child.output().unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let measured =
+        lines.lines().find_map(|line| line.split_once("measured ")).unwrap_or_else(|| panic!("{lines}"));
+    let numbers: Vec<u64> = measured.1.split(' ').map(|number| number.parse().unwrap()).collect();
+    let [peak, kept, weights] = numbers[..] else { panic!("{lines}") };
+    println!("peak {peak}, kept {kept}, weights in the package {weights} bytes");
+    if std::env::var_os("ANCHORHOLD_DECODER").is_none() {
+        assert!(kept >= weights, "the measure measures: {kept} of {weights}");
+        assert!(peak <= weights + BESIDE, "{peak} of {weights}");
+    }
+}
