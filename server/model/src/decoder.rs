@@ -87,7 +87,7 @@ struct Model {
     ways: Ways,
 }
 
-/// Keys and values, in the precision of the products.
+/// Keys and values.
 enum Cache {
     F32(Memory<f32>),
     Bf16(Memory<Pair>),
@@ -181,10 +181,11 @@ impl Decoder {
     ) -> Result<Self, LoadError> {
         let precision = weights.precision();
         let model = Model::new(config, &mut weights, keep)?;
-        let cache = match precision {
-            // What is stored in few bits is multiplied in integers, so its products are as good as exact.
-            Precision::F32 | Precision::Stored => Cache::F32(Memory::new(&model, threads)),
-            Precision::Bf16 => Cache::Bf16(Memory::new(&model, threads)),
+        let cache = match (precision, keep) {
+            (Precision::Bf16, Keep::All) => Cache::Bf16(Memory::new(&model, threads)),
+            // What is stored in few bits is multiplied in integers, so its products are as good as exact; and a vector shows what a
+            // choice of the next token hides.
+            _ => Cache::F32(Memory::new(&model, threads)),
         };
         Ok(Self { model, threads: threads.clone(), cache, flow: Flow::default() })
     }

@@ -5,8 +5,10 @@
 
 #![expect(unsafe_code, reason = "vector loads and stores, and calls of functions that need a CPU feature")]
 
+mod pages;
 mod pool;
 
+pub(crate) use pages::filled;
 pub(crate) use pool::Pool;
 
 use zeroize::Zeroize;

@@ -1,6 +1,6 @@
 //! Weights laid out for the kernel, and the matrix product over them.
 
-use crate::kernel::{Ahead, Isa, Packing, Pair, WIDTH};
+use crate::kernel::{Ahead, Isa, Packing, Pair, WIDTH, filled};
 use crate::math::{self, Gate};
 use crate::quantised::Quantised;
 use crate::rows::{Block, Blocks, Filled, Input, MAX_HEIGHT, Rows, Sheet, places};
@@ -129,7 +129,7 @@ impl Packed {
     /// A weight matrix of zeros, whose rows are to be set. In [`Form::Quantised`] nothing can be set.
     pub(crate) fn zeroed(columns: usize, depth: usize, form: Form) -> Self {
         fn panels<P: Packing>(columns: usize, depth: usize) -> Vec<P> {
-            vec![P::default(); columns.div_ceil(WIDTH) * WIDTH * places::<P>(depth)]
+            filled(columns.div_ceil(WIDTH) * WIDTH * places::<P>(depth), P::default())
         }
         let panels = match form {
             Form::F32 => Panels::F32(panels(columns, depth)),

@@ -13,7 +13,7 @@ use self::cells::{COLUMNS, Cell, Q4KCell, Q6KCell, Q8Cell};
 use self::kernel::Level;
 use self::lines::Lines;
 use self::products::Product;
-use crate::kernel::Isa;
+use crate::kernel::{Isa, filled};
 use crate::math;
 use crate::packed::{Epilogue, Then};
 use crate::rows::{MAX_HEIGHT, Plain, Sheet};
@@ -72,7 +72,7 @@ impl Quantised {
     /// Zeros in parts that are stored like this with so many rows of `depth` numbers. Parts that are not quantised are left out.
     pub(crate) fn zeroed(parts: &[(Stored, usize)], depth: usize) -> Self {
         fn cells<C: Cell>(rows: usize, depth: usize) -> Vec<C> {
-            vec![C::ZERO; rows.div_ceil(COLUMNS) * (depth / C::NUMBERS)]
+            filled(rows.div_ceil(COLUMNS) * (depth / C::NUMBERS), C::ZERO)
         }
         let mut first = 0;
         let part = |&(stored, columns): &(Stored, usize)| {
