@@ -2,7 +2,13 @@
 //!
 //! `ANCHORHOLD_DECODER` names the folder of another model to be measured, `ANCHORHOLD_PRECISION` is `f32`, `bf16` or `stored`.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "helpers of tests are tests"
+)]
 
 mod common;
 
