@@ -62,6 +62,13 @@ impl Grammars {
         Self(factory)
     }
 
+    /// Over a token for each byte, and the end, 256.
+    #[cfg(any(test, fuzzing))]
+    #[must_use]
+    pub fn of_bytes() -> Self {
+        Self::new(Some(&Vocabulary::of_bytes()))
+    }
+
     /// The constraint that keeps one sequence to this form.
     ///
     /// JSON has no white space outside of texts, so that none runs away.
@@ -199,5 +206,62 @@ impl Constraint for Grammar {
 
     fn fork(&self) -> Box<dyn Constraint> {
         Box::new(Self(self.0.deep_clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const END: TokenId = 256;
+
+    /// What may come after these bytes, one token each.
+    fn after(structure: &Structure, bytes: &[u8]) -> Vec<TokenId> {
+        let mut constraint = Grammars::of_bytes().constraint(structure).unwrap();
+        let mut restrict = |came: Option<u8>| {
+            let mut logits = vec![0.0_f32; 257];
+            if let Some(byte) = came {
+                constraint.accept(byte.into()).unwrap();
+            }
+            constraint.restrict(&mut logits).unwrap();
+            (0..).zip(logits).filter(|(_, logit)| *logit == 0.0).map(|(token, _)| token).collect()
+        };
+        bytes.iter().fold(restrict(None), |_, byte| restrict(Some(*byte)))
+    }
+
+    fn bytes(text: &str) -> Vec<TokenId> {
+        text.bytes().map(TokenId::from).collect()
+    }
+
+    #[test]
+    fn the_end_comes_where_the_text_is_complete_and_there_only() {
+        let choice = Structure::Choice(vec!["a/b".into(), "a/b\n".into(), "a.".into()]);
+        assert_eq!(after(&choice, b""), bytes("a"));
+        assert_eq!(after(&choice, b"a"), bytes("./"));
+        assert_eq!(after(&choice, b"a/b"), [10, END]);
+        assert_eq!(after(&choice, b"a/b\n"), [END]);
+        let regex = Structure::Regex("a{2,3}".into());
+        assert_eq!(after(&regex, b"a"), bytes("a"));
+        assert_eq!(after(&regex, b"aa"), [97, END]);
+        assert_eq!(after(&Structure::Regex("\\d".into()), b""), bytes("0123456789"));
+        assert_eq!(after(&Structure::Regex("é".into()), &[0xC3]), [0xA9]);
+    }
+
+    #[test]
+    fn json_has_no_white_space_and_keeps_the_order_of_properties() {
+        let schema = r#"{"type":"object","properties":{"z":{"const":1},"a":{"const":2}},"required":["z","a"],"additionalProperties":false}"#;
+        let schema = Structure::JsonSchema(schema.into());
+        assert_eq!(after(&schema, b""), bytes("{"));
+        assert_eq!(after(&schema, b"{"), bytes("\""));
+        assert_eq!(after(&schema, b"{\""), bytes("z"));
+        assert_eq!(after(&schema, b"{\"z\":1,\""), bytes("a"));
+        assert_eq!(after(&schema, b"{\"z\":1,\"a\":2}"), [END]);
+        assert_eq!(after(&Structure::JsonObject, b""), bytes("{"));
+    }
+
+    #[test]
+    fn a_tokenizer_that_does_not_tell_its_bytes_offers_no_forms() {
+        let refused = Grammars::new(None).constraint(&Structure::JsonObject);
+        assert_eq!(refused.unwrap_err(), GrammarError::NotOffered);
     }
 }

@@ -310,7 +310,8 @@ fn load_decoder(
     let template = template(package, &tokens, special)?;
     let (needs, passed_over) = config.needs();
     let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
-    let generator = Box::new(Decoder::new(&config, weights, threads, Keep::All)?);
+    let decoder = Decoder::new(&config, weights, threads, Keep::All)?;
+    let generator = Box::new(decoder);
     let vocabulary = codec.vocabulary(config.vocabulary(), &end_tokens);
     let grammars = Grammars::new(vocabulary.as_ref());
     let model = ChatModel { generator, codec, template, end_tokens, vocabulary, grammars };

@@ -73,6 +73,14 @@ impl Vocabulary {
         catch_unwind(AssertUnwindSafe(build)).ok().map(|tree| Self(Arc::new(Tree(tree))))
     }
 
+    /// A token for each byte, and the end, 256.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of_bytes() -> Self {
+        let mut words: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
+        words.push(marked("<end>"));
+        Self(Arc::new(Tree(TokTrie::from(&TokRxInfo::new(257, 256), &words))))
+    }
+
     /// The bytes of a token: of a special token those of its name, of an unknown one none.
     #[must_use]
     pub fn bytes(&self, token: TokenId) -> &[u8] {

@@ -575,10 +575,8 @@ mod x86 {
 
         #[inline(always)]
         fn floats(self) -> Self::Floats {
-            self.0.map(
-                #[inline(always)]
-                |lane| vector!(_mm256_cvtepi32_ps(lane)),
-            )
+            let [low, high] = self.0;
+            vector!([_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)])
         }
 
         #[inline(always)]

@@ -1,6 +1,6 @@
 //! The products of rows and cells, written once for every instruction set.
 
-use super::cells::{COLUMNS, Cell, Q4KCell, Q6KCell, Q8Cell, STRIP};
+use super::cells::{COLUMNS, Cell, Halves, Q4KCell, Q6KCell, Q8Cell, STRIP};
 use super::kernel::Lanes;
 use super::lines::Lines;
 
@@ -63,6 +63,28 @@ fn strips<T, const S: usize>(both: &[T; 2], first: usize) -> [&T; S] {
     std::array::from_fn(|at| if first + at == 0 { low } else { high })
 }
 
+/// What `work` makes of each value. The loop is always inlined, which `array::map` is not: vector instructions would be calls.
+#[inline(always)]
+fn each<A: Copy, B: Copy, const N: usize>(from: [A; N], empty: B, work: impl Fn(A) -> B) -> [B; N] {
+    let mut out = [empty; N];
+    for (out, from) in out.iter_mut().zip(from) {
+        *out = work(from);
+    }
+    out
+}
+
+/// Scales in half precision as numbers.
+#[inline(always)]
+fn halves<V: Lanes, const S: usize>(both: &[Halves; 2], first: usize) -> [V::Floats; S] {
+    each(strips(both, first), V::zeros(), V::halves)
+}
+
+/// The same integers in every strip of each row.
+#[inline(always)]
+fn splat<V: Lanes, const H: usize, const S: usize>(values: &[i32; H]) -> [[V; S]; H] {
+    each(*values, [V::splat(0); S], |value| [V::splat(value); S])
+}
+
 impl Product for Q8Cell {
     const HEIGHTS: &'static [usize] = &[6, 4, 2, 1];
     const BOTH_STRIPS: usize = 6;
@@ -79,9 +101,9 @@ impl Product for Q8Cell {
         let offsets = lines.sums.as_chunks::<H>().0.iter().zip(lines.scales.as_chunks::<H>().0);
         for (cell, (quants, (offsets, scales))) in panel.iter().zip(blocks.zip(offsets)) {
             let weights = strips::<_, S>(&cell.quants, first);
-            let mut sums: [[V; S]; H] = offsets.map(|offset| [V::splat(offset); S]);
+            let mut sums = splat::<V, H, S>(offsets);
             for (group, quants) in quants.iter().enumerate() {
-                let weights = weights.map(|weights| V::bytes(fours(weights, group)));
+                let weights = each(weights, V::splat(0), |weights| V::bytes(fours(weights, group)));
                 for (sums, &quants) in sums.iter_mut().zip(quants) {
                     let quants = V::splat(quants);
                     for (sum, weights) in sums.iter_mut().zip(weights) {
@@ -89,7 +111,7 @@ impl Product for Q8Cell {
                     }
                 }
             }
-            let of_weights = strips::<_, S>(&cell.scales, first).map(V::halves);
+            let of_weights = halves::<V, S>(&cell.scales, first);
             for ((total, sums), &scale) in total.iter_mut().zip(sums).zip(scales) {
                 for ((total, sum), of_weights) in total.iter_mut().zip(sums).zip(of_weights) {
                     let scale = V::multiply_floats(of_weights, V::splat_float(scale));
@@ -130,15 +152,15 @@ impl Product for Q4KCell {
             let mut minimums = [[V::splat(0); S]; H];
             let stored = strips::<_, S>(&cell.minimums, first);
             for (pair, of_groups) in of_groups.iter().enumerate() {
-                let stored = stored.map(|stored| V::pairs(fours(stored, pair)));
+                let stored = each(stored, V::splat(0), |stored| V::pairs(fours(stored, pair)));
                 for (minimums, &of_groups) in minimums.iter_mut().zip(of_groups) {
                     for (minimum, stored) in minimums.iter_mut().zip(stored) {
                         *minimum = minimum.dot_pairs(stored, V::splat(of_groups));
                     }
                 }
             }
-            let scale = strips::<_, S>(&cell.scale, first).map(V::halves);
-            let minimum = strips::<_, S>(&cell.minimum, first).map(V::halves);
+            let scale = halves::<V, S>(&cell.scale, first);
+            let minimum = halves::<V, S>(&cell.minimum, first);
             let rows = total.iter_mut().zip(sums.into_iter().zip(minimums)).zip(scales);
             for ((total, (sums, minimums)), &of_row) in rows {
                 let of_row = [V::splat_float(of_row), V::splat_float(-of_row)];
@@ -167,7 +189,7 @@ fn q4_k_groups<V: Lanes, const H: usize, const S: usize>(
     for (group, quants) in quants.iter().enumerate() {
         let mut sums = [[V::splat(0); S]; H];
         for place in 0..4 {
-            let both = stored.map(|stored| V::bytes(fours(fours(stored, group), place)));
+            let both = each(stored, V::splat(0), |stored| V::bytes(fours(fours(stored, group), place)));
             let (low, high) = (fours(quants, place), fours(quants, place + 4));
             for ((sums, &low), &high) in sums.iter_mut().zip(low).zip(high) {
                 for (sum, both) in sums.iter_mut().zip(both) {
@@ -176,7 +198,7 @@ fn q4_k_groups<V: Lanes, const H: usize, const S: usize>(
                 }
             }
         }
-        let scales = scales.map(|scales| V::unsigned(fours(scales, group)));
+        let scales = each(scales, V::splat(0), |scales| V::unsigned(fours(scales, group)));
         for (total, sums) in total.iter_mut().zip(sums) {
             for ((total, sum), scale) in total.iter_mut().zip(sums).zip(scales) {
                 *total = total.plus(sum.times(scale));
@@ -206,7 +228,7 @@ impl Product for Q6KCell {
             for (group, (quants, offsets)) in quants.iter().zip(offsets).enumerate() {
                 q6_k_group::<V, H, S>(cell, (first, group), quants, offsets, &mut sums);
             }
-            let scale = strips::<_, S>(&cell.scale, first).map(V::halves);
+            let scale = halves::<V, S>(&cell.scale, first);
             for ((total, sums), &of_row) in total.iter_mut().zip(sums).zip(scales) {
                 for ((total, sum), scale) in total.iter_mut().zip(sums).zip(scale) {
                     let scale = V::multiply_floats(scale, V::splat_float(of_row));
@@ -227,16 +249,14 @@ fn q6_k_group<V: Lanes, const H: usize, const S: usize>(
     [of_first, of_last]: &[[i32; H]; 2],
     total: &mut [[V; S]; H],
 ) {
-    let lows = strips::<_, S>(&cell.low, first).map(|low| fours(low, group));
-    let highs = strips::<_, S>(&cell.high, first).map(|high| fours(high, group).each_ref().map(V::bytes));
-    let mut sums: [[[V; S]; H]; 2] =
-        [of_first, of_last].map(|offsets| offsets.map(|offset| [V::splat(offset); S]));
+    let (lows, highs) = (strips::<_, S>(&cell.low, first), strips::<_, S>(&cell.high, first));
+    let mut sums = [splat::<V, H, S>(of_first), splat::<V, H, S>(of_last)];
     for place in 0..4 {
         let (firsts, lasts) = (fours(quants, place), fours(quants, place + 4));
         let mut weights = [(V::splat(0), V::splat(0)); S];
         for ((weights, low), high) in weights.iter_mut().zip(lows).zip(highs) {
-            let low = V::bytes(fours(low, place));
-            let high = *fours(&high, place / 2);
+            let low = V::bytes(fours(fours(low, group), place));
+            let high = V::bytes(fours(fours(high, group), place / 2));
             // The upper two bits of both integers, moved above the lower four.
             let (of_first, of_last) =
                 if place % 2 == 0 { (high.left::<4>(), high.left::<2>()) } else { (high, high.right::<2>()) };
@@ -254,7 +274,7 @@ fn q6_k_group<V: Lanes, const H: usize, const S: usize>(
     }
     let scales = strips::<_, S>(&cell.scales, first);
     for (place, sums) in sums.into_iter().enumerate() {
-        let scales = scales.map(|scales| V::signed(fours(scales, 2 * group + place)));
+        let scales = each(scales, V::splat(0), |scales| V::signed(fours(scales, 2 * group + place)));
         for (total, sums) in total.iter_mut().zip(sums) {
             for ((total, sum), scale) in total.iter_mut().zip(sums).zip(scales) {
                 *total = total.plus(sum.times(scale));

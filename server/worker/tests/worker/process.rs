@@ -1,10 +1,10 @@
 //! The real process under its real confinement, with a real sealed model.
 
-use crate::rig::{STUCK, generate, text};
-use anchorhold_engine::{ChatMessage, FinishReason, Prompt, RequestId};
+use crate::rig::{STUCK, generate, text, with};
+use anchorhold_engine::{ChatMessage, FinishReason, Prompt, RequestId, Structure};
 use anchorhold_ipc::{
     Confinement, Event, FromWorker, Line, LoadModel, ObjectDescriptors, Precision, RejectReason,
-    RequestError, ToWorker, WireSecret, Work, WorkKind, pair,
+    RequestError, StructureFault, ToWorker, WireSecret, Work, WorkKind, pair,
 };
 use anchorhold_sealed_weights::{Effort, OwnerKey, SealOptions, SegmentSize, seal};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -152,6 +152,43 @@ fn answers_a_conversation_under_its_confinement() {
     assert_eq!(end, Event::Failed { id: RequestId(4), error });
     process.keeper.send(&ToWorker::Wipe, &[]).unwrap();
     assert_eq!(process.status(), Some(0));
+}
+
+#[test]
+fn keeps_to_forms_under_its_confinement() {
+    let mut process = Process::start();
+    assert!(matches!(process.load(|_, _| {}), FromWorker::Loaded(_)));
+    let formed = |form: Structure, seed| {
+        with(generate(chat("hello"), 120, &[]), |asked| {
+            *asked.structure = Some(Box::new(form));
+            (asked.sampling.temperature, asked.sampling.seed) = (1.5, seed);
+        })
+    };
+    let stopped = |end: &Event| matches!(end, Event::Finished { reason: FinishReason::Stop, .. });
+    let schema = r#"{"type":"object","properties":{"ok":{"type":"boolean"},"size":{"enum":["small","large"]}},
+        "required":["ok","size"],"additionalProperties":false}"#;
+    for seed in 0..4 {
+        let (said, end) = process.ask(seed, formed(Structure::JsonSchema(schema.to_owned()), seed));
+        let wanted = ["true", "false"]
+            .iter()
+            .flat_map(|ok| ["small", "large"].map(|size| format!("{{\"ok\":{ok},\"size\":\"{size}\"}}")));
+        assert!(stopped(&end) && wanted.into_iter().any(|wanted| wanted == said), "{said} {end:?}");
+    }
+    let (said, end) = process.ask(10, formed(Structure::Choice(vec!["yes".into(), "no".into()]), 1));
+    assert!(stopped(&end) && ["yes", "no"].contains(&said.as_str()), "{said} {end:?}");
+    let (said, end) = process.ask(11, formed(Structure::Regex("[0-9]{3}-[a-f]{2}".into()), 1));
+    let (digits, letters) = said.split_once('-').unwrap();
+    assert!(stopped(&end) && digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit()), "{said}");
+    assert!(letters.len() == 2 && letters.bytes().all(|byte| (b'a'..=b'f').contains(&byte)), "{said}");
+    let fault = |id, fault| {
+        let error = RequestError::Rejected(RejectReason::Structure(fault));
+        Event::Failed { id: RequestId(id), error }
+    };
+    let (_, end) = process.ask(12, formed(Structure::JsonSchema("{\"$ref\":\"https://x/y\"}".into()), 1));
+    assert_eq!(end, fault(12, StructureFault::Malformed));
+    let (_, end) = process.ask(13, formed(Structure::Regex("a".repeat(5_000)), 1));
+    assert_eq!(end, fault(13, StructureFault::TooComplex));
+    assert!(!process.ask(14, generate(chat("hello"), 4, &[])).0.is_empty(), "and serves as before");
 }
 
 #[test]
