@@ -25,14 +25,14 @@ fn event(frame: &str) -> Value {
 fn a_chat_answer_has_every_documented_key() {
     let choice = Choice { text: "hi\n\"é\"".to_owned(), finish: Finish::Length, tokens: None };
     assert_eq!(
-        value(&chat_completion(&head(), &[choice], Usage::new(3, 2))),
+        value(&chat_completion(&head(), &[choice], Usage::new(3, 1, 2))),
         json!({
             "id": "id-1", "object": "chat.completion", "created": 7, "model": "m", "system_fingerprint": null,
             "choices": [{
                 "index": 0, "logprobs": null, "finish_reason": "length",
                 "message": {"role": "assistant", "content": "hi\n\"é\"", "refusal": null, "tool_calls": null},
             }],
-            "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+            "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1}},
         })
     );
 }
@@ -57,7 +57,7 @@ fn three() -> Vec<Token> {
 #[test]
 fn chat_tells_tokens_as_the_documentation_shows() {
     let choice = |text: &str| Choice { text: text.to_owned(), finish: Finish::Stop, tokens: Some(three()) };
-    let answer = value(&chat_completion(&head(), &[choice("né"), choice("other")], Usage::new(1, 6)));
+    let answer = value(&chat_completion(&head(), &[choice("né"), choice("other")], Usage::new(1, 0, 6)));
     assert_eq!(answer["choices"][1]["index"], 1);
     assert_eq!(answer["choices"][1]["message"]["content"], "other");
     let top = json!([
@@ -77,7 +77,7 @@ fn chat_tells_tokens_as_the_documentation_shows() {
 #[test]
 fn completions_tell_tokens_as_four_lists() {
     let choice = Choice { text: "né".to_owned(), finish: Finish::Stop, tokens: Some(three()) };
-    let answer = value(&text_completion(&head(), &[choice], Usage::new(1, 3)));
+    let answer = value(&text_completion(&head(), &[choice], Usage::new(1, 0, 3)));
     let told = &answer["choices"][0]["logprobs"];
     assert_eq!(told["tokens"], json!(["n", "bytes:\\xc3", "bytes:\\xa9"]));
     assert_eq!(told["token_logprobs"], json!([-0.5, -1.5, -9999.0]));
@@ -103,7 +103,7 @@ fn frames_carry_what_is_told_with_the_text() {
 #[test]
 fn a_completion_answer_keeps_the_order_of_prompts() {
     let choices = ["a", "b"].map(|text| Choice { text: text.to_owned(), finish: Finish::Stop, tokens: None });
-    let answer = value(&text_completion(&head(), &choices, Usage::new(1, 1)));
+    let answer = value(&text_completion(&head(), &choices, Usage::new(1, 0, 1)));
     assert_eq!(answer["object"], "text_completion");
     assert_eq!(
         answer["choices"][1],
@@ -140,7 +140,7 @@ fn chat_frames_carry_the_role_first_and_usage_last() {
     let finish = event(&frames.finish(0, Finish::Stop));
     assert_eq!(finish["choices"][0]["delta"], json!({}));
     assert_eq!(finish["choices"][0]["finish_reason"], "stop");
-    let usage = event(&frames.usage(Usage::new(1, 2)).unwrap());
+    let usage = event(&frames.usage(Usage::new(1, 0, 2)).unwrap());
     assert_eq!((&usage["choices"], &usage["usage"]["total_tokens"]), (&json!([]), &json!(3)));
 }
 
@@ -148,7 +148,7 @@ fn chat_frames_carry_the_role_first_and_usage_last() {
 fn completion_frames_carry_text_and_no_usage_unless_asked() {
     let frames = Frames::new(Surface::Completion, head(), false);
     assert_eq!(frames.opening(0), None);
-    assert_eq!(frames.usage(Usage::new(1, 2)), None);
+    assert_eq!(frames.usage(Usage::new(1, 0, 2)), None);
     let delta = event(&frames.delta(3, part("x")));
     assert_eq!((&delta["choices"][0]["text"], &delta["choices"][0]["index"]), (&json!("x"), &json!(3)));
     assert!(!delta.as_object().unwrap().contains_key("usage"));

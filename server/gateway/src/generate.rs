@@ -241,7 +241,7 @@ async fn gather(
         event = flight.next().await.map_err(refuse::flight)?;
     }
     exchange.count(counted);
-    let usage = Usage::new(counted.read, counted.made);
+    let usage = Usage::new(counted.read, counted.found, counted.made);
     Ok(Answer::Whole(match shape.surface {
         Surface::Chat => chat_completion(&head, &choices, usage),
         Surface::Completion => text_completion(&head, &choices, usage),

@@ -53,7 +53,8 @@ impl Run {
                 self.open = self.open.saturating_sub(1);
                 self.ready.push_back(self.frames.finish(place, finish(reason)));
                 if self.open == 0 {
-                    self.ready.extend(self.frames.usage(Usage::new(self.tokens.read, self.tokens.made)));
+                    let Tokens { read, found, made } = self.tokens;
+                    self.ready.extend(self.frames.usage(Usage::new(read, found, made)));
                 }
             }
             // Once the stream has begun, the caller's field is no longer at fault.

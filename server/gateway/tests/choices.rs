@@ -59,7 +59,10 @@ async fn choices_come_back_apart_and_the_prompt_counts_once() {
     assert_eq!(of(0, "/logprobs/content/1/token"), "b");
     assert_eq!(of(1, "/logprobs/content/0/bytes"), json!("né".as_bytes()));
     assert_eq!(of(1, "/logprobs/content/0/top_logprobs/0/logprob"), -0.125);
-    assert_eq!(whole["usage"], json!({"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}));
+    assert_eq!(
+        whole["usage"],
+        json!({"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 4}})
+    );
     let record = rig.next_record();
     assert_eq!((record.tokens_in, record.tokens_out), (7, 4));
 

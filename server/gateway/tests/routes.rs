@@ -30,7 +30,10 @@ async fn chat_answers_and_logs_commitments_to_both_bodies() {
     let value = answer.json();
     assert_eq!(value["choices"][0]["message"]["content"], "grüß dich");
     assert_eq!(value["choices"][0]["finish_reason"], "stop");
-    assert_eq!(value["usage"], json!({"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}));
+    assert_eq!(
+        value["usage"],
+        json!({"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14, "prompt_tokens_details": {"cached_tokens": 0}})
+    );
     let record = rig.next_record();
     assert_eq!(value["id"], format!("chatcmpl-{}", record.rid));
     assert_eq!(
@@ -82,7 +85,10 @@ async fn completions_keep_the_order_of_prompts_streamed_or_not() {
         whole["choices"].as_array().unwrap().iter().map(|c| c["text"].as_str().unwrap()).collect();
     assert_eq!(texts, ["first", "second "]);
     assert_eq!(whole["choices"][1]["finish_reason"], "length");
-    assert_eq!(whole["usage"], json!({"prompt_tokens": 10, "completion_tokens": 12, "total_tokens": 22}));
+    assert_eq!(
+        whole["usage"],
+        json!({"prompt_tokens": 10, "completion_tokens": 12, "total_tokens": 22, "prompt_tokens_details": {"cached_tokens": 0}})
+    );
     let events = rig.send(post("/v1/completions", &with(body, json!({"stream": true})))).await.events();
     let text = |index: usize| -> String {
         let choices = events.iter().filter_map(|event| event["choices"].get(0));

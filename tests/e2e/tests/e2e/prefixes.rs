@@ -22,6 +22,12 @@ fn serve(change: impl FnOnce(&mut Settings)) -> (Served, Caller) {
     (served, other)
 }
 
+/// How many tokens of its prompt an answer says were found.
+fn cached(body: &[u8]) -> u64 {
+    let answer: Value = serde_json::from_slice(body).unwrap();
+    answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
+}
+
 fn text(body: &[u8]) -> String {
     let answer: Value = serde_json::from_slice(body).unwrap();
     answer["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
@@ -30,21 +36,23 @@ fn text(body: &[u8]) -> String {
 #[test]
 fn a_tenant_finds_its_own_prompts_and_no_others() {
     let (served, other) = serve(|_| {});
-    let cached = || served.metric("anchorhold_prompt_tokens_cached_total");
+    let counted = || served.metric("anchorhold_prompt_tokens_cached_total");
     let own = |topic| text(&served.post("/v1/chat/completions", &chat(&question(topic))).body);
     let of_other =
         |topic| text(&wait(other.post("/v1/chat/completions", &chat(&question(topic)))).unwrap().body);
     let first = own("one");
-    assert_eq!(cached(), 0);
+    assert_eq!(counted(), 0);
     assert_eq!(of_other("one"), first, "the same answer, computed anew");
-    assert_eq!(cached(), 0, "found across tenants");
+    assert_eq!(counted(), 0, "found across tenants");
     assert_eq!(own("one"), first);
-    let found = cached();
+    let found = counted();
     assert!(found >= 32, "{found} tokens");
     assert_eq!(of_other("one"), first);
-    assert_eq!(cached(), 2 * found, "each has its own");
+    assert_eq!(counted(), 2 * found, "each has its own");
     own("two");
-    assert!(cached() < 2 * found + 32, "the beginning of a template at most");
+    assert!(counted() < 2 * found + 32, "the beginning of a template at most");
+    let again = served.post("/v1/chat/completions", &chat(&question("one")));
+    assert_eq!(cached(&again.body), found, "the usage says the same as the metrics");
     let requests = served.metric("anchorhold_prompt_tokens_total");
     assert!(requests > 4 * found);
 }
