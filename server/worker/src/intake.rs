@@ -1,6 +1,7 @@
-//! Reads requests and turns text into tokens, beside the steps and not between them.
+//! Reads requests and turns text into tokens, beside the steps and not between them: one thread reads, another works.
 
 use crate::clock::Clock;
+use crate::desk::{Arrived, Cancelled, Desk};
 use crate::panics::AbortOnPanic;
 use crate::{Language, LanguageError};
 use anchorhold_engine::{
@@ -46,6 +47,7 @@ pub(crate) struct Generate {
 }
 
 pub(crate) struct Intake {
+    pub(crate) desk: Desk,
     pub(crate) language: Arc<dyn Language>,
     pub(crate) clock: Clock,
     pub(crate) kind: ModelKind,
@@ -56,26 +58,47 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// Reads until the line ends or breaks, or nobody takes commands any more.
-    pub(crate) fn run(self, mut line: LineReader<Work>) {
+    pub(crate) fn read(&self, mut line: LineReader<Work>) {
         let _guard = AbortOnPanic;
         // Descriptors have no place on this line; those that come are closed here.
         while let Ok((work, _)) = line.receive() {
             let taken = match work {
-                Work::Cancel { id } => self.commands.send(Command::Cancel { id }).is_ok(),
+                Work::Cancel { id } => match self.desk.cancel(id) {
+                    Cancelled::Here => true,
+                    Cancelled::Elsewhere => self.commands.send(Command::Cancel { id }).is_ok(),
+                },
                 Work::Submit { id, within_ms, kind } => {
-                    let ends_by = self.clock.after(within_ms);
-                    match self.prepare(*kind) {
-                        Ok(job) => self.commands.send(Command::Submit { id, ends_by, job }).is_ok(),
-                        Err(error) => self.events.send(Event::Failed { id, error }).is_ok(),
-                    }
+                    let arrived = Arrived { id, ends_by: self.clock.after(within_ms), kind: *kind };
+                    self.desk.put(arrived) || self.fail(id, RequestError::Overloaded)
                 }
             };
             if !taken {
+                break;
+            }
+        }
+        self.desk.end();
+        // Steps that ended by themselves do not listen any more.
+        let _ = self.commands.send(Command::End);
+    }
+
+    /// Works on what was read, until nothing follows.
+    pub(crate) fn work(&self) {
+        let _guard = AbortOnPanic;
+        while let Some(Arrived { id, ends_by, kind }) = self.desk.take() {
+            let prepared =
+                if ends_by <= self.clock.now() { Err(RequestError::Late) } else { self.prepare(kind) };
+            let taken = self.desk.hand_on(|| match prepared {
+                Ok(job) => self.commands.send(Command::Submit { id, ends_by, job }).is_ok(),
+                Err(error) => self.fail(id, error),
+            });
+            if taken == Some(false) {
                 return;
             }
         }
-        // Steps that ended by themselves do not listen any more.
-        let _ = self.commands.send(Command::End);
+    }
+
+    fn fail(&self, id: RequestId, error: RequestError) -> bool {
+        self.events.send(Event::Failed { id, error }).is_ok()
     }
 
     fn prepare(&self, work: WorkKind) -> Result<Job, RequestError> {

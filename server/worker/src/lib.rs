@@ -16,6 +16,7 @@
 //! [`RequestError::Overloaded`]: anchorhold_ipc::RequestError::Overloaded
 
 mod clock;
+mod desk;
 mod embed;
 mod generate;
 mod intake;

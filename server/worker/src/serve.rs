@@ -1,6 +1,7 @@
-//! Three threads around a model: one reads requests, one computes, one writes answers.
+//! Four threads around a model: one reads requests, one turns them into tokens, one computes, one writes answers.
 
 use crate::clock::Clock;
+use crate::desk::Desk;
 use crate::embed::{Embedding, Of};
 use crate::generate::Generation;
 use crate::intake::{Command, Intake, Job};
@@ -52,6 +53,7 @@ pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io
     let (commands, incoming) = sync_channel(MAX_COMMANDS);
     let clock = Clock::start();
     let intake = Intake {
+        desk: Desk::default(),
         language: Arc::clone(&language),
         clock,
         kind: compute.kind(),
@@ -70,9 +72,13 @@ pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io
             Box::new(Embedding::new(limits.embedding, (scorer, Of::Pairs), vocabulary))
         }
     };
+    // Each of the two threads lets go of it at its end, and with the last go the ways to the steps and to the line.
+    let reading = Arc::new(intake);
+    let working = Arc::clone(&reading);
     thread::scope(|scope| {
         thread::Builder::new().spawn_scoped(scope, || write_events(writer, outgoing))?;
-        thread::Builder::new().spawn_scoped(scope, || intake.run(reader))?;
+        thread::Builder::new().spawn_scoped(scope, move || reading.read(reader))?;
+        thread::Builder::new().spawn_scoped(scope, move || working.work())?;
         compute_steps(steps.as_mut(), clock, incoming, events);
         Ok(())
     })
