@@ -22,7 +22,7 @@ use std::process::Command;
 const FOLDER: &str = "ANCHORHOLD_LOCKED_FOLDER";
 const LIMIT: &str = "ANCHORHOLD_LOCKED_LIMIT";
 /// The tables, matrices and norms of the small model take more than this.
-const SHORT: u64 = 64 << 10;
+const SHORT: u64 = 16 << 10;
 
 /// What the system counts as locked of this process, in bytes.
 fn counted() -> u64 {
