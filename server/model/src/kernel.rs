@@ -10,7 +10,7 @@ mod pool;
 
 pub use pages::Held;
 pub(crate) use pages::{Blank, Pages};
-pub(crate) use pool::Pool;
+pub(crate) use pool::{Pool, bind};
 
 use zeroize::Zeroize;
 
