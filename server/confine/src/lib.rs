@@ -81,6 +81,7 @@ impl ConfineError {
 fn begin(reach: &Reach, layers: &mut Layers) -> Result<(), ConfineError> {
     let role = Role::DeviceWorker(reach.clone());
     limits::die_with_parent(layers)?;
+    limits::lockable_memory();
     namespaces::leave(&role, layers);
     filesystem::only_without_network(reach, layers)?;
     limits::no_capabilities(layers)?;
@@ -126,6 +127,10 @@ pub fn enter(role: &Role) -> Result<Layers, ConfineError> {
     match role {
         Role::Worker | Role::Gateway => {
             limits::die_with_parent(&mut layers)?;
+            if matches!(role, Role::Worker) {
+                // While the capabilities for it may still be there.
+                limits::lockable_memory();
+            }
             namespaces::leave(role, &mut layers);
             filesystem::empty_root(&mut layers);
             filesystem::nothing(&mut layers);

@@ -56,6 +56,17 @@ pub(crate) fn no_capabilities(layers: &mut Layers) -> Result<(), ConfineError> {
     Ok(())
 }
 
+/// Raises the limit on locked memory as far as this process may, so that weights are kept out of swap. What is locked in the end is told
+/// with the model; a machine where a worker may not lock all it likes takes `CAP_SYS_RESOURCE` away and sets a hard limit.
+pub(crate) fn lockable_memory() {
+    let hard = rustix::process::getrlimit(Resource::Memlock).maximum;
+    let raised = Rlimit { current: None, maximum: None };
+    if rustix::process::setrlimit(Resource::Memlock, raised).is_err() {
+        // Up to the hard limit everyone may, and where not, the limit in force holds.
+        let _ = rustix::process::setrlimit(Resource::Memlock, Rlimit { current: hard, maximum: hard });
+    }
+}
+
 /// Descriptors are few. (File size needs no limit: no file can be opened, a log on an inherited descriptor may grow, and the
 /// fetcher's cache has a limit of its own.)
 pub(crate) fn small(role: &Role, layers: &mut Layers) -> Result<(), ConfineError> {

@@ -46,6 +46,8 @@ pub struct LoadModel {
     pub objects: Vec<ObjectDescriptors>,
     /// The most threads to use.
     pub threads: u16,
+    /// The CPUs that these threads are bound to, one each; none are bound if it is empty.
+    pub cpus: Vec<u16>,
     /// Whether what was computed for a prompt is kept for later ones of the same tenant.
     pub keep_prefixes: bool,
     /// How exactly the model computes.
@@ -91,6 +93,10 @@ pub struct LoadReport {
     pub model: ModelInfo,
     /// Bytes of plaintext that came out of the package.
     pub bytes: u64,
+    /// Bytes of memory that the weights lie in, on the processor's side.
+    pub memory_bytes: u64,
+    /// Those of them that are locked against swap.
+    pub locked_bytes: u64,
     /// Time from the order to a model that answers, tokenizer included, in microseconds.
     pub micros: u64,
 }

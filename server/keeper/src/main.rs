@@ -9,6 +9,7 @@
 mod audit;
 mod children;
 mod clock;
+mod cpus;
 mod evidence;
 mod fetch;
 mod gateway;

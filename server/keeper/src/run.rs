@@ -2,13 +2,15 @@
 
 use crate::audit::Writer;
 use crate::clock::Clock;
+use crate::cpus;
 use crate::evidence::Identity;
 use crate::fetch::{Fetched, Recheck};
 use crate::gateway::{Desk, Gateway, Voice};
 use crate::key::HeldKey;
 use crate::release::{ATTEMPTS_TO_RENEW, Exchange, NoKey, Releaser};
 use crate::settings::{Model, Package, Settings};
-use crate::stages::{Stage, Stages};
+use crate::stages::{Memory, Stage, Stages};
+use crate::start::warn;
 use crate::worker::{LoadFailure, LoadOrder, Running, Source, Starting};
 use anchorhold_audit_log::{
     Actor, ActorKind, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, Model as LoggedModel, ModelId,
@@ -130,6 +132,8 @@ pub(crate) struct Keeper {
     pub(crate) happenings: Sender<Happening>,
     pub(crate) empty: PathBuf,
     pub(crate) slots: Vec<Slot>,
+    /// What the threads of workers are bound to, in the order of the slots; empty if they are not.
+    pub(crate) cpus: Vec<u16>,
     pub(crate) evidence_recorded: bool,
 }
 
@@ -191,6 +195,7 @@ impl Keeper {
             source,
             key,
             threads: settings.threads,
+            cpus: cpus::share(&self.cpus, settings.threads, at),
             keep_prefixes: settings.keep_prefixes,
             precision: settings.precision,
             at: at_now,
@@ -204,6 +209,7 @@ impl Keeper {
         let (running, data) = loaded.watch(self.happenings.clone(), ended)?;
         let manifest = Hash::new(report.model.manifest_digest);
         let version = report.model.version;
+        let memory = Memory::from(&report);
         slot.running = Some(running);
         slot.ready = Some((report.model, Some(data)));
         self.record(EventType::ModelLoad, Outcome::Success, |event| {
@@ -215,7 +221,16 @@ impl Keeper {
         })?;
         let gigabytes_per_s = report.bytes as f64 / 1e3 / (report.micros.max(1)) as f64;
         let load_ms = report.micros as f64 / 1e3;
-        self.stages.tell(&Stage::Loaded { model: &model.id, bytes: report.bytes, load_ms, gigabytes_per_s });
+        if let Some(warning) = memory.warning(&model.id) {
+            warn(&warning);
+        }
+        self.stages.tell(&Stage::Loaded {
+            model: &model.id,
+            bytes: report.bytes,
+            load_ms,
+            gigabytes_per_s,
+            memory,
+        });
         Ok(Ok(()))
     }
 

@@ -172,6 +172,9 @@ pub(crate) struct Worker {
     pub(crate) device: Device,
     /// Threads of each worker.
     pub(crate) threads: u16,
+    /// Whether each of these threads is bound to a CPU of its own, for a guest that has its CPUs to itself.
+    #[serde(default)]
+    pub(crate) pin_threads: bool,
     /// Whether a worker keeps what it computed for a prompt, for later ones of the same tenant that begin alike.
     #[serde(default = "keeps")]
     pub(crate) keep_prefixes: bool,
@@ -312,6 +315,10 @@ impl Settings {
         ensure!(
             (1..=MAX_THREADS).contains(&threads),
             "worker.threads is {threads}, wanted 1 to {MAX_THREADS}"
+        );
+        ensure!(
+            self.worker.device == Device::Cpu || !self.worker.pin_threads,
+            "worker.pin_threads is for worker.device = \"cpu\""
         );
         ensure!(
             self.worker.device == Device::Cpu || self.worker.precision == Precision::Bf16,

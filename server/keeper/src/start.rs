@@ -9,6 +9,7 @@
 use crate::audit::Writer;
 use crate::children;
 use crate::clock::Clock;
+use crate::cpus;
 use crate::evidence::{Boot, Identity};
 use crate::gateway::Gateway;
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
@@ -32,6 +33,7 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stages = Stages::new(clock);
     let empty = empty_directory(&settings.audit.directory)?;
     let releaser = Releaser::new(&settings)?;
+    let cpus = worker_cpus(&settings);
     let layers =
         anchorhold_confine::enter(&Role::Keeper(reach(&settings)?)).context("confining the keeper")?;
     for missing in &layers.missing {
@@ -70,6 +72,7 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
         happenings,
         empty,
         slots: Vec::new(),
+        cpus,
         evidence_recorded: false,
     };
     let outcome = obtain_and_load(&mut keeper).and_then(|()| keeper.open(gateway, &log_directory));
@@ -84,6 +87,19 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
             }
         }
     }
+}
+
+/// What workers' threads are bound to: nothing unless that is asked for and no two of them need the same CPU. Read before the keeper gives
+/// up the files that tell of the machine.
+fn worker_cpus(settings: &Settings) -> Vec<u16> {
+    if !settings.worker.pin_threads {
+        return Vec::new();
+    }
+    let cpus = cpus::for_workers(settings.models.len(), settings.worker.threads);
+    if cpus.is_none() {
+        warn("worker.pin_threads: there are fewer CPUs than threads of workers, so none is bound");
+    }
+    cpus.unwrap_or_default()
 }
 
 fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
@@ -103,7 +119,8 @@ fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
     (0..keeper.slots.len()).try_for_each(|at| keeper.load(at))
 }
 
-fn warn(text: &str) {
+/// Tells whoever reads the guest's standard error.
+pub(crate) fn warn(text: &str) {
     use std::io::Write as _;
     // Without standard error there is nobody to warn.
     let _ = writeln!(std::io::stderr(), "anchorhold-keeper: warning: {text}");

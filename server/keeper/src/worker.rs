@@ -149,6 +149,7 @@ pub(crate) struct LoadOrder<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) key: &'a HeldKey,
     pub(crate) threads: u16,
+    pub(crate) cpus: Vec<u16>,
     pub(crate) keep_prefixes: bool,
     pub(crate) precision: Precision,
     pub(crate) at: Timestamp,
@@ -173,6 +174,7 @@ impl LoadOrder<'_> {
             weights_key: WireSecret(Box::new(*self.key.weights_key.expose())),
             objects: objects.into_iter().map(|id| ObjectDescriptors { id }).collect(),
             threads: self.threads,
+            cpus: self.cpus.clone(),
             keep_prefixes: self.keep_prefixes,
             precision: self.precision,
         };

@@ -16,7 +16,7 @@ use self::places::Places;
 use self::score::Classifier;
 use crate::attention::{Attention, QUERIES, Unit};
 use crate::error::LoadError;
-use crate::kernel::{Isa, WIDTH};
+use crate::kernel::{Isa, Pages, WIDTH};
 use crate::math::{self, Norm};
 use crate::ops::Linear;
 use crate::packed::Then;
@@ -26,7 +26,7 @@ use crate::rows::{Input, Sheet, copy_into, grow};
 use crate::threads::{PerThread, Team, Threads};
 use crate::weights::Weights;
 use anchorhold_engine::{BackendError, Embedder, TokenId};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroize as _;
 
 /// Tokens that one thread takes through all layers: with fewer, the walk over the weights is not paid for.
 const GROUP_TOKENS: usize = 128;
@@ -68,7 +68,7 @@ pub(crate) struct Bert {
 /// What does not change.
 struct Model {
     isa: Isa,
-    words: Zeroizing<Vec<f32>>,
+    words: Pages<f32>,
     places: Places,
     norm: Norm,
     layers: Vec<Layer>,
@@ -123,7 +123,7 @@ impl Bert {
     pub(crate) fn new(
         config: &Config,
         prefix: &str,
-        mut weights: Weights,
+        weights: &mut Weights,
         output: Output,
         threads: &Threads,
     ) -> Result<Self, LoadError> {
@@ -136,21 +136,21 @@ impl Bert {
                 (Last::Pooled(pooling), None)
             }
             Output::Scored(bend, separator) => {
-                (Last::Scored(Classifier::new(config, bend, &mut weights)?), separator)
+                (Last::Scored(Classifier::new(config, bend, weights)?), separator)
             }
         };
         let words = weights.take(&format!("{prefix}embeddings.word_embeddings.weight"))?;
         let build = |weights: &mut Weights, layer| {
             Layer::new(isa, config, weights, &format!("{prefix}encoder.layer.{layer}"))
         };
-        let layers = (0..config.layers).map(|layer| build(&mut weights, layer)).collect::<Result<_, _>>()?;
+        let layers = (0..config.layers).map(|layer| build(weights, layer)).collect::<Result<_, _>>()?;
         let head = || Head { attention: Attention::new(isa), store: Vec::new(), line: Vec::new() };
         let heads = PerThread::new(threads, head);
         let model = Model {
             isa,
-            words: Zeroizing::new(words),
-            places: Places::new(config, prefix, separator, &mut weights)?,
-            norm: layer_norm(config, &mut weights, &format!("{prefix}embeddings.LayerNorm"))?,
+            words,
+            places: Places::new(config, prefix, separator, weights)?,
+            norm: layer_norm(config, weights, &format!("{prefix}embeddings.LayerNorm"))?,
             layers,
             heads: config.heads,
             hidden,
@@ -363,16 +363,15 @@ impl Embedder for Bert {
 impl Layer {
     fn new(isa: Isa, config: &Config, weights: &mut Weights, name: &str) -> Result<Self, LoadError> {
         let hidden = config.hidden;
-        let mut parts = Vec::new();
-        let mut bias = Vec::new();
-        for part in ["query", "key", "value"] {
-            parts.push(weights.take(&format!("{name}.attention.self.{part}.weight"))?);
-            bias.extend(weights.take(&format!("{name}.attention.self.{part}.bias"))?);
-        }
-        let parts: Vec<&[f32]> = parts.iter().map(Vec::as_slice).collect();
+        let inputs =
+            |kind| ["query", "key", "value"].map(|part| format!("{name}.attention.self.{part}.{kind}"));
+        let parts =
+            inputs("weight").iter().map(|name| weights.passing(name)).collect::<Result<Vec<_>, _>>()?;
+        let parts: Vec<&[f32]> = parts.iter().map(|part| &**part).collect();
         let query_key_value = weights.pack(&parts, hidden);
+        let bias = weights.joined(&inputs("bias"))?;
         let mut linear = |part: &str, depth, then| -> Result<Linear, LoadError> {
-            let tensor = weights.take(&format!("{name}.{part}.weight"))?;
+            let tensor = weights.passing(&format!("{name}.{part}.weight"))?;
             let packed = weights.pack(&[&tensor], depth);
             Ok(Linear::new(isa, packed, weights.take(&format!("{name}.{part}.bias"))?, then))
         };

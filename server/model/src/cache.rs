@@ -2,9 +2,9 @@
 //! is what it was given, and nothing once it is erased.
 
 use crate::attention::Unit;
-use crate::kernel::Packing;
+use crate::kernel::{Packing, Pages};
 use anchorhold_engine::BlockId;
-use zeroize::Zeroize as _;
+use std::ops::DerefMut;
 
 /// How the blocks of a model's cache are laid out: units by layer, then by head.
 #[derive(Debug)]
@@ -42,13 +42,7 @@ impl<P: Packing> Shape<P> {
 /// Blocks of [`WIDTH`](crate::kernel::WIDTH) positions. The memory of one is taken when it is first written, and kept until the model goes.
 pub(crate) struct Cache<P: Packing> {
     shape: Shape<P>,
-    blocks: Vec<Box<[P]>>,
-}
-
-impl<P: Packing> Drop for Cache<P> {
-    fn drop(&mut self) {
-        self.blocks.iter_mut().for_each(|block| block.zeroize());
-    }
+    blocks: Vec<Pages<P>>,
 }
 
 impl<P: Packing> Cache<P> {
@@ -60,7 +54,7 @@ impl<P: Packing> Cache<P> {
     pub(crate) fn reserve(&mut self, blocks: &[BlockId]) {
         let count = blocks.iter().map(|block| block.index() + 1).max().unwrap_or(0);
         while self.blocks.len() < count {
-            self.blocks.push(vec![P::default(); self.shape.block_len()].into_boxed_slice());
+            self.blocks.push(Pages::zeroed(self.shape.block_len()));
         }
     }
 
@@ -76,7 +70,7 @@ impl<P: Packing> Cache<P> {
         numbers.map(move |number| {
             let block = blocks.nth(number - passed);
             passed = number + 1;
-            block.map(AsMut::as_mut).unwrap_or_default()
+            block.map(DerefMut::deref_mut).unwrap_or_default()
         })
     }
 
@@ -84,7 +78,7 @@ impl<P: Packing> Cache<P> {
     pub(crate) fn erase(&mut self, blocks: &[BlockId]) {
         for block in blocks {
             if let Some(block) = self.blocks.get_mut(block.index()) {
-                block.zeroize();
+                block.wipe();
             }
         }
     }
@@ -122,7 +116,7 @@ mod tests {
             write(&mut cache, block, place, slot);
             written += 4.0 + 8.0;
         }
-        assert_eq!(cache.blocks.iter().flatten().sum::<f32>(), written);
+        assert_eq!(cache.blocks.iter().flat_map(|block| block.iter()).sum::<f32>(), written);
         let sum = |block| cache.unit(BlockId(block), 1, 1).iter().sum::<f32>();
         assert_eq!([2, 0].map(sum), [0.0, 12.0]);
         assert!(cache.unit(BlockId(9), 1, 1).is_empty());

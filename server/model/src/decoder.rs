@@ -36,7 +36,7 @@ use self::experts::{Experts, Routes};
 use self::feed_forward::{FeedForward, Gated};
 use crate::error::LoadError;
 use crate::gguf::ROPE_FACTORS;
-use crate::kernel::{Isa, Packing, Pair, WIDTH};
+use crate::kernel::{Isa, Packing, Pages, Pair, WIDTH};
 use crate::math::{self, Norm};
 use crate::ops::Linear;
 use crate::packed::{Packed, Then};
@@ -175,12 +175,12 @@ impl Decoder {
     /// A tensor is not there, which [`Weights::load`] rules out.
     pub(crate) fn new(
         config: &Config,
-        mut weights: Weights,
+        weights: &mut Weights,
         threads: &Threads,
         keep: Keep,
     ) -> Result<Self, LoadError> {
         let precision = weights.precision();
-        let model = Model::new(config, &mut weights, keep)?;
+        let model = Model::new(config, weights, keep)?;
         let cache = match (precision, keep) {
             (Precision::Bf16, Keep::All) => Cache::Bf16(Memory::new(&model, threads)),
             // What is stored in few bits is multiplied in integers, so its products are as good as exact; and a vector shows what a
@@ -210,7 +210,7 @@ impl Model {
             if config.tied { (None, words) } else { (Some(words), weights.matrix("lm_head.weight")?) };
         let mut rope = config.rope.clone();
         if config.layout.is_some_and(|layout| layout.rope_factors) {
-            rope = rope.slowed(&weights.take(ROPE_FACTORS)?)?;
+            rope = rope.slowed(&weights.passing(ROPE_FACTORS)?)?;
         }
         let layers = (0..config.windows.len()).map(|layer| Layer::new(isa, config, weights, layer));
         let layers: Vec<Layer> = layers.collect::<Result<_, _>>()?;
@@ -228,7 +228,7 @@ impl Model {
             words,
             layers,
             norm: rms_norm(config, weights, &format!("{prefix}norm"))?,
-            head_out: Linear::new(isa, output, Vec::new(), Then::Store),
+            head_out: Linear::new(isa, output, Pages::default(), Then::Store),
             rope,
             window_rope: config.window_rope.clone(),
             sizes,
@@ -420,10 +420,8 @@ impl Layer {
         let then = if config.norms == Norms::Around { Then::Store } else { Then::Add };
         let mut linear = |first: &str, biased: &[&str], then| -> Result<Linear, LoadError> {
             let packed = weights.matrix(&format!("{name}.{first}.weight"))?;
-            let mut bias = Vec::new();
-            for part in biased {
-                bias.extend(weights.take(&format!("{name}.{part}.bias"))?);
-            }
+            let biases: Vec<String> = biased.iter().map(|part| format!("{name}.{part}.bias")).collect();
+            let bias = weights.joined(&biases)?;
             Ok(Linear::new(isa, packed, bias, then))
         };
         let (inputs, output) =

@@ -8,8 +8,9 @@
 mod pages;
 mod pool;
 
-pub(crate) use pages::filled;
-pub(crate) use pool::Pool;
+pub use pages::Held;
+pub(crate) use pages::{Blank, Pages};
+pub(crate) use pool::{Pool, bind};
 
 use zeroize::Zeroize;
 
@@ -21,7 +22,7 @@ pub(crate) const WIDTH: usize = 32;
 pub(crate) struct Isa(Level);
 
 /// What lies in one place of a packed line: a number, or two of less precision side by side.
-pub(crate) trait Packing: Copy + Default + Send + Sync + Zeroize {
+pub(crate) trait Packing: Blank + Default + Send + Sync + Zeroize {
     /// How many numbers.
     const COUNT: usize;
 
@@ -88,6 +89,10 @@ impl Packing for f32 {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Pair(u32);
+
+impl Blank for Pair {
+    const ZERO: Self = Self(0);
+}
 
 impl Zeroize for Pair {
     fn zeroize(&mut self) {

@@ -44,6 +44,7 @@ pub use decoder::{
 };
 pub use error::LoadError;
 pub use grammar::{GrammarError, Grammars, MAX_CHOICE_TEXTS, MAX_REGEX_LEN, MAX_STRUCTURE_LEN};
+pub use kernel::Held;
 pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, RerankModel, load, load_on, load_with};
 pub use stream::{Passed, StopMatcher, TextStream};
 pub use template::{

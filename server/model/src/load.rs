@@ -9,6 +9,7 @@ use crate::decoder::{
 use crate::error::LoadError;
 use crate::gguf::{self, Described};
 use crate::grammar::Grammars;
+use crate::kernel::Held;
 use crate::pooling::{self, Pooling};
 use crate::template::{ChatTemplate, SpecialTokens};
 use crate::text::{Codec, Use};
@@ -95,6 +96,8 @@ pub struct LoadStats {
     pub parameters: u64,
     /// Plaintext bytes of the weights that were verified and decrypted.
     pub weight_bytes: u64,
+    /// The memory that the weights lie in on this machine, and how much of it is locked.
+    pub memory: Held,
 }
 
 /// Decrypts a package into a model. The architecture is the one that its `config.json` names, or the metadata of a GGUF file.
@@ -194,7 +197,8 @@ pub fn load_on(
         let (needs, passed_over) = config.needs();
         let plan = DecoderPlan::new(config, &needs)?;
         let weights = PlannedWeights::new(package, effort, (&needs, &passed_over))?;
-        Ok((build(plan, weights)?, stats(package, &needs)))
+        // What the device has is not memory of this machine.
+        Ok((build(plan, weights)?, stats(package, &needs, Held::default())))
     })
 }
 
@@ -267,9 +271,10 @@ fn load_encoder(
     let words = format!("{}embeddings.word_embeddings.weight", config.prefix());
     let prefix = if package.index().position(&words).is_some() { config.prefix() } else { "" };
     let (needs, passed_over) = config.needs(prefix, Purpose::Embedding);
-    let (weights, stats) = read_weights(load, (&needs, passed_over), &Place::as_named)?;
+    let mut weights = read_weights(load, (&needs, passed_over), &Place::as_named)?;
     let vocabulary = config.vocabulary();
-    let embedder = Box::new(Bert::new(&config, prefix, weights, Output::Pooled(pooling), threads)?);
+    let embedder = Box::new(Bert::new(&config, prefix, &mut weights, Output::Pooled(pooling), threads)?);
+    let stats = stats(package, &needs, weights.held());
     Ok((LoadedModel::Embedding(EmbeddingModel { embedder, codec, vocabulary }), stats))
 }
 
@@ -291,9 +296,11 @@ fn load_reranker(
     let separator = if family == Family::Bert { codec.separator()? } else { None };
     let prefix = config.prefix();
     let (needs, passed_over) = config.needs(prefix, Purpose::Score);
-    let (weights, stats) = read_weights(load, (&needs, passed_over), &Place::as_named)?;
+    let mut weights = read_weights(load, (&needs, passed_over), &Place::as_named)?;
     let vocabulary = config.vocabulary();
-    let scorer = Box::new(Bert::new(&config, prefix, weights, Output::Scored(bend, separator), threads)?);
+    let scorer =
+        Box::new(Bert::new(&config, prefix, &mut weights, Output::Scored(bend, separator), threads)?);
+    let stats = stats(package, &needs, weights.held());
     Ok((LoadedModel::Rerank(RerankModel { scorer, codec, vocabulary }), stats))
 }
 
@@ -324,8 +331,9 @@ fn load_decoder(
     }
     load_chat(&load.source, object, read, |config| {
         let (needs, passed_over) = config.needs();
-        let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
-        Ok((Box::new(Decoder::new(config, weights, load.threads, Keep::All)?), stats))
+        let mut weights = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
+        let decoder = Box::new(Decoder::new(config, &mut weights, load.threads, Keep::All)?);
+        Ok((decoder, stats(load.source.package, &needs, weights.held())))
     })
 }
 
@@ -372,9 +380,10 @@ fn load_embedding_decoder(
     let pooling = read_pooling(package, config.hidden())?;
     let codec = Codec::read(&load.source.tokenizer()?, config.vocabulary(), Use::Embedding)?;
     let (needs, passed_over) = config.needs();
-    let (weights, stats) = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
+    let mut weights = read_weights(load, (&needs, &passed_over), &|name| config.locate(name))?;
     let vocabulary = config.vocabulary();
-    let embedder = Box::new(DecoderEmbedder::new(&config, weights, pooling, threads)?);
+    let embedder = Box::new(DecoderEmbedder::new(&config, &mut weights, pooling, threads)?);
+    let stats = stats(package, &needs, weights.held());
     Ok((LoadedModel::Embedding(EmbeddingModel { embedder, codec, vocabulary }), stats))
 }
 
@@ -382,15 +391,13 @@ fn read_weights(
     load: &Load<'_>,
     (needs, passed_over): (&[Need], &[&str]),
     locate: Locate<'_>,
-) -> Result<(Weights, LoadStats), LoadError> {
-    let weights =
-        Weights::load(load.source.package, &load.effort, (needs, passed_over), locate, load.precision)?;
-    Ok((weights, stats(load.source.package, needs)))
+) -> Result<Weights, LoadError> {
+    Weights::load(load.source.package, &load.effort, (needs, passed_over), locate, load.precision)
 }
 
-fn stats(package: &SealedModel, needs: &[Need]) -> LoadStats {
+fn stats(package: &SealedModel, needs: &[Need], memory: Held) -> LoadStats {
     let parameters = needs.iter().map(|need| need.shape.iter().product::<usize>() as u64).sum();
-    LoadStats { tensors: needs.len(), parameters, weight_bytes: package.weight_bytes() }
+    LoadStats { tensors: needs.len(), parameters, weight_bytes: package.weight_bytes(), memory }
 }
 
 /// A file that a package need not have.

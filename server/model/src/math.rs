@@ -1,6 +1,6 @@
 //! Element-wise functions, written so that the compiler turns them into vector code.
 
-use crate::kernel::{Isa, Vectorised};
+use crate::kernel::{Isa, Pages, Vectorised};
 
 /// `x/2 * (1 + erf(x / sqrt 2))` in place.
 pub(crate) fn gelu(isa: Isa, values: &mut [f32]) {
@@ -58,9 +58,9 @@ pub(crate) fn rms_scale(isa: Isa, row: &[f32], epsilon: f32) -> f32 {
 
 /// The parameters of a normalisation.
 pub(crate) struct Norm {
-    pub(crate) weight: Vec<f32>,
+    pub(crate) weight: Pages<f32>,
     /// Of layer norm; `None` for RMS norm.
-    pub(crate) bias: Option<Vec<f32>>,
+    pub(crate) bias: Option<Pages<f32>>,
     pub(crate) epsilon: f32,
 }
 
@@ -256,10 +256,10 @@ impl Vectorised for Normalise<'_> {
             let mean = if self.norm.bias.is_some() { lanes(row, |x| x) / width as f32 } else { 0.0 };
             let variance = lanes(row, |x| (x - mean) * (x - mean)) / width as f32;
             let scale = 1.0 / (variance + self.norm.epsilon).sqrt();
-            for (x, &weight) in row.iter_mut().zip(&self.norm.weight) {
+            for (x, &weight) in row.iter_mut().zip(self.norm.weight.iter()) {
                 *x = (*x - mean) * scale * weight;
             }
-            for (x, &bias) in row.iter_mut().zip(self.norm.bias.iter().flatten()) {
+            for (x, &bias) in row.iter_mut().zip(self.norm.bias.iter().flat_map(|bias| bias.iter())) {
                 *x += bias;
             }
         }
@@ -329,13 +329,13 @@ mod tests {
     fn layer_norm_has_mean_zero_and_rms_norm_keeps_the_mean() {
         let x = [1.0, 2.0, 3.0, 6.0];
         let mut out = x;
-        let weight = vec![1.0; 4];
-        let layer = Norm { weight: weight.clone(), bias: Some(vec![0.0; 4]), epsilon: 0.0 };
+        let weight = || Pages::copy_of(&[1.0; 4]);
+        let layer = Norm { weight: weight(), bias: Some(Pages::zeroed(4)), epsilon: 0.0 };
         normalise(Isa::detect(), &layer, &mut out);
         let deviation = 3.5_f32.sqrt();
         assert!((out[3] - 3.0 / deviation).abs() < 1e-6 && out.iter().sum::<f32>().abs() < 1e-6);
         let mut out = x;
-        normalise(Isa::detect(), &Norm { weight, bias: None, epsilon: 0.0 }, &mut out);
+        normalise(Isa::detect(), &Norm { weight: weight(), bias: None, epsilon: 0.0 }, &mut out);
         assert!((out[3] - 6.0 / 12.5_f32.sqrt()).abs() < 1e-6);
     }
 

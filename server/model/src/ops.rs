@@ -1,6 +1,6 @@
 //! Linear layers.
 
-use crate::kernel::Isa;
+use crate::kernel::{Isa, Pages};
 use crate::packed::{Epilogue, Packed, Then};
 use crate::rows::{Input, Sheet};
 use crate::threads::Team;
@@ -13,7 +13,7 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    pub(crate) fn new(isa: Isa, weights: Packed, bias: Vec<f32>, then: Then) -> Self {
+    pub(crate) fn new(isa: Isa, weights: Packed, bias: Pages<f32>, then: Then) -> Self {
         Self { isa, weights, epilogue: Epilogue { bias, then } }
     }
 

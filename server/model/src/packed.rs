@@ -1,6 +1,6 @@
 //! Weights laid out for the kernel, and the matrix product over them.
 
-use crate::kernel::{Ahead, Isa, Packing, Pair, WIDTH, filled};
+use crate::kernel::{Ahead, Held, Isa, Packing, Pages, Pair, WIDTH};
 use crate::math::{self, Gate};
 use crate::quantised::Quantised;
 use crate::rows::{Block, Blocks, Filled, Input, MAX_HEIGHT, Rows, Sheet, places};
@@ -25,20 +25,9 @@ pub(crate) struct Packed {
 }
 
 enum Panels {
-    F32(Vec<f32>),
-    Bf16(Vec<Pair>),
+    F32(Pages<f32>),
+    Bf16(Pages<Pair>),
     Quantised(Quantised),
-}
-
-impl Drop for Packed {
-    fn drop(&mut self) {
-        match &mut self.panels {
-            Panels::F32(panels) => panels.zeroize(),
-            Panels::Bf16(panels) => panels.zeroize(),
-            // Wipes itself.
-            Panels::Quantised(_) => {}
-        }
-    }
 }
 
 /// How a matrix is held and multiplied.
@@ -88,7 +77,7 @@ fn set_line<P: Packing>(panels: &mut [P], isa: Isa, (index, depth): (usize, usiz
 /// What is added to a product, and what becomes of the sum.
 pub(crate) struct Epilogue {
     /// One value for each column; empty for none.
-    pub(crate) bias: Vec<f32>,
+    pub(crate) bias: Pages<f32>,
     pub(crate) then: Then,
 }
 
@@ -128,8 +117,8 @@ impl Packed {
 
     /// A weight matrix of zeros, whose rows are to be set. In [`Form::Quantised`] nothing can be set.
     pub(crate) fn zeroed(columns: usize, depth: usize, form: Form) -> Self {
-        fn panels<P: Packing>(columns: usize, depth: usize) -> Vec<P> {
-            filled(columns.div_ceil(WIDTH) * WIDTH * places::<P>(depth), P::default())
+        fn panels<P: Packing>(columns: usize, depth: usize) -> Pages<P> {
+            Pages::zeroed(columns.div_ceil(WIDTH) * WIDTH * places::<P>(depth))
         }
         let panels = match form {
             Form::F32 => Panels::F32(panels(columns, depth)),
@@ -175,6 +164,15 @@ impl Packed {
     /// Numbers of a row.
     pub(crate) fn depth(&self) -> usize {
         self.depth
+    }
+
+    /// How much memory it takes.
+    pub(crate) fn held(&self) -> Held {
+        match &self.panels {
+            Panels::F32(panels) => panels.held(),
+            Panels::Bf16(panels) => panels.held(),
+            Panels::Quantised(parts) => parts.held(),
+        }
     }
 
     /// In which form rows are multiplied with these weights.
@@ -359,7 +357,7 @@ mod tests {
     }
 
     fn product(isa: Isa, packed: &Packed, x: &[f32], rows: usize) -> Vec<f32> {
-        let epilogue = Epilogue { bias: Vec::new(), then: Then::Store };
+        let epilogue = Epilogue { bias: Pages::default(), then: Then::Store };
         product_with(isa, packed, (x, rows), &epilogue, &mut Sheet::default())
     }
 
@@ -474,7 +472,7 @@ mod tests {
         let packed = Packed::new(&[&a, &b], 8, Form::F32);
         assert_eq!(packed.columns(), 5);
         let bias = vec![1.0, 2.0, 3.0, 4.0, 5.0];
-        let epilogue = Epilogue { bias: bias.clone(), then: Then::Store };
+        let epilogue = Epilogue { bias: Pages::copy_of(&bias), then: Then::Store };
         let mut sheet = Sheet::default();
         let isa = Isa::detect();
         assert_eq!(product_with(isa, &packed, (&[0.0; 8], 1), &epilogue, &mut sheet), bias);
@@ -497,11 +495,11 @@ mod tests {
                 math::gate_multiply(isa, Gate::Silu, &alone(&gate), &alone(&up), &mut wanted);
                 let packed = Packed::new(&[&gate, &up], depth, form);
                 assert!(packed.halved());
-                let epilogue = Epilogue { bias: Vec::new(), then: Then::Gate(Gate::Silu) };
+                let epilogue = Epilogue { bias: Pages::default(), then: Then::Gate(Gate::Silu) };
                 let got = product_with(isa, &packed, (&x, rows), &epilogue, &mut Sheet::default());
                 let got = got.chunks(2 * columns).flat_map(|line| &line[..columns]);
                 assert!(got.zip(&wanted).all(|(got, wanted)| (got - wanted).abs() < 1e-6));
-                let epilogue = Epilogue { bias: Vec::new(), then: Then::Gelu };
+                let epilogue = Epilogue { bias: Pages::default(), then: Then::Gelu };
                 let packed = Packed::new(&[&gate], depth, form);
                 let got = product_with(isa, &packed, (&x, rows), &epilogue, &mut Sheet::default());
                 let mut wanted = alone(&gate);

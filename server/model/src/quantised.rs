@@ -13,13 +13,12 @@ use self::cells::{COLUMNS, Cell, Q4KCell, Q6KCell, Q8Cell};
 use self::kernel::Level;
 use self::lines::Lines;
 use self::products::Product;
-use crate::kernel::{Isa, filled};
+use crate::kernel::{Held, Isa, Pages};
 use crate::math;
 use crate::packed::{Epilogue, Then};
 use crate::rows::{MAX_HEIGHT, Plain, Sheet};
 use crate::stored::Stored;
 use crate::threads::Team;
-use std::hint;
 
 /// Rows that are quantised together, and pass over all panels of a task before the next ones do.
 const TALL: usize = 96;
@@ -42,9 +41,9 @@ struct Part {
 }
 
 enum Cells {
-    Q8_0(Vec<Q8Cell>),
-    Q4K(Vec<Q4KCell>),
-    Q6K(Vec<Q6KCell>),
+    Q8_0(Pages<Q8Cell>),
+    Q4K(Pages<Q4KCell>),
+    Q6K(Pages<Q6KCell>),
 }
 
 /// Runs a function over the cells of any form.
@@ -58,21 +57,11 @@ macro_rules! with {
     };
 }
 
-impl Drop for Part {
-    fn drop(&mut self) {
-        fn wipe<C: Cell>(cells: &mut Vec<C>) {
-            cells.fill(C::ZERO);
-            hint::black_box(cells);
-        }
-        with!(&mut self.cells, cells => wipe(cells));
-    }
-}
-
 impl Quantised {
     /// Zeros in parts that are stored like this with so many rows of `depth` numbers. Parts that are not quantised are left out.
     pub(crate) fn zeroed(parts: &[(Stored, usize)], depth: usize) -> Self {
-        fn cells<C: Cell>(rows: usize, depth: usize) -> Vec<C> {
-            filled(rows.div_ceil(COLUMNS) * (depth / C::NUMBERS), C::ZERO)
+        fn cells<C: Cell>(rows: usize, depth: usize) -> Pages<C> {
+            Pages::zeroed(rows.div_ceil(COLUMNS) * (depth / C::NUMBERS))
         }
         let mut first = 0;
         let part = |&(stored, columns): &(Stored, usize)| {
@@ -86,6 +75,12 @@ impl Quantised {
             Some(Part { first: first - columns, columns, depth, cells })
         };
         Self { parts: parts.iter().filter_map(part).collect() }
+    }
+
+    /// How much memory it takes.
+    pub(crate) fn held(&self) -> Held {
+        let held = |part: &Part| with!(&part.cells, cells => cells.held());
+        self.parts.iter().map(held).fold(Held::default(), Held::and)
     }
 
     /// Sets a row to what the file stores.

@@ -1,7 +1,7 @@
 //! The threads that compute.
 
 use crate::error::LoadError;
-use crate::kernel::Pool;
+use crate::kernel::{Pool, bind};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +22,23 @@ impl Threads {
     /// # Errors
     /// [`LoadError::Threads`] when the system gives no thread.
     pub fn start(count: NonZeroUsize) -> Result<Self, LoadError> {
-        let pool = Pool::start(count.get() - 1).map_err(|_| LoadError::Threads)?;
-        Ok(Self(Arc::new(pool)))
+        Self::start_on(count, &[])
+    }
+
+    /// The same with each started thread bound to one of these CPUs. The calling thread, and all that it starts later, is kept to them
+    /// together: it is the one that takes the memory of weights, which then lies where the threads run. Where there are fewer CPUs
+    /// than threads, or the system does not allow it, threads run wherever the system puts them.
+    ///
+    /// # Errors
+    /// [`LoadError::Threads`] when the system gives no thread.
+    pub fn start_on(count: NonZeroUsize, cpus: &[usize]) -> Result<Self, LoadError> {
+        let cpus = if cpus.len() < count.get() { &[] } else { cpus };
+        if !cpus.is_empty() {
+            bind(cpus);
+        }
+        // The first is left to the calling thread.
+        let pool = Pool::start(count.get() - 1, cpus.get(1..).unwrap_or_default());
+        Ok(Self(Arc::new(pool.map_err(|_| LoadError::Threads)?)))
     }
 
     /// How many there are.
@@ -101,6 +116,50 @@ impl<T> PerThread<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::thread::{CpuSet, sched_getaffinity};
+
+    fn own() -> Vec<usize> {
+        let set = sched_getaffinity(None).unwrap();
+        (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()
+    }
+
+    /// The CPUs that each thread may run on.
+    fn seen(threads: &Threads) -> Vec<Vec<usize>> {
+        let seen = PerThread::new(threads, Vec::new);
+        // Each thread waits for the others, so that all take an item.
+        let all = std::sync::Barrier::new(threads.count());
+        Team::All(threads).each(0..threads.count(), |worker, _| {
+            all.wait();
+            *seen.of(worker).unwrap() = own();
+        });
+        (0..threads.count()).map(|worker| seen.of(worker).unwrap().clone()).collect()
+    }
+
+    #[test]
+    fn each_started_thread_is_bound_to_a_cpu_of_its_own() {
+        // A thread for the test, since what is bound stays so.
+        let body = || {
+            let all = own();
+            let count = NonZeroUsize::new(all.len().min(2)).unwrap();
+            let Some(cpus) = all.get(..count.get()) else { return };
+            let mut wanted = vec![cpus.to_vec()];
+            wanted.extend(cpus[1..].iter().map(|&cpu| vec![cpu]));
+            assert_eq!(seen(&Threads::start_on(count, cpus).unwrap()), wanted);
+        };
+        std::thread::spawn(body).join().unwrap();
+    }
+
+    #[test]
+    fn nothing_is_bound_where_cpus_are_too_few_or_absent() {
+        let body = || {
+            let all = own();
+            for cpus in [&all[..1], &[], &[CpuSet::MAX_CPU - 1, CpuSet::MAX_CPU]] {
+                let threads = Threads::start_on(NonZeroUsize::new(2).unwrap(), cpus).unwrap();
+                assert_eq!(seen(&threads), [all.clone(), all.clone()]);
+            }
+        };
+        std::thread::spawn(body).join().unwrap();
+    }
 
     #[test]
     fn every_item_is_worked_on_once() {

@@ -2,13 +2,13 @@
 //! into the layout that computes, so that no more than that part is ever there twice.
 
 use crate::error::LoadError;
-use crate::kernel::Isa;
+use crate::kernel::{Held, Isa, Pages};
 use crate::packed::{Form, Packed};
 use crate::stored::Stored;
 use anchorhold_engine::Precision;
 use anchorhold_sealed_weights::{Effort, SealedModel, Tensor, TensorReader};
 use std::collections::HashMap;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 /// A tensor that the architecture needs.
 pub(crate) struct Need {
@@ -70,17 +70,11 @@ pub(crate) type Locate<'a> = &'a dyn Fn(&str) -> Option<Place>;
 
 /// The decrypted tensors by name. What is not taken is erased.
 pub(crate) struct Weights {
-    numbers: HashMap<String, Vec<f32>>,
+    numbers: HashMap<String, Pages<f32>>,
     matrices: HashMap<String, Packed>,
     precision: Precision,
-}
-
-impl Drop for Weights {
-    fn drop(&mut self) {
-        for tensor in self.numbers.values_mut() {
-            tensor.zeroize();
-        }
-    }
+    /// What was taken to stay.
+    held: Held,
 }
 
 /// A needed tensor, found in the package.
@@ -136,7 +130,7 @@ impl Weights {
         precision: Precision,
     ) -> Result<Self, LoadError> {
         let plan = Plan::new(model, needs, passed_over, locate)?;
-        let mut numbers: Vec<Vec<f32>> = plan.numbers.iter().map(|(_, len)| vec![0.0; *len]).collect();
+        let mut numbers: Vec<Pages<f32>> = plan.numbers.iter().map(|(_, len)| Pages::zeroed(*len)).collect();
         let mut matrices: Vec<Packed> =
             plan.matrices.iter().map(|matrix| matrix.allocate(precision)).collect();
         let mut reader = Reader::new(model.tensor_reader(effort)?, effort.threads.get());
@@ -165,7 +159,7 @@ impl Weights {
         let names = plan.numbers.into_iter().map(|(name, _)| name);
         let numbers = names.zip(numbers).collect();
         let matrices = plan.matrices.into_iter().map(|matrix| matrix.name).zip(matrices).collect();
-        Ok(Self { numbers, matrices, precision })
+        Ok(Self { numbers, matrices, precision, held: Held::default() })
     }
 
     /// How exactly products are to be.
@@ -173,17 +167,59 @@ impl Weights {
         self.precision
     }
 
-    /// Packs matrices for products, one below the other.
-    pub(crate) fn pack(&self, parts: &[&[f32]], depth: usize) -> Packed {
-        Packed::new(parts, depth, Form::of(self.precision, &[]))
+    /// The memory of everything that was handed out to stay with the model.
+    pub(crate) fn held(&self) -> Held {
+        self.held
     }
 
-    /// Takes the numbers of a tensor that was needed.
+    /// Packs matrices for products, one below the other.
+    pub(crate) fn pack(&mut self, parts: &[&[f32]], depth: usize) -> Packed {
+        self.counted(Packed::new(parts, depth, Form::of(self.precision, &[])))
+    }
+
+    /// The same without rounding in any precision.
+    pub(crate) fn pack_exact(&mut self, part: &[f32], depth: usize) -> Packed {
+        self.counted(Packed::new(&[part], depth, Form::F32))
+    }
+
+    fn counted(&mut self, packed: Packed) -> Packed {
+        self.held = self.held.and(packed.held());
+        packed
+    }
+
+    /// Takes the numbers of a tensor that was needed, out of which something else is made.
     ///
     /// # Errors
     /// It was not needed, or was taken before.
-    pub(crate) fn take(&mut self, name: &str) -> Result<Vec<f32>, LoadError> {
+    pub(crate) fn passing(&mut self, name: &str) -> Result<Pages<f32>, LoadError> {
         self.numbers.remove(name).ok_or(UNLISTED)
+    }
+
+    /// Takes the numbers of a tensor that was needed, to stay.
+    ///
+    /// # Errors
+    /// It was not needed, or was taken before.
+    pub(crate) fn take(&mut self, name: &str) -> Result<Pages<f32>, LoadError> {
+        let numbers = self.passing(name)?;
+        Ok(self.keep(numbers))
+    }
+
+    /// Takes the numbers of tensors that were needed, one behind the other.
+    ///
+    /// # Errors
+    /// One was not needed, or was taken before.
+    pub(crate) fn joined(&mut self, names: &[String]) -> Result<Pages<f32>, LoadError> {
+        let parts = names.iter().map(|name| self.passing(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut joined = Pages::zeroed(parts.iter().map(|part| part.len()).sum());
+        let numbers = parts.iter().flat_map(|part| part.iter());
+        joined.iter_mut().zip(numbers).for_each(|(slot, number)| *slot = *number);
+        Ok(self.keep(joined))
+    }
+
+    /// Counts what was made to stay.
+    pub(crate) fn keep(&mut self, numbers: Pages<f32>) -> Pages<f32> {
+        self.held = self.held.and(numbers.held());
+        numbers
     }
 
     /// Takes the matrix that begins with this tensor.
@@ -191,7 +227,8 @@ impl Weights {
     /// # Errors
     /// It was not needed, or was taken before.
     pub(crate) fn matrix(&mut self, name: &str) -> Result<Packed, LoadError> {
-        self.matrices.remove(name).ok_or(UNLISTED)
+        let matrix = self.matrices.remove(name).ok_or(UNLISTED)?;
+        Ok(self.counted(matrix))
     }
 }
 

@@ -23,7 +23,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// [`LoadFailure`] with the stage that refused.
 pub fn load_sealed(order: LoadModel, descriptors: Vec<OwnedFd>) -> Result<(Model, LoadReport), LoadFailure> {
     let threads = NonZeroUsize::new(order.threads.into()).unwrap_or(NonZeroUsize::MIN);
-    let threads = Threads::start(threads)?;
+    let cpus: Vec<usize> = order.cpus.iter().map(|&cpu| cpu.into()).collect();
+    let threads = Threads::start_on(threads, &cpus)?;
     let precision = order.precision;
     load_sealed_with(order, descriptors, |package, effort| {
         anchorhold_model::load_with(package, &threads, precision, effort.progress)
@@ -50,6 +51,8 @@ pub fn load_sealed_with(
     let report = LoadReport {
         model: info(&manifest, &model, dimensions),
         bytes: stats.weight_bytes,
+        memory_bytes: stats.memory.bytes,
+        locked_bytes: stats.memory.locked,
         micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
     };
     Ok((model, report))

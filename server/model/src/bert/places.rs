@@ -2,14 +2,14 @@
 
 use super::config::{Config, Family};
 use crate::error::LoadError;
+use crate::kernel::Pages;
 use crate::weights::Weights;
 use anchorhold_engine::TokenId;
-use zeroize::Zeroizing;
 
 /// The tables of positions, and how tokens are numbered.
 pub(super) struct Places {
     /// For each text of an input the vectors of all positions, with that of the text's type added.
-    tables: Vec<Zeroizing<Vec<f32>>>,
+    tables: Vec<Pages<f32>>,
     hidden: usize,
     /// Ends the first text, where the model tells the texts of a pair apart.
     separator: Option<TokenId>,
@@ -29,20 +29,18 @@ impl Places {
         weights: &mut Weights,
     ) -> Result<Self, LoadError> {
         let hidden = config.hidden;
-        let positions = weights.take(&format!("{prefix}embeddings.position_embeddings.weight"))?;
-        let positions = Zeroizing::new(positions);
-        let types = weights.take(&format!("{prefix}embeddings.token_type_embeddings.weight"))?;
-        let types = Zeroizing::new(types);
+        let positions = weights.passing(&format!("{prefix}embeddings.position_embeddings.weight"))?;
+        let types = weights.passing(&format!("{prefix}embeddings.token_type_embeddings.weight"))?;
         let texts = if separator.is_some() { 2 } else { 1 };
         if config.types < texts {
             return Err(LoadError::Config("type_vocab_size is less than the tokenizer's types"));
         }
         let table = |kind: &[f32]| {
-            let mut table = positions.clone();
+            let mut table = Pages::copy_of(&positions);
             for line in table.chunks_exact_mut(hidden) {
                 line.iter_mut().zip(kind).for_each(|(value, kind)| *value += kind);
             }
-            table
+            weights.keep(table)
         };
         Ok(Self {
             tables: types.chunks_exact(hidden).take(texts).map(table).collect(),
@@ -74,7 +72,8 @@ mod tests {
     use super::*;
 
     fn places(separator: Option<TokenId>, padding: Option<usize>) -> Places {
-        let table = |kind: f32| Zeroizing::new((0..8_u8).map(|at| f32::from(at) + kind).collect::<Vec<_>>());
+        let table =
+            |kind: f32| Pages::copy_of(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0].map(|at: f32| at + kind));
         Places { tables: vec![table(0.0), table(100.0)], hidden: 1, separator, padding }
     }
 

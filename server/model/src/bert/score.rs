@@ -5,11 +5,10 @@ use crate::config;
 use crate::error::LoadError;
 use crate::kernel::Isa;
 use crate::ops::Linear;
-use crate::packed::{Form, Packed, Then};
+use crate::packed::Then;
 use crate::rows::{Input, Sheet, copy_into};
 use crate::threads::Team;
 use crate::weights::Weights;
-use anchorhold_engine::Precision;
 use anchorhold_sealed_weights::Role;
 use serde_json::{Map, Value};
 
@@ -62,9 +61,9 @@ impl Classifier {
     /// A tensor is not there, which [`Weights::load`] rules out.
     pub(super) fn new(config: &Config, bend: Bend, weights: &mut Weights) -> Result<Self, LoadError> {
         let mut linear = |name: &str| -> Result<_, LoadError> {
-            let tensor = weights.take(&format!("{name}.weight"))?;
+            let tensor = weights.passing(&format!("{name}.weight"))?;
             let bias = weights.take(&format!("{name}.bias"))?;
-            let packed = Packed::new(&[&tensor], config.hidden, Form::of(Precision::F32, &[]));
+            let packed = weights.pack_exact(&tensor, config.hidden);
             Ok(Linear::new(Isa::detect(), packed, bias, Then::Store))
         };
         let [dense, out] = config.classifier();

@@ -26,7 +26,7 @@ impl DecoderEmbedder {
     /// A tensor is not there, which [`Weights::load`] rules out.
     pub(crate) fn new(
         config: &Config,
-        weights: Weights,
+        weights: &mut Weights,
         pooling: Pooling,
         threads: &Threads,
     ) -> Result<Self, LoadError> {

@@ -7,14 +7,13 @@
 use super::feed_forward::Gated;
 use crate::config::dimension;
 use crate::error::LoadError;
-use crate::kernel::Isa;
+use crate::kernel::{Isa, Pages};
 use crate::math::Gate;
 use crate::ops::Linear;
-use crate::packed::{Form, Packed, Then};
+use crate::packed::Then;
 use crate::rows::{Input, Sheet, grow};
 use crate::threads::Team;
 use crate::weights::{Need, Weights};
-use anchorhold_engine::Precision;
 use zeroize::Zeroize as _;
 
 /// The most experts of a layer.
@@ -179,10 +178,10 @@ impl Experts {
             // The up lies below the gate.
             experts.push(Gated::new(isa, bend, (take(names.gate)?, take(names.down)?), Then::Store));
         }
-        let router = weights.take(&format!("{layer}.{}.weight", names.router))?;
+        let router = weights.passing(&format!("{layer}.{}.weight", names.router))?;
         // Small, and decisive: a rounded score could pick another expert.
-        let router = Packed::new(&[&router], hidden, Form::of(Precision::F32, &[]));
-        let router = Linear::new(isa, router, Vec::new(), Then::Store);
+        let router = weights.pack_exact(&router, hidden);
+        let router = Linear::new(isa, router, Pages::default(), Then::Store);
         Ok(Self { hidden, picked: shape.picked, weighing: shape.weighing, router, experts })
     }
 

@@ -1,7 +1,7 @@
 //! The second part of a layer.
 
 use super::experts::Experts;
-use crate::kernel::{Isa, WIDTH};
+use crate::kernel::{Isa, Pages, WIDTH};
 use crate::math::{self, Gate};
 use crate::ops::Linear;
 use crate::packed::{Packed, Then};
@@ -32,8 +32,8 @@ impl Gated {
         Self {
             isa,
             bend,
-            gate_up: Linear::new(isa, gate_up, Vec::new(), first),
-            down: Linear::new(isa, down, Vec::new(), then),
+            gate_up: Linear::new(isa, gate_up, Pages::default(), first),
+            down: Linear::new(isa, down, Pages::default(), then),
             apart,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! A step has hundreds of short phases, so a helper looks for the next one for some microseconds before it sleeps. No phase takes memory.
 
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -45,11 +46,11 @@ struct State {
 }
 
 impl Pool {
-    /// Starts `helpers` threads.
+    /// Starts `helpers` threads, each bound to the CPU of its place if there is one.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start(helpers: usize) -> io::Result<Self> {
+    pub(crate) fn start(helpers: usize, cpus: &[usize]) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             phase: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
@@ -63,7 +64,14 @@ impl Pool {
         for worker in 1..=helpers {
             let shared = Arc::clone(&pool.shared);
             let builder = Builder::new().name(format!("compute-{worker}"));
-            pool.helpers.push(builder.spawn(move || shared.help(worker))?);
+            let cpu = cpus.get(worker - 1).copied();
+            let work = move || {
+                if let Some(cpu) = cpu {
+                    bind(&[cpu]);
+                }
+                shared.help(worker);
+            };
+            pool.helpers.push(builder.spawn(work)?);
         }
         Ok(pool)
     }
@@ -165,6 +173,14 @@ impl Shared {
     }
 }
 
+/// Keeps this thread to these CPUs, if the system has them and allows it.
+pub(crate) fn bind(cpus: &[usize]) {
+    let mut set = CpuSet::new();
+    cpus.iter().filter(|&&cpu| cpu < CpuSet::MAX_CPU).for_each(|&cpu| set.set(cpu));
+    // A thread that runs elsewhere computes the same.
+    let _ = sched_setaffinity(None, &set);
+}
+
 /// Waits a moment for `done`.
 fn look(done: impl Fn() -> bool) {
     for _ in 0..LOOKS {
@@ -187,7 +203,7 @@ mod tests {
     #[test]
     fn every_thread_takes_part_in_every_phase() {
         for helpers in [0, 1, 3] {
-            let pool = Pool::start(helpers).unwrap();
+            let pool = Pool::start(helpers, &[]).unwrap();
             let calls: Vec<AtomicUsize> = (0..=helpers).map(|_| AtomicUsize::new(0)).collect();
             for phase in 1..=500 {
                 pool.run(&|worker| {
@@ -200,7 +216,7 @@ mod tests {
 
     #[test]
     fn callers_take_turns() {
-        let pool = Pool::start(1).unwrap();
+        let pool = Pool::start(1, &[]).unwrap();
         let inside = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -219,7 +235,7 @@ mod tests {
     #[test]
     fn a_panic_of_any_thread_reaches_the_caller_after_all_have_left() {
         for culprit in [0, 1] {
-            let pool = Pool::start(1).unwrap();
+            let pool = Pool::start(1, &[]).unwrap();
             let left = AtomicUsize::new(0);
             let work = |worker| {
                 assert_ne!(worker, culprit, "meant");

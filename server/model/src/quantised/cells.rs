@@ -3,6 +3,7 @@
 //! A cell holds one block of each of 32 columns, in two strips of 16. Integers of four successive `k` lie side by side for one column,
 //! then those of the next column: 64 bytes for a strip, which one instruction multiplies with the same four of a row.
 
+use crate::kernel::Blank;
 use crate::stored::{LARGE, Q4K, Q6K, SMALL, half};
 
 /// Columns of a cell.
@@ -20,14 +21,13 @@ pub(super) type Bytes = [u8; STRIP];
 pub(super) type Halves = [[u8; 2]; STRIP];
 
 /// The blocks of 32 columns in one form.
-pub(super) trait Cell: Copy + Send + Sync {
+pub(super) trait Cell: Blank + Send + Sync {
     /// Numbers of a block.
     const NUMBERS: usize;
     /// Bytes of a block in the file.
     const BYTES: usize;
     /// Sums over a block of a row that its product needs.
     const SUMS: usize;
-    const ZERO: Self;
 
     /// Sets the block of a column to what the file stores.
     fn set(&mut self, column: usize, block: &[u8]);
@@ -75,11 +75,14 @@ pub(super) struct Q8Cell {
     pub(super) scales: Strips<Halves>,
 }
 
+impl Blank for Q8Cell {
+    const ZERO: Self = Self { quants: [[[0; 64]; 8]; 2], scales: [[[0; 2]; STRIP]; 2] };
+}
+
 impl Cell for Q8Cell {
     const NUMBERS: usize = SMALL;
     const BYTES: usize = 34;
     const SUMS: usize = 1;
-    const ZERO: Self = Self { quants: [[[0; 64]; 8]; 2], scales: [[[0; 2]; STRIP]; 2] };
 
     fn set(&mut self, column: usize, block: &[u8]) {
         let (strip, column) = place(column);
@@ -144,10 +147,7 @@ impl Q4KCell {
     }
 }
 
-impl Cell for Q4KCell {
-    const NUMBERS: usize = LARGE;
-    const BYTES: usize = 144;
-    const SUMS: usize = 4;
+impl Blank for Q4KCell {
     const ZERO: Self = Self {
         quants: [[[[0; 64]; 4]; 8]; 2],
         scales: [[[0; STRIP]; 8]; 2],
@@ -155,6 +155,12 @@ impl Cell for Q4KCell {
         scale: [[[0; 2]; STRIP]; 2],
         minimum: [[[0; 2]; STRIP]; 2],
     };
+}
+
+impl Cell for Q4KCell {
+    const NUMBERS: usize = LARGE;
+    const BYTES: usize = 144;
+    const SUMS: usize = 4;
 
     fn set(&mut self, column: usize, block: &[u8]) {
         let (strip, column) = place(column);
@@ -230,16 +236,19 @@ pub(super) struct Q6KCell {
     pub(super) scale: Strips<Halves>,
 }
 
-impl Cell for Q6KCell {
-    const NUMBERS: usize = LARGE;
-    const BYTES: usize = 210;
-    const SUMS: usize = 16;
+impl Blank for Q6KCell {
     const ZERO: Self = Self {
         low: [[[[0; 64]; 4]; 8]; 2],
         high: [[[[0; 64]; 2]; 8]; 2],
         scales: [[[0; STRIP]; 16]; 2],
         scale: [[[0; 2]; STRIP]; 2],
     };
+}
+
+impl Cell for Q6KCell {
+    const NUMBERS: usize = LARGE;
+    const BYTES: usize = 210;
+    const SUMS: usize = 16;
 
     fn set(&mut self, column: usize, block: &[u8]) {
         let (strip, column) = place(column);

@@ -60,7 +60,7 @@ fn product(matrix: &Quantised, level: Level, x: &[f32], columns: usize, depth: u
         matrix,
         level,
         (x, depth),
-        (&Epilogue { bias: Vec::new(), then: Then::Store }, columns),
+        (&Epilogue { bias: Pages::default(), then: Then::Store }, columns),
         &mut out,
     )
 }
@@ -189,7 +189,7 @@ fn parts_are_stacked_and_bias_is_added() {
     let bias: Vec<f32> = (0..44_i16).map(f32::from).collect();
     let mut out = Sheet::default();
     for (then, factor) in [(Then::Store, 1.0), (Then::Add, 2.0), (Then::Store, 1.0)] {
-        let epilogue = Epilogue { bias: bias.clone(), then };
+        let epilogue = Epilogue { bias: Pages::copy_of(&bias), then };
         let zeros = [0.0; 2 * LARGE];
         let got = multiply(&matrix, Level::detect(), (&zeros, LARGE), (&epilogue, 44), &mut out);
         let wanted: Vec<f32> = bias.iter().chain(&bias).map(|bias| bias * factor).collect();

@@ -122,6 +122,7 @@ fn order() -> (LoadModel, Vec<File>) {
         weights_key: WireSecret(Box::new(WEIGHTS_KEY)),
         objects: ids.into_iter().map(|id| ObjectDescriptors { id }).collect(),
         threads: 2,
+        cpus: Vec::new(),
         keep_prefixes: true,
         precision: Precision::F32,
     };
@@ -140,6 +141,7 @@ fn answers_a_conversation_under_its_confinement() {
     assert_eq!((report.model.id.as_str(), report.model.version), ("anchor-chat", VERSION));
     assert_eq!(report.model.manifest_digest, package().2);
     assert!(report.bytes > 1_000_000 && report.model.max_tokens > 64, "{report:?}");
+    assert!(report.memory_bytes > 1_000_000 && report.locked_bytes <= report.memory_bytes, "{report:?}");
     let (said, end) = process.ask(1, generate(chat("hello"), 24, &[]));
     let Event::Finished { tokens_out, .. } = end else { panic!("{end:?}") };
     assert!(!said.is_empty() && tokens_out > 0);

@@ -35,7 +35,7 @@ pub(crate) fn report() -> LoadReport {
         dimensions: 0,
         manifest_digest: [7; 32],
     };
-    LoadReport { model, bytes: 12, micros: 34 }
+    LoadReport { model, bytes: 12, memory_bytes: 24, locked_bytes: 8, micros: 34 }
 }
 
 pub(crate) fn load_order() -> ToWorker {
@@ -48,6 +48,7 @@ pub(crate) fn load_order() -> ToWorker {
         weights_key: WireSecret(Box::new([2; 32])),
         objects: Vec::new(),
         threads: 1,
+        cpus: Vec::new(),
         // So that a test sees that what ended is freed.
         keep_prefixes: false,
         precision: Precision::F32,
