@@ -23,6 +23,7 @@ seeds() {
         sealed_card) echo tests/vectors/sealed-weights/seeds/card*.json ;;
         weights_index) echo tests/vectors/sealed-weights/seeds/index.json ;;
         model_signature) echo tests/vectors/sealed-weights/seeds/statement.json tests/vectors/model-signing/*.sig ;;
+        model_config) echo tests/models/*/config.json ;;
         gguf_header) echo tests/vectors/gguf/*.gguf ;;
         kek_settings) echo tests/vectors/kek/kek.toml tests/vectors/kek/request.json ;;
         kek_share) echo tests/vectors/kek/share-*.txt ;;
@@ -36,7 +37,7 @@ seeds() {
 for target in $targets; do
     mkdir -p "tests/fuzz/corpus/$target"
     for seed in $(seeds "$target"); do
-        cp "$seed" "tests/fuzz/corpus/$target/"
+        cp "$seed" "tests/fuzz/corpus/$target/$(echo "$seed" | tr / -)"
     done
     if [ "$target" = sealed_manifest ]; then # it signs what it is given, so it begins with a payload too
         sed 's/.*"payload":"\([^"]*\)".*/\1/' tests/vectors/sealed-weights/seeds/manifest.json | base64 -d >tests/fuzz/corpus/sealed_manifest/payload

@@ -8,6 +8,7 @@ use crate::layout::SegmentSize;
 use crate::object::{Form, ObjectEntry, ObjectId};
 use crate::role::Role;
 use crate::suite::Suite;
+use crate::tensors::{FileTable, TensorIndex};
 
 /// Reads a decrypted card. The objects that it is held against are those that it names, as far as it does.
 ///
@@ -48,4 +49,12 @@ fn bundle_len(files: &[serde_json::Value]) -> u64 {
 /// [`Error::Json`].
 pub fn model_file(role: Role, bytes: &[u8]) -> Result<(), Error> {
     json::check_file(role, bytes)
+}
+
+/// The index of a model that is one file.
+///
+/// # Errors
+/// [`Error::Tensors`].
+pub fn index(table: FileTable) -> Result<TensorIndex, Error> {
+    TensorIndex::of(vec![table])
 }

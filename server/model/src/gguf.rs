@@ -47,8 +47,15 @@ pub(crate) fn describe(package: &SealedModel) -> Result<Described, LoadError> {
     let len = index.files().first().map_or(0, |file| file.data_start());
     let bytes = package.weights_header()?;
     // Metadata alone needs no tensors: a file as long as its header is read the same way, and the table was checked with the card.
-    let header = Gguf::parse(&bytes, file_len(index, len))?;
-    let metadata = Metadata::of(&header);
+    describe_header(&Gguf::parse(&bytes, file_len(index, len))?, index)
+}
+
+/// The same of a header that was read, whose tensors are among those of `index`.
+///
+/// # Errors
+/// Those of [`describe`].
+pub(crate) fn describe_header(header: &Gguf<'_>, index: &TensorIndex) -> Result<Described, LoadError> {
+    let metadata = Metadata::of(header);
     let (config, paired) = config::read(&metadata, index)?;
     let around = index.position("blk.0.post_ffw_norm.weight").is_some();
     Ok(Described {

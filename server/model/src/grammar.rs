@@ -3,6 +3,8 @@
 //! A form comes from a caller and is hostile: its size, its compilation, and each step under it have limits. Nothing is fetched: a
 //! reference in a schema names a part of the same schema.
 
+mod patterns;
+
 use crate::vocabulary::Vocabulary;
 use anchorhold_engine::{Constraint, Structure, TokenId, TooComplex};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
@@ -112,6 +114,7 @@ fn limits() -> ParserLimits {
 
 fn json(mut schema: Value) -> Result<TopLevelGrammar, GrammarError> {
     check_depth(&schema)?;
+    patterns::check(&schema)?;
     let Value::Object(object) = &mut schema else { return Err(GrammarError::Malformed) };
     // What the library reads its options from is not the caller's to set.
     object.remove("x-guidance");
@@ -163,7 +166,8 @@ fn literal(text: &str) -> String {
 
 /// What the library's text says, as far as it can be told.
 fn fault(text: &str) -> GrammarError {
-    const TOO_MUCH: [&str; 6] = ["fuel", "too large", "too big", "too many", "exceeded", "limit"];
+    const TOO_MUCH: [&str; 7] =
+        ["fuel", "too large", "too big", "too many", "exceeded", "limit", "Unable to determine"];
     if text.contains("nsatisfiable") {
         GrammarError::Unsatisfiable
     } else if TOO_MUCH.iter().any(|word| text.contains(word)) {
@@ -210,8 +214,12 @@ impl Constraint for Grammar {
 }
 
 #[cfg(test)]
+mod measured;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const END: TokenId = 256;
 
@@ -257,6 +265,56 @@ mod tests {
         assert_eq!(after(&schema, b"{\"z\":1,\""), bytes("a"));
         assert_eq!(after(&schema, b"{\"z\":1,\"a\":2}"), [END]);
         assert_eq!(after(&Structure::JsonObject, b""), bytes("{"));
+    }
+
+    fn refusal(schema: &Value) -> Option<GrammarError> {
+        Grammars::of_bytes().constraint(&Structure::JsonSchema(schema.to_string())).err()
+    }
+
+    #[test]
+    fn refuses_more_patterns_of_one_text_than_can_be_computed() {
+        let text = |at: usize| json!({"type": "string", "pattern": format!("[a-m]*.{{{at}}}[n-z]")});
+        let texts = |count| (0..count).map(text).collect::<Vec<_>>();
+        let property = |at: usize| json!({"properties": {"x": text(at)}});
+        let chain = |at: usize| match at {
+            19 => json!({"pattern": "19"}),
+            at => json!({"pattern": at.to_string(), "$ref": format!("#/$defs/{}", at + 1)}),
+        };
+        let defs: serde_json::Map<String, Value> = (0..20).map(|at| (at.to_string(), chain(at))).collect();
+        // Each part refers to the whole that it is a part of.
+        let names = |at: usize| {
+            (
+                format!("a{at}"),
+                json!({"pattern": format!("{at}"), "allOf": [{"$ref": format!("#/$defs/b{at}")}]}),
+            )
+        };
+        let knots =
+            |at: usize| (format!("b{at}"), json!({"properties": {"x": {"$ref": format!("#/$defs/a{at}")}}}));
+        let knotted: serde_json::Map<String, Value> = (0..20).map(names).chain((0..20).map(knots)).collect();
+        let each =
+            |name: &str| (0..20).map(|at| json!({"$ref": format!("#/$defs/{name}{at}")})).collect::<Vec<_>>();
+        for schema in [
+            json!({"allOf": texts(20)}),
+            json!({"allOf": (0..20).map(property).collect::<Vec<_>>()}),
+            json!({"items": {"allOf": texts(9)}}),
+            json!({"patternProperties": {"a": text(0), "b": text(1), "c": {"allOf": texts(6)}}}),
+            json!({"$ref": "#/$defs/0", "$defs": defs}),
+            json!({"oneOf": each("a"), "allOf": each("b"), "$defs": knotted}),
+            json!({"allOf": vec![json!({"anyOf": vec![json!({"const": 1}); 9]}); 3]}),
+            json!({"allOf": vec![json!({"items": {"oneOf": vec![json!(true); 23]}}); 2]}),
+            json!({"allOf": vec![json!({"anyOf": texts(2)}); 7]}),
+        ] {
+            assert_eq!(refusal(&schema), Some(GrammarError::TooComplex), "{schema}");
+        }
+        for name in ["other.json", "#/$defs/none", "#name"] {
+            assert_eq!(refusal(&json!({"$ref": name})), Some(GrammarError::Malformed), "{name}");
+        }
+        let most = json!({"type": "string", "pattern": "[a-z]+@.*", "format": "email", "minLength": 3, "maxLength": 30});
+        assert_eq!(refusal(&most), None);
+        assert_eq!(refusal(&json!({"anyOf": texts(20)})), None);
+        let people =
+            json!({"type": "array", "items": {"type": "object", "properties": {"a": most, "b": most}}});
+        assert_eq!(refusal(&people), None);
     }
 
     #[test]

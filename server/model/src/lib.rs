@@ -18,6 +18,8 @@ mod cache;
 mod config;
 mod decoder;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gguf;
 mod grammar;
 mod kernel;

@@ -143,7 +143,7 @@ pub fn load_with(
 }
 
 /// The encoder that a config names, and what it answers with.
-fn encoder_of(object: &Map<String, Value>) -> Option<(Family, Purpose)> {
+pub(crate) fn encoder_of(object: &Map<String, Value>) -> Option<(Family, Purpose)> {
     let encoders = [
         ("BertModel", "bert", Family::Bert, Purpose::Embedding),
         ("RobertaModel", "roberta", Family::Roberta, Purpose::Embedding),
@@ -157,7 +157,7 @@ fn encoder_of(object: &Map<String, Value>) -> Option<(Family, Purpose)> {
 }
 
 /// What reads the config of the decoder that it names.
-fn decoder_of(object: &Map<String, Value>) -> Option<ReadConfig> {
+pub(crate) fn decoder_of(object: &Map<String, Value>) -> Option<ReadConfig> {
     let decoders: [(&str, &str, ReadConfig); 8] = [
         ("LlamaForCausalLM", "llama", llama::read),
         ("MistralForCausalLM", "mistral", mistral::read),
@@ -319,7 +319,7 @@ fn read_pooling(package: &SealedModel, hidden: usize) -> Result<Pooling, LoadErr
 }
 
 /// Reads the `config.json` of one architecture.
-type ReadConfig = fn(Map<String, Value>) -> Result<decoder::Config, LoadError>;
+pub(crate) type ReadConfig = fn(Map<String, Value>) -> Result<decoder::Config, LoadError>;
 
 fn load_decoder(
     load: &Load<'_>,
@@ -410,7 +410,7 @@ fn has(package: &SealedModel, role: Role) -> bool {
 }
 
 /// One id, a list of ids, or none.
-fn token_ids(value: Option<&Value>) -> Result<Vec<TokenId>, LoadError> {
+pub(crate) fn token_ids(value: Option<&Value>) -> Result<Vec<TokenId>, LoadError> {
     let id = |value: &Value| value.as_u64().and_then(|id| TokenId::try_from(id).ok());
     let ids = match value {
         None | Some(Value::Null) => Some(Vec::new()),
@@ -420,7 +420,7 @@ fn token_ids(value: Option<&Value>) -> Result<Vec<TokenId>, LoadError> {
     ids.ok_or(LoadError::Config("eos_token_id is not an id or a list of ids"))
 }
 
-fn special_tokens(tokens: &Map<String, Value>) -> SpecialTokens {
+pub(crate) fn special_tokens(tokens: &Map<String, Value>) -> SpecialTokens {
     let text = |key: &str| match tokens.get(key)? {
         Value::String(text) => Some(text.clone()),
         Value::Object(token) => token.get("content")?.as_str().map(str::to_owned),

@@ -1,5 +1,8 @@
 //! From text to tokens and back, with the tokenizer that came with the package.
 
+mod sizes;
+
+use self::sizes::Sizes;
 use crate::error::LoadError;
 use crate::stream::TextStream;
 use crate::template::{ChatTemplate, TemplateError};
@@ -9,12 +12,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use tokenizers::{Encoding, ModelWrapper, Tokenizer};
+use tokenizers::{AddedToken, Encoding, Model as _, ModelWrapper, Tokenizer};
 
 /// The longest text that is cut into tokens, in bytes.
 pub const MAX_TEXT_LEN: usize = 4 << 20;
 /// The most special tokens of a tokenizer.
 const MAX_SPECIAL: usize = 4096;
+
+/// The most merges of a tokenizer. Gemma's 256,000 tokens have some 580,000.
+pub(crate) const MAX_MERGES: usize = 1 << 21;
 
 /// Why a text has no tokens. Quotes nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +48,8 @@ struct Inner {
     /// The texts of the special tokens.
     special: Vec<String>,
     use_for: Use,
-    /// For each special token what its spelling is in plain tokens, of a model that takes whole texts.
+    /// For each special token what its spelling is in plain tokens, of a model that takes whole texts, and of a chat model whose tokenizer
+    /// could make special tokens of a text that does not spell them.
     spelled: HashMap<TokenId, Vec<TokenId>>,
     /// What the tokenizer puts before a text, of a chat model.
     prefix: Vec<TokenId>,
@@ -69,6 +76,7 @@ impl Codec {
     /// # Errors
     /// [`LoadError::Tokenizer`]: not a tokenizer, more tokens than `vocabulary`, or more than [`MAX_SPECIAL`] special tokens.
     pub(crate) fn read(bytes: &[u8], vocabulary: usize, use_for: Use) -> Result<Self, LoadError> {
+        Sizes::check(bytes, vocabulary)?;
         // The tokenizer's parser is known to panic on some malformed files.
         let read = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(bytes)));
         let mut tokenizer =
@@ -78,6 +86,7 @@ impl Codec {
             .map_err(|_| LoadError::Tokenizer("truncation cannot be switched off"))?;
         tokenizer.with_padding(None);
         let added = tokenizer.get_added_tokens_decoder();
+        let guarded = use_for == Use::Embedding || makes_special(&tokenizer, added.values());
         let highest = added.keys().max().map_or(0, |&id| id as usize + 1);
         if tokenizer.get_vocab_size(true).max(highest) > vocabulary {
             return Err(LoadError::Tokenizer("has more tokens than the model"));
@@ -92,7 +101,7 @@ impl Codec {
             tokenizer.set_encode_special_tokens(true);
         }
         let mut inner = Inner { tokenizer, special, use_for, spelled: HashMap::new(), prefix: Vec::new() };
-        if use_for == Use::Embedding {
+        if guarded {
             inner.spelled = inner
                 .spell(&ids)
                 .map_err(|_| LoadError::Tokenizer("has special tokens that text cannot avoid"))?;
@@ -310,10 +319,39 @@ impl Inner {
             return Err(TextError::TooLong(text.len()));
         }
         for piece in text.split(mark).filter(|piece| !piece.is_empty()) {
-            tokens.extend(self.tokens(piece, false)?);
+            if self.spelled.is_empty() {
+                tokens.extend(self.tokens(piece, false)?);
+            } else {
+                self.append_guarded(piece, tokens)?;
+            }
         }
         Ok(())
     }
+
+    /// Appends the tokens of a piece, in which a special token stays one only where the piece spells it: what a normalizer or the
+    /// vocabulary's own merges make one is spelled out.
+    fn append_guarded(&self, piece: &str, tokens: &mut Vec<TokenId>) -> Result<(), TextError> {
+        let encoding = self.tokenizer.encode(piece, false).map_err(|_| TextError::Tokenizer)?;
+        for (id, &(begin, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
+            let said = piece.get(begin..end).unwrap_or_default();
+            let name = || self.tokenizer.id_to_token(*id);
+            match self.spelled.get(id) {
+                Some(spelled) if name().is_none_or(|name| !said.contains(&name)) => tokens.extend(spelled),
+                _ => tokens.push(*id),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a tokenizer could make a special token of a text that does not spell it: it looks for the token in what its normalizer made of
+/// the text, or has it in the vocabulary that it merges into.
+fn makes_special<'a>(tokenizer: &Tokenizer, added: impl Iterator<Item = &'a AddedToken>) -> bool {
+    let normalizes = tokenizer.get_normalizer().is_some();
+    let mut special = added.filter(|token| token.special);
+    special.any(|token| {
+        token.normalized && normalizes || tokenizer.get_model().token_to_id(&token.content).is_some()
+    })
 }
 
 /// A character that none of the texts has: one of Unicode's 32 noncharacters in the Arabic block, which no text should have.
@@ -418,5 +456,23 @@ mod tests {
         for bytes in [b"".as_slice(), b"{}", b"[[[[", &[b'['; 100_000]] {
             assert!(matches!(Codec::read(bytes, 33, Use::Chat), Err(LoadError::Tokenizer(_))));
         }
+    }
+
+    #[test]
+    fn case_22_counts_tokens_and_merges_before_memory_is_taken() {
+        let with = |from: &str, to: &str| {
+            Codec::read(json().replace(from, to).as_bytes(), 33, Use::Chat).unwrap_err()
+        };
+        // Ten million, which are within the limit of the file.
+        let merges = format!(r#""merges":["a b"{}]"#, r#","a b""#.repeat(9_999_999));
+        assert_eq!(with(r#""merges":[]"#, &merges), LoadError::Tokenizer("has too many merges"));
+        let tokens: String = (0..100_000).map(|id| format!(r#""{id}":{id},"#)).collect();
+        let tokens = format!(r#""vocab":{{{tokens}"#);
+        assert_eq!(with(r#""vocab":{"#, &tokens), LoadError::Tokenizer("has more tokens than the model"));
+        let added = format!(r#""added_tokens":[{}"#, "{},".repeat(34));
+        assert_eq!(
+            with(r#""added_tokens":["#, &added),
+            LoadError::Tokenizer("has more tokens than the model")
+        );
     }
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use anchorhold_model::{LoadError, LoadedModel, Precision};
+use anchorhold_model::{LoadError, LoadedModel, Precision, TemplateError};
 use common::gguf::{GgufFile, Meta, converted, folder};
 use common::{Sequences, argmax, assert_same_bits};
 use serde_json::Value;
@@ -255,6 +255,8 @@ fn case_22_refuses_tokenizers_that_it_does_not_know() {
         ("tokenizer.ggml.model", Some(text("llama"))),
         ("tokenizer.ggml.pre", Some(text("deepseek-coder"))),
         ("tokenizer.ggml.pre", None),
+        // Patterns have names; one of the file's own is none.
+        ("tokenizer.ggml.pre", Some(text("(?=(a+)+$)(a+)+b\\1"))),
         ("tokenizer.ggml.merges", None),
         ("tokenizer.ggml.tokens", None),
         ("tokenizer.ggml.tokens", Some(Meta::Texts(vec!["a".into(); 128]))),
@@ -272,6 +274,22 @@ fn case_22_refuses_tokenizers_that_it_does_not_know() {
         file.set("tokenizer.ggml.tokens", Meta::Texts((0..128).map(|id| format!("{id:0300}")).collect()));
     });
     assert_eq!(long, LoadError::Tokenizer("a token is longer than 256 bytes"));
+    // All texts of up to 17 of two letters: 260,000 tokens of which every part is one, and four million pairs.
+    let explosion = |longest: u32| {
+        refusal("llama", |file| {
+            let texts = (1..=longest).flat_map(|len| (0_u32..1 << len).map(move |bits| (len, bits)));
+            let letter = |bits: u32| if bits.is_multiple_of(2) { 'a' } else { 'b' };
+            let tokens: Vec<String> =
+                texts.map(|(len, bits)| (0..len).map(|at| letter(bits >> at)).collect()).collect();
+            file.set("tokenizer.ggml.model", text("llama"));
+            file.set("tokenizer.ggml.token_type", Meta::Kinds(vec![1; tokens.len()]));
+            file.set("tokenizer.ggml.scores", Meta::Floats(vec![0.0; tokens.len()]));
+            file.set("tokenizer.ggml.tokens", Meta::Texts(tokens));
+        })
+    };
+    assert_eq!(explosion(17), LoadError::Tokenizer("tokens have too many parts that are tokens"));
+    let template = refusal("llama", |file| file.set("tokenizer.chat_template", text("{% for %}")));
+    assert_eq!(template, LoadError::Template(TemplateError::Syntax));
     let wrong_type =
         refusal("llama", |file| file.set("tokenizer.ggml.token_type", Meta::Kinds(vec![-1; 128])));
     assert!(matches!(wrong_type, LoadError::Metadata(_)));

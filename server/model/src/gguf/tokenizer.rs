@@ -5,6 +5,7 @@
 
 use super::values::Metadata;
 use crate::error::LoadError;
+use crate::text::MAX_MERGES;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
@@ -208,13 +209,13 @@ impl<'a> Vocabulary<'a> {
             "model": {
                 "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
                 "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true,
-                "ignore_merges": false, "vocab": self.ids, "merges": self.merges(&scores),
+                "ignore_merges": false, "vocab": self.ids, "merges": self.merges(&scores)?,
             },
         })))
     }
 
     /// Every pair of tokens whose whole is one, best score first.
-    fn merges(&self, scores: &[f32]) -> Vec<[&'a str; 2]> {
+    fn merges(&self, scores: &[f32]) -> Result<Vec<[&'a str; 2]>, LoadError> {
         let mut merges = Vec::new();
         for (token, score) in self.tokens.iter().zip(scores) {
             let mut pairs: Vec<(usize, usize, [&'a str; 2])> = Vec::new();
@@ -225,10 +226,13 @@ impl<'a> Vocabulary<'a> {
                 }
             }
             pairs.sort_unstable_by_key(|(first, second, _)| (*first, *second));
+            if merges.len() + pairs.len() > MAX_MERGES {
+                return Err(LoadError::Tokenizer("tokens have too many parts that are tokens"));
+            }
             merges.extend(pairs.into_iter().map(|(_, _, pair)| (*score, pair)));
         }
         // Stable, so that equal scores keep the order of the vocabulary.
         merges.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        merges.into_iter().map(|(_, pair)| pair).collect()
+        Ok(merges.into_iter().map(|(_, pair)| pair).collect())
     }
 }

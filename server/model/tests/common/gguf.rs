@@ -24,6 +24,7 @@ pub(crate) enum Meta {
     Text(String),
     Texts(Vec<String>),
     Kinds(Vec<i32>),
+    Floats(Vec<f32>),
 }
 
 impl Meta {
@@ -56,6 +57,10 @@ impl Meta {
             }
             Self::Kinds(values) => {
                 array(out, 5, values.len());
+                values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+            }
+            Self::Floats(values) => {
+                array(out, 6, values.len());
                 values.iter().for_each(|value| out.extend(value.to_le_bytes()));
             }
         }
