@@ -103,8 +103,10 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        lock(&self.shared.state).stop = true;
+        let mut state = lock(&self.shared.state);
+        state.stop = true;
         self.shared.phase.fetch_add(1, Ordering::Release);
+        drop(state);
         self.shared.begun.notify_all();
         for helper in self.helpers.drain(..) {
             // A panic of a helper was reported by the phase that it was in.
@@ -125,6 +127,8 @@ impl Drop for Phase<'_> {
 impl Shared {
     fn begin(&self, work: Work<'static>, helpers: usize) {
         self.busy.store(helpers, Ordering::Relaxed);
+        // Of a phase whose caller panicked too, nobody took it.
+        self.panicked.store(false, Ordering::Relaxed);
         let mut state = lock(&self.state);
         state.work = Some(work);
         self.phase.fetch_add(1, Ordering::Release);
