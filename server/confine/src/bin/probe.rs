@@ -109,6 +109,7 @@ fn attempts_of_all() -> Vec<Attempt> {
         ("run itself", outcome(Command::new("/proc/self/exe").status())),
         ("signal the parent", signal_parent()),
         ("take a descriptor", take_descriptor()),
+        ("bind the parent to a CPU", bind_parent()),
         ("executable memory", executable_memory()),
         ("new user namespace", new_namespace()),
         ("change root", outcome(rustix::process::chroot("/"))),
@@ -129,6 +130,13 @@ fn signal_parent() -> Result<(), String> {
         Some(parent) => outcome(rustix::process::test_kill_process(parent)),
         None => Err("no parent in sight".to_owned()),
     }
+}
+
+fn bind_parent() -> Result<(), String> {
+    let parent = rustix::process::getppid().unwrap_or_else(rustix::process::getpid);
+    let mut first = rustix::thread::CpuSet::new();
+    first.set(0);
+    outcome(rustix::thread::sched_setaffinity(Some(parent), &first))
 }
 
 fn take_descriptor() -> Result<(), String> {
