@@ -37,6 +37,13 @@ __device__ inline float warp_max(float value) {
     return value;
 }
 
+__device__ inline double warp_sum(double value) {
+    for (unsigned step = WARP / 2; step > 0; step /= 2) {
+        value += __shfl_xor_sync(EVERY_LANE, value, step);
+    }
+    return value;
+}
+
 // The sum over a block of whole warps, the same in every thread. `scratch` holds one float for each warp.
 __device__ inline float block_sum(float value, float *scratch) {
     value = warp_sum(value);

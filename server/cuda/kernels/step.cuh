@@ -28,6 +28,16 @@ struct Step {
     // A tile is a row and the first of its lines that the tile takes.
     __device__ unsigned tile_row(unsigned at) const { return words[words[13] + 2 * at]; }
     __device__ unsigned tile_offset(unsigned at) const { return words[words[13] + 2 * at + 1]; }
+    // How a row draws, if it does, in seven words.
+    __device__ unsigned draw_word(unsigned row, unsigned at) const { return words[words[14] + 7 * row + at]; }
+    __device__ bool draws(unsigned row) const { return draw_word(row, 0) != 0; }
+    __device__ float temperature(unsigned row) const { return __uint_as_float(draw_word(row, 1)); }
+    __device__ unsigned top_k(unsigned row) const { return draw_word(row, 2); }
+    __device__ float top_p(unsigned row) const { return __uint_as_float(draw_word(row, 3)); }
+    __device__ float min_p(unsigned row) const { return __uint_as_float(draw_word(row, 4)); }
+    __device__ double uniform(unsigned row) const {
+        return __hiloint2double((int)draw_word(row, 6), (int)draw_word(row, 5));
+    }
 };
 
 // Where a layer's keys or values of one head at one block begin. A block holds all layers, so that erasing it is one fill:

@@ -1,14 +1,14 @@
 //! A dense decoder on a device: the steps of a [`Generator`] as launches and products.
 //!
 //! Between the layers the states are f32; what is multiplied is bf16, and sums are f32. A step crosses to the device once, with its
-//! description, and back once, with its logits. A step in which every row appends one token is recorded for its number of rows, rounded
-//! up to a bucket, and replayed from then on.
+//! description, and back once, with a token for each row that draws and the logits of those that want them. A step in which every row
+//! appends one token is recorded for its number of rows, rounded up to a bucket, and replayed from then on.
 
 use crate::device::{Address, CacheView, Device, DeviceError, Graph, Heads, Memory, Onto, Product, Scores};
 use crate::kernels::{self, Attended, Bend, NormWeight, On, Turning, parts_bytes, prefill_shared};
-use crate::step::{BLOCK, Step, StepLimits};
+use crate::step::{BLOCK, NOT_FINITE, Step, StepLimits};
 use crate::weights::{DeviceWeights, LayerWeights};
-use anchorhold_engine::{BackendError, BlockId, Generator, Row};
+use anchorhold_engine::{Answer, BackendError, BlockId, Generator, Row, Wanted};
 use anchorhold_model::{DecoderPlan, LoadError, PlannedGate, PlannedWeights};
 
 /// How many rows a recorded step may have.
@@ -110,6 +110,9 @@ struct Scratch {
     wide: Memory,
     gated: Memory,
     parts: Memory,
+    /// What is copied back: the tokens, and the logits behind them.
+    answers: Memory,
+    tokens: Memory,
     logits: Memory,
 }
 
@@ -117,6 +120,8 @@ impl Scratch {
     fn allocate(device: &mut dyn Device, sizes: &Sizes, limits: StepLimits) -> Result<Self, DeviceError> {
         let StepLimits { lines, rows, .. } = limits;
         let longest = lines.max(rows);
+        let (behind, logits) = (tokens_bytes(rows), 4 * rows * sizes.vocabulary);
+        let answers = device.allocate(behind + logits)?;
         Ok(Self {
             step: device.allocate(limits.bytes())?,
             x: device.allocate(4 * longest * sizes.hidden)?,
@@ -127,7 +132,9 @@ impl Scratch {
             wide: device.allocate(4 * longest * 2 * sizes.intermediate)?,
             gated: device.allocate(2 * longest * sizes.intermediate)?,
             parts: device.allocate(rows * parts_bytes(sizes.heads))?,
-            logits: device.allocate(4 * rows * sizes.vocabulary)?,
+            answers,
+            tokens: answers.part(0, behind)?,
+            logits: answers.part(behind, logits)?,
         })
     }
 }
@@ -154,7 +161,7 @@ pub struct CudaDecoder<D> {
     scratch: Scratch,
     step: Step,
     graphs: [Option<Graph>; BUCKETS.len()],
-    logits: Vec<u8>,
+    answers: Vec<u8>,
 }
 
 impl<D: Device> CudaDecoder<D> {
@@ -193,7 +200,7 @@ impl<D: Device> CudaDecoder<D> {
             angles,
             cache,
             blocks,
-            logits: vec![0; 4 * rows * sizes.vocabulary],
+            answers: vec![0; scratch.answers.bytes()],
             scratch,
             step: Step::default(),
             graphs: [None; BUCKETS.len()],
@@ -207,8 +214,8 @@ impl<D: Device> CudaDecoder<D> {
     }
 
     /// Runs a step whose rows were checked.
-    fn run(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, DeviceError> {
-        self.step.describe(rows);
+    fn run(&mut self, rows: &[Row<'_>], wanted: &[Wanted]) -> Result<Vec<Answer>, DeviceError> {
+        self.step.describe(rows, wanted);
         self.device.send(self.scratch.step, self.step.bytes())?;
         let bucket = BUCKETS.iter().position(|&bucket| bucket >= rows.len() && bucket <= self.limits.rows);
         match bucket.filter(|_| self.step.decodes == rows.len()) {
@@ -220,12 +227,32 @@ impl<D: Device> CudaDecoder<D> {
                 tiles: self.step.tiles,
             })?,
         }
-        let bytes = 4 * rows.len() * self.sizes.vocabulary;
-        let logits = self.logits.get_mut(..bytes).unwrap_or_default();
-        self.device.read(self.scratch.logits.part(0, bytes)?, logits)?;
-        let line =
-            |line: &[u8]| line.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
-        Ok(logits.chunks_exact(4 * self.sizes.vocabulary).map(line).collect())
+        self.read_answers(wanted)
+    }
+
+    /// Copies back, in one piece, the tokens, and where a row wants logits, everything up to them.
+    fn read_answers(&mut self, wanted: &[Wanted]) -> Result<Vec<Answer>, DeviceError> {
+        let line = 4 * self.sizes.vocabulary;
+        let behind = self.scratch.tokens.bytes();
+        let bytes = match wanted.iter().rposition(|wanted| *wanted == Wanted::Logits) {
+            Some(last) => behind + (last + 1) * line,
+            None => 4 * wanted.len(),
+        };
+        let answers = self.answers.get_mut(..bytes).unwrap_or_default();
+        self.device.read(self.scratch.answers.part(0, bytes)?, answers)?;
+        let (tokens, logits) = answers.split_at(behind.min(bytes));
+        let answer = |(at, (wanted, token)): (usize, (&Wanted, &[u8; 4]))| match wanted {
+            Wanted::Nothing => Answer::Nothing,
+            Wanted::Token(_) => Answer::Token(match u32::from_le_bytes(*token) {
+                NOT_FINITE => Err(BackendError::NOT_FINITE),
+                token => Ok(token),
+            }),
+            Wanted::Logits => {
+                let own = logits.chunks_exact(line).nth(at).unwrap_or_default();
+                Answer::Logits(own.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect())
+            }
+        };
+        Ok(wanted.iter().zip(tokens.as_chunks::<4>().0).enumerate().map(answer).collect())
     }
 
     /// Runs a step of one token for each row, as it was recorded; the first time as it comes, and records it then.
@@ -247,7 +274,7 @@ impl<D: Device> CudaDecoder<D> {
         Ok(())
     }
 
-    /// Everything between a step's description and its logits.
+    /// Everything between a step's description and its answers.
     fn forward(&mut self, shape: Shape) -> Result<(), DeviceError> {
         let sizes = self.sizes;
         let lines = On { step: self.scratch.step.start(), count: narrow(shape.lines) };
@@ -268,7 +295,9 @@ impl<D: Device> CudaDecoder<D> {
             columns: sizes.vocabulary,
             depth: sizes.hidden,
             onto: Onto::Nothing,
-        })
+        })?;
+        let (logits, tokens) = (self.scratch.logits.start(), self.scratch.tokens.start());
+        self.device.launch(&kernels::draw_tokens(rows, logits, tokens, narrow(sizes.vocabulary)))
     }
 
     fn layer(&mut self, layer: usize, lines: On, shape: Shape) -> Result<(), DeviceError> {
@@ -409,11 +438,24 @@ impl<D: Device> Generator for CudaDecoder<D> {
     }
 
     fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError> {
+        let logits = |answer| match answer {
+            Answer::Logits(logits) => logits,
+            // Each row wants its logits, so that there is no other answer.
+            Answer::Nothing | Answer::Token(_) => Vec::new(),
+        };
+        let answers = self.step_and_draw(rows, &vec![Wanted::Logits; rows.len()])?;
+        Ok(answers.into_iter().map(logits).collect())
+    }
+
+    fn step_and_draw(&mut self, rows: &[Row<'_>], wanted: &[Wanted]) -> Result<Vec<Answer>, BackendError> {
         self.check(rows)?;
+        if wanted.len() != rows.len() {
+            return Err(BackendError::new("not as many wishes as rows"));
+        }
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        self.run(rows).map_err(failed)
+        self.run(rows, wanted).map_err(failed)
     }
 
     fn erase(&mut self, blocks: &[BlockId]) {
@@ -458,6 +500,11 @@ fn cache(device: &mut dyn Device, sizes: &Sizes, tokens: usize) -> Result<(Memor
         return Err(DeviceError::Memory { wanted: bytes, free });
     }
     Ok((device.allocate(blocks * bytes)?, blocks))
+}
+
+/// Bytes of the rows' tokens, so that the logits behind them are aligned as an allocation is.
+const fn tokens_bytes(rows: usize) -> usize {
+    (4 * rows).next_multiple_of(256)
 }
 
 fn failed(error: DeviceError) -> BackendError {

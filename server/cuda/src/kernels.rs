@@ -44,6 +44,8 @@ kernels! {
     DecodeAttention = "decode_attention",
     /// Puts the parts together.
     CombineParts = "combine_parts",
+    /// Draws a token of each row that wants one.
+    DrawTokens = "draw_tokens",
 }
 
 /// Threads of a block that works on one line.
@@ -56,6 +58,8 @@ const ACROSS: u32 = 16;
 const PREFILL_THREADS: u32 = 128;
 /// Threads of a block of the attention of one token, `DECODE_THREADS`.
 const DECODE_THREADS: u32 = 128;
+/// Threads of a block that draws.
+const DRAW_THREADS: u32 = 512;
 /// Query heads that a block of it takes together, `TOGETHER`.
 const TOGETHER: u32 = 8;
 /// Parts into which a row's positions are cut there. Always as many, so that a row's answer does not depend on the others.
@@ -268,6 +272,18 @@ pub(crate) fn combine_parts(on: On, parts: Address, heads: Heads, out: Address) 
         threads: HEAD_THREADS,
         shared: 0,
         arguments: vec![At(on.step), At(parts), Argument::Heads(heads), Number(PARTS), At(out)],
+    }
+}
+
+/// The tokens of the rows that draw, out of `logits` (f32); the others' places are left alone.
+pub(crate) fn draw_tokens(on: On, logits: Address, tokens: Address, vocabulary: u32) -> Launch {
+    use Argument::{Address as At, Number};
+    Launch {
+        kernel: Kernel::DrawTokens,
+        grid: [on.count, 1, 1],
+        threads: DRAW_THREADS,
+        shared: 0,
+        arguments: vec![At(on.step), At(logits), At(tokens), Number(vocabulary)],
     }
 }
 

@@ -6,8 +6,9 @@
 //! Promised: the program starts without CUDA and says what is missing; a step copies once to the device and once back, and takes no
 //! memory; a block is overwritten when it is erased, and all memory when the device goes; no error says what was computed with.
 //!
-//! Not here: sampling and scheduling (`anchorhold-engine`), tokenizers and packages (`anchorhold-model`), and what establishes that a
-//! device is confidential: [`confidential_mode`] is the driver's word alone. Gemma, experts, GGUF and models that embed are refused.
+//! Not here: scheduling, and draws that depend on more than the logits (`anchorhold-engine`), tokenizers and packages
+//! (`anchorhold-model`), and what establishes that a device is confidential: [`confidential_mode`] is the driver's word alone. Gemma,
+//! experts, GGUF and models that embed are refused.
 //!
 //! The kernels are in `kernels/`, one source for nvcc (`make cuda`) and for a CPU (`tests/cuda-double`, in every test run). Neither the driver
 //! nor cuBLASLt have run with this code yet: there was no GPU to try. Their signatures are held against NVIDIA's headers, and everything

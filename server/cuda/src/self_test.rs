@@ -3,9 +3,9 @@
 
 use crate::device::{Address, CacheView, Device, DeviceError, Heads, Memory, Onto, Product, Scores};
 use crate::kernels::{self, Attended, Bend, Kernel, NormWeight, On, Turning, parts_bytes};
-use crate::step::{BLOCK, Step, StepLimits};
+use crate::step::{BLOCK, NOT_FINITE, Step, StepLimits};
 use crate::weights::bf16;
-use anchorhold_engine::{BlockId, Row};
+use anchorhold_engine::{BlockId, Draw, Row, Wanted};
 
 /// Features of a line: more than a warp, no power of two.
 const WIDTH: usize = 80;
@@ -19,6 +19,19 @@ const PREFILLED: usize = 70;
 /// How far an answer in bf16 may be from the exact one, for answers of about one.
 const TOLERANCE: f32 = 0.03;
 
+/// Tokens of which one is drawn.
+const CHOICES: usize = 1000;
+/// Each setting alone, and with others; the first takes the likeliest token.
+const DRAWS: [Draw; 7] = [
+    Draw { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, uniform: 0.9 },
+    Draw { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, uniform: 0.3 },
+    Draw { temperature: 1.5, top_k: 40, top_p: 1.0, min_p: 0.0, uniform: 0.8 },
+    Draw { temperature: 2.0, top_k: 0, top_p: 0.9, min_p: 0.0, uniform: 0.95 },
+    Draw { temperature: 2.0, top_k: 0, top_p: 1.0, min_p: 0.3, uniform: 0.5 },
+    Draw { temperature: 1.2, top_k: 50, top_p: 0.7, min_p: 0.05, uniform: 0.99 },
+    Draw { temperature: 3.0, top_k: 500, top_p: 0.5, min_p: 0.0, uniform: 0.6 },
+];
+
 /// Asks every kernel.
 ///
 /// # Errors
@@ -28,7 +41,8 @@ pub fn self_test(device: &mut dyn Device) -> Result<(), DeviceError> {
     bench.lines()?;
     bench.product()?;
     bench.gates()?;
-    bench.attention()
+    bench.attention()?;
+    bench.draws()
 }
 
 /// Numbers between -1 and 1, the same each time.
@@ -75,7 +89,7 @@ impl<'a> Bench<'a> {
             Row { tokens: many, start: 0, blocks: second },
         ];
         let mut step = Step::default();
-        step.describe(&rows);
+        step.describe(&rows, &[Wanted::Logits; 2]);
         let limits = StepLimits { lines: tokens.len(), rows: 2, blocks: first.len() };
         let memory = device.allocate(limits.bytes())?;
         device.send(memory, step.bytes())?;
@@ -261,6 +275,37 @@ impl<'a> Bench<'a> {
         let (decoded, prefilled) = got.split_at(features.min(got.len()));
         near(Kernel::DecodeAttention, decoded, &exact.decoded(&kept))?;
         near(Kernel::PrefillAttention, prefilled, &exact.prefilled())
+    }
+}
+
+impl Bench<'_> {
+    /// Tokens drawn by all settings, and one out of logits that are not finite.
+    fn draws(&mut self) -> Result<(), DeviceError> {
+        let draws: Vec<Draw> = DRAWS.into_iter().chain(DRAWS.first().copied()).collect();
+        let mut logits: Vec<f32> =
+            numbers(draws.len() * CHOICES, 11).iter().map(|value| 8.0 * value).collect();
+        if let Some(last) = logits.last_mut() {
+            *last = f32::NAN;
+        }
+        let wanted: Vec<Wanted> = draws.iter().copied().map(Wanted::Token).collect();
+        let row = Row { tokens: &[0], start: 0, blocks: &[BlockId(0)] };
+        let mut step = Step::default();
+        step.describe(&vec![row; draws.len()], &wanted);
+        let memory = self.device.allocate(step.bytes().len())?;
+        self.device.send(memory, step.bytes())?;
+        let logits_at = self.put(&f32_bytes(&logits))?;
+        let tokens = self.device.allocate(4 * draws.len())?;
+        let on = On { step: memory.start(), ..self.on(draws.len()) };
+        self.device.launch(&kernels::draw_tokens(on, logits_at, tokens.start(), narrow(CHOICES)))?;
+        let mut bytes = vec![0; tokens.bytes()];
+        self.device.read(tokens, &mut bytes)?;
+        let drawn = bytes.as_chunks::<4>().0.iter().map(|four| u32::from_le_bytes(*four));
+        let exact = |(draw, logits): (&Draw, &[f32])| draw.token(logits).unwrap_or(NOT_FINITE);
+        if drawn.eq(draws.iter().zip(logits.chunks_exact(CHOICES)).map(exact)) {
+            Ok(())
+        } else {
+            Err(DeviceError::SelfTest(Kernel::DrawTokens.name()))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The packed description of one step, which `kernels/step.cuh` reads.
 
-use anchorhold_engine::Row;
+use anchorhold_engine::{Draw, Row, Wanted};
 
 /// Positions of a block of the cache, `BLOCK` of `kernels/portable.cuh`.
 pub(crate) const BLOCK: usize = 64;
@@ -8,6 +8,11 @@ pub(crate) const BLOCK: usize = 64;
 const TILE: usize = 64;
 /// Words before the arrays.
 const HEADER: usize = 16;
+
+/// Words that say how a row draws, as `kernels/step.cuh` reads them.
+const DRAW_WORDS: usize = 7;
+/// Stands in place of a token where a logit was not finite, `NOT_FINITE` of `kernels/draw.cuh`.
+pub(crate) const NOT_FINITE: u32 = u32::MAX;
 
 /// What a step may have at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +28,8 @@ pub(crate) struct StepLimits {
 impl StepLimits {
     /// Bytes of the longest description.
     pub(crate) const fn bytes(self) -> usize {
-        // Three words for each line, six and the block table for each row, and a tile of two words for at least two lines.
-        4 * (HEADER + 4 * self.lines + (6 + self.blocks) * self.rows)
+        // Three words for each line, six, a draw and the block table for each row, and a tile of two words for at least two lines.
+        4 * (HEADER + 4 * self.lines + (6 + DRAW_WORDS + self.blocks) * self.rows)
     }
 }
 
@@ -32,7 +37,7 @@ impl StepLimits {
 #[derive(Debug, Default)]
 pub(crate) struct Step {
     bytes: Vec<u8>,
-    arrays: [Vec<u32>; 9],
+    arrays: [Vec<u32>; 10],
     /// Tokens.
     pub(crate) lines: usize,
     /// Sequences.
@@ -44,10 +49,10 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// Describes these rows, whose numbers were checked against [`StepLimits`]. Keeps its memory for the next step.
-    pub(crate) fn describe(&mut self, rows: &[Row<'_>]) {
+    /// Describes these rows, whose numbers were checked against [`StepLimits`], and what each wants. Keeps its memory for the next step.
+    pub(crate) fn describe(&mut self, rows: &[Row<'_>], wanted: &[Wanted]) {
         self.arrays.iter_mut().for_each(Vec::clear);
-        let [tokens, positions, row_of, first_line, line_count, end, table, decode_rows, tiles] =
+        let [tokens, positions, row_of, first_line, line_count, end, table, decode_rows, tiles, draws] =
             &mut self.arrays;
         let stride = rows.iter().map(|row| row.blocks.len()).max().unwrap_or(0);
         for (row, at) in rows.iter().zip(0_u32..) {
@@ -67,6 +72,10 @@ impl Step {
                 tiles.extend((0..count).step_by(TILE).flat_map(|offset| [at, narrow(offset)]));
             }
         }
+        draws.extend(wanted.iter().flat_map(|wanted| match wanted {
+            Wanted::Token(draw) => draw_words(draw),
+            Wanted::Nothing | Wanted::Logits => [0; DRAW_WORDS],
+        }));
         (self.lines, self.rows) = (tokens.len(), rows.len());
         (self.decodes, self.tiles) = (decode_rows.len(), tiles.len() / 2);
         let mut header = [0; HEADER];
@@ -92,6 +101,14 @@ impl Step {
     }
 }
 
+/// Tells the kernel that the row draws, and how.
+fn draw_words(draw: &Draw) -> [u32; DRAW_WORDS] {
+    let Draw { temperature, top_k, top_p, min_p, uniform } = *draw;
+    let [a, b, c, d, e, f, g, h] = uniform.to_le_bytes();
+    let (low, high) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+    [1, temperature.to_bits(), top_k, top_p.to_bits(), min_p.to_bits(), low, high]
+}
+
 /// Limits keep every number of a step below 2^32.
 fn narrow(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
@@ -115,9 +132,11 @@ mod tests {
             Row { tokens: &[5], start: 64, blocks: &ids[..2] },
             Row { tokens: &long, start: 0, blocks: &ids[2..5] },
         ];
+        let draw = Draw { temperature: 0.5, top_k: 9, top_p: 0.75, min_p: 0.0, uniform: 0.25 };
+        let wanted = [Wanted::Logits, Wanted::Token(draw)];
         let mut step = Step::default();
         for _ in 0..2 {
-            step.describe(&rows);
+            step.describe(&rows, &wanted);
             assert_eq!((step.lines, step.rows, step.decodes, step.tiles), (131, 2, 1, 3));
             assert_eq!((0..5).map(|at| word(&step, at)).collect::<Vec<_>>(), [131, 2, 1, 3, 3]);
             let array = |at: usize, index: usize| word(&step, word(&step, at) + index);
@@ -128,6 +147,9 @@ mod tests {
             assert_eq!((0..6).map(|at| array(11, at)).collect::<Vec<_>>(), [7, 8, 0, 9, 10, 11]);
             assert_eq!(array(12, 0), 0);
             assert_eq!((0..6).map(|at| array(13, at)).collect::<Vec<_>>(), [1, 0, 1, 64, 1, 128]);
+            assert_eq!((0..7).map(|at| array(14, at)).collect::<Vec<_>>(), [0; 7]);
+            let drawn = [1, 0x3f00_0000, 9, 0x3f40_0000, 0, 0, 0x3fd0_0000];
+            assert_eq!((7..14).map(|at| array(14, at)).collect::<Vec<_>>(), drawn);
             let limits = StepLimits { lines: 131, rows: 2, blocks: 3 };
             assert!(step.bytes().len() <= limits.bytes());
         }

@@ -1,6 +1,6 @@
 //! What the scheduler asks of a model. The model crate implements it with tensors, tests with arithmetic.
 
-use crate::TokenId;
+use crate::{Draw, TokenId};
 use std::fmt;
 
 /// A block of the cache: the keys and values of as many positions as [`Generator::block`] says.
@@ -25,6 +25,28 @@ pub struct Row<'a> {
     /// Where its positions lie, block by block from the first on, those that are appended too. Blocks that hold earlier positions
     /// alone may be those of other rows as well, and are not written.
     pub blocks: &'a [BlockId],
+}
+
+/// What the caller of [`Generator::step_and_draw`] needs of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Wanted {
+    /// That it is computed: more of its tokens follow in a later step.
+    Nothing,
+    /// The logits after its last token.
+    Logits,
+    /// The token that this draw gives; logits will do.
+    Token(Draw),
+}
+
+/// What a row of [`Generator::step_and_draw`] gets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// The row wanted nothing.
+    Nothing,
+    /// The logits after its last token.
+    Logits(Vec<f32>),
+    /// The token that its draw gave, or why there is none.
+    Token(Result<TokenId, BackendError>),
 }
 
 /// A model that continues token sequences. Its cache is a number of blocks; the caller says which sequence has which.
@@ -53,6 +75,16 @@ pub trait Generator: Send {
     /// The device or the arithmetic failed; what was to be written is then of no use.
     fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError>;
 
+    /// The same step, for a caller who needs a token more often than logits: a model whose logits are far away draws where they are.
+    /// `wanted` has one entry for each row; a row gets what it wanted, or its logits.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    fn step_and_draw(&mut self, rows: &[Row<'_>], wanted: &[Wanted]) -> Result<Vec<Answer>, BackendError> {
+        let _ = wanted;
+        Ok(self.step(rows)?.into_iter().map(Answer::Logits).collect())
+    }
+
     /// Overwrites these blocks, so that nothing is left of what was in them.
     fn erase(&mut self, blocks: &[BlockId]);
 }
@@ -77,6 +109,9 @@ pub trait Embedder: Send {
 pub struct BackendError(&'static str);
 
 impl BackendError {
+    /// A logit is infinite, or no number.
+    pub const NOT_FINITE: Self = Self::new("a logit is not finite");
+
     /// An error with this code, a few words fixed at build time, such as `matmul`.
     #[must_use]
     pub const fn new(code: &'static str) -> Self {

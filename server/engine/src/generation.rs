@@ -4,8 +4,8 @@ use crate::admission::{all_known, wide};
 use crate::cache::{BlockCache, CacheDomain, Table};
 use crate::fairness::Turns;
 use crate::{
-    BackendError, BlockId, Constraint, DrawError, Drawn, FinishReason, Generator, Logprobs, Moment, Row,
-    Sampler, Sampling, SequenceId, SubmitError, Terms, TokenId, TooComplex,
+    Answer, BackendError, BlockId, Constraint, DrawError, Drawn, FinishReason, Generator, Logprobs, Moment,
+    Row, Sampler, Sampling, SequenceId, SubmitError, Terms, TokenId, TooComplex, Wanted,
 };
 use std::sync::Arc;
 
@@ -306,25 +306,26 @@ impl GenerationScheduler {
         let mut outputs = self.end_late(now, generator);
         self.start_waiting(generator);
         self.plan(generator);
-        let rows: Vec<Row<'_>> = self.running.iter().filter_map(Sequence::row).collect();
+        let asked = self.running.iter().filter_map(|one| Some((one.row()?, one.wanted())));
+        let (rows, wanted): (Vec<Row<'_>>, Vec<Wanted>) = asked.unzip();
         if rows.is_empty() {
             return outputs;
         }
-        let wanted = rows.len();
-        let answer = generator.step(&rows).and_then(|logits| match logits.len() == wanted {
-            true => Ok(logits),
-            false => Err(BackendError::new("wrong number of rows")),
-        });
+        let answers =
+            generator.step_and_draw(&rows, &wanted).and_then(|answers| match answers.len() == wanted.len() {
+                true => Ok(answers),
+                false => Err(BackendError::new("wrong number of rows")),
+            });
         let stepped = self.running.iter_mut().filter(|sequence| sequence.chunk > 0);
-        match answer {
-            Ok(logits) => {
-                for (sequence, logits) in stepped.zip(logits) {
+        match answers {
+            Ok(answers) => {
+                for (sequence, answer) in stepped.zip(answers) {
                     self.counters.computed += wide(sequence.chunk);
                     sequence.computed += sequence.chunk;
                     sequence.chunk = 0;
                     let (tokens, end) = (&sequence.tokens, sequence.computed);
                     self.cache.keep(&mut sequence.table, tokens, end, generator);
-                    outputs.extend(sequence.advance(logits, self.vocabulary, &self.eos));
+                    outputs.extend(sequence.advance(answer, self.vocabulary, &self.eos));
                 }
             }
             Err(error) => outputs.extend(stepped.map(|sequence| sequence.fail(error))),
@@ -525,27 +526,32 @@ impl Sequence {
         (!tokens.is_empty()).then_some(Row { tokens, start: self.computed, blocks: &self.table.blocks })
     }
 
+    /// What it needs of this step's row.
+    fn wanted(&self) -> Wanted {
+        if self.computed + self.chunk < self.tokens.len() {
+            return Wanted::Nothing;
+        }
+        let no_terms =
+            self.constraint.is_none() && self.logprobs.is_none() && self.generated >= self.min_tokens;
+        let draw = if no_terms { self.sampler.plain_draw() } else { None };
+        draw.map_or(Wanted::Logits, Wanted::Token)
+    }
+
     /// Takes the answer to this step's row; `None` while tokens are still to be read.
-    fn advance(&mut self, logits: Vec<f32>, vocabulary: usize, eos: &[TokenId]) -> Option<StepOutput> {
+    fn advance(&mut self, answer: Answer, vocabulary: usize, eos: &[TokenId]) -> Option<StepOutput> {
         if self.computed < self.tokens.len() {
             return None;
         }
-        if logits.len() != vocabulary {
-            return Some(self.fail(BackendError::new("wrong number of logits")));
-        }
         // A form that is complete leaves nothing else to say.
         let ends_at_eos = !self.ignore_eos || self.constraint.is_some();
-        let ends: [&[TokenId]; 2] = [&self.stop_tokens, if ends_at_eos { eos } else { &[] }];
-        let terms = Terms {
-            forbidden: if self.generated < self.min_tokens { &ends } else { &[] },
-            // Not `as_deref_mut`, whose reference would have to live as long as the box may.
-            constraint: match &mut self.constraint {
-                Some(constraint) => Some(constraint.as_mut()),
-                None => None,
-            },
-            logprobs: self.logprobs,
+        let stop_tokens = Arc::clone(&self.stop_tokens);
+        let ends: [&[TokenId]; 2] = [&stop_tokens, if ends_at_eos { eos } else { &[] }];
+        let drawn = match answer {
+            Answer::Nothing => Err(BackendError::new("a row without an answer").into()),
+            Answer::Logits(logits) => self.draw(logits, vocabulary, &ends),
+            Answer::Token(token) => self.take(token, vocabulary),
         };
-        let Drawn { token, logprobs } = match self.sampler.draw(logits, terms) {
+        let Drawn { token, logprobs } = match drawn {
             Ok(drawn) => drawn,
             Err(DrawError::Backend(error)) => return Some(self.fail(error)),
             Err(DrawError::Constraint(error)) => return Some(self.end(Finish::Unconstrained(error))),
@@ -563,6 +569,37 @@ impl Sequence {
         self.ended = reason.is_some();
         let (sequence, found) = (self.id, self.found.unwrap_or(0));
         Some(StepOutput { sequence, token: Some(token), logprobs, finish: reason.map(Finish::Done), found })
+    }
+
+    /// Draws out of logits.
+    fn draw(&mut self, logits: Vec<f32>, vocabulary: usize, ends: &[&[TokenId]]) -> Result<Drawn, DrawError> {
+        if logits.len() != vocabulary {
+            return Err(BackendError::new("wrong number of logits").into());
+        }
+        let terms = Terms {
+            forbidden: if self.generated < self.min_tokens { ends } else { &[] },
+            // Not `as_deref_mut`, whose reference would have to live as long as the box may.
+            constraint: match &mut self.constraint {
+                Some(constraint) => Some(constraint.as_mut()),
+                None => None,
+            },
+            logprobs: self.logprobs,
+        };
+        self.sampler.draw(logits, terms)
+    }
+
+    /// Takes a token that was drawn where the logits are.
+    fn take(&mut self, token: Result<TokenId, BackendError>, vocabulary: usize) -> Result<Drawn, DrawError> {
+        // Else it would evade what only logits can be held to.
+        if !matches!(self.wanted(), Wanted::Token(_)) {
+            return Err(BackendError::new("a token where logits were wanted").into());
+        }
+        let token = token?;
+        if !all_known(std::iter::once(token), vocabulary) {
+            return Err(BackendError::new("a drawn token is not in the vocabulary").into());
+        }
+        self.sampler.count(token);
+        Ok(Drawn { token, logprobs: None })
     }
 
     fn fail(&mut self, error: BackendError) -> StepOutput {

@@ -12,6 +12,7 @@ mod admission;
 mod backend;
 mod cache;
 mod constraint;
+mod draw;
 mod embedding;
 mod fairness;
 mod generation;
@@ -21,9 +22,10 @@ mod sampler;
 mod types;
 
 pub use admission::SubmitError;
-pub use backend::{BackendError, BlockId, Embedder, Generator, Row};
+pub use backend::{Answer, BackendError, BlockId, Embedder, Generator, Row, Wanted};
 pub use cache::CacheDomain;
 pub use constraint::{Constraint, TooComplex};
+pub use draw::Draw;
 pub use embedding::{EmbeddingBatcher, EmbeddingLimits, EmbeddingOutput, Unanswered};
 pub use generation::{
     Counters, Finish, GenerationLimits, GenerationRequest, GenerationScheduler, StepOutput, Tenancy,

@@ -1,14 +1,10 @@
 //! Draws the next token of one sequence out of the logits.
 
+use crate::draw::{check_finite, likeliest};
 use crate::logprobs::Distribution;
 use crate::random::uniform;
-use crate::{BackendError, Constraint, Logprobs, Sampling, TokenId, TooComplex};
-use std::cmp::Ordering;
+use crate::{BackendError, Constraint, Draw, Logprobs, Sampling, TokenId, TooComplex};
 use std::collections::{HashMap, HashSet};
-
-/// How many of the likeliest tokens top-p sorts at first; more by this factor until they suffice.
-const NUCLEUS_FIRST: usize = 64;
-const NUCLEUS_GROWTH: usize = 8;
 
 /// The sampler of one sequence: what was asked, what was generated so far, and how many tokens were drawn.
 ///
@@ -57,20 +53,6 @@ pub enum DrawError {
     Constraint(#[from] TooComplex),
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    token: TokenId,
-    /// Proportional to the probability; 1 for the likeliest token.
-    weight: f32,
-}
-
-impl Candidate {
-    /// Likeliest first; of two alike, the lower id first.
-    fn order(&self, other: &Self) -> Ordering {
-        other.weight.total_cmp(&self.weight).then(self.token.cmp(&other.token))
-    }
-}
-
 impl Sampler {
     /// A sampler before its first draw.
     #[must_use]
@@ -103,20 +85,47 @@ impl Sampler {
             constraint.restrict(&mut logits)?;
         }
         forbid(&mut logits, terms.forbidden);
-        let (likeliest, top) = likeliest(&logits).ok_or(TooComplex)?;
-        let token = if self.sampling.temperature > 0.0 { self.choose(&logits, top) } else { None };
-        let token = token.unwrap_or(likeliest);
+        let token = self.next_draw().choose(&logits).ok_or(TooComplex)?;
         if let Some(constraint) = &mut constraint {
             constraint.accept(token)?;
         }
-        self.drawn += 1;
-        let count = self.generated.entry(token).or_default();
-        *count = count.saturating_add(1);
+        self.count(token);
         let logprobs = told.and_then(|(distribution, mut raw)| {
             let logit = logit_of(&mut raw, token)?;
             Some(distribution.told(*logit))
         });
         Ok(Drawn { token, logprobs })
+    }
+
+    /// The next draw, where the logits are taken as they are: no penalty and no bias changes them. Made elsewhere, and counted by
+    /// [`Self::count`], it is what [`Self::draw`] without terms does.
+    #[must_use]
+    pub fn plain_draw(&self) -> Option<Draw> {
+        let Sampling { repetition_penalty, frequency_penalty, presence_penalty, logit_bias, .. } =
+            &self.sampling;
+        let repeats = *repetition_penalty != 1.0 && *repetition_penalty > 0.0;
+        let adjusts =
+            repeats || *frequency_penalty != 0.0 || *presence_penalty != 0.0 || !logit_bias.is_empty();
+        (!adjusts).then(|| self.next_draw())
+    }
+
+    /// Counts a token that was drawn.
+    pub fn count(&mut self, token: TokenId) {
+        self.drawn += 1;
+        let count = self.generated.entry(token).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    fn next_draw(&self) -> Draw {
+        let Sampling { temperature, top_k, top_p, min_p, seed, .. } = self.sampling;
+        Draw {
+            // Written so that what is no number is off.
+            temperature: if temperature > 0.0 { temperature.min(f32::MAX) } else { 0.0 },
+            top_k,
+            top_p: if top_p < 1.0 { top_p.max(0.0) } else { 1.0 },
+            min_p: if min_p > 0.0 { min_p.min(1.0) } else { 0.0 },
+            uniform: uniform(seed, self.drawn),
+        }
     }
 
     /// Penalties and bias. Tokens outside the vocabulary have no logit to change.
@@ -144,49 +153,10 @@ impl Sampler {
             }
         }
     }
-
-    /// A token by its probability, or `None` when rounding left none.
-    fn choose(&self, logits: &[f32], top: f32) -> Option<TokenId> {
-        let Sampling { temperature, top_p, top_k, min_p, .. } = self.sampling;
-        let mut candidates: Vec<Candidate> = (0..)
-            .zip(logits)
-            .map(|(token, logit)| Candidate { token, weight: ((logit - top) / temperature).exp() })
-            .collect();
-        let keep = usize::try_from(top_k).unwrap_or(usize::MAX);
-        if keep > 0 && keep < candidates.len() {
-            candidates.select_nth_unstable_by(keep - 1, Candidate::order);
-            candidates.truncate(keep);
-        }
-        if top_p < 1.0 {
-            keep_nucleus(&mut candidates, f64::from(top_p));
-        }
-        if min_p > 0.0 {
-            let least = min_p.min(1.0);
-            candidates.retain(|candidate| candidate.weight >= least);
-        }
-        candidates.sort_unstable_by_key(|candidate| candidate.token);
-        let point = uniform(self.sampling.seed, self.drawn) * sum(&candidates);
-        let mut reached = 0.0;
-        candidates
-            .iter()
-            .find(|candidate| {
-                reached += f64::from(candidate.weight);
-                reached > point
-            })
-            .map(|candidate| candidate.token)
-    }
 }
 
 fn logit_of(logits: &mut [f32], token: TokenId) -> Option<&mut f32> {
     logits.get_mut(usize::try_from(token).ok()?)
-}
-
-fn check_finite(logits: &[f32]) -> Result<(), BackendError> {
-    match logits.iter().all(|logit| logit.is_finite()) {
-        _ if logits.is_empty() => Err(BackendError::new("no logits")),
-        true => Ok(()),
-        false => Err(BackendError::new("a logit is not finite")),
-    }
 }
 
 /// Takes tokens out, unless no other is left.
@@ -205,47 +175,6 @@ fn forbid(logits: &mut [f32], forbidden: &[&[TokenId]]) {
             }
         }
     }
-}
-
-/// The token with the highest logit, the lowest id on a tie, and that logit; `None` when no token may come.
-fn likeliest(logits: &[f32]) -> Option<(TokenId, f32)> {
-    let mut best = None;
-    for (token, &logit) in (0..).zip(logits) {
-        if logit > f32::NEG_INFINITY && best.is_none_or(|(_, top)| logit > top) {
-            best = Some((token, logit));
-        }
-    }
-    best
-}
-
-/// Keeps the likeliest candidates, as few as reach `share` of the whole weight, and at least one.
-fn keep_nucleus(candidates: &mut Vec<Candidate>, share: f64) {
-    let wanted = share * sum(candidates);
-    let mut sorted = NUCLEUS_FIRST;
-    loop {
-        if sorted < candidates.len() {
-            candidates.select_nth_unstable_by(sorted - 1, Candidate::order);
-        }
-        let end = sorted.min(candidates.len());
-        let head = candidates.get_mut(..end).unwrap_or_default();
-        head.sort_unstable_by(Candidate::order);
-        let mut reached = 0.0;
-        let last = head.iter().position(|candidate| {
-            reached += f64::from(candidate.weight);
-            reached >= wanted
-        });
-        if let Some(last) = last {
-            return candidates.truncate(last + 1);
-        }
-        if end == candidates.len() {
-            return;
-        }
-        sorted = sorted.saturating_mul(NUCLEUS_GROWTH);
-    }
-}
-
-fn sum(candidates: &[Candidate]) -> f64 {
-    candidates.iter().map(|candidate| f64::from(candidate.weight)).sum()
 }
 
 #[cfg(test)]

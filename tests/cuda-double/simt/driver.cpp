@@ -141,7 +141,8 @@ int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
     };
     static const std::map<std::string, unsigned> counts{
         {"embed", 5}, {"rms_norm", 6}, {"last_norm", 6}, {"add_normed", 6}, {"add_bias", 4}, {"gate_multiply", 5},
-        {"cap_logits", 4}, {"rope_write", 10}, {"prefill_attention", 6}, {"decode_attention", 6}, {"combine_parts", 5}};
+        {"cap_logits", 4}, {"rope_write", 10}, {"prefill_attention", 6}, {"decode_attention", 6}, {"combine_parts", 5},
+        {"draw_tokens", 4}};
     const std::string &name = *static_cast<std::string *>(function);
     Cells cells;
     for (unsigned at = 0; at < counts.at(name); at++) {

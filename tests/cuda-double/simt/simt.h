@@ -50,11 +50,13 @@ inline void __syncthreads() { simt::block_barrier(); }
 inline void __syncwarp() { simt::warp_barrier(); }
 
 template <class T> T __shfl_xor_sync(unsigned, T value, unsigned lane_mask) {
-    static_assert(sizeof(T) == sizeof(uint32_t), "one register");
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    bits = simt::exchange(bits, lane_mask);
-    std::memcpy(&value, &bits, sizeof bits);
+    static_assert(sizeof(T) % sizeof(uint32_t) == 0, "whole registers");
+    uint32_t bits[sizeof(T) / sizeof(uint32_t)];
+    std::memcpy(bits, &value, sizeof bits);
+    for (uint32_t &each : bits) {
+        each = simt::exchange(each, lane_mask);
+    }
+    std::memcpy(&value, bits, sizeof bits);
     return value;
 }
 
@@ -66,10 +68,21 @@ inline unsigned __float_as_uint(float value) {
     return bits;
 }
 
-inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((unsigned long long)a * b) >> 32); }
+inline float __uint_as_float(unsigned bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
 
-inline unsigned atomicAdd(unsigned *to, unsigned value) {
-    const unsigned before = *to;
+inline double __hiloint2double(int high, int low) {
+    const uint64_t bits = (uint64_t)(uint32_t)high << 32 | (uint32_t)low;
+    double value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+template <class T> T atomicAdd(T *to, T value) {
+    const T before = *to;
     *to += value;
     return before;
 }

@@ -26,6 +26,8 @@ pub struct Crossings {
     pub up: usize,
     /// Copies back.
     pub down: usize,
+    /// Bytes of the copies back.
+    pub bytes_down: usize,
     /// Allocations.
     pub allocations: usize,
     /// Kernels and products that were started one by one.
@@ -197,7 +199,10 @@ impl Device for Double {
 
     fn read(&mut self, from: Memory, into: &mut [u8]) -> Result<(), DeviceError> {
         self.check_fences()?;
-        self.count(|crossings| crossings.down += 1);
+        self.count(|crossings| {
+            crossings.down += 1;
+            crossings.bytes_down += into.len();
+        });
         into.copy_from_slice(self.slice(from.part(0, into.len())?)?);
         Ok(())
     }

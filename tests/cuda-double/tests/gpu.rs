@@ -4,7 +4,7 @@
 mod common;
 
 use anchorhold_cuda::{Capacity, CudaDecoder, CudaDevice, self_test};
-use anchorhold_engine::Generator;
+use anchorhold_engine::{Draw, Generator};
 use anchorhold_model::{LoadedModel, load_on};
 use anchorhold_sealed_weights::Effort;
 use common::*;
@@ -37,6 +37,9 @@ fn prompts_and_answers_equal_the_cpu_decoder() {
     }
 }
 
+/// A draw that takes every step of the kernel.
+const DRAW: Draw = Draw { temperature: 0.8, top_k: 50, top_p: 0.95, min_p: 0.01, uniform: 0.6 };
+
 /// Tokens per second of the model in the folder that `ANCHORHOLD_GPU_MODEL` names, or of a small one.
 #[test]
 #[ignore = "needs a GPU: make gpu-check"]
@@ -63,11 +66,16 @@ fn measured() {
             (0..batch).map(|sequence| (1000 * batch + sequence, &prompt[..1])).collect();
         // The first step of a bucket is recorded.
         model.step(&rows).unwrap();
-        let (start, steps) = (Instant::now(), 64);
+        let (start, steps) = (Instant::now(), 32);
         for _ in 0..steps {
             model.step(&rows).unwrap();
         }
-        say(&format!("answers, {batch} at once"), rows.len() * steps, start.elapsed());
+        say(&format!("answers from logits, {batch} at once"), rows.len() * steps, start.elapsed());
+        let start = Instant::now();
+        for _ in 0..steps {
+            model.draw(&rows, DRAW).unwrap();
+        }
+        say(&format!("answers drawn there, {batch} at once"), rows.len() * steps, start.elapsed());
         (0..batch).for_each(|sequence| model.release(1000 * batch + sequence));
     }
 }

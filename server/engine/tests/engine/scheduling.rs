@@ -1,13 +1,13 @@
 //! Single rules of the scheduler and the batcher.
 
 use crate::toy::{
-    CONTEXT, EOS, Rule, START, Toy, ToyEmbedder, VOCABULARY, alone, alone_under, choices, request, tenancy,
-    vector,
+    CONTEXT, EOS, Rule, START, Toy, ToyEmbedder, VOCABULARY, alone, alone_under, choices, request, sampling,
+    tenancy, vector,
 };
 use anchorhold_engine::{
-    BackendError, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits,
-    GenerationRequest, GenerationScheduler, Moment, RequestId, SequenceId, StepOutput, SubmitError, Tenancy,
-    TokenId, TooComplex, Unanswered,
+    BackendError, Constraint, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits,
+    GenerationRequest, GenerationScheduler, Moment, RequestId, Sampling, SequenceId, StepOutput, SubmitError,
+    Tenancy, TokenId, TooComplex, Unanswered,
 };
 use std::collections::HashMap;
 
@@ -367,6 +367,60 @@ fn answers_of_the_wrong_shape_fail_the_step() {
     let finish = scheduler.step(START, &mut toy)[0].finish;
     assert!(matches!(finish, Some(Finish::Failed(error)) if error.code() == "a logit is not finite"));
     assert!(toy.blocks.is_empty() && scheduler.is_idle());
+}
+
+/// How a request of one token ends when the model answers with this token, asked or not.
+fn insisted(token: TokenId, request: GenerationRequest, constraint: Option<Box<dyn Constraint>>) -> Finish {
+    let (mut scheduler, mut toy) = scheduler(limits());
+    toy.insists = Some(token);
+    scheduler.submit(request, constraint).unwrap();
+    scheduler.step(START, &mut toy)[0].finish.unwrap()
+}
+
+#[test]
+fn a_token_that_the_model_drew_counts_only_where_nothing_restricts_it() {
+    let plain = || request(1, &[1], 1);
+    let with = |sampling| GenerationRequest { sampling, ..plain() };
+    assert_eq!(insisted(5, plain(), None), Finish::Done(FinishReason::Length));
+    let penalty_of_nothing = Sampling { repetition_penalty: -1.0, ..sampling(1) };
+    assert_eq!(insisted(5, with(penalty_of_nothing), None), Finish::Done(FinishReason::Length));
+    let unknown = Finish::Failed(BackendError::new("a drawn token is not in the vocabulary"));
+    assert_eq!(insisted(16, plain(), None), unknown);
+    let unasked = Finish::Failed(BackendError::new("a token where logits were wanted"));
+    assert_eq!(insisted(5, plain(), Some(Box::new(Rule::default()))), unasked);
+    assert_eq!(insisted(5, GenerationRequest { logprobs: Some(0), ..plain() }, None), unasked);
+    assert_eq!(insisted(5, GenerationRequest { min_tokens: 1, ..plain() }, None), unasked);
+    for restricted in [
+        Sampling { repetition_penalty: 1.1, ..sampling(1) },
+        Sampling { frequency_penalty: 0.1, ..sampling(1) },
+        Sampling { presence_penalty: -0.1, ..sampling(1) },
+        Sampling { logit_bias: vec![(5, 0.0)], ..sampling(1) },
+    ] {
+        assert_eq!(insisted(5, with(restricted), None), unasked);
+    }
+}
+
+#[test]
+fn rows_that_change_between_tokens_and_logits_answer_the_same() {
+    let (mut scheduler, mut toy) = scheduler(GenerationLimits { cache_tokens: CONTEXT, ..limits() });
+    toy.draws = true;
+    // The first three tokens need logits; and the cache is too small for both.
+    let requests =
+        [1, 2].map(|id| GenerationRequest { min_tokens: 3, ..request(u64::from(id), &[id; 6], 15) });
+    for request in &requests {
+        scheduler.submit(request.clone(), None).unwrap();
+    }
+    let answers = finish(&mut scheduler, &mut toy);
+    for request in &requests {
+        assert_eq!(answers[&request.sequence], alone(request));
+    }
+    let generated: usize = answers.values().map(Vec::len).sum();
+    assert_eq!(toy.drawn, generated - 6);
+    assert!(toy.drawn > 0 && scheduler.counters().put_back > 0);
+    toy.poison = Some(f32::NAN);
+    scheduler.submit(request(3, &[1], 2), None).unwrap();
+    let finish = scheduler.step(START, &mut toy)[0].finish;
+    assert_eq!(finish, Some(Finish::Failed(BackendError::NOT_FINITE)));
 }
 
 /// Submits, runs alone, and gives the answers by sequence with the counters of what was found and computed.

@@ -51,7 +51,8 @@ impl History {
         };
         let breaks_at = seed.is_multiple_of(4).then(|| choices.below(40));
         let size = 1 + choices.below(2 * BLOCK);
-        let toy = Toy { limits: Some(limits), breaks_at, size, ..Toy::default() };
+        let toy =
+            Toy { limits: Some(limits), breaks_at, size, draws: seed.is_multiple_of(3), ..Toy::default() };
         Self {
             scheduler: GenerationScheduler::new(limits, &toy, vec![EOS]),
             choices,
@@ -237,7 +238,7 @@ impl History {
 #[test]
 fn generation_keeps_its_promises_in_every_history() {
     let (mut finished, mut failed, mut cancelled, mut overloaded) = (0, 0, 0, 0);
-    let (mut found, mut put_back, mut moved, mut late) = (0, 0, 0, 0);
+    let (mut found, mut put_back, mut moved, mut late, mut drawn) = (0, 0, 0, 0, 0);
     for seed in 0..SEEDS {
         let mut history = History::begin(seed);
         for id in 0..60 {
@@ -250,6 +251,7 @@ fn generation_keeps_its_promises_in_every_history() {
         let history = history.check_end();
         let failures = history.ended.values().filter(|end| !matches!(end, Finish::Done(_))).count();
         late += history.late;
+        drawn += history.toy.drawn;
         finished += history.ended.len() - failures;
         failed += failures - history.late;
         cancelled += history.cancelled.len();
@@ -262,7 +264,7 @@ fn generation_keeps_its_promises_in_every_history() {
     // A simulation in which nothing happens would prove nothing.
     assert!(finished > 10_000, "{finished} finished");
     assert!(failed > 500 && cancelled > 1_000 && overloaded > 1_000, "{failed} {cancelled} {overloaded}");
-    assert!(late > 1_000, "{late} late");
+    assert!(late > 1_000 && drawn > 1_000, "{late} late, {drawn} drawn by the model");
 }
 
 /// One history of the batcher.

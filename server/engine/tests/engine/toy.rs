@@ -2,8 +2,8 @@
 //! `Generator` and `Embedder` and panics when its caller breaks it.
 
 use anchorhold_engine::{
-    BackendError, BlockId, CacheDomain, Constraint, Embedder, GenerationLimits, GenerationRequest, Generator,
-    Moment, Row, Sampler, Sampling, SequenceId, Tenancy, Terms, TokenId, TooComplex,
+    Answer, BackendError, BlockId, CacheDomain, Constraint, Embedder, GenerationLimits, GenerationRequest,
+    Generator, Moment, Row, Sampler, Sampling, SequenceId, Tenancy, Terms, TokenId, TooComplex, Wanted,
 };
 use std::collections::HashMap;
 
@@ -173,6 +173,12 @@ pub(crate) struct Toy {
     pub(crate) loses_a_row: bool,
     /// The logit that every row gets in place of its first.
     pub(crate) poison: Option<f32>,
+    /// Draws where it may, in place of answering with logits.
+    pub(crate) draws: bool,
+    /// How many tokens it drew.
+    pub(crate) drawn: usize,
+    /// The token that it answers to every row, asked or not.
+    pub(crate) insists: Option<TokenId>,
 }
 
 impl Toy {
@@ -236,6 +242,21 @@ impl Generator for Toy {
             answers.iter_mut().for_each(|answer| answer[0] = poison);
         }
         Ok(answers)
+    }
+
+    fn step_and_draw(&mut self, rows: &[Row<'_>], wanted: &[Wanted]) -> Result<Vec<Answer>, BackendError> {
+        assert_eq!(rows.len(), wanted.len());
+        let logits = self.step(rows)?;
+        let answer = |(logits, wanted): (Vec<f32>, &Wanted)| match (self.insists, wanted) {
+            (Some(token), _) => Answer::Token(Ok(token)),
+            (None, Wanted::Nothing) if self.draws => Answer::Nothing,
+            (None, Wanted::Token(draw)) if self.draws => {
+                self.drawn += 1;
+                Answer::Token(draw.token(&logits))
+            }
+            _ => Answer::Logits(logits),
+        };
+        Ok(logits.into_iter().zip(wanted).map(answer).collect())
     }
 
     fn erase(&mut self, blocks: &[BlockId]) {

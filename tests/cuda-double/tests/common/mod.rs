@@ -4,7 +4,7 @@
 pub(crate) use anchorhold_cuda_double::{Crossings, Double, Order};
 
 use anchorhold_cuda::{Capacity, CudaDecoder};
-use anchorhold_engine::{BackendError, BlockId, Generator, Precision, Row};
+use anchorhold_engine::{Answer, BackendError, BlockId, Draw, Generator, Precision, Row, Wanted};
 use anchorhold_model::{LoadError, LoadedModel, Threads, load_on, load_with};
 use anchorhold_sealed_weights::{
     Effort, Manifest, OwnerKey, PackageFiles, SealOptions, SealedModel, SegmentSize, WeightsKey,
@@ -142,6 +142,20 @@ impl Sequences {
 
     /// Appends tokens to sequences in one step; the logits after each.
     pub(crate) fn step(&mut self, rows: &[(u64, &[u32])]) -> Result<Vec<Vec<f32>>, BackendError> {
+        self.append(rows, |generator, rows| generator.step(rows))
+    }
+
+    /// The same; the token that each draws.
+    pub(crate) fn draw(&mut self, rows: &[(u64, &[u32])], draw: Draw) -> Result<Vec<Answer>, BackendError> {
+        let wanted = vec![Wanted::Token(draw); rows.len()];
+        self.append(rows, |generator, rows| generator.step_and_draw(rows, &wanted))
+    }
+
+    fn append<T>(
+        &mut self,
+        rows: &[(u64, &[u32])],
+        step: impl FnOnce(&mut dyn Generator, &[Row<'_>]) -> T,
+    ) -> T {
         let size = self.generator.block();
         for (sequence, tokens) in rows {
             let (start, blocks) = self.tables.entry(*sequence).or_default();
@@ -154,7 +168,7 @@ impl Sequences {
             let (start, blocks) = &self.tables[sequence];
             Row { tokens, start: *start, blocks }
         });
-        let answer = self.generator.step(&rows_of.collect::<Vec<_>>());
+        let answer = step(self.generator.as_mut(), &rows_of.collect::<Vec<_>>());
         for (sequence, tokens) in rows {
             self.tables.get_mut(sequence).unwrap().0 += tokens.len();
         }
