@@ -266,8 +266,11 @@ impl<D: Device> CudaDecoder<D> {
         let shape = Shape { lines: count, rows: count, decodes: count, tiles: 0 };
         self.forward(shape)?;
         self.device.begin_recording()?;
-        self.forward(shape)?;
-        let graph = self.device.end_recording()?;
+        let forward = self.forward(shape);
+        // Ended in any case: what follows would be recorded and not done.
+        let graph = self.device.end_recording();
+        forward?;
+        let graph = graph?;
         if let Some(place) = self.graphs.get_mut(bucket) {
             *place = Some(graph);
         }
@@ -507,8 +510,9 @@ const fn tokens_bytes(rows: usize) -> usize {
     (4 * rows).next_multiple_of(256)
 }
 
+/// What a device refused once it refuses from then on: the driver gives up its context.
 fn failed(error: DeviceError) -> BackendError {
-    BackendError::new(match error {
+    BackendError::last(match error {
         DeviceError::Launch(reason) | DeviceError::Unusable(reason) => reason,
         DeviceError::Memory { .. } => "the device has no memory left",
         _ => "the device failed",

@@ -106,7 +106,10 @@ pub trait Embedder: Send {
 
 /// A backend could not compute. Says where, never with which content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BackendError(&'static str);
+pub struct BackendError {
+    code: &'static str,
+    is_final: bool,
+}
 
 impl BackendError {
     /// A logit is infinite, or no number.
@@ -115,19 +118,31 @@ impl BackendError {
     /// An error with this code, a few words fixed at build time, such as `matmul`.
     #[must_use]
     pub const fn new(code: &'static str) -> Self {
-        Self(code)
+        Self { code, is_final: false }
+    }
+
+    /// The same of a backend that computes nothing any more, such as a device that is lost: only a new process can go on.
+    #[must_use]
+    pub const fn last(code: &'static str) -> Self {
+        Self { code, is_final: true }
+    }
+
+    /// Whether nothing can be computed any more.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        self.is_final
     }
 
     /// The code.
     #[must_use]
     pub const fn code(&self) -> &'static str {
-        self.0
+        self.code
     }
 }
 
 impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the model failed: {}", self.0)
+        write!(f, "the model failed: {}", self.code)
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Generation {
     requests: HashMap<RequestId, Vec<SequenceId>>,
     /// The number of the next sequence.
     next: u64,
+    /// Whether the model computes nothing any more.
+    is_over: bool,
 }
 
 /// What is known of a sequence besides its tokens.
@@ -52,7 +54,15 @@ impl Generation {
         language: Arc<dyn Language>,
     ) -> Self {
         let scheduler = GenerationScheduler::new(limits, generator.as_ref(), eos);
-        Self { scheduler, generator, language, live: HashMap::new(), requests: HashMap::new(), next: 0 }
+        Self {
+            scheduler,
+            generator,
+            language,
+            live: HashMap::new(),
+            requests: HashMap::new(),
+            next: 0,
+            is_over: false,
+        }
     }
 
     /// What a step's output means to the caller.
@@ -65,6 +75,10 @@ impl Generation {
             (_, Some(Finish::Unconstrained(_))) => {
                 let reason = RejectReason::Structure(StructureFault::TooComplex);
                 return self.fail(live.choice.id, RequestError::Rejected(reason), events);
+            }
+            (_, Some(Finish::Failed(error))) => {
+                self.is_over |= error.is_final();
+                return self.fail(live.choice.id, RequestError::Internal, events);
             }
             (_, Some(Finish::Late)) => return self.fail(live.choice.id, RequestError::Late, events),
             _ => return self.fail(live.choice.id, RequestError::Internal, events),
@@ -191,5 +205,9 @@ impl Steps for Generation {
 
     fn is_idle(&self) -> bool {
         self.scheduler.is_idle()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over
     }
 }

@@ -53,7 +53,7 @@ pub(crate) struct Intake {
     pub(crate) kind: ModelKind,
     pub(crate) context: usize,
     pub(crate) commands: SyncSender<Command>,
-    pub(crate) events: SyncSender<Event>,
+    pub(crate) events: SyncSender<Option<Event>>,
 }
 
 impl Intake {
@@ -98,7 +98,7 @@ impl Intake {
     }
 
     fn fail(&self, id: RequestId, error: RequestError) -> bool {
-        self.events.send(Event::Failed { id, error }).is_ok()
+        self.events.send(Some(Event::Failed { id, error })).is_ok()
     }
 
     fn prepare(&self, work: WorkKind) -> Result<Job, RequestError> {

@@ -40,6 +40,10 @@ pub(crate) trait Steps {
     fn step(&mut self, now: Moment) -> Vec<Event>;
     /// Whether a step would do nothing.
     fn is_idle(&self) -> bool;
+    /// Whether the model computes nothing any more.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// Serves until the line ends, then drops the model.
@@ -84,12 +88,13 @@ pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io
     })
 }
 
-/// Takes commands and computes steps in turn, until the intake or the writer is gone.
+/// Takes commands and computes steps in turn, until the intake or the writer is gone, or the model computes nothing any more: the
+/// process ends then, and the keeper starts another.
 fn compute_steps(
     steps: &mut dyn Steps,
     clock: Clock,
     commands: Receiver<Command>,
-    events: SyncSender<Event>,
+    events: SyncSender<Option<Event>>,
 ) {
     let _guard = AbortOnPanic;
     loop {
@@ -107,7 +112,7 @@ fn compute_steps(
                 Command::End => return,
             };
             if let Some((id, error)) = refused
-                && events.send(Event::Failed { id, error }).is_err()
+                && events.send(Some(Event::Failed { id, error })).is_err()
             {
                 return;
             }
@@ -115,17 +120,22 @@ fn compute_steps(
             next = if taken < MAX_COMMANDS_PER_STEP { commands.try_recv().ok() } else { None };
         }
         for event in steps.step(clock.now()) {
-            if events.send(event).is_err() {
+            if events.send(Some(event)).is_err() {
                 return;
             }
+        }
+        if steps.is_over() {
+            // A writer that is gone has closed the line already.
+            let _ = events.send(None);
+            return;
         }
     }
 }
 
-/// Writes events until nobody makes any, or the line breaks.
-fn write_events(mut line: LineWriter<Event>, events: Receiver<Event>) {
+/// Writes events until nobody makes any, the last one has come, or the line breaks; then closes the line.
+fn write_events(mut line: LineWriter<Event>, events: Receiver<Option<Event>>) {
     let _guard = AbortOnPanic;
-    for event in events {
+    while let Ok(Some(event)) = events.recv() {
         let sent = match line.send(&event, &[]) {
             // Nothing of it was sent; the caller is told that there is no answer.
             Err(LineError::TooLong { .. }) => {

@@ -4,7 +4,7 @@ use crate::rig::{Rig, generate, text, with};
 use crate::toy::{BLOCK, SCRIPT, recital, reciter};
 use anchorhold_engine::{ChatMessage, FinishReason, GenerationLimits, Prompt, RequestId, Structure};
 use anchorhold_ipc::{Event, RejectReason, RequestError, StructureFault, ToldToken, WorkKind};
-use anchorhold_worker::Limits;
+use anchorhold_worker::{Exit, Limits};
 use std::sync::atomic::Ordering;
 
 fn chat(role: &str, content: &str) -> Prompt {
@@ -181,6 +181,18 @@ fn a_failing_model_fails_its_step_and_goes_on() {
     assert!(watch.open.lock().unwrap().is_empty(), "freed");
     rig.submit(2, generate(text("x"), 5, &[]));
     assert_eq!(rig.read_generation().tokens_out, 5);
+}
+
+/// Such as a GPU that is lost: whoever restarts workers finds out by the end of the process.
+#[test]
+fn a_model_that_computes_nothing_any_more_ends_the_worker() {
+    let (model, watch) = reciter(256, None);
+    let mut rig = Rig::serving(model, Limits::default());
+    watch.ends.store(true, Ordering::SeqCst);
+    rig.submit(1, generate(text("x"), 5, &[]));
+    assert_eq!(rig.event(), Event::Failed { id: RequestId(1), error: RequestError::Internal });
+    assert_eq!(rig.exit(), Exit::Ended);
+    assert!(watch.dropped.load(Ordering::SeqCst));
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Watch {
     pub(crate) dropped: AtomicBool,
     /// The next step fails.
     pub(crate) breaks: AtomicBool,
+    /// Nothing is computed after the next step, which fails.
+    pub(crate) ends: AtomicBool,
     /// The next step panics, and quotes what it works on.
     pub(crate) panics: AtomicBool,
 }
@@ -153,6 +155,9 @@ impl Generator for Reciter {
             answers.push(logits);
         }
         assert!(!self.watch.panics.load(Ordering::SeqCst), "the prompt is {SCRIPT}");
+        if self.watch.ends.load(Ordering::SeqCst) {
+            return Err(BackendError::last("ended on purpose"));
+        }
         match self.watch.breaks.swap(false, Ordering::SeqCst) {
             true => Err(BackendError::new("broken on purpose")),
             false => Ok(answers),
