@@ -2,7 +2,7 @@
 
 use crate::admission::{all_known, wide};
 use crate::cache::{BlockCache, CacheDomain, Table};
-use crate::fairness::Turns;
+use crate::fairness::{Turns, part};
 use crate::{
     BackendError, BlockId, Constraint, DrawError, Drawn, FinishReason, Generator, Logprobs, Moment, Row,
     Sampler, Sampling, SequenceId, SubmitError, Terms, TokenId, TooComplex,
@@ -21,9 +21,10 @@ pub struct GenerationLimits {
     /// Keep what was computed, so that a prompt of the same domain that begins alike is not computed again. Without it, everything
     /// about a sequence is erased when it ends.
     pub keep_prefixes: bool,
-    /// The most requests that wait.
+    /// The sequences that may wait, shared out: a domain may have its share of them beside the domains that have something to do and
+    /// one more of share 1, so a domain alone has half with a share of 1. One request is taken when nothing of its domain waits.
     pub waiting: usize,
-    /// The most prompt tokens that wait; at least one whole context.
+    /// The prompt tokens that may wait, shared out likewise; at least one whole context.
     pub waiting_tokens: usize,
 }
 
@@ -34,8 +35,8 @@ impl Default for GenerationLimits {
             running: 32,
             cache_tokens: 65_536,
             keep_prefixes: true,
-            waiting: 256,
-            waiting_tokens: 131_072,
+            waiting: 512,
+            waiting_tokens: 262_144,
         }
     }
 }
@@ -276,15 +277,23 @@ impl GenerationScheduler {
         if self.live().any(|sequence| ids.contains(&sequence.id.0)) {
             return Err(SubmitError::InUse);
         }
-        // A prompt is read once, however many choices wait for it.
-        let read = self.waiting.iter().filter(|sequence| sequence.first.is_none());
-        let queued: usize = read.map(|sequence| sequence.tokens.len()).sum();
-        // More choices than may wait are taken when nobody else does.
-        let room = self.limits.waiting.max(count(choices)) - count(choices);
-        if self.waiting.len() > room || queued + prompt > self.limits.waiting_tokens {
+        if !self.may_wait(request.tenancy, count(choices), prompt) {
             return Err(SubmitError::Overloaded);
         }
         Ok((0..choices).zip(ids.map(SequenceId)))
+    }
+
+    /// Whether a domain's part of what waits holds so many sequences more, after one prompt of so many tokens.
+    fn may_wait(&self, tenancy: Tenancy, choices: usize, prompt: usize) -> bool {
+        let own = || self.waiting.iter().filter(|sequence| sequence.tenancy.domain == tenancy.domain);
+        let sequences = own().count();
+        // A prompt is read once, however many choices wait for it.
+        let read = own().filter(|sequence| sequence.first.is_none());
+        let tokens: usize = read.map(|sequence| sequence.tokens.len()).sum();
+        let part = |limit| part(limit, tenancy, self.live().map(|sequence| sequence.tenancy));
+        sequences == 0
+            || (sequences.saturating_add(choices) <= part(self.limits.waiting)
+                && tokens + prompt <= part(self.limits.waiting_tokens))
     }
 
     /// Forgets a sequence and frees its blocks at once. False when it is not alive, which is no error: it may have
