@@ -201,6 +201,49 @@ fn a_tenant_that_holds_more_blocks_than_its_share_makes_room() {
 }
 
 #[test]
+fn blocks_that_choices_share_count_once_against_their_tenant() {
+    let limits = GenerationLimits { cache_tokens: 96, running: 16, step_tokens: 128, ..limits() };
+    let (mut scheduler, mut toy) = scheduler(limits);
+    let of = |id, tenant| GenerationRequest {
+        tenancy: tenancy(tenant),
+        ..request(id, &[id as TokenId / 10; 16], 5)
+    };
+    scheduler.submit(GenerationRequest { choices: 8, ..of(10, 1) }, None).unwrap();
+    scheduler.step(START, &mut toy);
+    scheduler.step(START, &mut toy);
+    for id in [20, 30] {
+        scheduler.submit(of(id, 2), None).unwrap();
+    }
+    scheduler.step(START, &mut toy);
+    assert_eq!(scheduler.running(), 10);
+    scheduler.submit(of(40, 2), None).unwrap();
+    scheduler.step(START, &mut toy);
+    assert_eq!(
+        (scheduler.running(), scheduler.waiting()),
+        (10, 1),
+        "12 blocks of 24 are no more than its share"
+    );
+    finish(&mut scheduler, &mut toy);
+    assert_eq!(scheduler.counters().put_back, 0);
+}
+
+#[test]
+fn nobody_is_put_back_in_vain() {
+    let (mut scheduler, mut toy) =
+        scheduler(GenerationLimits { cache_tokens: 40, step_tokens: 64, ..limits() });
+    scheduler.submit(GenerationRequest { choices: 3, ..request(1, &[1; 20], 4) }, None).unwrap();
+    for _ in 0..3 {
+        scheduler.step(START, &mut toy);
+    }
+    assert_eq!((scheduler.running(), scheduler.blocks()), (3, (2, 0)), "5 blocks in common, and 3");
+    let other = GenerationRequest { tenancy: tenancy(2), ..request(9, &[2; 20], 1) };
+    scheduler.submit(other.clone(), None).unwrap();
+    // Two choices gone would leave 4 blocks for the 5 that the other takes.
+    assert_eq!(finish(&mut scheduler, &mut toy)[&other.sequence], alone(&other));
+    assert_eq!(scheduler.counters().put_back, 0);
+}
+
+#[test]
 fn who_is_late_ends_and_frees_its_blocks_whether_it_runs_or_waits() {
     let (mut scheduler, mut toy) = scheduler(GenerationLimits { running: 1, ..limits() });
     let until = |id, ends_by| GenerationRequest { ends_by, ..request(id, &[1, 2], 20) };
