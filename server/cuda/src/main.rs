@@ -26,7 +26,7 @@ const LIMITS: GenerationLimits = GenerationLimits {
     running: 32,
     cache_tokens: usize::MAX,
     keep_prefixes: true,
-    waiting: 256,
+    waiting: 512,
     waiting_tokens: 1 << 20,
 };
 

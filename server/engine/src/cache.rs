@@ -9,6 +9,7 @@
 //! of them for its share, so that nobody loses what it keeps within its part because another asks for much; of that domain's, the
 //! one that was used longest ago first, and never before what hangs from it.
 
+use crate::admission::wide;
 use crate::{BlockId, Generator, Tenancy, TokenId};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -60,6 +61,8 @@ struct Slot {
 struct Part {
     /// Blocks that are held or kept.
     blocks: u64,
+    /// Those of them that at least one sequence holds.
+    held: u64,
     share: u64,
     /// Nodes whose blocks are held by nobody and that nothing comes after, by when they were used.
     leaves: BTreeSet<(u64, NodeId)>,
@@ -93,6 +96,33 @@ pub(crate) struct BlockCache {
     clock: u64,
     /// Whether blocks that nobody holds any more are kept, to be found again.
     keeps: bool,
+}
+
+/// What a sequence lacks in order to begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lack {
+    /// Blocks that are not available.
+    pub(crate) blocks: usize,
+    /// Blocks that its domain would hold more than it does.
+    pub(crate) more: u64,
+}
+
+/// Which blocks nobody would hold, if some tables were released.
+#[derive(Debug, Default)]
+pub(crate) struct Released {
+    holders: HashMap<BlockId, u32>,
+}
+
+impl Released {
+    /// How many blocks nobody would hold any more when this table is released too.
+    pub(crate) fn add(&mut self, table: &Table, cache: &BlockCache) -> usize {
+        let freed = |block: &&BlockId| {
+            let released = self.holders.entry(**block).or_default();
+            *released += 1;
+            cache.slots.get(block.index()).is_some_and(|slot| slot.holders == *released)
+        };
+        table.blocks.iter().filter(freed).count()
+    }
 }
 
 /// The blocks that one sequence holds, from its first position on.
@@ -158,15 +188,27 @@ impl BlockCache {
         self.free.len() + self.kept
     }
 
+    /// Blocks that sequences of a domain hold, each counted once however many hold it.
+    pub(crate) fn held(&self, domain: CacheDomain) -> u64 {
+        self.parts.get(&domain).map_or(0, |part| part.held)
+    }
+
     /// Blocks that nobody holds and that are not kept.
     pub(crate) fn free(&self) -> usize {
         self.free.len()
     }
 
     /// Holds as many blocks as begin `tokens` and are in the tree, and gives back how many. All but the last token at most, since a
-    /// step must have one to compute. Holds nothing and gives back `None` when what `tokens` take beyond that, and `spare` more, is not
-    /// available.
-    pub(crate) fn begin(&mut self, table: &mut Table, tokens: &[TokenId], spare: usize) -> Option<usize> {
+    /// step must have one to compute.
+    ///
+    /// # Errors
+    /// What is lacking when what `tokens` take beyond that, and `spare` more, is not available; nothing is held then.
+    pub(crate) fn begin(
+        &mut self,
+        table: &mut Table,
+        tokens: &[TokenId],
+        spare: usize,
+    ) -> Result<usize, Lack> {
         let mut found = Vec::new();
         let mut after = table.after;
         let whole = tokens.len().saturating_sub(1) / self.size * self.size;
@@ -176,17 +218,19 @@ impl BlockCache {
             found.push(node);
         }
         let kept = found.iter().filter(|node| self.holders(**node) == 0).count();
-        if self.blocks_for(tokens.len()) - found.len() + spare > self.available() - kept {
-            return None;
+        let new = self.blocks_for(tokens.len()) - found.len();
+        let blocks = (new + spare).saturating_sub(self.available() - kept);
+        if blocks > 0 {
+            return Err(Lack { blocks, more: wide(new + kept) });
         }
         for node in &found {
             if let Some(block) = self.nodes.get(node).map(|node| node.block) {
-                self.hold(block);
+                self.hold(block, table.tenancy.domain);
                 table.blocks.push(block);
             }
         }
         (table.after, table.found) = (after, found.len());
-        Some(found.len() * self.size)
+        Ok(found.len() * self.size)
     }
 
     /// Makes the table long enough for positions before `end`. Presumes that as many blocks are available.
@@ -199,7 +243,7 @@ impl BlockCache {
             let part = self.parts.entry(table.tenancy.domain).or_default();
             part.blocks += 1;
             part.share = u64::from(table.tenancy.share);
-            self.hold(block);
+            self.hold(block, table.tenancy.domain);
             table.blocks.push(block);
         }
     }
@@ -224,7 +268,7 @@ impl BlockCache {
             let node = match self.tree.get(&link) {
                 Some(&node) => {
                     if let Some(other) = self.nodes.get(&node).map(|node| node.block) {
-                        self.hold(other);
+                        self.hold(other, table.tenancy.domain);
                         if let Some(slot) = table.blocks.get_mut(place) {
                             *slot = other;
                         }
@@ -273,13 +317,17 @@ impl BlockCache {
         slot.map_or(0, |slot| slot.holders)
     }
 
-    fn hold(&mut self, block: BlockId) {
+    fn hold(&mut self, block: BlockId, domain: CacheDomain) {
         let Some(slot) = self.slot(block) else { return };
         slot.holders += 1;
         let (holders, node) = (slot.holders, slot.node);
-        if holders == 1
-            && let Some(id) = node
-        {
+        if holders > 1 {
+            return;
+        }
+        if let Some(part) = self.parts.get_mut(&domain) {
+            part.held += 1;
+        }
+        if let Some(id) = node {
             self.kept -= 1;
             if let Some(node) = self.nodes.get(&id)
                 && let Some(part) = self.parts.get_mut(&node.domain)
@@ -295,6 +343,11 @@ impl BlockCache {
         let Some(slot) = self.slot(block) else { return };
         slot.holders -= 1;
         let (holders, node) = (slot.holders, slot.node);
+        if holders == 0
+            && let Some(part) = self.parts.get_mut(&domain)
+        {
+            part.held -= 1;
+        }
         match (holders, node) {
             (0, None) => {
                 generator.erase(&[block]);

@@ -4,11 +4,26 @@
 //! computed for it, divided by its share, and the domain whose time is least comes first. One that comes back after a pause
 //! begins at the time of those who did not pause, so that nobody saves turns up.
 
-use crate::CacheDomain;
+use crate::{CacheDomain, Tenancy};
 use std::collections::HashMap;
 
 /// One token of a domain with a share of 1.
 const UNIT: u64 = 1 << 20;
+
+/// A share as it counts.
+pub(crate) fn share(tenancy: Tenancy) -> u64 {
+    u64::from(tenancy.share.max(1))
+}
+
+/// How much of a queue that holds `limit` one domain may fill, beside those who are `busy`. Room for one more of share 1 stays free for
+/// who comes next, so that a domain alone does not fill the queue.
+pub(crate) fn part(limit: usize, of: Tenancy, busy: impl Iterator<Item = Tenancy>) -> usize {
+    let mut shares: HashMap<CacheDomain, u64> = busy.map(|one| (one.domain, share(one))).collect();
+    shares.insert(of.domain, share(of));
+    let all = shares.values().map(|share| u128::from(*share)).sum::<u128>() + 1;
+    let limit = u128::try_from(limit).unwrap_or(u128::MAX);
+    usize::try_from(limit.saturating_mul(share(of).into()) / all).unwrap_or(usize::MAX)
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Turns {

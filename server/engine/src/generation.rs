@@ -1,12 +1,14 @@
 //! Which sequences run in the next step: continuous batching with prompts read in chunks, over a cache of blocks.
 
 use crate::admission::{all_known, wide};
-use crate::cache::{BlockCache, CacheDomain, Table};
-use crate::fairness::Turns;
+use crate::cache::{BlockCache, CacheDomain, Lack, Released, Table};
+use crate::fairness::{Turns, part, share};
 use crate::{
     Answer, BackendError, BlockId, Constraint, DrawError, Drawn, FinishReason, Generator, Logprobs, Moment,
     Row, Sampler, Sampling, SequenceId, SubmitError, Terms, TokenId, TooComplex, Wanted,
 };
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The limits of a [`GenerationScheduler`].
@@ -21,9 +23,10 @@ pub struct GenerationLimits {
     /// Keep what was computed, so that a prompt of the same domain that begins alike is not computed again. Without it, everything
     /// about a sequence is erased when it ends.
     pub keep_prefixes: bool,
-    /// The most requests that wait.
+    /// The sequences that may wait, shared out: a domain may have its share of them beside the domains that have something to do and
+    /// one more of share 1, so a domain alone has half with a share of 1. One request is taken when nothing of its domain waits.
     pub waiting: usize,
-    /// The most prompt tokens that wait; at least one whole context.
+    /// The prompt tokens that may wait, shared out likewise; at least one whole context.
     pub waiting_tokens: usize,
 }
 
@@ -34,8 +37,8 @@ impl Default for GenerationLimits {
             running: 32,
             cache_tokens: 65_536,
             keep_prefixes: true,
-            waiting: 256,
-            waiting_tokens: 131_072,
+            waiting: 512,
+            waiting_tokens: 262_144,
         }
     }
 }
@@ -122,8 +125,8 @@ pub enum Finish {
 /// within a domain, first come, first served. Each step carries one token of every sequence that generates, and with what is
 /// left of the step's tokens goes on reading prompts.
 ///
-/// A sequence starts when its tokens so far fit the free blocks; a domain whose running sequences hold more blocks than its share
-/// gives way then. When blocks run out later, the youngest sequence is put back and
+/// A sequence starts when its tokens so far fit the free blocks; a domain whose running sequences hold more blocks than its share,
+/// those that they share counted once, gives way then, if that makes room enough. When blocks run out later, the youngest sequence is put back and
 /// computed again in its turn, from the tokens that it has: its answer is the same. The oldest is never put back and always gets on,
 /// so everyone who waits is served at last. Of several choices after one prompt, the first starts alone; the others start when it has
 /// read the prompt, and find the prompt's whole blocks.
@@ -276,15 +279,23 @@ impl GenerationScheduler {
         if self.live().any(|sequence| ids.contains(&sequence.id.0)) {
             return Err(SubmitError::InUse);
         }
-        // A prompt is read once, however many choices wait for it.
-        let read = self.waiting.iter().filter(|sequence| sequence.first.is_none());
-        let queued: usize = read.map(|sequence| sequence.tokens.len()).sum();
-        // More choices than may wait are taken when nobody else does.
-        let room = self.limits.waiting.max(count(choices)) - count(choices);
-        if self.waiting.len() > room || queued + prompt > self.limits.waiting_tokens {
+        if !self.may_wait(request.tenancy, count(choices), prompt) {
             return Err(SubmitError::Overloaded);
         }
         Ok((0..choices).zip(ids.map(SequenceId)))
+    }
+
+    /// Whether a domain's part of what waits holds so many sequences more, after one prompt of so many tokens.
+    fn may_wait(&self, tenancy: Tenancy, choices: usize, prompt: usize) -> bool {
+        let own = || self.waiting.iter().filter(|sequence| sequence.tenancy.domain == tenancy.domain);
+        let sequences = own().count();
+        // A prompt is read once, however many choices wait for it.
+        let read = own().filter(|sequence| sequence.first.is_none());
+        let tokens: usize = read.map(|sequence| sequence.tokens.len()).sum();
+        let part = |limit| part(limit, tenancy, self.live().map(|sequence| sequence.tenancy));
+        sequences == 0
+            || (sequences.saturating_add(choices) <= part(self.limits.waiting)
+                && tokens + prompt <= part(self.limits.waiting_tokens))
     }
 
     /// Forgets a sequence and frees its blocks at once. False when it is not alive, which is no error: it may have
@@ -399,24 +410,16 @@ impl GenerationScheduler {
             let ready = self.waiting.iter().filter(|next| !self.waits_for_prompt(next));
             let Some(next) = ready.min_by_key(|next| turn(next)) else { return };
             let (id, tenancy) = (next.id, next.tenancy);
-            if self.running.len() >= self.limits.running && !self.make_room(tenancy, 1, |_| 1, generator) {
+            if self.running.len() >= self.limits.running && !self.make_place(tenancy, generator) {
                 return;
             }
             let Some(at) = self.waiting.iter().position(|next| next.id == id) else { return };
-            // What those that run are still to get for the tokens they have and one more, so that nobody is put back at once.
-            let promised = |one: &Sequence| {
-                let blocks = self.cache.blocks_for(one.tokens.len() + 1);
-                blocks.saturating_sub(one.table.blocks.len())
-            };
-            let spare = self.running.iter().map(promised).sum();
+            let spare = self.running.iter().map(|one| self.promised(one)).sum();
             let Some(next) = self.waiting.get_mut(at) else { return };
-            let Some(found) = self.cache.begin(&mut next.table, &next.tokens, spare) else {
-                let wanted = self.cache.blocks_for(next.tokens.len());
-                let held = |one: &Sequence| wide(one.table.blocks.len());
-                if self.make_room(tenancy, wide(wanted), held, generator) {
-                    continue;
-                }
-                return;
+            let found = match self.cache.begin(&mut next.table, &next.tokens, spare) {
+                Ok(found) => found,
+                Err(lack) if self.make_room(tenancy, lack, generator) => continue,
+                Err(_) => return,
             };
             next.computed = found;
             next.found.get_or_insert(found);
@@ -428,29 +431,70 @@ impl GenerationScheduler {
         }
     }
 
-    /// Puts a sequence back whose domain has more than its share, so that one of `tenancy` that wants `more` gets on in its place.
-    /// `has` is what a running sequence has of it.
-    fn make_room(
-        &mut self,
-        tenancy: Tenancy,
-        more: u64,
-        has: impl Fn(&Sequence) -> u64,
-        generator: &mut dyn Generator,
-    ) -> bool {
-        let of = |domain| self.running.iter().filter(move |one| one.tenancy.domain == domain);
-        let all = |domain| of(domain).map(&has).sum::<u64>();
-        let share = |tenancy: Tenancy| u64::from(tenancy.share.max(1));
-        let wants = all(tenancy.domain) + more;
-        let too_much = |one: &&Sequence| {
+    /// Blocks that one that runs is still to get for the tokens it has and one more, so that nobody is put back at once.
+    fn promised(&self, one: &Sequence) -> usize {
+        self.cache.blocks_for(one.tokens.len() + 1).saturating_sub(one.table.blocks.len())
+    }
+
+    /// Puts the youngest sequence back of those whose domain has more than its share of what runs, so that one of `tenancy` runs in its
+    /// place.
+    fn make_place(&mut self, tenancy: Tenancy, generator: &mut dyn Generator) -> bool {
+        let running = self.running_of();
+        let of = |domain| running.get(&domain).copied().unwrap_or(0);
+        let wants = of(tenancy.domain) + 1;
+        let gives_way = |one: &&Sequence| {
+            let has = of(one.tenancy.domain);
             // Not the last of its domain, so that it gets on too.
-            of(one.tenancy.domain).count() > 1
-                && all(one.tenancy.domain) * share(tenancy) > wants * share(one.tenancy)
+            has > 1 && is_over_share((one.tenancy, has), (tenancy, wants))
         };
-        let youngest = self.running.iter().filter(too_much).map(|one| one.arrival).max();
+        let youngest = self.running.iter().filter(gives_way).map(|one| one.arrival).max();
         youngest.is_some_and(|arrival| {
             self.put_back(arrival, generator);
             true
         })
+    }
+
+    /// Puts the youngest sequences back of domains that hold more blocks than their share, as many as one of `tenancy` needs gone to begin;
+    /// nobody, if it could not begin then.
+    fn make_room(&mut self, tenancy: Tenancy, lack: Lack, generator: &mut dyn Generator) -> bool {
+        let wants = self.cache.held(tenancy.domain).saturating_add(lack.more);
+        let mut running = self.running_of();
+        let mut held: HashMap<_, _> =
+            running.keys().map(|domain| (*domain, self.cache.held(*domain))).collect();
+        let mut by_age: Vec<&Sequence> = self.running.iter().collect();
+        by_age.sort_unstable_by_key(|one| Reverse(one.arrival));
+        let (mut released, mut gained, mut gone) = (Released::default(), 0, Vec::new());
+        for one in by_age {
+            let domain = one.tenancy.domain;
+            let (Some(count), Some(held)) = (running.get_mut(&domain), held.get_mut(&domain)) else {
+                continue;
+            };
+            // Not the last of its domain, so that it gets on too.
+            if *count <= 1 || !is_over_share((one.tenancy, *held), (tenancy, wants)) {
+                continue;
+            }
+            let blocks = released.add(&one.table, &self.cache);
+            *count -= 1;
+            *held = held.saturating_sub(wide(blocks));
+            gained += blocks + self.promised(one);
+            gone.push(one.arrival);
+            if gained >= lack.blocks {
+                for arrival in gone {
+                    self.put_back(arrival, generator);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// How many sequences of each domain run.
+    fn running_of(&self) -> HashMap<CacheDomain, u64> {
+        let mut running = HashMap::new();
+        for one in &self.running {
+            *running.entry(one.tenancy.domain).or_default() += 1;
+        }
+        running
     }
 
     /// Shares the step's tokens out: one to each who generates, then to prompts by turn; and finds the blocks for them.
@@ -612,6 +656,11 @@ impl Sequence {
         let (sequence, found) = (self.id, self.found.unwrap_or(0));
         StepOutput { sequence, token: None, logprobs: None, finish: Some(finish), found }
     }
+}
+
+/// Whether one domain has more for its share than another would that wants so much.
+fn is_over_share((one, has): (Tenancy, u64), (other, wants): (Tenancy, u64)) -> bool {
+    u128::from(has) * u128::from(share(other)) > u128::from(wants) * u128::from(share(one))
 }
 
 fn count(number: u32) -> usize {

@@ -17,8 +17,8 @@ fn limits() -> GenerationLimits {
         running: 4,
         cache_tokens: 4 * CONTEXT,
         keep_prefixes: true,
-        waiting: 8,
-        waiting_tokens: 96,
+        waiting: 16,
+        waiting_tokens: 192,
     }
 }
 
@@ -201,6 +201,49 @@ fn a_tenant_that_holds_more_blocks_than_its_share_makes_room() {
 }
 
 #[test]
+fn blocks_that_choices_share_count_once_against_their_tenant() {
+    let limits = GenerationLimits { cache_tokens: 96, running: 16, step_tokens: 128, ..limits() };
+    let (mut scheduler, mut toy) = scheduler(limits);
+    let of = |id, tenant| GenerationRequest {
+        tenancy: tenancy(tenant),
+        ..request(id, &[id as TokenId / 10; 16], 5)
+    };
+    scheduler.submit(GenerationRequest { choices: 8, ..of(10, 1) }, None).unwrap();
+    scheduler.step(START, &mut toy);
+    scheduler.step(START, &mut toy);
+    for id in [20, 30] {
+        scheduler.submit(of(id, 2), None).unwrap();
+    }
+    scheduler.step(START, &mut toy);
+    assert_eq!(scheduler.running(), 10);
+    scheduler.submit(of(40, 2), None).unwrap();
+    scheduler.step(START, &mut toy);
+    assert_eq!(
+        (scheduler.running(), scheduler.waiting()),
+        (10, 1),
+        "12 blocks of 24 are no more than its share"
+    );
+    finish(&mut scheduler, &mut toy);
+    assert_eq!(scheduler.counters().put_back, 0);
+}
+
+#[test]
+fn nobody_is_put_back_in_vain() {
+    let (mut scheduler, mut toy) =
+        scheduler(GenerationLimits { cache_tokens: 40, step_tokens: 64, ..limits() });
+    scheduler.submit(GenerationRequest { choices: 3, ..request(1, &[1; 20], 4) }, None).unwrap();
+    for _ in 0..3 {
+        scheduler.step(START, &mut toy);
+    }
+    assert_eq!((scheduler.running(), scheduler.blocks()), (3, (2, 0)), "5 blocks in common, and 3");
+    let other = GenerationRequest { tenancy: tenancy(2), ..request(9, &[2; 20], 1) };
+    scheduler.submit(other.clone(), None).unwrap();
+    // Two choices gone would leave 4 blocks for the 5 that the other takes.
+    assert_eq!(finish(&mut scheduler, &mut toy)[&other.sequence], alone(&other));
+    assert_eq!(scheduler.counters().put_back, 0);
+}
+
+#[test]
 fn who_is_late_ends_and_frees_its_blocks_whether_it_runs_or_waits() {
     let (mut scheduler, mut toy) = scheduler(GenerationLimits { running: 1, ..limits() });
     let until = |id, ends_by| GenerationRequest { ends_by, ..request(id, &[1, 2], 20) };
@@ -235,7 +278,7 @@ fn embeddings_that_are_late_are_given_up() {
 #[test]
 fn tenants_get_their_share_however_many_requests_they_have() {
     let limits =
-        GenerationLimits { running: 2, step_tokens: 4, waiting: 60, waiting_tokens: 900, ..limits() };
+        GenerationLimits { running: 2, step_tokens: 4, waiting: 80, waiting_tokens: 900, ..limits() };
     let (mut scheduler, mut toy) = scheduler(limits);
     let of = |id: u64, tenant, share| GenerationRequest {
         tenancy: Tenancy { share, ..tenancy(tenant) },
@@ -273,7 +316,7 @@ fn the_prompt_of_another_tenant_is_read_before_the_rest_of_a_long_one() {
 #[test]
 fn a_larger_share_gets_more() {
     let limits =
-        GenerationLimits { running: 4, step_tokens: 4, waiting: 90, waiting_tokens: 900, ..limits() };
+        GenerationLimits { running: 4, step_tokens: 4, waiting: 200, waiting_tokens: 900, ..limits() };
     let (mut scheduler, mut toy) = scheduler(limits);
     for id in 0..80 {
         let share = if id % 2 == 0 { 3 } else { 1 };
@@ -331,14 +374,35 @@ fn refuses_empty_long_unknown_and_doubled_requests() {
 
 #[test]
 fn refuses_what_would_wait_too_long() {
-    let (mut by_count, _) = scheduler(GenerationLimits { waiting: 2, ..limits() });
-    let (mut by_tokens, _) = scheduler(GenerationLimits { waiting_tokens: 30, ..limits() });
+    let (mut by_count, _) = scheduler(GenerationLimits { waiting: 4, ..limits() });
+    let (mut by_tokens, _) = scheduler(GenerationLimits { waiting_tokens: 60, ..limits() });
     for id in 0..2 {
         by_count.submit(request(id, &[1], 1), None).unwrap();
         by_tokens.submit(request(id, &[1; 15], 1), None).unwrap();
     }
     assert_eq!(by_count.submit(request(2, &[1], 1), None), Err(SubmitError::Overloaded));
     assert_eq!(by_tokens.submit(request(2, &[1], 1), None), Err(SubmitError::Overloaded));
+}
+
+#[test]
+fn a_tenant_fills_its_own_part_of_what_waits_and_no_other() {
+    let limits = GenerationLimits { waiting: 24, waiting_tokens: 72, ..limits() };
+    let of = |id: u64, tenant, share, choices| GenerationRequest {
+        tenancy: Tenancy { share, ..tenancy(tenant) },
+        choices,
+        ..request(16 * id, &[1], 1)
+    };
+    let (mut scheduler, _) = scheduler(limits);
+    let mut take = |request| scheduler.submit(request, None).is_ok();
+    // Half of 24 for one alone.
+    assert!(take(of(1, 1, 1, 8)) && take(of(2, 1, 1, 4)));
+    assert!(!take(of(3, 1, 1, 1)), "its part is full");
+    // Two shares of four, then a quarter of the tokens.
+    assert!(take(of(4, 2, 2, 8)) && take(of(5, 2, 2, 4)) && !take(of(6, 2, 2, 1)));
+    let long = GenerationRequest { prompt: vec![1; 14], ..of(7, 3, 1, 1) };
+    assert!(take(long) && !take(of(8, 3, 1, 1)), "14 tokens of 72 by 5, of which one more would be 15");
+    assert!(take(of(9, 4, 1, 16)), "the first of a tenant, however many choices it has");
+    assert!(!take(of(10, 4, 1, 1)));
 }
 
 #[test]
@@ -476,7 +540,7 @@ fn choices_go_on_when_the_first_is_cancelled_before_it_has_read_the_prompt() {
 
 #[test]
 fn choices_are_taken_together_or_not_at_all() {
-    let (mut scheduler, _) = scheduler(GenerationLimits { waiting: 3, ..limits() });
+    let (mut scheduler, _) = scheduler(GenerationLimits { waiting: 6, ..limits() });
     let of = |id, choices| GenerationRequest { choices, ..request(id, &[1], 1) };
     scheduler.submit(of(1, 2), None).unwrap();
     assert_eq!(scheduler.submit(of(10, 2), None), Err(SubmitError::Overloaded));

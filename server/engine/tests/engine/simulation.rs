@@ -107,6 +107,8 @@ impl History {
             logprobs: None,
         };
         let ruled = self.choices.below(3) == 0;
+        let tenancy = request.tenancy;
+        let waited = self.waiting_of(tenancy);
         let constraint = || Box::new(Rule::default()) as Box<dyn Constraint>;
         let whole = length + (request.max_tokens as usize).max(1);
         match self.scheduler.submit(request.clone(), ruled.then(constraint)) {
@@ -123,14 +125,25 @@ impl History {
                 assert!(whole > CONTEXT);
             }
             Err(SubmitError::Overloaded) => {
-                assert!(self.scheduler.waiting() > 0, "the first to wait is always taken");
+                assert!(waited > 0, "the first of a domain to wait is always taken");
                 self.overloaded += 1;
             }
             Err(other) => panic!("{other}"),
         }
         // Those that were put back wait too.
-        let most = self.limits.waiting.max(MOST_CHOICES as usize);
-        assert!(self.scheduler.waiting() <= most + self.limits.running);
+        let share = tenancy.share.max(1) as usize;
+        let most = (self.limits.waiting * share / (share + 1)).max(MOST_CHOICES as usize);
+        assert!(self.waiting_of(tenancy) <= most + self.limits.running, "more than its part");
+    }
+
+    /// Sequences of a domain that wait.
+    fn waiting_of(&self, tenancy: Tenancy) -> usize {
+        let of = |request: &&GenerationRequest| {
+            let id = &request.sequence;
+            let ended = self.ended.contains_key(id) || self.cancelled.contains(id);
+            request.tenancy.domain == tenancy.domain && !ended && self.scheduler.blocks_of(*id).is_none()
+        };
+        self.asked.values().filter(of).count()
     }
 
     fn cancel_one(&mut self) {
