@@ -230,6 +230,8 @@ async fn gather(
             Update::Finished { reason, tokens: own } => {
                 choice.finish = finish(reason);
                 counted.add(own);
+                // Whatever becomes of the others, this choice is counted.
+                exchange.count(counted);
                 open -= 1;
             }
             Update::Failed(error) => return Err(refuse::worker(&error, shape.named)),
@@ -240,7 +242,6 @@ async fn gather(
         }
         event = flight.next().await.map_err(refuse::flight)?;
     }
-    exchange.count(counted);
     let usage = Usage::new(counted.read, counted.found, counted.made);
     Ok(Answer::Whole(match shape.surface {
         Surface::Chat => chat_completion(&head, &choices, usage),
