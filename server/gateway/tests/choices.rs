@@ -3,11 +3,12 @@
 mod common;
 
 use anchorhold_ipc::{
-    Event, FinishReason, ModelKind, RejectReason, RequestError, RequestId, SpelledToken, Structure,
-    StructureFault, ToldToken, Work, WorkKind,
+    Event, FinishReason, ModelKind, RejectReason, RequestError, RequestId, RequestOutcome, SpelledToken,
+    Structure, StructureFault, ToldToken, Work, WorkKind,
 };
 use common::{FakeWorker, Rig, aside, chat, post, with};
 use http::StatusCode;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 fn told(bytes: &[u8], logprob: f32) -> ToldToken {
@@ -126,9 +127,16 @@ async fn a_caller_who_leaves_cancels_a_request_of_which_some_choices_have_ended(
         (worker, id)
     })
     .await;
-    drop(task.await.unwrap());
+    let mut response = task.await.unwrap();
+    // Two roles, a text and an end.
+    for _ in 0..4 {
+        response.body_mut().frame().await.unwrap().unwrap();
+    }
+    drop(response);
     let cancelled = aside(move || worker.next()).await;
     assert_eq!(cancelled, Work::Cancel { id });
+    let record = rig.next_record();
+    assert_eq!((record.outcome, record.tokens_in, record.tokens_out), (RequestOutcome::Cancelled, 7, 2));
 }
 
 #[tokio::test]
@@ -140,7 +148,54 @@ async fn a_worker_that_speaks_of_choices_nobody_asked_for_is_not_believed() {
     }] {
         let task = rig.begin(post("/v1/chat/completions", &with(chat("x"), json!({"n": 2}))));
         worker = answer(worker, events).await.0;
-        assert_eq!(task.await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
+        let answer = task.await.unwrap();
+        assert_eq!(
+            (answer.status, answer.code()),
+            (StatusCode::INTERNAL_SERVER_ERROR, json!("internal_error"))
+        );
+        worker = aside(move || {
+            assert!(matches!(worker.next(), Work::Cancel { .. }), "the worker computes for nobody");
+            worker
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_is_not_believed_computes_for_no_prompt_of_the_caller() {
+    let rig = Rig::new();
+    let mut worker = rig.worker("chat", ModelKind::Chat).await;
+    let task = rig.begin(post("/v1/completions", &json!({"model": "chat", "prompt": ["p", "q"]})));
+    let mut cancelled = aside(move || {
+        let (first, second) = (worker.submitted().0, worker.submitted().0);
+        worker.say(&delta(first, 1, "a"));
+        let cancels = [worker.next(), worker.next()].map(|work| match work {
+            Work::Cancel { id } => id,
+            other => panic!("expected a cancellation, got {other:?}"),
+        });
+        (cancels, [first, second])
+    })
+    .await;
+    cancelled.0.sort();
+    assert_eq!(cancelled.0, cancelled.1);
+    assert_eq!(task.await.unwrap().code(), "internal_error");
+}
+
+#[tokio::test]
+async fn choices_that_ended_are_counted_when_another_fails() {
+    let rig = Rig::new();
+    let mut worker = rig.worker("chat", ModelKind::Chat).await;
+    for stream in [false, true] {
+        let body = with(chat("x"), json!({"n": 2, "stream": stream}));
+        let task = rig.begin(post("/v1/chat/completions", &body));
+        let fails: fn(RequestId) -> Vec<Event> = |id| {
+            let failed = Event::Failed { id, error: RequestError::Internal };
+            vec![finished(id, 0, FinishReason::Stop), failed]
+        };
+        worker = answer(worker, fails).await.0;
+        task.await.unwrap();
+        let record = rig.next_record();
+        assert_eq!((record.outcome, record.tokens_in, record.tokens_out), (RequestOutcome::Error, 7, 2));
     }
 }
 
