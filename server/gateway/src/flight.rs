@@ -18,8 +18,13 @@ use tokio::time::timeout;
 
 /// Messages on their way to one worker. A request takes a place for its own cancellation before it is submitted.
 const MAX_QUEUED: usize = 4096;
-/// The most events that one flight may have waiting for a slow reader; one token makes at most one.
+/// The most events that one flight may have waiting for a slow reader. A choice has one for each of its tokens at most, and
+/// [`OTHER_EVENTS`].
 const MAX_WAITING: usize = 128 * 1024;
+/// The most bytes of memory that what is told of the tokens of one flight may take, all of it together.
+const MAX_TOLD_BYTES: u64 = 64 * 1024 * 1024;
+/// What one spelled token takes of it: its fields, and the bytes of nearly every vocabulary's tokens.
+const SPELLED_BYTES: u64 = 64;
 /// Events of a choice besides its tokens.
 const OTHER_EVENTS: usize = 4;
 
@@ -68,6 +73,11 @@ impl Update {
             Self::Embedded { .. } | Self::Ranked { .. } | Self::Failed(_) => Ends::Request,
         }
     }
+}
+
+/// The most tokens of one flight that may be told with so many of the likeliest at each place.
+pub(crate) fn most_told(logprobs: u8) -> u64 {
+    MAX_TOLD_BYTES / (SPELLED_BYTES * (1 + u64::from(logprobs)))
 }
 
 /// Why a flight brings nothing more.
@@ -228,7 +238,8 @@ impl Worker {
         let tokens = usize::try_from(self.info.max_tokens).unwrap_or(usize::MAX);
         let each = tokens.saturating_add(OTHER_EVENTS).min(MAX_WAITING);
         let all = kinds.len().saturating_mul(choices);
-        let (sender, events) = mpsc::channel(each.saturating_mul(all).clamp(1, MAX_WAITING));
+        let most = all.saturating_mul(OTHER_EVENTS).saturating_add(most_events(&kinds)).min(MAX_WAITING);
+        let (sender, events) = mpsc::channel(each.saturating_mul(all).min(most).max(1));
         let mut flight = Flight { worker: Arc::clone(self), choices, open: HashMap::new(), events };
         for (place, kind) in kinds.into_iter().enumerate() {
             let id = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
@@ -255,6 +266,15 @@ impl Worker {
             mpsc::error::TrySendError::Closed(_) => FlightError::Lost,
         })
     }
+}
+
+/// The most events with tokens that may wait, by what is told of each.
+fn most_events(kinds: &[WorkKind]) -> usize {
+    let told = kinds.iter().filter_map(|kind| match kind {
+        WorkKind::Generate { logprobs, .. } => *logprobs,
+        WorkKind::Embed { .. } | WorkKind::Rerank { .. } => None,
+    });
+    told.max().map_or(MAX_WAITING, |logprobs| usize::try_from(most_told(logprobs)).unwrap_or(MAX_WAITING))
 }
 
 fn write(mut writer: LineWriter<Work>, mut queue: mpsc::Receiver<Work>) {

@@ -3,10 +3,10 @@
 mod common;
 
 use anchorhold_ipc::{
-    Event, FinishReason, ModelKind, RejectReason, RequestError, RequestId, RequestOutcome, SpelledToken,
-    Structure, StructureFault, ToldToken, Work, WorkKind,
+    Event, FinishReason, ModelInfo, ModelKind, RejectReason, RequestError, RequestId, RequestOutcome,
+    SpelledToken, Structure, StructureFault, ToldToken, Work, WorkKind,
 };
-use common::{FakeWorker, Rig, aside, chat, post, with};
+use common::{FakeWorker, Rig, aside, chat, info, post, with};
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -231,5 +231,29 @@ async fn forms_reach_the_worker_and_its_refusal_names_the_field() {
         let answer = task.await.unwrap();
         assert_eq!((answer.status, answer.param()), (StatusCode::BAD_REQUEST, json!(param)));
         assert!(!answer.text().contains("canary"));
+    }
+}
+
+#[tokio::test]
+async fn more_of_tokens_than_memory_holds_is_refused_by_name() {
+    let rig = Rig::new();
+    rig.worker_of(ModelInfo { max_tokens: 131_072, ..info("chat", ModelKind::Chat) }).await.serve();
+    // 64 MiB hold 49,932 places of 21 tokens each, of 64 bytes, and 1,048,576 of one.
+    let all = json!({"logprobs": true, "top_logprobs": 20});
+    for (change, param) in [
+        (json!({}), Some("top_logprobs")),
+        (json!({"max_tokens": 49_932}), None),
+        (json!({"max_tokens": 49_933}), Some("top_logprobs")),
+        (json!({"max_tokens": 24_967, "n": 2}), Some("top_logprobs")),
+        (json!({"top_logprobs": 0}), None),
+        (json!({"top_logprobs": 0, "n": 9}), Some("logprobs")),
+    ] {
+        let body = with(with(chat("x"), all.clone()), change);
+        let answer = rig.send(post("/v1/chat/completions", &body)).await;
+        let status = if param.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+        assert_eq!(answer.status, status, "{body}");
+        if param.is_some() {
+            assert_eq!(answer.param(), json!(param), "{body}");
+        }
     }
 }
