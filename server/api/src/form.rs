@@ -143,6 +143,13 @@ fn regex(value: Value, path: &str) -> Result<FormKind, ApiError> {
     match value {
         Value::Text(text) if (1..=MAX_REGEX_BYTES).contains(&text.len()) => {
             plain(path, &text)?;
+            // Half an escape is no expression, and an engine may pass over it.
+            if text.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1 {
+                return Err(ApiError::invalid(
+                    path,
+                    format!("'{path}' ends in a backslash that escapes nothing"),
+                ));
+            }
             Ok(FormKind::Regex(text))
         }
         _ => {

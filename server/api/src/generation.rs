@@ -5,6 +5,7 @@ use crate::fields::{Fields, as_integer, as_number, plain};
 use crate::form::Form;
 use crate::json::Value;
 use crate::unsupported;
+use std::ops::RangeInclusive;
 
 /// The longest name of a model, in bytes.
 pub const MAX_MODEL_NAME_BYTES: usize = 256;
@@ -20,8 +21,11 @@ pub const MAX_LOGIT_BIAS: usize = 1024;
 pub const MAX_N: u16 = 16;
 /// The most `stop_token_ids`.
 pub const MAX_STOP_TOKENS: usize = 64;
+/// The lowest `repetition_penalty`. A logit over it, or under it, stays a finite number.
+pub const MIN_REPETITION_PENALTY: f32 = 0.01;
 /// The highest `repetition_penalty`.
 pub const MAX_REPETITION_PENALTY: f32 = 10.0;
+const PENALTIES: RangeInclusive<f32> = MIN_REPETITION_PENALTY..=MAX_REPETITION_PENALTY;
 /// The longest `cache_salt`, in bytes.
 const MAX_SALT_BYTES: usize = 1024;
 /// Below this a temperature means argmax: dividing by it would overflow.
@@ -39,7 +43,7 @@ pub struct Generation {
     pub top_k: u32,
     /// 0 to 1.
     pub min_p: f32,
-    /// Over 0, up to [`MAX_REPETITION_PENALTY`]; 1 changes nothing.
+    /// [`MIN_REPETITION_PENALTY`] to [`MAX_REPETITION_PENALTY`]; 1 changes nothing.
     pub repetition_penalty: f32,
     /// -2 to 2.
     pub frequency_penalty: f32,
@@ -104,7 +108,7 @@ impl Generation {
             top_p,
             top_k: u32::try_from(top_k).unwrap_or(0),
             min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0),
-            repetition_penalty: repetition_penalty(fields)?,
+            repetition_penalty: fields.number("repetition_penalty", PENALTIES)?.unwrap_or(1.0),
             frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
             presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
             logit_bias: logit_bias(fields)?,
@@ -150,15 +154,6 @@ fn max_tokens(fields: &mut Fields, newer: Option<&'static str>) -> Result<Option
             Err(ApiError::invalid("max_tokens", "'max_tokens' and 'max_completion_tokens' differ"))
         }
         (older, newer) => Ok(newer.or(older)),
-    }
-}
-
-fn repetition_penalty(fields: &mut Fields) -> Result<f32, ApiError> {
-    match fields.number("repetition_penalty", 0.0..=MAX_REPETITION_PENALTY)? {
-        Some(penalty) if penalty < f32::MIN_POSITIVE => {
-            Err(fields.wrong("repetition_penalty", format!("over 0, up to {MAX_REPETITION_PENALTY}")))
-        }
-        penalty => Ok(penalty.unwrap_or(1.0)),
     }
 }
 

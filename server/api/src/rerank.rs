@@ -6,12 +6,13 @@ use crate::generation::model;
 use crate::json::{MAX_BODY_BYTES, Value, parse_object};
 use crate::unsupported;
 use serde::Serialize;
+use std::fmt;
 
 /// The most documents of one request.
 pub const MAX_DOCUMENTS: usize = 2048;
 
 /// A rerank request in which every field is within its range. Made only by [`RerankRequest::parse`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RerankRequest {
     /// The model's name.
@@ -24,6 +25,19 @@ pub struct RerankRequest {
     pub top_n: usize,
     /// Whether the answer repeats the documents.
     pub echo: Echo,
+}
+
+impl fmt::Debug for RerankRequest {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { model: _, query, documents, top_n, echo } = self;
+        f.debug_struct("RerankRequest")
+            .field("query", &query.len())
+            .field("documents", &documents.len())
+            .field("top_n", top_n)
+            .field("echo", echo)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether an answer repeats what was asked.

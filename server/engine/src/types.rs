@@ -76,7 +76,7 @@ impl Sampling {
 }
 
 /// Where a generation must end.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopRules {
     /// The most tokens that are generated.
     pub max_tokens: u32,
@@ -88,6 +88,20 @@ pub struct StopRules {
     pub stop: Vec<String>,
     /// Go on past the model's end-of-sequence token.
     pub ignore_eos: bool,
+}
+
+impl fmt::Debug for StopRules {
+    /// Without the stop texts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { max_tokens, min_tokens, stop_tokens, stop, ignore_eos } = self;
+        f.debug_struct("StopRules")
+            .field("max_tokens", max_tokens)
+            .field("min_tokens", min_tokens)
+            .field("stop_tokens", stop_tokens)
+            .field("stop", &stop.len())
+            .field("ignore_eos", ignore_eos)
+            .finish()
+    }
 }
 
 /// The most choices of one request.
@@ -156,7 +170,7 @@ pub enum Precision {
 }
 
 /// One message of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatMessage {
     /// `system`, `developer`, `user`, `assistant` or `tool`.
     pub role: String,
@@ -164,8 +178,15 @@ pub struct ChatMessage {
     pub content: String,
 }
 
+impl fmt::Debug for ChatMessage {
+    /// Without the text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChatMessage({} bytes)", self.content.len())
+    }
+}
+
 /// Text, or tokens that the caller made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Prompt {
     /// A conversation, rendered by the model's own chat template.
     Chat(Vec<ChatMessage>),
@@ -173,4 +194,15 @@ pub enum Prompt {
     Text(String),
     /// Token ids.
     Tokens(Vec<TokenId>),
+}
+
+impl fmt::Debug for Prompt {
+    /// How long it is: the rest is the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chat(messages) => write!(f, "Chat({} messages)", messages.len()),
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Tokens(ids) => write!(f, "Tokens({})", ids.len()),
+        }
+    }
 }

@@ -171,7 +171,7 @@ impl Exchange {
         self.app.metrics.first_token(self.route, self.caller.begun.elapsed().as_secs_f64());
     }
 
-    /// The usage, as the caller is told it.
+    /// The usage so far: of what has ended.
     pub(crate) fn count(&mut self, tokens: Tokens) {
         self.tokens = tokens;
     }

@@ -18,8 +18,13 @@ use tokio::time::timeout;
 
 /// Messages on their way to one worker. A request takes a place for its own cancellation before it is submitted.
 const MAX_QUEUED: usize = 4096;
-/// The most events that one flight may have waiting for a slow reader; one token makes at most one.
+/// The most events that one flight may have waiting for a slow reader. A choice has one for each of its tokens at most, and
+/// [`OTHER_EVENTS`].
 const MAX_WAITING: usize = 128 * 1024;
+/// The most bytes of memory that what is told of the tokens of one flight may take, all of it together.
+const MAX_TOLD_BYTES: u64 = 64 * 1024 * 1024;
+/// What one spelled token takes of it: its fields, and the bytes of nearly every vocabulary's tokens.
+const SPELLED_BYTES: u64 = 64;
 /// Events of a choice besides its tokens.
 const OTHER_EVENTS: usize = 4;
 
@@ -43,8 +48,7 @@ impl Tokens {
     }
 }
 
-/// What a worker says about one request.
-#[derive(Debug)]
+/// What a worker says about one request. It holds a caller's text, and so is never printed.
 pub(crate) enum Update {
     Embedded { vectors: Vec<Vec<f32>>, tokens_in: u64 },
     Ranked { scores: Vec<f32>, tokens_in: u64 },
@@ -71,14 +75,21 @@ impl Update {
     }
 }
 
-/// Why a worker says no more.
+/// The most tokens of one flight that may be told with so many of the likeliest at each place.
+pub(crate) fn most_told(logprobs: u8) -> u64 {
+    MAX_TOLD_BYTES / (SPELLED_BYTES * (1 + u64::from(logprobs)))
+}
+
+/// Why a flight brings nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FlightError {
-    /// Its line is closed.
+    /// The worker's line is closed.
     Lost,
+    /// A request was given up: the worker broke its word, or its caller reads too slowly.
+    GivenUp,
     /// Nothing came within the limit.
     Late,
-    /// Too many messages wait for it.
+    /// Too many messages wait for the worker.
     Full,
 }
 
@@ -117,12 +128,36 @@ struct Waiting {
     first: usize,
     /// Of each choice, whether it has not ended.
     open: Vec<bool>,
-    sender: mpsc::Sender<(usize, Update)>,
+    /// To its flight; `None` once the request is given up, and it is kept so that its flight cancels it.
+    sender: Option<mpsc::Sender<(usize, Update)>>,
+}
+
+impl Requests {
+    /// Gives up this request and the others of its flight, which then ends and cancels those that have not ended.
+    fn give_up(&mut self, id: RequestId) {
+        let Some(sender) = self.waiting.get_mut(&id).and_then(|waiting| waiting.sender.take()) else {
+            return;
+        };
+        for waiting in self.waiting.values_mut() {
+            waiting.sender.take_if(|own| own.same_channel(&sender));
+        }
+    }
+}
+
+/// What becomes of a request after an event about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// More is to come.
+    Waits,
+    /// It has ended at the worker.
+    Ended,
+    /// Nobody waits for it any more, and it may not have ended at the worker.
+    GivenUp,
 }
 
 impl Waiting {
-    /// Hands over what the worker says about a choice; whether more is to come.
-    fn take(&mut self, choice: u16, update: Update) -> bool {
+    /// Hands over what the worker says about a choice.
+    fn take(&mut self, choice: u16, update: Update) -> Next {
         let choice = usize::from(choice);
         let ends = update.ends();
         // A choice that ended or never was, or more events than tokens: the worker breaks its word, and the request is given up.
@@ -130,10 +165,14 @@ impl Waiting {
             // What ends the whole request may come after its first choice has ended.
             Some(_) if ends == Ends::Request => {}
             Some(open) if *open => *open = ends == Ends::Nothing,
-            _ => return false,
+            _ => return Next::GivenUp,
         }
-        let taken = self.sender.try_send((self.first + choice, update)).is_ok();
-        taken && ends != Ends::Request && self.open.iter().any(|open| *open)
+        let taken =
+            self.sender.as_ref().is_some_and(|sender| sender.try_send((self.first + choice, update)).is_ok());
+        if ends == Ends::Request || !self.open.iter().any(|open| *open) {
+            return Next::Ended;
+        }
+        if taken { Next::Waits } else { Next::GivenUp }
     }
 }
 
@@ -199,7 +238,8 @@ impl Worker {
         let tokens = usize::try_from(self.info.max_tokens).unwrap_or(usize::MAX);
         let each = tokens.saturating_add(OTHER_EVENTS).min(MAX_WAITING);
         let all = kinds.len().saturating_mul(choices);
-        let (sender, events) = mpsc::channel(each.saturating_mul(all).clamp(1, MAX_WAITING));
+        let most = all.saturating_mul(OTHER_EVENTS).saturating_add(most_events(&kinds)).min(MAX_WAITING);
+        let (sender, events) = mpsc::channel(each.saturating_mul(all).min(most).max(1));
         let mut flight = Flight { worker: Arc::clone(self), choices, open: HashMap::new(), events };
         for (place, kind) in kinds.into_iter().enumerate() {
             let id = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
@@ -210,7 +250,7 @@ impl Worker {
                 return Err(FlightError::Lost);
             }
             let first = place * choices;
-            let waiting = Waiting { first, open: vec![true; choices], sender: sender.clone() };
+            let waiting = Waiting { first, open: vec![true; choices], sender: Some(sender.clone()) };
             requests.waiting.insert(id, waiting);
             drop(requests);
             flight.open.insert(place, Open { id, cancel, left: choices });
@@ -226,6 +266,15 @@ impl Worker {
             mpsc::error::TrySendError::Closed(_) => FlightError::Lost,
         })
     }
+}
+
+/// The most events with tokens that may wait, by what is told of each.
+fn most_events(kinds: &[WorkKind]) -> usize {
+    let told = kinds.iter().filter_map(|kind| match kind {
+        WorkKind::Generate { logprobs, .. } => *logprobs,
+        WorkKind::Embed { .. } | WorkKind::Rerank { .. } => None,
+    });
+    told.max().map_or(MAX_WAITING, |logprobs| usize::try_from(most_told(logprobs)).unwrap_or(MAX_WAITING))
 }
 
 fn write(mut writer: LineWriter<Work>, mut queue: mpsc::Receiver<Work>) {
@@ -255,9 +304,13 @@ fn read(mut reader: LineReader<Event>, worker: &Worker) {
         let mut requests = worker.lock();
         // An event about no request is late: its request was cancelled.
         let Some(waiting) = requests.waiting.get_mut(&id) else { continue };
-        if !waiting.take(choice, update) {
-            requests.waiting.remove(&id);
-            worker.close_if_done(&requests);
+        match waiting.take(choice, update) {
+            Next::Waits => {}
+            Next::Ended => {
+                requests.waiting.remove(&id);
+                worker.close_if_done(&requests);
+            }
+            Next::GivenUp => requests.give_up(id),
         }
     }
 }
@@ -287,7 +340,8 @@ impl Flight {
     pub(crate) async fn next(&mut self) -> Result<(usize, Update), FlightError> {
         let event =
             timeout(self.worker.patience.answer, self.events.recv()).await.map_err(|_| FlightError::Late)?;
-        let (place, update) = event.ok_or(FlightError::Lost)?;
+        let (place, update) = event
+            .ok_or_else(|| if self.worker.is_lost() { FlightError::Lost } else { FlightError::GivenUp })?;
         let request = place / self.choices;
         if let Some(open) = self.open.get_mut(&request) {
             open.left = match update.ends() {

@@ -1,7 +1,7 @@
 //! The three routes that ask a model: from the body to the worker and back.
 
 use crate::exchange::{Answer, Exchange};
-use crate::flight::{Flight, Tokens, Update, Worker};
+use crate::flight::{Flight, Tokens, Update, Worker, most_told};
 use crate::refuse::{self, Named};
 use crate::stream::Run;
 use crate::words::{random, unix_seconds};
@@ -16,14 +16,21 @@ use anchorhold_ipc::{
 use axum::extract::Request;
 use std::sync::Arc;
 
+// What the API lets through, no worker refuses.
+const _: () = assert!(anchorhold_api::MAX_N == anchorhold_ipc::MAX_CHOICES);
+const _: () = assert!(anchorhold_api::MAX_TOP_LOGPROBS == anchorhold_ipc::MAX_LOGPROBS);
+const _: () = assert!(anchorhold_api::MAX_LOGPROBS <= anchorhold_ipc::MAX_LOGPROBS);
+
 /// How the parts of an answer go together.
 struct Shape {
     surface: Surface,
     delivery: Delivery,
     /// How many texts after each prompt.
     n: u16,
-    /// Whether tokens are told of.
-    tells: bool,
+    /// How many of the likeliest tokens are told at each place; `None` tells of no token.
+    logprobs: Option<u8>,
+    /// Of each text, where the caller says.
+    max_tokens: Option<u32>,
     named: Named,
 }
 
@@ -34,7 +41,26 @@ impl Shape {
             Surface::Completion => "prompt",
         };
         let named = Named { prompt, form: asked.form.as_ref().map_or("", |form| form.field) };
-        Self { surface, delivery, n: asked.n, tells: asked.logprobs.is_some(), named }
+        Self { surface, delivery, n: asked.n, logprobs: asked.logprobs, max_tokens: asked.max_tokens, named }
+    }
+
+    /// Refuses more of tokens than may be told: the whole answer is held in memory.
+    fn check_told(&self, texts: usize, context: u32) -> Result<(), ApiError> {
+        let Some(logprobs) = self.logprobs else { return Ok(()) };
+        let texts = u64::try_from(texts).unwrap_or(u64::MAX);
+        let tokens = texts.saturating_mul(self.max_tokens.unwrap_or(context).into());
+        let most = most_told(logprobs);
+        if tokens <= most {
+            return Ok(());
+        }
+        let field = match self.surface {
+            Surface::Chat if logprobs > 0 => "top_logprobs",
+            Surface::Chat | Surface::Completion => "logprobs",
+        };
+        let message = format!(
+            "'{field}' asks to be told of up to {tokens} tokens, and at most {most} can be; lower it, 'max_tokens' or 'n'"
+        );
+        Err(ApiError::invalid(field, message))
     }
 }
 
@@ -174,6 +200,7 @@ async fn run(
         model: worker.info.id.clone(),
     };
     let texts = work.len() * usize::from(shape.n);
+    shape.check_told(texts, worker.info.max_tokens)?;
     let mut flight = worker.submit(work, shape.n).map_err(refuse::flight)?;
     let first = flight.next().await.map_err(refuse::flight)?;
     if let Update::Failed(error) = &first.1 {
@@ -214,7 +241,8 @@ async fn gather(
     texts: usize,
     (head, shape): (Head, Shape),
 ) -> Result<Answer, ApiError> {
-    let nothing = Choice { text: String::new(), finish: Finish::Stop, tokens: shape.tells.then(Vec::new) };
+    let nothing =
+        Choice { text: String::new(), finish: Finish::Stop, tokens: shape.logprobs.map(|_| Vec::new()) };
     let mut choices = vec![nothing; texts];
     let (mut open, mut counted) = (texts, Tokens::default());
     let mut event = first;
@@ -230,6 +258,8 @@ async fn gather(
             Update::Finished { reason, tokens: own } => {
                 choice.finish = finish(reason);
                 counted.add(own);
+                // Whatever becomes of the others, this choice is counted.
+                exchange.count(counted);
                 open -= 1;
             }
             Update::Failed(error) => return Err(refuse::worker(&error, shape.named)),
@@ -240,7 +270,6 @@ async fn gather(
         }
         event = flight.next().await.map_err(refuse::flight)?;
     }
-    exchange.count(counted);
     let usage = Usage::new(counted.read, counted.found, counted.made);
     Ok(Answer::Whole(match shape.surface {
         Surface::Chat => chat_completion(&head, &choices, usage),

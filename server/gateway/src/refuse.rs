@@ -46,6 +46,7 @@ pub(crate) fn overloaded() -> ApiError {
 pub(crate) fn flight(error: FlightError) -> ApiError {
     match error {
         FlightError::Lost => worker_lost(),
+        FlightError::GivenUp => ApiError::internal(),
         FlightError::Late => ApiError::unavailable("worker_timeout", "the model did not answer in time"),
         FlightError::Full => overloaded(),
     }

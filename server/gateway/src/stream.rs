@@ -74,7 +74,8 @@ struct Stream {
 }
 
 /// The response whose body is `run`.
-pub(crate) fn respond(exchange: Exchange, run: Run) -> Response {
+pub(crate) fn respond(mut exchange: Exchange, run: Run) -> Response {
+    exchange.count(run.tokens);
     let receipt = exchange.receipt_key();
     let stream = Stream { run, exchange, is_over: false };
     let events = futures_util::stream::unfold(Box::new(stream), |mut stream| async move {
@@ -93,6 +94,8 @@ impl Stream {
     /// The next event; `None` after the last.
     async fn next(&mut self) -> Option<String> {
         loop {
+            // However the stream ends, the choices that have ended are counted.
+            self.exchange.count(self.run.tokens);
             if self.is_over {
                 return None;
             }
@@ -116,7 +119,6 @@ impl Stream {
     /// The entry commits to the whole body, [`DONE`] included, and is durable before [`DONE`] leaves.
     async fn end(&mut self) -> String {
         self.is_over = true;
-        self.exchange.count(self.run.tokens);
         self.exchange.commit(DONE.as_bytes());
         match self.exchange.close(RequestOutcome::Complete, StatusCode::OK).await {
             Ok(()) => DONE.to_owned(),

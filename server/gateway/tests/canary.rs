@@ -4,9 +4,10 @@
 
 mod common;
 
-use anchorhold_ipc::{FromGateway, ModelKind};
+use anchorhold_api::RerankRequest;
+use anchorhold_ipc::{Event, FromGateway, ModelKind, Prompt, RequestError, RequestId, WorkKind};
 use axum::body::Body;
-use common::{KEY, Rig, chat, get, post, request, with};
+use common::{KEY, Rig, aside, chat, get, post, request, with};
 use http::Request;
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -64,6 +65,15 @@ fn refused() -> Vec<Request<Body>> {
         json!({"logit_bias": {CANARY: 1}}),
         json!({"tools": [{"type": CANARY}]}),
         json!({"response_format": {"type": CANARY}}),
+        json!({"response_format": {"type": "json_schema", "json_schema": {"name": CANARY, "schema": CANARY}}}),
+        json!({"guided_json": CANARY}),
+        json!({"guided_regex": format!("{CANARY}\\")}),
+        json!({"guided_choice": {CANARY: CANARY}}),
+        json!({"guided_regex": CANARY, "guided_choice": [CANARY]}),
+        json!({"structured_outputs": CANARY}),
+        json!({"structured_outputs": {"regex": CANARY, "choice": [CANARY]}}),
+        json!({"logprobs": CANARY}),
+        json!({"logprobs": true, "top_logprobs": CANARY}),
         json!({"messages": [{"role": CANARY, "content": CANARY}]}),
         json!({"messages": [{"role": "user", "content": [{"type": CANARY, CANARY: CANARY}]}]}),
     ] {
@@ -92,6 +102,68 @@ fn refused() -> Vec<Request<Body>> {
     requests
 }
 
+/// Requests of which every one is answered, with the canary in each text.
+fn served() -> Vec<Request<Body>> {
+    let mut requests = vec![
+        post("/v1/chat/completions", &chat(CANARY)),
+        post(
+            "/v1/chat/completions",
+            &with(chat(CANARY), json!({"stream": true, "user": CANARY, "cache_salt": CANARY})),
+        ),
+        post("/v1/completions", &json!({"model": "chat", "prompt": CANARY, "max_tokens": 100})),
+        post("/v1/embeddings", &json!({"model": "embed", "input": CANARY})),
+        post("/v1/rerank", &json!({"model": "rank", "query": CANARY, "documents": [CANARY]})),
+    ];
+    for change in forms() {
+        requests.push(post("/v1/chat/completions", &with(chat(CANARY), change)));
+    }
+    requests
+}
+
+/// What asks for a form or for tokens, or ends a text.
+fn forms() -> Vec<Value> {
+    let schema = json!({"title": CANARY});
+    vec![
+        json!({"response_format": {"type": "json_schema", "json_schema": {"name": CANARY, "schema": schema}}}),
+        json!({"guided_json": schema}),
+        json!({"guided_regex": CANARY}),
+        json!({"guided_choice": [CANARY]}),
+        json!({"structured_outputs": {"choice": [CANARY]}}),
+        json!({"logprobs": true, "top_logprobs": 3, "stop": [CANARY]}),
+    ]
+}
+
+/// A message of the line may come into a log by its `Debug`.
+#[tokio::test]
+async fn case_34_what_a_worker_is_asked_and_says_is_printed_without_text() {
+    let rig = Rig::new();
+    let mut chats = rig.worker("chat", ModelKind::Chat).await;
+    let ranks = rig.worker("rank", ModelKind::Rerank).await;
+    let body = json!({"model": "rank", "query": CANARY, "documents": [CANARY]});
+    let read = RerankRequest::parse(body.to_string().as_bytes()).unwrap();
+    let mut printed = format!("{read:?}");
+    let task = rig.begin(post("/v1/rerank", &body));
+    let (kind, _ranks) = aside(move || (ranks.submitted().1, ranks)).await;
+    printed.push_str(&format!("{kind:?}"));
+    task.abort();
+    for change in forms() {
+        let task = rig.begin(post("/v1/chat/completions", &with(chat(CANARY), change)));
+        let asked;
+        (chats, asked) = aside(move || {
+            let (id, kind) = chats.submitted();
+            chats.say(&Event::Failed { id, error: RequestError::Internal });
+            (chats, kind)
+        })
+        .await;
+        task.await.unwrap();
+        printed.push_str(&format!("{asked:?}"));
+    }
+    let delta = Event::Delta { id: RequestId(1), choice: 0, text: CANARY.to_owned(), told: Vec::new() };
+    let texts = WorkKind::Embed { inputs: vec![Prompt::Text(CANARY.to_owned())] };
+    printed.push_str(&format!("{delta:?}{texts:?}"));
+    assert!(printed.contains("Generate") && !printed.contains(CANARY), "{printed}");
+}
+
 #[tokio::test]
 async fn case_34_what_callers_send_is_in_no_error_log_metric_or_entry() {
     let logs = Captured::default();
@@ -109,16 +181,8 @@ async fn case_34_what_callers_send_is_in_no_error_log_metric_or_entry() {
         assert!(answer.headers.values().all(|value| !value.to_str().unwrap().contains(CANARY)));
         assert!(answer.json().get("error").is_some_and(Value::is_object));
     }
-    let served = [
-        post("/v1/chat/completions", &chat(CANARY)),
-        post(
-            "/v1/chat/completions",
-            &with(chat(CANARY), json!({"stream": true, "user": CANARY, "cache_salt": CANARY})),
-        ),
-        post("/v1/completions", &json!({"model": "chat", "prompt": CANARY, "max_tokens": 100})),
-        post("/v1/embeddings", &json!({"model": "embed", "input": CANARY})),
-        post("/v1/rerank", &json!({"model": "rank", "query": CANARY, "documents": [CANARY]})),
-    ];
+    let served = served();
+    let expected = refused().len() + served.len() - 2 + 1;
     for request in served {
         assert!(rig.send(request).await.status.is_success());
     }
@@ -126,7 +190,7 @@ async fn case_34_what_callers_send_is_in_no_error_log_metric_or_entry() {
     // The last entry is the one of the request for the metrics.
     let mut entries = String::new();
     let mut count = 0;
-    while count < refused().len() + 5 - 2 + 1 {
+    while count < expected {
         let message = rig.next();
         entries.push_str(&format!("{message:?}\n"));
         count += usize::from(matches!(message, FromGateway::Record { .. }));

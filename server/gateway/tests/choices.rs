@@ -3,11 +3,12 @@
 mod common;
 
 use anchorhold_ipc::{
-    Event, FinishReason, ModelKind, RejectReason, RequestError, RequestId, SpelledToken, Structure,
-    StructureFault, ToldToken, Work, WorkKind,
+    Event, FinishReason, ModelInfo, ModelKind, RejectReason, RequestError, RequestId, RequestOutcome,
+    SpelledToken, Structure, StructureFault, ToldToken, Work, WorkKind,
 };
-use common::{FakeWorker, Rig, aside, chat, post, with};
+use common::{FakeWorker, Rig, aside, chat, info, post, with};
 use http::StatusCode;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 fn told(bytes: &[u8], logprob: f32) -> ToldToken {
@@ -126,9 +127,16 @@ async fn a_caller_who_leaves_cancels_a_request_of_which_some_choices_have_ended(
         (worker, id)
     })
     .await;
-    drop(task.await.unwrap());
+    let mut response = task.await.unwrap();
+    // Two roles, a text and an end.
+    for _ in 0..4 {
+        response.body_mut().frame().await.unwrap().unwrap();
+    }
+    drop(response);
     let cancelled = aside(move || worker.next()).await;
     assert_eq!(cancelled, Work::Cancel { id });
+    let record = rig.next_record();
+    assert_eq!((record.outcome, record.tokens_in, record.tokens_out), (RequestOutcome::Cancelled, 7, 2));
 }
 
 #[tokio::test]
@@ -140,7 +148,54 @@ async fn a_worker_that_speaks_of_choices_nobody_asked_for_is_not_believed() {
     }] {
         let task = rig.begin(post("/v1/chat/completions", &with(chat("x"), json!({"n": 2}))));
         worker = answer(worker, events).await.0;
-        assert_eq!(task.await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
+        let answer = task.await.unwrap();
+        assert_eq!(
+            (answer.status, answer.code()),
+            (StatusCode::INTERNAL_SERVER_ERROR, json!("internal_error"))
+        );
+        worker = aside(move || {
+            assert!(matches!(worker.next(), Work::Cancel { .. }), "the worker computes for nobody");
+            worker
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_is_not_believed_computes_for_no_prompt_of_the_caller() {
+    let rig = Rig::new();
+    let mut worker = rig.worker("chat", ModelKind::Chat).await;
+    let task = rig.begin(post("/v1/completions", &json!({"model": "chat", "prompt": ["p", "q"]})));
+    let mut cancelled = aside(move || {
+        let (first, second) = (worker.submitted().0, worker.submitted().0);
+        worker.say(&delta(first, 1, "a"));
+        let cancels = [worker.next(), worker.next()].map(|work| match work {
+            Work::Cancel { id } => id,
+            other => panic!("expected a cancellation, got {other:?}"),
+        });
+        (cancels, [first, second])
+    })
+    .await;
+    cancelled.0.sort();
+    assert_eq!(cancelled.0, cancelled.1);
+    assert_eq!(task.await.unwrap().code(), "internal_error");
+}
+
+#[tokio::test]
+async fn choices_that_ended_are_counted_when_another_fails() {
+    let rig = Rig::new();
+    let mut worker = rig.worker("chat", ModelKind::Chat).await;
+    for stream in [false, true] {
+        let body = with(chat("x"), json!({"n": 2, "stream": stream}));
+        let task = rig.begin(post("/v1/chat/completions", &body));
+        let fails: fn(RequestId) -> Vec<Event> = |id| {
+            let failed = Event::Failed { id, error: RequestError::Internal };
+            vec![finished(id, 0, FinishReason::Stop), failed]
+        };
+        worker = answer(worker, fails).await.0;
+        task.await.unwrap();
+        let record = rig.next_record();
+        assert_eq!((record.outcome, record.tokens_in, record.tokens_out), (RequestOutcome::Error, 7, 2));
     }
 }
 
@@ -176,5 +231,29 @@ async fn forms_reach_the_worker_and_its_refusal_names_the_field() {
         let answer = task.await.unwrap();
         assert_eq!((answer.status, answer.param()), (StatusCode::BAD_REQUEST, json!(param)));
         assert!(!answer.text().contains("canary"));
+    }
+}
+
+#[tokio::test]
+async fn more_of_tokens_than_memory_holds_is_refused_by_name() {
+    let rig = Rig::new();
+    rig.worker_of(ModelInfo { max_tokens: 131_072, ..info("chat", ModelKind::Chat) }).await.serve();
+    // 64 MiB hold 49,932 places of 21 tokens each, of 64 bytes, and 1,048,576 of one.
+    let all = json!({"logprobs": true, "top_logprobs": 20});
+    for (change, param) in [
+        (json!({}), Some("top_logprobs")),
+        (json!({"max_tokens": 49_932}), None),
+        (json!({"max_tokens": 49_933}), Some("top_logprobs")),
+        (json!({"max_tokens": 24_967, "n": 2}), Some("top_logprobs")),
+        (json!({"top_logprobs": 0}), None),
+        (json!({"top_logprobs": 0, "n": 9}), Some("logprobs")),
+    ] {
+        let body = with(with(chat("x"), all.clone()), change);
+        let answer = rig.send(post("/v1/chat/completions", &body)).await;
+        let status = if param.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+        assert_eq!(answer.status, status, "{body}");
+        if param.is_some() {
+            assert_eq!(answer.param(), json!(param), "{body}");
+        }
     }
 }

@@ -403,7 +403,7 @@ pub enum Work {
 }
 
 /// What a request asks of a model.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 pub enum WorkKind {
     /// One vector for each input, in order.
     Embed {
@@ -437,8 +437,30 @@ pub enum WorkKind {
     },
 }
 
+impl fmt::Debug for WorkKind {
+    /// Without any text of the caller.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embed { inputs } => f.debug_struct("Embed").field("inputs", inputs).finish(),
+            Self::Generate { tenancy, prompt, sampling, stop, choices, logprobs, structure } => f
+                .debug_struct("Generate")
+                .field("tenancy", tenancy)
+                .field("prompt", prompt)
+                .field("sampling", sampling)
+                .field("stop", stop)
+                .field("choices", choices)
+                .field("logprobs", logprobs)
+                .field("structure", structure)
+                .finish(),
+            Self::Rerank { query, documents } => {
+                write!(f, "Rerank({} bytes, {} documents)", query.len(), documents.len())
+            }
+        }
+    }
+}
+
 /// From a worker to the gateway.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// Answer to an embedding request; ends it.
     Embedded {
@@ -492,6 +514,28 @@ pub enum Event {
         /// Why.
         error: RequestError,
     },
+}
+
+impl fmt::Debug for Event {
+    /// Without any text, and without the numbers that were computed from it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded { id, vectors, tokens_in } => {
+                write!(f, "Embedded({id:?}, {} vectors, {tokens_in} in)", vectors.len())
+            }
+            Self::Delta { id, choice, text, told } => {
+                write!(f, "Delta({id:?}, {choice}, {} bytes, {} told)", text.len(), told.len())
+            }
+            Self::Finished { id, choice, reason, tokens_in, tokens_found, tokens_out } => write!(
+                f,
+                "Finished({id:?}, {choice}, {reason:?}, {tokens_in} in, {tokens_found} found, {tokens_out} out)"
+            ),
+            Self::Ranked { id, scores, tokens_in } => {
+                write!(f, "Ranked({id:?}, {} scores, {tokens_in} in)", scores.len())
+            }
+            Self::Failed { id, error } => write!(f, "Failed({id:?}, {error:?})"),
+        }
+    }
 }
 
 /// A token of an answer, and what the model thought of it and of others in its place.

@@ -81,8 +81,13 @@ impl Rig {
 
     /// A worker for this model, known to the gateway when this returns.
     pub async fn worker(&self, id: &str, kind: ModelKind) -> FakeWorker {
+        self.worker_of(info(id, kind)).await
+    }
+
+    /// The same, of a model that says this of itself.
+    pub async fn worker_of(&self, info: ModelInfo) -> FakeWorker {
         let (theirs, worker) = FakeWorker::new();
-        let ready = ToGateway::WorkerReady(info(id, kind));
+        let ready = ToGateway::WorkerReady(info);
         self.writer.lock().unwrap().send(&ready, &[theirs.as_fd()]).unwrap();
         self.settle().await;
         worker
