@@ -49,7 +49,8 @@ const OTHERS: [&str; 18] = [
     "tokenizer.chat_template",
     "tokenizer.huggingface.json",
 ];
-const TOKENS: [&str; 12] = ["<unk>", "<s>", "</s>", "a", "b", "ab", "\u{2581}", "\u{2581}a", "<0x41>", "Ġ", "Ġa", "<"];
+const TOKENS: [&str; 12] =
+    ["<unk>", "<s>", "</s>", "a", "b", "ab", "\u{2581}", "\u{2581}a", "<0x41>", "Ġ", "Ġa", "<"];
 const SPELLINGS: [&str; 4] = ["gpt-2", "llama-bpe", "qwen2", "llama"];
 
 type Edit<'a> = (u8, u8, u64, &'a str);
@@ -154,7 +155,8 @@ fn genuine(family: &str, spelling: &str) -> Vec<(String, Vec<u8>)> {
 
 /// A header with these keys, and with the table of token vectors.
 fn header(metadata: &[(String, Vec<u8>)]) -> Vec<u8> {
-    let mut out = [&b"GGUF\x03\0\0\0"[..], &1_u64.to_le_bytes(), &(metadata.len() as u64).to_le_bytes()].concat();
+    let mut out =
+        [&b"GGUF\x03\0\0\0"[..], &1_u64.to_le_bytes(), &(metadata.len() as u64).to_le_bytes()].concat();
     for (key, value) in metadata {
         out.extend(plain(key));
         out.extend(value);
