@@ -23,8 +23,10 @@ pub fn gguf_metadata(head: &[u8], file_len: u64, text: &str) -> Result<(), LoadE
     let read = decoder_of(&described.config).ok_or(LoadError::Architecture)?;
     let ends = token_ids(described.config.get("eos_token_id"))?;
     let config = read(described.config)?.laid_out(described.layout);
-    for need in config.needs().0 {
-        assert!(config.locate(&need.name).is_some(), "a tensor that is needed has no place");
+    let needs = config.needs().0;
+    for (index, need) in needs.iter().enumerate() {
+        // As a load refuses it: the metadata asks for a part that this kind of file has no name for.
+        config.locate(&need.name).ok_or(LoadError::Tensor { index, expected: needs.len() })?;
     }
     if let Some(Value::String(source)) = described.tokenizer_config.get("chat_template") {
         let _template = ChatTemplate::new(source.as_str(), special_tokens(&described.tokenizer_config))?;
