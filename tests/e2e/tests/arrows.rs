@@ -38,6 +38,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("kbs", "attestation", &["rats", "verifier", "evaluation"]),
     ("vectors", "attestation", &["rats", "verifier", "appraisal-policy"]),
     ("hpke", "attestation", &["rats"]),
+    ("body-encryption", "attestation", &["rats", "hpke"]),
     ("key-release", "attestation", &["rats", "verifier", "appraisal-policy", "audit-log", "dsse", "hpke"]),
     ("release-cedar", "attestation", &["audit-log", "rats", "verifier"]),
     (

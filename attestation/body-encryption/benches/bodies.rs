@@ -1,0 +1,2 @@
+//! Sealing and opening.
+fn main() {}
