@@ -43,22 +43,26 @@ impl FrameKey {
         Ok(Nonce::assume_unique_for_key(nonce))
     }
 
-    /// Encrypts in place and returns the tag.
-    pub(crate) fn seal(&mut self, aad: &[u8], bytes: &mut [u8]) -> Result<[u8; TAG_BYTES], Error> {
+    /// Encrypts what stands in `out` from `start` on and appends the tag.
+    pub(crate) fn seal(&mut self, aad: &[u8], out: &mut Vec<u8>, start: usize) -> Result<(), Error> {
         let nonce = self.nonce()?;
-        let sealed = self.key.seal_in_place_separate_tag(nonce, Aad::from(aad), bytes);
+        let bytes = out.get_mut(start..).unwrap_or_default();
+        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(aad), bytes);
         self.sequence += 1;
-        let mut tag = [0; TAG_BYTES];
-        tag.copy_from_slice(sealed.map_err(|_| Error::TooLong)?.as_ref());
-        Ok(tag)
+        out.extend_from_slice(tag.map_err(|_| Error::TooLong)?.as_ref());
+        Ok(())
     }
 
-    /// Decrypts in place and returns the plaintext, or leaves zeros. A refused frame does not advance the counter, but callers stop at it.
-    pub(crate) fn open<'a>(&mut self, aad: &[u8], bytes: &'a mut [u8]) -> Result<&'a mut [u8], Error> {
+    /// Appends the plaintext of `sealed` to `out`, or nothing. A refused frame does not advance the counter, but callers stop at it.
+    pub(crate) fn open(&mut self, aad: &[u8], sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         let nonce = self.nonce()?;
-        let plain = self.key.open_in_place(nonce, Aad::from(aad), bytes).map_err(|_| Error::Frame)?;
-        self.sequence += 1;
-        Ok(plain)
+        let start = out.len();
+        out.extend_from_slice(sealed);
+        let bytes = out.get_mut(start..).unwrap_or_default();
+        let opened = self.key.open_in_place(nonce, Aad::from(aad), bytes).map(|plain| plain.len());
+        out.truncate(start + opened.unwrap_or(0));
+        self.sequence += u64::from(opened.is_ok());
+        opened.map(|_| ()).map_err(|_| Error::Frame)
     }
 }
 
@@ -98,15 +102,29 @@ mod tests {
 
     #[test]
     fn no_nonce_is_used_twice_and_the_last_is_refused() {
-        let mut sealing = key();
-        let tags: Vec<_> = (0..3).map(|_| sealing.seal(b"", &mut []).unwrap()).collect();
-        assert!(tags[0] != tags[1] && tags[1] != tags[2] && tags[0] != tags[2]);
-        for mut key in [key(), key()] {
-            key.sequence = MAX_FRAMES;
-            let mut last = key.seal(b"", &mut []).unwrap();
-            assert_eq!(key.seal(b"", &mut []), Err(Error::TooLong));
-            assert_eq!(key.open(b"", &mut last), Err(Error::TooLong));
+        let (mut sealing, mut tags) = (key(), Vec::new());
+        for _ in 0..3 {
+            let start = tags.len();
+            sealing.seal(b"", &mut tags, start).unwrap();
         }
+        assert!(tags[..16] != tags[16..32] && tags[16..32] != tags[32..] && tags[..16] != tags[32..]);
+        let (mut key, mut last) = (key(), Vec::new());
+        key.sequence = MAX_FRAMES;
+        key.seal(b"", &mut last, 0).unwrap();
+        assert_eq!(key.seal(b"", &mut Vec::new(), 0), Err(Error::TooLong));
+        assert_eq!(key.open(b"", &last, &mut Vec::new()), Err(Error::TooLong));
+    }
+
+    #[test]
+    fn nothing_comes_out_of_what_does_not_open() {
+        let mut sealed = b"text".to_vec();
+        key().seal(b"", &mut sealed, 0).unwrap();
+        let (mut opening, mut out) = (key(), b"before".to_vec());
+        assert_eq!(opening.open(b"other", &sealed, &mut out), Err(Error::Frame));
+        assert_eq!(opening.open(b"", &sealed[..10], &mut out), Err(Error::Frame));
+        assert_eq!(out, b"before");
+        opening.open(b"", &sealed, &mut out).unwrap();
+        assert_eq!(out, b"beforetext");
     }
 
     #[test]

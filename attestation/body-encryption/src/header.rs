@@ -201,17 +201,17 @@ fn seal_head(key: &mut FrameKey, mut bytes: Vec<u8>, head: &[u8]) -> Result<Stri
     if head.len() > MAX_HEAD_BYTES {
         return Err(Error::HeadTooLong);
     }
-    let mut sealed = head.to_vec();
-    let tag = key.seal(&bytes, &mut sealed)?;
-    bytes.extend_from_slice(&sealed);
-    bytes.extend_from_slice(&tag);
+    let (clear, start) = (bytes.clone(), bytes.len());
+    bytes.extend_from_slice(head);
+    key.seal(&clear, &mut bytes, start)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 fn open_head(key: &mut FrameKey, bytes: &[u8], clear: usize) -> Result<Vec<u8>, Error> {
     let (clear, sealed) = bytes.split_at_checked(clear).ok_or(Error::Header)?;
-    let mut sealed = sealed.to_vec();
-    key.open(clear, &mut sealed).map(|head| head.to_vec()).map_err(|_| Error::Head)
+    let mut head = Vec::new();
+    key.open(clear, sealed, &mut head).map_err(|_| Error::Head)?;
+    Ok(head)
 }
 
 fn decode(value: &str) -> Result<Vec<u8>, Error> {

@@ -76,13 +76,12 @@ impl Opener {
     fn frame(&mut self, bytes: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         let Self { key, frames, state } = self;
         frames.take(bytes, length_of, |prefix, frame| {
-            let plain = key.open(&prefix, frame)?;
-            let end = plain.iter().rposition(|byte| *byte != 0).ok_or(Error::Frame)?;
-            let (data, mark) = plain.split_at(end);
-            if mark.first() != Some(&MARK) {
-                return Err(Error::Frame);
-            }
-            out.extend_from_slice(data);
+            let start = out.len();
+            key.open(&prefix, frame, out)?;
+            let plain = out.get(start..).unwrap_or_default();
+            let mark = plain.iter().rposition(|byte| *byte != 0).filter(|at| plain.get(*at) == Some(&MARK));
+            out.truncate(start + mark.unwrap_or(0));
+            mark.ok_or(Error::Frame)?;
             if u32::from_be_bytes(prefix) & FINAL != 0 {
                 *state = State::Ended;
             }

@@ -23,18 +23,26 @@ impl Reassembly {
     }
 
     /// Takes from the front of `bytes` what the current frame still lacks, and hands the frame to `whole` when it is complete: its
-    /// prefix, and the rest, which may be changed in place. `length_of` reads the length out of a prefix. Returns whether a frame was
-    /// completed; if not, all of `bytes` was taken.
+    /// prefix, and the rest. `length_of` reads the length out of a prefix. Returns whether a frame was completed; if not, all of `bytes`
+    /// was taken.
     pub(crate) fn take(
         &mut self,
         bytes: &mut &[u8],
         length_of: impl Fn(u32) -> Result<usize, Error>,
-        whole: impl FnOnce([u8; PREFIX_BYTES], &mut [u8]) -> Result<(), Error>,
+        whole: impl FnOnce([u8; PREFIX_BYTES], &[u8]) -> Result<(), Error>,
     ) -> Result<bool, Error> {
+        if self.pending.is_empty()
+            && let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>()
+            && let Some((frame, rest)) = rest.split_at_checked(length_of(u32::from_be_bytes(*prefix))?)
+        {
+            // It is here as a whole, which spares a copy.
+            self.spend(PREFIX_BYTES + frame.len())?;
+            *bytes = rest;
+            return whole(*prefix, frame).map(|()| true);
+        }
         self.fill(bytes, PREFIX_BYTES)?;
         let Some(prefix) = self.pending.first_chunk::<PREFIX_BYTES>().copied() else { return Ok(false) };
-        let length = length_of(u32::from_be_bytes(prefix))?;
-        let wanted = PREFIX_BYTES.saturating_add(length);
+        let wanted = PREFIX_BYTES.saturating_add(length_of(u32::from_be_bytes(prefix))?);
         // Refused at the prefix, before anything of the frame is kept.
         let missing = wanted.saturating_sub(self.pending.len());
         if u64::try_from(missing).map_or(true, |missing| missing > self.left) {
@@ -44,21 +52,23 @@ impl Reassembly {
         if self.pending.len() < wanted {
             return Ok(false);
         }
-        let frame = self.pending.get_mut(PREFIX_BYTES..).unwrap_or_default();
-        let outcome = whole(prefix, frame);
+        let outcome = whole(prefix, self.pending.get(PREFIX_BYTES..).unwrap_or_default());
         self.pending.clear();
         outcome.map(|()| true)
     }
 
     fn fill(&mut self, bytes: &mut &[u8], wanted: usize) -> Result<(), Error> {
         let missing = wanted.saturating_sub(self.pending.len()).min(bytes.len());
+        self.spend(missing)?;
         let (taken, rest) = bytes.split_at(missing);
-        self.left = u64::try_from(missing)
-            .ok()
-            .and_then(|missing| self.left.checked_sub(missing))
-            .ok_or(Error::TooLong)?;
         self.pending.extend_from_slice(taken);
         *bytes = rest;
+        Ok(())
+    }
+
+    fn spend(&mut self, count: usize) -> Result<(), Error> {
+        let left = u64::try_from(count).ok().and_then(|count| self.left.checked_sub(count));
+        self.left = left.ok_or(Error::TooLong)?;
         Ok(())
     }
 }

@@ -80,16 +80,7 @@ impl Sealer {
         out.extend_from_slice(data);
         out.push(MARK);
         out.resize(start + padded, 0);
-        match self.key.seal(&prefix, out.get_mut(start..).unwrap_or_default()) {
-            Ok(tag) => {
-                out.extend_from_slice(&tag);
-                Ok(())
-            }
-            Err(error) => {
-                // Nothing in the clear is left behind.
-                out.truncate(start - PREFIX_BYTES);
-                Err(error)
-            }
-        }
+        // Nothing in the clear is left behind.
+        self.key.seal(&prefix, out, start).inspect_err(|_| out.truncate(start - PREFIX_BYTES))
     }
 }
