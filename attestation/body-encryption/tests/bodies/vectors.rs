@@ -8,6 +8,7 @@ use anchorhold_body_encryption::{
 };
 use anchorhold_hpke::Entropy;
 use anchorhold_rats::{Kem, Nonce, Secret, hex};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -180,122 +181,116 @@ fn arrives(opened: Opened, vector: &Value) {
     assert_eq!(body, chunks(vector).map(|chunks| chunks.concat()));
 }
 
-/// Messages that are refused, made from the vector `of` by changing one thing.
-fn refused(vectors: &[Value]) -> Vec<Value> {
-    let mut all = Vec::new();
-    let mut add = |of: usize, side: &str, name: &str, error: Error, change: &dyn Fn(&mut Value)| {
-        let vector = &vectors[of];
+/// Messages that are refused: the vector that each is made from, its side, what is changed, and why it is refused.
+struct Refused<'a> {
+    vectors: &'a [Value],
+    all: Vec<Value>,
+}
+
+impl Refused<'_> {
+    fn add(&mut self, of: usize, side: &str, name: &str, error: Error, change: impl Fn(&mut Value)) {
+        let vector = &self.vectors[of];
         let mut message = vector[side].clone();
         change(&mut message);
         for input in ["chunks", "buckets", "entropy", "nonce", "head"] {
             message.as_object_mut().unwrap().remove(input);
         }
-        all.push(json!({
+        self.all.push(json!({
             "name": name, "of": vector["name"], "side": side, "message": message, "error": format!("{error:?}"),
         }));
-    };
-    fn set(field: &'static str, value: &'static str) -> impl Fn(&mut Value) {
-        move |message| message[field] = value.into()
     }
-    fn header(change: impl Fn(&mut Vec<u8>)) -> impl Fn(&mut Value) {
-        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-        move |message| {
-            let mut bytes = BASE64.decode(text(message, "header")).unwrap();
-            change(&mut bytes);
-            message["header"] = BASE64.encode(bytes).into();
+
+    fn bound(&mut self) {
+        for (field, value) in [
+            ("method", "PUT"),
+            ("target", "/v1/completions"),
+            ("target", "/v1/chat/completions?a"),
+            ("content_type", "text/plain"),
+        ] {
+            let name = format!("another {} ({value})", field.replace('_', " "));
+            self.add(0, "request", &name, Error::Head, |message| message[field] = value.into());
         }
+        self.add(0, "response", "another status", Error::Head, |message| message["status"] = 201.into());
+        self.add(0, "response", "another content type", Error::Head, |message| {
+            message["content_type"] = "text/plain".into();
+        });
     }
-    fn body(change: impl Fn(Vec<&[u8]>) -> Vec<u8>) -> impl Fn(&mut Value) {
-        move |message| message["body"] = hex(&change(frames(&unhex(&message["body"])))).into()
+
+    fn headers(&mut self) {
+        let header = |at: usize, bits: u8| {
+            move |message: &mut Value| {
+                let mut bytes = BASE64.decode(text(message, "header")).unwrap();
+                let at = at.min(bytes.len() - 1);
+                bytes[at] ^= bits;
+                message["header"] = BASE64.encode(bytes).into();
+            }
+        };
+        self.add(0, "request", "another version", Error::Header, header(0, 3));
+        self.add(0, "request", "an unknown body flag", Error::Header, header(1, 3));
+        self.add(0, "request", "a body denied", Error::Head, header(1, 1));
+        self.add(3, "request", "a body claimed", Error::Head, header(1, 1));
+        self.add(0, "request", "an unknown KEM", Error::Header, header(3, 1));
+        self.add(0, "request", "another key id", Error::OtherKey, header(4, 1));
+        for of in [0, 1] {
+            self.add(of, "request", "another encapsulated key", Error::Head, header(40, 1));
+            self.add(of, "request", "another tag", Error::Head, header(usize::MAX, 1));
+        }
+        self.add(0, "response", "another nonce", Error::Head, header(2, 1));
+        self.add(0, "response", "another tag", Error::Head, header(usize::MAX, 1));
+        self.add(0, "request", "a tag cut short", Error::Header, |message| {
+            let header = text(message, "header");
+            message["header"] = header[..header.len() - 4].into();
+        });
+        self.add(0, "request", "padding in base64", Error::Header, |message| {
+            message["header"] = format!("{}=", text(message, "header")).into();
+        });
     }
-    add(0, "request", "another method", Error::Head, &set("method", "PUT"));
-    add(0, "request", "another target", Error::Head, &set("target", "/v1/completions"));
-    add(0, "request", "a query that was not sent", Error::Head, &set("target", "/v1/chat/completions?a"));
-    add(0, "request", "another content type", Error::Head, &set("content_type", "text/plain"));
-    add(0, "response", "another status", Error::Head, &|message| message["status"] = 201.into());
-    add(0, "response", "another content type", Error::Head, &set("content_type", "text/plain"));
-    add(0, "request", "another version", Error::Header, &header(|bytes| bytes[0] = 2));
-    add(0, "request", "an unknown body flag", Error::Header, &header(|bytes| bytes[1] = 2));
-    add(0, "request", "a body denied", Error::Head, &header(|bytes| bytes[1] = 0));
-    add(3, "request", "a body claimed", Error::Head, &header(|bytes| bytes[1] = 1));
-    add(0, "request", "an unknown KEM", Error::Header, &header(|bytes| bytes[3] = 0x21));
-    add(0, "request", "another key id", Error::OtherKey, &header(|bytes| bytes[4] ^= 1));
-    for of in [0, 1] {
-        add(of, "request", "another encapsulated key", Error::Head, &header(|bytes| bytes[40] ^= 1));
-        add(of, "request", "another tag", Error::Head, &header(|bytes| *bytes.last_mut().unwrap() ^= 1));
-    }
-    add(0, "request", "a tag cut short", Error::Header, &header(|bytes| bytes.truncate(bytes.len() - 1)));
-    add(0, "request", "padding in base64", Error::Header, &|message| {
-        message["header"] = format!("{}=", text(message, "header")).into();
-    });
-    add(0, "response", "another nonce", Error::Head, &header(|bytes| bytes[2] ^= 1));
-    add(0, "response", "another tag", Error::Head, &header(|bytes| *bytes.last_mut().unwrap() ^= 1));
-    for side in ["request", "response"] {
-        let last = |frames: Vec<&[u8]>| frames[..frames.len() - 1].concat();
-        add(2, side, "cut between two frames", Error::Truncated, &body(last));
-        add(
-            2,
-            side,
-            "cut inside a frame",
-            Error::Truncated,
-            &body(|frames| {
+
+    fn bodies(&mut self, side: &str) {
+        /// From the frames of a body, another body.
+        type Change = fn(&[&[u8]]) -> Vec<u8>;
+        let changes: [(&str, Error, Change); 12] = [
+            ("cut between two frames", Error::Truncated, |frames| frames[..frames.len() - 1].concat()),
+            ("cut inside a frame", Error::Truncated, |frames| {
                 let all = frames.concat();
                 all[..all.len() - 1].to_vec()
             }),
-        );
-        add(2, side, "no frame at all", Error::Truncated, &body(|_| Vec::new()));
-        add(
-            2,
-            side,
-            "the first two frames exchanged",
-            Error::Frame,
-            &body(|mut frames| {
-                frames.swap(0, 1);
-                frames.concat()
+            ("no frame at all", Error::Truncated, |_| Vec::new()),
+            ("the first two frames exchanged", Error::Frame, |frames| {
+                [&[frames[1], frames[0]], &frames[2..]].concat().concat()
             }),
-        );
-        add(2, side, "a frame twice", Error::Frame, &body(|frames| [frames[0], &frames.concat()].concat()));
-        add(2, side, "a frame left out", Error::Frame, &body(|frames| frames[1..].concat()));
-        add(
-            2,
-            side,
-            "a frame after the end",
-            Error::Appended,
-            &body(|frames| [&frames.concat(), *frames.last().unwrap()].concat()),
-        );
-        add(
-            2,
-            side,
-            "a byte after the end",
-            Error::Appended,
-            &body(|frames| [&frames.concat(), b"\0".as_slice()].concat()),
-        );
-        add(
-            2,
-            side,
-            "the end claimed too early",
-            Error::Frame,
-            &body(|frames| {
-                let mut all = frames.concat();
-                all[0] |= 0x80;
-                all
+            ("a frame twice", Error::Frame, |frames| [frames[0], &frames.concat()].concat()),
+            ("a frame left out", Error::Frame, |frames| frames[1..].concat()),
+            ("a frame after the end", Error::Appended, |frames| {
+                [&frames.concat(), frames[frames.len() - 1]].concat()
             }),
-        );
-        add(
-            2,
-            side,
-            "a changed byte",
-            Error::Frame,
-            &body(|frames| {
-                let mut all = frames.concat();
-                all[4] ^= 1;
-                all
-            }),
-        );
-        add(2, side, "a frame of no plaintext", Error::FrameLength, &body(|_| vec![0, 0, 0, 16]));
-        add(2, side, "a frame over the limit", Error::FrameLength, &body(|_| vec![0, 1, 0, 17]));
+            ("a byte after the end", Error::Appended, |frames| [frames.concat().as_slice(), b"\0"].concat()),
+            ("the end claimed too early", Error::Frame, |frames| flip(frames, 0, 0x80)),
+            ("a changed byte", Error::Frame, |frames| flip(frames, 4, 1)),
+            ("a frame of no plaintext", Error::FrameLength, |_| vec![0, 0, 0, 16]),
+            ("a frame over the limit", Error::FrameLength, |_| vec![0, 1, 0, 17]),
+        ];
+        for (name, error, change) in changes {
+            self.add(2, side, name, error, |message| {
+                message["body"] = hex(&change(&frames(&unhex(&message["body"])))).into();
+            });
+        }
     }
+}
+
+fn flip(frames: &[&[u8]], at: usize, bits: u8) -> Vec<u8> {
+    let mut all = frames.concat();
+    all[at] ^= bits;
     all
+}
+
+fn refused(vectors: &[Value]) -> Vec<Value> {
+    let mut refused = Refused { vectors, all: Vec::new() };
+    refused.bound();
+    refused.headers();
+    refused.bodies("request");
+    refused.bodies("response");
+    refused.all
 }
 
 #[test]
