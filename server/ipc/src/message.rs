@@ -407,6 +407,8 @@ pub enum Work {
 pub enum WorkKind {
     /// One vector for each input, in order.
     Embed {
+        /// For whom, as of a generation.
+        tenancy: Tenancy,
         /// The inputs.
         inputs: Vec<Prompt>,
     },
@@ -430,6 +432,8 @@ pub enum WorkKind {
     },
     /// How well each document answers a query, in order.
     Rerank {
+        /// For whom, as of a generation.
+        tenancy: Tenancy,
         /// What is looked for.
         query: String,
         /// What is scored.
@@ -441,7 +445,9 @@ impl fmt::Debug for WorkKind {
     /// Without any text of the caller.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Embed { inputs } => f.debug_struct("Embed").field("inputs", inputs).finish(),
+            Self::Embed { tenancy, inputs } => {
+                f.debug_struct("Embed").field("tenancy", tenancy).field("inputs", inputs).finish()
+            }
             Self::Generate { tenancy, prompt, sampling, stop, choices, logprobs, structure } => f
                 .debug_struct("Generate")
                 .field("tenancy", tenancy)
@@ -452,8 +458,8 @@ impl fmt::Debug for WorkKind {
                 .field("logprobs", logprobs)
                 .field("structure", structure)
                 .finish(),
-            Self::Rerank { query, documents } => {
-                write!(f, "Rerank({} bytes, {} documents)", query.len(), documents.len())
+            Self::Rerank { tenancy, query, documents } => {
+                write!(f, "Rerank({tenancy:?}, {} bytes, {} documents)", query.len(), documents.len())
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A model that generates.
 
-use crate::rig::{Rig, generate, text, with};
+use crate::rig::{Rig, TENANCY, generate, text, with};
 use crate::toy::{BLOCK, SCRIPT, recital, reciter};
 use anchorhold_engine::{ChatMessage, FinishReason, GenerationLimits, Prompt, RequestId, Structure};
 use anchorhold_ipc::{Event, RejectReason, RequestError, StructureFault, ToldToken, WorkKind};
@@ -159,7 +159,7 @@ fn refuses_what_the_model_can_never_answer() {
             structure(Structure::JsonSchema("{}".into())),
             RejectReason::Structure(StructureFault::Unsatisfiable),
         ),
-        (WorkKind::Embed { inputs: vec![text("a")] }, RejectReason::WrongKind),
+        (WorkKind::Embed { tenancy: TENANCY, inputs: vec![text("a")] }, RejectReason::WrongKind),
     ];
     for (id, (work, reason)) in (0..).zip(cases) {
         rig.submit(id, work);
