@@ -2,7 +2,7 @@
 
 use crate::admission::{all_known, wide};
 use crate::fairness::{Turns, part};
-use crate::{BackendError, Embedder, Moment, RequestId, SubmitError, Tenancy, TokenId};
+use crate::{BackendError, Embedder, Moment, RequestId, SubmitError, Tenancy, TokenField, TokenId};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// The limits of an [`EmbeddingBatcher`].
@@ -103,7 +103,7 @@ impl EmbeddingBatcher {
             return Err(SubmitError::TooLong { tokens: wide(longest), limit: wide(self.context) });
         }
         if !all_known(inputs.iter().flatten().copied(), self.vocabulary) {
-            return Err(SubmitError::UnknownToken);
+            return Err(SubmitError::UnknownToken(TokenField::Prompt));
         }
         if self.waiting.iter().any(|request| request.id == id) {
             return Err(SubmitError::InUse);

@@ -2,6 +2,7 @@
 
 use anchorhold_engine::{
     FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy,
+    TokenField,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -599,7 +600,7 @@ pub enum RejectReason {
         limit: u64,
     },
     /// A token id outside the vocabulary.
-    UnknownToken,
+    UnknownToken(TokenField),
     /// The prompt has no tokens.
     EmptyPrompt,
     /// The model is of another kind.

@@ -7,7 +7,7 @@ use crate::toy::{
 use anchorhold_engine::{
     BackendError, Constraint, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits,
     GenerationRequest, GenerationScheduler, Moment, RequestId, Sampling, SequenceId, StepOutput, SubmitError,
-    Tenancy, TokenId, TooComplex, Unanswered,
+    Tenancy, TokenField, TokenId, TooComplex, Unanswered,
 };
 use std::collections::HashMap;
 
@@ -362,10 +362,11 @@ fn refuses_empty_long_unknown_and_doubled_requests() {
     let too_long = Err(SubmitError::TooLong { tokens: 25, limit: 24 });
     assert_eq!(scheduler.submit(request(1, &[1; 20], 5), None), too_long);
     assert_eq!(scheduler.submit(request(1, &[1; 24], 0), None), too_long, "no room for a single token");
-    assert_eq!(scheduler.submit(request(1, &[16], 4), None), Err(SubmitError::UnknownToken));
+    let unknown = |field| Err(SubmitError::UnknownToken(field));
+    assert_eq!(scheduler.submit(request(1, &[16], 4), None), unknown(TokenField::Prompt));
     let mut biased = request(1, &[1], 4);
     biased.sampling.logit_bias = vec![(16, 1.0)];
-    assert_eq!(scheduler.submit(biased, None), Err(SubmitError::UnknownToken));
+    assert_eq!(scheduler.submit(biased, None), unknown(TokenField::LogitBias));
     scheduler.submit(request(1, &[1], 4), None).unwrap();
     assert_eq!(scheduler.submit(request(1, &[1], 4), None), Err(SubmitError::InUse));
     scheduler.step(START, &mut toy);
@@ -607,7 +608,8 @@ fn ends_at_stop_tokens_and_not_before_the_least_length() {
     assert_eq!(ends(&with_eos), 22);
     assert!(ends(&GenerationRequest { min_tokens: 0, ..with_eos }) < 22, "or the test shows nothing");
     let unknown = GenerationRequest { stop_tokens: vec![16], ..request(1, &[5], 2) };
-    assert_eq!(scheduler(limits()).0.submit(unknown, None), Err(SubmitError::UnknownToken));
+    let refused = Err(SubmitError::UnknownToken(TokenField::StopTokens));
+    assert_eq!(scheduler(limits()).0.submit(unknown, None), refused);
 }
 
 #[test]
@@ -668,7 +670,7 @@ fn embedding_refuses_empty_long_unknown_doubled_and_too_many() {
     assert_eq!(batcher.submit(RequestId(1), tenancy(1), vec![vec![1; 25]], Moment::NEVER), too_long);
     assert_eq!(
         batcher.submit(RequestId(1), tenancy(1), vec![vec![16]], Moment::NEVER),
-        Err(SubmitError::UnknownToken)
+        Err(SubmitError::UnknownToken(TokenField::Prompt))
     );
     batcher.submit(RequestId(1), tenancy(1), vec![vec![1]; 5], Moment::NEVER).unwrap();
     assert_eq!(

@@ -3,7 +3,7 @@
 use crate::rig::{Rig, TENANCY, generate, text};
 use crate::toy::{count, counter};
 use anchorhold_engine::{CacheDomain, EmbeddingLimits, Prompt, RequestId, Tenancy};
-use anchorhold_ipc::{Event, RejectReason, RequestError, WorkKind};
+use anchorhold_ipc::{Event, RejectReason, RequestError, TokenField, WorkKind};
 use anchorhold_worker::Limits;
 use std::sync::atomic::Ordering;
 
@@ -39,7 +39,7 @@ fn refuses_what_the_model_can_never_answer() {
         (embed(vec![]), RejectReason::EmptyPrompt),
         (embed(vec![text("a"), text("")]), RejectReason::EmptyPrompt),
         (embed(vec![text("five5")]), RejectReason::ContextLength { tokens: 5, limit: 4 }),
-        (embed(vec![Prompt::Tokens(vec![257])]), RejectReason::UnknownToken),
+        (embed(vec![Prompt::Tokens(vec![257])]), RejectReason::UnknownToken(TokenField::Prompt)),
         (generate(text("a"), 1, &[]), RejectReason::WrongKind),
     ];
     for (id, (work, reason)) in (0..).zip(cases) {
