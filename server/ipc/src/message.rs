@@ -2,6 +2,7 @@
 
 use anchorhold_engine::{
     FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy,
+    TokenField,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -429,6 +430,8 @@ pub enum Work {
 pub enum WorkKind {
     /// One vector for each input, in order.
     Embed {
+        /// For whom, as of a generation.
+        tenancy: Tenancy,
         /// The inputs.
         inputs: Vec<Prompt>,
     },
@@ -452,6 +455,8 @@ pub enum WorkKind {
     },
     /// How well each document answers a query, in order.
     Rerank {
+        /// For whom, as of a generation.
+        tenancy: Tenancy,
         /// What is looked for.
         query: String,
         /// What is scored.
@@ -463,7 +468,9 @@ impl fmt::Debug for WorkKind {
     /// Without any text of the caller.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Embed { inputs } => f.debug_struct("Embed").field("inputs", inputs).finish(),
+            Self::Embed { tenancy, inputs } => {
+                f.debug_struct("Embed").field("tenancy", tenancy).field("inputs", inputs).finish()
+            }
             Self::Generate { tenancy, prompt, sampling, stop, choices, logprobs, structure } => f
                 .debug_struct("Generate")
                 .field("tenancy", tenancy)
@@ -474,8 +481,8 @@ impl fmt::Debug for WorkKind {
                 .field("logprobs", logprobs)
                 .field("structure", structure)
                 .finish(),
-            Self::Rerank { query, documents } => {
-                write!(f, "Rerank({} bytes, {} documents)", query.len(), documents.len())
+            Self::Rerank { tenancy, query, documents } => {
+                write!(f, "Rerank({tenancy:?}, {} bytes, {} documents)", query.len(), documents.len())
             }
         }
     }
@@ -615,7 +622,7 @@ pub enum RejectReason {
         limit: u64,
     },
     /// A token id outside the vocabulary.
-    UnknownToken,
+    UnknownToken(TokenField),
     /// The prompt has no tokens.
     EmptyPrompt,
     /// The model is of another kind.

@@ -239,7 +239,7 @@ impl FakeWorker {
             while let Ok(work) = self.work.recv() {
                 let Work::Submit { id, kind, .. } = work else { continue };
                 let events = match *kind {
-                    WorkKind::Embed { inputs } => {
+                    WorkKind::Embed { inputs, .. } => {
                         let vector =
                             |index: usize| vec![f32::from(u16::try_from(index).unwrap()), 0.5, -1.0, 0.1];
                         let vectors: Vec<_> = (0..inputs.len()).map(vector).collect();
