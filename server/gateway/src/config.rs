@@ -1,6 +1,7 @@
 //! The gateway's settings: what the operator wrote, then what it means.
 
 use crate::keys::{Keyring, TenantKey};
+use crate::padding::{Padding, WrittenPadding};
 use anchorhold_api::MAX_BODY_BYTES;
 use anchorhold_rats::Sha256Digest;
 use serde::Deserialize;
@@ -24,6 +25,8 @@ pub struct Config {
     pub keyring: Keyring,
     /// How much.
     pub limits: Limits,
+    /// How streams are padded.
+    pub(crate) padding: Padding,
 }
 
 /// How much the gateway takes.
@@ -71,6 +74,8 @@ struct Written {
     keys: Vec<WrittenKey>,
     #[serde(default)]
     limits: WrittenLimits,
+    #[serde(default)]
+    padding: WrittenPadding,
 }
 
 #[derive(Deserialize)]
@@ -139,6 +144,7 @@ impl Config {
             models: written.models,
             keyring,
             limits,
+            padding: written.padding.check()?,
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::audit::Receipt;
 use crate::flight::{Tokens, Worker};
 use crate::front::{Caller, millis};
 use crate::keeper::Slot;
+use crate::padding::Padding;
 use crate::pool::Found;
 use crate::refuse::{audit_unavailable, json, outcome, overloaded, refuse};
 use crate::stream::{self, Run};
@@ -28,7 +29,7 @@ const BODY_WAIT: Duration = Duration::from_secs(30);
 /// The status that the log shows for a caller who left before there was one.
 const CLIENT_LEFT: u16 = 499;
 const RECEIPT: HeaderName = HeaderName::from_static("x-anchorhold-receipt");
-const RECEIPT_KEY: HeaderName = HeaderName::from_static("x-anchorhold-receipt-key");
+pub(crate) const RECEIPT_KEY: HeaderName = HeaderName::from_static("x-anchorhold-receipt-key");
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
 
@@ -156,6 +157,10 @@ impl Exchange {
             Found::Unknown if self.app.expected.iter().any(|expected| expected == model) => Err(away()),
             Found::Unknown => Err(ApiError::model_not_found()),
         }
+    }
+
+    pub(crate) fn padding(&self) -> &Padding {
+        &self.app.padding
     }
 
     /// For whom the work is, as workers know it.

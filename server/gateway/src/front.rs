@@ -1,10 +1,12 @@
 //! What happens to every request before and after its route: its id, its key, the headers of its answer.
 
 use crate::App;
+use crate::bodies::Refused;
 use crate::keys::Tenant;
 use crate::refuse::refuse;
 use crate::words::ulid;
 use anchorhold_api::ApiError;
+use anchorhold_body_encryption::ehbp::KEYS_PATH;
 use anchorhold_channel::{authenticator, document};
 use anchorhold_ipc::{AuditEvent, Route};
 use axum::body::{Body, HttpBody as _};
@@ -19,7 +21,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The paths, byte for byte, that need no key. Everything else does, whether it exists or not.
-pub(crate) const PUBLIC: [&str; 5] = ["/health", "/readyz", "/version", document::PATH, authenticator::PATH];
+pub(crate) const PUBLIC: [&str; 6] =
+    ["/health", "/readyz", "/version", document::PATH, authenticator::PATH, KEYS_PATH];
 /// The longest id of a caller that is sent back, in characters.
 const MAX_REQUEST_ID: usize = 128;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -43,7 +46,9 @@ pub(crate) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
     let shown = own_id(request.headers());
     let Some(rid) = ulid() else { return refuse(&ApiError::internal()) };
     let shown = shown.or_else(|| HeaderValue::from_str(&rid).ok());
-    let mut response = if PUBLIC.contains(&request.uri().path()) {
+    let mut response = if let Some(Refused(error)) = request.extensions().get() {
+        refuse(error)
+    } else if PUBLIC.contains(&request.uri().path()) {
         next.run(request).await
     } else if let Some(tenant) = app.keyring.find(request.headers()) {
         let caller = Caller { tenant: Arc::clone(tenant), rid, begun, is_head };

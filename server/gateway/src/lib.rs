@@ -15,6 +15,7 @@
 
 mod attestation;
 mod audit;
+mod bodies;
 mod config;
 mod exchange;
 mod flight;
@@ -24,6 +25,7 @@ mod keeper;
 mod keys;
 mod log;
 mod metrics;
+mod padding;
 mod pool;
 mod refuse;
 mod rerank;
@@ -31,6 +33,7 @@ mod routes;
 mod stream;
 mod words;
 
+pub use bodies::BodyKeys;
 pub use config::{Config, ConfigError, Limits};
 pub use keys::{Keyring, MAX_KEY_BYTES, MAX_KEYS};
 pub use log::init as init_log;
@@ -70,27 +73,36 @@ struct App {
     keeper: keeper::Keeper,
     /// The DER that goes into authenticators of connections.
     authenticator_certificate: Vec<u8>,
+    body_keys: BodyKeys,
+    padding: padding::Padding,
     metrics: Arc<Metrics>,
     failures: audit::FailureRate,
     /// True once no new work is taken.
     draining: watch::Sender<bool>,
 }
 
+/// What a gateway begins with.
+#[derive(Debug)]
+pub struct Opening {
+    /// Models that answer, each with the line to its worker.
+    pub workers: Vec<(ModelInfo, OwnedFd)>,
+    /// What came with `Listen`.
+    pub authenticator_certificate: Vec<u8>,
+    /// The keys whose public halves went out with `Hello`.
+    pub body_keys: BodyKeys,
+}
+
 impl Gateway {
     /// Begins with these workers and listens to the keeper, in threads of its own. `Hello` and `Listening` are sent
-    /// before this. `authenticator_certificate` is what came with `Listen`.
+    /// before this.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(
-        config: Config,
-        line: Line<FromGateway, ToGateway>,
-        workers: Vec<(ModelInfo, OwnedFd)>,
-        authenticator_certificate: Vec<u8>,
-    ) -> io::Result<Self> {
+    pub fn start(config: Config, line: Line<FromGateway, ToGateway>, opening: Opening) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let patience = Patience { answer: config.limits.answer, request: config.limits.request };
         let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), patience));
+        let Opening { workers, authenticator_certificate, body_keys } = opening;
         workers.into_iter().for_each(|(info, socket)| pool.add(info, socket));
         let draining = watch::Sender::new(false);
         let keeper = keeper::Keeper::start(line, Arc::clone(&pool), draining.clone())?;
@@ -104,6 +116,8 @@ impl Gateway {
             pool,
             keeper,
             authenticator_certificate,
+            body_keys,
+            padding: config.padding,
             metrics,
             failures: audit::FailureRate::default(),
             draining,

@@ -6,13 +6,10 @@ use crate::generate::{finish, tokens};
 use crate::refuse::{self, Named};
 use anchorhold_api::{ApiError, DONE, Frames, Part, Usage, characters, error_event};
 use anchorhold_ipc::RequestOutcome;
-use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::collections::VecDeque;
-use std::convert::Infallible;
 
 /// What stands in front of the receipt at the end of a stream.
 const RECEIPT_COMMENT: &str = ": x-anchorhold-receipt ";
@@ -79,12 +76,13 @@ struct Stream {
 pub(crate) fn respond(mut exchange: Exchange, run: Run) -> Response {
     exchange.count(run.tokens);
     let receipt = exchange.receipt_key();
+    let padding = exchange.padding().clone();
     let stream = Stream { run, exchange, is_over: false };
     let events = futures_util::stream::unfold(Box::new(stream), |mut stream| async move {
         let event = stream.next().await?;
-        Some((Ok::<_, Infallible>(Bytes::from(event)), stream))
+        Some((event, stream))
     });
-    let mut response = Response::new(Body::from_stream(events));
+    let mut response = Response::new(padding.body(events));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -118,13 +116,13 @@ impl Stream {
         }
     }
 
-    /// The entry commits to the whole body, [`DONE`] included, and is durable before [`DONE`] leaves. The receipt leaves between
-    /// them, as a comment, which clients that do not know it pass over.
+    /// The entry commits to the whole body without its comments, [`DONE`] included, and is durable before [`DONE`] leaves. The receipt
+    /// leaves before it, as a comment, which clients that do not know it pass over.
     async fn end(&mut self) -> String {
         self.is_over = true;
         self.exchange.commit(DONE.as_bytes());
         match self.exchange.close(RequestOutcome::Complete, StatusCode::OK).await {
-            Ok(Some(receipt)) => format!("{RECEIPT_COMMENT}{receipt}\n\n{DONE}"),
+            Ok(Some(receipt)) => format!("{RECEIPT_COMMENT}{receipt}\n{DONE}"),
             Ok(None) => DONE.to_owned(),
             Err(error) => error_event(&error),
         }

@@ -82,7 +82,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("confine", "server", &[]),
     ("model", "server", &["engine", "sealed-weights"]),
     ("ipc", "server", &["engine"]),
-    ("gateway", "server", &["api", "ipc", "channel", "rats", "confine"]),
+    ("gateway", "server", &["api", "ipc", "body-encryption", "channel", "rats", "confine"]),
     ("fetcher", "server", &["ipc", "confine", "weights-store"]),
     (
         "keeper",

@@ -9,12 +9,12 @@
     reason = "a test helper that fails is a failed test"
 )]
 
-use anchorhold_gateway::{Config, Gateway};
+use anchorhold_gateway::{BodyKeys, Config, Gateway, Opening};
 use anchorhold_ipc::{
     Appended, AuditEvent, Event, FinishReason, FromGateway, Line, LineReader, LineWriter, ModelInfo,
     ModelKind, Prompt, RequestRecord, ServingEvidence, ToGateway, Work, WorkKind, pair,
 };
-use anchorhold_rats::Sha256Digest;
+use anchorhold_rats::{Sha256Digest, WrappingKey};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, Request, StatusCode};
@@ -44,6 +44,8 @@ pub struct Manners {
 pub struct Rig {
     pub router: Router,
     pub gateway: Gateway,
+    /// What bodies may be encrypted to.
+    pub body_keys: Vec<WrappingKey>,
     pub manners: Arc<Manners>,
     pub events: Mutex<Receiver<FromGateway>>,
     writer: Arc<Mutex<LineWriter<ToGateway>>>,
@@ -71,15 +73,24 @@ impl Rig {
             digest(OTHER_KEY)
         );
         let (ours, theirs) = pair().unwrap();
-        let gateway =
-            Gateway::start(Config::parse(&text).unwrap(), Line::new(theirs), Vec::new(), Vec::new()).unwrap();
+        let body_keys = BodyKeys::generate().unwrap();
+        let public = body_keys.public().cloned().collect();
+        let opening = Opening { workers: Vec::new(), authenticator_certificate: Vec::new(), body_keys };
+        let gateway = Gateway::start(Config::parse(&text).unwrap(), Line::new(theirs), opening).unwrap();
         let (writer, reader) = Line::<ToGateway, FromGateway>::new(ours).split();
         let writer = Arc::new(Mutex::new(writer));
         let manners = Arc::new(Manners::default());
         let (seen, events) = channel();
         let (answers, behaves) = (Arc::clone(&writer), Arc::clone(&manners));
         std::thread::spawn(move || keep(reader, &answers, &behaves, &seen));
-        Self { router: gateway.router(), gateway, manners, events: Mutex::new(events), writer }
+        Self {
+            router: gateway.router(),
+            gateway,
+            body_keys: public,
+            manners,
+            events: Mutex::new(events),
+            writer,
+        }
     }
 
     /// A worker for this model, known to the gateway when this returns.
@@ -328,6 +339,8 @@ impl Answer {
         text.trim_end()
             .split("\n\n")
             .map(|event| {
+                let lines: Vec<_> = event.lines().filter(|line| !line.starts_with(':')).collect();
+                let event = lines.join("\n");
                 let data = event.trim_start_matches("event: error\n").strip_prefix("data: ").unwrap();
                 serde_json::from_str(data).unwrap_or_else(|_| Value::String(data.to_owned()))
             })
