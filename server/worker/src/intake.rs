@@ -77,6 +77,8 @@ impl Intake {
                 break;
             }
         }
+        // Whatever ended it: nobody is written to any more, who may not read.
+        line.shut_down();
         self.desk.end();
         // Steps that ended by themselves do not listen any more.
         let _ = self.commands.send(Command::End);

@@ -8,7 +8,7 @@ use crate::intake::{Command, Intake, Job};
 use crate::panics::AbortOnPanic;
 use crate::{Compute, Model};
 use anchorhold_engine::{EmbeddingLimits, GenerationLimits, Moment, RequestId, SubmitError};
-use anchorhold_ipc::{Event, Line, LineError, LineWriter, RejectReason, RequestError, Work};
+use anchorhold_ipc::{Event, Line, LineWriter, RejectReason, RequestError, Work};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -136,28 +136,13 @@ fn compute_steps(
 fn write_events(mut line: LineWriter<Event>, events: Receiver<Option<Event>>) {
     let _guard = AbortOnPanic;
     while let Ok(Some(event)) = events.recv() {
-        let sent = match line.send(&event, &[]) {
-            // Nothing of it was sent; the caller is told that there is no answer.
-            Err(LineError::TooLong { .. }) => {
-                line.send(&Event::Failed { id: request_of(&event), error: RequestError::Internal }, &[])
-            }
-            sent => sent,
-        };
-        if sent.is_err() {
+        // An event over the line's limit is a fault of ours, and ends the line as any other does: a request whose answer would be one is
+        // refused before it is computed.
+        if line.send(&event, &[]).is_err() {
             break;
         }
     }
     line.shut_down();
-}
-
-fn request_of(event: &Event) -> RequestId {
-    match event {
-        Event::Embedded { id, .. }
-        | Event::Delta { id, .. }
-        | Event::Finished { id, .. }
-        | Event::Ranked { id, .. }
-        | Event::Failed { id, .. } => *id,
-    }
 }
 
 /// How a refusal of the queue reads on the line.
@@ -170,5 +155,28 @@ pub(crate) fn refusal(error: &SubmitError) -> RequestError {
         }
         SubmitError::UnknownToken(field) => RequestError::Rejected(RejectReason::UnknownToken(field)),
         SubmitError::InUse => RequestError::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anchorhold_ipc::{LineError, MAX_FRAME_BYTES, pair};
+
+    #[test]
+    fn an_event_over_the_limit_ends_the_line_and_nothing_follows() {
+        let (ours, theirs) = pair().unwrap();
+        let (events, outgoing) = sync_channel(3);
+        let failed = |id| Event::Failed { id: RequestId(id), error: RequestError::Internal };
+        let text = "x".repeat(MAX_FRAME_BYTES);
+        let long = Event::Delta { id: RequestId(2), choice: 0, text, told: Vec::new() };
+        for event in [failed(1), long, failed(3)] {
+            events.send(Some(event)).unwrap();
+        }
+        write_events(Line::<Event, Work>::new(ours).split().0, outgoing);
+        let mut gateway = Line::<Work, Event>::new(theirs);
+        assert_eq!(gateway.receive().unwrap().0, failed(1));
+        assert!(matches!(gateway.receive(), Err(LineError::Closed)));
+        assert!(events.send(None).is_err(), "and the steps find out");
     }
 }
