@@ -27,6 +27,7 @@ pub use cache::CacheDomain;
 pub use constraint::{Constraint, TooComplex};
 pub use draw::Draw;
 pub use embedding::{EmbeddingBatcher, EmbeddingLimits, EmbeddingOutput, Unanswered};
+pub use fairness::part;
 pub use generation::{
     Counters, Finish, GenerationLimits, GenerationRequest, GenerationScheduler, StepOutput, Tenancy,
 };

@@ -418,6 +418,10 @@ mod tests {
             Ok(())
         }
 
+        fn bytes(&self, _: usize) -> usize {
+            size_of::<Self>()
+        }
+
         fn fork(&self) -> Box<dyn Constraint> {
             Box::new(self.clone())
         }

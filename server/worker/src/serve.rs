@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::desk::Desk;
 use crate::embed::{Embedding, Of};
+use crate::forms::FormBudget;
 use crate::generate::Generation;
 use crate::intake::{Command, Intake, Job};
 use crate::panics::AbortOnPanic;
@@ -22,12 +23,25 @@ const MAX_EVENTS: usize = 1024;
 const MAX_COMMANDS_PER_STEP: usize = 2 * MAX_COMMANDS;
 
 /// The limits of a worker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Of a model that generates.
     pub generation: GenerationLimits,
     /// Of a model that embeds or scores.
     pub embedding: EmbeddingLimits,
+    /// The memory that compiled forms take together before they are at work, in bytes, shared out as
+    /// [`GenerationLimits::waiting`] is. One form is taken when its tenant has none.
+    pub form_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            generation: GenerationLimits::default(),
+            embedding: EmbeddingLimits::default(),
+            form_bytes: 256 << 20,
+        }
+    }
 }
 
 /// A model with its queue: takes requests, and computes a step at a time.
@@ -58,6 +72,7 @@ pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io
     let clock = Clock::start();
     let intake = Intake {
         desk: Desk::default(),
+        forms: FormBudget::new(limits.form_bytes),
         language: Arc::clone(&language),
         clock,
         kind: compute.kind(),
