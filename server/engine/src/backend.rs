@@ -16,7 +16,7 @@ impl BlockId {
 }
 
 /// Tokens that a step appends to one sequence: many while the prompt is read, one while text is generated.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Row<'a> {
     /// What is appended; never empty.
     pub tokens: &'a [TokenId],
@@ -25,6 +25,17 @@ pub struct Row<'a> {
     /// Where its positions lie, block by block from the first on, those that are appended too. Blocks that hold earlier positions
     /// alone may be those of other rows as well, and are not written.
     pub blocks: &'a [BlockId],
+}
+
+impl fmt::Debug for Row<'_> {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row")
+            .field("tokens", &self.tokens.len())
+            .field("start", &self.start)
+            .field("blocks", &self.blocks)
+            .finish()
+    }
 }
 
 /// What the caller of [`Generator::step_and_draw`] needs of a row.
