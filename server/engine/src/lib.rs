@@ -22,7 +22,7 @@ mod sampler;
 mod types;
 
 pub use admission::{SubmitError, TokenField};
-pub use backend::{Answer, BackendError, BlockId, Embedder, Generator, Row, Wanted};
+pub use backend::{Answer, BackendError, BlockId, Embedder, Generator, Row, RowLimits, Wanted};
 pub use cache::CacheDomain;
 pub use constraint::{Constraint, TooComplex};
 pub use draw::Draw;
