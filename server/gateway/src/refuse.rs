@@ -86,6 +86,10 @@ pub(crate) fn worker(error: &RequestError, named: Named) -> ApiError {
         RequestError::Rejected(RejectReason::TooMany) => {
             ApiError::invalid("n", "more choices or tokens to tell of than this server takes")
         }
+        RequestError::Rejected(RejectReason::TooManyInputs { limit }) => ApiError::invalid(
+            field,
+            format!("this model's answers are long: at most {limit} inputs fit into one request"),
+        ),
         RequestError::Rejected(RejectReason::Structure(fault)) => ApiError::invalid(
             named.form,
             match fault {

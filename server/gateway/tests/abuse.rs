@@ -192,6 +192,7 @@ async fn refusals_of_the_worker_become_client_errors_with_the_field() {
         (unknown(TokenField::StopTokens), 400, Value::Null),
         (unknown(TokenField::LogitBias), 400, Value::Null),
         (RequestError::Rejected(RejectReason::EmptyPrompt), 400, Value::Null),
+        (RequestError::Rejected(RejectReason::TooManyInputs { limit: 9 }), 400, Value::Null),
         (RequestError::Rejected(RejectReason::Template), 400, Value::Null),
         (RequestError::Overloaded, 503, json!("overloaded")),
         (RequestError::Internal, 500, json!("internal_error")),

@@ -631,6 +631,11 @@ pub enum RejectReason {
     Template,
     /// More choices, or more tokens to be told of, than one request may have.
     TooMany,
+    /// The answer to so many inputs does not fit one message.
+    TooManyInputs {
+        /// How many of them fit.
+        limit: u64,
+    },
     /// The form that the answer must have.
     Structure(StructureFault),
 }

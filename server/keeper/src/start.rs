@@ -18,7 +18,7 @@ use crate::settings::{Device, Package, Settings};
 use crate::stages::{Stage, Stages};
 use crate::store;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
-use anchorhold_confine::{Reach, Role};
+use anchorhold_confine::{Reach, Role, nvidia_nodes};
 use anchorhold_ipc::FromGateway;
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
@@ -162,7 +162,7 @@ fn reach(settings: &Settings) -> anyhow::Result<Reach> {
     write.push(PathBuf::from("/dev/null"));
     if settings.worker.device == Device::Cuda {
         // What holds the keeper holds its children; the worker gives up again what it does not need.
-        write.extend(device_nodes());
+        write.extend(nvidia_nodes());
         read.extend(present(&["/proc", "/sys", "/usr/local/cuda"]));
     }
     if let Some(store) = &settings.store {
@@ -172,13 +172,4 @@ fn reach(settings: &Settings) -> anyhow::Result<Reach> {
         read.extend(store.reads());
     }
     Ok(Reach { read, execute, write })
-}
-
-/// The nodes of NVIDIA's devices.
-fn device_nodes() -> Vec<PathBuf> {
-    let nodes = std::fs::read_dir("/dev").into_iter().flatten().flatten().map(|entry| entry.path());
-    let ours = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("nvidia"))
-    };
-    nodes.filter(ours).collect()
 }

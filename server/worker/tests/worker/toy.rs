@@ -103,6 +103,10 @@ impl Constraint for OneOf {
         Ok(())
     }
 
+    fn bytes(&self, forks: usize) -> usize {
+        self.texts.iter().map(String::len).sum::<usize>() * forks
+    }
+
     fn fork(&self) -> Box<dyn Constraint> {
         Box::new(self.clone())
     }
