@@ -126,7 +126,11 @@ fn packages() -> BTreeMap<String, Package> {
         let manifest = Path::new(package["manifest_path"].as_str().unwrap());
         let counted = |dependency: &&Value| dependency["kind"] != "dev";
         let dependencies = package["dependencies"].as_array().unwrap().iter().filter(counted);
-        let names = dependencies.map(|dependency| short(dependency["name"].as_str().unwrap()));
+        let names = dependencies.map(|dependency| {
+            let name = dependency["name"].as_str().unwrap();
+            // Somebody else's `hpke` is not ours without its prefix.
+            if dependency["path"].is_string() { short(name) } else { format!("{name} of a registry") }
+        });
         let folder = manifest.parent().unwrap().strip_prefix(root()).unwrap().to_owned();
         (short(package["name"].as_str().unwrap()), Package { folder, dependencies: names.collect() })
     };
