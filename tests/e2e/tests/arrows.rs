@@ -21,10 +21,12 @@ use std::process::Command;
 /// * `fetcher` is a program of its own, because what it needs to speak to stores has no business beside weights keys.
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
+/// * `api-keys` is a crate of its own because the command line writes the file that the gateway reads.
 /// * `worker` uses `sealed-weights`, because it opens the package from descriptors and hands `model` the opened one.
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
     ("audit-log", "attestation", &[]),
+    ("api-keys", "attestation", &["rats"]),
     ("dsse", "attestation", &[]),
     ("sealed-weights", "attestation", &["dsse"]),
     ("weights-store", "attestation", &["sealed-weights"]),
@@ -59,6 +61,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
         "attestation",
         &[
             "rats",
+            "api-keys",
             "appraisal-policy",
             "audit-log",
             "dsse",
@@ -79,7 +82,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("confine", "server", &[]),
     ("model", "server", &["engine", "sealed-weights"]),
     ("ipc", "server", &["engine"]),
-    ("gateway", "server", &["api", "ipc", "channel", "rats", "confine"]),
+    ("gateway", "server", &["api", "api-keys", "ipc", "channel", "rats", "confine"]),
     ("fetcher", "server", &["ipc", "confine", "weights-store"]),
     (
         "keeper",
