@@ -3,6 +3,7 @@
 //! Two threads own the two directions. Requests wait for their answers by ticket; [`Waiting`] is the only shared
 //! state, held for single map operations.
 
+use crate::live::Current;
 use crate::pool::Pool;
 use anchorhold_ipc::{AuditEvent, FromGateway, Line, LineReader, LineWriter, ToGateway};
 use std::collections::HashMap;
@@ -63,7 +64,7 @@ impl Waiting {
 impl Keeper {
     pub(crate) fn start(
         line: Line<FromGateway, ToGateway>,
-        pool: Arc<Pool>,
+        listeners: (Arc<Pool>, Arc<Current>),
         draining: watch::Sender<bool>,
     ) -> io::Result<Self> {
         let (writer, reader) = line.split();
@@ -78,7 +79,7 @@ impl Keeper {
         })?;
         let answers = Arc::clone(&waiting);
         thread("from-keeper").spawn(move || {
-            read(reader, &answers, &pool, &draining);
+            read(reader, &answers, &listeners, &draining);
             let mut tickets = answers.lock();
             *tickets = Tickets { closed: true, ..Tickets::default() };
             drop(tickets);
@@ -175,7 +176,7 @@ fn write(mut writer: LineWriter<FromGateway>, mut queue: mpsc::Receiver<FromGate
 fn read(
     mut reader: LineReader<ToGateway>,
     waiting: &Waiting,
-    pool: &Arc<Pool>,
+    (pool, current): &(Arc<Pool>, Arc<Current>),
     draining: &watch::Sender<bool>,
 ) {
     while let Ok((message, descriptors)) = reader.receive() {
@@ -197,6 +198,7 @@ fn read(
                 let waiter = waiting.lock().appended.remove(&answer.ticket);
                 let _ = waiter.map(|waiter| waiter.send(answer.index));
             }
+            ToGateway::Reload { settings, keys } => current.reload(&settings, keys.as_deref()),
             // The port is open already.
             ToGateway::Listen => {}
             ToGateway::Drain => {

@@ -5,8 +5,8 @@
 //!                                                             └──Record──▶ keeper
 //! ```
 //!
-//! Call [`Gateway::start`] with the keeper's line, serve [`Gateway::router`] until [`Gateway::draining`] completes, then
-//! call [`Gateway::drained`]. Promised: every path but four needs a key, and the key is looked at first; every request
+//! Call [`Gateway::start`] with the keeper's line, serve [`Gateway::router`] until [`Gateway::draining`] completes, call
+//! [`Gateway::end`] when the time for what runs is up, then [`Gateway::drained`]. Promised: every path but four needs a key, and the key is looked at first; every request
 //! with a key leaves one entry in the audit log, and a whole answer leaves only after its entry is durable; a caller
 //! who leaves frees what the request holds at once; no text of a request reaches a log, a metric or an error.
 //!
@@ -18,25 +18,31 @@ mod config;
 mod exchange;
 mod flight;
 mod front;
+mod gate;
 mod generate;
 mod keeper;
 mod keys;
+mod live;
 mod log;
 mod metrics;
 mod pool;
+mod quota;
+mod reader;
 mod refuse;
 mod rerank;
 mod routes;
 mod stream;
 mod words;
 
-pub use config::{Config, ConfigError, Limits};
-pub use keys::{Keyring, MAX_KEY_BYTES, MAX_KEYS};
+pub use config::{Config, ConfigError, Faults, Limits, Written};
+pub use keys::MAX_KEY_BYTES;
 pub use log::init as init_log;
 
 use anchorhold_ipc::{FromGateway, Line, ModelInfo, ToGateway};
 use axum::Router;
 use flight::Patience;
+use gate::Gate;
+use live::Current;
 use metrics::Metrics;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -55,12 +61,10 @@ pub struct Gateway {
 /// What all requests share.
 #[derive(Debug)]
 struct App {
-    keyring: Keyring,
-    /// The models that must answer before the gateway says it is ready.
-    expected: Vec<String>,
-    limits: Limits,
-    /// As many permits as requests may run at once, over all tenants.
-    in_flight: Arc<Semaphore>,
+    /// The settings in force.
+    current: Arc<Current>,
+    /// Around the requests that run, of all tenants.
+    gate: Gate,
     attestations: Semaphore,
     pool: Arc<pool::Pool>,
     keeper: keeper::Keeper,
@@ -68,6 +72,8 @@ struct App {
     failures: audit::FailureRate,
     /// True once no new work is taken.
     draining: watch::Sender<bool>,
+    /// True once what still runs is to end.
+    ending: watch::Sender<bool>,
 }
 
 impl Gateway {
@@ -75,7 +81,7 @@ impl Gateway {
     /// before this.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system gives no thread, or no randomness.
     pub fn start(
         config: Config,
         line: Line<FromGateway, ToGateway>,
@@ -83,21 +89,23 @@ impl Gateway {
     ) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let patience = Patience { answer: config.limits.answer, request: config.limits.request };
-        let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), patience));
+        let ending = watch::Sender::new(false);
+        let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), patience, ending.subscribe()));
         workers.into_iter().for_each(|(info, socket)| pool.add(info, socket));
         let draining = watch::Sender::new(false);
-        let keeper = keeper::Keeper::start(line, Arc::clone(&pool), draining.clone())?;
+        let current = Arc::new(Current::new(config)?);
+        let listeners = (Arc::clone(&pool), Arc::clone(&current));
+        let keeper = keeper::Keeper::start(line, listeners, draining.clone())?;
         let app = App {
-            keyring: config.keyring,
-            expected: config.models,
-            in_flight: Arc::new(Semaphore::new(config.limits.max_in_flight)),
-            limits: config.limits,
+            current,
+            gate: Gate::default(),
             attestations: Semaphore::new(MAX_ATTESTATIONS),
             pool,
             keeper,
             metrics,
             failures: audit::FailureRate::default(),
             draining,
+            ending,
         };
         Ok(Self { app: Arc::new(app) })
     }
@@ -116,6 +124,11 @@ impl Gateway {
     pub async fn draining(&self) {
         // The sender lives in `app`, so the wait ends only with the value.
         let _ = self.app.draining.subscribe().wait_for(|draining| *draining).await;
+    }
+
+    /// Ends what still runs: each answer that is not whole is told so, in an event of its own when it is a stream, and logged.
+    pub fn end(&self) {
+        self.app.ending.send_replace(true);
     }
 
     /// Tells the keeper that everything is finished; returns when the message has left, or cannot leave.

@@ -4,18 +4,20 @@
 //!
 //! Exit codes: 0 after a drain, 1 when it could not start.
 
+use anchorhold_api_keys::MAX_FILE_BYTES;
 use anchorhold_channel::server::{self, serve};
 use anchorhold_channel::tls::SelfSigned;
 use anchorhold_confine::{Role, enter};
-use anchorhold_gateway::{Config, Gateway, init_log};
+use anchorhold_gateway::{Config, Gateway, Written, init_log};
 use anchorhold_ipc::{Confinement, FromGateway, KEEPER_LINE, Line, ModelInfo, ToGateway, inherited};
 use anyhow::Context as _;
 use clap::Parser;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,8 +25,10 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// The most bytes of the settings file.
-const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
-/// What is left after the drain for the last message to the keeper.
+const MAX_CONFIG_BYTES: usize = 1024 * 1024;
+/// What is left after the drain for answers that are not whole to be told so and logged.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+/// What is left after that for the last message to the keeper.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The gateway of an Anchorhold guest; the keeper starts it.
@@ -68,15 +72,17 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     line.send(&FromGateway::Hello { tls_key, confinement }, &[])?;
     let workers = first_workers(&mut line)?;
     rustix::net::listen(&listener, BACKLOG).with_context(|| format!("listen on {address}"))?;
-    line.send(&FromGateway::Listening { address }, &[])?;
+    let (drain, write_timeout) = (config.limits.drain, config.limits.stalled);
+    line.send(&FromGateway::Listening { address, drain_s: u32::try_from(drain.as_secs())? }, &[])?;
 
-    let drain = config.limits.drain;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let gateway = Gateway::start(config, line, workers)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        // It would end the process, and is for the keeper, which has the files.
+        let _hangups = signal(SignalKind::hangup())?;
         let stop = async {
             tokio::select! {
                 () = gateway.draining() => {}
@@ -85,8 +91,18 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
             }
             gateway.drain();
         };
-        let limits = server::Limits { drain, ..server::Limits::default() };
-        serve(listener, tls, gateway.router(), limits, stop).await;
+        let limits =
+            server::Limits { drain: drain + LAST_EVENTS, write_timeout, ..server::Limits::default() };
+        let end = async {
+            gateway.draining().await;
+            tokio::time::sleep(drain).await;
+            gateway.end();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = serve(listener, tls, gateway.router(), limits, stop) => {}
+            () = end => {}
+        }
         gateway.drained().await;
         anyhow::Ok(())
     })?;
@@ -122,8 +138,22 @@ fn first_workers(line: &mut Line<FromGateway, ToGateway>) -> anyhow::Result<Vec<
 
 fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {
     let place = || format!("settings {}", arguments.config.display());
-    let bytes = std::fs::metadata(&arguments.config).with_context(place)?.len();
-    anyhow::ensure!(bytes <= MAX_CONFIG_BYTES, "{}: {bytes} bytes, the limit is {MAX_CONFIG_BYTES}", place());
-    let text = std::fs::read_to_string(&arguments.config).with_context(place)?;
-    Config::parse(&text).with_context(place)
+    let written = Written::parse(&read(&arguments.config, MAX_CONFIG_BYTES)?).with_context(place)?;
+    let keys = match written.keys_file() {
+        Some(file) => {
+            let file = std::path::absolute(&arguments.config)?.with_file_name("").join(file);
+            Some(read(&file, MAX_FILE_BYTES)?)
+        }
+        None => None,
+    };
+    written.check(keys.as_deref()).with_context(place)
+}
+
+fn read(path: &Path, max_bytes: usize) -> anyhow::Result<String> {
+    let place = || path.display().to_string();
+    let mut text = String::new();
+    let limit = u64::try_from(max_bytes)?.saturating_add(1);
+    File::open(path).with_context(place)?.take(limit).read_to_string(&mut text).with_context(place)?;
+    anyhow::ensure!(text.len() <= max_bytes, "{}: over the limit of {max_bytes} bytes", place());
+    Ok(text)
 }

@@ -6,7 +6,9 @@ mod common;
 
 use anchorhold_channel::client::{Client, Limits, Pinned};
 use anchorhold_channel::tls::{certificates_from_pem, tls_key_of};
-use anchorhold_ipc::{Appended, Event, FromGateway, Line, ModelKind, ToGateway, Work, pair};
+use anchorhold_ipc::{
+    Appended, AuditEvent, Event, FromGateway, Line, ModelKind, RequestOutcome, ToGateway, Work, pair,
+};
 use anchorhold_rats::Sha256Digest;
 use common::{FakeWorker, KEY, PATIENCE, chat, info, with};
 use http::{HeaderName, HeaderValue};
@@ -28,13 +30,18 @@ struct Program {
 impl Program {
     /// Starts it in an empty directory, with the line as standard input.
     fn start(name: &str, listen: &str) -> Self {
+        Self::start_with(name, listen, "drain_seconds = 5")
+    }
+
+    /// The same with these limits.
+    fn start_with(name: &str, listen: &str, limits: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("gateway-{name}-{}", std::process::id()));
         let empty = directory.join("empty");
         std::fs::create_dir_all(&empty).unwrap();
         let (config, certificate) = (directory.join("gateway.toml"), directory.join("gateway.pem"));
         let text = format!(
             "listen = \"{listen}\"\nnames = [\"localhost\", \"127.0.0.1\"]\ncertificate = \"{}\"\nmodels = [\"chat\"]\n\
-             [[keys]]\ntenant = \"acme\"\nsha256 = \"{}\"\n[limits]\ndrain_seconds = 5\n",
+             [[tenant]]\nname = \"acme\"\n[[key]]\ntenant = \"acme\"\nsha256 = \"{}\"\n[limits]\n{limits}\n",
             certificate.display(),
             Sha256Digest::of(KEY.as_bytes())
         );
@@ -63,7 +70,7 @@ impl Program {
     fn listen(&mut self) -> String {
         self.line.send(&ToGateway::Listen, &[]).unwrap();
         let (listening, _) = self.line.receive().unwrap();
-        let FromGateway::Listening { address } = listening else { panic!("{listening:?}") };
+        let FromGateway::Listening { address, .. } = listening else { panic!("{listening:?}") };
         address
     }
 
@@ -183,4 +190,126 @@ fn a_taken_port_and_a_keeper_that_leaves_end_the_program() {
     let (_, nobody) = pair().unwrap();
     drop(std::mem::replace(&mut program.line, Line::new(nobody)));
     assert_eq!(program.finish().0, Some(0));
+}
+
+/// Answers entries until the gateway says that it is drained; the outcomes of requests.
+fn outcomes(mut line: Line<ToGateway, FromGateway>) -> std::thread::JoinHandle<Vec<RequestOutcome>> {
+    std::thread::spawn(move || {
+        let mut outcomes = Vec::new();
+        loop {
+            match line.receive().unwrap().0 {
+                FromGateway::Record { ticket, event } => {
+                    if let AuditEvent::Request(record) = event {
+                        outcomes.push(record.outcome);
+                    }
+                    let appended = Appended { ticket, index: Some(ticket) };
+                    line.send(&ToGateway::Appended(appended), &[]).unwrap();
+                }
+                FromGateway::Drained => return outcomes,
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+}
+
+/// Streams that are under way when the signal comes, whose answers never end.
+const STREAMS: usize = 40;
+/// Requests of the same kind that are not streamed.
+const WHOLE: usize = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_45_what_runs_when_the_drain_is_over_ends_with_an_event_and_an_entry() {
+    let limits = "drain_seconds = 1\nmax_in_flight_per_tenant = 64";
+    let mut program = Program::start_with("load", "127.0.0.1:0", limits);
+    let key = program.hello();
+    let (theirs, mut worker) = FakeWorker::new();
+    program.line.send(&ToGateway::WorkerReady(info("chat", ModelKind::Chat)), &[theirs.as_fd()]).unwrap();
+    drop(theirs);
+    let address = program.listen();
+    let (_, nobody) = pair().unwrap();
+    let keeper = outcomes(std::mem::replace(&mut program.line, Line::new(nobody)));
+    let client = client(&address, key);
+    let body = |stream: bool| with(chat("x"), json!({"stream": stream})).to_string();
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        let mut connection = client.connect().await.unwrap();
+        let body = body(true);
+        streams.push(tokio::spawn(async move {
+            let path = "/v1/chat/completions";
+            let mut answer =
+                connection.post_json_streaming(path, &authorization(), body.into()).await.unwrap();
+            let mut text = Vec::new();
+            while let Some(piece) = answer.next_piece().await.unwrap() {
+                text.extend_from_slice(&piece);
+            }
+            String::from_utf8(text).unwrap()
+        }));
+    }
+    let mut whole = Vec::new();
+    for _ in 0..WHOLE {
+        let mut connection = client.connect().await.unwrap();
+        let body = body(false);
+        whole.push(tokio::spawn(async move {
+            connection.post_json("/v1/chat/completions", &authorization(), body.into()).await.unwrap()
+        }));
+    }
+    let worker = common::aside(move || {
+        for _ in 0..STREAMS + WHOLE {
+            let id = worker.submitted().0;
+            worker.say(&Event::Delta { id, choice: 0, text: "1".to_owned(), told: Vec::new() });
+        }
+        worker
+    })
+    .await;
+    program.signal(Signal::TERM);
+    for stream in streams {
+        let text = stream.await.unwrap();
+        let last = text.trim_end().rsplit("\n\n").next().unwrap();
+        assert!(last.starts_with("event: error\n") && last.contains("server_stopping"), "{text}");
+    }
+    for answer in whole {
+        let answer = answer.await.unwrap();
+        let value: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.status.as_u16(), &value["error"]["code"]), (503, &json!("server_stopping")));
+    }
+    let outcomes = common::aside(move || keeper.join().unwrap()).await;
+    assert_eq!(outcomes, [RequestOutcome::Error; STREAMS + WHOLE]);
+    let (code, stderr) = program.finish();
+    assert_eq!(code, Some(0), "{stderr}");
+    drop(worker);
+}
+
+/// What the settings say of the keys, and what a hangup does to a gateway: nothing, because the files are the keeper's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_confined_gateway_takes_settings_from_its_keeper_and_outlives_a_hangup() {
+    let mut program = Program::start("reload", "127.0.0.1:0");
+    let key = program.hello();
+    let settings = std::fs::read_to_string(program.directory.join("gateway.toml")).unwrap();
+    let address = program.listen();
+    let client = client(&address, key);
+    let status = async || client.get("/v1/models", &authorization()).await.unwrap().status.as_u16();
+    program.signal(Signal::HUP);
+    let mut line = {
+        let (_, nobody) = pair().unwrap();
+        std::mem::replace(&mut program.line, Line::new(nobody))
+    };
+    // Its own key is gone, and then another tenant has it.
+    let digest = Sha256Digest::of(KEY.as_bytes()).to_string();
+    let reload = |settings: String| ToGateway::Reload { settings, keys: None };
+    line.send(&reload(settings.replace(&digest, &"0".repeat(64))), &[]).unwrap();
+    common::eventually("the key is revoked", async || status().await == 401).await;
+    line.send(&reload("listen = 1".to_owned()), &[]).unwrap();
+    line.send(&reload(settings.replace("\"acme\"", "\"bolt\"")), &[]).unwrap();
+    let keeper = keep(line);
+    common::eventually("the key is back", async || status().await == 200).await;
+    program.signal(Signal::TERM);
+    common::aside(move || keeper.join().unwrap()).await;
+    let (code, stderr) = program.finish();
+    assert_eq!(code, Some(0), "{stderr}");
+    let lines: Vec<Value> = stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let settings: Vec<_> =
+        lines.iter().filter(|line| line["message"] == "settings").map(|line| &line["outcome"]).collect();
+    assert_eq!(settings, ["taken", "refused", "taken"]);
+    assert!(lines.iter().any(|line| line["reason"] == "unknown"), "{stderr}");
+    assert!(lines.iter().any(|line| line["tenant"] == "bolt"), "{stderr}");
 }

@@ -261,6 +261,13 @@ pub enum ToGateway {
     Appended(Appended),
     /// Finish what runs and exit.
     Drain,
+    /// The settings were read again: put them in force, or go on with the old ones and log why.
+    Reload {
+        /// The text of the gateway's settings.
+        settings: String,
+        /// The text of the file of keys that they name.
+        keys: Option<String>,
+    },
 }
 
 /// The attestation document for one nonce.
@@ -295,6 +302,8 @@ pub enum FromGateway {
     Listening {
         /// The address, as text.
         address: String,
+        /// How long what runs may go on once the gateway drains, in seconds.
+        drain_s: u32,
     },
     /// Make the attestation document for this nonce.
     Attest {

@@ -15,6 +15,7 @@ mod fetch;
 mod gateway;
 mod key;
 mod release;
+mod reload;
 mod run;
 mod settings;
 mod stages;

@@ -162,8 +162,10 @@ impl Settings {
         let ids: Vec<_> = self.models.iter().map(|(id, ..)| id).collect();
         format!(
             "listen = \"{}\"\nnames = [\"localhost\", \"127.0.0.1\"]\ncertificate = {:?}\nmodels = {ids:?}\n\n\
-             [[keys]]\ntenant = \"demo\"\nsha256 = \"{}\"\n\n\
-             [[keys]]\ntenant = \"other\"\nsha256 = \"{}\"\n",
+             [[tenant]]\nname = \"demo\"\nscopes = [\"generate\", \"embed\", \"rerank\", \"models\", \"tokenize\", \"metrics\"]\n\n\
+             [[tenant]]\nname = \"other\"\n\n\
+             [[key]]\ntenant = \"demo\"\nsha256 = \"{}\"\n\n\
+             [[key]]\ntenant = \"other\"\nsha256 = \"{}\"\n",
             self.listen,
             directory.join("public/server.pem").to_string_lossy(),
             Sha256Digest::of(self.api_key.as_bytes()),
