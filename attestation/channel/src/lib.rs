@@ -14,6 +14,7 @@
 mod attested;
 pub mod client;
 pub mod document;
+pub mod peer;
 pub mod server;
 pub mod tls;
 mod verification;
