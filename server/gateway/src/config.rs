@@ -1,13 +1,20 @@
 //! The gateway's settings: what the operator wrote ([`Written`]), then what it means ([`Config`]).
 
 mod access;
+mod layers;
 mod limits;
+mod ways;
 
+pub use layers::{ENVIRONMENT, Overrides, shown};
 pub use limits::Limits;
+pub use ways::Clients;
+pub(crate) use ways::NamedClient;
 
 use crate::keys::TenantTerms;
+use crate::oidc::Issuer;
 use anchorhold_api_keys::Key;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,16 +33,23 @@ pub struct Config {
     pub models: Vec<String>,
     /// How much.
     pub limits: Limits,
+    /// Whose certificates are asked for, if anybody's.
+    pub clients: Option<Clients>,
     keys_file: Option<PathBuf>,
     pub(crate) tenants: Vec<TenantTerms>,
     pub(crate) keys: Vec<Key>,
+    pub(crate) issuers: Vec<Issuer>,
+    pub(crate) named_clients: Vec<NamedClient>,
 }
+
+/// The texts of the files that settings name, by their paths as they are written there.
+pub type Files = BTreeMap<PathBuf, String>;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Not TOML, a key that is not known, or a value of the wrong type.
-    #[error("{0}")]
+    #[error("{0}{hint}", hint = hint(.0))]
     Toml(#[from] toml::de::Error),
     /// A value that cannot be.
     #[error("{key}: {reason}")]
@@ -44,6 +58,14 @@ pub enum ConfigError {
         key: &'static str,
         /// What was expected.
         reason: String,
+    },
+    /// A variable or a flag that sets nothing.
+    #[error("{from}: {reason}")]
+    Override {
+        /// As it was written.
+        from: String,
+        /// What was expected.
+        reason: &'static str,
     },
     /// A key that has another name now.
     #[error("{old} has another name now: {new}")]
@@ -82,6 +104,11 @@ impl From<ConfigError> for Faults {
     }
 }
 
+/// Which key was meant, where one is near.
+fn hint(error: &toml::de::Error) -> String {
+    layers::meant(error.message()).map(|name| format!("hint: the nearest name is {name}")).unwrap_or_default()
+}
+
 fn wrong(key: &'static str, reason: impl fmt::Display) -> ConfigError {
     ConfigError::Value { key, reason: reason.to_string() }
 }
@@ -101,6 +128,12 @@ pub struct Written {
     tenants: Vec<access::WrittenTenant>,
     #[serde(default, rename = "key")]
     own_keys: Vec<Key>,
+    #[serde(default, rename = "oidc")]
+    issuers: Vec<ways::WrittenIssuer>,
+    #[serde(default)]
+    clients: Option<ways::WrittenClients>,
+    #[serde(default, rename = "client")]
+    named_clients: Vec<ways::WrittenClient>,
     /// What the tables were called once.
     #[serde(default)]
     keys: Option<serde::de::IgnoredAny>,
@@ -122,29 +155,55 @@ impl Written {
         Ok(written)
     }
 
-    /// The file with more `[[key]]` tables, which [`check`](Self::check) wants to see.
-    #[must_use]
-    pub fn keys_file(&self) -> Option<&Path> {
-        self.keys_file.as_deref()
+    /// The files that [`check`](Self::check) wants to see: more `[[key]]` tables, keys of issuers, authorities for clients.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let keys = self.keys_file.as_deref();
+        let issuers = self.issuers.iter().filter_map(|issuer| issuer.jwks_file.as_deref());
+        let clients = self.clients.as_ref().map(|clients| clients.ca_file.as_path());
+        keys.into_iter().chain(issuers).chain(clients)
     }
 
-    /// Checks everything; `keys` is what stands in [`keys_file`](Self::keys_file).
+    /// Checks everything, with what stands in [`files`](Self::files).
     ///
     /// # Errors
     /// All that is wrong.
-    pub fn check(self, keys: Option<&str>) -> Result<Config, Faults> {
+    pub fn check(self, files: &Files) -> Result<Config, Faults> {
         let mut faults = Vec::new();
         if self.names.is_empty() {
             faults.push(wrong("names", "expected at least one name, got none"));
         }
         let limits = self.limits.check(&mut faults);
         let tenants = access::tenants(self.tenants, limits.max_in_flight_per_tenant, &mut faults);
-        let keys = access::keys(self.own_keys, keys, &tenants, &mut faults);
+        let keys = match &self.keys_file {
+            Some(file) if !files.contains_key(file) => {
+                faults.push(wrong("keys_file", "the file is not there"));
+                Vec::new()
+            }
+            file => {
+                let text = file.as_ref().and_then(|file| files.get(file)).map(String::as_str);
+                access::keys(self.own_keys, text, &tenants, &mut faults)
+            }
+        };
+        let issuers = ways::issuers(self.issuers, files, &tenants, &mut faults);
+        let written = (self.clients.as_ref(), self.named_clients);
+        let (clients, named_clients) = ways::clients(written, files, &tenants, &mut faults);
         if !faults.is_empty() {
             return Err(Faults(faults));
         }
         let Self { listen, names, certificate, models, keys_file, .. } = self;
-        Ok(Config { listen, names, certificate, models, limits, keys_file, tenants, keys })
+        Ok(Config {
+            listen,
+            names,
+            certificate,
+            models,
+            limits,
+            clients,
+            keys_file,
+            tenants,
+            keys,
+            issuers,
+            named_clients,
+        })
     }
 }
 
@@ -154,7 +213,7 @@ impl Config {
     /// # Errors
     /// All that is wrong.
     pub fn parse(text: &str) -> Result<Self, Faults> {
-        Written::parse(text)?.check(None)
+        Written::parse(text)?.check(&Files::new())
     }
 
     /// What `next` changes that a gateway cannot change while it serves, by the names of the settings.
@@ -166,6 +225,7 @@ impl Config {
             ("certificate", self.certificate != next.certificate),
             ("models", self.models != next.models),
             ("keys_file", self.keys_file != next.keys_file),
+            ("clients", self.clients != next.clients),
             ("limits.drain_seconds", one.drain != other.drain),
             ("limits.answer_seconds", one.answer != other.answer),
             ("limits.request_seconds", one.request != other.request),
@@ -216,7 +276,7 @@ mod tests {
 
     #[test]
     fn refuses_unknown_keys_and_values_that_cannot_be() {
-        check_refused("drain_seconds = 5", "drain_second = 5", "drain_second");
+        check_refused("drain_seconds = 5", "drain_second = 5", "hint: the nearest name is drain_seconds");
         check_refused("models", "model", "unknown field");
         let wanted = "limits.drain_seconds: expected 1 to 600, got 0";
         check_refused("drain_seconds = 5", "drain_seconds = 0", wanted);
@@ -263,8 +323,8 @@ mod tests {
         let read = |keys: &str| {
             let text = format!("keys_file = \"keys.toml\"\n{GOOD}");
             let written = Written::parse(&text).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(written.keys_file(), Some(Path::new("keys.toml")));
-            written.check(Some(keys))
+            assert_eq!(written.files().collect::<Vec<_>>(), [Path::new("keys.toml")]);
+            written.check(&Files::from([("keys.toml".into(), keys.to_owned())]))
         };
         assert_eq!(read(more).unwrap().keys.len(), 2);
         let twice = GOOD.split_once("[[key]]").unwrap().1.split_once("[limits]").unwrap().0;

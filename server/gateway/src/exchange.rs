@@ -274,6 +274,7 @@ impl Exchange {
         let record = RequestRecord {
             rid: self.caller.rid.clone(),
             tenant: self.caller.tenant.name.to_string(),
+            auth: self.caller.auth,
             route: self.route,
             model: self.model.clone(),
             outcome,

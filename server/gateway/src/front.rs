@@ -9,7 +9,8 @@ use crate::routes;
 use crate::words::{now, ulid};
 use anchorhold_api::ApiError;
 use anchorhold_api_keys::{Scope, Scopes};
-use anchorhold_ipc::{AuditEvent, Route};
+use anchorhold_channel::peer::PeerCertificate;
+use anchorhold_ipc::{AuditEvent, CallerAuth, Route};
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -45,6 +46,8 @@ const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms"
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) tenant: Arc<Tenant>,
+    /// How it showed that.
+    pub(crate) auth: CallerAuth,
     /// The settings that were in force when it came.
     pub(crate) live: Arc<Live>,
     /// Our own id of the request.
@@ -66,10 +69,11 @@ pub(crate) async fn front(State(app): State<Arc<App>>, request: Request, next: N
     let mut response = if PUBLIC.contains(&request.uri().path()) {
         next.run(request).await
     } else {
-        match live.keyring.find(request.headers(), now()) {
-            Ok(Granted { tenant, scopes }) => {
+        let certificate = request.extensions().get::<PeerCertificate>();
+        match live.keyring.find(request.headers(), certificate, now()) {
+            Ok(Granted { tenant, scopes, auth }) => {
                 let declared = request.body().size_hint().exact();
-                let caller = Caller { tenant, live, rid, begun, is_head, declared };
+                let caller = Caller { tenant, auth, live, rid, begun, is_head, declared };
                 let_in(&app, (caller, scopes), request, next).await
             }
             Err(reason) => {

@@ -198,7 +198,10 @@ fn read(
                 let waiter = waiting.lock().appended.remove(&answer.ticket);
                 let _ = waiter.map(|waiter| waiter.send(answer.index));
             }
-            ToGateway::Reload { settings, keys } => current.reload(&settings, keys.as_deref()),
+            ToGateway::Reload { settings, files } => {
+                let files = files.into_iter().map(|(path, text)| (path.into(), text)).collect();
+                current.reload(&settings, &files);
+            }
             // The port is open already.
             ToGateway::Listen => {}
             ToGateway::Drain => {

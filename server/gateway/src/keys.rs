@@ -1,9 +1,12 @@
 //! Who may call: tenants and the digests of their keys. The keys themselves are nowhere.
 
+use crate::config::NamedClient;
+use crate::oidc::{self, Issuer, MAX_TOKEN_BYTES};
 use crate::quota::{Quota, Quotas};
 use crate::words::random;
 use anchorhold_api_keys::{Key, Scopes, TenantName};
-use anchorhold_ipc::{CacheDomain, Tenancy};
+use anchorhold_channel::peer::PeerCertificate;
+use anchorhold_ipc::{CacheDomain, CallerAuth, Tenancy};
 use anchorhold_rats::{Sha256Digest, Timestamp};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -50,6 +53,7 @@ pub(crate) struct Granted {
     pub(crate) tenant: Arc<Tenant>,
     /// What it may be used for.
     pub(crate) scopes: Scopes,
+    pub(crate) auth: CallerAuth,
 }
 
 /// Why a caller is not let in. Callers are not told which it is.
@@ -57,17 +61,21 @@ pub(crate) struct Granted {
 pub(crate) enum NoEntry {
     /// No key, more than one, or none that is known.
     Unknown,
-    /// A known key before its time.
+    /// A known key, or a token, before its time.
     NotYet,
-    /// A known key after its time.
+    /// A known key, or a token, after its time.
     Expired,
+    /// A token that is not believed, or whose holder is nobody here.
+    Token,
 }
 
-/// All tenants and keys.
+/// All tenants, and the ways in: keys, tokens of issuers, certificates of clients.
 #[derive(Debug)]
 pub(crate) struct Keyring {
     tenants: Vec<Arc<Tenant>>,
     keys: Vec<OwnedKey>,
+    issuers: Vec<Issuer>,
+    clients: Vec<NamedClient>,
 }
 
 #[derive(Debug)]
@@ -113,17 +121,59 @@ impl Keyring {
         let owner = |key: &Key| tenants.iter().find(|tenant| tenant.name == key.tenant).cloned();
         let keys =
             keys.iter().filter_map(|key| Some(OwnedKey { key: key.clone(), tenant: owner(key)? })).collect();
-        Ok(Self { tenants, keys })
+        Ok(Self { tenants, keys, issuers: Vec::new(), clients: Vec::new() })
     }
 
-    /// What this request's key opens: exactly one `authorization: Bearer KEY`, the scheme in any case.
-    ///
-    /// The time depends on the number of keys and the length of the one given, not on which one matches or how far.
+    /// With these ways in beside keys.
+    pub(crate) fn with(self, issuers: &[Issuer], clients: &[NamedClient]) -> Self {
+        Self { issuers: issuers.to_vec(), clients: clients.to_vec(), ..self }
+    }
+
+    /// What this request's credential opens: exactly one `authorization: Bearer CREDENTIAL`, the scheme in any case, or else the
+    /// certificate that its connection showed. Who sends a credential is judged by that alone.
     ///
     /// # Errors
     /// [`NoEntry`].
-    pub(crate) fn find(&self, headers: &HeaderMap, now: Timestamp) -> Result<Granted, NoEntry> {
-        let digest = Sha256Digest::of(bearer(headers).ok_or(NoEntry::Unknown)?);
+    pub(crate) fn find(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&PeerCertificate>,
+        now: Timestamp,
+    ) -> Result<Granted, NoEntry> {
+        if let (Some(certificate), false) = (certificate, headers.contains_key(AUTHORIZATION)) {
+            let known = self.clients.iter().find(|client| certificate.is_named(&client.name));
+            let NamedClient { tenant, scopes, .. } = known.ok_or(NoEntry::Unknown)?;
+            return self.granted(tenant, *scopes, CallerAuth::Certificate);
+        }
+        let credential = bearer(headers).ok_or(NoEntry::Unknown)?;
+        match self.key(credential, now) {
+            Err(NoEntry::Unknown) if !self.issuers.is_empty() && oidc::is_token(credential) => {
+                let (tenant, scopes) = oidc::judge(&self.issuers, credential, now)?;
+                self.granted(tenant, scopes, CallerAuth::Token)
+            }
+            found => found,
+        }
+    }
+
+    fn granted(
+        &self,
+        tenant: &TenantName,
+        scopes: Option<Scopes>,
+        auth: CallerAuth,
+    ) -> Result<Granted, NoEntry> {
+        let tenant = self.tenants.iter().find(|known| known.name == *tenant).ok_or(NoEntry::Unknown)?;
+        let scopes = scopes.map_or(tenant.scopes, |own| own.and(tenant.scopes));
+        Ok(Granted { tenant: Arc::clone(tenant), scopes, auth })
+    }
+
+    /// What a key opens.
+    ///
+    /// The time depends on the number of keys and the length of the one given, not on which one matches or how far.
+    fn key(&self, key: &[u8], now: Timestamp) -> Result<Granted, NoEntry> {
+        if key.len() > MAX_KEY_BYTES {
+            return Err(NoEntry::Unknown);
+        }
+        let digest = Sha256Digest::of(key);
         let mut owner = 0_u32;
         let mut found = Choice::from(0);
         for (place, own) in (0_u32..).zip(&self.keys) {
@@ -140,7 +190,7 @@ impl Keyring {
             return Err(NoEntry::Expired);
         }
         let scopes = key.scopes.map_or(tenant.scopes, |own| own.and(tenant.scopes));
-        Ok(Granted { tenant: Arc::clone(tenant), scopes })
+        Ok(Granted { tenant: Arc::clone(tenant), scopes, auth: CallerAuth::Key })
     }
 }
 
@@ -149,7 +199,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (given.next(), given.next()) else { return None };
     let (scheme, key) = value.as_bytes().split_at_checked(7)?;
-    let is_key = scheme.eq_ignore_ascii_case(b"bearer ") && (1..=MAX_KEY_BYTES).contains(&key.len());
+    let is_key = scheme.eq_ignore_ascii_case(b"bearer ") && (1..=MAX_TOKEN_BYTES).contains(&key.len());
     is_key.then_some(key)
 }
 
@@ -193,7 +243,7 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, value.parse().unwrap());
         }
-        ring.find(&headers, at(now))
+        ring.find(&headers, None, at(now))
     }
 
     fn owner(values: &[&str]) -> Option<String> {
@@ -239,6 +289,7 @@ mod tests {
             "Bearer key-a ,",
             "Bearer key-gone",
             &long,
+            "Bearer a.b.c",
         ] {
             assert_eq!(owner(&[value]), None, "{value}");
         }

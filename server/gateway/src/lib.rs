@@ -25,6 +25,7 @@ mod keys;
 mod live;
 mod log;
 mod metrics;
+mod oidc;
 mod pool;
 mod quota;
 mod reader;
@@ -34,7 +35,9 @@ mod routes;
 mod stream;
 mod words;
 
-pub use config::{Config, ConfigError, Faults, Limits, Written};
+pub use config::{
+    Clients, Config, ConfigError, ENVIRONMENT, Faults, Files, Limits, Overrides, Written, shown,
+};
 pub use keys::MAX_KEY_BYTES;
 pub use log::init as init_log;
 
@@ -78,12 +81,12 @@ struct App {
 
 impl Gateway {
     /// Begins with these workers and listens to the keeper, in threads of its own. `Hello` and `Listening` are sent
-    /// before this.
+    /// before this. What stands beside the settings' file stays in force when the file is read again.
     ///
     /// # Errors
     /// The system gives no thread, or no randomness.
     pub fn start(
-        config: Config,
+        (config, overrides): (Config, Overrides),
         line: Line<FromGateway, ToGateway>,
         workers: Vec<(ModelInfo, OwnedFd)>,
     ) -> io::Result<Self> {
@@ -93,7 +96,7 @@ impl Gateway {
         let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), patience, ending.subscribe()));
         workers.into_iter().for_each(|(info, socket)| pool.add(info, socket));
         let draining = watch::Sender::new(false);
-        let current = Arc::new(Current::new(config)?);
+        let current = Arc::new(Current::new(config, overrides)?);
         let listeners = (Arc::clone(&pool), Arc::clone(&current));
         let keeper = keeper::Keeper::start(line, listeners, draining.clone())?;
         let app = App {

@@ -42,6 +42,7 @@ pub(crate) fn no_entry(reason: NoEntry) {
         NoEntry::Unknown => "unknown",
         NoEntry::NotYet => "not_yet_valid",
         NoEntry::Expired => "expired",
+        NoEntry::Token => "token",
     };
     tracing::info!(reason, "no entry");
 }

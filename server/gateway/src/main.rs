@@ -8,11 +8,12 @@ use anchorhold_api_keys::MAX_FILE_BYTES;
 use anchorhold_channel::server::{self, serve};
 use anchorhold_channel::tls::SelfSigned;
 use anchorhold_confine::{Role, enter};
-use anchorhold_gateway::{Config, Gateway, Written, init_log};
+use anchorhold_gateway::{Clients, Config, Files, Gateway, Overrides, Written, init_log, shown};
 use anchorhold_ipc::{Confinement, FromGateway, KEEPER_LINE, Line, ModelInfo, ToGateway, inherited};
 use anyhow::Context as _;
 use clap::Parser;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -36,25 +37,59 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[command(version)]
 struct Arguments {
     /// The settings, TOML.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Set a key of the settings, such as limits.body_bytes=1048576; wins over ANCHORHOLD_GATEWAY_LIMITS__BODY_BYTES, which
+    /// wins over the file.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Say what is wrong with the settings and end: with 0 if nothing is, and with 2.
+    #[arg(long)]
+    check_config: bool,
+    /// Print the settings as they would be in force, without comments and digests, and end.
+    #[arg(long)]
+    print_config: bool,
 }
+
+/// The exit code when settings are refused by `--check-config` or `--print-config`.
+const REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     init_log();
-    match start(&arguments) {
+    let looks = arguments.check_config || arguments.print_config;
+    let outcome = if looks { look(&arguments) } else { start(&arguments) };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody reads the reason if stderr is closed.
             let _ = writeln!(std::io::stderr(), "anchorhold-gateway: error: {error:#}");
-            ExitCode::FAILURE
+            if looks { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
         }
     }
 }
 
+/// Checks the settings, and prints them if that is asked for.
+fn look(arguments: &Arguments) -> anyhow::Result<()> {
+    let overrides = overrides(arguments)?;
+    read_config(&arguments.config, &overrides)?;
+    if arguments.print_config {
+        let text = overrides.apply(&read(&arguments.config, MAX_CONFIG_BYTES)?)?;
+        std::io::stdout().write_all(shown(&text)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn overrides(arguments: &Arguments) -> anyhow::Result<Overrides> {
+    let texts =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    // The keeper gives us these variables alone.
+    Ok(Overrides::new(std::env::vars_os().filter_map(texts), &arguments.set)?)
+}
+
 fn start(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = read_config(arguments)?;
+    let overrides = overrides(arguments)?;
+    let config = read_config(&arguments.config, &overrides)?;
     let line = inherited(KEEPER_LINE).context("standard input is not the keeper's line")?;
     let mut line: Line<FromGateway, ToGateway> = Line::new(line);
     let own = SelfSigned::generate(&config.names).context("names")?;
@@ -63,7 +98,7 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let listener = bind(config.listen).with_context(|| format!("listen on {}", config.listen))?;
     let address = listener.local_addr()?.to_string();
     let tls_key = *own.tls_key.as_bytes();
-    let tls = own.into_server_config()?;
+    let tls = own.into_mutual_server_config(config.clients.as_ref().map(Clients::authorities))?;
 
     // From here on there are no files and no new kinds of socket. No thread was made yet, so all of them are held.
     let layers = enter(&Role::Gateway).context("confinement")?;
@@ -77,7 +112,7 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
 
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let gateway = Gateway::start(config, line, workers)?;
+        let gateway = Gateway::start((config, overrides), line, workers)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -136,17 +171,14 @@ fn first_workers(line: &mut Line<FromGateway, ToGateway>) -> anyhow::Result<Vec<
     }
 }
 
-fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {
-    let place = || format!("settings {}", arguments.config.display());
-    let written = Written::parse(&read(&arguments.config, MAX_CONFIG_BYTES)?).with_context(place)?;
-    let keys = match written.keys_file() {
-        Some(file) => {
-            let file = std::path::absolute(&arguments.config)?.with_file_name("").join(file);
-            Some(read(&file, MAX_FILE_BYTES)?)
-        }
-        None => None,
-    };
-    written.check(keys.as_deref()).with_context(place)
+fn read_config(path: &Path, overrides: &Overrides) -> anyhow::Result<Config> {
+    let place = || format!("settings {}", path.display());
+    let text = overrides.apply(&read(path, MAX_CONFIG_BYTES)?).with_context(place)?;
+    let written = Written::parse(&text).with_context(place)?;
+    let folder = std::path::absolute(path)?.with_file_name("");
+    let files = written.files().map(|file| Ok((file.to_owned(), read(&folder.join(file), MAX_FILE_BYTES)?)));
+    let files = files.collect::<anyhow::Result<Files>>()?;
+    written.check(&files).with_context(place)
 }
 
 fn read(path: &Path, max_bytes: usize) -> anyhow::Result<String> {

@@ -4,7 +4,9 @@
 
 mod common;
 
-use anchorhold_ipc::{Event, FinishReason, ModelKind, RequestOutcome, ToGateway};
+use anchorhold_evaluation::ear::{Jwks, Signer, VerifyingKey};
+use anchorhold_gateway::Config;
+use anchorhold_ipc::{CallerAuth, Event, FinishReason, ModelKind, RequestOutcome, ToGateway};
 use axum::body::Body;
 use common::{Answer, KEY, OTHER_KEY, Rig, aside, chat, eventually, get, post, request, settings, with};
 use http::{Request, StatusCode};
@@ -197,7 +199,8 @@ async fn a_caller_who_leaves_is_charged_for_what_was_made_read_or_not() {
 async fn settings_that_are_sent_again_are_in_force_and_bad_ones_are_not() {
     let rig = serving(Rig::with_terms("requests_per_minute = 2")).await;
     let reload = async |settings: String, keys: Option<&str>| {
-        rig.tell(&ToGateway::Reload { settings, keys: keys.map(str::to_owned) });
+        let files = keys.map(|keys| ("keys.toml".to_owned(), keys.to_owned())).into_iter().collect();
+        rig.tell(&ToGateway::Reload { settings, files });
         rig.settle().await;
     };
     let ask = || post("/v1/chat/completions", &chat("x"));
@@ -237,7 +240,7 @@ async fn a_key_that_leaves_the_file_of_keys_opens_nothing_more() {
     let ask = || post("/v1/chat/completions", &chat("x"));
     assert_eq!(rig.send(ask()).await.status, StatusCode::OK);
     let bolts = &keys[keys.find("[[key]]\ntenant = \"bolt\"").unwrap()..];
-    rig.tell(&ToGateway::Reload { settings: text, keys: Some(bolts.to_owned()) });
+    rig.tell(&ToGateway::Reload { settings: text, files: vec![("keys.toml".to_owned(), bolts.to_owned())] });
     rig.settle().await;
     check_refused(&rig.send(ask()).await, 401, "invalid_api_key");
     assert_eq!(rig.send(with_key(ask(), OTHER_KEY)).await.status, StatusCode::OK);
@@ -256,10 +259,62 @@ async fn a_stream_that_runs_goes_on_when_its_key_is_revoked() {
     .await;
     let revoked = settings("models = []", "", "")
         .replace(&anchorhold_rats::Sha256Digest::of(KEY.as_bytes()).to_string(), &"0".repeat(64));
-    rig.tell(&ToGateway::Reload { settings: revoked, keys: None });
+    rig.tell(&ToGateway::Reload { settings: revoked, files: Vec::new() });
     rig.settle().await;
     assert_eq!(rig.send(get("/v1/models")).await.status, StatusCode::UNAUTHORIZED);
     let reason = FinishReason::Stop;
     worker.say(&Event::Finished { id, choice: 0, reason, tokens_in: 1, tokens_found: 0, tokens_out: 1 });
     assert!(task.await.unwrap().text().ends_with("data: [DONE]\n\n"));
+}
+
+#[tokio::test]
+async fn a_token_of_a_known_issuer_is_a_way_in() {
+    let key = ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+    let signer = Signer::from_pkcs8(key.as_ref()).unwrap();
+    let set = Jwks::of(VerifyingKey::new(signer.algorithm(), signer.public_key().to_vec())).to_json();
+    let issuer = format!(
+        "[[oidc]]\nissuer = \"https://id.example\"\naudience = \"us\"\njwks = '{set}'\nclaim = \"tid\"\n\
+         tenants = {{ seven = \"bolt\" }}\nscopes = [\"models\"]\n"
+    );
+    let rig = serving(Rig::of(&format!("{}{issuer}", settings("models = []", "", "")))).await;
+    let token = |exp: u64, tid: &str| {
+        let claims =
+            json!({"iss": "https://id.example", "aud": "us", "iat": 1_700_000_000, "exp": exp, "tid": tid});
+        signer.sign_json(None, claims.to_string().as_bytes()).unwrap()
+    };
+    let far = 4_000_000_000;
+    assert_eq!(rig.send(with_key(get("/v1/models"), &token(far, "seven"))).await.status, StatusCode::OK);
+    let record = rig.next_record();
+    assert_eq!((record.tenant.as_str(), record.auth), ("bolt", CallerAuth::Token));
+    let narrow = rig.send(with_key(post("/v1/chat/completions", &chat("x")), &token(far, "seven"))).await;
+    check_refused(&narrow, 403, "permission_denied");
+    for refused in [token(1_700_000_001, "seven"), token(far, "eight"), "a.b.c".to_owned()] {
+        check_refused(&rig.send(with_key(get("/v1/models"), &refused)).await, 401, "invalid_api_key");
+    }
+    assert_eq!(rig.send(get("/v1/models")).await.status, StatusCode::OK, "keys go on");
+}
+
+#[test]
+fn refuses_other_ways_in_that_cannot_be() {
+    let own = settings("models = []", "", "");
+    let set = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let good = format!(
+        "{own}[[oidc]]\nissuer = \"i\"\naudience = \"a\"\njwks = '{set}'\nclaim = \"c\"\ntenants = {{ v = \"acme\" }}\n"
+    );
+    assert!(Config::parse(&good).is_ok());
+    for (from, to, wanted) in [
+        ("v = \"acme\"", "v = \"nobody\"", "oidc.tenants: there is no [[tenant]] nobody"),
+        ("{ v = \"acme\" }", "{}", "oidc.tenants: expected 1 to"),
+        ("issuer = \"i\"", "issuer = \"\"", "must not be empty"),
+        ("Ed25519", "X25519", "oidc.jwks: the key set has no key"),
+        ("jwks = ", "jwks_file = \"x\"\njwks = ", "oidc: expected the keys"),
+        ("jwks = ", "jwks_file = ", "oidc: expected the keys"),
+        ("claim = \"c\"", "claim = \"c\"\nscopes = [\"audit\"]", "acme may not use all of these scopes"),
+        ("claim = \"c\"", "claim = \"c\"\nsecret = \"s\"", "unknown field `secret`"),
+        ("[[oidc]]", "[[client]]\nname = \"n\"\ntenant = \"acme\"\n[[oidc]]", "client: without [clients]"),
+        ("[[oidc]]", "[clients]\nca_file = \"ca.pem\"\n[[oidc]]", "clients.ca_file: the file is not there"),
+    ] {
+        let error = Config::parse(&good.replace(from, to)).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{to}: {error}");
+    }
 }

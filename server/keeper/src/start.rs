@@ -7,7 +7,7 @@
 //! 5. Let the gateway listen.
 
 use crate::audit::Writer;
-use crate::children;
+use crate::children::{self, Handed};
 use crate::clock::Clock;
 use crate::cpus;
 use crate::evidence::{Boot, Identity};
@@ -30,7 +30,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// The step that failed and why.
-pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
+pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let clock = Clock::start();
     let mut stages = Stages::new(clock);
     let empty = empty_directory(&settings.audit.directory)?;
@@ -45,7 +45,8 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
 
     let boot = Boot::new(&settings.deployment)?;
     let log_directory = settings.audit.directory.join(boot.signer.origin().as_str().replace('/', "-"));
-    let (child, line) = children::gateway(&settings.gateway.program, &settings.gateway.config, &empty)?;
+    let (child, line) =
+        children::gateway(&settings.gateway.program, &settings.gateway.config, handed, &empty)?;
     let mut gateway = Gateway::new(child, line);
     let first = gateway.receive().context("the gateway ended before it said which key it holds")?;
     let FromGateway::Hello { tls_key, confinement } = first else {

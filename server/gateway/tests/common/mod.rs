@@ -9,7 +9,7 @@
     reason = "a test helper that fails is a failed test"
 )]
 
-use anchorhold_gateway::{Gateway, Written};
+use anchorhold_gateway::{Files, Gateway, Overrides, Written};
 use anchorhold_ipc::{
     Appended, AuditEvent, Event, FinishReason, FromGateway, Line, LineReader, LineWriter, ModelInfo,
     ModelKind, Prompt, RequestRecord, ServingEvidence, ToGateway, Work, WorkKind, pair,
@@ -77,9 +77,10 @@ impl Rig {
 
     /// With these settings and this file of keys.
     pub fn of_both(text: &str, keys: Option<&str>) -> Self {
-        let config = Written::parse(text).unwrap().check(keys).unwrap();
+        let files: Files = keys.map(|keys| ("keys.toml".into(), keys.to_owned())).into_iter().collect();
+        let config = Written::parse(text).unwrap().check(&files).unwrap();
         let (ours, theirs) = pair().unwrap();
-        let gateway = Gateway::start(config, Line::new(theirs), Vec::new()).unwrap();
+        let gateway = Gateway::start((config, Overrides::default()), Line::new(theirs), Vec::new()).unwrap();
         let (writer, reader) = Line::<ToGateway, FromGateway>::new(ours).split();
         let writer = Arc::new(Mutex::new(writer));
         let manners = Arc::new(Manners::default());
