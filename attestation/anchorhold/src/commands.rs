@@ -7,6 +7,8 @@ mod key;
 mod owner;
 mod package;
 mod policy;
+mod presented;
+mod receipt;
 mod seal;
 mod simulated_root;
 mod vectors;
@@ -35,6 +37,9 @@ pub(crate) enum Command {
     /// Make, list and revoke the API keys of a gateway
     #[command(subcommand)]
     Key(key::Command),
+    /// Check what a server says about one request
+    #[command(subcommand)]
+    Receipt(receipt::Command),
     /// Check, explain, compare, approve and sign release policies and what belongs to them
     #[command(subcommand)]
     Policy(policy::Command),
@@ -58,6 +63,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Evidence(command) => evidence::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Key(command) => key::run(&command),
+        Command::Receipt(command) => receipt::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Image(command) => image::run(&command),
         Command::Vectors(command) => vectors::run(&command),

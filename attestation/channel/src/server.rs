@@ -2,6 +2,7 @@
 
 mod patient;
 
+use crate::authenticator::Exporters;
 use crate::peer::PeerCertificate;
 use crate::tls::ALPN_H2;
 use axum::Router;
@@ -97,8 +98,9 @@ struct Shared {
 
 /// Serves `router` on `listener` until `shutdown` completes, then finishes what runs and returns.
 ///
-/// Handlers find the peer with axum's `ConnectInfo<SocketAddr>`, and its certificate, if it has shown one, with
-/// `Extension<PeerCertificate>`. A peer that speaks no TLS 1.3 gets an alert and is
+/// Handlers find the peer with axum's `ConnectInfo<SocketAddr>`, its certificate, if it has shown one, with
+/// `Extension<PeerCertificate>`, and what the connection exports for authenticators as
+/// an extension of type `Arc<Exporters>`. A peer that speaks no TLS 1.3 gets an alert and is
 /// closed. The version of HTTP follows ALPN; without ALPN it is HTTP/1.1.
 pub async fn serve(
     listener: TcpListener,
@@ -195,12 +197,20 @@ async fn requests(
     let shown = shown.map(|certificate| PeerCertificate::new(certificate.clone().into_owned()));
     let first = Arc::new(Notify::new());
     let (router, seen) = (shared.router.clone(), Arc::clone(&first));
+    // Every handshake that ends is TLS 1.3, and exports.
+    let exporters = {
+        let tls = stream.get_ref().1;
+        Exporters::new(tls, |out, label| tls.export_keying_material(out, label, None)).ok().map(Arc::new)
+    };
     let service = service_fn(move |request: http::Request<Incoming>| {
         seen.notify_one();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         if let Some(shown) = &shown {
             request.extensions_mut().insert(shown.clone());
+        }
+        if let Some(exporters) = &exporters {
+            request.extensions_mut().insert(Arc::clone(exporters));
         }
         router.clone().oneshot(request)
     });

@@ -5,6 +5,7 @@ use crate::fields::{Fields, plain};
 use crate::generation::{Delivery, Generation, model};
 use crate::json::{Value, parse_object};
 use crate::unsupported;
+use std::fmt;
 
 /// The most messages of one conversation.
 pub const MAX_MESSAGES: usize = 4096;
@@ -47,7 +48,7 @@ impl Role {
 }
 
 /// One message; parts are joined by line feeds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
     /// Who speaks.
@@ -56,8 +57,15 @@ pub struct Message {
     pub content: String,
 }
 
+impl fmt::Debug for Message {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message").field("role", &self.role).field("content", &self.content.len()).finish()
+    }
+}
+
 /// A chat request in which every field is within its range. Made only by [`ChatRequest::parse`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ChatRequest {
     /// The model's name.
@@ -68,6 +76,17 @@ pub struct ChatRequest {
     pub generation: Generation,
     /// How the answer leaves.
     pub delivery: Delivery,
+}
+
+impl fmt::Debug for ChatRequest {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChatRequest")
+            .field("messages", &self.messages)
+            .field("generation", &self.generation)
+            .field("delivery", &self.delivery)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ChatRequest {

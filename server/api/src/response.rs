@@ -4,6 +4,7 @@ use crate::Encoding;
 use crate::logprobs::{ChatLogprobs, TextLogprobs, Token};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
+use std::fmt;
 
 /// What is the same in every object of one answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub enum Finish {
 }
 
 /// One generated text.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Choice {
     /// All of it.
     pub text: String,
@@ -35,6 +36,17 @@ pub struct Choice {
     pub finish: Finish,
     /// Its tokens, where they are to be told.
     pub tokens: Option<Vec<Token>>,
+}
+
+impl fmt::Debug for Choice {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Choice")
+            .field("text", &self.text.len())
+            .field("finish", &self.finish)
+            .field("tokens", &self.tokens.as_ref().map(Vec::len))
+            .finish()
+    }
 }
 
 /// Tokens of one request, over all choices.

@@ -3,6 +3,7 @@
 use crate::logprobs::{ChatLogprobs, TextLogprobs, Token};
 use crate::{ApiError, Finish, Head, Usage};
 use serde::Serialize;
+use std::fmt;
 
 /// The last event of a stream that ended well.
 pub const DONE: &str = "data: [DONE]\n\n";
@@ -61,7 +62,7 @@ enum Logprobs<'a> {
 }
 
 /// More of one choice.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Part<'a> {
     /// The text.
     pub text: &'a str,
@@ -69,6 +70,17 @@ pub struct Part<'a> {
     pub tokens: &'a [Token],
     /// Characters that began in the tokens that were told of this choice before.
     pub offset: usize,
+}
+
+impl fmt::Debug for Part<'_> {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part")
+            .field("text", &self.text.len())
+            .field("tokens", &self.tokens.len())
+            .field("offset", &self.offset)
+            .finish()
+    }
 }
 
 #[derive(Default, Serialize)]

@@ -144,6 +144,7 @@ fn refuses_documented_fields_that_are_not_offered_by_name() {
         (json!({"structured_outputs": {"whitespace_pattern": " "}}), "structured_outputs.whitespace_pattern"),
         (json!({"guided_grammar": "root ::= x"}), "guided_grammar"),
         (json!({"response_format": {"type": "structural_tag"}}), "response_format.type"),
+        (json!({"response_format": {"type": "json_object", "schema": {}}}), "response_format.schema"),
         (json!({"use_beam_search": true}), "use_beam_search"),
         (json!({"include_stop_str_in_output": true}), "include_stop_str_in_output"),
         (json!({"skip_special_tokens": false}), "skip_special_tokens"),
@@ -265,6 +266,7 @@ fn reads_every_way_to_ask_for_a_form() {
     for nothing in [
         json!({"response_format": {"type": "text"}}),
         json!({"structured_outputs": {}}),
+        json!({"structured_outputs": {CANARY: null}}),
         json!({"structured_outputs": {"disable_any_whitespace": true, "json": null}, "guided_regex": null}),
     ] {
         assert_eq!(ChatRequest::parse(&chat_body(nothing)).unwrap().generation.form, None);
@@ -304,6 +306,8 @@ fn refuses_forms_that_cannot_be_one() {
         (json!({"guided_choice": vec!["a"; 1025]}), "guided_choice".to_owned()),
         (json!({"guided_choice": vec!["a".repeat(1000); 66]}), "guided_choice".to_owned()),
         (json!({"structured_outputs": {"json": {}, "regex": "a"}}), "structured_outputs".to_owned()),
+        (json!({"structured_outputs": {"regexp": "a"}}), "structured_outputs".to_owned()),
+        (json!({"structured_outputs": {"json": {}, CANARY: 1}}), "structured_outputs".to_owned()),
         (json!({"structured_outputs": {"choice": CANARY}}), "structured_outputs.choice".to_owned()),
         (
             json!({"response_format": {"type": "json_object"}, "guided_choice": ["a"]}),
@@ -541,4 +545,42 @@ fn statuses(body: &[u8]) -> Vec<u16> {
         EmbeddingRequest::parse(body).err(),
     ];
     errors.into_iter().flatten().map(|error| error.status()).collect()
+}
+
+/// A token id of a caller, and how a list that begins with the canary's bytes is printed.
+const TOKEN: &str = "471147";
+const BYTES: &str = "99, 97, 110";
+
+#[test]
+fn nothing_that_is_printed_holds_the_callers_text() {
+    let asked = json!({"stop": [CANARY], "stop_token_ids": [471_147], "logit_bias": {"471147": 1}});
+    let mut printed = String::new();
+    for form in [
+        json!({"guided_choice": [CANARY]}),
+        json!({"guided_regex": CANARY}),
+        json!({"guided_json": {"title": CANARY}}),
+        json!({"response_format": {"type": "json_object"}}),
+    ] {
+        let mut change = asked.clone();
+        merge(&mut change, form);
+        printed += &format!("{:?}", ChatRequest::parse(&chat_body(change.clone())).unwrap());
+        printed += &format!("{:?}", CompletionRequest::parse(&completion_body(change)).unwrap());
+    }
+    for input in [json!(CANARY), json!([471_147]), json!([[471_147], [471_147]])] {
+        printed +=
+            &format!("{:?}", EmbeddingRequest::parse(&embedding_body(json!({"input": input}))).unwrap());
+        printed +=
+            &format!("{:?}", CompletionRequest::parse(&completion_body(json!({"prompt": input}))).unwrap());
+    }
+    let body = json!({"model": "m", "query": CANARY, "documents": [CANARY]}).to_string();
+    printed += &format!("{:?}", RerankRequest::parse(body.as_bytes()).unwrap());
+    let spelled = Spelled { bytes: CANARY.as_bytes().to_vec(), logprob: -1.0 };
+    let token = Token { own: spelled.clone(), top: vec![spelled] };
+    let choice = Choice { text: CANARY.to_owned(), finish: Finish::Stop, tokens: Some(vec![token.clone()]) };
+    let part = Part { text: CANARY, tokens: std::slice::from_ref(&token), offset: 0 };
+    printed += &format!("{choice:?}{token:?}{part:?}");
+    assert!(printed.contains("Message") && printed.contains("Tokens(1)"), "{printed}");
+    for secret in [CANARY, TOKEN, BYTES] {
+        assert!(!printed.contains(secret), "{secret} in {printed}");
+    }
 }

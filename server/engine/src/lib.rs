@@ -21,12 +21,13 @@ mod random;
 mod sampler;
 mod types;
 
-pub use admission::SubmitError;
-pub use backend::{Answer, BackendError, BlockId, Embedder, Generator, Row, Wanted};
+pub use admission::{SubmitError, TokenField};
+pub use backend::{Answer, BackendError, BlockId, Embedder, Generator, Row, RowLimits, Wanted};
 pub use cache::CacheDomain;
 pub use constraint::{Constraint, TooComplex};
 pub use draw::Draw;
 pub use embedding::{EmbeddingBatcher, EmbeddingLimits, EmbeddingOutput, Unanswered};
+pub use fairness::part;
 pub use generation::{
     Counters, Finish, GenerationLimits, GenerationRequest, GenerationScheduler, StepOutput, Tenancy,
 };

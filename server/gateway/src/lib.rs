@@ -13,6 +13,7 @@
 //! The gateway is *not* trusted with a weights key and never sees a tensor. A hostile one can read and answer the
 //! requests that pass through it, and can log entries that are not true; it can open no model.
 
+mod attestation;
 mod audit;
 mod config;
 mod exchange;
@@ -54,6 +55,8 @@ use tokio::sync::{Semaphore, watch};
 
 /// Attestation documents that are being made at one time; each costs the keeper a call to the security processor.
 const MAX_ATTESTATIONS: usize = 8;
+/// Authenticators that the keeper is asked to sign at one time; each costs it one signature.
+const MAX_AUTHENTICATORS: usize = 256;
 
 /// A gateway that talks to its keeper.
 #[derive(Debug)]
@@ -69,8 +72,11 @@ struct App {
     /// Around the requests that run, of all tenants.
     gate: Gate,
     attestations: Semaphore,
+    authenticators: Semaphore,
     pool: Arc<pool::Pool>,
     keeper: keeper::Keeper,
+    /// The DER that goes into authenticators of connections.
+    authenticator_certificate: Vec<u8>,
     metrics: Arc<Metrics>,
     failures: audit::FailureRate,
     /// True once no new work is taken.
@@ -81,7 +87,8 @@ struct App {
 
 impl Gateway {
     /// Begins with these workers and listens to the keeper, in threads of its own. `Hello` and `Listening` are sent
-    /// before this. What stands beside the settings' file stays in force when the file is read again.
+    /// before this. What stands beside the settings' file stays in force when the file is read again; `authenticator_certificate` is
+    /// what came with `Listen`.
     ///
     /// # Errors
     /// The system gives no thread, or no randomness.
@@ -89,6 +96,7 @@ impl Gateway {
         (config, overrides): (Config, Overrides),
         line: Line<FromGateway, ToGateway>,
         workers: Vec<(ModelInfo, OwnedFd)>,
+        authenticator_certificate: Vec<u8>,
     ) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let patience = Patience { answer: config.limits.answer, request: config.limits.request };
@@ -103,8 +111,10 @@ impl Gateway {
             current,
             gate: Gate::default(),
             attestations: Semaphore::new(MAX_ATTESTATIONS),
+            authenticators: Semaphore::new(MAX_AUTHENTICATORS),
             pool,
             keeper,
+            authenticator_certificate,
             metrics,
             failures: audit::FailureRate::default(),
             draining,

@@ -3,7 +3,7 @@
 use crate::flight::FlightError;
 use crate::quota::Denied;
 use anchorhold_api::{ApiError, OverQuota};
-use anchorhold_ipc::{RejectReason, RequestError, RequestOutcome, StructureFault};
+use anchorhold_ipc::{RejectReason, RequestError, RequestOutcome, StructureFault, TokenField};
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -84,7 +84,12 @@ pub(crate) fn worker(error: &RequestError, named: Named) -> ApiError {
         RequestError::Rejected(RejectReason::ContextLength { tokens, limit }) => {
             ApiError::context_length(field, *tokens, *limit)
         }
-        RequestError::Rejected(RejectReason::UnknownToken) => {
+        RequestError::Rejected(RejectReason::UnknownToken(place)) => {
+            let field = match place {
+                TokenField::Prompt => field,
+                TokenField::StopTokens => "stop_token_ids",
+                TokenField::LogitBias => "logit_bias",
+            };
             ApiError::invalid(field, "a token id is outside the model's vocabulary")
         }
         RequestError::Rejected(RejectReason::EmptyPrompt) => {
@@ -97,6 +102,10 @@ pub(crate) fn worker(error: &RequestError, named: Named) -> ApiError {
         RequestError::Rejected(RejectReason::TooMany) => {
             ApiError::invalid("n", "more choices or tokens to tell of than this server takes")
         }
+        RequestError::Rejected(RejectReason::TooManyInputs { limit }) => ApiError::invalid(
+            field,
+            format!("this model's answers are long: at most {limit} inputs fit into one request"),
+        ),
         RequestError::Rejected(RejectReason::Structure(fault)) => ApiError::invalid(
             named.form,
             match fault {

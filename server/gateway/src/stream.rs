@@ -14,6 +14,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::collections::VecDeque;
 
+/// What stands in front of the receipt at the end of a stream.
+const RECEIPT_COMMENT: &str = ": x-anchorhold-receipt ";
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A generation whose first event is there.
@@ -125,12 +127,14 @@ impl Stream {
         }
     }
 
-    /// The entry commits to the whole body, [`DONE`] included, and is durable before [`DONE`] leaves.
+    /// The entry commits to the whole body, [`DONE`] included, and is durable before [`DONE`] leaves. The receipt leaves between
+    /// them, as a comment, which clients that do not know it pass over.
     async fn end(&mut self) -> String {
         self.is_over = true;
         self.exchange.commit(DONE.as_bytes());
         match self.exchange.close(RequestOutcome::Complete, StatusCode::OK).await {
-            Ok(()) => DONE.to_owned(),
+            Ok(Some(receipt)) => format!("{RECEIPT_COMMENT}{receipt}\n\n{DONE}"),
+            Ok(None) => DONE.to_owned(),
             Err(error) => error_event(&error),
         }
     }

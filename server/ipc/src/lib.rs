@@ -19,7 +19,7 @@ mod message;
 // The words inside the messages, for the process that builds them and needs nothing else of the engine.
 pub use anchorhold_engine::{
     CacheDomain, ChatMessage, FinishReason, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Precision, Prompt,
-    RequestId, Sampling, StopRules, Structure, Tenancy, TokenId,
+    RequestId, Sampling, StopRules, Structure, Tenancy, TokenField, TokenId,
 };
 pub use line::{
     GATEWAY_LINE, KEEPER_LINE, Line, LineError, LineReader, LineWriter, MAX_DESCRIPTORS, MAX_FRAME_BYTES,

@@ -10,7 +10,7 @@ use crate::audit::Writer;
 use crate::children::{self, Handed};
 use crate::clock::Clock;
 use crate::cpus;
-use crate::evidence::{Boot, Identity};
+use crate::evidence::{Boot, GatewayKeys, Identity};
 use crate::gateway::Gateway;
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
@@ -19,7 +19,7 @@ use crate::settings::{Device, Package, Settings};
 use crate::stages::{Stage, Stages};
 use crate::store;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
-use anchorhold_confine::{Reach, Role};
+use anchorhold_confine::{Reach, Role, nvidia_nodes};
 use anchorhold_ipc::FromGateway;
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         children::gateway(&settings.gateway.program, &settings.gateway.config, handed, &empty)?;
     let mut gateway = Gateway::new(child, line);
     let first = gateway.receive().context("the gateway ended before it said which key it holds")?;
-    let FromGateway::Hello { tls_key, confinement } = first else {
+    let FromGateway::Hello { tls_key, body_keys, confinement } = first else {
         bail!("the gateway did not begin with its key")
     };
     stages.tell(&Stage::Gateway {
@@ -58,7 +58,8 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         missing: &confinement.missing,
     });
 
-    let identity = Identity::launch(&settings, (boot.id, boot.voice), tls_key, clock)?;
+    let identity =
+        Identity::launch(&settings, (boot.id, boot.voice), &GatewayKeys { tls_key, body_keys }, clock)?;
     let boot_id = BootId::new(boot.id);
     let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
         .context("beginning the audit log")?;
@@ -167,7 +168,7 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
     write.push(PathBuf::from("/dev/null"));
     if settings.worker.device == Device::Cuda {
         // What holds the keeper holds its children; the worker gives up again what it does not need.
-        write.extend(device_nodes());
+        write.extend(nvidia_nodes());
         read.extend(present(&["/proc", "/sys", "/usr/local/cuda"]));
     }
     if let Some(store) = &settings.store {
@@ -177,13 +178,4 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
         read.extend(store.reads());
     }
     Ok(Reach { read, execute, write })
-}
-
-/// The nodes of NVIDIA's devices.
-fn device_nodes() -> Vec<PathBuf> {
-    let nodes = std::fs::read_dir("/dev").into_iter().flatten().flatten().map(|entry| entry.path());
-    let ours = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("nvidia"))
-    };
-    nodes.filter(ours).collect()
 }

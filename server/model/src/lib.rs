@@ -25,6 +25,7 @@ mod grammar;
 mod kernel;
 mod load;
 mod math;
+pub mod numbers;
 mod ops;
 mod packed;
 mod passes;

@@ -1,7 +1,8 @@
 //! The steps of a model that generates.
 
 use crate::Language;
-use crate::intake::{Generate, Job};
+use crate::forms::FormPermit;
+use crate::intake::{Form, Generate, Job};
 use crate::serve::{Steps, refusal};
 use crate::text::{Released, Text};
 use anchorhold_engine::{
@@ -20,12 +21,19 @@ pub(crate) struct Generation {
     generator: Box<dyn Generator>,
     language: Arc<dyn Language>,
     live: HashMap<SequenceId, Live>,
-    /// The choices of each request that have not ended.
-    requests: HashMap<RequestId, Vec<SequenceId>>,
+    requests: HashMap<RequestId, Request>,
     /// The number of the next sequence.
     next: u64,
     /// Whether the model computes nothing any more.
     is_over: bool,
+}
+
+/// What is left of a request.
+struct Request {
+    /// Its choices that have not ended.
+    choices: Vec<SequenceId>,
+    /// For the form that they keep to.
+    _permit: Option<FormPermit>,
 }
 
 /// What is known of a sequence besides its tokens.
@@ -109,9 +117,9 @@ impl Generation {
 
     /// Forgets a choice that ended.
     fn end(&mut self, sequence: SequenceId, (id, event): (RequestId, Event), events: &mut Vec<Event>) {
-        if let Some(choices) = self.requests.get_mut(&id) {
-            choices.retain(|choice| *choice != sequence);
-            if choices.is_empty() {
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.choices.retain(|choice| *choice != sequence);
+            if request.choices.is_empty() {
                 self.requests.remove(&id);
             }
         }
@@ -159,7 +167,7 @@ impl Steps for Generation {
         let Job::Generate(generate) = job else {
             return Err(RequestError::Rejected(RejectReason::WrongKind));
         };
-        let Generate { tenancy, prompt, sampling, stop, choices, logprobs, constraint } = *generate;
+        let Generate { tenancy, prompt, sampling, stop, choices, logprobs, form } = *generate;
         let choices = choices.max(1);
         let tokens_in = wide(prompt.len());
         let stop_tokens: Arc<[TokenId]> = stop.stop_tokens.clone().into();
@@ -177,19 +185,21 @@ impl Steps for Generation {
             stop_tokens: stop.stop_tokens,
             logprobs,
         };
+        let (constraint, permit) = form.map(|Form { constraint, permit }| (constraint, permit)).unzip();
         self.scheduler.submit(request, constraint).map_err(|error| refusal(&error))?;
         self.next += u64::from(choices);
         for (number, sequence) in (0..choices).zip((first..).map(SequenceId)) {
             let text = Text::new(self.language.decoder(), &stop.stop);
             let choice = Choice { id, number, tokens_in, tokens_found: 0, tokens_out: 0 };
             self.live.insert(sequence, Live { text, stop_tokens: Arc::clone(&stop_tokens), choice });
-            self.requests.entry(id).or_default().push(sequence);
         }
+        let choices = (first..self.next).map(SequenceId).collect();
+        self.requests.insert(id, Request { choices, _permit: permit });
         Ok(())
     }
 
     fn cancel(&mut self, id: RequestId) {
-        for sequence in self.requests.remove(&id).unwrap_or_default() {
+        for sequence in self.requests.remove(&id).map(|request| request.choices).unwrap_or_default() {
             self.scheduler.cancel(sequence, self.generator.as_mut());
             self.live.remove(&sequence);
         }

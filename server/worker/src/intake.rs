@@ -2,11 +2,12 @@
 
 use crate::clock::Clock;
 use crate::desk::{Arrived, Cancelled, Desk};
+use crate::forms::{FormBudget, FormPermit};
 use crate::panics::AbortOnPanic;
 use crate::{Language, LanguageError};
 use anchorhold_engine::{
     Constraint, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Prompt, RequestId, Sampling, StopRules,
-    Tenancy, TokenId,
+    Structure, Tenancy, TokenId,
 };
 use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, Work, WorkKind};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
 pub(crate) enum Job {
     /// Of texts, or of pairs of them.
     Embed {
+        tenancy: Tenancy,
         inputs: Vec<Vec<TokenId>>,
     },
     Generate(Box<Generate>),
@@ -43,11 +45,18 @@ pub(crate) struct Generate {
     pub(crate) stop: StopRules,
     pub(crate) choices: u16,
     pub(crate) logprobs: Option<u8>,
-    pub(crate) constraint: Option<Box<dyn Constraint>>,
+    pub(crate) form: Option<Form>,
+}
+
+/// A form that is compiled, and the leave to keep it.
+pub(crate) struct Form {
+    pub(crate) constraint: Box<dyn Constraint>,
+    pub(crate) permit: FormPermit,
 }
 
 pub(crate) struct Intake {
     pub(crate) desk: Desk,
+    pub(crate) forms: Arc<FormBudget>,
     pub(crate) language: Arc<dyn Language>,
     pub(crate) clock: Clock,
     pub(crate) kind: ModelKind,
@@ -76,6 +85,8 @@ impl Intake {
                 break;
             }
         }
+        // Whatever ended it: nobody is written to any more, who may not read.
+        line.shut_down();
         self.desk.end();
         // Steps that ended by themselves do not listen any more.
         let _ = self.commands.send(Command::End);
@@ -103,9 +114,9 @@ impl Intake {
 
     fn prepare(&self, work: WorkKind) -> Result<Job, RequestError> {
         match (work, self.kind) {
-            (WorkKind::Embed { inputs }, ModelKind::Embedding) => {
+            (WorkKind::Embed { tenancy, inputs }, ModelKind::Embedding) => {
                 let inputs = inputs.into_iter().map(|input| self.tokens(input));
-                Ok(Job::Embed { inputs: inputs.collect::<Result<_, _>>()? })
+                Ok(Job::Embed { tenancy, inputs: inputs.collect::<Result<_, _>>()? })
             }
             (
                 WorkKind::Generate { tenancy, prompt, sampling, stop, choices, logprobs, structure },
@@ -115,17 +126,27 @@ impl Intake {
                     return Err(RequestError::Rejected(RejectReason::TooMany));
                 }
                 let prompt = self.tokens(prompt)?;
-                let constraint = structure.map(|structure| self.language.constraint(&structure)).transpose();
-                let constraint =
-                    constraint.map_err(|fault| RequestError::Rejected(RejectReason::Structure(fault)))?;
-                let generate = Generate { tenancy, prompt, sampling, stop, choices, logprobs, constraint };
+                let form = structure.map(|structure| self.form(&structure, tenancy, choices)).transpose()?;
+                let generate = Generate { tenancy, prompt, sampling, stop, choices, logprobs, form };
                 Ok(Job::Generate(Box::new(generate)))
             }
-            (WorkKind::Rerank { query, documents }, ModelKind::Rerank) => {
-                Ok(Job::Embed { inputs: self.pairs(&query, &documents)? })
+            (WorkKind::Rerank { tenancy, query, documents }, ModelKind::Rerank) => {
+                Ok(Job::Embed { tenancy, inputs: self.pairs(&query, &documents)? })
             }
             _ => Err(RequestError::Rejected(RejectReason::WrongKind)),
         }
+    }
+
+    /// Compiles a form for so many choices.
+    fn form(&self, structure: &Structure, tenancy: Tenancy, choices: u16) -> Result<Form, RequestError> {
+        let constraint = self.language.constraint(structure);
+        let constraint =
+            constraint.map_err(|fault| RequestError::Rejected(RejectReason::Structure(fault)))?;
+        let permit = self
+            .forms
+            .take(tenancy, constraint.bytes(choices.max(1).into()))
+            .ok_or(RequestError::Overloaded)?;
+        Ok(Form { constraint, permit })
     }
 
     /// The query stands in each pair, so one that fits no pair is refused before it is copied into all of them.

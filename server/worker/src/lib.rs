@@ -18,6 +18,7 @@
 mod clock;
 mod desk;
 mod embed;
+mod forms;
 mod generate;
 mod intake;
 mod life;

@@ -11,6 +11,7 @@ mod key;
 mod owner;
 mod package;
 mod policy;
+mod receipt;
 mod release;
 mod seal;
 mod support;

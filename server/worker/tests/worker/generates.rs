@@ -1,9 +1,9 @@
 //! A model that generates.
 
-use crate::rig::{Rig, generate, text, with};
+use crate::rig::{Rig, TENANCY, generate, text, with};
 use crate::toy::{BLOCK, SCRIPT, recital, reciter};
 use anchorhold_engine::{ChatMessage, FinishReason, GenerationLimits, Prompt, RequestId, Structure};
-use anchorhold_ipc::{Event, RejectReason, RequestError, StructureFault, ToldToken, WorkKind};
+use anchorhold_ipc::{Event, RejectReason, RequestError, StructureFault, TokenField, ToldToken, WorkKind};
 use anchorhold_worker::{Exit, Limits};
 use std::sync::atomic::Ordering;
 
@@ -149,9 +149,15 @@ fn refuses_what_the_model_can_never_answer() {
         (generate(text(""), 1, &[]), RejectReason::EmptyPrompt),
         (generate(text("123456789"), 1, &[]), RejectReason::ContextLength { tokens: 10, limit: 8 }),
         (generate(text("12345"), 4, &[]), RejectReason::ContextLength { tokens: 9, limit: 8 }),
-        (generate(Prompt::Tokens(vec![257]), 1, &[]), RejectReason::UnknownToken),
-        (with(one(), |asked| asked.sampling.logit_bias = vec![(257, 1.0)]), RejectReason::UnknownToken),
-        (with(one(), |asked| asked.stop.stop_tokens = vec![257]), RejectReason::UnknownToken),
+        (generate(Prompt::Tokens(vec![257]), 1, &[]), RejectReason::UnknownToken(TokenField::Prompt)),
+        (
+            with(one(), |asked| asked.sampling.logit_bias = vec![(257, 1.0)]),
+            RejectReason::UnknownToken(TokenField::LogitBias),
+        ),
+        (
+            with(one(), |asked| asked.stop.stop_tokens = vec![257]),
+            RejectReason::UnknownToken(TokenField::StopTokens),
+        ),
         (with(one(), |asked| *asked.choices = 17), RejectReason::TooMany),
         (with(one(), |asked| *asked.logprobs = Some(21)), RejectReason::TooMany),
         (structure(Structure::Regex("(".into())), RejectReason::Structure(StructureFault::Malformed)),
@@ -159,7 +165,7 @@ fn refuses_what_the_model_can_never_answer() {
             structure(Structure::JsonSchema("{}".into())),
             RejectReason::Structure(StructureFault::Unsatisfiable),
         ),
-        (WorkKind::Embed { inputs: vec![text("a")] }, RejectReason::WrongKind),
+        (WorkKind::Embed { tenancy: TENANCY, inputs: vec![text("a")] }, RejectReason::WrongKind),
     ];
     for (id, (work, reason)) in (0..).zip(cases) {
         rig.submit(id, work);
@@ -340,6 +346,36 @@ fn a_text_keeps_to_its_form_whatever_the_model_would_say() {
     rig.submit(3, asked(50, &["s"]));
     let answer = rig.read_generation();
     assert_eq!((answer.deltas.concat().as_str(), answer.reason), ("ye", FinishReason::Stop));
+}
+
+#[test]
+fn forms_of_one_tenant_take_no_more_memory_than_its_part() {
+    let (model, _) = reciter(1_000_000, None);
+    let generation = GenerationLimits { running: 1, ..GenerationLimits::default() };
+    let mut rig = Rig::serving(model, Limits { generation, form_bytes: 100, ..Limits::default() });
+    let asked = |choices: u16| {
+        with(generate(text("go"), 1, &[]), |asked| {
+            *asked.structure = Some(Box::new(Structure::Choice(vec!["ten bytes!".into()])));
+            *asked.choices = choices;
+        })
+    };
+    rig.submit(1, generate(text("go"), 0, &[]));
+    assert!(matches!(rig.event(), Event::Delta { .. }), "the first runs, and all others wait");
+    rig.submit(2, asked(3));
+    rig.submit(3, asked(2));
+    rig.submit(4, asked(1));
+    let overloaded = Event::Failed { id: RequestId(4), error: RequestError::Overloaded };
+    while rig.event() != overloaded {}
+    rig.cancel(1);
+    let ended = |event: &Event| matches!(event, Event::Finished { id: RequestId(2 | 3), .. });
+    assert_eq!(std::iter::from_fn(|| Some(rig.event())).filter(ended).take(5).count(), 5);
+    rig.submit(5, asked(5));
+    let finished = |event: &Event| matches!(event, Event::Finished { id: RequestId(5), .. });
+    assert_eq!(
+        std::iter::from_fn(|| Some(rig.event())).filter(finished).take(5).count(),
+        5,
+        "all was given back"
+    );
 }
 
 #[test]
