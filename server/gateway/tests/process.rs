@@ -204,7 +204,7 @@ fn outcomes(mut line: Line<ToGateway, FromGateway>) -> std::thread::JoinHandle<V
                     if let AuditEvent::Request(record) = event {
                         outcomes.push(record.outcome);
                     }
-                    let appended = Appended { ticket, index: Some(ticket) };
+                    let appended = Appended { ticket, index: Some(ticket), receipt: None };
                     line.send(&ToGateway::Appended(appended), &[]).unwrap();
                 }
                 FromGateway::Drained => return outcomes,
