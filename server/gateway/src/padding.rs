@@ -5,11 +5,9 @@
 use crate::config::ConfigError;
 use anchorhold_body_encryption::Buckets;
 use anchorhold_body_encryption::sse::{Cadence, CadenceError, Release, pad_event};
-use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use serde::Deserialize;
-use std::convert::Infallible;
 use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::time::Duration;
@@ -83,21 +81,22 @@ impl Pace {
 
 /// Events, each with the empty line that ends it.
 type Events = Pin<Box<dyn Stream<Item = String> + Send>>;
+/// What leaves at one time.
+pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
 impl Padding {
-    /// The body that carries `events`.
-    pub(crate) fn body(&self, events: impl Stream<Item = String> + Send + 'static) -> Body {
-        let plain = |event: String| Ok::<_, Infallible>(Bytes::from(event));
+    /// What carries `events`, piece by piece.
+    pub(crate) fn pieces(&self, events: impl Stream<Item = String> + Send + 'static) -> Pieces {
         if let Some(cadence) = self.pace.as_ref().and_then(|pace| pace.begin().ok()) {
-            return Body::from_stream(slots(Box::pin(events), cadence));
+            return Box::pin(slots(Box::pin(events), cadence));
         }
         match self.sizes.clone() {
-            Some(sizes) => Body::from_stream(events.map(move |event| {
+            Some(sizes) => Box::pin(events.map(move |event| {
                 let mut out = Vec::new();
                 pad_event(event.as_bytes(), &sizes, &mut out);
-                Ok::<_, Infallible>(Bytes::from(out))
+                Bytes::from(out)
             })),
-            None => Body::from_stream(events.map(plain)),
+            None => Box::pin(events.map(Bytes::from)),
         }
     }
 }
@@ -151,10 +150,10 @@ impl Paced {
     }
 }
 
-fn slots(events: Events, cadence: Cadence) -> impl Stream<Item = Result<Bytes, Infallible>> {
+fn slots(events: Events, cadence: Cadence) -> impl Stream<Item = Bytes> {
     let paced = Paced { events, cadence, begun: Instant::now(), waiting: None, has_ended: false };
     futures_util::stream::unfold(paced, |mut paced| async move {
         let slot = paced.next().await?;
-        Some((Ok(slot), paced))
+        Some((slot, paced))
     })
 }

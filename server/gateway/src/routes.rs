@@ -132,7 +132,8 @@ async fn at_once(
 }
 
 async fn all_models(State(app): Shared, Extension(caller): Extension<Caller>) -> Response {
-    let cards: Vec<ModelCard> = app.pool.list().iter().map(card).collect();
+    let may_ask = |(info, _): &&(ModelInfo, u64)| caller.tenant.may_ask(&info.id);
+    let cards: Vec<ModelCard> = app.pool.list().iter().filter(may_ask).map(card).collect();
     at_once(&app, caller, Route::Models, Ok(models(&cards))).await
 }
 
@@ -143,7 +144,8 @@ async fn one_model(
 ) -> Response {
     let wanted = id.ok().map(|Path(id)| id);
     let known = app.pool.list();
-    let found = known.iter().find(|(info, _)| Some(&info.id) == wanted.as_ref());
+    let found =
+        known.iter().find(|(info, _)| Some(&info.id) == wanted.as_ref() && caller.tenant.may_ask(&info.id));
     let result = found.map(|found| model(&card(found))).ok_or_else(ApiError::model_not_found);
     at_once(&app, caller, Route::Models, result).await
 }
@@ -171,7 +173,7 @@ async fn health() -> Response {
 }
 
 async fn ready(State(app): Shared) -> Response {
-    if app.pool.ready(&app.expected) && !*app.draining.borrow() {
+    if app.pool.ready(&app.current.get().config.models) && !*app.draining.borrow() {
         return json(StatusCode::OK, r#"{"status":"ready"}"#);
     }
     refuse(&ApiError::unavailable("not_ready", "not every model can answer now"))
@@ -220,7 +222,12 @@ async fn wrong_method(State(app): Shared, caller: Option<Extension<Caller>>, uri
     refused(&app, caller, uri.path(), ApiError::method_not_allowed()).await
 }
 
-async fn refused(app: &Arc<App>, caller: Option<Extension<Caller>>, path: &str, error: ApiError) -> Response {
+pub(crate) async fn refused(
+    app: &Arc<App>,
+    caller: Option<Extension<Caller>>,
+    path: &str,
+    error: ApiError,
+) -> Response {
     match caller {
         Some(Extension(caller)) => at_once(app, caller, route_of(path), Err(error)).await,
         None => refuse(&error),

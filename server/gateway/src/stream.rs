@@ -3,9 +3,11 @@
 use crate::exchange::Exchange;
 use crate::flight::{Flight, Tokens, Update};
 use crate::generate::{finish, tokens};
+use crate::reader::Watched;
 use crate::refuse::{self, Named};
 use anchorhold_api::{ApiError, DONE, Frames, Part, Usage, characters, error_event};
 use anchorhold_ipc::RequestOutcome;
+use axum::body::Body;
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -72,17 +74,23 @@ struct Stream {
     is_over: bool,
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.exchange.hear_unread(self.run.flight.waiting());
+    }
+}
+
 /// The response whose body is `run`.
 pub(crate) fn respond(mut exchange: Exchange, run: Run) -> Response {
     exchange.count(run.tokens);
-    let receipt = exchange.receipt_key();
+    let (receipt, limit) = (exchange.receipt_key(), exchange.stalled());
     let padding = exchange.padding().clone();
     let stream = Stream { run, exchange, is_over: false };
     let events = futures_util::stream::unfold(Box::new(stream), |mut stream| async move {
         let event = stream.next().await?;
         Some((event, stream))
     });
-    let mut response = Response::new(padding.body(events));
+    let mut response = Response::new(Body::from_stream(Watched::new(padding.pieces(events), limit)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -110,7 +118,10 @@ impl Stream {
                 return Some(self.end().await);
             }
             match self.run.flight.next().await {
-                Ok(event) => self.run.take(event),
+                Ok(event) => {
+                    self.exchange.hear(&event.1);
+                    self.run.take(event);
+                }
                 Err(error) => self.run.failed = Some(refuse::flight(error)),
             }
         }

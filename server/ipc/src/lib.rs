@@ -26,8 +26,8 @@ pub use line::{
     inherited, pair,
 };
 pub use message::{
-    Appended, AuditEvent, Confinement, Event, FetchPackage, FetchReport, FromFetcher, FromGateway,
-    FromWorker, LoadModel, LoadReport, ModelInfo, ObjectDescriptors, RejectReason, RequestError,
+    Appended, AuditEvent, CallerAuth, Confinement, Event, FetchPackage, FetchReport, FromFetcher,
+    FromGateway, FromWorker, LoadModel, LoadReport, ModelInfo, ObjectDescriptors, RejectReason, RequestError,
     RequestOutcome, RequestRecord, Route, ServingEvidence, SpelledToken, StoreAccess, StoreIdentity,
     StructureFault, ToFetcher, ToGateway, ToWorker, ToldToken, WireSecret, WireText, Work, WorkKind,
 };

@@ -31,7 +31,7 @@ type Shared = Arc<Mutex<Reading>>;
 pub(super) async fn exchange(app: &App, mut request: Request, next: Next) -> Response {
     let value =
         request.headers().get(REQUEST_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let most = most_encrypted(app.limits.body_bytes);
+    let most = most_encrypted(app.current.get().config.limits.body_bytes);
     let opened = app
         .body_keys
         .of_kem(Kem::X25519)

@@ -36,7 +36,8 @@ fn open(app: &App, request: &mut Request) -> Result<Reply, ApiError> {
         target: request.uri().path_and_query().map_or("", |target| target.as_str()),
         content_type: content_type(request.headers()).ok_or_else(|| told(Error::Head))?,
     };
-    let (opened, reply) = header.open(key, &asked, most_encrypted(app.limits.body_bytes)).map_err(told)?;
+    let (opened, reply) =
+        header.open(key, &asked, most_encrypted(app.current.get().config.limits.body_bytes)).map_err(told)?;
     if !opened.head.is_empty() {
         let credential = HeaderValue::from_bytes(&opened.head).map_err(|_| told(Error::Head))?;
         if request.headers_mut().insert(AUTHORIZATION, credential).is_some() {
@@ -73,8 +74,8 @@ fn seal(app: &App, reply: Reply, mut response: Response, is_head: bool) -> Optio
         return Some(response);
     }
     let (header, sealer) = reply.seal(&answered, head, &nonce).ok()?;
-    let sealer = match &app.padding.sizes {
-        Some(sizes) => sealer.padded(sizes.clone()),
+    let sealer = match app.current.get().config.padding.sizes.clone() {
+        Some(sizes) => sealer.padded(sizes),
         None => sealer,
     };
     let from = std::mem::take(response.body_mut());
