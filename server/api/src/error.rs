@@ -154,6 +154,14 @@ impl ApiError {
         Self::request(413, Some("request_too_large"), message)
     }
 
+    /// 422: the body was encrypted to a key that is not in use.
+    #[must_use]
+    pub fn stale_body_key() -> Self {
+        let message =
+            "the body was encrypted to a key that is not in use; fetch the attestation document again";
+        Self::request(422, Some("stale_body_key"), message)
+    }
+
     /// 415: the body is not plain JSON; the text says which header is wrong.
     #[must_use]
     pub fn unsupported_media_type(message: &'static str) -> Self {

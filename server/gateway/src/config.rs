@@ -12,6 +12,7 @@ pub(crate) use ways::NamedClient;
 
 use crate::keys::TenantTerms;
 use crate::oidc::Issuer;
+use crate::padding::{Padding, WrittenPadding};
 use anchorhold_api_keys::Key;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -40,6 +41,8 @@ pub struct Config {
     pub(crate) keys: Vec<Key>,
     pub(crate) issuers: Vec<Issuer>,
     pub(crate) named_clients: Vec<NamedClient>,
+    /// How streams are padded.
+    pub(crate) padding: Padding,
 }
 
 /// The texts of the files that settings name, by their paths as they are written there.
@@ -139,6 +142,8 @@ pub struct Written {
     keys: Option<serde::de::IgnoredAny>,
     #[serde(default)]
     limits: limits::WrittenLimits,
+    #[serde(default)]
+    padding: WrittenPadding,
 }
 
 impl Written {
@@ -187,9 +192,8 @@ impl Written {
         let issuers = ways::issuers(self.issuers, files, &tenants, &mut faults);
         let written = (self.clients.as_ref(), self.named_clients);
         let (clients, named_clients) = ways::clients(written, files, &tenants, &mut faults);
-        if !faults.is_empty() {
-            return Err(Faults(faults));
-        }
+        let padding = self.padding.check().map_err(|fault| faults.push(fault)).ok();
+        let Some(padding) = padding.filter(|_| faults.is_empty()) else { return Err(Faults(faults)) };
         let Self { listen, names, certificate, models, keys_file, .. } = self;
         Ok(Config {
             listen,
@@ -198,6 +202,7 @@ impl Written {
             models,
             limits,
             clients,
+            padding,
             keys_file,
             tenants,
             keys,

@@ -8,6 +8,7 @@ use crate::flight::{Tokens, Update, Worker};
 use crate::front::{Caller, millis};
 use crate::gate::Place;
 use crate::keeper::Slot;
+use crate::padding::Padding;
 use crate::pool::Found;
 use crate::quota::Turn;
 use crate::refuse::{audit_unavailable, denied, json, outcome, overloaded, refuse};
@@ -29,7 +30,7 @@ const BODY_WAIT: Duration = Duration::from_secs(30);
 /// The status that the log shows for a caller who left before there was one.
 const CLIENT_LEFT: u16 = 499;
 const RECEIPT: HeaderName = HeaderName::from_static("x-anchorhold-receipt");
-const RECEIPT_KEY: HeaderName = HeaderName::from_static("x-anchorhold-receipt-key");
+pub(crate) const RECEIPT_KEY: HeaderName = HeaderName::from_static("x-anchorhold-receipt-key");
 /// Bytes of a body for each token that its prompt is taken to have until it is counted.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -170,6 +171,10 @@ impl Exchange {
             }
             Found::Unknown => Err(ApiError::model_not_found()),
         }
+    }
+
+    pub(crate) fn padding(&self) -> &Padding {
+        &self.caller.live.config.padding
     }
 
     /// For whom the work is, as workers know it.

@@ -1,6 +1,7 @@
 //! What happens to every request before and after its route: its id, its key, the headers of its answer.
 
 use crate::App;
+use crate::bodies::Refused;
 use crate::keys::{Granted, NoEntry, Tenant};
 use crate::live::Live;
 use crate::quota::{Shown, written};
@@ -9,6 +10,7 @@ use crate::routes;
 use crate::words::{now, ulid};
 use anchorhold_api::ApiError;
 use anchorhold_api_keys::{Scope, Scopes};
+use anchorhold_body_encryption::ehbp::KEYS_PATH;
 use anchorhold_channel::peer::PeerCertificate;
 use anchorhold_channel::{authenticator, document};
 use anchorhold_ipc::{AuditEvent, CallerAuth, Route};
@@ -24,7 +26,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The paths, byte for byte, that need no key. Everything else does, whether it exists or not.
-pub(crate) const PUBLIC: [&str; 5] = ["/health", "/readyz", "/version", document::PATH, authenticator::PATH];
+pub(crate) const PUBLIC: [&str; 6] =
+    ["/health", "/readyz", "/version", document::PATH, authenticator::PATH, KEYS_PATH];
 /// The longest id of a caller that is sent back, in characters.
 const MAX_REQUEST_ID: usize = 128;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -66,7 +69,9 @@ pub(crate) async fn front(State(app): State<Arc<App>>, request: Request, next: N
     let Some(rid) = ulid() else { return refuse(&ApiError::internal()) };
     let shown = shown.or_else(|| HeaderValue::from_str(&rid).ok());
     let live = app.current.get();
-    let mut response = if PUBLIC.contains(&request.uri().path()) {
+    let mut response = if let Some(Refused(error)) = request.extensions().get() {
+        refuse(error)
+    } else if PUBLIC.contains(&request.uri().path()) {
         next.run(request).await
     } else {
         let certificate = request.extensions().get::<PeerCertificate>();

@@ -15,6 +15,7 @@
 
 mod attestation;
 mod audit;
+mod bodies;
 mod config;
 mod exchange;
 mod flight;
@@ -27,6 +28,7 @@ mod live;
 mod log;
 mod metrics;
 mod oidc;
+mod padding;
 mod pool;
 mod quota;
 mod reader;
@@ -36,6 +38,7 @@ mod routes;
 mod stream;
 mod words;
 
+pub use bodies::BodyKeys;
 pub use config::{
     Clients, Config, ConfigError, ENVIRONMENT, Faults, Files, Limits, Overrides, Written, shown,
 };
@@ -77,6 +80,7 @@ struct App {
     keeper: keeper::Keeper,
     /// The DER that goes into authenticators of connections.
     authenticator_certificate: Vec<u8>,
+    body_keys: BodyKeys,
     metrics: Arc<Metrics>,
     failures: audit::FailureRate,
     /// True once no new work is taken.
@@ -85,23 +89,33 @@ struct App {
     ending: watch::Sender<bool>,
 }
 
+/// What a gateway begins with.
+#[derive(Debug)]
+pub struct Opening {
+    /// Models that answer, each with the line to its worker.
+    pub workers: Vec<(ModelInfo, OwnedFd)>,
+    /// What came with `Listen`.
+    pub authenticator_certificate: Vec<u8>,
+    /// The keys whose public halves went out with `Hello`.
+    pub body_keys: BodyKeys,
+}
+
 impl Gateway {
     /// Begins with these workers and listens to the keeper, in threads of its own. `Hello` and `Listening` are sent
-    /// before this. What stands beside the settings' file stays in force when the file is read again; `authenticator_certificate` is
-    /// what came with `Listen`.
+    /// before this. What stands beside the settings' file stays in force when the file is read again.
     ///
     /// # Errors
     /// The system gives no thread, or no randomness.
     pub fn start(
         (config, overrides): (Config, Overrides),
         line: Line<FromGateway, ToGateway>,
-        workers: Vec<(ModelInfo, OwnedFd)>,
-        authenticator_certificate: Vec<u8>,
+        opening: Opening,
     ) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let patience = Patience { answer: config.limits.answer, request: config.limits.request };
         let ending = watch::Sender::new(false);
         let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), patience, ending.subscribe()));
+        let Opening { workers, authenticator_certificate, body_keys } = opening;
         workers.into_iter().for_each(|(info, socket)| pool.add(info, socket));
         let draining = watch::Sender::new(false);
         let current = Arc::new(Current::new(config, overrides)?);
@@ -115,6 +129,7 @@ impl Gateway {
             pool,
             keeper,
             authenticator_certificate,
+            body_keys,
             metrics,
             failures: audit::FailureRate::default(),
             draining,

@@ -8,8 +8,10 @@ use anchorhold_api_keys::MAX_FILE_BYTES;
 use anchorhold_channel::server::{self, serve};
 use anchorhold_channel::tls::SelfSigned;
 use anchorhold_confine::{Role, enter};
-use anchorhold_gateway::{Clients, Config, Files, Gateway, Overrides, Written, init_log, shown};
-use anchorhold_ipc::{Confinement, FromGateway, KEEPER_LINE, Line, ModelInfo, ToGateway, inherited};
+use anchorhold_gateway::{
+    BodyKeys, Clients, Config, Files, Gateway, Opening, Overrides, Written, init_log, shown,
+};
+use anchorhold_ipc::{Confinement, FromGateway, KEEPER_LINE, Line, ToGateway, inherited};
 use anyhow::Context as _;
 use clap::Parser;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -17,7 +19,6 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -104,15 +105,17 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let layers = enter(&Role::Gateway).context("confinement")?;
     let active = layers.active.iter().map(ToString::to_string).collect();
     let confinement = Confinement { active, missing: layers.missing };
-    line.send(&FromGateway::Hello { tls_key, body_keys: Vec::new(), confinement }, &[])?;
-    let Opening { workers, authenticator_certificate } = opening(&mut line)?;
+    let body_keys = BodyKeys::generate().context("the system gives no randomness")?;
+    let named = body_keys.public().map(ToString::to_string).collect();
+    line.send(&FromGateway::Hello { tls_key, body_keys: named, confinement }, &[])?;
+    let opening = opening(&mut line, body_keys)?;
     rustix::net::listen(&listener, BACKLOG).with_context(|| format!("listen on {address}"))?;
     let (drain, write_timeout) = (config.limits.drain, config.limits.stalled);
     line.send(&FromGateway::Listening { address, drain_s: u32::try_from(drain.as_secs())? }, &[])?;
 
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let gateway = Gateway::start((config, overrides), line, workers, authenticator_certificate)?;
+        let gateway = Gateway::start((config, overrides), line, opening)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -155,20 +158,14 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// What the keeper gives before the port may open.
-struct Opening {
-    workers: Vec<(ModelInfo, OwnedFd)>,
-    authenticator_certificate: Vec<u8>,
-}
-
 /// Collects workers until the keeper says that the port may open.
-fn opening(line: &mut Line<FromGateway, ToGateway>) -> anyhow::Result<Opening> {
+fn opening(line: &mut Line<FromGateway, ToGateway>, body_keys: BodyKeys) -> anyhow::Result<Opening> {
     let mut workers = Vec::new();
     loop {
         let (message, mut descriptors) = line.receive().context("waiting for the first models")?;
         match message {
             ToGateway::Listen { authenticator_certificate } => {
-                return Ok(Opening { workers, authenticator_certificate });
+                return Ok(Opening { workers, authenticator_certificate, body_keys });
             }
             ToGateway::WorkerReady(info) => {
                 let socket = descriptors.pop().context("a worker came without its line")?;

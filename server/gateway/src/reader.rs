@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+type Events = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// Since when an event lies with the reader's side and the next was not asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,7 +43,10 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 impl Watched {
     /// Gives `events` up when their reader takes nothing for `limit`. Starts a task of its own.
-    pub(crate) fn new(events: impl Stream<Item = Bytes> + Send + 'static, limit: Duration) -> Self {
+    pub(crate) fn new(
+        events: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        limit: Duration,
+    ) -> Self {
         let shared = Shared { events: Some(Box::pin(events)), owes: Owes::default() };
         let shared = Arc::new(Mutex::new(shared));
         let watched = Arc::downgrade(&shared);
@@ -84,7 +87,7 @@ impl Stream for Watched {
         if let Poll::Ready(Some(_)) = next {
             held.owes = Owes(Some(Instant::now()));
         }
-        next.map(|event| event.map(Ok))
+        next
     }
 }
 
@@ -109,7 +112,7 @@ mod tests {
         let inside = Arc::clone(&held);
         let events = futures_util::stream::repeat_with(move || {
             let _held = &inside;
-            Bytes::from_static(b"x")
+            Ok(Bytes::from_static(b"x"))
         });
         let mut watched = Watched::new(events, Duration::from_millis(20));
         assert!(watched.next().await.unwrap().is_ok());

@@ -2,6 +2,7 @@
 
 use crate::App;
 use crate::attestation;
+use crate::bodies::bodies;
 use crate::exchange::{Answer, Exchange};
 use crate::front::{Caller, front, route_of};
 use crate::generate;
@@ -9,6 +10,7 @@ use crate::refuse::{json, refuse};
 use crate::rerank;
 use crate::words::hex;
 use anchorhold_api::{ApiError, ModelCard, model, models};
+use anchorhold_body_encryption::{KEYS_MEDIA_TYPE, ehbp::KEYS_PATH};
 use anchorhold_channel::{authenticator, document};
 use anchorhold_ipc::{ModelInfo, ModelKind, Route};
 use axum::Router;
@@ -48,7 +50,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type Shared = State<Arc<App>>;
 
-/// All of it. The layer is put on last, so that it is around the fallbacks too.
+/// All of it. The layers are put on last, so that they are around the fallbacks too; the last is the outermost.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
@@ -63,9 +65,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(metrics))
         .route(document::PATH, get(attestation::document))
         .route(authenticator::PATH, post(attestation::authenticator))
+        .route(KEYS_PATH, get(body_keys))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(&app), front))
+        .layer(from_fn_with_state(Arc::clone(&app), bodies))
         .with_state(app)
 }
 
@@ -193,6 +197,13 @@ async fn metrics(State(app): Shared, Extension(caller): Extension<Caller>, heade
     }
     let mut response = Response::new(text.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// The key for clients of EHBP. Whether it is the guest's, the attestation document says.
+async fn body_keys(State(app): Shared) -> Response {
+    let mut response = Response::new(app.body_keys.ohttp_keys().into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(KEYS_MEDIA_TYPE));
     response
 }
 

@@ -9,7 +9,7 @@ use anchorhold_api::{ApiError, DONE, Frames, Part, Usage, characters, error_even
 use anchorhold_ipc::RequestOutcome;
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::collections::VecDeque;
@@ -85,12 +85,14 @@ impl Drop for Stream {
 pub(crate) fn respond(mut exchange: Exchange, run: Run) -> Response {
     exchange.count(run.tokens);
     let (receipt, limit) = (exchange.receipt_key(), exchange.stalled());
+    let padding = exchange.padding().clone();
     let stream = Stream { run, exchange, is_over: false };
     let events = futures_util::stream::unfold(Box::new(stream), |mut stream| async move {
         let event = stream.next().await?;
-        Some((Bytes::from(event), stream))
+        Some((event, stream))
     });
-    let mut response = Response::new(Body::from_stream(Watched::new(events, limit)));
+    let padded = padding.body(events).into_data_stream().map_err(std::io::Error::other);
+    let mut response = Response::new(Body::from_stream(Watched::new(padded, limit)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -127,13 +129,13 @@ impl Stream {
         }
     }
 
-    /// The entry commits to the whole body, [`DONE`] included, and is durable before [`DONE`] leaves. The receipt leaves between
-    /// them, as a comment, which clients that do not know it pass over.
+    /// The entry commits to the whole body without its comments, [`DONE`] included, and is durable before [`DONE`] leaves. The receipt
+    /// leaves before it, as a comment, which clients that do not know it pass over.
     async fn end(&mut self) -> String {
         self.is_over = true;
         self.exchange.commit(DONE.as_bytes());
         match self.exchange.close(RequestOutcome::Complete, StatusCode::OK).await {
-            Ok(Some(receipt)) => format!("{RECEIPT_COMMENT}{receipt}\n\n{DONE}"),
+            Ok(Some(receipt)) => format!("{RECEIPT_COMMENT}{receipt}\n{DONE}"),
             Ok(None) => DONE.to_owned(),
             Err(error) => error_event(&error),
         }

@@ -269,7 +269,7 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
     frame(&mut response).await.unwrap();
     assert_eq!(
         frame(&mut response).await.as_deref(),
-        Some(format!(": x-anchorhold-receipt {RECEIPT}\n\ndata: [DONE]\n\n").as_str())
+        Some(format!(": x-anchorhold-receipt {RECEIPT}\ndata: [DONE]\n\n").as_str())
     );
     rig.gateway.drained().await;
     let last = aside(move || {

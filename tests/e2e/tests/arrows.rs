@@ -86,7 +86,11 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("confine", "server", &[]),
     ("model", "server", &["engine", "sealed-weights"]),
     ("ipc", "server", &["engine"]),
-    ("gateway", "server", &["api", "api-keys", "ipc", "channel", "evaluation", "rats", "confine"]),
+    (
+        "gateway",
+        "server",
+        &["api", "api-keys", "body-encryption", "ipc", "channel", "evaluation", "rats", "confine"],
+    ),
     ("fetcher", "server", &["ipc", "confine", "weights-store"]),
     (
         "keeper",

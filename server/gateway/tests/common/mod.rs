@@ -9,12 +9,12 @@
     reason = "a test helper that fails is a failed test"
 )]
 
-use anchorhold_gateway::{Files, Gateway, Overrides, Written};
+use anchorhold_gateway::{BodyKeys, Files, Gateway, Opening, Overrides, Written};
 use anchorhold_ipc::{
     Appended, AuditEvent, Event, FinishReason, FromGateway, Line, LineReader, LineWriter, ModelInfo,
     ModelKind, Prompt, RequestRecord, ServingEvidence, ToGateway, Work, WorkKind, pair,
 };
-use anchorhold_rats::Sha256Digest;
+use anchorhold_rats::{Sha256Digest, WrappingKey};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, Request, StatusCode};
@@ -46,6 +46,8 @@ pub struct Manners {
 pub struct Rig {
     pub router: Router,
     pub gateway: Gateway,
+    /// What bodies may be encrypted to.
+    pub body_keys: Vec<WrappingKey>,
     pub manners: Arc<Manners>,
     pub events: Mutex<Receiver<FromGateway>>,
     writer: Arc<Mutex<LineWriter<ToGateway>>>,
@@ -82,15 +84,24 @@ impl Rig {
         let files: Files = keys.map(|keys| ("keys.toml".into(), keys.to_owned())).into_iter().collect();
         let config = Written::parse(text).unwrap().check(&files).unwrap();
         let (ours, theirs) = pair().unwrap();
-        let settings = (config, Overrides::default());
-        let gateway = Gateway::start(settings, Line::new(theirs), Vec::new(), Vec::new()).unwrap();
+        let body_keys = BodyKeys::generate().unwrap();
+        let public = body_keys.public().cloned().collect();
+        let opening = Opening { workers: Vec::new(), authenticator_certificate: Vec::new(), body_keys };
+        let gateway = Gateway::start((config, Overrides::default()), Line::new(theirs), opening).unwrap();
         let (writer, reader) = Line::<ToGateway, FromGateway>::new(ours).split();
         let writer = Arc::new(Mutex::new(writer));
         let manners = Arc::new(Manners::default());
         let (seen, events) = channel();
         let (answers, behaves) = (Arc::clone(&writer), Arc::clone(&manners));
         std::thread::spawn(move || keep(reader, &answers, &behaves, &seen));
-        Self { router: gateway.router(), gateway, manners, events: Mutex::new(events), writer }
+        Self {
+            router: gateway.router(),
+            gateway,
+            body_keys: public,
+            manners,
+            events: Mutex::new(events),
+            writer,
+        }
     }
 
     /// A worker for this model, known to the gateway when this returns.
@@ -352,6 +363,8 @@ impl Answer {
         text.trim_end()
             .split("\n\n")
             .map(|event| {
+                let lines: Vec<_> = event.lines().filter(|line| !line.starts_with(':')).collect();
+                let event = lines.join("\n");
                 let data = event.trim_start_matches("event: error\n").strip_prefix("data: ").unwrap();
                 serde_json::from_str(data).unwrap_or_else(|_| Value::String(data.to_owned()))
             })
