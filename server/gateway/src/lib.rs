@@ -13,11 +13,13 @@
 //! The gateway is *not* trusted with a weights key and never sees a tensor. A hostile one can read and answer the
 //! requests that pass through it, and can log entries that are not true; it can open no model.
 
+mod ask;
 mod audit;
 mod config;
 mod exchange;
 mod flight;
 mod front;
+mod gather;
 mod generate;
 mod keeper;
 mod keys;

@@ -156,8 +156,8 @@ fn check(name: &str, model: &ChatModel, special: &[&str]) {
     );
     let template = ChatTemplate::new(&source, SpecialTokens::default()).unwrap();
     let control = |role: &str, content: &str| -> Vec<u32> {
-        let message = ChatMessage { role: role.into(), content: content.into() };
-        let tokens = model.codec.encode_chat(&template, &[message]).unwrap();
+        let conversation = vec![ChatMessage::text(role, content)].into();
+        let tokens = model.codec.encode_chat(&template, &conversation).unwrap();
         tokens.into_iter().filter(|id| ids.contains(id)).collect()
     };
     assert_eq!(control("user", "hello"), [ids[1], ids[0]], "{name}: the template's own");

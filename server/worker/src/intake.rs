@@ -3,12 +3,13 @@
 use crate::clock::Clock;
 use crate::desk::{Arrived, Cancelled, Desk};
 use crate::panics::AbortOnPanic;
-use crate::{Language, LanguageError};
+use crate::{Calls, Language, LanguageError};
 use anchorhold_engine::{
     Constraint, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Prompt, RequestId, Sampling, StopRules,
     Tenancy, TokenId,
 };
-use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, Work, WorkKind};
+use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, StructureFault, Work, WorkKind};
+use anchorhold_model::CallStream;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
@@ -44,6 +45,8 @@ pub(crate) struct Generate {
     pub(crate) choices: u16,
     pub(crate) logprobs: Option<u8>,
     pub(crate) constraint: Option<Box<dyn Constraint>>,
+    /// Tells calls from text, where tools may be called.
+    pub(crate) calls: Option<CallStream>,
 }
 
 pub(crate) struct Intake {
@@ -114,11 +117,17 @@ impl Intake {
                 if choices > MAX_CHOICES || logprobs.is_some_and(|count| count > MAX_LOGPROBS) {
                     return Err(RequestError::Rejected(RejectReason::TooMany));
                 }
+                let calls = self.calls(&prompt)?;
                 let prompt = self.tokens(prompt)?;
-                let constraint = structure.map(|structure| self.language.constraint(&structure)).transpose();
-                let constraint =
-                    constraint.map_err(|fault| RequestError::Rejected(RejectReason::Structure(fault)))?;
-                let generate = Generate { tenancy, prompt, sampling, stop, choices, logprobs, constraint };
+                let rejected = |fault| RequestError::Rejected(RejectReason::Structure(fault));
+                let form = structure.map(|structure| self.language.constraint(&structure)).transpose();
+                let (calls, bound) = calls.map(|calls| (calls.stream, calls.constraint)).unzip();
+                let constraint = match (form.map_err(rejected)?, bound.flatten()) {
+                    (Some(_), Some(_)) => return Err(rejected(StructureFault::Malformed)),
+                    (form, bound) => form.or(bound),
+                };
+                let generate =
+                    Generate { tenancy, prompt, sampling, stop, choices, logprobs, constraint, calls };
                 Ok(Job::Generate(Box::new(generate)))
             }
             (WorkKind::Rerank { query, documents }, ModelKind::Rerank) => {
@@ -142,6 +151,18 @@ impl Intake {
         self.language.encode_pairs(query, documents).map_err(refusal)
     }
 
+    /// How the answer is read, where the prompt offers tools.
+    fn calls(&self, prompt: &Prompt) -> Result<Option<Calls>, RequestError> {
+        match prompt {
+            Prompt::Chat(conversation) if !conversation.tools.is_empty() => {
+                self.check_length(conversation.len())?;
+                let calls = self.language.calls(conversation);
+                calls.map(Some).map_err(|fault| RequestError::Rejected(RejectReason::Tools(fault)))
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn tokens(&self, prompt: Prompt) -> Result<Vec<TokenId>, RequestError> {
         let encoded = match prompt {
             Prompt::Tokens(tokens) => return Ok(tokens),
@@ -149,9 +170,9 @@ impl Intake {
                 self.check_length(text.len())?;
                 self.language.encode(&text)
             }
-            Prompt::Chat(messages) => {
-                self.check_length(messages.iter().map(|message| message.content.len()).sum())?;
-                self.language.encode_chat(&messages)
+            Prompt::Chat(conversation) => {
+                self.check_length(conversation.len())?;
+                self.language.encode_chat(&conversation)
             }
         };
         encoded.map_err(refusal)

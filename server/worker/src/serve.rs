@@ -154,6 +154,7 @@ fn request_of(event: &Event) -> RequestId {
     match event {
         Event::Embedded { id, .. }
         | Event::Delta { id, .. }
+        | Event::Call { id, .. }
         | Event::Finished { id, .. }
         | Event::Ranked { id, .. }
         | Event::Failed { id, .. } => *id,
