@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Formatting and lints of every workspace, warnings refused; and the verifier as a WebAssembly module, with its size.
+# Formatting and lints of every workspace, warnings refused; the verifier as a WebAssembly module, with its size; and that body
+# encryption builds for WebAssembly.
 set -euo pipefail
 cargo=${CARGO:-cargo}
 # One folder for all, so that what is equal is built once.
@@ -12,3 +13,4 @@ for manifest in Cargo.toml tests/differential/Cargo.toml; do
     "$cargo" clippy --release --workspace --all-targets --quiet --manifest-path "$manifest" --target-dir "$target" -- -D warnings
 done
 CARGO=$cargo tests/scripts/verifier_size.sh wasm
+"$cargo" build --quiet --release --target wasm32-unknown-unknown --target-dir "$target/wasm" -p anchorhold-body-encryption

@@ -6,6 +6,8 @@ mod image;
 mod owner;
 mod package;
 mod policy;
+mod presented;
+mod receipt;
 mod seal;
 mod simulated_root;
 mod vectors;
@@ -31,6 +33,9 @@ pub(crate) enum Command {
     /// Export or verify an audit log
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Check what a server says about one request
+    #[command(subcommand)]
+    Receipt(receipt::Command),
     /// Check, explain, compare, approve and sign release policies and what belongs to them
     #[command(subcommand)]
     Policy(policy::Command),
@@ -53,6 +58,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Verify(args) => verify::run(&args),
         Command::Evidence(command) => evidence::run(&command),
         Command::Audit(command) => audit::run(&command),
+        Command::Receipt(command) => receipt::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Image(command) => image::run(&command),
         Command::Vectors(command) => vectors::run(&command),

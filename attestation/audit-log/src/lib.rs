@@ -56,7 +56,10 @@ pub use id::{
 pub use log::{Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES, encode_entry};
 pub use note::{Signer, VerifierKey};
 pub use reader::{LogReader, ReadError, TornTail};
-pub use receipt::{RECEIPT_KEY_BYTES, Receipt, commit};
+pub use receipt::{
+    MAX_RECEIPT_BYTES, RECEIPT_KEY_BYTES, RECEIPT_TYPE, Receipt, ReceiptError, ReceiptModel,
+    STREAM_RECEIPT_PREFIX, SignedReceipt, commit, split_stream,
+};
 pub use report::{Check, Finding, Report, Status, Verdict};
 pub use storage::{Directory, Storage};
 pub use verify::{Expectations, MAX_EARLIER, verify, verify_each};

@@ -217,6 +217,13 @@ impl Signer {
         &self.key
     }
 
+    /// The signature over bytes that are no note's text: the caller puts a type in front of them.
+    pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> [u8; 64] {
+        let mut signature = [0; 64];
+        signature.copy_from_slice(self.key_pair.sign(bytes).as_ref());
+        signature
+    }
+
     /// The note with `text` and this key's signature.
     ///
     /// # Errors

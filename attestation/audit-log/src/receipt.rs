@@ -3,6 +3,13 @@
 //! A plain hash of a short prompt can be guessed. A receipt is keyed: HMAC-SHA-256 under a random key of
 //! this one request, which the server gives to the caller and forgets.
 
+mod signed;
+
+pub use signed::{
+    MAX_RECEIPT_BYTES, RECEIPT_TYPE, ReceiptError, ReceiptModel, STREAM_RECEIPT_PREFIX, SignedReceipt,
+    split_stream,
+};
+
 use crate::{Hash, Hex};
 use ring::hmac;
 use serde::{Deserialize, Serialize};

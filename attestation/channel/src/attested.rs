@@ -140,7 +140,8 @@ pub enum AttestError {
 }
 
 impl Connection<Unattested> {
-    /// Fetches the document for `nonce`, judges it for this connection's key, and opens the connection for requests.
+    /// Fetches the document for `nonce`, judges it for this connection's key, asks for an authenticator of this
+    /// connection, and opens it for requests.
     ///
     /// Takes `endorsements` in advance. To fetch what the evidence in the document asks for, fetch the document, read it,
     /// and judge it with [`verify_document`].
@@ -158,7 +159,7 @@ impl Connection<Unattested> {
         let bytes = self.fetch_document(&nonce).await?;
         let presented = Presented { document: &bytes, nonce, tls_key: self.tls_key() };
         let server = verify_document(&presented, endorsements, anchors, policy, at)?;
-        let connection = self.into_attested(&server)?;
+        let connection = self.authenticate(&server).await?;
         Ok((connection, server))
     }
 }

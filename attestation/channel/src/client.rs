@@ -25,7 +25,7 @@ pub use named::NamedClient;
 pub use target::Target;
 
 use crate::AttestedServer;
-use anchorhold_rats::{Sha256Digest, Timestamp};
+use anchorhold_rats::{Ed25519PublicKey, Sha256Digest, Timestamp};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use pin::Pin;
@@ -99,12 +99,20 @@ pub enum Error {
         /// The most that is read.
         max_bytes: usize,
     },
-    /// The document was asked for and the server answered with another status than 200.
-    #[error("attestation document refused with status {observed}")]
+    /// A document or authenticator was asked for and the server answered with another status than 200.
+    #[error("{what} refused with status {observed}")]
     Status {
+        /// What was asked for.
+        what: &'static str,
         /// The status that came.
         observed: u16,
     },
+    /// The peer holds the TLS key and is not the guest that was attested.
+    #[error(transparent)]
+    Authenticator(#[from] crate::authenticator::Error),
+    /// The system gives no randomness.
+    #[error("the system's random generator gave nothing")]
+    Random,
     /// Path or header is not valid in a request.
     #[error("path or header not valid in a request")]
     Request,
@@ -120,6 +128,8 @@ pub enum Error {
 pub struct Client<S> {
     target: Target,
     tls_key: Sha256Digest,
+    /// Of an attested guest: each connection has to show that it ends there.
+    authenticator_key: Option<Ed25519PublicKey>,
     limits: Limits,
     state: PhantomData<S>,
 }
@@ -131,7 +141,7 @@ impl Client<Pinned> {
     /// it can be trusted. Names and dates in the certificate do not matter.
     #[must_use]
     pub const fn pinned(target: Target, tls_key: Sha256Digest, limits: Limits) -> Self {
-        Self { target, tls_key, limits, state: PhantomData }
+        Self { target, tls_key, authenticator_key: None, limits, state: PhantomData }
     }
 
     /// The same, with the key taken from the server's certificate, DER.
@@ -145,7 +155,7 @@ impl Client<Pinned> {
 }
 
 impl Client<Attested> {
-    /// A client of the key that `server` has been attested to hold, as long as the evidence is good.
+    /// A client of the guest that `server` has been attested to be, as long as the evidence is good.
     ///
     /// # Errors
     /// [`Error::Expired`] when `at` is not before the end of the evidence's certificates.
@@ -158,17 +168,23 @@ impl Client<Attested> {
         if at >= server.expires() {
             return Err(Error::Expired { expired: server.expires() });
         }
-        Ok(Self { target, tls_key: server.keys().tls_key, limits, state: PhantomData })
+        let authenticator_key = Some(server.state().channel.authenticator_key);
+        Ok(Self { target, tls_key: server.keys().tls_key, authenticator_key, limits, state: PhantomData })
     }
 }
 
 impl<S: MayCarryRequests> Client<S> {
-    /// A new connection, with the key already checked.
+    /// A new connection, with the key already checked, and the authenticator where the guest was attested.
     ///
     /// # Errors
-    /// [`Error::OtherKey`] for another key, [`Error::Connect`] and [`Error::Timeout`] for no connection.
+    /// [`Error::OtherKey`] for another key, [`Error::Authenticator`] for a peer with a stolen one, [`Error::Connect`] and
+    /// [`Error::Timeout`] for no connection.
     pub async fn connect(&self) -> Result<Connection<S>, Error> {
-        connection::open(&self.target, Pin::Exactly(self.tls_key), &self.limits).await
+        let mut connection = connection::open(&self.target, Pin::Exactly(self.tls_key), &self.limits).await?;
+        if let Some(key) = &self.authenticator_key {
+            connection.want_authenticator(key).await?;
+        }
+        Ok(connection)
     }
 
     /// One GET on a connection of its own.

@@ -4,7 +4,8 @@
 //! then [`Document::new`]. A relying party reads it with [`verify_document`](crate::verify_document) only.
 
 use anchorhold_rats::{
-    Checks, Ed25519PublicKey, Evidence, EvidenceError, KeyBinding, Nonce, Purpose, Sha256Digest, Stage,
+    Checks, Ed25519PublicKey, Evidence, EvidenceError, Kem, KeyBinding, Nonce, Purpose, Sha256Digest, Stage,
+    WrappingKey,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -58,6 +59,17 @@ pub struct ServedModel {
     pub manifest_digest: Sha256Digest,
 }
 
+/// Keys of the guest that callers use after the handshake. They stand in the state, for which the evidence vouches like for
+/// [`DocumentKeys`]; those go to the key broker too, and these do not concern it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelKeys {
+    /// The key that signs [authenticators](crate::authenticator) of connections.
+    pub authenticator_key: Ed25519PublicKey,
+    /// The keys to which bodies may be encrypted, at most one of each KEM; none where the server takes no encrypted bodies.
+    pub body_keys: Vec<WrappingKey>,
+}
+
 /// The end of the audit log when the document was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,6 +93,8 @@ pub struct DocumentState {
     pub policy_digest: Option<Sha256Digest>,
     /// The audit log.
     pub audit: AuditHead,
+    /// Keys for connections and bodies.
+    pub channel: ChannelKeys,
 }
 
 impl DocumentState {
@@ -102,6 +116,7 @@ impl DocumentState {
 
     fn check_limits(&self) -> Result<(), Error> {
         limit(self.models.len(), MAX_MODELS, "models")?;
+        limit(self.channel.body_keys.len(), Kem::ALL.len(), "body keys")?;
         for name in self.models.iter().map(|model| &model.id).chain([&self.audit.origin]) {
             limit(name.len(), MAX_NAME_BYTES, "name bytes")?;
             // Names are printed on terminals by those who verify.

@@ -1,5 +1,6 @@
 //! The accept loop: TLS, HTTP/1.1 and HTTP/2 for one router, with every wait and size bounded.
 
+use crate::authenticator::Exporters;
 use crate::tls::ALPN_H2;
 use axum::Router;
 use axum::body::Body;
@@ -90,7 +91,8 @@ struct Shared {
 
 /// Serves `router` on `listener` until `shutdown` completes, then finishes what runs and returns.
 ///
-/// Handlers find the peer with axum's `ConnectInfo<SocketAddr>`. A peer that speaks no TLS 1.3 gets an alert and is
+/// Handlers find the peer with axum's `ConnectInfo<SocketAddr>`, and what the connection exports for authenticators as
+/// an extension of type `Arc<Exporters>`. A peer that speaks no TLS 1.3 gets an alert and is
 /// closed. The version of HTTP follows ALPN; without ALPN it is HTTP/1.1.
 pub async fn serve(
     listener: TcpListener,
@@ -179,10 +181,18 @@ async fn requests(shared: &Shared, stream: TlsStream<TcpStream>, peer: SocketAdd
     let builder = if is_h2 { &shared.http2 } else { &shared.http1 };
     let first = Arc::new(Notify::new());
     let (router, seen) = (shared.router.clone(), Arc::clone(&first));
+    // Every handshake that ends is TLS 1.3, and exports.
+    let exporters = {
+        let tls = stream.get_ref().1;
+        Exporters::new(tls, |out, label| tls.export_keying_material(out, label, None)).ok().map(Arc::new)
+    };
     let service = service_fn(move |request: http::Request<Incoming>| {
         seen.notify_one();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        if let Some(exporters) = &exporters {
+            request.extensions_mut().insert(Arc::clone(exporters));
+        }
         router.clone().oneshot(request)
     });
     let mut serving = pin!(watcher.watch(builder.serve_connection(TokioIo::new(stream), service)));

@@ -1,7 +1,8 @@
 //! The file that carries a weights key from the owner to a key broker.
 
-use crate::wrap::{self, ReleaseKey, WrapError, digest_of_items};
+use crate::wrap::{ReleaseKey, WrapError};
 use crate::{ModelId, request::read_json};
+use anchorhold_hpke::{Sealed, seal};
 use anchorhold_rats::{Ed25519PublicKey, Secret, Sha256Digest, WrappingKey, base64_bytes};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -56,7 +57,7 @@ pub struct WeightsKeyTerms {
 impl WeightsKeyTerms {
     /// The HPKE context: every public field, so that none can be altered without losing the key.
     fn info(&self) -> Sha256Digest {
-        digest_of_items(&[
+        Sha256Digest::of_items(&[
             FORMAT.as_bytes(),
             self.model_id.as_str().as_bytes(),
             &self.version.to_be_bytes(),
@@ -102,9 +103,9 @@ impl WeightsKeyImport {
         broker: &WrappingKey,
     ) -> Result<Self, ImportError> {
         terms.check()?;
-        let wrapped =
-            wrap::wrap(broker, terms.info().as_bytes(), weights_key.expose()).map_err(ImportError::Wrap)?;
-        Ok(Self { format: FORMAT.to_owned(), terms, enc: wrapped.enc, ciphertext: wrapped.ciphertext })
+        let Sealed { enc, ciphertext } =
+            seal(broker, terms.info().as_bytes(), weights_key.expose()).map_err(ImportError::Wrap)?;
+        Ok(Self { format: FORMAT.to_owned(), terms, enc, ciphertext })
     }
 
     /// Reads an import file.

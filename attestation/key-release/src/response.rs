@@ -1,7 +1,8 @@
 //! The answer to a release request: the weights key in HPKE, signed by the broker.
 
-use crate::wrap::{self, ReleaseKey, WrapError, Wrapped, digest_of_items};
+use crate::wrap::{ReleaseKey, WrapError};
 use crate::{LogProof, ModelId, request};
+use anchorhold_hpke::{Sealed, seal};
 use anchorhold_rats::{Ed25519PublicKey, KeyBinding, Secret, Sha256Digest, WrappingKey, base64_bytes};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
@@ -96,7 +97,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn transcript(&self, broker: &Ed25519PublicKey) -> Sha256Digest {
-        digest_of_items(&[
+        Sha256Digest::of_items(&[
             b"anchorhold release transcript v1",
             self.binding.nonce.as_bytes(),
             self.binding.context.as_bytes(),
@@ -110,7 +111,7 @@ impl Exchange {
 /// The key and its terms in HPKE, for one exchange; nothing of it has left yet.
 pub(crate) struct WrappedKey {
     transcript: Sha256Digest,
-    wrapped: Wrapped,
+    wrapped: Sealed,
 }
 
 impl WrappedKey {
@@ -126,7 +127,7 @@ impl WrappedKey {
         let mut plain = Zeroizing::new(Vec::with_capacity(KEY_BYTES + terms.len()));
         plain.extend_from_slice(weights_key.expose());
         plain.extend_from_slice(&terms);
-        let wrapped = wrap::wrap(&exchange.release_key, transcript.as_bytes(), &plain)?;
+        let wrapped = seal(&exchange.release_key, transcript.as_bytes(), &plain)?;
         Ok(Self { transcript, wrapped })
     }
 }
@@ -134,14 +135,14 @@ impl WrappedKey {
 impl ReleaseResponse {
     /// Signs. Only a [`WrappedGrant`](crate::WrappedGrant) calls this.
     pub(crate) fn new(key: WrappedKey, log: LogProof, broker: &BrokerKey) -> Self {
-        let Wrapped { enc, ciphertext } = key.wrapped;
+        let Sealed { enc, ciphertext } = key.wrapped;
         let mut response = Self { enc, ciphertext, signature: Vec::new(), log };
         response.signature = broker.pair.sign(response.message(&key.transcript).as_bytes()).as_ref().to_vec();
         response
     }
 
     fn message(&self, transcript: &Sha256Digest) -> Sha256Digest {
-        digest_of_items(&[
+        Sha256Digest::of_items(&[
             b"anchorhold release response v1",
             transcript.as_bytes(),
             &self.enc,

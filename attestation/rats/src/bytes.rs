@@ -151,6 +151,20 @@ impl Sha256Digest {
         out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
         Self(out)
     }
+
+    /// The SHA-256 digest of `items`, every one preceded by its length as 8 bytes big-endian, so that no two lists have
+    /// one input.
+    #[must_use]
+    pub fn of_items(items: &[&[u8]]) -> Self {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        for item in items {
+            context.update(&(item.len() as u64).to_be_bytes());
+            context.update(item);
+        }
+        let mut out = [0; 32];
+        out.copy_from_slice(context.finish().as_ref());
+        Self(out)
+    }
 }
 
 impl Nonce {
@@ -168,6 +182,15 @@ impl Nonce {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_lists_of_items_have_one_digest() {
+        let lists: [&[&[u8]]; 5] =
+            [&[b"ab", b"c"], &[b"a", b"bc"], &[b"abc"], &[b"abc", b""], &[b"", b"abc"]];
+        let digests = lists.map(Sha256Digest::of_items);
+        assert!((1..5).all(|at| !digests[..at].contains(&digests[at])));
+        assert_eq!(digests[2], Sha256Digest::of(b"\0\0\0\0\0\0\0\x03abc"));
+    }
 
     #[test]
     fn hex_round_trips_and_has_one_form() {

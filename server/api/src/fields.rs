@@ -43,6 +43,11 @@ impl Fields {
         }
     }
 
+    /// Whether nothing is left but nulls.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.map.values().all(|value| *value == Value::Null)
+    }
+
     pub(crate) fn missing(&self, name: &str) -> ApiError {
         let path = self.path(name);
         let message = format!("'{path}' is needed");

@@ -87,7 +87,10 @@ fn response_format(value: Value, path: &str) -> Result<Option<FormKind>, ApiErro
     let mut fields = Fields::of(value, path)?;
     match fields.take("type") {
         Some(Value::Text(kind)) if kind == "text" => Ok(None),
-        Some(Value::Text(kind)) if kind == "json_object" => Ok(Some(FormKind::JsonObject)),
+        Some(Value::Text(kind)) if kind == "json_object" => {
+            unsupported::refuse(&mut fields, unsupported::JSON_OBJECT)?;
+            Ok(Some(FormKind::JsonObject))
+        }
         Some(Value::Text(kind)) if kind == "json_schema" => {
             let inner = fields.take("json_schema").ok_or_else(|| fields.missing("json_schema"))?;
             named_schema(&mut Fields::of(inner, &fields.path("json_schema"))?).map(Some)
@@ -102,7 +105,10 @@ pub(crate) fn flat_format(value: Value, path: &str) -> Result<Option<FormKind>, 
     let mut fields = Fields::of(value, path)?;
     match fields.take("type") {
         Some(Value::Text(kind)) if kind == "text" => Ok(None),
-        Some(Value::Text(kind)) if kind == "json_object" => Ok(Some(FormKind::JsonObject)),
+        Some(Value::Text(kind)) if kind == "json_object" => {
+            unsupported::refuse(&mut fields, unsupported::JSON_OBJECT)?;
+            Ok(Some(FormKind::JsonObject))
+        }
         Some(Value::Text(kind)) if kind == "json_schema" => named_schema(&mut fields).map(Some),
         None => Err(fields.missing("type")),
         Some(_) => Err(ApiError::unsupported(fields.path("type"))),
@@ -118,6 +124,9 @@ fn named_schema(fields: &mut Fields) -> Result<FormKind, ApiError> {
     schema(fields.take("schema").ok_or_else(|| fields.missing("schema"))?, &path)
 }
 
+/// The fields of `structured_outputs` that ask for a form.
+const KNOWN: &str = "'json', 'regex', 'choice' and 'json_object'";
+
 fn structured_outputs(value: Value, path: &str) -> Result<Option<FormKind>, ApiError> {
     let mut fields = Fields::of(value, path)?;
     unsupported::refuse(&mut fields, unsupported::STRUCTURED)?;
@@ -130,6 +139,11 @@ fn structured_outputs(value: Value, path: &str) -> Result<Option<FormKind>, ApiE
         if let Some(value) = fields.take(name) {
             kinds.push(read(value, &fields.path(name))?);
         }
+    }
+    // Elsewhere an unknown field is harmless; here it may be all that the caller asks of the text.
+    if !fields.is_empty() {
+        let message = format!("'{path}' has a field that this server does not know; it knows {KNOWN}");
+        return Err(ApiError::invalid(path, message));
     }
     match kinds.len() {
         0 | 1 => Ok(kinds.pop()),

@@ -3,7 +3,8 @@
 //!
 //! Start with [`ChatRequest::parse`], [`CompletionRequest::parse`], [`ResponsesRequest::parse`], [`EmbeddingRequest::parse`] and
 //! [`RerankRequest::parse`]. Promised for any bytes at all: an answer in time that grows with the length of the body alone, no panic, and an error text that
-//! quotes nothing of the body. A documented field works or is refused by name; unknown fields are accepted.
+//! quotes nothing of the body. A documented field works or is refused by name; unknown fields are accepted, save
+//! in `structured_outputs`, where one may be all that a caller asks of a text.
 //!
 //! This crate is *not* a server: it knows no HTTP library, no model and no process. The caller bounds the body with
 //! [`MAX_BODY_BYTES`] before it reads it.

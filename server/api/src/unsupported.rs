@@ -145,6 +145,10 @@ pub(crate) const STRUCTURED: &[(&str, Neutral)] = &[
     ("disable_fallback", Neutral::True),
 ];
 
+/// Of `response_format` with the type `json_object`. Some servers take a schema there; ours stands in `json_schema`.
+pub(crate) const JSON_OBJECT: &[(&str, Neutral)] =
+    &[("schema", Neutral::Null), ("json_schema", Neutral::Null)];
+
 /// Of embeddings.
 pub(crate) const EMBEDDING: &[(&str, Neutral)] = &[
     ("messages", Neutral::Empty),

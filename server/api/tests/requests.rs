@@ -153,6 +153,7 @@ fn refuses_documented_fields_that_are_not_offered_by_name() {
         (json!({"structured_outputs": {"whitespace_pattern": " "}}), "structured_outputs.whitespace_pattern"),
         (json!({"guided_grammar": "root ::= x"}), "guided_grammar"),
         (json!({"response_format": {"type": "structural_tag"}}), "response_format.type"),
+        (json!({"response_format": {"type": "json_object", "schema": {}}}), "response_format.schema"),
         (json!({"use_beam_search": true}), "use_beam_search"),
         (json!({"include_stop_str_in_output": true}), "include_stop_str_in_output"),
         (json!({"skip_special_tokens": false}), "skip_special_tokens"),
@@ -274,6 +275,7 @@ fn reads_every_way_to_ask_for_a_form() {
     for nothing in [
         json!({"response_format": {"type": "text"}}),
         json!({"structured_outputs": {}}),
+        json!({"structured_outputs": {CANARY: null}}),
         json!({"structured_outputs": {"disable_any_whitespace": true, "json": null}, "guided_regex": null}),
     ] {
         assert_eq!(ChatRequest::parse(&chat_body(nothing)).unwrap().generation.form, None);
@@ -313,6 +315,8 @@ fn refuses_forms_that_cannot_be_one() {
         (json!({"guided_choice": vec!["a"; 1025]}), "guided_choice".to_owned()),
         (json!({"guided_choice": vec!["a".repeat(1000); 66]}), "guided_choice".to_owned()),
         (json!({"structured_outputs": {"json": {}, "regex": "a"}}), "structured_outputs".to_owned()),
+        (json!({"structured_outputs": {"regexp": "a"}}), "structured_outputs".to_owned()),
+        (json!({"structured_outputs": {"json": {}, CANARY: 1}}), "structured_outputs".to_owned()),
         (json!({"structured_outputs": {"choice": CANARY}}), "structured_outputs.choice".to_owned()),
         (
             json!({"response_format": {"type": "json_object"}, "guided_choice": ["a"]}),

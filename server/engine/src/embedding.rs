@@ -1,8 +1,9 @@
 //! Which inputs are embedded together: batches of limited size, filled across requests.
 
 use crate::admission::{all_known, wide};
-use crate::{BackendError, Embedder, Moment, RequestId, SubmitError, TokenId};
-use std::collections::VecDeque;
+use crate::fairness::{Turns, part};
+use crate::{BackendError, Embedder, Moment, RequestId, SubmitError, Tenancy, TokenField, TokenId};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// The limits of an [`EmbeddingBatcher`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,15 +12,16 @@ pub struct EmbeddingLimits {
     pub batch_tokens: usize,
     /// The most inputs in one batch.
     pub batch_inputs: usize,
-    /// The most inputs that wait. One request is taken when nothing waits, however many it has.
+    /// The inputs that may wait, shared out as [`GenerationLimits::waiting`](crate::GenerationLimits::waiting) is. One request is taken
+    /// when nothing of its domain waits, however many it has.
     pub waiting_inputs: usize,
-    /// The most tokens that wait, with the same exception.
+    /// The tokens that may wait, shared out likewise, with the same exception.
     pub waiting_tokens: usize,
 }
 
 impl Default for EmbeddingLimits {
     fn default() -> Self {
-        Self { batch_tokens: 16_384, batch_inputs: 64, waiting_inputs: 4_096, waiting_tokens: 1_048_576 }
+        Self { batch_tokens: 16_384, batch_inputs: 64, waiting_inputs: 8_192, waiting_tokens: 2_097_152 }
     }
 }
 
@@ -41,7 +43,8 @@ pub enum Unanswered {
     Late,
 }
 
-/// Collects requests and embeds them in batches, first come, first served.
+/// Collects requests and embeds them in batches, which domains fill in turns by the tokens that each had for its share; within a domain,
+/// first come, first served.
 ///
 /// A request with many inputs is spread over several batches, and small requests share one. Every request that was
 /// taken ends exactly once: in an [`EmbeddingOutput`], or in [`Self::cancel`].
@@ -51,12 +54,14 @@ pub struct EmbeddingBatcher {
     context: usize,
     dimensions: usize,
     vocabulary: usize,
+    turns: Turns,
     waiting: VecDeque<Request>,
 }
 
 #[derive(Debug)]
 struct Request {
     id: RequestId,
+    tenancy: Tenancy,
     inputs: Vec<Vec<TokenId>>,
     /// The vectors of the first inputs.
     vectors: Vec<Vec<f32>>,
@@ -76,7 +81,7 @@ impl EmbeddingBatcher {
             ..limits
         };
         let (context, dimensions) = (embedder.context(), embedder.dimensions());
-        Self { limits, context, dimensions, vocabulary, waiting: VecDeque::new() }
+        Self { limits, context, dimensions, vocabulary, turns: Turns::default(), waiting: VecDeque::new() }
     }
 
     /// Takes a request; it is embedded in later steps, or given up at `ends_by`.
@@ -86,6 +91,7 @@ impl EmbeddingBatcher {
     pub fn submit(
         &mut self,
         id: RequestId,
+        tenancy: Tenancy,
         inputs: Vec<Vec<TokenId>>,
         ends_by: Moment,
     ) -> Result<(), SubmitError> {
@@ -97,21 +103,28 @@ impl EmbeddingBatcher {
             return Err(SubmitError::TooLong { tokens: wide(longest), limit: wide(self.context) });
         }
         if !all_known(inputs.iter().flatten().copied(), self.vocabulary) {
-            return Err(SubmitError::UnknownToken);
+            return Err(SubmitError::UnknownToken(TokenField::Prompt));
         }
         if self.waiting.iter().any(|request| request.id == id) {
             return Err(SubmitError::InUse);
         }
-        let (queued, tokens) = self.load();
-        let more: usize = inputs.iter().map(Vec::len).sum();
-        let fits = queued + inputs.len() <= self.limits.waiting_inputs
-            && tokens + more <= self.limits.waiting_tokens;
-        if !fits && !self.waiting.is_empty() {
+        if !self.may_wait(tenancy, &inputs) {
             return Err(SubmitError::Overloaded);
         }
+        self.turns.arrive(tenancy.domain);
         let (vectors, unanswered) = (Vec::new(), None);
-        self.waiting.push_back(Request { id, inputs, vectors, planned: 0, ends_by, unanswered });
+        self.waiting.push_back(Request { id, tenancy, inputs, vectors, planned: 0, ends_by, unanswered });
         Ok(())
+    }
+
+    /// Whether a domain's part of what waits holds these inputs too.
+    fn may_wait(&self, tenancy: Tenancy, inputs: &[Vec<TokenId>]) -> bool {
+        let own = || self.waiting.iter().filter(|request| request.tenancy.domain == tenancy.domain);
+        let tokens: usize = own().flat_map(Request::left).chain(inputs).map(Vec::len).sum();
+        let part = |limit| part(limit, tenancy, self.waiting.iter().map(|request| request.tenancy));
+        own().next().is_none()
+            || (own().flat_map(Request::left).count() + inputs.len() <= part(self.limits.waiting_inputs)
+                && tokens <= part(self.limits.waiting_tokens))
     }
 
     /// Forgets a request. False when it is not alive. No output about it follows.
@@ -162,26 +175,37 @@ impl EmbeddingBatcher {
     /// Inputs that wait, and their tokens.
     #[must_use]
     pub fn load(&self) -> (usize, usize) {
-        let waiting =
-            || self.waiting.iter().flat_map(|request| request.inputs.iter().skip(request.vectors.len()));
+        let waiting = || self.waiting.iter().flat_map(Request::left);
         (waiting().count(), waiting().map(Vec::len).sum())
     }
 
-    /// Marks the oldest inputs that fit one batch.
+    /// Marks the inputs that fit one batch, each the oldest of the domain whose turn it is.
     fn plan(&mut self) {
-        let mut tokens = self.limits.batch_tokens;
-        let mut inputs = self.limits.batch_inputs;
-        for request in &mut self.waiting {
+        let mut queues: HashMap<_, VecDeque<usize>> = HashMap::new();
+        for (at, request) in self.waiting.iter_mut().enumerate() {
             request.planned = 0;
-            for input in request.inputs.iter().skip(request.vectors.len()) {
-                if inputs == 0 || input.len() > tokens {
-                    // Whoever comes later stays behind, or a long input might wait for ever.
-                    (inputs, tokens) = (0, 0);
-                    break;
-                }
-                request.planned += 1;
-                inputs -= 1;
-                tokens -= input.len();
+            queues.entry(request.tenancy.domain).or_default().push_back(at);
+        }
+        let mut tokens = self.limits.batch_tokens;
+        for _ in 0..self.limits.batch_inputs {
+            let turn = |(domain, queue): (_, &VecDeque<usize>)| {
+                Some((self.turns.time(domain), *queue.front()?, domain))
+            };
+            let next = queues.iter().filter_map(|(domain, queue)| turn((*domain, queue))).min();
+            let Some((_, at, domain)) = next else { return };
+            let Some(request) = self.waiting.get_mut(at) else { return };
+            let Some(length) = request.left().nth(request.planned).map(Vec::len) else { return };
+            if length > tokens {
+                // Whoever comes later stays behind, or a long input might wait for ever.
+                return;
+            }
+            tokens -= length;
+            request.planned += 1;
+            self.turns.charge(domain, length, request.tenancy.share);
+            if request.left().count() == request.planned
+                && let Some(queue) = queues.get_mut(&domain)
+            {
+                queue.pop_front();
             }
         }
     }
@@ -194,11 +218,18 @@ impl EmbeddingBatcher {
             request: request.id,
             vectors: request.unanswered.map_or(Ok(request.vectors), Err),
         };
+        let busy: HashSet<_> = self.waiting.iter().map(|request| request.tenancy.domain).collect();
+        self.turns.forget(|domain| busy.contains(&domain));
         ended.into_iter().map(output).collect()
     }
 }
 
 impl Request {
+    /// The inputs that have no vector yet.
+    fn left(&self) -> impl Iterator<Item = &Vec<TokenId>> {
+        self.inputs.iter().skip(self.vectors.len())
+    }
+
     /// The inputs that are in the batch under way.
     fn batch(&self) -> impl Iterator<Item = &[TokenId]> {
         self.inputs.iter().skip(self.vectors.len()).take(self.planned).map(Vec::as_slice)

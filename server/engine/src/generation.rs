@@ -1,6 +1,6 @@
 //! Which sequences run in the next step: continuous batching with prompts read in chunks, over a cache of blocks.
 
-use crate::admission::{all_known, wide};
+use crate::admission::{all_known, field_of_unknown, wide};
 use crate::cache::{BlockCache, CacheDomain, Lack, Released, Table};
 use crate::fairness::{Turns, part, share};
 use crate::{
@@ -269,10 +269,8 @@ impl GenerationScheduler {
         if whole > self.context {
             return Err(SubmitError::TooLong { tokens: wide(whole), limit: wide(self.context) });
         }
-        let bias = request.sampling.logit_bias.iter().map(|(token, _)| *token);
-        let named = request.prompt.iter().chain(&request.stop_tokens).copied().chain(bias);
-        if !all_known(named, self.vocabulary) {
-            return Err(SubmitError::UnknownToken);
+        if let Some(field) = field_of_unknown(request, self.vocabulary) {
+            return Err(SubmitError::UnknownToken(field));
         }
         let choices = request.choices.max(1);
         let ids = request.sequence.0..request.sequence.0.saturating_add(choices.into());

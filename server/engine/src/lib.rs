@@ -22,7 +22,7 @@ mod random;
 mod sampler;
 mod types;
 
-pub use admission::SubmitError;
+pub use admission::{SubmitError, TokenField};
 pub use backend::{Answer, BackendError, BlockId, Embedder, Generator, Row, Wanted};
 pub use cache::CacheDomain;
 pub use constraint::{Constraint, TooComplex};

@@ -27,7 +27,8 @@ use tokio::sync::OwnedSemaphorePermit;
 const BODY_WAIT: Duration = Duration::from_secs(30);
 /// The status that the log shows for a caller who left before there was one.
 const CLIENT_LEFT: u16 = 499;
-const RECEIPT_KEY: HeaderName = HeaderName::from_static("anchorhold-receipt-key");
+const RECEIPT: HeaderName = HeaderName::from_static("x-anchorhold-receipt");
+const RECEIPT_KEY: HeaderName = HeaderName::from_static("x-anchorhold-receipt-key");
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
 
@@ -183,7 +184,7 @@ impl Exchange {
         }
     }
 
-    /// Sends the entry and waits until it is durable.
+    /// Sends the entry and waits until it is durable. Gives the keeper's receipt where the request has one.
     ///
     /// # Errors
     /// It is not, and nothing may be served.
@@ -191,11 +192,11 @@ impl Exchange {
         &mut self,
         outcome: RequestOutcome,
         status: StatusCode,
-    ) -> Result<(), ApiError> {
-        let Some(slot) = self.slot.take() else { return Ok(()) };
+    ) -> Result<Option<String>, ApiError> {
+        let Some(slot) = self.slot.take() else { return Ok(None) };
         let record = self.record(outcome, status.as_u16());
         let appended = self.app.keeper.record(slot, AuditEvent::Request(record)).await;
-        appended.map(drop).map_err(|_| {
+        appended.map_err(|_| {
             self.app.metrics.audit_refusals.inc();
             audit_unavailable()
         })
@@ -234,11 +235,14 @@ impl Exchange {
     /// The answer, once its entry is durable.
     async fn whole(mut self, outcome: RequestOutcome, status: StatusCode, body: Vec<u8>) -> Response {
         self.commit(&body);
-        if let Err(error) = self.close(outcome, status).await {
-            return refuse(&error);
-        }
+        let receipt = match self.close(outcome, status).await {
+            Ok(receipt) => receipt,
+            Err(error) => return refuse(&error),
+        };
         let mut response = json(status, body);
         response.headers_mut().extend(self.receipt_key());
+        let receipt = receipt.and_then(|receipt| HeaderValue::try_from(receipt).ok());
+        response.headers_mut().extend(receipt.map(|receipt| (RECEIPT, receipt)));
         response
     }
 

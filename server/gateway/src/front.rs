@@ -5,6 +5,7 @@ use crate::keys::Tenant;
 use crate::refuse::refuse;
 use crate::words::ulid;
 use anchorhold_api::ApiError;
+use anchorhold_channel::{authenticator, document};
 use anchorhold_ipc::{AuditEvent, Route};
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
@@ -18,8 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The paths, byte for byte, that need no key. Everything else does, whether it exists or not.
-pub(crate) const PUBLIC: [&str; 4] =
-    ["/health", "/readyz", "/version", "/.well-known/anchorhold-attestation"];
+pub(crate) const PUBLIC: [&str; 5] = ["/health", "/readyz", "/version", document::PATH, authenticator::PATH];
 /// The longest id of a caller that is sent back, in characters.
 const MAX_REQUEST_ID: usize = 128;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -147,7 +147,9 @@ pub(crate) async fn embedding(exchange: &mut Exchange, request: Request) -> Resu
     }
     let count = asked.inputs.len();
     let inputs = asked.inputs.into_iter().map(prompt).collect();
-    let mut flight = worker.submit(vec![WorkKind::Embed { inputs }], 1).map_err(refuse::flight)?;
+    let mut flight = worker
+        .submit(vec![WorkKind::Embed { tenancy: exchange.tenancy(), inputs }], 1)
+        .map_err(refuse::flight)?;
     let (vectors, tokens) = match flight.next().await.map_err(refuse::flight)?.1 {
         Update::Embedded { vectors, tokens_in } => (vectors, tokens_in),
         Update::Failed(error) => {

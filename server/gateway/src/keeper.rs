@@ -17,7 +17,7 @@ use tokio::time::timeout;
 const MAX_QUEUED: usize = 2048;
 /// How long a request waits until its entry is durable.
 const APPEND_WAIT: Duration = Duration::from_secs(10);
-/// How long a caller waits for an attestation document.
+/// How long a caller waits for an attestation document or a signature.
 const ATTEST_WAIT: Duration = Duration::from_secs(10);
 /// How long the last message may take to leave.
 const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -49,14 +49,24 @@ struct Waiting {
 #[derive(Debug, Default)]
 struct Tickets {
     closed: bool,
-    appended: HashMap<u64, oneshot::Sender<Option<u64>>>,
-    attested: HashMap<u64, oneshot::Sender<Option<Vec<u8>>>>,
+    appended: HashMap<u64, oneshot::Sender<Durable>>,
+    /// Those who wait for a document or for a signature.
+    answered: HashMap<u64, oneshot::Sender<Option<Vec<u8>>>>,
 }
+
+/// What the keeper says of an entry: its receipt where it has one, or `None` when it is not in the log.
+type Durable = Option<Option<String>>;
 
 impl Waiting {
     fn lock(&self) -> MutexGuard<'_, Tickets> {
         // A panic while the lock is held leaves whole maps behind.
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self, ticket: u64, answer: Option<Vec<u8>>) {
+        let waiter = self.lock().answered.remove(&ticket);
+        // A caller who left does not wait any more.
+        let _ = waiter.map(|waiter| waiter.send(answer));
     }
 }
 
@@ -103,12 +113,12 @@ impl Keeper {
         slot.send(FromGateway::Record { ticket: self.next_ticket(), event });
     }
 
-    /// Sends an entry; the future completes when it is durable. The entry is on its way even if nobody waits.
+    /// Sends an entry; the future completes with its receipt when it is durable. The entry is on its way even if nobody waits.
     pub(crate) fn record(
         &self,
         slot: Slot,
         event: AuditEvent,
-    ) -> impl Future<Output = Result<u64, NoAnswer>> + Send + use<> {
+    ) -> impl Future<Output = Result<Option<String>, NoAnswer>> + Send + use<> {
         let ticket = self.next_ticket();
         let (sender, receiver) = oneshot::channel();
         let waiting = Arc::clone(&self.waiting);
@@ -127,6 +137,15 @@ impl Keeper {
 
     /// The attestation document for `nonce`, as the keeper made it.
     pub(crate) async fn attest(&self, nonce: [u8; 32]) -> Result<Vec<u8>, NoAnswer> {
+        self.ask(|ticket| FromGateway::Attest { ticket, nonce }).await
+    }
+
+    /// The signature for an authenticator with this transcript.
+    pub(crate) async fn authenticate(&self, transcript_hash: Vec<u8>) -> Result<Vec<u8>, NoAnswer> {
+        self.ask(|ticket| FromGateway::Authenticate { ticket, transcript_hash }).await
+    }
+
+    async fn ask(&self, message: impl FnOnce(u64) -> FromGateway) -> Result<Vec<u8>, NoAnswer> {
         let slot = self.reserve().ok_or(NoAnswer)?;
         let ticket = self.next_ticket();
         let (sender, receiver) = oneshot::channel();
@@ -135,11 +154,11 @@ impl Keeper {
             if tickets.closed {
                 return Err(NoAnswer);
             }
-            tickets.attested.insert(ticket, sender);
+            tickets.answered.insert(ticket, sender);
         }
-        slot.send(FromGateway::Attest { ticket, nonce });
+        slot.send(message(ticket));
         let answer = timeout(ATTEST_WAIT, receiver).await;
-        self.waiting.lock().attested.remove(&ticket);
+        self.waiting.lock().answered.remove(&ticket);
         answer.ok().and_then(Result::ok).flatten().ok_or(NoAnswer)
     }
 
@@ -187,18 +206,15 @@ fn read(
             }
             ToGateway::WorkerGone { model } => pool.remove(&model),
             ToGateway::WorkerRetires { model } => pool.retire(&model),
-            ToGateway::Attested(answer) => {
-                let waiter = waiting.lock().attested.remove(&answer.ticket);
-                // A caller who left does not wait any more.
-                let _ = waiter.map(|waiter| waiter.send(answer.document));
-            }
+            ToGateway::Attested(answer) => waiting.answer(answer.ticket, answer.document),
+            ToGateway::Authenticated { ticket, signature } => waiting.answer(ticket, signature),
             ToGateway::Appended(answer) => {
                 waiting.log_refuses.store(answer.index.is_none(), Ordering::Relaxed);
                 let waiter = waiting.lock().appended.remove(&answer.ticket);
-                let _ = waiter.map(|waiter| waiter.send(answer.index));
+                let _ = waiter.map(|waiter| waiter.send(answer.index.map(|_| answer.receipt)));
             }
             // The port is open already.
-            ToGateway::Listen => {}
+            ToGateway::Listen { .. } => {}
             ToGateway::Drain => {
                 draining.send_replace(true);
             }

@@ -14,6 +14,7 @@
 //! requests that pass through it, and can log entries that are not true; it can open no model.
 
 mod ask;
+mod attestation;
 mod audit;
 mod config;
 mod exchange;
@@ -47,6 +48,8 @@ use tokio::sync::{Semaphore, watch};
 
 /// Attestation documents that are being made at one time; each costs the keeper a call to the security processor.
 const MAX_ATTESTATIONS: usize = 8;
+/// Authenticators that the keeper is asked to sign at one time; each costs it one signature.
+const MAX_AUTHENTICATORS: usize = 256;
 
 /// A gateway that talks to its keeper.
 #[derive(Debug)]
@@ -64,8 +67,11 @@ struct App {
     /// As many permits as requests may run at once, over all tenants.
     in_flight: Arc<Semaphore>,
     attestations: Semaphore,
+    authenticators: Semaphore,
     pool: Arc<pool::Pool>,
     keeper: keeper::Keeper,
+    /// The DER that goes into authenticators of connections.
+    authenticator_certificate: Vec<u8>,
     metrics: Arc<Metrics>,
     failures: audit::FailureRate,
     /// True once no new work is taken.
@@ -74,7 +80,7 @@ struct App {
 
 impl Gateway {
     /// Begins with these workers and listens to the keeper, in threads of its own. `Hello` and `Listening` are sent
-    /// before this.
+    /// before this. `authenticator_certificate` is what came with `Listen`.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -82,6 +88,7 @@ impl Gateway {
         config: Config,
         line: Line<FromGateway, ToGateway>,
         workers: Vec<(ModelInfo, OwnedFd)>,
+        authenticator_certificate: Vec<u8>,
     ) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let patience = Patience { answer: config.limits.answer, request: config.limits.request };
@@ -95,8 +102,10 @@ impl Gateway {
             in_flight: Arc::new(Semaphore::new(config.limits.max_in_flight)),
             limits: config.limits,
             attestations: Semaphore::new(MAX_ATTESTATIONS),
+            authenticators: Semaphore::new(MAX_AUTHENTICATORS),
             pool,
             keeper,
+            authenticator_certificate,
             metrics,
             failures: audit::FailureRate::default(),
             draining,

@@ -65,15 +65,15 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let layers = enter(&Role::Gateway).context("confinement")?;
     let active = layers.active.iter().map(ToString::to_string).collect();
     let confinement = Confinement { active, missing: layers.missing };
-    line.send(&FromGateway::Hello { tls_key, confinement }, &[])?;
-    let workers = first_workers(&mut line)?;
+    line.send(&FromGateway::Hello { tls_key, body_keys: Vec::new(), confinement }, &[])?;
+    let Opening { workers, authenticator_certificate } = opening(&mut line)?;
     rustix::net::listen(&listener, BACKLOG).with_context(|| format!("listen on {address}"))?;
     line.send(&FromGateway::Listening { address }, &[])?;
 
     let drain = config.limits.drain;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let gateway = Gateway::start(config, line, workers)?;
+        let gateway = Gateway::start(config, line, workers, authenticator_certificate)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -104,13 +104,21 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// What the keeper gives before the port may open.
+struct Opening {
+    workers: Vec<(ModelInfo, OwnedFd)>,
+    authenticator_certificate: Vec<u8>,
+}
+
 /// Collects workers until the keeper says that the port may open.
-fn first_workers(line: &mut Line<FromGateway, ToGateway>) -> anyhow::Result<Vec<(ModelInfo, OwnedFd)>> {
+fn opening(line: &mut Line<FromGateway, ToGateway>) -> anyhow::Result<Opening> {
     let mut workers = Vec::new();
     loop {
         let (message, mut descriptors) = line.receive().context("waiting for the first models")?;
         match message {
-            ToGateway::Listen => return Ok(workers),
+            ToGateway::Listen { authenticator_certificate } => {
+                return Ok(Opening { workers, authenticator_certificate });
+            }
             ToGateway::WorkerReady(info) => {
                 let socket = descriptors.pop().context("a worker came without its line")?;
                 workers.push((info, socket));

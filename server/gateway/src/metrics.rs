@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     pub(crate) auth_failures: Counter,
     pub(crate) audit_refusals: Counter,
     pub(crate) attestations: Counter,
+    pub(crate) authenticators: Counter,
 }
 
 fn seconds() -> Histogram {
@@ -56,6 +57,7 @@ impl Metrics {
             auth_failures: Counter::default(),
             audit_refusals: Counter::default(),
             attestations: Counter::default(),
+            authenticators: Counter::default(),
         };
         registry.register("requests", "Requests with a key that ended", metrics.requests.clone());
         registry.register("requests_in_flight", "Requests that run now", metrics.in_flight.clone());
@@ -100,6 +102,11 @@ impl Metrics {
             "attestations",
             "Attestation documents that were handed out",
             metrics.attestations.clone(),
+        );
+        registry.register(
+            "authenticators",
+            "Connections for which an authenticator was signed",
+            metrics.authenticators.clone(),
         );
         Self { registry, ..metrics }
     }

@@ -2,7 +2,7 @@
 
 use crate::flight::FlightError;
 use anchorhold_api::ApiError;
-use anchorhold_ipc::{RejectReason, RequestError, RequestOutcome, StructureFault, ToolFault};
+use anchorhold_ipc::{RejectReason, RequestError, RequestOutcome, StructureFault, TokenField, ToolFault};
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -68,7 +68,12 @@ pub(crate) fn worker(error: &RequestError, named: Named) -> ApiError {
         RequestError::Rejected(RejectReason::ContextLength { tokens, limit }) => {
             ApiError::context_length(field, *tokens, *limit)
         }
-        RequestError::Rejected(RejectReason::UnknownToken) => {
+        RequestError::Rejected(RejectReason::UnknownToken(place)) => {
+            let field = match place {
+                TokenField::Prompt => field,
+                TokenField::StopTokens => "stop_token_ids",
+                TokenField::LogitBias => "logit_bias",
+            };
             ApiError::invalid(field, "a token id is outside the model's vocabulary")
         }
         RequestError::Rejected(RejectReason::EmptyPrompt) => {

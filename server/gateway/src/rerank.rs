@@ -14,7 +14,11 @@ pub(crate) async fn rerank(exchange: &mut Exchange, request: Request) -> Result<
     let asked = RerankRequest::parse(&body)?;
     drop(body);
     let worker = exchange.worker(&asked.model, ModelKind::Rerank)?;
-    let work = WorkKind::Rerank { query: asked.query.clone(), documents: asked.documents.clone() };
+    let work = WorkKind::Rerank {
+        tenancy: exchange.tenancy(),
+        query: asked.query.clone(),
+        documents: asked.documents.clone(),
+    };
     let mut flight = worker.submit(vec![work], 1).map_err(refuse::flight)?;
     let (scores, tokens) = match flight.next().await.map_err(refuse::flight)?.1 {
         Update::Ranked { scores, tokens_in } => (scores, tokens_in),

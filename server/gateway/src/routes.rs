@@ -1,6 +1,7 @@
 //! Which path and method leads where.
 
 use crate::App;
+use crate::attestation;
 use crate::exchange::{Answer, Exchange};
 use crate::front::{Caller, front, route_of};
 use crate::generate;
@@ -8,8 +9,8 @@ use crate::refuse::{json, refuse};
 use crate::rerank;
 use crate::words::hex;
 use anchorhold_api::{ApiError, ModelCard, model, models};
+use anchorhold_channel::{authenticator, document};
 use anchorhold_ipc::{ModelInfo, ModelKind, Route};
-use anchorhold_rats::Nonce;
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
@@ -61,7 +62,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(ready))
         .route("/version", get(version))
         .route("/metrics", get(metrics))
-        .route("/.well-known/anchorhold-attestation", get(attestation))
+        .route(document::PATH, get(attestation::document))
+        .route(authenticator::PATH, post(attestation::authenticator))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(&app), front))
@@ -206,25 +208,6 @@ async fn metrics(State(app): Shared, Extension(caller): Extension<Caller>, heade
     let mut response = Response::new(text.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
-}
-
-/// The evidence for a nonce that the caller chose, byte for byte as the keeper made it.
-async fn attestation(State(app): Shared, uri: Uri) -> Response {
-    let nonce = uri.query().and_then(|query| query.strip_prefix("nonce="));
-    let Some(nonce) = nonce.and_then(|hex| hex.parse::<Nonce>().ok()) else {
-        let message = "the query must be 'nonce=' and 64 lower-case hex digits, nothing else";
-        return refuse(&ApiError::invalid("nonce", message));
-    };
-    let Ok(_permit) = app.attestations.try_acquire() else {
-        return refuse(&ApiError::unavailable("attestation_busy", "too many attestations are being made"));
-    };
-    match app.keeper.attest(*nonce.as_bytes()).await {
-        Ok(document) => {
-            app.metrics.attestations.inc();
-            json(StatusCode::OK, document)
-        }
-        Err(_) => refuse(&ApiError::unavailable("attestation_unavailable", "evidence could not be made")),
-    }
 }
 
 /// A path that leads nowhere.

@@ -14,6 +14,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
+/// What stands in front of the receipt at the end of a stream.
+const RECEIPT_COMMENT: &str = ": x-anchorhold-receipt ";
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A generation whose first event is there.
@@ -139,13 +141,15 @@ impl Stream {
         }
     }
 
-    /// The entry commits to the whole body, the last event included, and is durable before that leaves.
+    /// The entry commits to the whole body, the last event included, and is durable before that leaves. The receipt leaves before it,
+    /// as a comment, which clients that do not know it pass over.
     async fn end(&mut self) -> String {
         self.is_over = true;
         let last = self.run.last.take().unwrap_or_default();
         self.exchange.commit(last.as_bytes());
         match self.exchange.close(RequestOutcome::Complete, StatusCode::OK).await {
-            Ok(()) => last,
+            Ok(Some(receipt)) => format!("{RECEIPT_COMMENT}{receipt}\n\n{last}"),
+            Ok(None) => last,
             Err(error) => self.run.frames.failed(&error),
         }
     }

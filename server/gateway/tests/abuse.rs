@@ -5,7 +5,7 @@
 mod common;
 
 use anchorhold_ipc::{
-    AuditEvent, Event, FromGateway, ModelKind, RejectReason, RequestError, RequestOutcome, Route,
+    AuditEvent, Event, FromGateway, ModelKind, RejectReason, RequestError, RequestOutcome, Route, TokenField,
 };
 use axum::body::Body;
 use common::{Answer, OTHER_KEY, Rig, aside, chat, get, post, request, with};
@@ -181,13 +181,16 @@ async fn refuses_models_that_are_unknown_or_of_the_other_kind() {
 async fn refusals_of_the_worker_become_client_errors_with_the_field() {
     let rig = Rig::new();
     let mut worker = rig.worker("chat", ModelKind::Chat).await;
+    let unknown = |field| RequestError::Rejected(RejectReason::UnknownToken(field));
     for (error, status, code) in [
         (
             RequestError::Rejected(RejectReason::ContextLength { tokens: 600, limit: 512 }),
             400,
             json!("context_length_exceeded"),
         ),
-        (RequestError::Rejected(RejectReason::UnknownToken), 400, Value::Null),
+        (unknown(TokenField::Prompt), 400, Value::Null),
+        (unknown(TokenField::StopTokens), 400, Value::Null),
+        (unknown(TokenField::LogitBias), 400, Value::Null),
         (RequestError::Rejected(RejectReason::EmptyPrompt), 400, Value::Null),
         (RequestError::Rejected(RejectReason::Template), 400, Value::Null),
         (RequestError::Overloaded, 503, json!("overloaded")),
@@ -204,8 +207,13 @@ async fn refusals_of_the_worker_become_client_errors_with_the_field() {
             .await;
             let answer = task.await.unwrap();
             check_refused(&answer, status, &code);
-            if status == 400 {
-                assert_eq!(answer.param(), "messages");
+            if let RequestError::Rejected(reason) = &error {
+                let field = match reason {
+                    RejectReason::UnknownToken(TokenField::StopTokens) => "stop_token_ids",
+                    RejectReason::UnknownToken(TokenField::LogitBias) => "logit_bias",
+                    _ => "messages",
+                };
+                assert_eq!(answer.param(), field);
             }
         }
     }

@@ -5,7 +5,9 @@
 mod common;
 
 use anchorhold_api::RerankRequest;
-use anchorhold_ipc::{Event, FromGateway, ModelKind, Prompt, RequestError, RequestId, WorkKind};
+use anchorhold_ipc::{
+    CacheDomain, Event, FromGateway, ModelKind, Prompt, RequestError, RequestId, Tenancy, WorkKind,
+};
 use axum::body::Body;
 use common::{KEY, Rig, aside, chat, get, post, request, with};
 use http::Request;
@@ -159,7 +161,8 @@ async fn case_34_what_a_worker_is_asked_and_says_is_printed_without_text() {
         printed.push_str(&format!("{asked:?}"));
     }
     let delta = Event::Delta { id: RequestId(1), choice: 0, text: CANARY.to_owned(), told: Vec::new() };
-    let texts = WorkKind::Embed { inputs: vec![Prompt::Text(CANARY.to_owned())] };
+    let tenancy = Tenancy { domain: CacheDomain([1; 16]), share: 1 };
+    let texts = WorkKind::Embed { tenancy, inputs: vec![Prompt::Text(CANARY.to_owned())] };
     printed.push_str(&format!("{delta:?}{texts:?}"));
     assert!(printed.contains("Generate") && !printed.contains(CANARY), "{printed}");
 }

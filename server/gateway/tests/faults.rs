@@ -8,7 +8,7 @@ use anchorhold_ipc::{
     Event, FinishReason, FromGateway, ModelKind, RequestError, RequestOutcome, ToGateway, Work,
 };
 use axum::body::Body;
-use common::{FakeWorker, Rig, aside, chat, eventually, get, post, with};
+use common::{FakeWorker, RECEIPT, Rig, aside, chat, eventually, get, post, with};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::json;
@@ -267,7 +267,10 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
         tokens_out: 1,
     });
     frame(&mut response).await.unwrap();
-    assert_eq!(frame(&mut response).await.as_deref(), Some("data: [DONE]\n\n"));
+    assert_eq!(
+        frame(&mut response).await.as_deref(),
+        Some(format!(": x-anchorhold-receipt {RECEIPT}\n\ndata: [DONE]\n\n").as_str())
+    );
     rig.gateway.drained().await;
     let last = aside(move || {
         let mut last = rig.next();

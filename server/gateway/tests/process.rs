@@ -54,14 +54,14 @@ impl Program {
     /// Takes the greeting; the digest of the TLS key.
     fn hello(&mut self) -> Sha256Digest {
         let (hello, _) = self.line.receive().unwrap();
-        let FromGateway::Hello { tls_key, confinement } = hello else { panic!("{hello:?}") };
+        let FromGateway::Hello { tls_key, confinement, .. } = hello else { panic!("{hello:?}") };
         assert!(confinement.active.iter().any(|layer| layer == "seccomp"), "{confinement:?}");
         Sha256Digest::new(tls_key)
     }
 
     /// Lets it open the port; the address.
     fn listen(&mut self) -> String {
-        self.line.send(&ToGateway::Listen, &[]).unwrap();
+        self.line.send(&ToGateway::Listen { authenticator_certificate: Vec::new() }, &[]).unwrap();
         let (listening, _) = self.line.receive().unwrap();
         let FromGateway::Listening { address } = listening else { panic!("{listening:?}") };
         address
@@ -104,7 +104,7 @@ fn keep(mut line: Line<ToGateway, FromGateway>) -> std::thread::JoinHandle<usize
             match line.receive().unwrap().0 {
                 FromGateway::Record { ticket, .. } => {
                     entries += 1;
-                    let appended = Appended { ticket, index: Some(ticket) };
+                    let appended = Appended { ticket, index: Some(ticket), receipt: None };
                     line.send(&ToGateway::Appended(appended), &[]).unwrap();
                 }
                 FromGateway::Drained => return entries,

@@ -54,7 +54,7 @@ async fn what_was_asked_reaches_the_worker() {
     let worker = rig.worker("rank", ModelKind::Rerank).await;
     let task = rig.begin(post("/v1/rerank", &body()));
     let kind = aside(move || worker.submitted().1).await;
-    let WorkKind::Rerank { query, documents } = kind else { panic!("{kind:?}") };
+    let WorkKind::Rerank { query, documents, .. } = kind else { panic!("{kind:?}") };
     assert_eq!((query.as_str(), documents), ("q", vec!["a".into(), "abc".into(), "ab".into()]));
     // The worker went away with the closure, so the request ends.
     assert_eq!(task.await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);

@@ -4,8 +4,10 @@
 
 mod common;
 
+use anchorhold_channel::authenticator;
 use anchorhold_ipc::{ModelKind, Prompt, RequestOutcome, Route, WorkKind};
-use common::{Rig, chat, get, post, request, with};
+use anchorhold_rats::Nonce;
+use common::{RECEIPT, Rig, chat, get, post, request, with};
 use http::StatusCode;
 use ring::hmac;
 use serde_json::json;
@@ -42,10 +44,11 @@ async fn chat_answers_and_logs_commitments_to_both_bodies() {
     );
     assert_eq!((record.outcome, record.status, record.stream), (RequestOutcome::Complete, 200, false));
     assert_eq!((record.tokens_in, record.tokens_out), (5, 9));
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(answer.header("anchorhold-receipt-key")));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(answer.header("x-anchorhold-receipt-key")));
     let (asked, answered) = record.commitments.unwrap();
     hmac::verify(&key, body.to_string().as_bytes(), &asked).unwrap();
     hmac::verify(&key, &answer.body, &answered).unwrap();
+    assert_eq!(answer.header("x-anchorhold-receipt"), RECEIPT);
 }
 
 #[tokio::test]
@@ -72,8 +75,11 @@ async fn the_streamed_text_equals_the_whole_one_and_its_entry_covers_every_byte(
     assert_eq!(reasons, ["stop"]);
     let record = rig.next_record();
     assert!(record.stream && record.outcome == RequestOutcome::Complete);
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(answer.header("anchorhold-receipt-key")));
-    hmac::verify(&key, &answer.body, &record.commitments.unwrap().1).unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(answer.header("x-anchorhold-receipt-key")));
+    let comment = format!(": x-anchorhold-receipt {RECEIPT}\n\n");
+    let committed = answer.text().replacen(&comment, "", 1);
+    assert_eq!(answer.body.len(), committed.len() + comment.len());
+    hmac::verify(&key, committed.as_bytes(), &record.commitments.unwrap().1).unwrap();
 }
 
 #[tokio::test]
@@ -175,6 +181,17 @@ async fn public_routes_need_no_key_and_say_little() {
         (answer.header("content-type"), answer.header("cache-control")),
         ("application/json", "no-store")
     );
+}
+
+#[tokio::test]
+async fn an_authenticator_is_for_connections_that_export_and_for_requests_of_rfc_9261() {
+    let rig = Rig::new();
+    let request = authenticator::Request::new(&Nonce::new([7; 32])).to_bytes().to_vec();
+    for body in [request, Vec::new(), vec![0; authenticator::MAX_REQUEST_BYTES], vec![0; 1 << 20]] {
+        let request = http::Request::builder().method("POST").uri(authenticator::PATH);
+        let answer = rig.send(request.body(axum::body::Body::from(body)).unwrap()).await;
+        assert_eq!((answer.status, answer.param()), (StatusCode::BAD_REQUEST, json!(null)));
+    }
 }
 
 #[tokio::test]

@@ -19,8 +19,8 @@ mod message;
 // The words inside the messages, for the process that builds them and needs nothing else of the engine.
 pub use anchorhold_engine::{
     CacheDomain, CallName, Calling, ChatMessage, Conversation, FinishReason, MAX_CHOICES, MAX_LOGPROBS,
-    ModelKind, MustCall, Precision, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy, TokenId,
-    Tool, ToolCall,
+    ModelKind, MustCall, Precision, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy, TokenField,
+    TokenId, Tool, ToolCall,
 };
 pub use line::{
     GATEWAY_LINE, KEEPER_LINE, Line, LineError, LineReader, LineWriter, MAX_DESCRIPTORS, MAX_FRAME_BYTES,

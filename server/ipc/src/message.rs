@@ -2,6 +2,7 @@
 
 use anchorhold_engine::{
     FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy,
+    TokenField,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -242,7 +243,10 @@ pub struct FetchReport {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToGateway {
     /// Every model that is to be served is loaded: open the port. Comes once, after the first workers.
-    Listen,
+    Listen {
+        /// The DER of the certificate with the key that signs authenticators of connections.
+        authenticator_certificate: Vec<u8>,
+    },
     /// A model answers on the descriptor that comes with this message.
     WorkerReady(ModelInfo),
     /// The worker of this model is gone; a new one may follow.
@@ -257,6 +261,13 @@ pub enum ToGateway {
     },
     /// Answer to [`FromGateway::Attest`].
     Attested(Box<ServingEvidence>),
+    /// Answer to [`FromGateway::Authenticate`].
+    Authenticated {
+        /// The caller's number for this signature.
+        ticket: u64,
+        /// The Ed25519 signature; `None` when what was to be signed is no hash.
+        signature: Option<Vec<u8>>,
+    },
     /// Answer to [`FromGateway::Record`]: the entry is durable (or could not be made so).
     Appended(Appended),
     /// Finish what runs and exit.
@@ -273,12 +284,15 @@ pub struct ServingEvidence {
 }
 
 /// What became of an audit entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Appended {
     /// The caller's number for this entry.
     pub ticket: u64,
     /// Its index in the log; `None` when the log does not take entries, and nothing may be served.
     pub index: Option<u64>,
+    /// What the caller is given to keep, in ASCII: the keeper's signature over what the entry says. Only for requests with
+    /// commitments.
+    pub receipt: Option<String>,
 }
 
 /// From the gateway to the keeper.
@@ -288,6 +302,8 @@ pub enum FromGateway {
     Hello {
         /// The digest of the key.
         tls_key: [u8; 32],
+        /// The keys to which bodies may be encrypted, each as its KEM's name, a colon and the key in hex.
+        body_keys: Vec<String>,
         /// What holds the gateway.
         confinement: Confinement,
     },
@@ -302,6 +318,13 @@ pub enum FromGateway {
         ticket: u64,
         /// The client's nonce.
         nonce: [u8; 32],
+    },
+    /// Sign the hash of an authenticator's transcript.
+    Authenticate {
+        /// Echoed in the answer.
+        ticket: u64,
+        /// SHA-256 or SHA-384.
+        transcript_hash: Vec<u8>,
     },
     /// Append this to the audit log.
     Record {
@@ -409,6 +432,8 @@ pub enum Work {
 pub enum WorkKind {
     /// One vector for each input, in order.
     Embed {
+        /// For whom, as of a generation.
+        tenancy: Tenancy,
         /// The inputs.
         inputs: Vec<Prompt>,
     },
@@ -432,6 +457,8 @@ pub enum WorkKind {
     },
     /// How well each document answers a query, in order.
     Rerank {
+        /// For whom, as of a generation.
+        tenancy: Tenancy,
         /// What is looked for.
         query: String,
         /// What is scored.
@@ -443,7 +470,9 @@ impl fmt::Debug for WorkKind {
     /// Without any text of the caller.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Embed { inputs } => f.debug_struct("Embed").field("inputs", inputs).finish(),
+            Self::Embed { tenancy, inputs } => {
+                f.debug_struct("Embed").field("tenancy", tenancy).field("inputs", inputs).finish()
+            }
             Self::Generate { tenancy, prompt, sampling, stop, choices, logprobs, structure } => f
                 .debug_struct("Generate")
                 .field("tenancy", tenancy)
@@ -454,8 +483,8 @@ impl fmt::Debug for WorkKind {
                 .field("logprobs", logprobs)
                 .field("structure", structure)
                 .finish(),
-            Self::Rerank { query, documents } => {
-                write!(f, "Rerank({} bytes, {} documents)", query.len(), documents.len())
+            Self::Rerank { tenancy, query, documents } => {
+                write!(f, "Rerank({tenancy:?}, {} bytes, {} documents)", query.len(), documents.len())
             }
         }
     }
@@ -624,7 +653,7 @@ pub enum RejectReason {
         limit: u64,
     },
     /// A token id outside the vocabulary.
-    UnknownToken,
+    UnknownToken(TokenField),
     /// The prompt has no tokens.
     EmptyPrompt,
     /// The model is of another kind.

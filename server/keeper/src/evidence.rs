@@ -1,15 +1,19 @@
 //! Who this boot is: its keys, and evidence that names them.
 
 use crate::clock::Clock;
+use crate::receipts::Receipts;
 use crate::settings::{Attester, Settings};
 use anchorhold_attester::software::{Debug, LaunchConfig, SoftwareGuest, measure_components};
 use anchorhold_audit_log::{Origin, note::Signer};
-use anchorhold_channel::document::{self, Document, DocumentKeys, DocumentState};
+use anchorhold_channel::authenticator::AuthenticatorKey;
+use anchorhold_channel::document::{self, ChannelKeys, Document, DocumentKeys, DocumentState};
 use anchorhold_key_release::{GuestKeys, InstanceId, ReleaseKey, sign_lease_end};
 use anchorhold_rats::{
     Ed25519PublicKey, Evidence, KeyBinding, Measurement, Nonce, Purpose, ReportData, Secret, Sha256Digest,
+    WrappingKey,
 };
 use anyhow::Context as _;
+use std::sync::Arc;
 
 /// The guest as the rest of the world may know it. The private keys never leave this process.
 pub(crate) struct Identity {
@@ -21,7 +25,17 @@ pub(crate) struct Identity {
     pub(crate) instance: InstanceId,
     /// The name of this boot's audit log.
     pub(crate) log_origin: Origin,
-    voice: Signer,
+    voice: Arc<Signer>,
+    pub(crate) authenticator_key: Arc<AuthenticatorKey>,
+    /// What callers may encrypt to; the private halves are the gateway's.
+    body_keys: Vec<WrappingKey>,
+    pub(crate) receipts: Arc<Receipts>,
+}
+
+/// What the gateway says of its own keys.
+pub(crate) struct GatewayKeys {
+    pub(crate) tls_key: [u8; 32],
+    pub(crate) body_keys: Vec<String>,
 }
 
 /// The name and the signing key of this boot's audit log.
@@ -53,7 +67,7 @@ impl Identity {
     pub(crate) fn launch(
         settings: &Settings,
         (id, voice): ([u8; 16], Signer),
-        tls_key: [u8; 32],
+        gateway: &GatewayKeys,
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let keeper = std::env::current_exe().context("finding this program")?;
@@ -71,14 +85,22 @@ impl Identity {
             debug: if debug { Debug::Allowed } else { Debug::Denied },
             ..LaunchConfig::new(measurement)
         };
+        let body_keys = gateway.body_keys.iter().map(|key| key.parse());
+        let body_keys = body_keys.collect::<Result<_, _>>().context("a key of the gateway for bodies")?;
+        let voice = Arc::new(voice);
         Ok(Self {
             guest: SoftwareGuest::launch(config, clock.wall()).context("launching the software attester")?,
             measurement,
             release_key: ReleaseKey::generate(settings.broker.kem()?)?,
             audit_key: Ed25519PublicKey::new(*voice.key().public_key().as_bytes()),
-            tls_key: Sha256Digest::new(tls_key),
+            tls_key: Sha256Digest::new(gateway.tls_key),
             instance: InstanceId::new(id),
             log_origin: voice.origin().clone(),
+            authenticator_key: Arc::new(
+                AuthenticatorKey::generate().context("making the authenticator key")?,
+            ),
+            body_keys,
+            receipts: Arc::new(Receipts::new(Arc::clone(&voice), measurement)),
             voice,
         })
     }
@@ -88,6 +110,14 @@ impl Identity {
             tls_key: self.tls_key,
             release_key: self.release_key.public_key().clone(),
             audit_key: self.audit_key,
+        }
+    }
+
+    /// What callers use after the handshake.
+    pub(crate) fn channel_keys(&self) -> ChannelKeys {
+        ChannelKeys {
+            authenticator_key: self.authenticator_key.public_key(),
+            body_keys: self.body_keys.clone(),
         }
     }
 

@@ -2,11 +2,13 @@
 
 use crate::audit::Recorder;
 use crate::clock::Clock;
+use crate::receipts::Receipts;
 use crate::run::Happening;
 use anchorhold_audit_log::{
     Actor, ActorKind, AuthMethod, Event, EventType, Hash, Outcome, Receipt, Request, RequestId, Route,
     TenantId,
 };
+use anchorhold_channel::authenticator::AuthenticatorKey;
 use anchorhold_ipc::{
     Appended, AuditEvent, FromGateway, Line, LineReader, LineWriter, RequestOutcome, RequestRecord, ToGateway,
 };
@@ -55,6 +57,10 @@ impl Gateway {
                         desk.record(ticket, event);
                         Ok(())
                     }
+                    FromGateway::Authenticate { ticket, transcript_hash } => {
+                        desk.authenticate(ticket, &transcript_hash);
+                        Ok(())
+                    }
                     other => happenings.send(Happening::Gateway(other)),
                 };
                 if sent.is_err() {
@@ -73,14 +79,29 @@ pub(crate) struct Desk {
     pub(crate) recorder: Recorder,
     pub(crate) voice: Voice,
     pub(crate) clock: Clock,
+    pub(crate) authenticator_key: Arc<AuthenticatorKey>,
+    pub(crate) receipts: Arc<Receipts>,
 }
 
 impl Desk {
+    /// Signs for the connection that the gateway names by its transcript. Everything that can be signed so says "authenticator" and
+    /// is about one connection of the gateway's.
+    fn authenticate(&self, ticket: u64, transcript_hash: &[u8]) {
+        let signature = self.authenticator_key.sign(transcript_hash);
+        // A gateway that is gone needs no answer.
+        let _ = self.voice.say(&ToGateway::Authenticated { ticket, signature }, None);
+    }
+
     fn record(&self, ticket: u64, event: AuditEvent) {
-        let voice = self.voice.clone();
-        let answer = move |index| {
+        let (voice, receipts) = (self.voice.clone(), Arc::clone(&self.receipts));
+        let said = match &event {
+            AuditEvent::Request(record) => self.receipts.about(record, self.clock.stamp()),
+            AuditEvent::AuthFailure { .. } => None,
+        };
+        let answer = move |index: Option<u64>| {
+            let receipt = index.zip(said).and_then(|(index, said)| receipts.sign(said, index));
             // A gateway that is gone needs no answer.
-            let _ = voice.say(&ToGateway::Appended(Appended { ticket, index }), None);
+            let _ = voice.say(&ToGateway::Appended(Appended { ticket, index, receipt }), None);
         };
         match self.entry(event) {
             Some(entry) => self.recorder.record_then(entry, answer),

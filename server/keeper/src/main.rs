@@ -14,6 +14,7 @@ mod evidence;
 mod fetch;
 mod gateway;
 mod key;
+mod receipts;
 mod release;
 mod run;
 mod settings;

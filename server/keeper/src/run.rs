@@ -23,6 +23,7 @@ use anyhow::{Context as _, bail};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -103,6 +104,11 @@ impl Slot {
         };
         slot.take(key);
         slot
+    }
+
+    /// SHA-256 of the release policy under which the key was granted.
+    fn policy_digest(&self) -> Option<Sha256Digest> {
+        self.key.as_ref().and_then(|key| key.policy_digest)
     }
 
     /// Takes a key and counts its lease from now, which is never longer than the broker meant.
@@ -256,7 +262,8 @@ impl Keeper {
         for at in 0..self.slots.len() {
             self.hand_over(at, &gateway.voice);
         }
-        gateway.voice.say(&ToGateway::Listen, None);
+        let authenticator_certificate = self.identity.authenticator_key.certificate().to_vec();
+        gateway.voice.say(&ToGateway::Listen { authenticator_certificate }, None);
         let address = match gateway.receive().context("the gateway ended before it listened")? {
             FromGateway::Listening { address } => address,
             other => bail!("the gateway said {} before it listened", kind_of(&other)),
@@ -266,6 +273,8 @@ impl Keeper {
             recorder: self.writer.recorder().clone(),
             voice: gateway.voice.clone(),
             clock: self.clock,
+            authenticator_key: Arc::clone(&self.identity.authenticator_key),
+            receipts: Arc::clone(&self.identity.receipts),
         };
         let opened = gateway.listen(desk, self.happenings.clone())?;
         watch_signals(self.happenings.clone())?;
@@ -275,11 +284,21 @@ impl Keeper {
 
     /// Gives the gateway a worker's line, once.
     fn hand_over(&mut self, at: usize, voice: &Voice) {
+        self.tell_receipts(at);
         if let Some(Slot { ready: Some((info, data)), .. }) = self.slots.get_mut(at)
             && let Some(data) = data.take()
         {
             // A gateway that is gone is reported by its reading thread.
             voice.say(&ToGateway::WorkerReady(info.clone()), Some(&data));
+        }
+    }
+
+    /// What receipts say of a model from now on.
+    fn tell_receipts(&self, at: usize) {
+        if let Some(slot) = self.slots.get(at)
+            && let Some((info, _)) = &slot.ready
+        {
+            self.identity.receipts.serves(info, slot.policy_digest());
         }
     }
 
@@ -352,16 +371,13 @@ impl Keeper {
         });
         DocumentState {
             models: models.collect(),
-            policy_digest: self
-                .slots
-                .iter()
-                .filter_map(|slot| slot.key.as_ref())
-                .find_map(|key| key.policy_digest),
+            policy_digest: self.slots.iter().find_map(Slot::policy_digest),
             audit: AuditHead {
                 origin: format!("{}/{}", self.settings.deployment, self.identity.instance),
                 tree_size: head.size,
                 root_hash: Sha256Digest::new(*head.root.as_bytes()),
             },
+            channel: self.identity.channel_keys(),
         }
     }
 
@@ -460,7 +476,10 @@ impl Keeper {
         let renewed = self.releaser.obtain(&mut exchange, &model, ATTEMPTS_TO_RENEW);
         let Some(slot) = self.slots.get_mut(at) else { return };
         match renewed {
-            Ok(key) => slot.take(key),
+            Ok(key) => {
+                slot.take(key);
+                self.tell_receipts(at);
+            }
             Err(NoKey::Revoked(_)) => self.retire(at, Reason::Revoked, voice),
             // Refusals and outages are recorded where they happen; the lease goes on to its end.
             Err(NoKey::Other(_)) => slot.renew_at = Instant::now() + RENEW_AGAIN,
@@ -522,6 +541,7 @@ fn kind_of(message: &FromGateway) -> &'static str {
         FromGateway::Hello { .. } => "hello",
         FromGateway::Listening { .. } => "listening",
         FromGateway::Attest { .. } => "attest",
+        FromGateway::Authenticate { .. } => "authenticate",
         FromGateway::Record { .. } => "record",
         FromGateway::Drained => "drained",
     }

@@ -10,7 +10,7 @@ use crate::audit::Writer;
 use crate::children;
 use crate::clock::Clock;
 use crate::cpus;
-use crate::evidence::{Boot, Identity};
+use crate::evidence::{Boot, GatewayKeys, Identity};
 use crate::gateway::Gateway;
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::run::{Keeper, Slot};
@@ -45,7 +45,7 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
     let (child, line) = children::gateway(&settings.gateway.program, &settings.gateway.config, &empty)?;
     let mut gateway = Gateway::new(child, line);
     let first = gateway.receive().context("the gateway ended before it said which key it holds")?;
-    let FromGateway::Hello { tls_key, confinement } = first else {
+    let FromGateway::Hello { tls_key, body_keys, confinement } = first else {
         bail!("the gateway did not begin with its key")
     };
     stages.tell(&Stage::Gateway {
@@ -54,7 +54,8 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
         missing: &confinement.missing,
     });
 
-    let identity = Identity::launch(&settings, (boot.id, boot.voice), tls_key, clock)?;
+    let identity =
+        Identity::launch(&settings, (boot.id, boot.voice), &GatewayKeys { tls_key, body_keys }, clock)?;
     let boot_id = BootId::new(boot.id);
     let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
         .context("beginning the audit log")?;

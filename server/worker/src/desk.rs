@@ -19,10 +19,11 @@ pub(crate) struct Arrived {
 }
 
 impl Arrived {
-    fn domain(&self) -> Option<CacheDomain> {
+    fn domain(&self) -> CacheDomain {
         match &self.kind {
-            WorkKind::Generate { tenancy, .. } => Some(tenancy.domain),
-            WorkKind::Embed { .. } | WorkKind::Rerank { .. } => None,
+            WorkKind::Embed { tenancy, .. }
+            | WorkKind::Generate { tenancy, .. }
+            | WorkKind::Rerank { tenancy, .. } => tenancy.domain,
         }
     }
 }
@@ -45,9 +46,9 @@ pub(crate) struct Desk {
 
 #[derive(Default)]
 struct State {
-    waiting: HashMap<Option<CacheDomain>, VecDeque<Arrived>>,
+    waiting: HashMap<CacheDomain, VecDeque<Arrived>>,
     /// Tenants with something here, the next first.
-    turns: VecDeque<Option<CacheDomain>>,
+    turns: VecDeque<CacheDomain>,
     count: usize,
     /// The request that is worked on, and whether its caller has left meanwhile.
     in_hand: Option<(RequestId, bool)>,
@@ -149,18 +150,21 @@ mod tests {
     use super::*;
     use anchorhold_engine::{Prompt, Sampling, StopRules, Tenancy};
 
+    /// A request of each kind in turn.
     fn arrived(id: u64, tenant: u8) -> Arrived {
-        let stop = StopRules { max_tokens: 1, ..StopRules::default() };
         let tenancy = Tenancy { domain: CacheDomain([tenant; 16]), share: 1 };
-        let (prompt, sampling) = (Prompt::Text(String::new()), Sampling::default());
-        let kind = WorkKind::Generate {
-            tenancy,
-            prompt,
-            sampling,
-            stop,
-            choices: 1,
-            logprobs: None,
-            structure: None,
+        let kind = match id % 3 {
+            0 => WorkKind::Embed { tenancy, inputs: Vec::new() },
+            1 => WorkKind::Rerank { tenancy, query: String::new(), documents: Vec::new() },
+            _ => WorkKind::Generate {
+                tenancy,
+                prompt: Prompt::Text(String::new()),
+                sampling: Sampling::default(),
+                stop: StopRules::default(),
+                choices: 1,
+                logprobs: None,
+                structure: None,
+            },
         };
         Arrived { id: RequestId(id), ends_by: Moment::NEVER, kind }
     }

@@ -36,11 +36,11 @@ impl Embedding {
 
 impl Steps for Embedding {
     fn submit(&mut self, id: RequestId, ends_by: Moment, job: Job) -> Result<(), RequestError> {
-        let Job::Embed { inputs } = job else {
+        let Job::Embed { tenancy, inputs } = job else {
             return Err(RequestError::Rejected(RejectReason::WrongKind));
         };
         let tokens: usize = inputs.iter().map(Vec::len).sum();
-        self.batcher.submit(id, inputs, ends_by).map_err(|error| refusal(&error))?;
+        self.batcher.submit(id, tenancy, inputs, ends_by).map_err(|error| refusal(&error))?;
         self.tokens_in.insert(id, u64::try_from(tokens).unwrap_or(u64::MAX));
         Ok(())
     }

@@ -31,6 +31,7 @@ pub(crate) enum Command {
 pub(crate) enum Job {
     /// Of texts, or of pairs of them.
     Embed {
+        tenancy: Tenancy,
         inputs: Vec<Vec<TokenId>>,
     },
     Generate(Box<Generate>),
@@ -106,9 +107,9 @@ impl Intake {
 
     fn prepare(&self, work: WorkKind) -> Result<Job, RequestError> {
         match (work, self.kind) {
-            (WorkKind::Embed { inputs }, ModelKind::Embedding) => {
+            (WorkKind::Embed { tenancy, inputs }, ModelKind::Embedding) => {
                 let inputs = inputs.into_iter().map(|input| self.tokens(input));
-                Ok(Job::Embed { inputs: inputs.collect::<Result<_, _>>()? })
+                Ok(Job::Embed { tenancy, inputs: inputs.collect::<Result<_, _>>()? })
             }
             (
                 WorkKind::Generate { tenancy, prompt, sampling, stop, choices, logprobs, structure },
@@ -130,8 +131,8 @@ impl Intake {
                     Generate { tenancy, prompt, sampling, stop, choices, logprobs, constraint, calls };
                 Ok(Job::Generate(Box::new(generate)))
             }
-            (WorkKind::Rerank { query, documents }, ModelKind::Rerank) => {
-                Ok(Job::Embed { inputs: self.pairs(&query, &documents)? })
+            (WorkKind::Rerank { tenancy, query, documents }, ModelKind::Rerank) => {
+                Ok(Job::Embed { tenancy, inputs: self.pairs(&query, &documents)? })
             }
             _ => Err(RequestError::Rejected(RejectReason::WrongKind)),
         }

@@ -169,7 +169,7 @@ pub(crate) fn refusal(error: &SubmitError) -> RequestError {
         SubmitError::TooLong { tokens, limit } => {
             RequestError::Rejected(RejectReason::ContextLength { tokens, limit })
         }
-        SubmitError::UnknownToken => RequestError::Rejected(RejectReason::UnknownToken),
+        SubmitError::UnknownToken(field) => RequestError::Rejected(RejectReason::UnknownToken(field)),
         SubmitError::InUse => RequestError::Internal,
     }
 }

@@ -17,6 +17,7 @@ use std::process::Command;
 /// * `dsse` is a crate of its own because manifests and policies are signed in the same envelope.
 /// * `appraisal-policy` is a crate of its own because relying parties without a key broker have policies too;
 ///   `key-release` takes its reader of TOML tables from it, so that there is one.
+/// * `hpke` is a crate of its own because weights keys and bodies are both encrypted to an attested key, and verifiers need neither.
 /// * `key-release` uses `audit-log`: a guest takes no key whose release is not proven to stand in the broker's log.
 /// * `fetcher` is a program of its own, because what it needs to speak to stores has no business beside weights keys.
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
@@ -36,7 +37,9 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("evaluation", "attestation", &["rats", "verifier"]),
     ("kbs", "attestation", &["rats", "verifier", "evaluation"]),
     ("vectors", "attestation", &["rats", "verifier", "appraisal-policy"]),
-    ("key-release", "attestation", &["rats", "verifier", "appraisal-policy", "audit-log", "dsse"]),
+    ("hpke", "attestation", &["rats"]),
+    ("body-encryption", "attestation", &["rats", "hpke"]),
+    ("key-release", "attestation", &["rats", "verifier", "appraisal-policy", "audit-log", "dsse", "hpke"]),
     ("release-cedar", "attestation", &["audit-log", "rats", "verifier"]),
     (
         "key-broker",

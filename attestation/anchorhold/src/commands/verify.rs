@@ -1,15 +1,16 @@
 //! `anchorhold verify`: is this server the guest it says it is?
 
+use crate::commands::presented::{self, Obtained, SavedArgs};
 use crate::endorse::StoreArgs;
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{self, Format, line, remark};
 use crate::trust::{Trust, TrustArgs};
-use anchorhold_channel::client::{Limits, Target, connect_unverified_for_attestation};
-use anchorhold_channel::document::{Document, MAX_DOCUMENT_BYTES, Presented, Refusal};
-use anchorhold_channel::{AttestedServer, Subject, Verdict, VerificationDocument, verify_document};
+use anchorhold_channel::client::Target;
+use anchorhold_channel::document::Document;
+use anchorhold_channel::{AttestedServer, Subject, Verdict, VerificationDocument};
 use anchorhold_rats::{
-    Endorsements, Evidence, EvidenceBundle, MAX_BUNDLE_JSON_BYTES, Nonce, Sha256Digest, Tee,
+    Checks, Endorsements, Evidence, EvidenceBundle, MAX_BUNDLE_JSON_BYTES, Sha256Digest, Tee,
 };
 use anchorhold_verifier::AppraisalPolicy;
 use anchorhold_verifier::{nvidia, snp, tdx};
@@ -34,22 +35,16 @@ const OTHER_ROOT: [(&str, &str); 4] = [
 /// Verify a running server, or a saved attestation document
 ///
 /// Asks the server for evidence over a fresh nonce, judges it under the vendors' roots, and shows every rule with what was
-/// wanted and what was observed. The evidence must name the TLS key of the very connection. What vendors must say about it
+/// wanted and what was observed. The evidence must name the TLS key of the very connection, and the guest must sign for the
+/// connection itself (RFC 9261). What vendors must say about it
 /// is fetched where the evidence needs it: for TDX, for GPUs, and for SEV-SNP when the policy asks for revocation lists.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The server: https://host[:port]
     #[arg(value_name = "URL", required_unless_present = "document", conflicts_with = "document")]
     target: Option<Target>,
-    /// Judge this saved document instead of a server's
-    #[arg(long, value_name = "FILE", requires = "nonce", requires = "tls_key", conflicts_with = "save")]
-    document: Option<PathBuf>,
-    /// The nonce that the saved document was asked for with, in hex
-    #[arg(long, value_name = "HEX", requires = "document")]
-    nonce: Option<Nonce>,
-    /// The SHA-256 of the SubjectPublicKeyInfo that the server showed then, in hex
-    #[arg(long, value_name = "HEX", requires = "document")]
-    tls_key: Option<Sha256Digest>,
+    #[command(flatten)]
+    saved: SavedArgs,
     #[command(flatten)]
     trust: TrustArgs,
     /// Take endorsements from this evidence bundle; nothing is fetched
@@ -58,25 +53,17 @@ pub(crate) struct Args {
     #[command(flatten)]
     store: StoreArgs,
     /// Keep the document; the command to judge it again is printed to stderr
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "document")]
     save: Option<PathBuf>,
     #[command(flatten)]
     format: Format,
 }
 
-/// A document and how it came.
-struct Obtained {
-    target: String,
-    bytes: Vec<u8>,
-    nonce: Nonce,
-    tls_key: Sha256Digest,
-}
-
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let trust = args.trust.read()?;
-    let obtained = match (&args.target, &args.document) {
-        (Some(target), _) => fetch(target)?,
-        (None, Some(path)) => open(args, path)?,
+    let obtained = match (&args.target, args.saved.open()?) {
+        (_, Some(obtained)) => obtained,
+        (Some(target), None) => presented::fetch(target)?,
         (None, None) => return Err(Failure::usage("neither a server nor a document is given")),
     };
     if let Some(path) = &args.save {
@@ -89,8 +76,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         document_digest: Sha256Digest::of(&obtained.bytes),
     };
     let endorsements = endorsements(args, &obtained, &trust)?;
-    let document = match judge(&obtained, &endorsements, &trust) {
-        Ok(server) => VerificationDocument::accepted(subject, &server),
+    let document = match obtained.judge(&endorsements, &trust) {
+        Ok(server) => accepted(subject, &server, obtained.authenticate(&server)?),
         Err(refusal) => VerificationDocument::refused(subject, refusal.checks()),
     };
     if args.format.json {
@@ -110,26 +97,16 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(document.verdict.into())
 }
 
-fn fetch(target: &Target) -> Result<Obtained, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::other(format!("cannot start: {e}")))?;
-    let nonce = Nonce::random().map_err(Failure::other)?;
-    let exchange = async {
-        let mut connection = connect_unverified_for_attestation(target, &Limits::default()).await?;
-        let bytes = connection.fetch_document(&nonce).await?;
-        Ok((bytes, connection.tls_key()))
-    };
-    let (bytes, tls_key) =
-        runtime.block_on(exchange).map_err(|e: anchorhold_channel::client::Error| Failure::other(e))?;
-    Ok(Obtained { target: target.to_string(), bytes: bytes.to_vec(), nonce, tls_key })
-}
-
-fn open(args: &Args, path: &Path) -> Result<Obtained, Failure> {
-    let (Some(nonce), Some(tls_key)) = (args.nonce, args.tls_key) else {
-        return Err(Failure::usage("a saved document is judged with --nonce and --tls-key"));
-    };
-    let bytes = files::read(path, MAX_DOCUMENT_BYTES)?;
-    Ok(Obtained { target: path.display().to_string(), bytes, nonce, tls_key })
+/// The document's evidence is accepted; where it came over a connection, that has to end in the guest too.
+fn accepted(subject: Subject, server: &AttestedServer, connection: Option<Checks>) -> VerificationDocument {
+    let mut checks = server.checks().clone();
+    let connected = connection.as_ref().is_none_or(Checks::none_failed);
+    connection.into_iter().for_each(|connection| checks.append(connection));
+    if connected {
+        VerificationDocument { checks, ..VerificationDocument::accepted(subject, server) }
+    } else {
+        VerificationDocument::refused(subject, &checks)
+    }
 }
 
 fn save(path: &Path, obtained: &Obtained, trust: &Trust) -> Result<(), Failure> {
@@ -163,29 +140,6 @@ fn endorsements(args: &Args, obtained: &Obtained, trust: &Trust) -> Result<Endor
 fn needs_endorsements(evidence: &Evidence, policies: &[AppraisalPolicy]) -> bool {
     let asks_for_crl = |policy: &AppraisalPolicy| policy.snp.as_ref().is_some_and(|snp| snp.require_crl);
     evidence.tee == Tee::Tdx || !evidence.gpus.is_empty() || policies.iter().any(asks_for_crl)
-}
-
-/// One acceptance is enough. Of several refusals the nearest is shown, with the fewest rules failed.
-fn judge(
-    obtained: &Obtained,
-    endorsements: &Endorsements,
-    trust: &Trust,
-) -> Result<Box<AttestedServer>, Box<Refusal>> {
-    let Obtained { bytes, nonce, tls_key, .. } = obtained;
-    let presented = Presented { document: bytes, nonce: *nonce, tls_key: *tls_key };
-    let mut nearest: Option<Box<Refusal>> = None;
-    for policy in &trust.policies {
-        match verify_document(&presented, endorsements, &trust.anchors, policy, trust.at) {
-            Ok(server) => return Ok(Box::new(server)),
-            Err(refusal) => {
-                let failed = |refusal: &Refusal| refusal.checks().failed().count();
-                if nearest.as_ref().is_none_or(|nearest| failed(&refusal) < failed(nearest)) {
-                    nearest = Some(refusal);
-                }
-            }
-        }
-    }
-    Err(nearest.expect("there is at least one policy, so there was an acceptance or a refusal"))
 }
 
 fn report(document: &VerificationDocument) -> String {

@@ -10,6 +10,7 @@ mod help;
 mod owner;
 mod package;
 mod policy;
+mod receipt;
 mod release;
 mod seal;
 mod support;

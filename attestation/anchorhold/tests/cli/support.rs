@@ -2,13 +2,17 @@
 
 use anchorhold_attester::software::tdx::{TdConfig, TdxGuest};
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest};
-use anchorhold_channel::document::{self, AuditHead, Document, DocumentKeys, DocumentState, ServedModel};
+use anchorhold_channel::authenticator::AuthenticatorKey;
+use anchorhold_channel::document::{
+    self, AuditHead, ChannelKeys, Document, DocumentKeys, DocumentState, ServedModel,
+};
 use anchorhold_rats::{
     Ed25519PublicKey, Endorsements, Evidence, EvidenceBundle, Measurement, Nonce, ReportData, Sha256Digest,
     TdxCollateral, Timestamp,
 };
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
@@ -121,21 +125,38 @@ pub(crate) fn document(guest: &SoftwareGuest, nonce: Nonce, tls_key: Sha256Diges
     document_of(|report_data| guest.attest(report_data).unwrap(), nonce, tls_key)
 }
 
+/// The key that signs authenticators of every guest here.
+pub(crate) fn authenticator_key() -> &'static AuthenticatorKey {
+    static KEY: OnceLock<AuthenticatorKey> = OnceLock::new();
+    KEY.get_or_init(|| AuthenticatorKey::generate().unwrap())
+}
+
+/// The document of `guest`, whose audit log is signed by this key.
+pub(crate) fn document_with_audit_key(
+    guest: &SoftwareGuest,
+    (nonce, tls_key): (Nonce, Sha256Digest),
+    audit_key: Ed25519PublicKey,
+) -> Vec<u8> {
+    let keys = DocumentKeys { tls_key, release_key: Sha256Digest::new([2; 32]), audit_key };
+    document_for(|report_data| guest.attest(report_data).unwrap(), nonce, keys)
+}
+
 /// The document of a guest that attests so, for this nonce and TLS key.
 pub(crate) fn document_of(
     attest: impl FnOnce(&ReportData) -> Evidence,
     nonce: Nonce,
     tls_key: Sha256Digest,
 ) -> Vec<u8> {
-    let keys = DocumentKeys {
-        tls_key,
-        release_key: Sha256Digest::new([2; 32]),
-        audit_key: Ed25519PublicKey::new([3; 32]),
-    };
+    let (release_key, audit_key) = (Sha256Digest::new([2; 32]), Ed25519PublicKey::new([3; 32]));
+    document_for(attest, nonce, DocumentKeys { tls_key, release_key, audit_key })
+}
+
+fn document_for(attest: impl FnOnce(&ReportData) -> Evidence, nonce: Nonce, keys: DocumentKeys) -> Vec<u8> {
     let model =
         ServedModel { id: "acme/chat".into(), version: 3, manifest_digest: Sha256Digest::new([8; 32]) };
     let audit = AuditHead { origin: "acme/1".into(), tree_size: 12, root_hash: Sha256Digest::new([10; 32]) };
-    let state = DocumentState { models: vec![model], policy_digest: None, audit }.to_json().unwrap();
+    let channel = ChannelKeys { authenticator_key: authenticator_key().public_key(), body_keys: Vec::new() };
+    let state = DocumentState { models: vec![model], policy_digest: None, audit, channel }.to_json().unwrap();
     let binding = document::binding(nonce, &keys, &state, Sha256Digest::of(b""));
     let evidence = attest(&binding.report_data());
     Document::new(nonce, keys, state, evidence).unwrap().to_json().unwrap()

@@ -1,19 +1,35 @@
 //! `verify` against a running software guest, and against saved documents.
 
-use crate::support::{Folder, MEASUREMENT, Ran, document, guest, now, release_policy, run};
+use crate::support::{
+    Folder, MEASUREMENT, Ran, authenticator_key, document, guest, now, release_policy, run,
+};
+use anchorhold_channel::authenticator::{self, Exporters, Request, Unsigned};
 use anchorhold_channel::document::{PATH, nonce_of_query};
 use anchorhold_channel::server::{Limits, serve};
 use anchorhold_channel::tls::SelfSigned;
 use anchorhold_rats::{Nonce, Sha256Digest};
 use axum::Router;
-use axum::extract::RawQuery;
-use axum::routing::get;
+use axum::body::Bytes;
+use axum::extract::{Extension, RawQuery};
+use axum::routing::{MethodRouter, get, post};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 /// A server on a free port, as long as the runtime lives.
 fn server() -> (Runtime, String) {
+    server_that(post(authenticate))
+}
+
+async fn authenticate(Extension(exporters): Extension<Arc<Exporters>>, body: Bytes) -> Vec<u8> {
+    let (request, key) = (Request::parse(&body).unwrap(), authenticator_key());
+    let unsigned = Unsigned::new(&exporters, &request, key.certificate());
+    let signature = key.sign(&unsigned.transcript_hash()).unwrap();
+    unsigned.finish(&signature)
+}
+
+/// The same, which answers so when it is asked for an authenticator.
+fn server_that(authenticates: MethodRouter) -> (Runtime, String) {
     let runtime = Runtime::new().unwrap();
     let own = SelfSigned::generate(&["localhost".into()]).unwrap();
     let (tls_key, guest) = (own.tls_key, Arc::new(guest()));
@@ -22,7 +38,7 @@ fn server() -> (Runtime, String) {
     });
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    let router = Router::new().route(PATH, handler);
+    let router = Router::new().route(PATH, handler).route(authenticator::PATH, authenticates);
     let tls = own.into_server_config().unwrap();
     runtime.spawn(serve(listener, tls, router, Limits::default(), std::future::pending()));
     (runtime, url)
@@ -48,6 +64,21 @@ fn a_simulated_server_is_accepted_only_with_its_root_and_never_quietly() {
     ran.expect(3, "hint: the evidence does not lead to AMD's root");
     assert!(ran.out.ends_with("verdict      NOT AUTHENTIC\n"), "{}", ran.out);
     assert!(ran.out.contains("FAILED   snp_no_trust_anchor"), "{}", ran.out);
+}
+
+#[test]
+fn case_04_a_server_that_holds_the_tls_key_alone_is_not_authentic() {
+    let folder = Folder::new();
+    let (root, measurement) = (folder.simulated_root(), MEASUREMENT.to_string());
+    let garbage = post(|| async { vec![11, 0, 0, 0] });
+    let absent = post(|| async { axum::http::StatusCode::NOT_FOUND });
+    for authenticates in [garbage, absent] {
+        let (_runtime, url) = server_that(authenticates);
+        let ran = run(["verify", &url, "--measurement", &measurement, "--dangerous-simulated-root", &root]);
+        ran.expect(3, "");
+        assert!(ran.out.contains("FAILED   authenticator"), "{}", ran.out);
+        assert!(ran.out.ends_with("verdict      NOT AUTHENTIC\n"), "{}", ran.out);
+    }
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use super::pin::{self, Pin, Seen};
 use super::{Error, Limits, Target};
+use crate::authenticator::{self, Exporters};
 use crate::{AttestedServer, document, tls};
-use anchorhold_rats::{Nonce, Sha256Digest};
+use anchorhold_rats::{Ed25519PublicKey, Nonce, Sha256Digest};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -22,7 +23,7 @@ use tokio_rustls::TlsConnector;
 /// A connection on which only the attestation document can be asked for.
 #[derive(Debug)]
 pub enum Unattested {}
-/// A connection to a key that evidence has vouched for.
+/// A connection to a guest that evidence has vouched for, by its TLS key and by an authenticator.
 #[derive(Debug)]
 pub enum Attested {}
 /// A connection to a key that was known beforehand.
@@ -49,6 +50,7 @@ impl MayCarryRequests for Named {}
 pub struct Connection<S> {
     sender: SendRequest<Full<Bytes>>,
     tls_key: Sha256Digest,
+    exporters: Exporters,
     authority: String,
     limits: Limits,
     state: PhantomData<S>,
@@ -142,10 +144,12 @@ async fn open_unbounded<S>(
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = certificate.ok_or_else(|| connect_error(io::ErrorKind::InvalidData.into()))?;
     let tls_key = tls::tls_key_of(certificate)?;
+    let tls = stream.get_ref().1;
+    let exporters = Exporters::new(tls, |out, label| tls.export_keying_material(out, label, None))?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // The task ends when the sender and the last body are gone; its error shows at the sender.
     tokio::spawn(connection);
-    Ok(Connection { sender, tls_key, authority, limits: limits.clone(), state: PhantomData })
+    Ok(Connection { sender, tls_key, exporters, authority, limits: limits.clone(), state: PhantomData })
 }
 
 impl<S> Connection<S> {
@@ -204,21 +208,40 @@ impl Connection<Unattested> {
         if answer.status == StatusCode::OK {
             Ok(answer.body)
         } else {
-            Err(Error::Status { observed: answer.status.as_u16() })
+            Err(Error::Status { what: "attestation document", observed: answer.status.as_u16() })
         }
     }
 
-    /// Opens this connection for requests: `server` was attested to hold this very connection's key.
+    /// Opens this connection for requests: `server` was attested to hold this very connection's TLS key, and its
+    /// authenticator key signs for this very connection.
     ///
     /// # Errors
-    /// [`Error::OtherKey`] when it was attested to hold another.
-    pub fn into_attested(self, server: &AttestedServer) -> Result<Connection<Attested>, Error> {
+    /// [`Error::OtherKey`] when it was attested to hold another TLS key, [`Error::Authenticator`] when the peer is not the guest
+    /// itself, and the errors of an exchange.
+    pub async fn authenticate(mut self, server: &AttestedServer) -> Result<Connection<Attested>, Error> {
         let wanted = server.keys().tls_key;
         if wanted != self.tls_key {
             return Err(Error::OtherKey { wanted, observed: self.tls_key });
         }
-        let Self { sender, tls_key, authority, limits, state: _ } = self;
-        Ok(Connection { sender, tls_key, authority, limits, state: PhantomData })
+        self.want_authenticator(&server.state().channel.authenticator_key).await?;
+        let Self { sender, tls_key, exporters, authority, limits, state: _ } = self;
+        Ok(Connection { sender, tls_key, exporters, authority, limits, state: PhantomData })
+    }
+}
+
+impl<S> Connection<S> {
+    /// Asks the peer for an authenticator of this connection and judges it.
+    pub(super) async fn want_authenticator(&mut self, key: &Ed25519PublicKey) -> Result<(), Error> {
+        let nonce = Nonce::random().map_err(|_| Error::Random)?;
+        let request = authenticator::Request::new(&nonce);
+        let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(authenticator::CONTENT_TYPE))];
+        let body = Bytes::copy_from_slice(request.to_bytes());
+        let most = authenticator::MAX_AUTHENTICATOR_BYTES;
+        let answer = self.answer((Method::POST, authenticator::PATH), &content_type, body, most).await?;
+        if answer.status != StatusCode::OK {
+            return Err(Error::Status { what: "authenticator", observed: answer.status.as_u16() });
+        }
+        Ok(authenticator::verify(&self.exporters, &request, &answer.body, key)?)
     }
 }
 

@@ -29,7 +29,7 @@ fn altered(document: &[u8], changes: &[(&str, String)]) -> Vec<u8> {
 fn accepts_the_genuine_document_and_says_what_it_saw() {
     let guest = Guest::new(TLS_KEY);
     let server = judge(&guest.document(NONCE), TLS_KEY).unwrap();
-    assert_eq!((server.keys(), server.state()), (&guest.keys, &state()));
+    assert_eq!((server.keys(), server.state()), (&guest.keys, &guest.state()));
     assert_eq!(server.result().measurement(), MEASUREMENT);
     assert!(server.result().simulated());
     assert!(server.expires() > at());

@@ -1,8 +1,9 @@
 //! A software guest that serves its attestation document, and a relying party that knows its measurement.
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
+use anchorhold_channel::authenticator::AuthenticatorKey;
 use anchorhold_channel::document::{
-    self, AuditHead, Document, DocumentKeys, DocumentState, Presented, Refusal, ServedModel,
+    self, AuditHead, ChannelKeys, Document, DocumentKeys, DocumentState, Presented, Refusal, ServedModel,
 };
 use anchorhold_channel::{AttestedServer, verify_document};
 use anchorhold_rats::{Ed25519PublicKey, Endorsements, Measurement, Nonce, Purpose, Sha256Digest, Timestamp};
@@ -32,6 +33,10 @@ pub(crate) fn policy() -> AppraisalPolicy {
 }
 
 pub(crate) fn state() -> DocumentState {
+    state_with(Ed25519PublicKey::new([4; 32]))
+}
+
+fn state_with(authenticator_key: Ed25519PublicKey) -> DocumentState {
     DocumentState {
         models: vec![ServedModel {
             id: "acme/chat".into(),
@@ -40,12 +45,14 @@ pub(crate) fn state() -> DocumentState {
         }],
         policy_digest: Some(Sha256Digest::new([9; 32])),
         audit: AuditHead { origin: "acme/1".into(), tree_size: 12, root_hash: Sha256Digest::new([10; 32]) },
+        channel: ChannelKeys { authenticator_key, body_keys: Vec::new() },
     }
 }
 
 pub(crate) struct Guest {
     guest: SoftwareGuest,
     pub(crate) keys: DocumentKeys,
+    pub(crate) authenticator_key: AuthenticatorKey,
 }
 
 impl Guest {
@@ -55,11 +62,16 @@ impl Guest {
             release_key: Sha256Digest::new([2; 32]),
             audit_key: Ed25519PublicKey::new([3; 32]),
         };
-        Self { guest: SoftwareGuest::launch(config, at()).unwrap(), keys }
+        let authenticator_key = AuthenticatorKey::generate().unwrap();
+        Self { guest: SoftwareGuest::launch(config, at()).unwrap(), keys, authenticator_key }
     }
 
     pub(crate) fn new(tls_key: Sha256Digest) -> Self {
         Self::launch(LaunchConfig::new(MEASUREMENT), tls_key)
+    }
+
+    pub(crate) fn state(&self) -> DocumentState {
+        state_with(self.authenticator_key.public_key())
     }
 
     pub(crate) fn document(&self, nonce: Nonce) -> Vec<u8> {
@@ -67,7 +79,7 @@ impl Guest {
     }
 
     pub(crate) fn document_for(&self, nonce: Nonce, purpose: Purpose) -> Vec<u8> {
-        let state = state().to_json().unwrap();
+        let state = self.state().to_json().unwrap();
         let mut binding = document::binding(nonce, &self.keys, &state, Sha256Digest::of(b""));
         binding.purpose = purpose;
         let evidence = self.guest.attest(&binding.report_data()).unwrap();

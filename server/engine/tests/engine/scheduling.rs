@@ -7,7 +7,7 @@ use crate::toy::{
 use anchorhold_engine::{
     BackendError, Constraint, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits,
     GenerationRequest, GenerationScheduler, Moment, RequestId, Sampling, SequenceId, StepOutput, SubmitError,
-    Tenancy, TokenId, TooComplex, Unanswered,
+    Tenancy, TokenField, TokenId, TooComplex, Unanswered,
 };
 use std::collections::HashMap;
 
@@ -266,8 +266,8 @@ fn embeddings_that_are_late_are_given_up() {
     let mut toy = ToyEmbedder { batch_tokens: 24, batch_inputs: 2, ..ToyEmbedder::default() };
     let limits = EmbeddingLimits { batch_tokens: 24, batch_inputs: 2, ..EmbeddingLimits::default() };
     let mut batcher = EmbeddingBatcher::new(limits, &toy, VOCABULARY);
-    batcher.submit(RequestId(1), vec![vec![1]; 5], Moment(7)).unwrap();
-    batcher.submit(RequestId(2), vec![vec![2]], Moment(8)).unwrap();
+    batcher.submit(RequestId(1), tenancy(1), vec![vec![1]; 5], Moment(7)).unwrap();
+    batcher.submit(RequestId(2), tenancy(1), vec![vec![2]], Moment(8)).unwrap();
     assert!(batcher.step(Moment(6), &mut toy).is_empty());
     let outputs = batcher.step(Moment(7), &mut toy);
     assert_eq!(outputs[0].vectors, Err(Unanswered::Late));
@@ -362,10 +362,11 @@ fn refuses_empty_long_unknown_and_doubled_requests() {
     let too_long = Err(SubmitError::TooLong { tokens: 25, limit: 24 });
     assert_eq!(scheduler.submit(request(1, &[1; 20], 5), None), too_long);
     assert_eq!(scheduler.submit(request(1, &[1; 24], 0), None), too_long, "no room for a single token");
-    assert_eq!(scheduler.submit(request(1, &[16], 4), None), Err(SubmitError::UnknownToken));
+    let unknown = |field| Err(SubmitError::UnknownToken(field));
+    assert_eq!(scheduler.submit(request(1, &[16], 4), None), unknown(TokenField::Prompt));
     let mut biased = request(1, &[1], 4);
     biased.sampling.logit_bias = vec![(16, 1.0)];
-    assert_eq!(scheduler.submit(biased, None), Err(SubmitError::UnknownToken));
+    assert_eq!(scheduler.submit(biased, None), unknown(TokenField::LogitBias));
     scheduler.submit(request(1, &[1], 4), None).unwrap();
     assert_eq!(scheduler.submit(request(1, &[1], 4), None), Err(SubmitError::InUse));
     scheduler.step(START, &mut toy);
@@ -607,7 +608,8 @@ fn ends_at_stop_tokens_and_not_before_the_least_length() {
     assert_eq!(ends(&with_eos), 22);
     assert!(ends(&GenerationRequest { min_tokens: 0, ..with_eos }) < 22, "or the test shows nothing");
     let unknown = GenerationRequest { stop_tokens: vec![16], ..request(1, &[5], 2) };
-    assert_eq!(scheduler(limits()).0.submit(unknown, None), Err(SubmitError::UnknownToken));
+    let refused = Err(SubmitError::UnknownToken(TokenField::StopTokens));
+    assert_eq!(scheduler(limits()).0.submit(unknown, None), refused);
 }
 
 #[test]
@@ -631,15 +633,15 @@ fn batcher(limits: EmbeddingLimits) -> (EmbeddingBatcher, ToyEmbedder) {
 fn small_requests_share_a_batch_and_large_ones_are_spread() {
     let (mut batcher, mut toy) = batcher(EmbeddingLimits { batch_inputs: 4, ..EmbeddingLimits::default() });
     let large: Vec<_> = (0..6).map(|token| vec![token]).collect();
-    batcher.submit(RequestId(1), vec![vec![9], vec![8]], Moment::NEVER).unwrap();
-    batcher.submit(RequestId(2), large.clone(), Moment::NEVER).unwrap();
-    batcher.submit(RequestId(3), vec![vec![7]], Moment::NEVER).unwrap();
+    batcher.submit(RequestId(1), tenancy(1), vec![vec![9], vec![8]], Moment::NEVER).unwrap();
+    batcher.submit(RequestId(2), tenancy(1), large.clone(), Moment::NEVER).unwrap();
+    batcher.submit(RequestId(3), tenancy(1), vec![vec![7]], Moment::NEVER).unwrap();
     let ended: Vec<Vec<u64>> = (0..3)
         .map(|_| batcher.step(START, &mut toy).iter().map(|output| output.request.0).collect())
         .collect();
     assert_eq!(ended, [vec![1], vec![2], vec![3]]);
     assert_eq!(toy.batches, [4, 4, 1]);
-    batcher.submit(RequestId(4), large.clone(), Moment::NEVER).unwrap();
+    batcher.submit(RequestId(4), tenancy(1), large.clone(), Moment::NEVER).unwrap();
     batcher.step(START, &mut toy);
     let wanted: Vec<_> = large.iter().map(|input| vector(input)).collect();
     assert_eq!(batcher.step(START, &mut toy)[0].vectors, Ok(wanted));
@@ -649,7 +651,7 @@ fn small_requests_share_a_batch_and_large_ones_are_spread() {
 fn nobody_overtakes_a_long_input() {
     let (mut batcher, mut toy) = batcher(EmbeddingLimits { batch_tokens: 24, ..EmbeddingLimits::default() });
     for (id, length) in [(1, 10), (2, 20), (3, 10)] {
-        batcher.submit(RequestId(id), vec![vec![1; length]], Moment::NEVER).unwrap();
+        batcher.submit(RequestId(id), tenancy(1), vec![vec![1; length]], Moment::NEVER).unwrap();
     }
     let first: Vec<u64> = (0..3).map(|_| batcher.step(START, &mut toy)[0].request.0).collect();
     assert_eq!((first, toy.batches), (vec![1, 2, 3], vec![1, 1, 1]));
@@ -657,16 +659,28 @@ fn nobody_overtakes_a_long_input() {
 
 #[test]
 fn embedding_refuses_empty_long_unknown_doubled_and_too_many() {
-    let limits = EmbeddingLimits { waiting_inputs: 2, ..EmbeddingLimits::default() };
+    let limits = EmbeddingLimits { waiting_inputs: 4, ..EmbeddingLimits::default() };
     let (mut batcher, _) = batcher(limits);
-    assert_eq!(batcher.submit(RequestId(1), vec![], Moment::NEVER), Err(SubmitError::Empty));
-    assert_eq!(batcher.submit(RequestId(1), vec![vec![1], vec![]], Moment::NEVER), Err(SubmitError::Empty));
+    assert_eq!(batcher.submit(RequestId(1), tenancy(1), vec![], Moment::NEVER), Err(SubmitError::Empty));
+    assert_eq!(
+        batcher.submit(RequestId(1), tenancy(1), vec![vec![1], vec![]], Moment::NEVER),
+        Err(SubmitError::Empty)
+    );
     let too_long = Err(SubmitError::TooLong { tokens: 25, limit: 24 });
-    assert_eq!(batcher.submit(RequestId(1), vec![vec![1; 25]], Moment::NEVER), too_long);
-    assert_eq!(batcher.submit(RequestId(1), vec![vec![16]], Moment::NEVER), Err(SubmitError::UnknownToken));
-    batcher.submit(RequestId(1), vec![vec![1]; 5], Moment::NEVER).unwrap();
-    assert_eq!(batcher.submit(RequestId(1), vec![vec![1]], Moment::NEVER), Err(SubmitError::InUse));
-    assert_eq!(batcher.submit(RequestId(2), vec![vec![1]], Moment::NEVER), Err(SubmitError::Overloaded));
+    assert_eq!(batcher.submit(RequestId(1), tenancy(1), vec![vec![1; 25]], Moment::NEVER), too_long);
+    assert_eq!(
+        batcher.submit(RequestId(1), tenancy(1), vec![vec![16]], Moment::NEVER),
+        Err(SubmitError::UnknownToken(TokenField::Prompt))
+    );
+    batcher.submit(RequestId(1), tenancy(1), vec![vec![1]; 5], Moment::NEVER).unwrap();
+    assert_eq!(
+        batcher.submit(RequestId(1), tenancy(1), vec![vec![1]], Moment::NEVER),
+        Err(SubmitError::InUse)
+    );
+    assert_eq!(
+        batcher.submit(RequestId(2), tenancy(1), vec![vec![1]], Moment::NEVER),
+        Err(SubmitError::Overloaded)
+    );
     assert!(batcher.cancel(RequestId(1)) && batcher.is_idle());
 }
 
@@ -674,10 +688,30 @@ fn embedding_refuses_empty_long_unknown_doubled_and_too_many() {
 fn vectors_that_are_not_finite_fail_their_request_only() {
     let (mut batcher, mut toy) = batcher(EmbeddingLimits::default());
     toy.poison = Some(f32::INFINITY);
-    batcher.submit(RequestId(1), vec![vec![1]], Moment::NEVER).unwrap();
-    batcher.submit(RequestId(2), vec![vec![2]], Moment::NEVER).unwrap();
+    batcher.submit(RequestId(1), tenancy(1), vec![vec![1]], Moment::NEVER).unwrap();
+    batcher.submit(RequestId(2), tenancy(1), vec![vec![2]], Moment::NEVER).unwrap();
     let outputs = batcher.step(START, &mut toy);
     let failed = Unanswered::Failed(BackendError::new("a vector is not finite"));
     assert_eq!(outputs[0].vectors, Err(failed));
     assert_eq!(outputs[1].vectors, Ok(vec![vector(&[2])]));
+}
+
+#[test]
+fn a_single_input_is_in_the_next_batch_beside_the_flood_of_another_tenant() {
+    let limits = EmbeddingLimits {
+        batch_inputs: 4,
+        waiting_inputs: 40,
+        waiting_tokens: 400,
+        ..EmbeddingLimits::default()
+    };
+    let (mut batcher, mut toy) = batcher(limits);
+    for id in 1..=20 {
+        batcher.submit(RequestId(id), tenancy(1), vec![vec![1]], Moment::NEVER).unwrap();
+    }
+    let refused = batcher.submit(RequestId(21), tenancy(1), vec![vec![1]], Moment::NEVER);
+    assert_eq!(refused, Err(SubmitError::Overloaded), "half is its part");
+    batcher.step(START, &mut toy);
+    batcher.submit(RequestId(30), tenancy(2), vec![vec![2]], Moment::NEVER).unwrap();
+    let ended: Vec<u64> = batcher.step(START, &mut toy).iter().map(|output| output.request.0).collect();
+    assert_eq!(ended, [5, 6, 7, 30]);
 }

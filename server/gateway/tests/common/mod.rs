@@ -27,6 +27,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::ServiceExt as _;
 
+/// What the fake keeper says of every request.
+pub const RECEIPT: &str = "payload.signature";
 pub const KEY: &str = "key-of-acme-5c1f";
 pub const OTHER_KEY: &str = "key-of-bolt-99aa";
 /// No wait of a test takes this long unless the test has failed.
@@ -69,7 +71,8 @@ impl Rig {
             digest(OTHER_KEY)
         );
         let (ours, theirs) = pair().unwrap();
-        let gateway = Gateway::start(Config::parse(&text).unwrap(), Line::new(theirs), Vec::new()).unwrap();
+        let gateway =
+            Gateway::start(Config::parse(&text).unwrap(), Line::new(theirs), Vec::new(), Vec::new()).unwrap();
         let (writer, reader) = Line::<ToGateway, FromGateway>::new(ours).split();
         let writer = Arc::new(Mutex::new(writer));
         let manners = Arc::new(Manners::default());
@@ -154,10 +157,13 @@ fn keep(
     let mut index = 0;
     while let Ok((message, _)) = reader.receive() {
         let answer = match &message {
-            FromGateway::Record { ticket, .. } => {
+            FromGateway::Record { ticket, event } => {
                 index += 1;
                 let index = (!manners.log_refuses.load(Ordering::SeqCst)).then_some(index);
-                Some(ToGateway::Appended(Appended { ticket: *ticket, index }))
+                let receipt =
+                    matches!(event, AuditEvent::Request(RequestRecord { commitments: Some(_), .. }))
+                        .then(|| RECEIPT.to_owned());
+                Some(ToGateway::Appended(Appended { ticket: *ticket, index, receipt }))
             }
             FromGateway::Attest { ticket, nonce } => {
                 let document = format!("{{\"document for\":\"{nonce:?}\"}}").into_bytes();
@@ -233,7 +239,7 @@ impl FakeWorker {
             while let Ok(work) = self.work.recv() {
                 let Work::Submit { id, kind, .. } = work else { continue };
                 let events = match *kind {
-                    WorkKind::Embed { inputs } => {
+                    WorkKind::Embed { inputs, .. } => {
                         let vector =
                             |index: usize| vec![f32::from(u16::try_from(index).unwrap()), 0.5, -1.0, 0.1];
                         let vectors: Vec<_> = (0..inputs.len()).map(vector).collect();

@@ -1,14 +1,14 @@
 //! A model that embeds.
 
-use crate::rig::{Rig, generate, text};
+use crate::rig::{Rig, TENANCY, generate, text};
 use crate::toy::{count, counter};
-use anchorhold_engine::{EmbeddingLimits, Prompt, RequestId};
-use anchorhold_ipc::{Event, RejectReason, RequestError, WorkKind};
+use anchorhold_engine::{CacheDomain, EmbeddingLimits, Prompt, RequestId, Tenancy};
+use anchorhold_ipc::{Event, RejectReason, RequestError, TokenField, WorkKind};
 use anchorhold_worker::Limits;
 use std::sync::atomic::Ordering;
 
 fn embed(inputs: Vec<Prompt>) -> WorkKind {
-    WorkKind::Embed { inputs }
+    WorkKind::Embed { tenancy: TENANCY, inputs }
 }
 
 fn rejected(id: u64, reason: RejectReason) -> Event {
@@ -39,7 +39,7 @@ fn refuses_what_the_model_can_never_answer() {
         (embed(vec![]), RejectReason::EmptyPrompt),
         (embed(vec![text("a"), text("")]), RejectReason::EmptyPrompt),
         (embed(vec![text("five5")]), RejectReason::ContextLength { tokens: 5, limit: 4 }),
-        (embed(vec![Prompt::Tokens(vec![257])]), RejectReason::UnknownToken),
+        (embed(vec![Prompt::Tokens(vec![257])]), RejectReason::UnknownToken(TokenField::Prompt)),
         (generate(text("a"), 1, &[]), RejectReason::WrongKind),
     ];
     for (id, (work, reason)) in (0..).zip(cases) {
@@ -50,6 +50,29 @@ fn refuses_what_the_model_can_never_answer() {
     rig.submit(9, embed(vec![text(&"x".repeat(4 * 256 + 1))]));
     assert_eq!(rig.event(), rejected(9, RejectReason::ContextLength { tokens: 5, limit: 4 }));
     assert_eq!(watch.encoded.load(Ordering::SeqCst), before, "text that can never fit is not tokenized");
+}
+
+#[test]
+fn a_request_waits_for_the_batch_under_way_and_not_for_the_queue_of_another_tenant() {
+    let (model, watch) = counter(4, 2);
+    let limits = EmbeddingLimits { batch_inputs: 4, ..EmbeddingLimits::default() };
+    let mut rig = Rig::serving(model, Limits { embedding: limits, ..Limits::default() });
+    let gate = watch.gate.lock().unwrap();
+    (1..=100).for_each(|id| rig.submit(id, embed(vec![text("a")])));
+    let tenancy = Tenancy { domain: CacheDomain([2; 16]), share: 1 };
+    rig.submit(200, WorkKind::Embed { tenancy, inputs: vec![text("b")] });
+    // Tenants take turns, so whoever comes later is tokenized after it.
+    rig.submit(101, embed(vec![text("a")]));
+    while watch.encoded.load(Ordering::SeqCst) < 102 {
+        std::thread::yield_now();
+    }
+    drop(gate);
+    // The batch under way, and the next.
+    let answered = (0..8).map(|_| match rig.event() {
+        Event::Embedded { id, .. } => id.0,
+        other => panic!("{other:?}"),
+    });
+    assert!(answered.collect::<Vec<_>>().contains(&200));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! A model that generates.
 
-use crate::rig::{Rig, generate, text, with};
+use crate::rig::{Rig, TENANCY, generate, text, with};
 use crate::toy::{BLOCK, SCRIPT, recital, reciter};
 use anchorhold_engine::{ChatMessage, FinishReason, GenerationLimits, Prompt, RequestId, Structure};
-use anchorhold_ipc::{Event, RejectReason, RequestError, StructureFault, ToldToken, WorkKind};
+use anchorhold_ipc::{Event, RejectReason, RequestError, StructureFault, TokenField, ToldToken, WorkKind};
 use anchorhold_worker::{Exit, Limits};
 use std::sync::atomic::Ordering;
 
@@ -149,9 +149,15 @@ fn refuses_what_the_model_can_never_answer() {
         (generate(text(""), 1, &[]), RejectReason::EmptyPrompt),
         (generate(text("123456789"), 1, &[]), RejectReason::ContextLength { tokens: 10, limit: 8 }),
         (generate(text("12345"), 4, &[]), RejectReason::ContextLength { tokens: 9, limit: 8 }),
-        (generate(Prompt::Tokens(vec![257]), 1, &[]), RejectReason::UnknownToken),
-        (with(one(), |asked| asked.sampling.logit_bias = vec![(257, 1.0)]), RejectReason::UnknownToken),
-        (with(one(), |asked| asked.stop.stop_tokens = vec![257]), RejectReason::UnknownToken),
+        (generate(Prompt::Tokens(vec![257]), 1, &[]), RejectReason::UnknownToken(TokenField::Prompt)),
+        (
+            with(one(), |asked| asked.sampling.logit_bias = vec![(257, 1.0)]),
+            RejectReason::UnknownToken(TokenField::LogitBias),
+        ),
+        (
+            with(one(), |asked| asked.stop.stop_tokens = vec![257]),
+            RejectReason::UnknownToken(TokenField::StopTokens),
+        ),
         (with(one(), |asked| *asked.choices = 17), RejectReason::TooMany),
         (with(one(), |asked| *asked.logprobs = Some(21)), RejectReason::TooMany),
         (structure(Structure::Regex("(".into())), RejectReason::Structure(StructureFault::Malformed)),
@@ -159,7 +165,7 @@ fn refuses_what_the_model_can_never_answer() {
             structure(Structure::JsonSchema("{}".into())),
             RejectReason::Structure(StructureFault::Unsatisfiable),
         ),
-        (WorkKind::Embed { inputs: vec![text("a")] }, RejectReason::WrongKind),
+        (WorkKind::Embed { tenancy: TENANCY, inputs: vec![text("a")] }, RejectReason::WrongKind),
     ];
     for (id, (work, reason)) in (0..).zip(cases) {
         rig.submit(id, work);

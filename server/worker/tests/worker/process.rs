@@ -1,6 +1,6 @@
 //! The real process under its real confinement, with a real sealed model.
 
-use crate::rig::{STUCK, generate, text, with};
+use crate::rig::{STUCK, TENANCY, generate, text, with};
 use anchorhold_engine::{ChatMessage, FinishReason, Prompt, RequestId, Structure};
 use anchorhold_ipc::{
     Confinement, Event, FromWorker, Line, LoadModel, ObjectDescriptors, Precision, RejectReason,
@@ -149,7 +149,7 @@ fn answers_a_conversation_under_its_confinement() {
     let first = said.chars().next().unwrap().to_string();
     let (cut, end) = process.ask(3, generate(chat("hello"), 24, &[&first]));
     assert!(cut.is_empty() && matches!(end, Event::Finished { reason: FinishReason::Stop, .. }), "{end:?}");
-    let (_, end) = process.ask(4, WorkKind::Embed { inputs: vec![text("a")] });
+    let (_, end) = process.ask(4, WorkKind::Embed { tenancy: TENANCY, inputs: vec![text("a")] });
     let error = RequestError::Rejected(RejectReason::WrongKind);
     assert_eq!(end, Event::Failed { id: RequestId(4), error });
     process.keeper.send(&ToWorker::Wipe, &[]).unwrap();

@@ -1,6 +1,6 @@
 //! A model that scores documents for a query.
 
-use crate::rig::{Rig, generate, text};
+use crate::rig::{Rig, TENANCY, generate, text};
 use crate::toy::{counter, reciter, scorer, sum};
 use anchorhold_engine::{EmbeddingLimits, RequestId, TokenId};
 use anchorhold_ipc::{Event, RejectReason, RequestError, WorkKind};
@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 fn rerank(query: &str, documents: &[&str]) -> WorkKind {
     WorkKind::Rerank {
+        tenancy: TENANCY,
         query: query.to_owned(),
         documents: documents.iter().map(|document| (*document).to_owned()).collect(),
     }
@@ -44,7 +45,7 @@ fn refuses_what_the_model_can_never_answer() {
         (rerank("q", &["a", "abc"]), RejectReason::ContextLength { tokens: 5, limit: 4 }),
         (rerank("query", &["a"]), RejectReason::ContextLength { tokens: 5, limit: 4 }),
         (generate(text("a"), 1, &[]), RejectReason::WrongKind),
-        (WorkKind::Embed { inputs: vec![text("a")] }, RejectReason::WrongKind),
+        (WorkKind::Embed { tenancy: TENANCY, inputs: vec![text("a")] }, RejectReason::WrongKind),
     ];
     for (id, (work, reason)) in (0..).zip(cases) {
         rig.submit(id, work);

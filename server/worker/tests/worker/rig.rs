@@ -146,11 +146,12 @@ pub(crate) fn text(text: &str) -> Prompt {
     Prompt::Text(text.into())
 }
 
+pub(crate) const TENANCY: Tenancy = Tenancy { domain: CacheDomain([1; 16]), share: 1 };
+
 /// A greedy generation that ends at any of `stop`.
 pub(crate) fn generate(prompt: Prompt, max_tokens: u32, stop: &[&str]) -> WorkKind {
     let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
     let stop = stop.iter().map(ToString::to_string).collect();
-    const TENANCY: Tenancy = Tenancy { domain: CacheDomain([1; 16]), share: 1 };
     WorkKind::Generate {
         tenancy: TENANCY,
         prompt,

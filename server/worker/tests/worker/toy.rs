@@ -30,6 +30,8 @@ pub(crate) struct Watch {
     pub(crate) breaks: AtomicBool,
     /// Nothing is computed after the next step, which fails.
     pub(crate) ends: AtomicBool,
+    /// Whoever holds it keeps the model from the end of a step.
+    pub(crate) gate: Mutex<()>,
     /// The next step panics, and quotes what it works on.
     pub(crate) panics: AtomicBool,
 }
@@ -222,6 +224,7 @@ impl Embedder for Counter {
     }
 
     fn embed(&mut self, inputs: &[&[TokenId]]) -> Result<Vec<Vec<f32>>, BackendError> {
+        drop(self.watch.gate.lock().unwrap());
         match self.watch.breaks.swap(false, Ordering::SeqCst) {
             true => Err(BackendError::new("broken on purpose")),
             false => Ok(inputs.iter().map(|input| count(input, self.dimensions)).collect()),

@@ -3,7 +3,7 @@
 
 use crate::support::{Served, chat, count, with};
 use anchorhold_attester::software::simulated_ark_der;
-use anchorhold_audit_log::{Receipt, VerifierKey};
+use anchorhold_audit_log::{PublicKey, Receipt, SignedReceipt, VerifierKey, split_stream};
 use anchorhold_e2e::client::Caller;
 use anchorhold_e2e::refusals::Stand;
 use serde_json::{Value, json};
@@ -55,9 +55,15 @@ fn each_request_has_one_entry_that_its_caller_can_open() {
     let stranger = crate::support::wait(Caller::verify_at(&url, "ak-no", &served.stand.measurement)).unwrap();
     assert_eq!(crate::support::wait(stranger.get("/v1/models")).unwrap().status, 401);
 
+    let audit_key = PublicKey::new(*served.caller.server.keys().audit_key.as_bytes());
+    let measurement = served.caller.server.result().measurement().to_string();
+    let signed = |text: &str| SignedReceipt::verify(text, &audit_key).unwrap();
+    let (streamed_receipt, streamed_bytes) = split_stream(&stream.bytes).unwrap();
+    let receipts =
+        [signed(whole.headers["x-anchorhold-receipt"].to_str().unwrap()), signed(streamed_receipt)];
     let (key, stream_key) = (
-        receipt_key(whole.headers["anchorhold-receipt-key"].to_str().unwrap()),
-        receipt_key(&stream.header("anchorhold-receipt-key")),
+        receipt_key(whole.headers["x-anchorhold-receipt-key"].to_str().unwrap()),
+        receipt_key(&stream.header("x-anchorhold-receipt-key")),
     );
     let entries = served.stop();
     let requests: Vec<_> =
@@ -84,11 +90,20 @@ fn each_request_has_one_entry_that_its_caller_can_open() {
 
     let (request, answer) = (asked.to_string().into_bytes(), whole.body);
     assert!(receipt(requests[0]).opens(&key, &request, &answer));
-    assert!(receipt(requests[1]).opens(&stream_key, streamed.to_string().as_bytes(), &stream.bytes));
+    assert!(receipt(requests[1]).opens(&stream_key, streamed.to_string().as_bytes(), &streamed_bytes));
+    // The receipts say the same as the entries that they name.
+    for (receipt, entry) in receipts.iter().zip(&requests) {
+        assert_eq!(receipt.index, entry["seq"].as_u64().unwrap());
+        assert_eq!(receipt.rid.as_str(), entry["req"]["rid"]);
+        assert_eq!(serde_json::to_value(receipt.commitments).unwrap(), entry["req"]["receipt"]);
+        assert_eq!((receipt.status, receipt.tokens_in), (200, entry["req"]["tin"].as_u64().unwrap()));
+        assert_eq!(receipt.measurement.to_string(), measurement);
+        assert!(receipt.model.as_ref().is_some_and(|model| model.policy_digest.is_some()));
+    }
     // Another key, request, answer or entry does not open.
     assert!(!receipt(requests[0]).opens(&stream_key, &request, &answer));
     assert!(!receipt(requests[0]).opens(&key, streamed.to_string().as_bytes(), &answer));
-    assert!(!receipt(requests[0]).opens(&key, &request, &stream.bytes));
+    assert!(!receipt(requests[0]).opens(&key, &request, &streamed_bytes));
     assert!(!receipt(requests[1]).opens(&key, &request, &answer));
 }
 

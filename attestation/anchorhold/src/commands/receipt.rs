@@ -1,0 +1,187 @@
+//! `anchorhold receipt`: what a server says about one request, held against what the caller has.
+
+use crate::commands::presented::SavedArgs;
+use crate::exit::{Exit, Failure};
+use crate::files;
+use crate::output::{self, Format, line};
+use crate::trust::TrustArgs;
+use anchorhold_audit_log::{
+    MAX_RECEIPT_BYTES, PublicKey, RECEIPT_KEY_BYTES, ReceiptError, SignedReceipt, split_stream,
+};
+use anchorhold_channel::{AttestedServer, Verdict};
+use anchorhold_rats::{Checks, Ed25519PublicKey, Endorsements, Secret, Stage};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+const EXAMPLE: &str = "\
+Examples:
+  anchorhold receipt verify receipt.txt --document document.json --nonce $NONCE --tls-key $TLS_KEY \\
+      --measurement $MEASUREMENT --at 2026-01-31T12:00:00Z \\
+      --request request.json --response answer.json --receipt-key receipt-key.txt
+  anchorhold receipt verify --audit-key $AUDIT_KEY --request request.json --response stream.txt \\
+      --receipt-key receipt-key.txt --json";
+
+/// The longest request or response that is read, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// The value of `format`.
+const FORMAT: &str = "urn:anchorhold:receipt-verification:v1";
+
+/// What to do with a receipt.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Check a receipt offline: who signed it, and whether it is about these bytes
+    ///
+    /// Every answer carries a receipt in `x-anchorhold-receipt`, a stream in its last comment, and a key of this one request in
+    /// `x-anchorhold-receipt-key`. The receipt is signed by the guest's audit key, which the attestation document vouches for.
+    #[command(after_help = EXAMPLE)]
+    Verify(Box<Args>),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The receipt; without it, the one at the end of the stream in --response is taken
+    #[arg(value_name = "FILE", required_unless_present = "response")]
+    receipt: Option<PathBuf>,
+    /// The audit key of the guest, where it is known without a document, in hex
+    #[arg(long, value_name = "HEX", conflicts_with = "document", required_unless_present = "document")]
+    audit_key: Option<Ed25519PublicKey>,
+    #[command(flatten)]
+    saved: SavedArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// The body that was sent, byte for byte; an empty file for a request without one
+    #[arg(long, value_name = "FILE", requires = "response", requires = "receipt_key")]
+    request: Option<PathBuf>,
+    /// The body that came back, byte for byte
+    #[arg(long, value_name = "FILE")]
+    response: Option<PathBuf>,
+    /// A file with the value of x-anchorhold-receipt-key
+    #[arg(long, value_name = "FILE", requires = "request")]
+    receipt_key: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// The outcome, for scripts.
+#[derive(Serialize)]
+struct Report {
+    format: &'static str,
+    verdict: Verdict,
+    /// What the receipt says; only of an accepted one.
+    receipt: Option<SignedReceipt>,
+    checks: Checks,
+}
+
+pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
+    let Command::Verify(args) = command;
+    let report = verify(args)?;
+    if args.format.json {
+        output::json(&report)?;
+    } else {
+        output::text(&text(&report))?;
+    }
+    Ok(report.verdict.into())
+}
+
+fn verify(args: &Args) -> Result<Report, Failure> {
+    let mut checks = Checks::new();
+    let receipt = judge(args, &mut checks)?;
+    let verdict = Verdict::of(&checks);
+    let receipt = receipt.filter(|_| verdict == Verdict::Accepted);
+    Ok(Report { format: FORMAT, verdict, receipt, checks })
+}
+
+/// The receipt, when its signature was found good; what else is wrong shows in the checks.
+fn judge(args: &Args, checks: &mut Checks) -> Result<Option<SignedReceipt>, Failure> {
+    let server = attested(args, checks)?;
+    let attested_key = server.as_ref().map(|server| server.keys().audit_key);
+    let Some(key) = attested_key.or(args.audit_key) else { return Ok(None) };
+    let response = args.response.as_deref().map(|path| files::read(path, MAX_BODY_BYTES)).transpose()?;
+    let split = response.as_deref().and_then(split_stream);
+    let text = match (&args.receipt, &split) {
+        (Some(path), _) => files::read_text(path, MAX_RECEIPT_BYTES)?,
+        (None, Some((receipt, _))) => (*receipt).to_owned(),
+        (None, None) => {
+            return Err(Failure::usage("the response carries no receipt; name the file that holds it"));
+        }
+    };
+    let read = SignedReceipt::verify(text.trim(), &PublicKey::new(*key.as_bytes()));
+    let signed = "signed by the audit key";
+    let observed = read.as_ref().map_or_else(ReceiptError::to_string, |_| signed.to_owned());
+    checks.record((Stage::Signature, "receipt_signature"), read.is_ok(), signed, observed);
+    let Ok(receipt) = read else { return Ok(None) };
+    if let Some(server) = &server {
+        about_guest(checks, &receipt, server);
+    }
+    if let (Some(response), Some(request), Some(key)) = (&response, &args.request, &args.receipt_key) {
+        let response = split.as_ref().map_or(response.as_slice(), |(_, rest)| rest);
+        let request = files::read(request, MAX_BODY_BYTES)?;
+        let opens = receipt.commitments.opens(receipt_key(key)?.expose(), &request, response);
+        let wanted = "commitments to these bodies under this key";
+        let observed = if opens { wanted } else { "commitments to other bodies, or under another key" };
+        checks.record((Stage::Binding, "receipt_commitments"), opens, wanted, observed);
+    }
+    Ok(Some(receipt))
+}
+
+/// The guest of the saved document, if one is named and accepted.
+fn attested(args: &Args, checks: &mut Checks) -> Result<Option<Box<AttestedServer>>, Failure> {
+    let Some(obtained) = args.saved.open()? else { return Ok(None) };
+    let trust = args.trust.read()?;
+    match obtained.judge(&Endorsements::default(), &trust) {
+        Ok(server) => {
+            checks.append(server.checks().clone());
+            Ok(Some(server))
+        }
+        Err(refusal) => {
+            checks.append(refusal.checks().clone());
+            Ok(None)
+        }
+    }
+}
+
+/// The receipt has to be about the guest whose key signed it.
+fn about_guest(checks: &mut Checks, receipt: &SignedReceipt, server: &AttestedServer) {
+    let (measured, log) = (server.result().measurement().to_string(), &server.state().audit.origin);
+    let (says, named) = (receipt.measurement.to_string(), receipt.origin.as_str());
+    checks.record((Stage::Binding, "receipt_measurement"), measured == says, measured.clone(), says.clone());
+    checks.record((Stage::Binding, "receipt_log"), log == named, log.clone(), named);
+}
+
+/// The key is the caller's secret: it comes from a file and not from the command line, which others can read.
+fn receipt_key(path: &Path) -> Result<Secret<RECEIPT_KEY_BYTES>, Failure> {
+    let unread = || Failure::usage("the receipt key is not 64 lower-case hex digits");
+    let text = files::read_text(path, 2 * RECEIPT_KEY_BYTES + 2)?;
+    let digits = text.trim();
+    if digits.len() != 2 * RECEIPT_KEY_BYTES {
+        return Err(unread());
+    }
+    let mut bytes = [0; RECEIPT_KEY_BYTES];
+    for (place, byte) in bytes.iter_mut().enumerate() {
+        let pair = digits.get(2 * place..2 * place + 2).ok_or_else(unread)?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| unread())?;
+    }
+    Ok(Secret::take(&mut bytes))
+}
+
+fn text(report: &Report) -> String {
+    let mut out = output::table(&report.checks);
+    out.push('\n');
+    if let Some(receipt) = &report.receipt {
+        line(&mut out, "log", &format!("{}, entry {}", receipt.origin.as_str(), receipt.index));
+        line(&mut out, "request", &format!("{}, status {}", receipt.rid.as_str(), receipt.status));
+        line(&mut out, "tokens", &format!("{} in, {} out", receipt.tokens_in, receipt.tokens_out));
+        line(&mut out, "measurement", &receipt.measurement.to_string());
+        if let Some(model) = &receipt.model {
+            let served = format!(
+                "{} version {}, manifest {}",
+                model.id.as_str(),
+                model.version,
+                model.manifest_digest
+            );
+            line(&mut out, "model", &served);
+        }
+    }
+    line(&mut out, "verdict", &report.verdict.to_string());
+    out
+}

@@ -1,0 +1,26 @@
+//! Receipts: any text is refused or is one that the key signed, and of any stream at most one comment is taken for a receipt.
+#![no_main]
+
+use anchorhold_audit_log::{Origin, STREAM_RECEIPT_PREFIX, SignedReceipt, Signer, split_stream};
+use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
+
+static SIGNER: LazyLock<Signer> =
+    LazyLock::new(|| Signer::from_seed(Origin::new("acme/1").unwrap(), &[5; 32]).unwrap());
+
+fuzz_target!(|input: &[u8]| {
+    if let Ok(text) = std::str::from_utf8(input) {
+        assert!(SignedReceipt::verify(text, &SIGNER.key().public_key()).is_err(), "nobody signed this");
+    }
+    if let Some((receipt, rest)) = split_stream(input) {
+        assert_eq!(rest.len() + STREAM_RECEIPT_PREFIX.len() + receipt.len() + 2, input.len());
+        assert!(!receipt.contains("\n\n"));
+    }
+    // Signed or not, a payload is read strictly: what is read writes itself again.
+    if let Ok(receipt) = serde_json::from_slice::<SignedReceipt>(input) {
+        let text = receipt.sign(&SIGNER);
+        if let Some(text) = text {
+            assert_eq!(SignedReceipt::verify(&text, &SIGNER.key().public_key()).unwrap(), receipt);
+        }
+    }
+});
