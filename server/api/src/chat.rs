@@ -87,7 +87,7 @@ pub struct ChatRequest {
     pub model: String,
     /// 1 to [`MAX_MESSAGES`] messages.
     pub messages: Vec<Message>,
-    /// What may be called. Where it binds the answer, `generation` has no form.
+    /// What may be called. Where it may be, `generation` has no form.
     pub tools: Tools,
     /// How to generate.
     pub generation: Generation,
@@ -137,7 +137,7 @@ fn logprobs(fields: &mut Fields) -> Result<Option<u8>, ApiError> {
     }
 }
 
-/// Refuses a form of the answer beside tools that bind it to another.
+/// Refuses a form of the answer beside tools that may be called: no answer could keep to both.
 pub(crate) fn one_form(tools: &Tools, generation: &Generation) -> Result<(), ApiError> {
     match &generation.form {
         Some(form) if tools.may_be_called() => {

@@ -152,13 +152,6 @@ impl Tools {
     pub fn may_be_called(&self) -> bool {
         !self.list.is_empty() && self.choice != ToolChoice::None
     }
-
-    /// Whether what the model says is bound by a form: it must call, or some calls must fit their schemas.
-    #[must_use]
-    pub fn bind(&self) -> bool {
-        let must = matches!(self.choice, ToolChoice::Required | ToolChoice::Named(_));
-        self.may_be_called() && (must || self.list.iter().any(|tool| tool.strict))
-    }
 }
 
 impl Tool {

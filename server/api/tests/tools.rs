@@ -44,7 +44,7 @@ fn reads_tools_and_whether_they_must_be_called() {
     let names: Vec<_> = tools.list.iter().map(|tool| (tool.name.as_str(), tool.strict)).collect();
     assert_eq!(names, [("get_weather", false), ("c-1", true)]);
     assert_eq!((tools.choice.clone(), tools.parallel), (ToolChoice::Auto, true));
-    assert!(tools.may_be_called() && tools.bind());
+    assert!(tools.may_be_called());
     // As templates expect it, in the order of the schema, and never without properties.
     let shown = format!(
         r#"{{"type":"function","function":{{"name":"get_weather","description":"{CANARY}","parameters":{{"type":"object","properties":{{"z":{{}},"a":{{}}}}}}}}}}"#
@@ -54,16 +54,16 @@ fn reads_tools_and_whether_they_must_be_called() {
         tools.list[1].chat_json(),
         r#"{"type":"function","function":{"name":"c-1","parameters":{"type":"object","properties":{}}}}"#
     );
-    for (asked, wanted, may, bind) in [
-        (json!("none"), ToolChoice::None, false, false),
-        (json!("auto"), ToolChoice::Auto, true, false),
-        (json!("required"), ToolChoice::Required, true, true),
-        (json!({"type": "function", "function": {"name": "f"}}), ToolChoice::Named("f".into()), true, true),
+    for (asked, wanted, may) in [
+        (json!("none"), ToolChoice::None, false),
+        (json!("auto"), ToolChoice::Auto, true),
+        (json!("required"), ToolChoice::Required, true),
+        (json!({"type": "function", "function": {"name": "f"}}), ToolChoice::Named("f".into()), true),
     ] {
         let change = json!({"tools": [tool("f")], "tool_choice": asked, "parallel_tool_calls": false});
         let tools = parse(&change).tools;
         assert_eq!((tools.choice.clone(), tools.parallel), (wanted, false));
-        assert_eq!((tools.may_be_called(), tools.bind()), (may, bind));
+        assert_eq!(tools.may_be_called(), may);
     }
     assert!(!format!("{tools:?}").contains(CANARY));
 }

@@ -40,16 +40,21 @@ pub(crate) fn prompt(input: Input) -> Prompt {
     }
 }
 
+/// Who is asked, for whom, and the field in which its tokens are limited.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) limit_field: &'static str,
+}
+
 /// What the worker is asked for one prompt.
-pub(crate) fn work(
-    (worker, tenancy): (&Worker, Tenancy),
-    prompt: Prompt,
-    asked: &Generation,
-) -> Result<WorkKind, ApiError> {
+pub(crate) fn work(place: Place<'_>, prompt: Prompt, asked: &Generation) -> Result<WorkKind, ApiError> {
+    let Place { worker, tenancy, limit_field } = place;
     let limit = worker.info.max_tokens;
     let max_tokens = asked.max_tokens.unwrap_or(0);
     if max_tokens > limit {
-        return Err(ApiError::context_length("max_tokens", max_tokens.into(), limit.into()));
+        return Err(ApiError::context_length(limit_field, max_tokens.into(), limit.into()));
     }
     let seed = match asked.seed {
         Some(seed) => seed,

@@ -1,6 +1,6 @@
 //! The routes that ask a model for text or vectors: from the body to the worker and back.
 
-use crate::ask::{conversation, prompt, work};
+use crate::ask::{Place, conversation, prompt, work};
 use crate::exchange::{Answer, Exchange};
 use crate::flight::{Tokens, Update, Worker, most_told};
 use crate::gather::{Gathered, gather};
@@ -99,7 +99,7 @@ pub(crate) async fn chat(exchange: &mut Exchange, request: Request) -> Result<An
     drop(body);
     let worker = exchange.worker(&asked.model, ModelKind::Chat)?;
     let prompt = Prompt::Chat(conversation(asked.messages, asked.tools));
-    let work = vec![work((&worker, exchange.tenancy()), prompt, &asked.generation)?];
+    let work = vec![work(place(exchange, &worker, "max_tokens"), prompt, &asked.generation)?];
     let shape = Shape::new(Made::Choices(Surface::Chat), asked.delivery, &asked.generation);
     run(exchange, &worker, work, shape).await
 }
@@ -112,7 +112,7 @@ pub(crate) async fn response(exchange: &mut Exchange, request: Request) -> Resul
     drop(body);
     let worker = exchange.worker(&asked.model, ModelKind::Chat)?;
     let prompt = Prompt::Chat(conversation(asked.messages, asked.tools));
-    let work = vec![work((&worker, exchange.tenancy()), prompt, &asked.generation)?];
+    let work = vec![work(place(exchange, &worker, "max_output_tokens"), prompt, &asked.generation)?];
     let made = Made::Response(Box::new(asked.settings));
     run(exchange, &worker, work, Shape::new(made, asked.delivery, &asked.generation)).await
 }
@@ -124,13 +124,18 @@ pub(crate) async fn completion(exchange: &mut Exchange, request: Request) -> Res
     let asked = CompletionRequest::parse(&body)?;
     drop(body);
     let worker = exchange.worker(&asked.model, ModelKind::Chat)?;
+    let place = place(exchange, &worker, "max_tokens");
     let work = asked
         .prompts
         .into_iter()
-        .map(|input| work((&worker, exchange.tenancy()), prompt(input), &asked.generation))
+        .map(|input| work(place, prompt(input), &asked.generation))
         .collect::<Result<_, _>>()?;
     let shape = Shape::new(Made::Choices(Surface::Completion), asked.delivery, &asked.generation);
     run(exchange, &worker, work, shape).await
+}
+
+fn place<'a>(exchange: &Exchange, worker: &'a Worker, limit_field: &'static str) -> Place<'a> {
+    Place { worker, tenancy: exchange.tenancy(), limit_field }
 }
 
 /// `POST /v1/embeddings`.

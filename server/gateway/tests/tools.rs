@@ -145,6 +145,10 @@ async fn what_the_model_cannot_call_is_refused_by_name() {
 async fn a_response_leaves_whole_and_as_events_of_its_own() {
     let rig = Rig::new();
     let worker = rig.worker("chat", ModelKind::Chat).await;
+    let long = json!({"model": "chat", "input": "x", "max_output_tokens": 1_000_000});
+    let refused = rig.send(post("/v1/responses", &long)).await.json();
+    assert_eq!(refused["error"]["param"], "max_output_tokens");
+    assert_eq!(rig.next_record().outcome, RequestOutcome::Rejected);
     let tool = json!({"type": "function", "name": "clock"});
     let body = json!({"model": "chat", "input": "x", "instructions": "i", "tools": [tool, {"type": "function", "name": "get_weather"}]});
     let task = rig.begin(post("/v1/responses", &body));

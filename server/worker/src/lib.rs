@@ -22,6 +22,7 @@ mod generate;
 mod intake;
 mod life;
 mod load;
+mod marks;
 mod model;
 mod package;
 mod panics;

@@ -1,5 +1,6 @@
 //! From the keeper's order to a model in memory.
 
+use crate::marks::ShownMarks;
 use crate::package::open_package;
 use crate::{Calls, Compute, Decoder, Language, LanguageError, LoadFailure, Model};
 use anchorhold_engine::{Constraint, Conversation, Structure, TokenId};
@@ -152,7 +153,8 @@ impl Language for Words {
         if marks.is_empty() {
             return self.decoder();
         }
-        Box::new(ShownMarks { stream: self.codec.stream(), codec: self.codec.clone(), marks })
+        let codec = self.codec.clone();
+        Box::new(ShownMarks::new(move || Box::new(codec.stream()) as Box<dyn Decoder>, marks))
     }
 
     fn spell(&self, token: TokenId) -> Vec<u8> {
@@ -192,26 +194,6 @@ fn fault(error: GrammarError) -> StructureFault {
         GrammarError::Unsatisfiable => StructureFault::Unsatisfiable,
         GrammarError::TooComplex => StructureFault::TooComplex,
         GrammarError::NotOffered => StructureFault::NotOffered,
-    }
-}
-
-/// Shows some special tokens, which otherwise have no text.
-struct ShownMarks {
-    stream: TextStream,
-    codec: Codec,
-    marks: Vec<(TokenId, &'static str)>,
-}
-
-impl Decoder for ShownMarks {
-    fn push(&mut self, token: TokenId) -> String {
-        let Some((_, text)) = self.marks.iter().find(|(mark, _)| *mark == token) else {
-            return self.stream.push(token);
-        };
-        std::mem::replace(&mut self.stream, self.codec.stream()).finish() + text
-    }
-
-    fn finish(self: Box<Self>) -> String {
-        self.stream.finish()
     }
 }
 
