@@ -66,10 +66,6 @@ fn refused() -> Vec<Request<Body>> {
         json!({"temperature": CANARY}),
         json!({"logit_bias": {CANARY: 1}}),
         json!({"tools": [{"type": CANARY}]}),
-        json!({"tools": [{"type": "function", "function": {"name": format!("{CANARY}.")}}]}),
-        json!({"tool_choice": CANARY}),
-        json!({"functions": [{"name": CANARY}]}),
-        json!({"messages": [{"role": "tool", "tool_call_id": CANARY, "content": CANARY}]}),
         json!({"response_format": {"type": CANARY}}),
         json!({"response_format": {"type": "json_schema", "json_schema": {"name": CANARY, "schema": CANARY}}}),
         json!({"guided_json": CANARY}),
@@ -91,12 +87,7 @@ fn refused() -> Vec<Request<Body>> {
     ));
     requests.push(get(&format!("/v1/models/{CANARY}")));
     requests.push(get(&format!("/v1/responses/{CANARY}")));
-    requests
-        .push(post("/v1/responses", &json!({"model": "chat", "input": [{"type": CANARY, CANARY: CANARY}]})));
-    requests.push(post(
-        "/v1/responses",
-        &json!({"model": "chat", "input": CANARY, "previous_response_id": CANARY}),
-    ));
+    requests.extend(refused_calls());
     requests.push(get(&format!("/{CANARY}?{CANARY}={CANARY}")));
     requests.push(get(&format!("/.well-known/anchorhold-attestation?nonce={CANARY}")));
     for (name, value) in [
@@ -111,6 +102,28 @@ fn refused() -> Vec<Request<Body>> {
     for request in &mut requests {
         request.headers_mut().insert("cookie", format!("session={CANARY}").parse().unwrap());
         request.headers_mut().insert("user-agent", CANARY.parse().unwrap());
+    }
+    requests
+}
+
+/// The same with tools, and of responses.
+fn refused_calls() -> Vec<Request<Body>> {
+    let mut requests = Vec::new();
+    for change in [
+        json!({"tools": [{"type": "function", "function": {"name": format!("{CANARY}.")}}]}),
+        json!({"tool_choice": CANARY}),
+        json!({"functions": [{"name": CANARY}]}),
+        json!({"messages": [{"role": "tool", "tool_call_id": CANARY, "content": CANARY}]}),
+    ] {
+        requests.push(post("/v1/chat/completions", &with(chat(CANARY), change)));
+    }
+    for change in [
+        json!({"input": [{"type": CANARY, CANARY: CANARY}]}),
+        json!({"previous_response_id": CANARY}),
+        json!({"text": {"format": {"type": CANARY}}}),
+    ] {
+        let body = json!({"model": "chat", "input": CANARY});
+        requests.push(post("/v1/responses", &with(body, change)));
     }
     requests
 }
