@@ -129,6 +129,9 @@ pub enum Route {
     /// `/v1/rerank`.
     #[serde(rename = "rerank")]
     Rerank,
+    /// `/v1/responses` and below.
+    #[serde(rename = "responses")]
+    Responses,
     /// `/v1/models` and below.
     #[serde(rename = "models")]
     Models,

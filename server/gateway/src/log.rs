@@ -64,6 +64,7 @@ pub(crate) fn route_word(route: Route) -> &'static str {
         Route::Embeddings => "embeddings",
         Route::Rerank => "rerank",
         Route::Models => "models",
+        Route::Responses => "responses",
         Route::Other => "other",
     }
 }

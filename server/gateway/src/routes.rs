@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use std::sync::Arc;
 
 /// What other servers of this API have and this one does not, so that the refusal can say so.
-const UNSUPPORTED: [&str; 19] = [
+const UNSUPPORTED: [&str; 18] = [
     "/detokenize",
     "/openapi.json",
     "/rerank",
@@ -40,7 +40,6 @@ const UNSUPPORTED: [&str; 19] = [
     "/v1/messages",
     "/v1/moderations",
     "/v1/realtime",
-    "/v1/responses",
     "/v1/threads",
     "/v1/uploads",
     "/v1/vector_stores",
@@ -57,6 +56,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/completions", post(completion))
         .route("/v1/embeddings", post(embedding))
         .route("/v1/rerank", post(reranking))
+        .route("/v1/responses", post(responses))
+        .route("/v1/responses/{*id}", get(no_response).delete(no_response))
         .route("/v1/models", get(all_models))
         .route("/v1/models/{*id}", get(one_model))
         .route("/health", get(health))
@@ -101,6 +102,21 @@ async fn embedding(State(app): Shared, Extension(caller): Extension<Caller>, req
         }
         Err(error) => refuse(&error),
     }
+}
+
+async fn responses(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {
+    match Exchange::begin(&app, caller, Route::Responses) {
+        Ok(mut exchange) => {
+            let answer = generate::response(&mut exchange, request).await;
+            exchange.answer(answer).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+/// No response is stored, so none is found.
+async fn no_response(State(app): Shared, Extension(caller): Extension<Caller>) -> Response {
+    at_once(&app, caller, Route::Responses, Err(ApiError::response_not_found())).await
 }
 
 async fn reranking(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {

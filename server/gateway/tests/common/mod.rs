@@ -304,7 +304,7 @@ impl FakeWorker {
 /// The text that the fake worker says back.
 pub fn said(prompt: &Prompt) -> String {
     match prompt {
-        Prompt::Chat(messages) => messages.last().unwrap().content.clone(),
+        Prompt::Chat(conversation) => conversation.messages.last().unwrap().content.clone(),
         Prompt::Text(text) => text.clone(),
         Prompt::Tokens(ids) => format!("{ids:?}"),
     }
