@@ -7,7 +7,7 @@ use crate::panics::AbortOnPanic;
 use crate::{Calls, Language, LanguageError};
 use anchorhold_engine::{
     Constraint, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Prompt, RequestId, Sampling, StopRules,
-    Structure, Tenancy, TokenId,
+    Tenancy, TokenId,
 };
 use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, StructureFault, Work, WorkKind};
 use anchorhold_model::CallStream;
