@@ -64,7 +64,7 @@ impl Proxy {
             .header("host", &self.address)
             .header("authorization", format!("Bearer {key}"))
             .header("content-type", "application/json")
-            .body(Full::from(body))
+            .body(Full::<bytes::Bytes>::from(body))
             .unwrap();
         wait(async {
             let stream = TcpStream::connect(&self.address).await.unwrap();
@@ -217,11 +217,11 @@ fn a_saved_bundle_is_judged_offline_with_the_same_verdict_and_not_when_it_was_ch
     let served = Served::chat();
     let folder = served.stand.path().join("bundle");
     std::fs::create_dir_all(&folder).unwrap();
-    let (root, path) = (folder.join("root.der"), folder.join("bundle.json"));
+    let (root, path, cache) = (folder.join("root.der"), folder.join("bundle.json"), folder.join("cache"));
     std::fs::write(&root, simulated_ark_der()).unwrap();
     let (url, programs) = (format!("https://{}", served.guest.address), &served.stand.programs);
     let save: [&dyn AsRef<std::ffi::OsStr>; 8] =
-        [&"evidence", &"save", &url, &"--out", &path, &"--offline", &"--cache", &folder];
+        [&"evidence", &"save", &url, &"--out", &path, &"--offline", &"--cache", &cache];
     programs.run("anchorhold", &save).unwrap();
     let bundle: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let (stand, measurement) = (served.stand.programs.clone(), served.stand.measurement.clone());
