@@ -74,6 +74,10 @@ pub enum ActorKind {
 pub enum AuthMethod {
     /// A bearer key.
     ApiKey,
+    /// A token of an identity provider.
+    Token,
+    /// A certificate of the connection.
+    Certificate,
     /// Evidence.
     Attestation,
     /// It did not.
@@ -125,6 +129,9 @@ pub enum Route {
     /// `/v1/rerank`.
     #[serde(rename = "rerank")]
     Rerank,
+    /// `/v1/responses` and below.
+    #[serde(rename = "responses")]
+    Responses,
     /// `/v1/models` and below.
     #[serde(rename = "models")]
     Models,

@@ -55,6 +55,7 @@ async fn measure(rounds: usize) -> [Vec<f64>; 2] {
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 512);
         let direct = began.elapsed().as_secs_f64() * 1e6;
         let began = Instant::now();
+        sender.ready().await.unwrap();
         let response = sender.send_request(request(&host)).await.unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 512);
         // The first ones open the connections.

@@ -6,6 +6,7 @@ use crate::generation::{Delivery, Generation, model};
 use crate::input::{Input, inputs};
 use crate::json::parse_object;
 use crate::unsupported;
+use std::fmt;
 
 /// The most prompts of one request.
 pub const MAX_PROMPTS: usize = 16;
@@ -17,7 +18,7 @@ pub const MAX_LOGPROBS: u8 = 5;
 pub const DEFAULT_COMPLETION_TOKENS: u32 = 16;
 
 /// A completion request in which every field is within its range. Made only by [`CompletionRequest::parse`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CompletionRequest {
     /// The model's name.
@@ -28,6 +29,17 @@ pub struct CompletionRequest {
     pub generation: Generation,
     /// How the answer leaves.
     pub delivery: Delivery,
+}
+
+impl fmt::Debug for CompletionRequest {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompletionRequest")
+            .field("prompts", &self.prompts)
+            .field("generation", &self.generation)
+            .field("delivery", &self.delivery)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CompletionRequest {

@@ -6,6 +6,7 @@ use crate::generation::model;
 use crate::input::{Input, inputs};
 use crate::json::{Value, parse_object};
 use crate::unsupported;
+use std::fmt;
 
 /// The most inputs of one request.
 pub const MAX_INPUTS: usize = 2048;
@@ -20,7 +21,7 @@ pub enum Encoding {
 }
 
 /// An embedding request in which every field is within its range. Made only by [`EmbeddingRequest::parse`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EmbeddingRequest {
     /// The model's name.
@@ -31,6 +32,17 @@ pub struct EmbeddingRequest {
     pub encoding: Encoding,
     /// The length that the caller wants; only the model's own can be had.
     pub dimensions: Option<u32>,
+}
+
+impl fmt::Debug for EmbeddingRequest {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddingRequest")
+            .field("inputs", &self.inputs)
+            .field("encoding", &self.encoding)
+            .field("dimensions", &self.dimensions)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EmbeddingRequest {

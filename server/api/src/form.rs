@@ -93,17 +93,35 @@ fn response_format(value: Value, path: &str) -> Result<Option<FormKind>, ApiErro
         }
         Some(Value::Text(kind)) if kind == "json_schema" => {
             let inner = fields.take("json_schema").ok_or_else(|| fields.missing("json_schema"))?;
-            let mut inner = Fields::of(inner, &fields.path("json_schema"))?;
-            inner.text("name", 1..=MAX_NAME_BYTES)?.ok_or_else(|| inner.missing("name"))?;
-            inner.text("description", 0..=MAX_DESCRIPTION_BYTES)?;
-            // A schema is kept to whether or not it is asked to be.
-            inner.flag("strict")?;
-            let path = inner.path("schema");
-            schema(inner.take("schema").ok_or_else(|| inner.missing("schema"))?, &path).map(Some)
+            named_schema(&mut Fields::of(inner, &fields.path("json_schema"))?).map(Some)
         }
         None => Err(fields.missing("type")),
         Some(_) => Err(ApiError::unsupported(fields.path("type"))),
     }
+}
+
+/// `text.format` of `/v1/responses`: what is inside `json_schema` elsewhere stands beside `type`.
+pub(crate) fn flat_format(value: Value, path: &str) -> Result<Option<FormKind>, ApiError> {
+    let mut fields = Fields::of(value, path)?;
+    match fields.take("type") {
+        Some(Value::Text(kind)) if kind == "text" => Ok(None),
+        Some(Value::Text(kind)) if kind == "json_object" => {
+            unsupported::refuse(&mut fields, unsupported::JSON_OBJECT)?;
+            Ok(Some(FormKind::JsonObject))
+        }
+        Some(Value::Text(kind)) if kind == "json_schema" => named_schema(&mut fields).map(Some),
+        None => Err(fields.missing("type")),
+        Some(_) => Err(ApiError::unsupported(fields.path("type"))),
+    }
+}
+
+fn named_schema(fields: &mut Fields) -> Result<FormKind, ApiError> {
+    fields.text("name", 1..=MAX_NAME_BYTES)?.ok_or_else(|| fields.missing("name"))?;
+    fields.text("description", 0..=MAX_DESCRIPTION_BYTES)?;
+    // A schema is kept to whether or not it is asked to be.
+    fields.flag("strict")?;
+    let path = fields.path("schema");
+    schema(fields.take("schema").ok_or_else(|| fields.missing("schema"))?, &path)
 }
 
 /// The fields of `structured_outputs` that ask for a form.

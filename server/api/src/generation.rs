@@ -5,6 +5,7 @@ use crate::fields::{Fields, as_integer, as_number, plain};
 use crate::form::Form;
 use crate::json::Value;
 use crate::unsupported;
+use std::fmt;
 use std::ops::RangeInclusive;
 
 /// The longest name of a model, in bytes.
@@ -32,7 +33,7 @@ const MAX_SALT_BYTES: usize = 1024;
 const ARGMAX_BELOW: f32 = 1e-5;
 
 /// How to generate. Made only by parsing a request.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Generation {
     /// 0 (argmax) to 2; 1 when not given.
@@ -69,6 +70,23 @@ pub struct Generation {
     pub logprobs: Option<u8>,
     /// The form that each text must have.
     pub form: Option<Form>,
+}
+
+impl fmt::Debug for Generation {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generation")
+            .field("n", &self.n)
+            .field("max_tokens", &self.max_tokens)
+            .field("min_tokens", &self.min_tokens)
+            .field("temperature", &self.temperature)
+            .field("stop", &self.stop.len())
+            .field("stop_token_ids", &self.stop_token_ids.len())
+            .field("logit_bias", &self.logit_bias.len())
+            .field("logprobs", &self.logprobs)
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How the answer leaves.

@@ -3,14 +3,25 @@
 use crate::ApiError;
 use crate::fields::{Fields, as_integer, plain};
 use crate::json::Value;
+use std::fmt;
 
 /// One prompt, or one text to embed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Input {
     /// Plain text, not empty.
     Text(String),
     /// Token ids, at least one.
     Tokens(Vec<u32>),
+}
+
+impl fmt::Debug for Input {
+    /// How long it is: the rest is the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Tokens(ids) => write!(f, "Tokens({})", ids.len()),
+        }
+    }
 }
 
 /// Takes the field `name`: 1 to `most` inputs, in order, none of them empty.

@@ -14,8 +14,9 @@ pub const MAX_DEPTH: usize = 32;
 /// The most values (numbers, texts, lists, ..) in one body.
 pub const MAX_VALUES: usize = 512 * 1024;
 
-/// A JSON document in memory.
-#[derive(Debug, Clone, PartialEq)]
+/// A JSON document in memory. It is the caller's text, so only tests print it.
+#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, PartialEq)]
 pub(crate) enum Value {
     Null,
     Bool(bool),

@@ -2,6 +2,7 @@
 
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, SerializeStruct as _, Serializer};
 use std::collections::HashSet;
+use std::fmt;
 
 /// What `OpenAI` writes for a token that is as good as impossible.
 const LEAST: f32 = -9999.0;
@@ -16,12 +17,19 @@ pub struct Token {
 }
 
 /// Bytes, which need not be whole characters, and the natural logarithm of a probability.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Spelled {
     /// The bytes.
     pub bytes: Vec<u8>,
     /// At most 0.
     pub logprob: f32,
+}
+
+impl fmt::Debug for Spelled {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spelled").field("bytes", &self.bytes.len()).field("logprob", &self.logprob).finish()
+    }
 }
 
 impl Spelled {
@@ -60,7 +68,8 @@ pub fn characters(tokens: &[Token]) -> usize {
 /// As chat tells it: `{"content": [..], "refusal": null}`.
 pub(crate) struct ChatLogprobs<'a>(pub(crate) &'a [Token]);
 
-struct Content<'a>(&'a [Token]);
+/// The list alone, as `/v1/responses` tells it too.
+pub(crate) struct Content<'a>(pub(crate) &'a [Token]);
 
 struct ChatToken<'a> {
     spelled: &'a Spelled,

@@ -48,6 +48,25 @@ pub(crate) fn refuse(fields: &mut Fields, table: &[(&'static str, Neutral)]) -> 
     Ok(())
 }
 
+/// Refuses the first older field of `table` that asks for something, and says what took its place.
+pub(crate) fn refuse_older(
+    fields: &mut Fields,
+    table: &[(&'static str, Neutral, &'static str)],
+) -> Result<(), ApiError> {
+    for (name, neutral, newer) in table {
+        if fields.take(name).is_some_and(|value| !neutral.accepts(&value)) {
+            return Err(ApiError::superseded(fields.path(name), newer));
+        }
+    }
+    Ok(())
+}
+
+/// Of chat, with what took their place.
+pub(crate) const CHAT_OLDER: &[(&str, Neutral, &str)] = &[
+    ("functions", Neutral::Empty, "tools"),
+    ("function_call", Neutral::Words(&["none", "auto"]), "tool_choice"),
+];
+
 /// Of both kinds of generation.
 pub(crate) const GENERATION: &[(&str, Neutral)] = &[
     ("use_beam_search", Neutral::False),
@@ -78,13 +97,32 @@ pub(crate) const CHAT: &[(&str, Neutral)] = &[
     ("add_generation_prompt", Neutral::True),
     ("continue_final_message", Neutral::False),
     ("echo", Neutral::False),
-    ("tools", Neutral::Empty),
-    ("tool_choice", Neutral::Words(&["none", "auto"])),
-    ("functions", Neutral::Empty),
-    ("function_call", Neutral::Words(&["none", "auto"])),
     ("audio", Neutral::Null),
     ("modalities", Neutral::Words(&["text"])),
     ("web_search_options", Neutral::Null),
+];
+
+/// Of responses only: nothing is kept between requests, and no tool runs here.
+pub(crate) const RESPONSES: &[(&str, Neutral)] = &[
+    ("previous_response_id", Neutral::Null),
+    ("conversation", Neutral::Null),
+    ("prompt", Neutral::Null),
+    ("background", Neutral::False),
+    ("max_tool_calls", Neutral::Null),
+    ("truncation", Neutral::Words(&["disabled"])),
+    ("context_management", Neutral::Empty),
+    ("n", Neutral::One),
+    ("chat_template", Neutral::Null),
+    ("chat_template_kwargs", Neutral::Empty),
+];
+
+/// Of responses, with what took their place.
+pub(crate) const RESPONSES_OLDER: &[(&str, Neutral, &str)] = &[
+    ("messages", Neutral::Null, "input"),
+    ("max_tokens", Neutral::Null, "max_output_tokens"),
+    ("max_completion_tokens", Neutral::Null, "max_output_tokens"),
+    ("response_format", Neutral::Null, "text.format"),
+    ("functions", Neutral::Empty, "tools"),
 ];
 
 /// Of completions only.
@@ -136,5 +174,4 @@ pub(crate) const RERANK: &[(&str, Neutral)] = &[
 ];
 
 /// Of a chat message.
-pub(crate) const MESSAGE: &[(&str, Neutral)] =
-    &[("tool_calls", Neutral::Empty), ("function_call", Neutral::Null), ("audio", Neutral::Null)];
+pub(crate) const MESSAGE: &[(&str, Neutral)] = &[("function_call", Neutral::Null), ("audio", Neutral::Null)];

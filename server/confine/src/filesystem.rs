@@ -21,6 +21,16 @@ pub struct Reach {
     pub write: Vec<PathBuf>,
 }
 
+/// The nodes of NVIDIA's devices, for those whose [`Reach`] has them.
+#[must_use]
+pub fn nvidia_nodes() -> Vec<PathBuf> {
+    let nodes = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+    nodes
+        .filter(|node| node.file_name().as_encoded_bytes().starts_with(b"nvidia"))
+        .map(|node| node.path())
+        .collect()
+}
+
 /// Makes the current directory, if it is empty, the root of all paths.
 pub(crate) fn empty_root(layers: &mut Layers) {
     let result = match std::fs::read_dir(".").map(|mut entries| entries.next().is_none()) {

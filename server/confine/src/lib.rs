@@ -26,7 +26,7 @@ mod limits;
 mod namespaces;
 mod seccomp;
 
-pub use filesystem::Reach;
+pub use filesystem::{Reach, nvidia_nodes};
 
 /// Which of the processes to hold.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use crate::device::{Address, CacheView, Device, DeviceError, Graph, Heads, Memor
 use crate::kernels::{self, Attended, Bend, NormWeight, On, Turning, parts_bytes, prefill_shared};
 use crate::step::{BLOCK, NOT_FINITE, Step, StepLimits};
 use crate::weights::{DeviceWeights, LayerWeights};
-use anchorhold_engine::{Answer, BackendError, BlockId, Generator, Row, Wanted};
+use anchorhold_engine::{Answer, BackendError, BlockId, Generator, Row, RowLimits, Wanted};
 use anchorhold_model::{DecoderPlan, LoadError, PlannedGate, PlannedWeights};
 
 /// How many rows a recorded step may have.
@@ -391,20 +391,10 @@ impl<D: Device> CudaDecoder<D> {
         if rows.len() > self.limits.rows || tokens > self.limits.lines {
             return Err(BackendError::new("a step has more rows or tokens than the device has room for"));
         }
+        let limits =
+            RowLimits { vocabulary: self.sizes.vocabulary, context: self.sizes.context, block: BLOCK };
         for row in rows {
-            if row.tokens.is_empty() {
-                return Err(BackendError::new("a row is empty"));
-            }
-            if row.tokens.iter().any(|&id| id as usize >= self.sizes.vocabulary) {
-                return Err(BackendError::new("a token is not in the vocabulary"));
-            }
-            let end = row.start.saturating_add(row.tokens.len());
-            if end > self.sizes.context {
-                return Err(BackendError::new("a sequence is longer than the context"));
-            }
-            if row.blocks.len() != end.div_ceil(BLOCK) {
-                return Err(BackendError::new("a row has not as many blocks as its positions take"));
-            }
+            row.check(limits)?;
             if row.blocks.iter().any(|block| block.index() >= self.blocks) {
                 return Err(BackendError::new("a block is not in the cache"));
             }

@@ -4,7 +4,7 @@
 //! that cannot compute. Without a device, a library or its kernels it says what is missing and ends with status 3. `--self-test` asks the
 //! same questions and ends.
 
-use anchorhold_confine::{Reach, begin_with_device};
+use anchorhold_confine::{Reach, begin_with_device, nvidia_nodes};
 use anchorhold_cuda::{
     Capacity, ConfidentialMode, CudaDecoder, CudaDevice, DeviceError, confidential_mode, self_test,
 };
@@ -99,15 +99,11 @@ fn load(
 
 /// The nodes of NVIDIA's devices, and where their libraries and what those read lie.
 fn reach() -> Reach {
-    let nodes = std::fs::read_dir("/dev").into_iter().flatten().flatten().map(|entry| entry.path());
-    let ours = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("nvidia"))
-    };
     let there = |path: &PathBuf| path.exists();
     Reach {
         read: READ.iter().map(PathBuf::from).filter(there).collect(),
         execute: Vec::new(),
-        write: nodes.filter(ours).collect(),
+        write: nvidia_nodes(),
     }
 }
 

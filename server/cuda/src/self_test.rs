@@ -4,8 +4,8 @@
 use crate::device::{Address, CacheView, Device, DeviceError, Heads, Memory, Onto, Product, Scores};
 use crate::kernels::{self, Attended, Bend, Kernel, NormWeight, On, Turning, parts_bytes};
 use crate::step::{BLOCK, NOT_FINITE, Step, StepLimits};
-use crate::weights::bf16;
 use anchorhold_engine::{BlockId, Draw, Row, Wanted};
+use anchorhold_model::numbers::bf16;
 
 /// Features of a line: more than a warp, no power of two.
 const WIDTH: usize = 80;
@@ -59,7 +59,7 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
 }
 
 fn rounded(values: &[f32]) -> Vec<f32> {
-    values.iter().map(|value| f32::from_bits(u32::from(bf16(*value)) << 16)).collect()
+    values.iter().map(|value| f32::from_bits(bf16(*value) << 16)).collect()
 }
 
 fn f32_bytes(values: &[f32]) -> Vec<u8> {
@@ -67,7 +67,13 @@ fn f32_bytes(values: &[f32]) -> Vec<u8> {
 }
 
 fn bf16_bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| bf16(*value).to_le_bytes()).collect()
+    values
+        .iter()
+        .flat_map(|value| {
+            let [low, high, ..] = bf16(*value).to_le_bytes();
+            [low, high]
+        })
+        .collect()
 }
 
 struct Bench<'a> {

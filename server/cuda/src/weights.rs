@@ -1,6 +1,7 @@
 //! The weights of a plan in device memory: where each lies, and how it gets there.
 
 use crate::device::{Address, Device, DeviceError, Memory};
+use anchorhold_model::numbers::{bf16, half, wide};
 use anchorhold_model::{DecoderPlan, LayerPart, LoadError, PlannedWeights, Stored, TensorPlace, WeightPart};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -224,73 +225,15 @@ impl Pouring<'_> {
 fn convert(stored: Stored, to: usize, bytes: &[u8], out: &mut Vec<u8>) {
     let (pairs, quads) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0);
     let mut push = |value: f32| match to {
-        2 => out.extend_from_slice(&bf16(value).to_le_bytes()),
+        2 => {
+            let [low, high, ..] = bf16(value).to_le_bytes();
+            out.extend_from_slice(&[low, high]);
+        }
         _ => out.extend_from_slice(&value.to_le_bytes()),
     };
     match stored {
         Stored::F32 => quads.iter().for_each(|quad| push(f32::from_le_bytes(*quad))),
-        Stored::F16 => pairs.iter().for_each(|pair| push(half(u16::from_le_bytes(*pair)))),
-        Stored::Bf16 => {
-            pairs.iter().for_each(|pair| push(f32::from_bits(u32::from(u16::from_le_bytes(*pair)) << 16)));
-        }
-    }
-}
-
-/// To nearest, ties to even; a NaN stays one.
-pub(crate) fn bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let rounded =
-        if value.is_nan() { bits | 1 << 22 } else { bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) };
-    u16::try_from(rounded >> 16).unwrap_or(u16::MAX)
-}
-
-/// IEEE 754 binary16, exactly.
-fn half(bits: u16) -> f32 {
-    let sign = u32::from(bits & 0x8000) << 16;
-    let (exponent, fraction) = (u32::from(bits >> 10 & 0x1f), u32::from(bits & 0x3ff));
-    let magnitude = match exponent {
-        // A multiple of 2^-24, which f32 holds exactly.
-        0 => f32::from(bits & 0x3ff) * (-24_f32).exp2(),
-        0x1f => f32::from_bits(0x7f80_0000 | fraction << 13),
-        _ => f32::from_bits((exponent + 112) << 23 | fraction << 13),
-    };
-    f32::from_bits(sign | magnitude.to_bits())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_are_what_ieee_says() {
-        for (bits, value) in [
-            (0x0000, 0.0),
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0x0400, 6.103_515_6e-5),
-            (0x0001, 5.960_464_5e-8),
-            (0x3555, 0.333_251_95),
-            (0xfc00, f32::NEG_INFINITY),
-        ] {
-            assert_eq!(half(bits), value, "{bits:x}");
-        }
-        assert!(half(0x7e00).is_nan());
-    }
-
-    #[test]
-    fn rounding_is_to_nearest_and_ties_to_even() {
-        for (value, bits) in [
-            (1.0, 0x3f80),
-            (1.003_906_2, 0x3f80),
-            (1.003_906_4, 0x3f81),
-            (1.011_718_8, 0x3f82),
-            (-1.0, 0xbf80),
-            (f32::INFINITY, 0x7f80),
-            (3.4e38, 0x7f80),
-        ] {
-            assert_eq!(bf16(value), bits, "{value}");
-        }
-        assert_eq!(bf16(f32::NAN) & 0x7fc0, 0x7fc0);
+        Stored::F16 => pairs.iter().for_each(|pair| push(half(*pair))),
+        Stored::Bf16 => pairs.iter().for_each(|pair| push(wide(*pair))),
     }
 }

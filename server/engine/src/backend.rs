@@ -1,5 +1,6 @@
 //! What the scheduler asks of a model. The model crate implements it with tensors, tests with arithmetic.
 
+use crate::admission::all_known;
 use crate::{Draw, TokenId};
 use std::fmt;
 
@@ -16,7 +17,7 @@ impl BlockId {
 }
 
 /// Tokens that a step appends to one sequence: many while the prompt is read, one while text is generated.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Row<'a> {
     /// What is appended; never empty.
     pub tokens: &'a [TokenId],
@@ -25,6 +26,51 @@ pub struct Row<'a> {
     /// Where its positions lie, block by block from the first on, those that are appended too. Blocks that hold earlier positions
     /// alone may be those of other rows as well, and are not written.
     pub blocks: &'a [BlockId],
+}
+
+/// What a generator holds, for its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowLimits {
+    /// As [`Generator::vocabulary`].
+    pub vocabulary: usize,
+    /// As [`Generator::context`].
+    pub context: usize,
+    /// As [`Generator::block`]; not 0.
+    pub block: usize,
+}
+
+impl Row<'_> {
+    /// Whether a generator with these limits can compute it.
+    ///
+    /// # Errors
+    /// It is empty or too long, a token is unknown, or its blocks are not as many as its positions take.
+    pub fn check(&self, limits: RowLimits) -> Result<(), BackendError> {
+        if self.tokens.is_empty() {
+            return Err(BackendError::new("a row is empty"));
+        }
+        if !all_known(self.tokens.iter().copied(), limits.vocabulary) {
+            return Err(BackendError::new("a token is not in the vocabulary"));
+        }
+        let end = self.start.saturating_add(self.tokens.len());
+        if end > limits.context {
+            return Err(BackendError::new("a sequence is longer than the context"));
+        }
+        if self.blocks.len() != end.div_ceil(limits.block) {
+            return Err(BackendError::new("a row has not as many blocks as its positions take"));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Row<'_> {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row")
+            .field("tokens", &self.tokens.len())
+            .field("start", &self.start)
+            .field("blocks", &self.blocks)
+            .finish()
+    }
 }
 
 /// What the caller of [`Generator::step_and_draw`] needs of a row.

@@ -13,6 +13,7 @@ use crate::admission::wide;
 use crate::{BlockId, Generator, Tenancy, TokenId};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 /// Whose text a cache holds: nothing is shared between two domains. The server gives each tenant one; a caller never names it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -40,7 +41,6 @@ enum After {
 /// A node by what it comes after and its own tokens.
 type Link = (After, Box<[TokenId]>);
 
-#[derive(Debug)]
 struct Node {
     link: Link,
     block: BlockId,
@@ -79,7 +79,6 @@ impl Part {
 const FULL_SHARE: u64 = 1 << 32;
 
 /// The blocks of one generator.
-#[derive(Debug)]
 pub(crate) struct BlockCache {
     /// Positions of one block.
     size: usize,
@@ -96,6 +95,19 @@ pub(crate) struct BlockCache {
     clock: u64,
     /// Whether blocks that nobody holds any more are kept, to be found again.
     keeps: bool,
+}
+
+impl fmt::Debug for BlockCache {
+    /// Without the tokens that blocks are found by.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockCache")
+            .field("size", &self.size)
+            .field("slots", &self.slots.len())
+            .field("free", &self.free.len())
+            .field("nodes", &self.nodes.len())
+            .field("kept", &self.kept)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a sequence lacks in order to begin.

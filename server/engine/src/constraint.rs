@@ -19,6 +19,9 @@ pub trait Constraint: Send + fmt::Debug {
     /// [`TooComplex`].
     fn accept(&mut self, token: TokenId) -> Result<(), TooComplex>;
 
+    /// How much memory it and so many forks of it take at the most, in bytes, before they are at work.
+    fn bytes(&self, forks: usize) -> usize;
+
     /// The same constraint for another choice of the same request. Presumes that nothing came yet.
     fn fork(&self) -> Box<dyn Constraint>;
 }

@@ -4,6 +4,7 @@ use crate::admission::{all_known, wide};
 use crate::fairness::{Turns, part};
 use crate::{BackendError, Embedder, Moment, RequestId, SubmitError, Tenancy, TokenField, TokenId};
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
 
 /// The limits of an [`EmbeddingBatcher`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +59,6 @@ pub struct EmbeddingBatcher {
     waiting: VecDeque<Request>,
 }
 
-#[derive(Debug)]
 struct Request {
     id: RequestId,
     tenancy: Tenancy,
@@ -69,6 +69,19 @@ struct Request {
     planned: usize,
     ends_by: Moment,
     unanswered: Option<Unanswered>,
+}
+
+impl fmt::Debug for Request {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("id", &self.id)
+            .field("tenancy", &self.tenancy)
+            .field("inputs", &self.inputs.len())
+            .field("vectors", &self.vectors.len())
+            .field("planned", &self.planned)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EmbeddingBatcher {

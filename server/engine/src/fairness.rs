@@ -17,7 +17,8 @@ pub(crate) fn share(tenancy: Tenancy) -> u64 {
 
 /// How much of a queue that holds `limit` one domain may fill, beside those who are `busy`. Room for one more of share 1 stays free for
 /// who comes next, so that a domain alone does not fill the queue.
-pub(crate) fn part(limit: usize, of: Tenancy, busy: impl Iterator<Item = Tenancy>) -> usize {
+#[must_use]
+pub fn part(limit: usize, of: Tenancy, busy: impl Iterator<Item = Tenancy>) -> usize {
     let mut shares: HashMap<CacheDomain, u64> = busy.map(|one| (one.domain, share(one))).collect();
     shares.insert(of.domain, share(of));
     let all = shares.values().map(|share| u128::from(*share)).sum::<u128>() + 1;

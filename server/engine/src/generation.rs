@@ -9,6 +9,7 @@ use crate::{
 };
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// The limits of a [`GenerationScheduler`].
@@ -64,7 +65,7 @@ pub struct Counters {
 }
 
 /// One prompt, and how many sequences to generate after it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct GenerationRequest {
     /// Names the first sequence in every [`StepOutput`]; each further choice has the next number. Unused by any live sequence.
     pub sequence: SequenceId,
@@ -89,6 +90,23 @@ pub struct GenerationRequest {
     pub stop_tokens: Vec<TokenId>,
     /// How many of the likeliest tokens are told at each place, besides the probability of the drawn one; `None` tells nothing.
     pub logprobs: Option<u8>,
+}
+
+impl fmt::Debug for GenerationRequest {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GenerationRequest")
+            .field("sequence", &self.sequence)
+            .field("choices", &self.choices)
+            .field("tenancy", &self.tenancy)
+            .field("prompt", &self.prompt.len())
+            .field("sampling", &self.sampling)
+            .field("max_tokens", &self.max_tokens)
+            .field("ends_by", &self.ends_by)
+            .field("stop_tokens", &self.stop_tokens.len())
+            .field("logprobs", &self.logprobs)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a step did to one sequence.
@@ -148,7 +166,6 @@ pub struct GenerationScheduler {
     counters: Counters,
 }
 
-#[derive(Debug)]
 struct Sequence {
     id: SequenceId,
     tenancy: Tenancy,
@@ -177,6 +194,19 @@ struct Sequence {
     constraint: Option<Box<dyn Constraint>>,
     logprobs: Option<u8>,
     ended: bool,
+}
+
+impl fmt::Debug for Sequence {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sequence")
+            .field("id", &self.id)
+            .field("tenancy", &self.tenancy)
+            .field("tokens", &self.tokens.len())
+            .field("computed", &self.computed)
+            .field("generated", &self.generated)
+            .finish_non_exhaustive()
+    }
 }
 
 impl GenerationScheduler {

@@ -12,6 +12,7 @@ mod admission;
 mod backend;
 mod cache;
 mod constraint;
+mod conversation;
 mod draw;
 mod embedding;
 mod fairness;
@@ -22,17 +23,19 @@ mod sampler;
 mod types;
 
 pub use admission::{SubmitError, TokenField};
-pub use backend::{Answer, BackendError, BlockId, Embedder, Generator, Row, Wanted};
+pub use backend::{Answer, BackendError, BlockId, Embedder, Generator, Row, RowLimits, Wanted};
 pub use cache::CacheDomain;
 pub use constraint::{Constraint, TooComplex};
+pub use conversation::{CallName, Calling, ChatMessage, Conversation, MustCall, Tool, ToolCall};
 pub use draw::Draw;
 pub use embedding::{EmbeddingBatcher, EmbeddingLimits, EmbeddingOutput, Unanswered};
+pub use fairness::part;
 pub use generation::{
     Counters, Finish, GenerationLimits, GenerationRequest, GenerationScheduler, StepOutput, Tenancy,
 };
 pub use logprobs::{Logprobs, TokenLogprob};
 pub use sampler::{DrawError, Drawn, Sampler, Terms};
 pub use types::{
-    ChatMessage, FinishReason, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Precision, Prompt, RequestId,
-    Sampling, SequenceId, StopRules, Structure, TokenId,
+    FinishReason, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Precision, Prompt, RequestId, Sampling,
+    SequenceId, StopRules, Structure, TokenId,
 };

@@ -5,6 +5,7 @@ use crate::logprobs::Distribution;
 use crate::random::uniform;
 use crate::{BackendError, Constraint, Draw, Logprobs, Sampling, TokenId, TooComplex};
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 /// The sampler of one sequence: what was asked, what was generated so far, and how many tokens were drawn.
 ///
@@ -13,13 +14,23 @@ use std::collections::{HashMap, HashSet};
 /// tokens, whatever other sequences do.
 ///
 /// Total: settings out of their range act like the nearest end of it, or like "off" where they are no number.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sampler {
     sampling: Sampling,
     /// The tokens of the prompt, where the sampling asks for them.
     prompt: HashSet<TokenId>,
     generated: HashMap<TokenId, u32>,
     drawn: u64,
+}
+
+impl fmt::Debug for Sampler {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sampler")
+            .field("sampling", &self.sampling)
+            .field("drawn", &self.drawn)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What may not come next, and what is told of what comes.
@@ -416,6 +427,10 @@ mod tests {
         fn accept(&mut self, token: TokenId) -> Result<(), TooComplex> {
             self.came.push(token);
             Ok(())
+        }
+
+        fn bytes(&self, _: usize) -> usize {
+            size_of::<Self>()
         }
 
         fn fork(&self) -> Box<dyn Constraint> {

@@ -1,5 +1,6 @@
 //! The plain words of a request: what is asked, how to sample, how it ended. No tensor, no HTTP.
 
+use crate::conversation::Conversation;
 use crate::random::derived;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -27,7 +28,7 @@ impl Moment {
 /// How the next token is drawn. Applied in this order: repetition penalty, the other penalties, bias, temperature, top-k, top-p, min-p.
 ///
 /// The default draws by the model's own probabilities.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// 0 is argmax with the lowest id on a tie; at most 2.
     pub temperature: f32,
@@ -48,6 +49,22 @@ pub struct Sampling {
     pub logit_bias: Vec<(TokenId, f32)>,
     /// The same seed gives the same text, alone or in company.
     pub seed: u64,
+}
+
+impl fmt::Debug for Sampling {
+    /// Without the caller's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sampling")
+            .field("temperature", &self.temperature)
+            .field("top_p", &self.top_p)
+            .field("top_k", &self.top_k)
+            .field("min_p", &self.min_p)
+            .field("repetition_penalty", &self.repetition_penalty)
+            .field("frequency_penalty", &self.frequency_penalty)
+            .field("presence_penalty", &self.presence_penalty)
+            .field("logit_bias", &self.logit_bias.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Sampling {
@@ -91,13 +108,13 @@ pub struct StopRules {
 }
 
 impl fmt::Debug for StopRules {
-    /// Without the stop texts.
+    /// Without the stop texts and tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { max_tokens, min_tokens, stop_tokens, stop, ignore_eos } = self;
         f.debug_struct("StopRules")
             .field("max_tokens", max_tokens)
             .field("min_tokens", min_tokens)
-            .field("stop_tokens", stop_tokens)
+            .field("stop_tokens", &stop_tokens.len())
             .field("stop", &stop.len())
             .field("ignore_eos", ignore_eos)
             .finish()
@@ -169,27 +186,11 @@ pub enum Precision {
     Stored,
 }
 
-/// One message of a conversation.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChatMessage {
-    /// `system`, `developer`, `user`, `assistant` or `tool`.
-    pub role: String,
-    /// The text.
-    pub content: String,
-}
-
-impl fmt::Debug for ChatMessage {
-    /// Without the text.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ChatMessage({} bytes)", self.content.len())
-    }
-}
-
 /// Text, or tokens that the caller made.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Prompt {
     /// A conversation, rendered by the model's own chat template.
-    Chat(Vec<ChatMessage>),
+    Chat(Conversation),
     /// Plain text.
     Text(String),
     /// Token ids.
@@ -200,7 +201,7 @@ impl fmt::Debug for Prompt {
     /// How long it is: the rest is the caller's text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Chat(messages) => write!(f, "Chat({} messages)", messages.len()),
+            Self::Chat(conversation) => conversation.fmt(f),
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
             Self::Tokens(ids) => write!(f, "Tokens({})", ids.len()),
         }

@@ -4,8 +4,8 @@
 //! map operations. A [`Flight`] that is dropped with requests under way cancels them.
 
 use anchorhold_ipc::{
-    Event, FinishReason, Line, LineReader, LineWriter, ModelInfo, RequestError, RequestId, ToldToken, Work,
-    WorkKind,
+    CallPart, Event, FinishReason, Line, LineReader, LineWriter, ModelInfo, Prompt, RequestError, RequestId,
+    ToldToken, Work, WorkKind,
 };
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 /// Messages on their way to one worker. A request takes a place for its own cancellation before it is submitted.
@@ -27,6 +27,8 @@ const MAX_TOLD_BYTES: u64 = 64 * 1024 * 1024;
 const SPELLED_BYTES: u64 = 64;
 /// Events of a choice besides its tokens.
 const OTHER_EVENTS: usize = 4;
+/// Events of one token where tools may be called: what it tells, text before a call, the beginning of the call, and arguments.
+const EVENTS_OF_A_CALLING_TOKEN: usize = 4;
 
 /// Tokens of one generation, or of several together.
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,6 +55,7 @@ pub(crate) enum Update {
     Embedded { vectors: Vec<Vec<f32>>, tokens_in: u64 },
     Ranked { scores: Vec<f32>, tokens_in: u64 },
     Delta { text: String, told: Vec<ToldToken> },
+    Call(CallPart),
     Finished { reason: FinishReason, tokens: Tokens },
     Failed(RequestError),
 }
@@ -68,7 +71,7 @@ enum Ends {
 impl Update {
     fn ends(&self) -> Ends {
         match self {
-            Self::Delta { .. } => Ends::Nothing,
+            Self::Delta { .. } | Self::Call(_) => Ends::Nothing,
             Self::Finished { .. } => Ends::Choice,
             Self::Embedded { .. } | Self::Ranked { .. } | Self::Failed(_) => Ends::Request,
         }
@@ -91,6 +94,8 @@ pub(crate) enum FlightError {
     Late,
     /// Too many messages wait for the worker.
     Full,
+    /// The gateway stops.
+    Ending,
 }
 
 /// The model that answers at the other end of a line.
@@ -102,6 +107,8 @@ pub(crate) struct Worker {
     next: AtomicU64,
     socket: OwnedFd,
     patience: Patience,
+    /// True once what still runs is to end.
+    ending: watch::Receiver<bool>,
 }
 
 /// How long is waited for a worker.
@@ -181,13 +188,13 @@ impl Worker {
     pub(crate) fn start(
         info: ModelInfo,
         socket: OwnedFd,
-        patience: Patience,
+        (patience, ending): (Patience, watch::Receiver<bool>),
         lost: impl FnOnce(&Self) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let (writer, reader) = Line::<Work, Event>::new(socket.try_clone()?).split();
         let (outgoing, queue) = mpsc::channel(MAX_QUEUED);
         let (requests, next) = (Mutex::default(), AtomicU64::new(0));
-        let worker = Arc::new(Self { info, outgoing, requests, next, socket, patience });
+        let worker = Arc::new(Self { info, outgoing, requests, next, socket, patience, ending });
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         thread("to-worker").spawn(move || write(writer, queue))?;
         let reading = Arc::clone(&worker);
@@ -236,11 +243,13 @@ impl Worker {
     ) -> Result<Flight, FlightError> {
         let choices = usize::from(choices.max(1));
         let tokens = usize::try_from(self.info.max_tokens).unwrap_or(usize::MAX);
-        let each = tokens.saturating_add(OTHER_EVENTS).min(MAX_WAITING);
+        let each = if kinds.iter().any(offers_tools) { EVENTS_OF_A_CALLING_TOKEN } else { 1 };
+        let each = tokens.saturating_mul(each).saturating_add(OTHER_EVENTS).min(MAX_WAITING);
         let all = kinds.len().saturating_mul(choices);
         let most = all.saturating_mul(OTHER_EVENTS).saturating_add(most_events(&kinds)).min(MAX_WAITING);
         let (sender, events) = mpsc::channel(each.saturating_mul(all).min(most).max(1));
-        let mut flight = Flight { worker: Arc::clone(self), choices, open: HashMap::new(), events };
+        let (open, ending) = (HashMap::new(), self.ending.clone());
+        let mut flight = Flight { worker: Arc::clone(self), choices, open, events, ending };
         for (place, kind) in kinds.into_iter().enumerate() {
             let id = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
             let submit = self.slot()?;
@@ -268,6 +277,10 @@ impl Worker {
     }
 }
 
+fn offers_tools(kind: &WorkKind) -> bool {
+    matches!(kind, WorkKind::Generate { prompt: Prompt::Chat(conversation), .. } if !conversation.tools.is_empty())
+}
+
 /// The most events with tokens that may wait, by what is told of each.
 fn most_events(kinds: &[WorkKind]) -> usize {
     let told = kinds.iter().filter_map(|kind| match kind {
@@ -293,6 +306,7 @@ fn read(mut reader: LineReader<Event>, worker: &Worker) {
             Event::Embedded { id, vectors, tokens_in } => (id, 0, Update::Embedded { vectors, tokens_in }),
             Event::Ranked { id, scores, tokens_in } => (id, 0, Update::Ranked { scores, tokens_in }),
             Event::Delta { id, choice, text, told } => (id, choice, Update::Delta { text, told }),
+            Event::Call { id, choice, part } => (id, choice, Update::Call(part)),
             Event::Finished { id, choice, reason, tokens_in, tokens_found, tokens_out } => {
                 // The prompt counts once, with the first choice.
                 let (read, found) = if choice == 0 { (tokens_in, tokens_found) } else { (0, 0) };
@@ -324,6 +338,7 @@ pub(crate) struct Flight {
     /// Requests that have not ended, by their place among them.
     open: HashMap<usize, Open>,
     events: mpsc::Receiver<(usize, Update)>,
+    ending: watch::Receiver<bool>,
 }
 
 #[derive(Debug)]
@@ -338,8 +353,13 @@ struct Open {
 impl Flight {
     /// The next event of any of them, and the place of its choice: those of the first request come first.
     pub(crate) async fn next(&mut self) -> Result<(usize, Update), FlightError> {
-        let event =
-            timeout(self.worker.patience.answer, self.events.recv()).await.map_err(|_| FlightError::Late)?;
+        let event = tokio::select! {
+            biased;
+            // Also when the gateway itself is gone.
+            _ = self.ending.wait_for(|ending| *ending) => return Err(FlightError::Ending),
+            event = timeout(self.worker.patience.answer, self.events.recv()) => event,
+        };
+        let event = event.map_err(|_| FlightError::Late)?;
         let (place, update) = event
             .ok_or_else(|| if self.worker.is_lost() { FlightError::Lost } else { FlightError::GivenUp })?;
         let request = place / self.choices;
@@ -354,6 +374,13 @@ impl Flight {
             }
         }
         Ok((place, update))
+    }
+}
+
+impl Flight {
+    /// How many events wait to be taken.
+    pub(crate) fn waiting(&self) -> usize {
+        self.events.len()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::App;
 use crate::attestation;
+use crate::bodies::bodies;
 use crate::exchange::{Answer, Exchange};
 use crate::front::{Caller, front, route_of};
 use crate::generate;
@@ -9,6 +10,7 @@ use crate::refuse::{json, refuse};
 use crate::rerank;
 use crate::words::hex;
 use anchorhold_api::{ApiError, ModelCard, model, models};
+use anchorhold_body_encryption::{KEYS_MEDIA_TYPE, ehbp::KEYS_PATH};
 use anchorhold_channel::{authenticator, document};
 use anchorhold_ipc::{ModelInfo, ModelKind, Route};
 use axum::Router;
@@ -22,7 +24,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use std::sync::Arc;
 
 /// What other servers of this API have and this one does not, so that the refusal can say so.
-const UNSUPPORTED: [&str; 19] = [
+const UNSUPPORTED: [&str; 18] = [
     "/detokenize",
     "/openapi.json",
     "/rerank",
@@ -38,7 +40,6 @@ const UNSUPPORTED: [&str; 19] = [
     "/v1/messages",
     "/v1/moderations",
     "/v1/realtime",
-    "/v1/responses",
     "/v1/threads",
     "/v1/uploads",
     "/v1/vector_stores",
@@ -48,13 +49,15 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type Shared = State<Arc<App>>;
 
-/// All of it. The layer is put on last, so that it is around the fallbacks too.
+/// All of it. The layers are put on last, so that they are around the fallbacks too; the last is the outermost.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completion))
         .route("/v1/embeddings", post(embedding))
         .route("/v1/rerank", post(reranking))
+        .route("/v1/responses", post(responses))
+        .route("/v1/responses/{*id}", get(no_response).delete(no_response))
         .route("/v1/models", get(all_models))
         .route("/v1/models/{*id}", get(one_model))
         .route("/health", get(health))
@@ -63,9 +66,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(metrics))
         .route(document::PATH, get(attestation::document))
         .route(authenticator::PATH, post(attestation::authenticator))
+        .route(KEYS_PATH, get(body_keys))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(&app), front))
+        .layer(from_fn_with_state(Arc::clone(&app), bodies))
         .with_state(app)
 }
 
@@ -99,6 +104,21 @@ async fn embedding(State(app): Shared, Extension(caller): Extension<Caller>, req
     }
 }
 
+async fn responses(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {
+    match Exchange::begin(&app, caller, Route::Responses) {
+        Ok(mut exchange) => {
+            let answer = generate::response(&mut exchange, request).await;
+            exchange.answer(answer).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+/// No response is stored, so none is found.
+async fn no_response(State(app): Shared, Extension(caller): Extension<Caller>) -> Response {
+    at_once(&app, caller, Route::Responses, Err(ApiError::response_not_found())).await
+}
+
 async fn reranking(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {
     match Exchange::begin(&app, caller, Route::Rerank) {
         Ok(mut exchange) => {
@@ -128,7 +148,8 @@ async fn at_once(
 }
 
 async fn all_models(State(app): Shared, Extension(caller): Extension<Caller>) -> Response {
-    let cards: Vec<ModelCard> = app.pool.list().iter().map(card).collect();
+    let may_ask = |(info, _): &&(ModelInfo, u64)| caller.tenant.may_ask(&info.id);
+    let cards: Vec<ModelCard> = app.pool.list().iter().filter(may_ask).map(card).collect();
     at_once(&app, caller, Route::Models, Ok(models(&cards))).await
 }
 
@@ -139,7 +160,8 @@ async fn one_model(
 ) -> Response {
     let wanted = id.ok().map(|Path(id)| id);
     let known = app.pool.list();
-    let found = known.iter().find(|(info, _)| Some(&info.id) == wanted.as_ref());
+    let found =
+        known.iter().find(|(info, _)| Some(&info.id) == wanted.as_ref() && caller.tenant.may_ask(&info.id));
     let result = found.map(|found| model(&card(found))).ok_or_else(ApiError::model_not_found);
     at_once(&app, caller, Route::Models, result).await
 }
@@ -167,7 +189,7 @@ async fn health() -> Response {
 }
 
 async fn ready(State(app): Shared) -> Response {
-    if app.pool.ready(&app.expected) && !*app.draining.borrow() {
+    if app.pool.ready(&app.current.get().config.models) && !*app.draining.borrow() {
         return json(StatusCode::OK, r#"{"status":"ready"}"#);
     }
     refuse(&ApiError::unavailable("not_ready", "not every model can answer now"))
@@ -194,6 +216,13 @@ async fn metrics(State(app): Shared, Extension(caller): Extension<Caller>, heade
     response
 }
 
+/// The key for clients of EHBP. Whether it is the guest's, the attestation document says.
+async fn body_keys(State(app): Shared) -> Response {
+    let mut response = Response::new(app.body_keys.ohttp_keys().into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(KEYS_MEDIA_TYPE));
+    response
+}
+
 /// A path that leads nowhere.
 async fn unknown(State(app): Shared, caller: Option<Extension<Caller>>, uri: Uri) -> Response {
     let path = uri.path();
@@ -209,7 +238,12 @@ async fn wrong_method(State(app): Shared, caller: Option<Extension<Caller>>, uri
     refused(&app, caller, uri.path(), ApiError::method_not_allowed()).await
 }
 
-async fn refused(app: &Arc<App>, caller: Option<Extension<Caller>>, path: &str, error: ApiError) -> Response {
+pub(crate) async fn refused(
+    app: &Arc<App>,
+    caller: Option<Extension<Caller>>,
+    path: &str,
+    error: ApiError,
+) -> Response {
     match caller {
         Some(Extension(caller)) => at_once(app, caller, route_of(path), Err(error)).await,
         None => refuse(&error),

@@ -187,8 +187,7 @@ impl<Out: Serialize> LineWriter<Out> {
 
     /// Ends the line for both sides: the peer's next receive, and ours, answer [`LineError::Closed`].
     pub fn shut_down(&self) {
-        // A line that the peer already closed answers an error, and is closed all the same.
-        let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
+        shut_down(&self.socket);
     }
 }
 
@@ -259,6 +258,18 @@ impl<In: DeserializeOwned> LineReader<In> {
         }
         Ok(true)
     }
+}
+
+impl<In> LineReader<In> {
+    /// As [`LineWriter::shut_down`], from this end.
+    pub fn shut_down(&self) {
+        shut_down(&self.socket);
+    }
+}
+
+fn shut_down(socket: &OwnedFd) {
+    // A line that the peer already closed answers an error, and is closed all the same.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
 }
 
 impl<In> AsFd for LineReader<In> {

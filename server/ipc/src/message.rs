@@ -272,6 +272,13 @@ pub enum ToGateway {
     Appended(Appended),
     /// Finish what runs and exit.
     Drain,
+    /// The settings were read again: put them in force, or go on with the old ones and log why.
+    Reload {
+        /// The text of the gateway's settings.
+        settings: String,
+        /// The files that they name, by their paths as written there, and their texts.
+        files: Vec<(String, String)>,
+    },
 }
 
 /// The attestation document for one nonce.
@@ -311,6 +318,8 @@ pub enum FromGateway {
     Listening {
         /// The address, as text.
         address: String,
+        /// How long what runs may go on once the gateway drains, in seconds.
+        drain_s: u32,
     },
     /// Make the attestation document for this nonce.
     Attest {
@@ -356,6 +365,8 @@ pub struct RequestRecord {
     pub rid: String,
     /// The tenant's configured name: 1 to 64 characters of `a-z0-9-`.
     pub tenant: String,
+    /// How the caller showed whose it is.
+    pub auth: CallerAuth,
     /// Which route.
     pub route: Route,
     /// The model that answered; empty when none was found.
@@ -374,6 +385,17 @@ pub struct RequestRecord {
     pub millis: u64,
     /// HMAC-SHA-256 of the request and of the response under a key that only the caller is told.
     pub commitments: Option<([u8; 32], [u8; 32])>,
+}
+
+/// How a caller showed whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallerAuth {
+    /// With a key.
+    Key,
+    /// With a token of an identity provider.
+    Token,
+    /// With a certificate of its connection.
+    Certificate,
 }
 
 /// How a request ended.
@@ -404,6 +426,8 @@ pub enum Route {
     Other,
     /// `/v1/rerank`.
     Rerank,
+    /// `/v1/responses` and below.
+    Responses,
 }
 
 /// From the gateway to a worker.
@@ -511,6 +535,15 @@ pub enum Event {
         /// Tokens of the text that has left so far, each told once, where that was asked.
         told: Vec<ToldToken>,
     },
+    /// A part of a call that a choice makes.
+    Call {
+        /// The request.
+        id: RequestId,
+        /// The choice, from 0.
+        choice: u16,
+        /// The part.
+        part: CallPart,
+    },
     /// A choice ended. The last of them ends the request.
     Finished {
         /// The request.
@@ -555,6 +588,7 @@ impl fmt::Debug for Event {
             Self::Delta { id, choice, text, told } => {
                 write!(f, "Delta({id:?}, {choice}, {} bytes, {} told)", text.len(), told.len())
             }
+            Self::Call { id, choice, part } => write!(f, "Call({id:?}, {choice}, {part:?})"),
             Self::Finished { id, choice, reason, tokens_in, tokens_found, tokens_out } => write!(
                 f,
                 "Finished({id:?}, {choice}, {reason:?}, {tokens_in} in, {tokens_found} found, {tokens_out} out)"
@@ -563,6 +597,25 @@ impl fmt::Debug for Event {
                 write!(f, "Ranked({id:?}, {} scores, {tokens_in} in)", scores.len())
             }
             Self::Failed { id, error } => write!(f, "Failed({id:?}, {error:?})"),
+        }
+    }
+}
+
+/// A part of a call of a tool, as it comes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallPart {
+    /// A call of the tool of this name, one of those offered, begins.
+    Begin(String),
+    /// More of the arguments of the call that began last. All of them together are a JSON object, unless the choice ended within.
+    Arguments(String),
+}
+
+impl fmt::Debug for CallPart {
+    /// Without the text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Begin(_) => f.write_str("Begin"),
+            Self::Arguments(text) => write!(f, "Arguments({} bytes)", text.len()),
         }
     }
 }
@@ -631,7 +684,23 @@ pub enum RejectReason {
     Template,
     /// More choices, or more tokens to be told of, than one request may have.
     TooMany,
+    /// The answer to so many inputs does not fit one message.
+    TooManyInputs {
+        /// How many of them fit.
+        limit: u64,
+    },
     /// The form that the answer must have.
+    Structure(StructureFault),
+    /// The tools that may be called.
+    Tools(ToolFault),
+}
+
+/// What is wrong with the tools that may be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToolFault {
+    /// The model's chat template shows it no tools, or it writes calls in a way that is not known here.
+    NotOffered,
+    /// The form of their arguments.
     Structure(StructureFault),
 }
 

@@ -44,7 +44,7 @@ use crate::rope::Rope;
 use crate::rows::{Input, Sheet, grow};
 use crate::threads::{Team, Threads};
 use crate::weights::Weights;
-use anchorhold_engine::{BackendError, BlockId, Generator, Precision, Row};
+use anchorhold_engine::{BackendError, BlockId, Generator, Precision, Row, RowLimits};
 use zeroize::Zeroize as _;
 
 struct Layer {
@@ -242,22 +242,9 @@ impl Model {
     }
 
     fn check(&self, rows: &[Row<'_>]) -> Result<(), BackendError> {
-        for row in rows {
-            if row.tokens.is_empty() {
-                return Err(BackendError::new("a row is empty"));
-            }
-            if row.tokens.iter().any(|&id| id as usize >= self.sizes.vocabulary) {
-                return Err(BackendError::new("a token is not in the vocabulary"));
-            }
-            let end = row.start.saturating_add(row.tokens.len());
-            if end > self.sizes.context {
-                return Err(BackendError::new("a sequence is longer than the context"));
-            }
-            if row.blocks.len() != end.div_ceil(WIDTH) {
-                return Err(BackendError::new("a row has not as many blocks as its positions take"));
-            }
-        }
-        Ok(())
+        let limits =
+            RowLimits { vocabulary: self.sizes.vocabulary, context: self.sizes.context, block: WIDTH };
+        rows.iter().try_for_each(|row| row.check(limits))
     }
 
     /// Computes the states of all tokens after the last layer.

@@ -3,14 +3,17 @@
 //! A form comes from a caller and is hostile: its size, its compilation, and each step under it have limits. Nothing is fetched: a
 //! reference in a schema names a part of the same schema.
 
+mod calls;
 mod patterns;
 
+pub use calls::Marks;
+
 use crate::vocabulary::Vocabulary;
-use anchorhold_engine::{Constraint, Structure, TokenId, TooComplex};
+use anchorhold_engine::{Calling, Constraint, Structure, TokenId, TooComplex, Tool};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::InferenceCapabilities;
-use llguidance::{JsonCompileOptions, Matcher, ParserFactory, regex_to_lark};
+use llguidance::{JsonCompileOptions, Matcher, ParserFactory, TokenParser, regex_to_lark};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
@@ -78,6 +81,10 @@ impl Grammars {
     /// # Errors
     /// [`GrammarError`].
     pub fn constraint(&self, structure: &Structure) -> Result<Box<dyn Constraint>, GrammarError> {
+        Ok(Box::new(Grammar::new(self.parser(structure)?, len(structure))?))
+    }
+
+    fn parser(&self, structure: &Structure) -> Result<TokenParser, GrammarError> {
         let factory = self.0.as_ref().ok_or(GrammarError::NotOffered)?;
         let grammar = match structure {
             Structure::JsonObject => json(Value::from_iter([("type", "object")]))?,
@@ -88,13 +95,30 @@ impl Grammars {
             Structure::Choice(texts) => choice(texts)?,
             Structure::JsonSchema(_) | Structure::Regex(_) => return Err(GrammarError::TooComplex),
         };
+        Self::compiled(factory, grammar)
+    }
+
+    /// The constraint that makes one answer calls of these tools, or keeps those that it may make to their form; `None` where nothing is
+    /// asked of it.
+    ///
+    /// # Errors
+    /// [`GrammarError`].
+    pub fn calls(
+        &self,
+        marks: Marks,
+        tools: &[Tool],
+        calling: &Calling,
+    ) -> Result<Option<Box<dyn Constraint>>, GrammarError> {
+        let Some(grammar) = calls::grammar(marks, tools, calling)? else { return Ok(None) };
+        let factory = self.0.as_ref().ok_or(GrammarError::NotOffered)?;
+        let constraint =
+            Grammar::new(Self::compiled(factory, grammar)?, tools.iter().map(|tool| tool.json.len()).sum())?;
+        Ok(Some(Box::new(constraint)))
+    }
+
+    fn compiled(factory: &ParserFactory, grammar: TopLevelGrammar) -> Result<TokenParser, GrammarError> {
         // Panics of the library are errors of it; none of its texts is used, since they quote the form.
-        let parser = factory.create_parser(grammar).map_err(|error| fault(&error.to_string()))?;
-        let matcher = Matcher::new(Ok(parser));
-        if matcher.is_error() {
-            return Err(GrammarError::TooComplex);
-        }
-        Ok(Box::new(Grammar(matcher)))
+        factory.create_parser(grammar).map_err(|error| fault(&error.to_string()))
     }
 }
 
@@ -157,14 +181,30 @@ fn matching(regex: &str) -> TopLevelGrammar {
 
 /// A regular expression that matches this text alone.
 fn literal(text: &str) -> String {
-    let one = |character: char| match character {
-        'a'..='z' | 'A'..='Z' | '0'..='9' => character.to_string(),
-        _ => format!("\\x{{{:X}}}", u32::from(character)),
-    };
-    text.chars().map(one).collect()
+    text.chars().map(literal_of).collect()
 }
 
-/// What the library's text says, as far as it can be told.
+fn literal_of(character: char) -> String {
+    match character {
+        'a'..='z' | 'A'..='Z' | '0'..='9' => character.to_string(),
+        _ => format!("\\x{{{:X}}}", u32::from(character)),
+    }
+}
+
+/// How long the caller's text is, in bytes.
+fn len(structure: &Structure) -> usize {
+    match structure {
+        Structure::JsonObject => 0,
+        Structure::JsonSchema(text) | Structure::Regex(text) => text.len(),
+        Structure::Choice(texts) => texts.iter().map(String::len).sum(),
+    }
+}
+
+/// What the library's text says, as far as it can be told: its errors of compiling are texts alone.
+///
+/// The guess only chooses among constant sentences for the caller. Whatever it says the form is refused, and a text that nothing here
+/// knows reads as that of a form which cannot be read. Tests have a form for each answer, so that other words in a later version of
+/// the library are found out.
 fn fault(text: &str) -> GrammarError {
     const TOO_MUCH: [&str; 7] =
         ["fuel", "too large", "too big", "too many", "exceeded", "limit", "Unable to determine"];
@@ -178,7 +218,33 @@ fn fault(text: &str) -> GrammarError {
 }
 
 /// One sequence's place in a grammar.
-struct Grammar(Matcher);
+struct Grammar {
+    matcher: Matcher,
+    /// What it took when it was compiled, of which the forks share the first part.
+    shared_bytes: usize,
+    own_bytes: usize,
+}
+
+impl Grammar {
+    /// `len` is the length of the form.
+    fn new(parser: TokenParser, len: usize) -> Result<Self, GrammarError> {
+        // The library counts its automaton alone. What deriving it left behind grows with the work, and the rules with the form;
+        // `tests/form_memory.rs` measures both.
+        const OF_WORK: usize = 8;
+        const OF_LEXEMES: usize = 32;
+        const OF_RULES: usize = 512;
+        let stats = parser.parser.lexer_stats();
+        let derived = stats.total_fuel_spent.saturating_mul(OF_WORK);
+        let own_bytes =
+            stats.num_bytes.saturating_add(derived).saturating_add(len.saturating_mul(OF_LEXEMES));
+        let shared_bytes = len.saturating_mul(OF_RULES);
+        let matcher = Matcher::new(Ok(parser));
+        if matcher.is_error() {
+            return Err(GrammarError::TooComplex);
+        }
+        Ok(Self { matcher, shared_bytes, own_bytes })
+    }
+}
 
 impl fmt::Debug for Grammar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,7 +254,7 @@ impl fmt::Debug for Grammar {
 
 impl Constraint for Grammar {
     fn restrict(&mut self, logits: &mut [f32]) -> Result<(), TooComplex> {
-        let allowed = self.0.compute_mask_or_eos().map_err(|_| TooComplex)?;
+        let allowed = self.matcher.compute_mask_or_eos().map_err(|_| TooComplex)?;
         if allowed.len() < logits.len() {
             return Err(TooComplex);
         }
@@ -202,17 +268,23 @@ impl Constraint for Grammar {
 
     fn accept(&mut self, token: TokenId) -> Result<(), TooComplex> {
         // Once the form is complete, only the token that ends the sequence comes.
-        if self.0.is_stopped() && !self.0.is_error() {
+        if self.matcher.is_stopped() && !self.matcher.is_error() {
             return Ok(());
         }
-        self.0.consume_token(token).map_err(|_| TooComplex)
+        self.matcher.consume_token(token).map_err(|_| TooComplex)
+    }
+
+    fn bytes(&self, forks: usize) -> usize {
+        self.shared_bytes.saturating_add(self.own_bytes.saturating_mul(forks.saturating_add(1)))
     }
 
     fn fork(&self) -> Box<dyn Constraint> {
-        Box::new(Self(self.0.deep_clone()))
+        Box::new(Self { matcher: self.matcher.deep_clone(), ..*self })
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod measured;
 

@@ -12,6 +12,7 @@ pub use pages::Held;
 pub(crate) use pages::{Blank, Pages};
 pub(crate) use pool::{Pool, bind};
 
+use crate::numbers::bf16;
 use zeroize::Zeroize;
 
 /// Columns of one panel.
@@ -117,14 +118,6 @@ impl Vectorised for FillPairs<'_> {
             *place = Pair(bf16(only));
         }
     }
-}
-
-/// The nearest bf16, the even one of two; what is not a number stays so.
-#[inline(always)]
-fn bf16(number: f32) -> u32 {
-    let bits = number.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    if number.is_nan() { bits >> 16 | 0x40 } else { rounded }
 }
 
 impl Packing for Pair {

@@ -2,6 +2,7 @@
 //!
 //! Q8_0, Q4_K and Q6_K are those of ggml (`ggml-common.h`, `ggml-quants.c`): blocks of a few scales and many small integers.
 
+use crate::numbers::{half, wide};
 use anchorhold_sealed_weights::Dtype;
 
 /// How a tensor stores its numbers.
@@ -64,7 +65,7 @@ impl Stored {
         match self {
             Self::F32 => convert(row, out, f32::from_le_bytes),
             Self::F16 => convert(row, out, half),
-            Self::Bf16 => convert(row, out, |[low, high]| f32::from_le_bytes([0, 0, low, high])),
+            Self::Bf16 => convert(row, out, wide),
             Self::Q8_0 => blocks(row, out, q8_0),
             Self::Q4K => blocks(row, out, |block, out| Q4K::of(block).numbers(out)),
             Self::Q6K => blocks(row, out, |block, out| Q6K::of(block).numbers(out)),
@@ -87,16 +88,6 @@ fn blocks<const BYTES: usize, const NUMBERS: usize>(
     for (block, out) in row.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
         numbers(block, out);
     }
-}
-
-/// IEEE 754 binary16 to binary32, exactly. The exponent is rebased by a multiplication, which also normalises subnormal numbers;
-/// infinities and what is not a number then get the largest exponent.
-pub(crate) fn half(bytes: [u8; 2]) -> f32 {
-    const REBASE: f32 = f32::from_bits((254 - 15) << 23);
-    let half = u32::from(u16::from_le_bytes(bytes));
-    let magnitude = f32::from_bits((half & 0x7fff) << 13) * REBASE;
-    let special = if half & 0x7c00 == 0x7c00 { 0xff << 23 } else { 0 };
-    f32::from_bits(magnitude.to_bits() | special | (half & 0x8000) << 16)
 }
 
 fn q8_0(block: &[u8; 34], out: &mut [f32; SMALL]) {
@@ -230,17 +221,6 @@ fn split<const A: usize, const B: usize, const N: usize>(whole: &[u8; N]) -> (&[
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn half_precision_is_exact() {
-        for (bits, wanted) in
-            [(0x3c00, 1.0), (0xc500, -5.0), (1, 2_f32.powi(-24)), (0x7bff, 65504.0), (0x8000, -0.0)]
-        {
-            assert_eq!(half(u16::to_le_bytes(bits)).to_bits(), wanted.to_bits());
-        }
-        assert!(half(0x7e00_u16.to_le_bytes()).is_nan());
-        assert_eq!(half(0xfc00_u16.to_le_bytes()), f32::NEG_INFINITY);
-    }
 
     #[test]
     fn rows_end_with_a_block() {

@@ -3,7 +3,7 @@
 use crate::intake::Job;
 use crate::serve::{Steps, refusal};
 use anchorhold_engine::{Embedder, EmbeddingBatcher, EmbeddingLimits, Moment, RequestId, Unanswered};
-use anchorhold_ipc::{Event, RejectReason, RequestError};
+use anchorhold_ipc::{Event, MAX_FRAME_BYTES, RejectReason, RequestError};
 use std::collections::HashMap;
 
 /// What the inputs of the model are.
@@ -19,6 +19,7 @@ pub(crate) struct Embedding {
     of: Of,
     batcher: EmbeddingBatcher,
     embedder: Box<dyn Embedder>,
+    dimensions: usize,
     /// Tokens of each live request.
     tokens_in: HashMap<RequestId, u64>,
 }
@@ -30,8 +31,17 @@ impl Embedding {
         vocabulary: usize,
     ) -> Self {
         let batcher = EmbeddingBatcher::new(limits, embedder.as_ref(), vocabulary);
-        Self { of, batcher, embedder, tokens_in: HashMap::new() }
+        let dimensions = embedder.dimensions();
+        Self { of, batcher, embedder, dimensions, tokens_in: HashMap::new() }
     }
+}
+
+/// How many vectors fit into one frame, each with its length before it and the rest of the event beside them.
+fn inputs_of_one_answer(dimensions: usize) -> usize {
+    const BESIDE: usize = 64;
+    const LENGTH: usize = 5;
+    let one = dimensions.saturating_mul(size_of::<f32>()).saturating_add(LENGTH);
+    (MAX_FRAME_BYTES - BESIDE) / one
 }
 
 impl Steps for Embedding {
@@ -39,6 +49,11 @@ impl Steps for Embedding {
         let Job::Embed { tenancy, inputs } = job else {
             return Err(RequestError::Rejected(RejectReason::WrongKind));
         };
+        let limit = inputs_of_one_answer(self.dimensions);
+        if inputs.len() > limit {
+            let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+            return Err(RequestError::Rejected(RejectReason::TooManyInputs { limit }));
+        }
         let tokens: usize = inputs.iter().map(Vec::len).sum();
         self.batcher.submit(id, tenancy, inputs, ends_by).map_err(|error| refusal(&error))?;
         self.tokens_in.insert(id, u64::try_from(tokens).unwrap_or(u64::MAX));

@@ -18,10 +18,12 @@
 mod clock;
 mod desk;
 mod embed;
+mod forms;
 mod generate;
 mod intake;
 mod life;
 mod load;
+mod marks;
 mod model;
 mod package;
 mod panics;
@@ -30,6 +32,6 @@ mod text;
 
 pub use life::{Exit, LoadFailure, Sockets, run};
 pub use load::{load_sealed, load_sealed_with};
-pub use model::{Compute, Decoder, Language, LanguageError, Model};
+pub use model::{Calls, Compute, Decoder, Language, LanguageError, Model};
 pub use panics::quiet_panics;
 pub use serve::Limits;

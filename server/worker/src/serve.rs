@@ -3,12 +3,13 @@
 use crate::clock::Clock;
 use crate::desk::Desk;
 use crate::embed::{Embedding, Of};
+use crate::forms::FormBudget;
 use crate::generate::Generation;
 use crate::intake::{Command, Intake, Job};
 use crate::panics::AbortOnPanic;
 use crate::{Compute, Model};
 use anchorhold_engine::{EmbeddingLimits, GenerationLimits, Moment, RequestId, SubmitError};
-use anchorhold_ipc::{Event, Line, LineError, LineWriter, RejectReason, RequestError, Work};
+use anchorhold_ipc::{Event, Line, LineWriter, RejectReason, RequestError, Work};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -22,12 +23,25 @@ const MAX_EVENTS: usize = 1024;
 const MAX_COMMANDS_PER_STEP: usize = 2 * MAX_COMMANDS;
 
 /// The limits of a worker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Of a model that generates.
     pub generation: GenerationLimits,
     /// Of a model that embeds or scores.
     pub embedding: EmbeddingLimits,
+    /// The memory that compiled forms take together before they are at work, in bytes, shared out as
+    /// [`GenerationLimits::waiting`] is. One form is taken when its tenant has none.
+    pub form_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            generation: GenerationLimits::default(),
+            embedding: EmbeddingLimits::default(),
+            form_bytes: 256 << 20,
+        }
+    }
 }
 
 /// A model with its queue: takes requests, and computes a step at a time.
@@ -58,6 +72,7 @@ pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io
     let clock = Clock::start();
     let intake = Intake {
         desk: Desk::default(),
+        forms: FormBudget::new(limits.form_bytes),
         language: Arc::clone(&language),
         clock,
         kind: compute.kind(),
@@ -136,28 +151,13 @@ fn compute_steps(
 fn write_events(mut line: LineWriter<Event>, events: Receiver<Option<Event>>) {
     let _guard = AbortOnPanic;
     while let Ok(Some(event)) = events.recv() {
-        let sent = match line.send(&event, &[]) {
-            // Nothing of it was sent; the caller is told that there is no answer.
-            Err(LineError::TooLong { .. }) => {
-                line.send(&Event::Failed { id: request_of(&event), error: RequestError::Internal }, &[])
-            }
-            sent => sent,
-        };
-        if sent.is_err() {
+        // An event over the line's limit is a fault of ours, and ends the line as any other does: a request whose answer would be one is
+        // refused before it is computed.
+        if line.send(&event, &[]).is_err() {
             break;
         }
     }
     line.shut_down();
-}
-
-fn request_of(event: &Event) -> RequestId {
-    match event {
-        Event::Embedded { id, .. }
-        | Event::Delta { id, .. }
-        | Event::Finished { id, .. }
-        | Event::Ranked { id, .. }
-        | Event::Failed { id, .. } => *id,
-    }
 }
 
 /// How a refusal of the queue reads on the line.
@@ -170,5 +170,28 @@ pub(crate) fn refusal(error: &SubmitError) -> RequestError {
         }
         SubmitError::UnknownToken(field) => RequestError::Rejected(RejectReason::UnknownToken(field)),
         SubmitError::InUse => RequestError::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anchorhold_ipc::{LineError, MAX_FRAME_BYTES, pair};
+
+    #[test]
+    fn an_event_over_the_limit_ends_the_line_and_nothing_follows() {
+        let (ours, theirs) = pair().unwrap();
+        let (events, outgoing) = sync_channel(3);
+        let failed = |id| Event::Failed { id: RequestId(id), error: RequestError::Internal };
+        let text = "x".repeat(MAX_FRAME_BYTES);
+        let long = Event::Delta { id: RequestId(2), choice: 0, text, told: Vec::new() };
+        for event in [failed(1), long, failed(3)] {
+            events.send(Some(event)).unwrap();
+        }
+        write_events(Line::<Event, Work>::new(ours).split().0, outgoing);
+        let mut gateway = Line::<Work, Event>::new(theirs);
+        assert_eq!(gateway.receive().unwrap().0, failed(1));
+        assert!(matches!(gateway.receive(), Err(LineError::Closed)));
+        assert!(events.send(None).is_err(), "and the steps find out");
     }
 }

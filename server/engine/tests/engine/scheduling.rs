@@ -1,13 +1,14 @@
 //! Single rules of the scheduler and the batcher.
 
 use crate::toy::{
-    CONTEXT, EOS, Rule, START, Toy, ToyEmbedder, VOCABULARY, alone, alone_under, choices, request, sampling,
-    tenancy, vector,
+    BLOCK, CONTEXT, EOS, Rule, START, Toy, ToyEmbedder, VOCABULARY, alone, alone_under, choices, request,
+    sampling, tenancy, vector,
 };
 use anchorhold_engine::{
-    BackendError, Constraint, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason, GenerationLimits,
-    GenerationRequest, GenerationScheduler, Moment, RequestId, Sampling, SequenceId, StepOutput, SubmitError,
-    Tenancy, TokenField, TokenId, TooComplex, Unanswered,
+    BackendError, BlockId, ChatMessage, Constraint, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason,
+    GenerationLimits, GenerationRequest, GenerationScheduler, Generator, Moment, Prompt, RequestId, Row,
+    Sampler, Sampling, SequenceId, StepOutput, StopRules, Structure, SubmitError, Tenancy, TokenField,
+    TokenId, TooComplex, Unanswered,
 };
 use std::collections::HashMap;
 
@@ -714,4 +715,70 @@ fn a_single_input_is_in_the_next_batch_beside_the_flood_of_another_tenant() {
     batcher.submit(RequestId(30), tenancy(2), vec![vec![2]], Moment::NEVER).unwrap();
     let ended: Vec<u64> = batcher.step(START, &mut toy).iter().map(|output| output.request.0).collect();
     assert_eq!(ended, [5, 6, 7, 30]);
+}
+
+/// Says the last of many tokens, always.
+struct Last(usize);
+
+impl Generator for Last {
+    fn vocabulary(&self) -> usize {
+        self.0
+    }
+
+    fn context(&self) -> usize {
+        CONTEXT
+    }
+
+    fn block(&self) -> usize {
+        BLOCK
+    }
+
+    fn step(&mut self, rows: &[Row<'_>]) -> Result<Vec<Vec<f32>>, BackendError> {
+        let mut logits = vec![0.0; self.0];
+        logits[self.0 - 1] = 100.0;
+        Ok(vec![logits; rows.len()])
+    }
+
+    fn erase(&mut self, _: &[BlockId]) {}
+}
+
+#[test]
+fn nothing_that_is_printed_holds_a_callers_tokens_or_text() {
+    const CANARY: &str = "canary-c0ffee-4711";
+    const TOKEN: TokenId = 471_147;
+    let sampling =
+        Sampling { logit_bias: vec![(TOKEN, 1.0)], repetition_penalty: 2.0, ..Sampling::default() };
+    let asked = GenerationRequest {
+        prompt: vec![TOKEN; 2 * BLOCK],
+        stop_tokens: vec![TOKEN],
+        sampling: sampling.clone(),
+        ignore_eos: true,
+        ..request(1, &[], 4)
+    };
+    let stop = StopRules {
+        stop: vec![CANARY.into()],
+        stop_tokens: vec![TOKEN],
+        max_tokens: 1,
+        ..StopRules::default()
+    };
+    let row = Row { tokens: &[TOKEN], start: 0, blocks: &[] };
+    let mut wide = Last(TOKEN as usize + 1);
+    let mut scheduler = GenerationScheduler::new(limits(), &wide, vec![EOS]);
+    scheduler.submit(asked.clone(), None).unwrap();
+    let mut printed = format!("{asked:?}{stop:?}{row:?}{:?}{scheduler:?}", Sampler::new(sampling, &[TOKEN]));
+    assert_eq!(scheduler.step(START, &mut wide)[0].token, Some(TOKEN));
+    printed += &format!("{scheduler:?}");
+    let embedder = ToyEmbedder::default();
+    let mut batcher = EmbeddingBatcher::new(EmbeddingLimits::default(), &embedder, TOKEN as usize + 1);
+    batcher.submit(RequestId(1), tenancy(1), vec![vec![TOKEN]], Moment::NEVER).unwrap();
+    let message = ChatMessage { role: "user".into(), content: CANARY.into() };
+    let prompts = [Prompt::Chat(vec![message]), Prompt::Text(CANARY.into()), Prompt::Tokens(vec![TOKEN])];
+    let forms = [
+        Structure::Choice(vec![CANARY.into()]),
+        Structure::Regex(CANARY.into()),
+        Structure::JsonSchema(CANARY.into()),
+    ];
+    printed += &format!("{batcher:?}{prompts:?}{forms:?}");
+    assert!(printed.contains("GenerationRequest") && printed.contains("Tokens(1)"), "{printed}");
+    assert!(!printed.contains(CANARY) && !printed.contains(&TOKEN.to_string()), "{printed}");
 }

@@ -111,6 +111,10 @@ impl Constraint for Rule {
         Ok(())
     }
 
+    fn bytes(&self, _: usize) -> usize {
+        size_of::<Self>()
+    }
+
     fn fork(&self) -> Box<dyn Constraint> {
         assert_eq!(self.came, 0, "forked before anything came");
         Box::new(self.clone())

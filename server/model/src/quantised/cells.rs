@@ -4,7 +4,8 @@
 //! then those of the next column: 64 bytes for a strip, which one instruction multiplies with the same four of a row.
 
 use crate::kernel::Blank;
-use crate::stored::{LARGE, Q4K, Q6K, SMALL, half};
+use crate::numbers::half;
+use crate::stored::{LARGE, Q4K, Q6K, SMALL};
 
 /// Columns of a cell.
 pub(super) const COLUMNS: usize = 32;

@@ -8,7 +8,7 @@
 use super::cells::{COLUMNS, STRIP};
 use super::lines::Lines;
 use super::products::Product;
-use crate::stored::half;
+use crate::numbers::half;
 
 /// Sixteen integers of 32 bits, or the same bits as 64 bytes.
 pub(super) trait Lanes: Copy {

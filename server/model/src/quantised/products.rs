@@ -112,14 +112,25 @@ impl Product for Q8Cell {
                 }
             }
             let of_weights = halves::<V, S>(&cell.scales, first);
-            for ((total, sums), &scale) in total.iter_mut().zip(sums).zip(scales) {
-                for ((total, sum), of_weights) in total.iter_mut().zip(sums).zip(of_weights) {
-                    let scale = V::multiply_floats(of_weights, V::splat_float(scale));
-                    *total = V::fused(sum.floats(), scale, *total);
-                }
-            }
+            add_block::<V, H, S>(&mut total, sums, of_weights, scales);
         }
         store::<V, H, S>(&total, first, sums);
+    }
+}
+
+/// Adds a block's sums, each times the scale of its weights and that of its row.
+#[inline(always)]
+fn add_block<V: Lanes, const H: usize, const S: usize>(
+    total: &mut [[V::Floats; S]; H],
+    sums: [[V; S]; H],
+    of_weights: [V::Floats; S],
+    of_rows: &[f32; H],
+) {
+    for ((total, sums), &of_row) in total.iter_mut().zip(sums).zip(of_rows) {
+        for ((total, sum), of_weights) in total.iter_mut().zip(sums).zip(of_weights) {
+            let scale = V::multiply_floats(of_weights, V::splat_float(of_row));
+            *total = V::fused(sum.floats(), scale, *total);
+        }
     }
 }
 
@@ -228,13 +239,7 @@ impl Product for Q6KCell {
             for (group, (quants, offsets)) in quants.iter().zip(offsets).enumerate() {
                 q6_k_group::<V, H, S>(cell, (first, group), quants, offsets, &mut sums);
             }
-            let scale = halves::<V, S>(&cell.scale, first);
-            for ((total, sums), &of_row) in total.iter_mut().zip(sums).zip(scales) {
-                for ((total, sum), scale) in total.iter_mut().zip(sums).zip(scale) {
-                    let scale = V::multiply_floats(scale, V::splat_float(of_row));
-                    *total = V::fused(sum.floats(), scale, *total);
-                }
-            }
+            add_block::<V, H, S>(&mut total, sums, halves::<V, S>(&cell.scale, first), scales);
         }
         store::<V, H, S>(&total, first, sums);
     }

@@ -89,11 +89,11 @@ fn a_failing_model_fails_its_batch_and_goes_on_as_does_a_late_request() {
 }
 
 #[test]
-fn an_answer_too_long_for_the_line_fails_its_request_only() {
-    let (model, _) = counter(4, 5_000_000);
+fn an_answer_too_long_for_the_line_is_refused_before_it_is_computed() {
+    let (model, _) = counter(4, 1_000_000);
     let mut rig = Rig::serving(model, Limits::default());
-    rig.submit(1, embed(vec![text("a")]));
-    assert_eq!(rig.event(), Event::Failed { id: RequestId(1), error: RequestError::Internal });
-    rig.submit(2, embed(vec![text("")]));
-    assert_eq!(rig.event(), rejected(2, RejectReason::EmptyPrompt));
+    rig.submit(1, embed(vec![text("a"); 5]));
+    assert_eq!(rig.event(), rejected(1, RejectReason::TooManyInputs { limit: 4 }));
+    rig.submit(2, embed(vec![text("a"); 4]));
+    assert!(matches!(rig.event(), Event::Embedded { id: RequestId(2), vectors, .. } if vectors.len() == 4));
 }

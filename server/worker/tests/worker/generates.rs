@@ -8,7 +8,7 @@ use anchorhold_worker::{Exit, Limits};
 use std::sync::atomic::Ordering;
 
 fn chat(role: &str, content: &str) -> Prompt {
-    Prompt::Chat(vec![ChatMessage { role: role.into(), content: content.into() }])
+    Prompt::Chat(vec![ChatMessage::text(role, content)].into())
 }
 
 fn rejected(id: u64, reason: RejectReason) -> Event {
@@ -346,6 +346,36 @@ fn a_text_keeps_to_its_form_whatever_the_model_would_say() {
     rig.submit(3, asked(50, &["s"]));
     let answer = rig.read_generation();
     assert_eq!((answer.deltas.concat().as_str(), answer.reason), ("ye", FinishReason::Stop));
+}
+
+#[test]
+fn forms_of_one_tenant_take_no_more_memory_than_its_part() {
+    let (model, _) = reciter(1_000_000, None);
+    let generation = GenerationLimits { running: 1, ..GenerationLimits::default() };
+    let mut rig = Rig::serving(model, Limits { generation, form_bytes: 100, ..Limits::default() });
+    let asked = |choices: u16| {
+        with(generate(text("go"), 1, &[]), |asked| {
+            *asked.structure = Some(Box::new(Structure::Choice(vec!["ten bytes!".into()])));
+            *asked.choices = choices;
+        })
+    };
+    rig.submit(1, generate(text("go"), 0, &[]));
+    assert!(matches!(rig.event(), Event::Delta { .. }), "the first runs, and all others wait");
+    rig.submit(2, asked(3));
+    rig.submit(3, asked(2));
+    rig.submit(4, asked(1));
+    let overloaded = Event::Failed { id: RequestId(4), error: RequestError::Overloaded };
+    while rig.event() != overloaded {}
+    rig.cancel(1);
+    let ended = |event: &Event| matches!(event, Event::Finished { id: RequestId(2 | 3), .. });
+    assert_eq!(std::iter::from_fn(|| Some(rig.event())).filter(ended).take(5).count(), 5);
+    rig.submit(5, asked(5));
+    let finished = |event: &Event| matches!(event, Event::Finished { id: RequestId(5), .. });
+    assert_eq!(
+        std::iter::from_fn(|| Some(rig.event())).filter(finished).take(5).count(),
+        5,
+        "all was given back"
+    );
 }
 
 #[test]

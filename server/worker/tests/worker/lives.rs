@@ -86,6 +86,20 @@ fn ends_when_the_gateway_breaks_the_framing() {
     assert!(watch.dropped.load(Ordering::SeqCst));
 }
 
+/// With as much under way as the gateway leaves unread, so that the steps wait for the line.
+#[test]
+fn ends_while_it_generates_when_the_gateway_breaks_the_framing() {
+    for broken in [u32::MAX.to_be_bytes().as_slice(), &[0, 0, 0, 1, 99]] {
+        let (model, watch) = reciter(1_000_000, None);
+        let mut rig = Rig::serving(model, Limits::default());
+        rig.submit(1, generate(text("go"), 0, &[]));
+        assert!(matches!(rig.event(), Event::Delta { .. }));
+        rustix::io::write(rig.socket(), broken).unwrap();
+        assert_eq!(rig.exit(), Exit::Ended);
+        assert!(watch.dropped.load(Ordering::SeqCst), "the model is gone");
+    }
+}
+
 #[test]
 fn a_panic_ends_the_process_and_quotes_nothing() {
     let child = Command::new(std::env::current_exe().unwrap())

@@ -130,7 +130,7 @@ fn order() -> (LoadModel, Vec<File>) {
 }
 
 fn chat(content: &str) -> Prompt {
-    Prompt::Chat(vec![ChatMessage { role: "user".into(), content: content.into() }])
+    Prompt::Chat(vec![ChatMessage::text("user", content)].into())
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(crate) const STUCK: Duration = Duration::from_secs(60);
 pub(crate) struct Rig {
     pub(crate) keeper: Line<ToWorker, FromWorker>,
     pub(crate) gateway: Line<Work, Event>,
+    /// The gateway's end once more, for bytes that are no message.
+    socket: OwnedFd,
     worker: JoinHandle<Exit>,
 }
 
@@ -67,7 +69,8 @@ impl Rig {
         set_socket_timeout(&gateway, Timeout::Recv, Some(STUCK)).unwrap();
         let sockets = Sockets::new(control, data).unwrap();
         let worker = thread::spawn(move || run(sockets, confinement(), limits, load).unwrap());
-        Self { keeper: Line::new(keeper), gateway: Line::new(gateway), worker }
+        let socket = gateway.try_clone().unwrap();
+        Self { keeper: Line::new(keeper), gateway: Line::new(gateway), socket, worker }
     }
 
     /// A worker that serves this model.
@@ -89,6 +92,11 @@ impl Rig {
 
     pub(crate) fn cancel(&mut self, id: u64) {
         self.gateway.send(&Work::Cancel { id: RequestId(id) }, &[]).unwrap();
+    }
+
+    /// The socket of the gateway's line.
+    pub(crate) fn socket(&self) -> &OwnedFd {
+        &self.socket
     }
 
     pub(crate) fn event(&mut self) -> Event {
@@ -114,20 +122,20 @@ impl Rig {
 
     /// Waits for the worker's end; both lines stay open.
     pub(crate) fn exit(self) -> Exit {
-        let Self { worker, keeper: _keeper, gateway: _gateway } = self;
+        let Self { worker, keeper: _keeper, gateway: _gateway, socket: _socket } = self;
         worker.join().unwrap()
     }
 
     /// Ends the gateway's line and waits for the worker's end.
     pub(crate) fn exit_without_gateway(self) -> Exit {
-        let Self { worker, keeper: _keeper, gateway } = self;
-        drop(gateway);
+        let Self { worker, keeper: _keeper, gateway, socket } = self;
+        drop((gateway, socket));
         worker.join().unwrap()
     }
 
     /// Ends the keeper's line and waits for the worker's end.
     pub(crate) fn exit_without_keeper(self) -> Exit {
-        let Self { worker, keeper, gateway: _gateway } = self;
+        let Self { worker, keeper, gateway: _gateway, socket: _socket } = self;
         drop(keeper);
         worker.join().unwrap()
     }

@@ -14,6 +14,7 @@ mod prefixes;
 mod production;
 mod proxy;
 mod refusals;
+mod reload;
 mod rerank;
 mod soak;
 mod store;
