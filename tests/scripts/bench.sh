@@ -28,6 +28,7 @@ bench anchorhold-sealed-weights sealed_load
 bench anchorhold-weights-store fetch
 bench anchorhold-audit-log append
 bench anchorhold-body-encryption bodies
+bench anchorhold-client proxy
 bench anchorhold-e2e tenants
 bench anchorhold-e2e topics
 for threads in 1 2; do
