@@ -31,6 +31,7 @@ bench anchorhold-body-encryption bodies
 bench anchorhold-client proxy
 bench anchorhold-e2e tenants
 bench anchorhold-e2e topics
+bench anchorhold-e2e connections
 for threads in 1 2; do
     bench anchorhold-model embed "$threads" "JSON=$parts/embed-$threads.json"
     if [ -n "${PEERS_PYTHON:-}" ]; then

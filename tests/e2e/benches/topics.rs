@@ -28,8 +28,8 @@ const PROGRAMS: [&str; 4] = [
     include_str!("../../../attestation/audit-log/src/entry.rs"),
     include_str!("../../../attestation/key-release/src/request.rs"),
 ];
-/// Characters of one answer.
-const PASSAGE: usize = 600;
+/// Characters of one answer, in turns: answers are of many lengths, whatever their topic.
+const PASSAGES: [usize; 7] = [250, 900, 400, 1300, 600, 300, 1000];
 /// The longest token, in characters.
 const LONGEST: usize = 8;
 /// Tokens in a second, for what slots cost.
@@ -54,7 +54,13 @@ fn tokens(passage: &str) -> Vec<String> {
 
 fn answers(texts: &[&str]) -> Vec<Vec<String>> {
     let characters: Vec<char> = texts.concat().chars().collect();
-    characters.chunks_exact(PASSAGE).map(|passage| tokens(&passage.iter().collect::<String>())).collect()
+    let (mut answers, mut rest) = (Vec::new(), characters.as_slice());
+    for length in PASSAGES.into_iter().cycle() {
+        let Some((passage, after)) = rest.split_at_checked(length) else { break };
+        answers.push(tokens(&passage.iter().collect::<String>()));
+        rest = after;
+    }
+    answers
 }
 
 /// The events of an answer, as the gateway makes them.
@@ -87,10 +93,10 @@ fn padded(answer: &[String]) -> Wire {
     (sizes.collect(), 0)
 }
 
-/// Slots of 512 bytes, 20 in a second, of which the stream has 64, 128 or a multiple of it.
+/// Slots of 512 bytes, 20 in a second, of which the stream has 128, 512 or a multiple of it.
 fn paced(answer: &[String]) -> Wire {
     let interval = NonZeroU64::new(50).unwrap();
-    let lengths = Buckets::new(&[64, 128]).unwrap();
+    let lengths = Buckets::new(&[128, 512]).unwrap();
     let mut cadence = Cadence::new(interval, 512, 1 << 23).unwrap().rounded(lengths);
     let events = events(answer);
     let made_ms = |at: usize| at as u64 * 1000 / SPEED;
