@@ -125,6 +125,9 @@ pub enum Route {
     /// `/v1/rerank`.
     #[serde(rename = "rerank")]
     Rerank,
+    /// `/tokenize` and `/detokenize`.
+    #[serde(rename = "tokenize")]
+    Tokenize,
     /// `/v1/models` and below.
     #[serde(rename = "models")]
     Models,

@@ -2,8 +2,9 @@
 
 use crate::ApiError;
 use crate::fields::{Fields, plain};
-use crate::generation::{Delivery, Generation, model};
-use crate::json::{Value, parse_object};
+use crate::generation::{Delivery, Generation, model, model_schema};
+use crate::json::{MAX_BODY_BYTES, Value, parse_object};
+use crate::openapi::schema::Schema;
 use crate::unsupported;
 use std::fmt;
 
@@ -90,6 +91,18 @@ impl fmt::Debug for ChatRequest {
 }
 
 impl ChatRequest {
+    /// The body in a schema.
+    pub(crate) fn schema() -> Schema {
+        let mut fields = vec![
+            ("logprobs", Schema::flag().default(false)),
+            ("top_logprobs", Schema::integer(&(0..=MAX_TOP_LOGPROBS)).about("Only where `logprobs` is true")),
+        ];
+        fields.extend(Delivery::schema());
+        fields.extend(Generation::schema(&["max_completion_tokens", "max_tokens"], None));
+        fields.extend(unsupported::fields_of(unsupported::CHAT));
+        Schema::request(vec![("model", model_schema()), ("messages", messages_schema())], fields)
+    }
+
     /// Reads the body of a request.
     ///
     /// # Errors
@@ -101,20 +114,34 @@ impl ChatRequest {
         let delivery = Delivery::parse(&mut fields)?;
         let logprobs = logprobs(&mut fields)?;
         let generation = Generation::parse(&mut fields, Some("max_completion_tokens"), logprobs)?;
-        let messages = match fields.take("messages") {
-            None => return Err(fields.missing("messages")),
-            Some(Value::List(list)) if (1..=MAX_MESSAGES).contains(&list.len()) => list,
-            Some(_) => {
-                return Err(fields.wrong("messages", format!("a list of 1 to {MAX_MESSAGES} messages")));
-            }
-        };
-        let messages = messages
-            .into_iter()
-            .enumerate()
-            .map(|(at, value)| message(value, &format!("messages[{at}]")))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { model, messages, generation, delivery })
+        Ok(Self { model, messages: messages(&mut fields)?, generation, delivery })
     }
+}
+
+/// A conversation in a schema.
+pub(crate) fn messages_schema() -> Schema {
+    let part = Schema::request(
+        vec![("type", Schema::one_of_words(&["text"])), ("text", Schema::text(0..=MAX_BODY_BYTES))],
+        Vec::new(),
+    );
+    let content = Schema::any_of([Schema::text(0..=MAX_BODY_BYTES), Schema::list(part, &(1..=MAX_PARTS))]);
+    let mut fields = vec![
+        ("name", Schema::text(0..=MAX_LABEL_BYTES)),
+        ("tool_call_id", Schema::text(0..=MAX_LABEL_BYTES)),
+    ];
+    fields.extend(unsupported::fields_of(unsupported::MESSAGE));
+    let role = Schema::one_of_words(&Role::ALL.map(Role::as_str));
+    Schema::list(Schema::request(vec![("role", role), ("content", content)], fields), &(1..=MAX_MESSAGES))
+}
+
+/// Takes the conversation.
+pub(crate) fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
+    let messages = match fields.take("messages") {
+        None => return Err(fields.missing("messages")),
+        Some(Value::List(list)) if (1..=MAX_MESSAGES).contains(&list.len()) => list,
+        Some(_) => return Err(fields.wrong("messages", format!("a list of 1 to {MAX_MESSAGES} messages"))),
+    };
+    messages.into_iter().enumerate().map(|(at, value)| message(value, &format!("messages[{at}]"))).collect()
 }
 
 /// How many of the likeliest tokens are told, if any token is.

@@ -138,17 +138,29 @@ impl Exchange {
     /// # Errors
     /// There is no such model, it is of another kind, or its worker is gone.
     pub(crate) fn worker(&mut self, model: &str, kind: ModelKind) -> Result<Arc<Worker>, ApiError> {
+        let worker = self.any_worker(model)?;
+        if worker.info.kind == kind {
+            return Ok(worker);
+        }
+        self.model.clear();
+        Err(ApiError::wrong_kind(match worker.info.kind {
+            ModelKind::Chat => "generates text",
+            ModelKind::Embedding => "makes embeddings",
+            ModelKind::Rerank => "ranks documents",
+        }))
+    }
+
+    /// The same, whatever the model can do.
+    ///
+    /// # Errors
+    /// There is no such model, or its worker is gone.
+    pub(crate) fn any_worker(&mut self, model: &str) -> Result<Arc<Worker>, ApiError> {
         let away = || ApiError::unavailable("model_not_ready", "this model does not answer now");
         match self.app.pool.find(model) {
-            Found::Ready(worker) if worker.info.kind == kind => {
+            Found::Ready(worker) => {
                 self.model = model.to_owned();
                 Ok(worker)
             }
-            Found::Ready(worker) => Err(ApiError::wrong_kind(match worker.info.kind {
-                ModelKind::Chat => "generates text",
-                ModelKind::Embedding => "makes embeddings",
-                ModelKind::Rerank => "ranks documents",
-            })),
             Found::Away => {
                 self.model = model.to_owned();
                 Err(away())

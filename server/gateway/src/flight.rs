@@ -4,8 +4,8 @@
 //! map operations. A [`Flight`] that is dropped with requests under way cancels them.
 
 use anchorhold_ipc::{
-    Event, FinishReason, Line, LineReader, LineWriter, ModelInfo, RequestError, RequestId, ToldToken, Work,
-    WorkKind,
+    Event, FinishReason, Line, LineReader, LineWriter, ModelInfo, RequestError, RequestId, TokenId,
+    ToldToken, Work, WorkKind,
 };
 use std::collections::HashMap;
 use std::io;
@@ -52,6 +52,8 @@ impl Tokens {
 pub(crate) enum Update {
     Embedded { vectors: Vec<Vec<f32>>, tokens_in: u64 },
     Ranked { scores: Vec<f32>, tokens_in: u64 },
+    Tokenized { tokens: Vec<TokenId>, spelled: Option<Vec<Vec<u8>>> },
+    Detokenized { text: String },
     Delta { text: String, told: Vec<ToldToken> },
     Finished { reason: FinishReason, tokens: Tokens },
     Failed(RequestError),
@@ -70,7 +72,11 @@ impl Update {
         match self {
             Self::Delta { .. } => Ends::Nothing,
             Self::Finished { .. } => Ends::Choice,
-            Self::Embedded { .. } | Self::Ranked { .. } | Self::Failed(_) => Ends::Request,
+            Self::Embedded { .. }
+            | Self::Ranked { .. }
+            | Self::Tokenized { .. }
+            | Self::Detokenized { .. }
+            | Self::Failed(_) => Ends::Request,
         }
     }
 }
@@ -272,7 +278,10 @@ impl Worker {
 fn most_events(kinds: &[WorkKind]) -> usize {
     let told = kinds.iter().filter_map(|kind| match kind {
         WorkKind::Generate { logprobs, .. } => *logprobs,
-        WorkKind::Embed { .. } | WorkKind::Rerank { .. } => None,
+        WorkKind::Embed { .. }
+        | WorkKind::Rerank { .. }
+        | WorkKind::Tokenize { .. }
+        | WorkKind::Detokenize { .. } => None,
     });
     told.max().map_or(MAX_WAITING, |logprobs| usize::try_from(most_told(logprobs)).unwrap_or(MAX_WAITING))
 }
@@ -299,6 +308,8 @@ fn read(mut reader: LineReader<Event>, worker: &Worker) {
                 let tokens = Tokens { read, found, made: tokens_out };
                 (id, choice, Update::Finished { reason, tokens })
             }
+            Event::Tokenized { id, tokens, spelled } => (id, 0, Update::Tokenized { tokens, spelled }),
+            Event::Detokenized { id, text } => (id, 0, Update::Detokenized { text }),
             Event::Failed { id, error } => (id, 0, Update::Failed(error)),
         };
         let mut requests = worker.lock();

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The paths, byte for byte, that need no key. Everything else does, whether it exists or not.
-pub(crate) const PUBLIC: [&str; 5] = ["/health", "/readyz", "/version", document::PATH, authenticator::PATH];
+pub(crate) const PUBLIC: [&str; 7] =
+    ["/", "/openapi.json", "/health", "/readyz", "/version", document::PATH, authenticator::PATH];
 /// The longest id of a caller that is sent back, in characters.
 const MAX_REQUEST_ID: usize = 128;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -78,6 +79,7 @@ pub(crate) fn route_of(path: &str) -> Route {
         "/v1/completions" => Route::Completions,
         "/v1/embeddings" => Route::Embeddings,
         "/v1/rerank" => Route::Rerank,
+        "/tokenize" | "/detokenize" => Route::Tokenize,
         "/v1/models" => Route::Models,
         path if path.starts_with("/v1/models/") => Route::Models,
         _ => Route::Other,

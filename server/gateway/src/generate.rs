@@ -117,9 +117,7 @@ pub(crate) async fn embedding(exchange: &mut Exchange, request: Request) -> Resu
         Update::Failed(error) => {
             return Err(refuse::worker(&error, Named { prompt: "input", form: "" }));
         }
-        Update::Ranked { .. } | Update::Delta { .. } | Update::Finished { .. } => {
-            return Err(ApiError::internal());
-        }
+        _ => return Err(ApiError::internal()),
     };
     let whole = |vector: &Vec<f32>| {
         u32::try_from(vector.len()) == Ok(dimensions) && vector.iter().all(|number| number.is_finite())
@@ -265,7 +263,7 @@ async fn gather(
                 open -= 1;
             }
             Update::Failed(error) => return Err(refuse::worker(&error, shape.named)),
-            Update::Embedded { .. } | Update::Ranked { .. } => return Err(ApiError::internal()),
+            _ => return Err(ApiError::internal()),
         }
         if open == 0 {
             break;

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Call [`Gateway::start`] with the keeper's line, serve [`Gateway::router`] until [`Gateway::draining`] completes, then
-//! call [`Gateway::drained`]. Promised: every path but four needs a key, and the key is looked at first; every request
+//! call [`Gateway::drained`]. Promised: every path but the public ones needs a key, and the key is looked at first; every request
 //! with a key leaves one entry in the audit log, and a whole answer leaves only after its entry is durable; a caller
 //! who leaves frees what the request holds at once; no text of a request reaches a log, a metric or an error.
 //!
@@ -28,14 +28,16 @@ mod pool;
 mod refuse;
 mod rerank;
 mod routes;
+mod status;
 mod stream;
+mod tokenize;
 mod words;
 
 pub use config::{Config, ConfigError, Limits};
 pub use keys::{Keyring, MAX_KEY_BYTES, MAX_KEYS};
 pub use log::init as init_log;
 
-use anchorhold_ipc::{FromGateway, Line, ModelInfo, ToGateway};
+use anchorhold_ipc::{FromGateway, GuestCard, Line, ModelInfo, ToGateway};
 use axum::Router;
 use flight::Patience;
 use metrics::Metrics;
@@ -48,6 +50,15 @@ use tokio::sync::{Semaphore, watch};
 const MAX_ATTESTATIONS: usize = 8;
 /// Authenticators that the keeper is asked to sign at one time; each costs it one signature.
 const MAX_AUTHENTICATORS: usize = 256;
+
+/// What the keeper gives with the leave to open the port.
+#[derive(Debug, Clone, Default)]
+pub struct Opened {
+    /// The DER that goes into authenticators of connections.
+    pub authenticator_certificate: Vec<u8>,
+    /// What anybody may know of the guest.
+    pub guest: GuestCard,
+}
 
 /// A gateway that talks to its keeper.
 #[derive(Debug)]
@@ -68,8 +79,9 @@ struct App {
     authenticators: Semaphore,
     pool: Arc<pool::Pool>,
     keeper: keeper::Keeper,
-    /// The DER that goes into authenticators of connections.
-    authenticator_certificate: Vec<u8>,
+    opened: Opened,
+    /// Where the server is, as its own settings name it.
+    address: String,
     metrics: Arc<Metrics>,
     failures: audit::FailureRate,
     /// True once no new work is taken.
@@ -78,7 +90,7 @@ struct App {
 
 impl Gateway {
     /// Begins with these workers and listens to the keeper, in threads of its own. `Hello` and `Listening` are sent
-    /// before this. `authenticator_certificate` is what came with `Listen`.
+    /// before this. `opened` is what came with `Listen`.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -86,12 +98,14 @@ impl Gateway {
         config: Config,
         line: Line<FromGateway, ToGateway>,
         workers: Vec<(ModelInfo, OwnedFd)>,
-        authenticator_certificate: Vec<u8>,
+        opened: Opened,
     ) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let patience = Patience { answer: config.limits.answer, request: config.limits.request };
         let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), patience));
         workers.into_iter().for_each(|(info, socket)| pool.add(info, socket));
+        let name = config.names.first().map_or("localhost", String::as_str);
+        let address = format!("https://{name}:{}", config.listen.port());
         let draining = watch::Sender::new(false);
         let keeper = keeper::Keeper::start(line, Arc::clone(&pool), draining.clone())?;
         let app = App {
@@ -103,7 +117,8 @@ impl Gateway {
             authenticators: Semaphore::new(MAX_AUTHENTICATORS),
             pool,
             keeper,
-            authenticator_certificate,
+            opened,
+            address,
             metrics,
             failures: audit::FailureRate::default(),
             draining,

@@ -41,6 +41,7 @@ pub(crate) fn route_word(route: Route) -> &'static str {
         Route::Completions => "completions",
         Route::Embeddings => "embeddings",
         Route::Rerank => "rerank",
+        Route::Tokenize => "tokenize",
         Route::Models => "models",
         Route::Other => "other",
     }

@@ -7,7 +7,7 @@
 use anchorhold_channel::server::{self, serve};
 use anchorhold_channel::tls::SelfSigned;
 use anchorhold_confine::{Role, enter};
-use anchorhold_gateway::{Config, Gateway, init_log};
+use anchorhold_gateway::{Config, Gateway, Opened, init_log};
 use anchorhold_ipc::{Confinement, FromGateway, KEEPER_LINE, Line, ModelInfo, ToGateway, inherited};
 use anyhow::Context as _;
 use clap::Parser;
@@ -66,14 +66,14 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let active = layers.active.iter().map(ToString::to_string).collect();
     let confinement = Confinement { active, missing: layers.missing };
     line.send(&FromGateway::Hello { tls_key, body_keys: Vec::new(), confinement }, &[])?;
-    let Opening { workers, authenticator_certificate } = opening(&mut line)?;
+    let (workers, opened) = opening(&mut line)?;
     rustix::net::listen(&listener, BACKLOG).with_context(|| format!("listen on {address}"))?;
     line.send(&FromGateway::Listening { address }, &[])?;
 
     let drain = config.limits.drain;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let gateway = Gateway::start(config, line, workers, authenticator_certificate)?;
+        let gateway = Gateway::start(config, line, workers, opened)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -104,20 +104,14 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// What the keeper gives before the port may open.
-struct Opening {
-    workers: Vec<(ModelInfo, OwnedFd)>,
-    authenticator_certificate: Vec<u8>,
-}
-
 /// Collects workers until the keeper says that the port may open.
-fn opening(line: &mut Line<FromGateway, ToGateway>) -> anyhow::Result<Opening> {
+fn opening(line: &mut Line<FromGateway, ToGateway>) -> anyhow::Result<(Vec<(ModelInfo, OwnedFd)>, Opened)> {
     let mut workers = Vec::new();
     loop {
         let (message, mut descriptors) = line.receive().context("waiting for the first models")?;
         match message {
-            ToGateway::Listen { authenticator_certificate } => {
-                return Ok(Opening { workers, authenticator_certificate });
+            ToGateway::Listen { authenticator_certificate, guest } => {
+                return Ok((workers, Opened { authenticator_certificate, guest: *guest }));
             }
             ToGateway::WorkerReady(info) => {
                 let socket = descriptors.pop().context("a worker came without its line")?;

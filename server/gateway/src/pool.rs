@@ -112,6 +112,11 @@ impl Pool {
         self.lock().values().map(|entry| (entry.info.clone(), entry.created)).collect()
     }
 
+    /// Every known model and whether it answers now, by id.
+    pub(crate) fn states(&self) -> Vec<(ModelInfo, bool)> {
+        self.lock().values().map(|entry| (entry.info.clone(), entry.worker.is_some())).collect()
+    }
+
     /// Whether at least one model answers, and all of `expected` do.
     pub(crate) fn ready(&self, expected: &[String]) -> bool {
         let models = self.lock();

@@ -90,6 +90,10 @@ pub(crate) fn worker(error: &RequestError, named: Named) -> ApiError {
             field,
             format!("this model's answers are long: at most {limit} inputs fit into one request"),
         ),
+        RequestError::Rejected(RejectReason::AnswerTooLong { limit }) => ApiError::invalid(
+            field,
+            format!("the answer would be over the limit of {limit} bytes; ask for less at a time"),
+        ),
         RequestError::Rejected(RejectReason::Structure(fault)) => ApiError::invalid(
             named.form,
             match fault {

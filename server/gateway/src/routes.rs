@@ -7,6 +7,8 @@ use crate::front::{Caller, front, route_of};
 use crate::generate;
 use crate::refuse::{json, refuse};
 use crate::rerank;
+use crate::status;
+use crate::tokenize;
 use crate::words::hex;
 use anchorhold_api::{ApiError, ModelCard, model, models};
 use anchorhold_channel::{authenticator, document};
@@ -17,16 +19,14 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
+use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What other servers of this API have and this one does not, so that the refusal can say so.
-const UNSUPPORTED: [&str; 19] = [
-    "/detokenize",
-    "/openapi.json",
+const UNSUPPORTED: [&str; 16] = [
     "/rerank",
-    "/tokenize",
     "/v1/assistants",
     "/v1/audio",
     "/v1/batches",
@@ -55,8 +55,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/completions", post(completion))
         .route("/v1/embeddings", post(embedding))
         .route("/v1/rerank", post(reranking))
+        .route("/tokenize", post(tokenizing))
+        .route("/detokenize", post(detokenizing))
         .route("/v1/models", get(all_models))
         .route("/v1/models/{*id}", get(one_model))
+        .route("/", get(status::page))
+        .route("/openapi.json", get(openapi))
         .route("/health", get(health))
         .route("/readyz", get(ready))
         .route("/version", get(version))
@@ -103,6 +107,30 @@ async fn reranking(State(app): Shared, Extension(caller): Extension<Caller>, req
     match Exchange::begin(&app, caller, Route::Rerank) {
         Ok(mut exchange) => {
             let answer = rerank::rerank(&mut exchange, request).await;
+            exchange.answer(answer).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn tokenizing(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {
+    match Exchange::begin(&app, caller, Route::Tokenize) {
+        Ok(mut exchange) => {
+            let answer = tokenize::tokenize(&mut exchange, request).await;
+            exchange.answer(answer).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn detokenizing(
+    State(app): Shared,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    match Exchange::begin(&app, caller, Route::Tokenize) {
+        Ok(mut exchange) => {
+            let answer = tokenize::detokenize(&mut exchange, request).await;
             exchange.answer(answer).await
         }
         Err(error) => refuse(&error),
@@ -175,6 +203,12 @@ async fn ready(State(app): Shared) -> Response {
 
 async fn version() -> Response {
     json(StatusCode::OK, concat!(r#"{"name":"anchorhold","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#))
+}
+
+/// What generators of clients read. It is made once.
+async fn openapi() -> Response {
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| anchorhold_api::openapi().into());
+    json(StatusCode::OK, DOCUMENT.clone())
 }
 
 /// Numbers for operators. They hold nothing of any request, so the answer does not wait for its audit entry: a log

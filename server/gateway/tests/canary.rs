@@ -6,7 +6,7 @@ mod common;
 
 use anchorhold_api::RerankRequest;
 use anchorhold_ipc::{
-    CacheDomain, Event, FromGateway, ModelKind, Prompt, RequestError, RequestId, Tenancy, WorkKind,
+    CacheDomain, Event, FromGateway, ModelKind, Prompt, RequestError, RequestId, Specials, Tenancy, WorkKind,
 };
 use axum::body::Body;
 use common::{KEY, Rig, aside, chat, get, post, request, with};
@@ -85,6 +85,14 @@ fn refused() -> Vec<Request<Body>> {
         "/v1/rerank",
         &json!({"model": "rank", "query": CANARY, "documents": [{CANARY: CANARY}]}),
     ));
+    for (path, body) in [
+        ("/tokenize", json!({"model": "chat", "prompt": [CANARY]})),
+        ("/tokenize", json!({"model": CANARY, "prompt": CANARY})),
+        ("/tokenize", json!({"model": "chat", "prompt": CANARY, "messages": CANARY})),
+        ("/detokenize", json!({"model": "chat", "tokens": [CANARY]})),
+    ] {
+        requests.push(post(path, &body));
+    }
     requests.push(get(&format!("/v1/models/{CANARY}")));
     requests.push(get(&format!("/{CANARY}?{CANARY}={CANARY}")));
     requests.push(get(&format!("/.well-known/anchorhold-attestation?nonce={CANARY}")));
@@ -100,6 +108,9 @@ fn refused() -> Vec<Request<Body>> {
     for request in &mut requests {
         request.headers_mut().insert("cookie", format!("session={CANARY}").parse().unwrap());
         request.headers_mut().insert("user-agent", CANARY.parse().unwrap());
+        for name in ["traceparent", "tracestate", "baggage"] {
+            request.headers_mut().insert(name, CANARY.parse().unwrap());
+        }
     }
     requests
 }
@@ -115,6 +126,8 @@ fn served() -> Vec<Request<Body>> {
         post("/v1/completions", &json!({"model": "chat", "prompt": CANARY, "max_tokens": 100})),
         post("/v1/embeddings", &json!({"model": "embed", "input": CANARY})),
         post("/v1/rerank", &json!({"model": "rank", "query": CANARY, "documents": [CANARY]})),
+        post("/tokenize", &json!({"model": "chat", "prompt": CANARY, "return_token_strs": true})),
+        post("/tokenize", &json!({"model": "chat", "messages": [{"role": "user", "content": CANARY}]})),
     ];
     for change in forms() {
         requests.push(post("/v1/chat/completions", &with(chat(CANARY), change)));
@@ -163,7 +176,14 @@ async fn case_34_what_a_worker_is_asked_and_says_is_printed_without_text() {
     let delta = Event::Delta { id: RequestId(1), choice: 0, text: CANARY.to_owned(), told: Vec::new() };
     let tenancy = Tenancy { domain: CacheDomain([1; 16]), share: 1 };
     let texts = WorkKind::Embed { tenancy, inputs: vec![Prompt::Text(CANARY.to_owned())] };
-    printed.push_str(&format!("{delta:?}{texts:?}"));
+    let (specials, prompt) = (Specials::Added, Prompt::Text(CANARY.to_owned()));
+    let tokens = WorkKind::Tokenize { tenancy, prompt, specials, spell: true };
+    let (id, spelled) = (RequestId(1), Some(vec![CANARY.as_bytes().to_vec()]));
+    let told = [
+        Event::Tokenized { id, tokens: vec![4711], spelled },
+        Event::Detokenized { id, text: CANARY.to_owned() },
+    ];
+    printed.push_str(&format!("{delta:?}{texts:?}{tokens:?}{told:?}"));
     assert!(printed.contains("Generate") && !printed.contains(CANARY), "{printed}");
 }
 

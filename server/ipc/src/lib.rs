@@ -27,7 +27,8 @@ pub use line::{
 };
 pub use message::{
     Appended, AuditEvent, Confinement, Event, FetchPackage, FetchReport, FromFetcher, FromGateway,
-    FromWorker, LoadModel, LoadReport, ModelInfo, ObjectDescriptors, RejectReason, RequestError,
-    RequestOutcome, RequestRecord, Route, ServingEvidence, SpelledToken, StoreAccess, StoreIdentity,
-    StructureFault, ToFetcher, ToGateway, ToWorker, ToldToken, WireSecret, WireText, Work, WorkKind,
+    FromWorker, GuestCard, LoadModel, LoadReport, ModelInfo, ObjectDescriptors, RejectReason, RequestError,
+    RequestOutcome, RequestRecord, Route, ServingEvidence, Specials, SpelledToken, StoreAccess,
+    StoreIdentity, StructureFault, ToFetcher, ToGateway, ToWorker, ToldToken, WireSecret, WireText, Work,
+    WorkKind,
 };

@@ -2,7 +2,7 @@
 
 use anchorhold_engine::{
     FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy,
-    TokenField,
+    TokenField, TokenId,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -246,6 +246,8 @@ pub enum ToGateway {
     Listen {
         /// The DER of the certificate with the key that signs authenticators of connections.
         authenticator_certificate: Vec<u8>,
+        /// What anybody may know of the guest.
+        guest: Box<GuestCard>,
     },
     /// A model answers on the descriptor that comes with this message.
     WorkerReady(ModelInfo),
@@ -272,6 +274,21 @@ pub enum ToGateway {
     Appended(Appended),
     /// Finish what runs and exit.
     Drain,
+}
+
+/// What anybody may know of a guest: the same as its attestation documents show, which are signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestCard {
+    /// What attests it, in words.
+    pub platform: String,
+    /// Whether no hardware stands behind what it says: a simulated root signs it.
+    pub is_simulated: bool,
+    /// The launch measurement, in hex.
+    pub measurement: String,
+    /// The name of this boot's audit log.
+    pub log_origin: String,
+    /// Its entries when the port was opened.
+    pub log_size: u64,
 }
 
 /// The attestation document for one nonce.
@@ -404,6 +421,8 @@ pub enum Route {
     Other,
     /// `/v1/rerank`.
     Rerank,
+    /// `/tokenize` and `/detokenize`.
+    Tokenize,
 }
 
 /// From the gateway to a worker.
@@ -462,6 +481,33 @@ pub enum WorkKind {
         /// What is scored.
         documents: Vec<String>,
     },
+    /// Which tokens a prompt is. The model computes nothing for it.
+    Tokenize {
+        /// For whom, as of a generation.
+        tenancy: Tenancy,
+        /// The prompt.
+        prompt: Prompt,
+        /// Whether the tokens that the model wants around a text are among them.
+        specials: Specials,
+        /// Whether the bytes of each token are told too.
+        spell: bool,
+    },
+    /// Which text tokens are. The model computes nothing for it.
+    Detokenize {
+        /// For whom, as of a generation.
+        tenancy: Tenancy,
+        /// The tokens.
+        tokens: Vec<TokenId>,
+    },
+}
+
+/// What becomes of the tokens that a model wants around a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Specials {
+    /// They are there, as in a prompt.
+    Added,
+    /// They are not.
+    Omitted,
 }
 
 impl fmt::Debug for WorkKind {
@@ -484,6 +530,10 @@ impl fmt::Debug for WorkKind {
             Self::Rerank { tenancy, query, documents } => {
                 write!(f, "Rerank({tenancy:?}, {} bytes, {} documents)", query.len(), documents.len())
             }
+            Self::Tokenize { tenancy, prompt, specials, spell } => {
+                write!(f, "Tokenize({tenancy:?}, {prompt:?}, {specials:?}, {spell})")
+            }
+            Self::Detokenize { tenancy, tokens } => write!(f, "Detokenize({tenancy:?}, {})", tokens.len()),
         }
     }
 }
@@ -536,6 +586,22 @@ pub enum Event {
         /// Tokens of all pairs of the query and a document.
         tokens_in: u64,
     },
+    /// Answer to a question for tokens; ends it.
+    Tokenized {
+        /// The request.
+        id: RequestId,
+        /// The tokens, in order.
+        tokens: Vec<TokenId>,
+        /// The bytes of each, where that was asked.
+        spelled: Option<Vec<Vec<u8>>>,
+    },
+    /// Answer to a question for a text; ends it.
+    Detokenized {
+        /// The request.
+        id: RequestId,
+        /// The text. Tokens that are no text, such as those that end one, have no part in it.
+        text: String,
+    },
     /// The request was refused or broke; ends it.
     Failed {
         /// The request.
@@ -562,6 +628,8 @@ impl fmt::Debug for Event {
             Self::Ranked { id, scores, tokens_in } => {
                 write!(f, "Ranked({id:?}, {} scores, {tokens_in} in)", scores.len())
             }
+            Self::Tokenized { id, tokens, .. } => write!(f, "Tokenized({id:?}, {})", tokens.len()),
+            Self::Detokenized { id, text } => write!(f, "Detokenized({id:?}, {} bytes)", text.len()),
             Self::Failed { id, error } => write!(f, "Failed({id:?}, {error:?})"),
         }
     }
@@ -634,6 +702,11 @@ pub enum RejectReason {
     /// The answer to so many inputs does not fit one message.
     TooManyInputs {
         /// How many of them fit.
+        limit: u64,
+    },
+    /// The answer does not fit one message.
+    AnswerTooLong {
+        /// How many bytes fit.
         limit: u64,
     },
     /// The form that the answer must have.

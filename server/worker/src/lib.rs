@@ -28,6 +28,7 @@ mod package;
 mod panics;
 mod serve;
 mod text;
+mod tokenize;
 
 pub use life::{Exit, LoadFailure, Sockets, run};
 pub use load::{load_sealed, load_sealed_with};

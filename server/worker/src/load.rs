@@ -134,6 +134,10 @@ impl Language for Words {
         Ok(self.codec.encode(text)?)
     }
 
+    fn encode_bare(&self, text: &str) -> Result<Vec<TokenId>, LanguageError> {
+        Ok(self.codec.encode_bare(text)?)
+    }
+
     fn encode_pairs(&self, first: &str, seconds: &[String]) -> Result<Vec<Vec<TokenId>>, LanguageError> {
         Ok(self.codec.encode_pairs(first, seconds)?)
     }

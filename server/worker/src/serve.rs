@@ -77,6 +77,7 @@ pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io
         clock,
         kind: compute.kind(),
         context: compute.context(),
+        vocabulary: compute.vocabulary(),
         commands,
         events: events.clone(),
     };

@@ -9,10 +9,10 @@
     reason = "a test helper that fails is a failed test"
 )]
 
-use anchorhold_gateway::{Config, Gateway};
+use anchorhold_gateway::{Config, Gateway, Opened};
 use anchorhold_ipc::{
-    Appended, AuditEvent, Event, FinishReason, FromGateway, Line, LineReader, LineWriter, ModelInfo,
-    ModelKind, Prompt, RequestRecord, ServingEvidence, ToGateway, Work, WorkKind, pair,
+    Appended, AuditEvent, Event, FinishReason, FromGateway, GuestCard, Line, LineReader, LineWriter,
+    ModelInfo, ModelKind, Prompt, RequestRecord, ServingEvidence, ToGateway, Work, WorkKind, pair,
 };
 use anchorhold_rats::Sha256Digest;
 use axum::Router;
@@ -72,7 +72,7 @@ impl Rig {
         );
         let (ours, theirs) = pair().unwrap();
         let gateway =
-            Gateway::start(Config::parse(&text).unwrap(), Line::new(theirs), Vec::new(), Vec::new()).unwrap();
+            Gateway::start(Config::parse(&text).unwrap(), Line::new(theirs), Vec::new(), opened()).unwrap();
         let (writer, reader) = Line::<ToGateway, FromGateway>::new(ours).split();
         let writer = Arc::new(Mutex::new(writer));
         let manners = Arc::new(Manners::default());
@@ -133,6 +133,18 @@ impl Rig {
             }
         }
     }
+}
+
+/// What the fake keeper says of itself.
+pub fn opened() -> Opened {
+    let guest = GuestCard {
+        platform: "AMD SEV-SNP".to_owned(),
+        is_simulated: true,
+        measurement: "c0ffee".repeat(16),
+        log_origin: "test.example/<boot>".to_owned(),
+        log_size: 3,
+    };
+    Opened { authenticator_certificate: Vec::new(), guest }
 }
 
 pub async fn send(router: Router, request: Request<Body>) -> Answer {
@@ -250,6 +262,16 @@ impl FakeWorker {
                             |document: &String| f32::from(u8::try_from(document.len()).unwrap()) / 4.0;
                         let scores: Vec<_> = documents.iter().map(score).collect();
                         vec![Event::Ranked { id, tokens_in: 7 * scores.len() as u64, scores }]
+                    }
+                    WorkKind::Tokenize { prompt, spell, .. } => {
+                        let bytes = said(&prompt).into_bytes();
+                        let spelled = spell.then(|| bytes.iter().map(|byte| vec![*byte]).collect());
+                        let tokens = bytes.into_iter().map(u32::from).collect();
+                        vec![Event::Tokenized { id, tokens, spelled }]
+                    }
+                    WorkKind::Detokenize { tokens, .. } => {
+                        let text = tokens.iter().map(|token| char::from_u32(*token).unwrap()).collect();
+                        vec![Event::Detokenized { id, text }]
                     }
                     WorkKind::Generate { prompt, stop, .. } => {
                         generation(id, &said(&prompt), stop.max_tokens)

@@ -13,4 +13,5 @@ mod lives;
 mod process;
 mod reranks;
 mod rig;
+mod tokenizes;
 mod toy;
