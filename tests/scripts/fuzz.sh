@@ -25,6 +25,7 @@ seeds() {
         model_signature) echo tests/vectors/sealed-weights/seeds/statement.json tests/vectors/model-signing/*.sig ;;
         model_config) echo tests/models/*/config.json ;;
         gguf_header) echo tests/vectors/gguf/*.gguf ;;
+        key_config) echo tests/vectors/body-encryption/key-config*.bin ;;
         kek_settings) echo tests/vectors/kek/kek.toml tests/vectors/kek/request.json ;;
         kek_share) echo tests/vectors/kek/share-*.txt ;;
         kek_transit) echo tests/vectors/kek/transit-*.json ;;

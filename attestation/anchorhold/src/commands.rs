@@ -3,6 +3,7 @@
 mod audit;
 mod evidence;
 mod image;
+mod key;
 mod owner;
 mod package;
 mod policy;
@@ -34,6 +35,9 @@ pub(crate) enum Command {
     /// Export or verify an audit log
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Make, list and revoke the API keys of a gateway
+    #[command(subcommand)]
+    Key(key::Command),
     /// Check what a server says about one request
     #[command(subcommand)]
     Receipt(receipt::Command),
@@ -61,6 +65,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Verify(args) => verify::run(&args),
         Command::Evidence(command) => evidence::run(&command),
         Command::Audit(command) => audit::run(&command),
+        Command::Key(command) => key::run(&command),
         Command::Receipt(command) => receipt::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Image(command) => image::run(&command),

@@ -4,7 +4,7 @@ use crate::exit::Failure;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// The rights of others, none of which they may have to a secret.
@@ -90,6 +90,53 @@ pub(crate) fn create_or_take_over_private(path: &Path) -> Result<File, Failure> 
     }
     let length = file.metadata().map_err(|e| failed("open", path, &e))?.len();
     if length == 0 { Ok(file) } else { Err(exists()) }
+}
+
+/// A private file that is to be replaced as a whole, and that nobody else replaces meanwhile.
+pub(crate) struct Replaced<'a> {
+    path: &'a Path,
+    /// Held until the end; the file itself stays, because whoever waits for it has it open.
+    _lock: File,
+}
+
+impl<'a> Replaced<'a> {
+    /// Begins; what is read from here on is what will be replaced.
+    pub(crate) fn begin(path: &'a Path) -> Result<Self, Failure> {
+        let beside = beside(path, "lock")?;
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside);
+        let lock = opened.map_err(|e| failed("open", &beside, &e))?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                Err(Failure::other(format!("{} is being changed by another process", path.display())))
+            }
+            // Where nothing can be locked nobody was asked to wait either.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { path, _lock: lock }),
+        }
+    }
+
+    /// Puts these bytes in its place: whoever reads it finds all of the old ones or all of the new ones, after a crash too.
+    pub(crate) fn finish(self, bytes: &[u8]) -> Result<(), Failure> {
+        let new = beside(self.path, "new")?;
+        // One that was left by a run that was killed is nobody's.
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove", &new, &error)),
+            _ => {}
+        }
+        write(&create_private(&new)?, &new, bytes)?;
+        std::fs::rename(&new, self.path).map_err(|e| failed("replace", self.path, &e))?;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+        folder.map_err(|e| failed("write the folder of", self.path, &e))
+    }
+}
+
+/// The path with this ending after its own.
+fn beside(path: &Path, ending: &str) -> Result<PathBuf, Failure> {
+    let name = path.file_name().ok_or_else(|| Failure::other(format!("{} names no file", path.display())))?;
+    let mut name = name.to_owned();
+    name.push(".");
+    name.push(ending);
+    Ok(path.with_file_name(name))
 }
 
 /// Makes a new file; an existing one stays as it is.

@@ -74,6 +74,10 @@ pub enum ActorKind {
 pub enum AuthMethod {
     /// A bearer key.
     ApiKey,
+    /// A token of an identity provider.
+    Token,
+    /// A certificate of the connection.
+    Certificate,
     /// Evidence.
     Attestation,
     /// It did not.

@@ -58,7 +58,7 @@ pub use note::{Signer, VerifierKey};
 pub use reader::{LogReader, ReadError, TornTail};
 pub use receipt::{
     MAX_RECEIPT_BYTES, RECEIPT_KEY_BYTES, RECEIPT_TYPE, Receipt, ReceiptError, ReceiptModel,
-    STREAM_RECEIPT_PREFIX, SignedReceipt, commit, split_stream,
+    STREAM_RECEIPT_PREFIX, SignedReceipt, commit, split_stream, without_comments,
 };
 pub use report::{Check, Finding, Report, Status, Verdict};
 pub use storage::{Directory, Storage};

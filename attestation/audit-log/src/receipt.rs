@@ -7,7 +7,7 @@ mod signed;
 
 pub use signed::{
     MAX_RECEIPT_BYTES, RECEIPT_TYPE, ReceiptError, ReceiptModel, STREAM_RECEIPT_PREFIX, SignedReceipt,
-    split_stream,
+    split_stream, without_comments,
 };
 
 use crate::{Hash, Hex};

@@ -10,6 +10,53 @@
 //!
 //! [`sse`] hides what the lengths and times of streamed tokens tell.
 //!
+//! ```
+//! use anchorhold_body_encryption::{BodyKey, Request, RequestHeader, Response, seal_request};
+//! use anchorhold_rats::{Kem, Nonce, Secret};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let key = BodyKey::generate(Kem::XWing)?; // in the guest; evidence names the public half
+//! let post = Request { method: "POST", target: "/v1/embeddings", content_type: "application/json" };
+//!
+//! // The client.
+//! let (mut sent, mut request) = (seal_request(key.public_key(), &post, b"", Secret::random()?)?, Vec::new());
+//! sent.body.push(b"{\"input\":", &mut request)?;
+//! sent.body.finish(b"\"text\"}", &mut request)?;
+//!
+//! // The guest.
+//! let (opened, reply) = RequestHeader::parse(&sent.header)?.open(&key, &post, 1 << 20)?;
+//! assert_eq!(opened.body.ok_or("no body")?.open_whole(&request)?, b"{\"input\":\"text\"}");
+//! let ok = Response { status: 200, content_type: "application/json" };
+//! let (header, body) = reply.seal(&ok, b"", &Nonce::random()?)?;
+//! let mut response = Vec::new();
+//! body.finish(b"{}", &mut response)?;
+//!
+//! // The client.
+//! let opened = sent.awaiting.open(&ok, &header, 1 << 20)?;
+//! assert_eq!(opened.body.ok_or("no body")?.open_whole(&response)?, b"{}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing follows the end of a body, and nothing answers a request twice:
+//!
+//! ```compile_fail,E0382
+//! # use anchorhold_body_encryption::{Error, Sealer};
+//! fn go_on(mut sealer: Sealer, out: &mut Vec<u8>) -> Result<(), Error> {
+//!     sealer.finish(b"the end", out)?;
+//!     sealer.push(b"more", out)
+//! }
+//! ```
+//!
+//! ```compile_fail,E0382
+//! # use anchorhold_body_encryption::{Error, Reply, Response};
+//! # use anchorhold_rats::Nonce;
+//! fn answer_twice(reply: Reply, response: &Response<'_>, nonce: &Nonce) -> Result<(), Error> {
+//!     reply.seal(response, b"", nonce)?;
+//!     reply.seal(response, b"", nonce).map(drop)
+//! }
+//! ```
+//!
 //! Promised: an [`Opener`] gives out only what the holder of the other end sealed, in order; [`Opener::finish`] succeeds only on a body
 //! that has its end, and nothing after it; whatever comes, memory is bounded by one frame and the output by the caller's limit.
 //!

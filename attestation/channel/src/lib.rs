@@ -15,6 +15,7 @@ mod attested;
 pub mod authenticator;
 pub mod client;
 pub mod document;
+pub mod peer;
 pub mod server;
 pub mod tls;
 mod verification;

@@ -1,6 +1,9 @@
 //! The accept loop: TLS, HTTP/1.1 and HTTP/2 for one router, with every wait and size bounded.
 
+mod patient;
+
 use crate::authenticator::Exporters;
+use crate::peer::PeerCertificate;
 use crate::tls::ALPN_H2;
 use axum::Router;
 use axum::body::Body;
@@ -12,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use patient::Patient;
 use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -50,6 +54,8 @@ pub struct Limits {
     pub max_h2_resets: usize,
     /// Between pings to an HTTP/2 peer, and how long each may stay unanswered.
     pub h2_ping: Duration,
+    /// For a peer to take something of what waits to be sent to it, before it is cut off.
+    pub write_timeout: Duration,
     /// For running requests to finish once shutdown has begun; what is left then is cut off.
     pub drain: Duration,
 }
@@ -65,6 +71,7 @@ impl Default for Limits {
             max_h2_streams: 128,
             max_h2_resets: 32,
             h2_ping: Duration::from_secs(20),
+            write_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(30),
         }
     }
@@ -91,7 +98,8 @@ struct Shared {
 
 /// Serves `router` on `listener` until `shutdown` completes, then finishes what runs and returns.
 ///
-/// Handlers find the peer with axum's `ConnectInfo<SocketAddr>`, and what the connection exports for authenticators as
+/// Handlers find the peer with axum's `ConnectInfo<SocketAddr>`, its certificate, if it has shown one, with
+/// `Extension<PeerCertificate>`, and what the connection exports for authenticators as
 /// an extension of type `Arc<Exporters>`. A peer that speaks no TLS 1.3 gets an alert and is
 /// closed. The version of HTTP follows ALPN; without ALPN it is HTTP/1.1.
 pub async fn serve(
@@ -169,6 +177,7 @@ async fn connection(
 ) {
     // Tokens leave one by one; Nagle's algorithm would hold them back. Without it they are late, not wrong.
     let _ = stream.set_nodelay(true);
+    let stream = Patient::new(stream, shared.limits.write_timeout);
     let handshake = timeout(shared.limits.handshake_timeout, shared.acceptor.accept(stream)).await;
     if let Ok(Ok(stream)) = handshake {
         requests(&shared, stream, peer, watcher).await;
@@ -176,9 +185,16 @@ async fn connection(
     drop(slot);
 }
 
-async fn requests(shared: &Shared, stream: TlsStream<TcpStream>, peer: SocketAddr, watcher: Watcher) {
+async fn requests(
+    shared: &Shared,
+    stream: TlsStream<Patient<TcpStream>>,
+    peer: SocketAddr,
+    watcher: Watcher,
+) {
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
     let builder = if is_h2 { &shared.http2 } else { &shared.http1 };
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let shown = shown.map(|certificate| PeerCertificate::new(certificate.clone().into_owned()));
     let first = Arc::new(Notify::new());
     let (router, seen) = (shared.router.clone(), Arc::clone(&first));
     // Every handshake that ends is TLS 1.3, and exports.
@@ -190,6 +206,9 @@ async fn requests(shared: &Shared, stream: TlsStream<TcpStream>, peer: SocketAdd
         seen.notify_one();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        if let Some(shown) = &shown {
+            request.extensions_mut().insert(shown.clone());
+        }
         if let Some(exporters) = &exporters {
             request.extensions_mut().insert(Arc::clone(exporters));
         }

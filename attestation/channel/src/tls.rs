@@ -1,12 +1,13 @@
 //! TLS 1.3 settings that both ends share, and the guest's own key.
 
+use crate::peer::ClientAuthorities;
 use anchorhold_rats::Sha256Digest;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate};
+use rustls::server::{NoClientAuth, NoServerSessionStorage, ParsedCertificate};
 use std::sync::Arc;
 
 /// ALPN of HTTP/2 (RFC 9113, section 3.1).
@@ -23,6 +24,9 @@ pub enum Error {
     /// rustls refused the certificate or key.
     #[error("certificate or key refused: {0}")]
     Refused(#[from] rustls::Error),
+    /// Authorities for clients that rustls does not take.
+    #[error("the authorities for clients are of no use")]
+    Authorities,
     /// PEM text holds no such item, or is broken.
     #[error("no {0} in the PEM text")]
     Pem(&'static str),
@@ -39,7 +43,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Server settings: TLS 1.3 only, `h2` and `http/1.1`, no session resumption and no early data, so that every
-/// connection proves possession of the certificate's key.
+/// connection proves possession of the certificate's key. Clients are asked for no certificate.
 ///
 /// # Errors
 /// [`Error::Refused`] when the key does not belong to the first certificate.
@@ -47,9 +51,21 @@ pub fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<ServerConfig>, Error> {
+    mutual_server_config((chain, key), None)
+}
+
+/// As [`server_config`], with certificates of clients where there are authorities for them.
+///
+/// # Errors
+/// As [`server_config`].
+pub fn mutual_server_config(
+    (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
+    clients: Option<ClientAuthorities>,
+) -> Result<Arc<ServerConfig>, Error> {
+    let verifier = clients.map_or_else(|| Arc::new(NoClientAuth) as _, ClientAuthorities::into_verifier);
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -131,7 +147,18 @@ impl SelfSigned {
     /// # Errors
     /// As [`server_config`].
     pub fn into_server_config(self) -> Result<Arc<ServerConfig>, Error> {
-        server_config(vec![self.certificate], self.key)
+        self.into_mutual_server_config(None)
+    }
+
+    /// Server settings with this key; see [`mutual_server_config`].
+    ///
+    /// # Errors
+    /// As [`mutual_server_config`].
+    pub fn into_mutual_server_config(
+        self,
+        clients: Option<ClientAuthorities>,
+    ) -> Result<Arc<ServerConfig>, Error> {
+        mutual_server_config((vec![self.certificate], self.key), clients)
     }
 }
 

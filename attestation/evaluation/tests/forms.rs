@@ -178,3 +178,26 @@ fn a_set_of_keys_is_tried_by_key_id_and_never_by_what_the_token_brings() {
         assert_eq!(verify_with_set(&other, &keys, ear.iat), Err(Error::Algorithm), "{alg}");
     }
 }
+
+/// The token of RFC 7515, appendix A.2, and its key.
+#[test]
+fn a_token_signed_with_rsa_is_read_where_rsa_is_asked_for() {
+    const KEY: &str = r#"{"keys":[{"kty":"RSA","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ","e":"AQAB"}]}"#;
+    const SIGNED: &str = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+    const SIGNATURE: &str = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+    let keys = Jwks::from_json_with_rsa(KEY.as_bytes()).unwrap();
+    let claims = anchorhold_evaluation::ear::verify_json(&format!("{SIGNED}.{SIGNATURE}"), &keys).unwrap();
+    assert!(claims.starts_with(b"{\"iss\":\"joe\""));
+    for signature in [SIGNATURE.replacen('c', "d", 1), SIGNATURE[4..].to_owned(), String::new()] {
+        assert_eq!(
+            anchorhold_evaluation::ear::verify_json(&format!("{SIGNED}.{signature}"), &keys),
+            Err(Error::Signature)
+        );
+    }
+    let other = SIGNED.replacen("eyJhbGciOiJSUzI1NiJ9", "eyJhbGciOiJFUzI1NiJ9", 1);
+    assert_eq!(
+        anchorhold_evaluation::ear::verify_json(&format!("{other}.{SIGNATURE}"), &keys),
+        Err(Error::Algorithm)
+    );
+    assert!(Jwks::from_json(KEY.as_bytes()).is_err());
+}

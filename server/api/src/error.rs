@@ -20,6 +20,15 @@ pub struct ApiError {
     retry_after: Option<u32>,
 }
 
+/// Of what a tenant has used up its minute's worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverQuota {
+    /// Requests.
+    Requests,
+    /// Tokens of prompts and answers.
+    Tokens,
+}
+
 #[derive(Serialize)]
 struct Outer<'a> {
     error: Inner<'a>,
@@ -95,6 +104,13 @@ impl ApiError {
         )
     }
 
+    /// 403: a key that is known, and not for this; `scope` is what it would need.
+    #[must_use]
+    pub fn permission_denied(scope: &'static str) -> Self {
+        let message = format!("this key may not be used for this; it needs the scope '{scope}'");
+        Self::request(403, Some("permission_denied"), message)
+    }
+
     /// 404: no such route.
     #[must_use]
     pub fn unknown_route() -> Self {
@@ -138,6 +154,14 @@ impl ApiError {
         Self::request(413, Some("request_too_large"), message)
     }
 
+    /// 422: the body was encrypted to a key that is not in use.
+    #[must_use]
+    pub fn stale_body_key() -> Self {
+        let message =
+            "the body was encrypted to a key that is not in use; fetch the attestation document again";
+        Self::request(422, Some("stale_body_key"), message)
+    }
+
     /// 415: the body is not plain JSON; the text says which header is wrong.
     #[must_use]
     pub fn unsupported_media_type(message: &'static str) -> Self {
@@ -149,6 +173,17 @@ impl ApiError {
     pub fn rate_limited() -> Self {
         let message = "as many requests are running as this key may have at once";
         Self::new(429, "rate_limit_error", Some("rate_limit_exceeded"), message).later()
+    }
+
+    /// 429: this tenant has used up what it may in a minute; the request would pass after `seconds`.
+    #[must_use]
+    pub fn over_quota(what: OverQuota, seconds: u32) -> Self {
+        let (kind, message) = match what {
+            OverQuota::Requests => ("requests", "more requests in a minute than this key's tenant may send"),
+            OverQuota::Tokens => ("tokens", "more tokens in a minute than this key's tenant may use"),
+        };
+        let error = Self::new(429, kind, Some("rate_limit_exceeded"), message);
+        Self { retry_after: Some(seconds), ..error }
     }
 
     /// 503: true again later; `code` is stable.

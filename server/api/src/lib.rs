@@ -29,7 +29,7 @@ mod unsupported;
 pub use chat::{ChatRequest, MAX_MESSAGES, MAX_PARTS, MAX_TOP_LOGPROBS, Message, Role};
 pub use completion::{CompletionRequest, DEFAULT_COMPLETION_TOKENS, MAX_LOGPROBS, MAX_PROMPTS, MAX_TEXTS};
 pub use embedding::{EmbeddingRequest, Encoding, MAX_INPUTS};
-pub use error::ApiError;
+pub use error::{ApiError, OverQuota};
 pub use form::{Form, FormKind, MAX_CHOICE_BYTES, MAX_CHOICE_TEXTS, MAX_REGEX_BYTES, MAX_SCHEMA_BYTES};
 pub use generation::{
     Delivery, Generation, MAX_LOGIT_BIAS, MAX_MODEL_NAME_BYTES, MAX_N, MAX_OUTPUT_TOKENS,

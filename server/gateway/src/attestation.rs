@@ -65,7 +65,7 @@ async fn authenticate(app: &App, exporters: Option<Arc<Exporters>>, body: Body) 
     let request = Request::parse(&body).map_err(|_| unread())?;
     let exporters = exporters.ok_or_else(|| ApiError::malformed("this connection is not TLS 1.3"))?;
     let _permit = app.authenticators.try_acquire().map_err(|_| busy())?;
-    let unsigned = Unsigned::new(&exporters, &request, &app.opened.authenticator_certificate);
+    let unsigned = Unsigned::new(&exporters, &request, &app.authenticator_certificate);
     let signature = app.keeper.authenticate(unsigned.transcript_hash()).await;
     let signature = signature.map_err(|_| {
         ApiError::unavailable("attestation_unavailable", "the authenticator could not be signed")

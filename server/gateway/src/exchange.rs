@@ -4,11 +4,14 @@
 
 use crate::App;
 use crate::audit::Receipt;
-use crate::flight::{Tokens, Worker};
+use crate::flight::{Tokens, Update, Worker};
 use crate::front::{Caller, millis};
+use crate::gate::Place;
 use crate::keeper::Slot;
+use crate::padding::Padding;
 use crate::pool::Found;
-use crate::refuse::{audit_unavailable, json, outcome, overloaded, refuse};
+use crate::quota::Turn;
+use crate::refuse::{audit_unavailable, denied, json, outcome, overloaded, refuse};
 use crate::stream::{self, Run};
 use anchorhold_api::ApiError;
 use anchorhold_channel::server::{BodyError, read_body};
@@ -21,16 +24,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use prometheus_client::metrics::gauge::Gauge;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// How long a body may take to arrive.
 const BODY_WAIT: Duration = Duration::from_secs(30);
 /// The status that the log shows for a caller who left before there was one.
 const CLIENT_LEFT: u16 = 499;
 const RECEIPT: HeaderName = HeaderName::from_static("x-anchorhold-receipt");
-const RECEIPT_KEY: HeaderName = HeaderName::from_static("x-anchorhold-receipt-key");
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
+pub(crate) const RECEIPT_KEY: HeaderName = HeaderName::from_static("x-anchorhold-receipt-key");
+/// Bytes of a body for each token that its prompt is taken to have until it is counted.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// What a route answers.
 pub(crate) enum Answer {
@@ -52,12 +54,14 @@ pub(crate) struct Exchange {
     is_stream: bool,
     /// Of prompt and output.
     tokens: Tokens,
+    /// Pieces of text that came from the worker; each is a token or more.
+    heard: u64,
 }
 
 /// One of the requests that may run at once; given back on drop.
 struct Admission {
-    _tenant: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
+    turn: Turn,
+    _all: Place,
     in_flight: Gauge,
 }
 
@@ -84,6 +88,7 @@ impl Exchange {
             model: String::new(),
             is_stream: false,
             tokens: Tokens::default(),
+            heard: 0,
         })
     }
 
@@ -94,7 +99,7 @@ impl Exchange {
     /// Counts the request among those that run.
     ///
     /// # Errors
-    /// There are too many, the gateway drains, or the log takes no entries.
+    /// There are too many, its tenant has used up what it may, the gateway drains, or the log takes no entries.
     pub(crate) fn admit(&mut self) -> Result<(), ApiError> {
         let app = &self.app;
         if *app.draining.borrow() {
@@ -103,28 +108,32 @@ impl Exchange {
         if !app.keeper.log_takes_entries() {
             return Err(audit_unavailable());
         }
-        let tenant = Arc::clone(&self.caller.tenant.in_flight).try_acquire_owned();
-        let tenant = tenant.map_err(|_| ApiError::rate_limited())?;
-        let all = Arc::clone(&app.in_flight).try_acquire_owned().map_err(|_| overloaded())?;
+        let all = app.gate.enter(self.caller.live.config.limits.max_in_flight).ok_or_else(overloaded)?;
+        let estimate = self.caller.declared.unwrap_or(0).div_ceil(BYTES_PER_TOKEN);
+        let turn = self.caller.tenant.quota.enter(estimate).map_err(denied)?;
         let in_flight = app.metrics.in_flight.clone();
         in_flight.inc();
-        self.admission = Some(Admission { _tenant: tenant, _all: all, in_flight });
+        self.admission = Some(Admission { turn, _all: all, in_flight });
         Ok(())
     }
 
     /// Reads the body, which must be plain JSON by its headers, and commits to it.
     ///
     /// # Errors
-    /// 413, 415, 408, or 400 when the connection broke.
+    /// 413, 415, 408, 429 when it is longer than its tenant may send now, or 400 when the connection broke.
     pub(crate) async fn body(&mut self, request: Request) -> Result<Bytes, ApiError> {
         plain_json(request.headers())?;
-        let most = self.app.limits.body_bytes;
+        let most = self.caller.live.config.limits.body_bytes;
         let body = read_body(request.into_body(), most, BODY_WAIT).await.map_err(|error| match error {
             BodyError::TooLong { max_bytes } => ApiError::too_large(max_bytes),
             BodyError::TooSlow { .. } => ApiError::slow_body(),
             BodyError::Broken => ApiError::malformed("the body could not be read to its end"),
         })?;
         self.receipt.request(&body);
+        if let Some(Admission { turn, .. }) = &mut self.admission {
+            let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+            turn.reserve_up_to(bytes.div_ceil(BYTES_PER_TOKEN)).map_err(denied)?;
+        }
         Ok(body)
     }
 
@@ -156,6 +165,10 @@ impl Exchange {
     /// There is no such model, or its worker is gone.
     pub(crate) fn any_worker(&mut self, model: &str) -> Result<Arc<Worker>, ApiError> {
         let away = || ApiError::unavailable("model_not_ready", "this model does not answer now");
+        if !self.caller.tenant.may_ask(model) {
+            // As if there were none.
+            return Err(ApiError::model_not_found());
+        }
         match self.app.pool.find(model) {
             Found::Ready(worker) => {
                 self.model = model.to_owned();
@@ -165,14 +178,25 @@ impl Exchange {
                 self.model = model.to_owned();
                 Err(away())
             }
-            Found::Unknown if self.app.expected.iter().any(|expected| expected == model) => Err(away()),
+            Found::Unknown if self.caller.live.config.models.iter().any(|expected| expected == model) => {
+                Err(away())
+            }
             Found::Unknown => Err(ApiError::model_not_found()),
         }
+    }
+
+    pub(crate) fn padding(&self) -> &Padding {
+        &self.caller.live.config.padding
     }
 
     /// For whom the work is, as workers know it.
     pub(crate) fn tenancy(&self) -> Tenancy {
         self.caller.tenant.tenancy
+    }
+
+    /// How long the reader of a stream may take nothing.
+    pub(crate) fn stalled(&self) -> Duration {
+        self.caller.live.config.limits.stalled
     }
 
     pub(crate) fn streams(&mut self) {
@@ -182,6 +206,18 @@ impl Exchange {
     /// The first text is there.
     pub(crate) fn first_token(&self) {
         self.app.metrics.first_token(self.route, self.caller.begun.elapsed().as_secs_f64());
+    }
+
+    /// Takes note of what the worker says, so that a caller who leaves is charged for what was made.
+    pub(crate) fn hear(&mut self, update: &Update) {
+        if matches!(update, Update::Delta { .. }) {
+            self.heard = self.heard.saturating_add(1);
+        }
+    }
+
+    /// The same of so many pieces that nobody took any more.
+    pub(crate) fn hear_unread(&mut self, pieces: usize) {
+        self.heard = self.heard.saturating_add(u64::try_from(pieces).unwrap_or(u64::MAX));
     }
 
     /// The usage so far: of what has ended.
@@ -228,16 +264,11 @@ impl Exchange {
             Ok(Answer::Stream(run)) => stream::respond(self, *run),
             Ok(Answer::Whole(body)) => self.whole(RequestOutcome::Complete, StatusCode::OK, body).await,
             Err(error) => {
-                let limit = self.app.limits.max_in_flight_per_tenant;
                 let told = refuse(&error);
                 let status = told.status();
                 let mut response = self.whole(outcome(&error), status, error.to_json().into_bytes()).await;
                 if response.status() == status {
                     response.headers_mut().extend(told.headers().clone());
-                }
-                if response.status() == StatusCode::TOO_MANY_REQUESTS {
-                    response.headers_mut().insert(LIMIT, limit.into());
-                    response.headers_mut().insert(REMAINING, 0.into());
                 }
                 response
             }
@@ -259,10 +290,12 @@ impl Exchange {
     }
 
     /// What the log is told, which is counted and written to our own log too.
-    fn record(&self, outcome: RequestOutcome, status: u16) -> RequestRecord {
+    fn record(&mut self, outcome: RequestOutcome, status: u16) -> RequestRecord {
+        self.charge(outcome);
         let record = RequestRecord {
             rid: self.caller.rid.clone(),
-            tenant: self.caller.tenant.name.clone(),
+            tenant: self.caller.tenant.name.to_string(),
+            auth: self.caller.auth,
             route: self.route,
             model: self.model.clone(),
             outcome,
@@ -276,6 +309,21 @@ impl Exchange {
         crate::log::request(&record);
         self.app.metrics.count(&record, self.tokens.found, self.caller.begun.elapsed().as_secs_f64());
         record
+    }
+
+    /// Says what the tenant's quota is charged with.
+    fn charge(&mut self, outcome: RequestOutcome) {
+        let counted = self.tokens.read.saturating_add(self.tokens.made);
+        let Some(Admission { turn, .. }) = &mut self.admission else { return };
+        turn.used = match outcome {
+            RequestOutcome::Complete => counted,
+            // Nothing was computed.
+            RequestOutcome::Rejected => 0,
+            // The fault is ours: what came is charged, and no prompt.
+            RequestOutcome::Error => counted.max(self.heard),
+            // The prompt may have been computed, and what came was.
+            RequestOutcome::Cancelled => counted.max(turn.reserved().saturating_add(self.heard)),
+        };
     }
 
     /// The key of the commitments, for the caller.

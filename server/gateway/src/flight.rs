@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 /// Messages on their way to one worker. A request takes a place for its own cancellation before it is submitted.
@@ -97,6 +97,8 @@ pub(crate) enum FlightError {
     Late,
     /// Too many messages wait for the worker.
     Full,
+    /// The gateway stops.
+    Ending,
 }
 
 /// The model that answers at the other end of a line.
@@ -108,6 +110,8 @@ pub(crate) struct Worker {
     next: AtomicU64,
     socket: OwnedFd,
     patience: Patience,
+    /// True once what still runs is to end.
+    ending: watch::Receiver<bool>,
 }
 
 /// How long is waited for a worker.
@@ -187,13 +191,13 @@ impl Worker {
     pub(crate) fn start(
         info: ModelInfo,
         socket: OwnedFd,
-        patience: Patience,
+        (patience, ending): (Patience, watch::Receiver<bool>),
         lost: impl FnOnce(&Self) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let (writer, reader) = Line::<Work, Event>::new(socket.try_clone()?).split();
         let (outgoing, queue) = mpsc::channel(MAX_QUEUED);
         let (requests, next) = (Mutex::default(), AtomicU64::new(0));
-        let worker = Arc::new(Self { info, outgoing, requests, next, socket, patience });
+        let worker = Arc::new(Self { info, outgoing, requests, next, socket, patience, ending });
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         thread("to-worker").spawn(move || write(writer, queue))?;
         let reading = Arc::clone(&worker);
@@ -246,7 +250,8 @@ impl Worker {
         let all = kinds.len().saturating_mul(choices);
         let most = all.saturating_mul(OTHER_EVENTS).saturating_add(most_events(&kinds)).min(MAX_WAITING);
         let (sender, events) = mpsc::channel(each.saturating_mul(all).min(most).max(1));
-        let mut flight = Flight { worker: Arc::clone(self), choices, open: HashMap::new(), events };
+        let (open, ending) = (HashMap::new(), self.ending.clone());
+        let mut flight = Flight { worker: Arc::clone(self), choices, open, events, ending };
         for (place, kind) in kinds.into_iter().enumerate() {
             let id = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
             let submit = self.slot()?;
@@ -335,6 +340,7 @@ pub(crate) struct Flight {
     /// Requests that have not ended, by their place among them.
     open: HashMap<usize, Open>,
     events: mpsc::Receiver<(usize, Update)>,
+    ending: watch::Receiver<bool>,
 }
 
 #[derive(Debug)]
@@ -349,8 +355,13 @@ struct Open {
 impl Flight {
     /// The next event of any of them, and the place of its choice: those of the first request come first.
     pub(crate) async fn next(&mut self) -> Result<(usize, Update), FlightError> {
-        let event =
-            timeout(self.worker.patience.answer, self.events.recv()).await.map_err(|_| FlightError::Late)?;
+        let event = tokio::select! {
+            biased;
+            // Also when the gateway itself is gone.
+            _ = self.ending.wait_for(|ending| *ending) => return Err(FlightError::Ending),
+            event = timeout(self.worker.patience.answer, self.events.recv()) => event,
+        };
+        let event = event.map_err(|_| FlightError::Late)?;
         let (place, update) = event
             .ok_or_else(|| if self.worker.is_lost() { FlightError::Lost } else { FlightError::GivenUp })?;
         let request = place / self.choices;
@@ -365,6 +376,13 @@ impl Flight {
             }
         }
         Ok((place, update))
+    }
+}
+
+impl Flight {
+    /// How many events wait to be taken.
+    pub(crate) fn waiting(&self) -> usize {
+        self.events.len()
     }
 }
 

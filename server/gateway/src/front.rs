@@ -1,14 +1,21 @@
 //! What happens to every request before and after its route: its id, its key, the headers of its answer.
 
 use crate::App;
-use crate::keys::Tenant;
+use crate::bodies::Refused;
+use crate::keys::{Granted, NoEntry, Tenant};
+use crate::live::Live;
+use crate::quota::{Shown, written};
 use crate::refuse::refuse;
-use crate::words::ulid;
+use crate::routes;
+use crate::words::{now, ulid};
 use anchorhold_api::ApiError;
+use anchorhold_api_keys::{Scope, Scopes};
+use anchorhold_body_encryption::ehbp::KEYS_PATH;
+use anchorhold_channel::peer::PeerCertificate;
 use anchorhold_channel::{authenticator, document};
-use anchorhold_ipc::{AuditEvent, Route};
+use anchorhold_ipc::{AuditEvent, CallerAuth, Route};
 use axum::body::{Body, HttpBody as _};
-use axum::extract::{Request, State};
+use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{
@@ -19,40 +26,66 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The paths, byte for byte, that need no key. Everything else does, whether it exists or not.
-pub(crate) const PUBLIC: [&str; 7] =
-    ["/", "/openapi.json", "/health", "/readyz", "/version", document::PATH, authenticator::PATH];
+pub(crate) const PUBLIC: [&str; 8] =
+    ["/", "/openapi.json", "/health", "/readyz", "/version", document::PATH, authenticator::PATH, KEYS_PATH];
 /// The longest id of a caller that is sent back, in characters.
 const MAX_REQUEST_ID: usize = 128;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
+/// Limit, what remains, and when it is whole again.
+const REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+const TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
 const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
 
 /// A request whose key is known. Made only by [`front`].
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) tenant: Arc<Tenant>,
+    /// How it showed that.
+    pub(crate) auth: CallerAuth,
+    /// The settings that were in force when it came.
+    pub(crate) live: Arc<Live>,
     /// Our own id of the request.
     pub(crate) rid: String,
     pub(crate) begun: Instant,
     pub(crate) is_head: bool,
+    /// Bytes of its body, where it says how many.
+    pub(crate) declared: Option<u64>,
 }
 
 /// Wraps every route and every refusal of a route.
-pub(crate) async fn front(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn front(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let is_head = request.method() == Method::HEAD;
     let shown = own_id(request.headers());
     let Some(rid) = ulid() else { return refuse(&ApiError::internal()) };
     let shown = shown.or_else(|| HeaderValue::from_str(&rid).ok());
-    let mut response = if PUBLIC.contains(&request.uri().path()) {
-        next.run(request).await
-    } else if let Some(tenant) = app.keyring.find(request.headers()) {
-        let caller = Caller { tenant: Arc::clone(tenant), rid, begun, is_head };
-        request.extensions_mut().insert(caller);
+    let live = app.current.get();
+    let mut response = if let Some(Refused(error)) = request.extensions().get() {
+        refuse(error)
+    } else if PUBLIC.contains(&request.uri().path()) {
         next.run(request).await
     } else {
-        note_failure(&app, begun, route_of(request.uri().path()));
-        refuse(&ApiError::unauthorized())
+        let certificate = request.extensions().get::<PeerCertificate>();
+        match live.keyring.find(request.headers(), certificate, now()) {
+            Ok(Granted { tenant, scopes, auth }) => {
+                let declared = request.body().size_hint().exact();
+                let caller = Caller { tenant, auth, live, rid, begun, is_head, declared };
+                let_in(&app, (caller, scopes), request, next).await
+            }
+            Err(reason) => {
+                note_failure(&app, begun, route_of(request.uri().path()), reason);
+                refuse(&ApiError::unauthorized())
+            }
+        }
     };
     if is_head {
         without_body(&mut response);
@@ -65,6 +98,56 @@ pub(crate) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
     headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What a key must be good for, by the route that will answer. A route that is not named here is closed to callers.
+fn needed(request: &Request) -> Option<Scope> {
+    let route = request.extensions().get::<MatchedPath>()?;
+    Some(match route.as_str() {
+        "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/responses/{*id}" => {
+            Scope::Generate
+        }
+        "/v1/embeddings" => Scope::Embed,
+        "/v1/rerank" => Scope::Rerank,
+        "/v1/models" | "/v1/models/{*id}" => Scope::Models,
+        "/tokenize" | "/detokenize" => Scope::Tokenize,
+        "/metrics" => Scope::Metrics,
+        _ => Scope::Audit,
+    })
+}
+
+/// Says what is left of the tenant's minute, as OpenAI does; a kind that is not limited is not told of.
+fn tell_quotas(tenant: &Tenant, headers: &mut HeaderMap) {
+    let (requests, tokens) = tenant.quota.shown();
+    for ([limit, remaining, reset], shown) in [(REQUESTS, requests), (TOKENS, tokens)] {
+        let Some(Shown { limit: most, remaining: left, reset: full }) = shown else { continue };
+        headers.insert(limit, most.into());
+        headers.insert(remaining, left.into());
+        // Digits and units are always a header's value.
+        headers.extend(HeaderValue::from_str(&written(full)).ok().map(|value| (reset, value)));
+    }
+}
+
+/// Hands a request with a key to its route, if the key is good for that.
+async fn let_in(
+    app: &Arc<App>,
+    (caller, scopes): (Caller, Scopes),
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let tenant = Arc::clone(&caller.tenant);
+    let mut response = match needed(&request) {
+        Some(scope) if !scopes.contains(scope) => {
+            let error = ApiError::permission_denied(scope.word());
+            routes::refused(app, Some(Extension(caller)), request.uri().path(), error).await
+        }
+        _ => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+    };
+    tell_quotas(&tenant, response.headers_mut());
     response
 }
 
@@ -87,11 +170,12 @@ pub(crate) fn route_of(path: &str) -> Route {
 }
 
 /// Counts a caller without a known key; the log is told of a bounded number.
-fn note_failure(app: &App, now: Instant, route: Route) {
+fn note_failure(app: &App, now: Instant, route: Route, reason: NoEntry) {
     app.metrics.auth_failures.inc();
     if app.failures.admits(now)
         && let Some(slot) = app.keeper.reserve()
     {
+        crate::log::no_entry(reason);
         app.keeper.note(slot, AuditEvent::AuthFailure { route });
     }
 }

@@ -207,6 +207,7 @@ async fn run(
         return Err(refuse::worker(error, shape.named));
     }
     exchange.first_token();
+    exchange.hear(&first.1);
     match shape.delivery {
         Delivery::Whole => gather((exchange, flight), first, texts, (head, shape)).await,
         Delivery::Stream { include_usage } => {
@@ -269,6 +270,7 @@ async fn gather(
             break;
         }
         event = flight.next().await.map_err(refuse::flight)?;
+        exchange.hear(&event.1);
     }
     let usage = Usage::new(counted.read, counted.found, counted.made);
     Ok(Answer::Whole(match shape.surface {

@@ -3,6 +3,7 @@
 //! Two threads own the two directions. Requests wait for their answers by ticket; [`Waiting`] is the only shared
 //! state, held for single map operations.
 
+use crate::live::Current;
 use crate::pool::Pool;
 use anchorhold_ipc::{AuditEvent, FromGateway, Line, LineReader, LineWriter, ToGateway};
 use std::collections::HashMap;
@@ -75,7 +76,7 @@ impl Waiting {
 impl Keeper {
     pub(crate) fn start(
         line: Line<FromGateway, ToGateway>,
-        pool: Arc<Pool>,
+        listeners: (Arc<Pool>, Arc<Current>),
         draining: watch::Sender<bool>,
     ) -> io::Result<Self> {
         let (writer, reader) = line.split();
@@ -90,7 +91,7 @@ impl Keeper {
         })?;
         let answers = Arc::clone(&waiting);
         thread("from-keeper").spawn(move || {
-            read(reader, &answers, &pool, &draining);
+            read(reader, &answers, &listeners, &draining);
             let mut tickets = answers.lock();
             *tickets = Tickets { closed: true, ..Tickets::default() };
             drop(tickets);
@@ -201,7 +202,7 @@ fn write(mut writer: LineWriter<FromGateway>, mut queue: mpsc::Receiver<FromGate
 fn read(
     mut reader: LineReader<ToGateway>,
     waiting: &Waiting,
-    pool: &Arc<Pool>,
+    (pool, current): &(Arc<Pool>, Arc<Current>),
     draining: &watch::Sender<bool>,
 ) {
     while let Ok((message, descriptors)) = reader.receive() {
@@ -221,6 +222,10 @@ fn read(
                 waiting.entries.fetch_max(entries, Ordering::Relaxed);
                 let waiter = waiting.lock().appended.remove(&answer.ticket);
                 let _ = waiter.map(|waiter| waiter.send(answer.index.map(|_| answer.receipt)));
+            }
+            ToGateway::Reload { settings, files } => {
+                let files = files.into_iter().map(|(path, text)| (path.into(), text)).collect();
+                current.reload(&settings, &files);
             }
             // The port is open already.
             ToGateway::Listen { .. } => {}

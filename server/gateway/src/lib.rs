@@ -5,9 +5,9 @@
 //!                                                             └──Record──▶ keeper
 //! ```
 //!
-//! Call [`Gateway::start`] with the keeper's line, serve [`Gateway::router`] until [`Gateway::draining`] completes, then
-//! call [`Gateway::drained`]. Promised: every path but the public ones needs a key, and the key is looked at first; every request
-//! with a key leaves one entry in the audit log, and a whole answer leaves only after its entry is durable; a caller
+//! Call [`Gateway::start`] with the keeper's line, serve [`Gateway::router`] until [`Gateway::draining`] completes, call
+//! [`Gateway::end`] when the time for what runs is up, then [`Gateway::drained`]. Promised: every path but the public ones
+//! needs a key, and the key is looked at first; every request with a key leaves one entry in the audit log, and a whole answer leaves only after its entry is durable; a caller
 //! who leaves frees what the request holds at once; no text of a request reaches a log, a metric or an error.
 //!
 //! The gateway is *not* trusted with a weights key and never sees a tensor. A hostile one can read and answer the
@@ -15,16 +15,23 @@
 
 mod attestation;
 mod audit;
+mod bodies;
 mod config;
 mod exchange;
 mod flight;
 mod front;
+mod gate;
 mod generate;
 mod keeper;
 mod keys;
+mod live;
 mod log;
 mod metrics;
+mod oidc;
+mod padding;
 mod pool;
+mod quota;
+mod reader;
 mod refuse;
 mod rerank;
 mod routes;
@@ -33,13 +40,18 @@ mod stream;
 mod tokenize;
 mod words;
 
-pub use config::{Config, ConfigError, Limits};
-pub use keys::{Keyring, MAX_KEY_BYTES, MAX_KEYS};
+pub use bodies::BodyKeys;
+pub use config::{
+    Clients, Config, ConfigError, ENVIRONMENT, Faults, Files, Limits, Overrides, Written, shown,
+};
+pub use keys::MAX_KEY_BYTES;
 pub use log::init as init_log;
 
 use anchorhold_ipc::{FromGateway, GuestCard, Line, ModelInfo, ToGateway};
 use axum::Router;
 use flight::Patience;
+use gate::Gate;
+use live::Current;
 use metrics::Metrics;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -51,15 +63,6 @@ const MAX_ATTESTATIONS: usize = 8;
 /// Authenticators that the keeper is asked to sign at one time; each costs it one signature.
 const MAX_AUTHENTICATORS: usize = 256;
 
-/// What the keeper gives with the leave to open the port.
-#[derive(Debug, Clone, Default)]
-pub struct Opened {
-    /// The DER that goes into authenticators of connections.
-    pub authenticator_certificate: Vec<u8>,
-    /// What anybody may know of the guest.
-    pub guest: GuestCard,
-}
-
 /// A gateway that talks to its keeper.
 #[derive(Debug)]
 pub struct Gateway {
@@ -69,59 +72,83 @@ pub struct Gateway {
 /// What all requests share.
 #[derive(Debug)]
 struct App {
-    keyring: Keyring,
-    /// The models that must answer before the gateway says it is ready.
-    expected: Vec<String>,
-    limits: Limits,
-    /// As many permits as requests may run at once, over all tenants.
-    in_flight: Arc<Semaphore>,
+    /// The settings in force.
+    current: Arc<Current>,
+    /// Around the requests that run, of all tenants.
+    gate: Gate,
     attestations: Semaphore,
     authenticators: Semaphore,
     pool: Arc<pool::Pool>,
     keeper: keeper::Keeper,
-    opened: Opened,
+    /// The DER that goes into authenticators of connections.
+    authenticator_certificate: Vec<u8>,
+    /// What anybody may know of the guest.
+    guest: GuestCard,
     /// Where the server is, as its own settings name it.
     address: String,
+    body_keys: BodyKeys,
     metrics: Arc<Metrics>,
     failures: audit::FailureRate,
     /// True once no new work is taken.
     draining: watch::Sender<bool>,
+    /// True once what still runs is to end.
+    ending: watch::Sender<bool>,
+}
+
+/// What a gateway begins with.
+#[derive(Debug)]
+pub struct Opening {
+    /// Models that answer, each with the line to its worker.
+    pub workers: Vec<(ModelInfo, OwnedFd)>,
+    /// What came with `Listen`.
+    pub authenticator_certificate: Vec<u8>,
+    /// The keys whose public halves went out with `Hello`.
+    pub body_keys: BodyKeys,
+    /// What anybody may know of the guest; came with `Listen` too.
+    pub guest: GuestCard,
+    /// How many layers hold this process, and how many its kernel refused.
+    pub layers: (usize, usize),
 }
 
 impl Gateway {
     /// Begins with these workers and listens to the keeper, in threads of its own. `Hello` and `Listening` are sent
-    /// before this. `opened` is what came with `Listen`.
+    /// before this. What stands beside the settings' file stays in force when the file is read again.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system gives no thread, or no randomness.
     pub fn start(
-        config: Config,
+        (config, overrides): (Config, Overrides),
         line: Line<FromGateway, ToGateway>,
-        workers: Vec<(ModelInfo, OwnedFd)>,
-        opened: Opened,
+        opening: Opening,
     ) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let patience = Patience { answer: config.limits.answer, request: config.limits.request };
-        let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), patience));
+        let ending = watch::Sender::new(false);
+        let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), patience, ending.subscribe()));
+        let Opening { workers, authenticator_certificate, body_keys, guest, layers } = opening;
+        metrics.confined(layers.0, layers.1);
         workers.into_iter().for_each(|(info, socket)| pool.add(info, socket));
         let name = config.names.first().map_or("localhost", String::as_str);
         let address = format!("https://{name}:{}", config.listen.port());
         let draining = watch::Sender::new(false);
-        let keeper = keeper::Keeper::start(line, Arc::clone(&pool), draining.clone())?;
+        let current = Arc::new(Current::new(config, overrides)?);
+        let listeners = (Arc::clone(&pool), Arc::clone(&current));
+        let keeper = keeper::Keeper::start(line, listeners, draining.clone())?;
         let app = App {
-            keyring: config.keyring,
-            expected: config.models,
-            in_flight: Arc::new(Semaphore::new(config.limits.max_in_flight)),
-            limits: config.limits,
+            current,
+            gate: Gate::default(),
             attestations: Semaphore::new(MAX_ATTESTATIONS),
             authenticators: Semaphore::new(MAX_AUTHENTICATORS),
             pool,
             keeper,
-            opened,
+            authenticator_certificate,
+            guest,
             address,
+            body_keys,
             metrics,
             failures: audit::FailureRate::default(),
             draining,
+            ending,
         };
         Ok(Self { app: Arc::new(app) })
     }
@@ -140,6 +167,11 @@ impl Gateway {
     pub async fn draining(&self) {
         // The sender lives in `app`, so the wait ends only with the value.
         let _ = self.app.draining.subscribe().wait_for(|draining| *draining).await;
+    }
+
+    /// Ends what still runs: each answer that is not whole is told so, in an event of its own when it is a stream, and logged.
+    pub fn end(&self) {
+        self.app.ending.send_replace(true);
     }
 
     /// Tells the keeper that everything is finished; returns when the message has left, or cannot leave.

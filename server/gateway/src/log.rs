@@ -1,5 +1,6 @@
 //! Log lines: one JSON object each, to stderr, made of the numbers and fixed words of a [`RequestRecord`] only.
 
+use crate::keys::NoEntry;
 use anchorhold_ipc::{RequestOutcome, RequestRecord, Route};
 use tracing_subscriber::EnvFilter;
 
@@ -33,6 +34,27 @@ pub(crate) fn request(record: &RequestRecord) {
         millis = record.millis,
         "request"
     );
+}
+
+/// A caller who is not let in, and is not told why.
+pub(crate) fn no_entry(reason: NoEntry) {
+    let reason = match reason {
+        NoEntry::Unknown => "unknown",
+        NoEntry::NotYet => "not_yet_valid",
+        NoEntry::Expired => "expired",
+        NoEntry::Token => "token",
+    };
+    tracing::info!(reason, "no entry");
+}
+
+/// Settings were read again and are in force.
+pub(crate) fn settings_taken() {
+    tracing::info!(outcome = "taken", "settings");
+}
+
+/// Settings were read again and are not in force; `reason` is about the operator's text.
+pub(crate) fn settings_refused(reason: &str) {
+    tracing::error!(outcome = "refused", reason, "settings");
 }
 
 pub(crate) fn route_word(route: Route) -> &'static str {

@@ -4,18 +4,22 @@
 //!
 //! Exit codes: 0 after a drain, 1 when it could not start.
 
+use anchorhold_api_keys::MAX_FILE_BYTES;
 use anchorhold_channel::server::{self, serve};
 use anchorhold_channel::tls::SelfSigned;
 use anchorhold_confine::{Role, enter};
-use anchorhold_gateway::{Config, Gateway, Opened, init_log};
-use anchorhold_ipc::{Confinement, FromGateway, KEEPER_LINE, Line, ModelInfo, ToGateway, inherited};
+use anchorhold_gateway::{
+    BodyKeys, Clients, Config, Files, Gateway, Opening, Overrides, Written, init_log, shown,
+};
+use anchorhold_ipc::{Confinement, FromGateway, KEEPER_LINE, Line, ToGateway, inherited};
 use anyhow::Context as _;
 use clap::Parser;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use std::io::Write as _;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,8 +27,10 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// The most bytes of the settings file.
-const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
-/// What is left after the drain for the last message to the keeper.
+const MAX_CONFIG_BYTES: usize = 1024 * 1024;
+/// What is left after the drain for answers that are not whole to be told so and logged.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+/// What is left after that for the last message to the keeper.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The gateway of an Anchorhold guest; the keeper starts it.
@@ -32,25 +38,59 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[command(version)]
 struct Arguments {
     /// The settings, TOML.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Set a key of the settings, such as limits.body_bytes=1048576; wins over ANCHORHOLD_GATEWAY_LIMITS__BODY_BYTES, which
+    /// wins over the file.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Say what is wrong with the settings and end: with 0 if nothing is, and with 2.
+    #[arg(long)]
+    check_config: bool,
+    /// Print the settings as they would be in force, without comments and digests, and end.
+    #[arg(long)]
+    print_config: bool,
 }
+
+/// The exit code when settings are refused by `--check-config` or `--print-config`.
+const REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     init_log();
-    match start(&arguments) {
+    let looks = arguments.check_config || arguments.print_config;
+    let outcome = if looks { look(&arguments) } else { start(&arguments) };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody reads the reason if stderr is closed.
             let _ = writeln!(std::io::stderr(), "anchorhold-gateway: error: {error:#}");
-            ExitCode::FAILURE
+            if looks { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
         }
     }
 }
 
+/// Checks the settings, and prints them if that is asked for.
+fn look(arguments: &Arguments) -> anyhow::Result<()> {
+    let overrides = overrides(arguments)?;
+    read_config(&arguments.config, &overrides)?;
+    if arguments.print_config {
+        let text = overrides.apply(&read(&arguments.config, MAX_CONFIG_BYTES)?)?;
+        std::io::stdout().write_all(shown(&text)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn overrides(arguments: &Arguments) -> anyhow::Result<Overrides> {
+    let texts =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    // The keeper gives us these variables alone.
+    Ok(Overrides::new(std::env::vars_os().filter_map(texts), &arguments.set)?)
+}
+
 fn start(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = read_config(arguments)?;
+    let overrides = overrides(arguments)?;
+    let config = read_config(&arguments.config, &overrides)?;
     let line = inherited(KEEPER_LINE).context("standard input is not the keeper's line")?;
     let mut line: Line<FromGateway, ToGateway> = Line::new(line);
     let own = SelfSigned::generate(&config.names).context("names")?;
@@ -59,24 +99,29 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let listener = bind(config.listen).with_context(|| format!("listen on {}", config.listen))?;
     let address = listener.local_addr()?.to_string();
     let tls_key = *own.tls_key.as_bytes();
-    let tls = own.into_server_config()?;
+    let tls = own.into_mutual_server_config(config.clients.as_ref().map(Clients::authorities))?;
 
     // From here on there are no files and no new kinds of socket. No thread was made yet, so all of them are held.
     let layers = enter(&Role::Gateway).context("confinement")?;
     let active = layers.active.iter().map(ToString::to_string).collect();
     let confinement = Confinement { active, missing: layers.missing };
-    line.send(&FromGateway::Hello { tls_key, body_keys: Vec::new(), confinement }, &[])?;
-    let (workers, opened) = opening(&mut line)?;
+    let layer_counts = (confinement.active.len(), confinement.missing.len());
+    let body_keys = BodyKeys::generate().context("the system gives no randomness")?;
+    let named = body_keys.public().map(ToString::to_string).collect();
+    line.send(&FromGateway::Hello { tls_key, body_keys: named, confinement }, &[])?;
+    let opening = opening(&mut line, body_keys, layer_counts)?;
     rustix::net::listen(&listener, BACKLOG).with_context(|| format!("listen on {address}"))?;
-    line.send(&FromGateway::Listening { address }, &[])?;
+    let (drain, write_timeout) = (config.limits.drain, config.limits.stalled);
+    line.send(&FromGateway::Listening { address, drain_s: u32::try_from(drain.as_secs())? }, &[])?;
 
-    let drain = config.limits.drain;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let gateway = Gateway::start(config, line, workers, opened)?;
+        let gateway = Gateway::start((config, overrides), line, opening)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        // It would end the process, and is for the keeper, which has the files.
+        let _hangups = signal(SignalKind::hangup())?;
         let stop = async {
             tokio::select! {
                 () = gateway.draining() => {}
@@ -85,8 +130,18 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
             }
             gateway.drain();
         };
-        let limits = server::Limits { drain, ..server::Limits::default() };
-        serve(listener, tls, gateway.router(), limits, stop).await;
+        let limits =
+            server::Limits { drain: drain + LAST_EVENTS, write_timeout, ..server::Limits::default() };
+        let end = async {
+            gateway.draining().await;
+            tokio::time::sleep(drain).await;
+            gateway.end();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = serve(listener, tls, gateway.router(), limits, stop) => {}
+            () = end => {}
+        }
         gateway.drained().await;
         anyhow::Ok(())
     })?;
@@ -105,13 +160,17 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Collects workers until the keeper says that the port may open.
-fn opening(line: &mut Line<FromGateway, ToGateway>) -> anyhow::Result<(Vec<(ModelInfo, OwnedFd)>, Opened)> {
+fn opening(
+    line: &mut Line<FromGateway, ToGateway>,
+    body_keys: BodyKeys,
+    layers: (usize, usize),
+) -> anyhow::Result<Opening> {
     let mut workers = Vec::new();
     loop {
         let (message, mut descriptors) = line.receive().context("waiting for the first models")?;
         match message {
             ToGateway::Listen { authenticator_certificate, guest } => {
-                return Ok((workers, Opened { authenticator_certificate, guest: *guest }));
+                return Ok(Opening { workers, authenticator_certificate, body_keys, guest: *guest, layers });
             }
             ToGateway::WorkerReady(info) => {
                 let socket = descriptors.pop().context("a worker came without its line")?;
@@ -122,10 +181,21 @@ fn opening(line: &mut Line<FromGateway, ToGateway>) -> anyhow::Result<(Vec<(Mode
     }
 }
 
-fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {
-    let place = || format!("settings {}", arguments.config.display());
-    let bytes = std::fs::metadata(&arguments.config).with_context(place)?.len();
-    anyhow::ensure!(bytes <= MAX_CONFIG_BYTES, "{}: {bytes} bytes, the limit is {MAX_CONFIG_BYTES}", place());
-    let text = std::fs::read_to_string(&arguments.config).with_context(place)?;
-    Config::parse(&text).with_context(place)
+fn read_config(path: &Path, overrides: &Overrides) -> anyhow::Result<Config> {
+    let place = || format!("settings {}", path.display());
+    let text = overrides.apply(&read(path, MAX_CONFIG_BYTES)?).with_context(place)?;
+    let written = Written::parse(&text).with_context(place)?;
+    let folder = std::path::absolute(path)?.with_file_name("");
+    let files = written.files().map(|file| Ok((file.to_owned(), read(&folder.join(file), MAX_FILE_BYTES)?)));
+    let files = files.collect::<anyhow::Result<Files>>()?;
+    written.check(&files).with_context(place)
+}
+
+fn read(path: &Path, max_bytes: usize) -> anyhow::Result<String> {
+    let place = || path.display().to_string();
+    let mut text = String::new();
+    let limit = u64::try_from(max_bytes)?.saturating_add(1);
+    File::open(path).with_context(place)?.take(limit).read_to_string(&mut text).with_context(place)?;
+    anyhow::ensure!(text.len() <= max_bytes, "{}: over the limit of {max_bytes} bytes", place());
+    Ok(text)
 }

@@ -6,6 +6,7 @@ use anchorhold_ipc::ModelInfo;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// Every model that ever answered, by id. The lock is held for single map operations.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(crate) struct Pool {
     models: Mutex<BTreeMap<String, Entry>>,
     metrics: Arc<Metrics>,
     patience: Patience,
+    /// True once what still runs is to end.
+    ending: watch::Receiver<bool>,
 }
 
 #[derive(Debug)]
@@ -32,8 +35,8 @@ pub(crate) enum Found {
 }
 
 impl Pool {
-    pub(crate) fn new(metrics: Arc<Metrics>, patience: Patience) -> Self {
-        Self { models: Mutex::new(BTreeMap::new()), metrics, patience }
+    pub(crate) fn new(metrics: Arc<Metrics>, patience: Patience, ending: watch::Receiver<bool>) -> Self {
+        Self { models: Mutex::new(BTreeMap::new()), metrics, patience, ending }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
@@ -50,7 +53,10 @@ impl Pool {
             }
         };
         // Without threads or descriptors there is no worker: the model stays away until the keeper sends another.
-        let Ok(worker) = Worker::start(info.clone(), socket, self.patience, lost) else { return };
+        let Ok(worker) = Worker::start(info.clone(), socket, (self.patience, self.ending.clone()), lost)
+        else {
+            return;
+        };
         let created = crate::words::unix_seconds();
         let mut models = self.lock();
         let old = models.insert(info.id.clone(), Entry { info, created, worker: Some(Arc::clone(&worker)) });

@@ -1,12 +1,14 @@
 //! The one place where errors become statuses, headers and constant bodies.
 
 use crate::flight::FlightError;
-use anchorhold_api::ApiError;
+use crate::quota::Denied;
+use anchorhold_api::{ApiError, OverQuota};
 use anchorhold_ipc::{RejectReason, RequestError, RequestOutcome, StructureFault, TokenField};
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use std::time::Duration;
 
 /// A response with a JSON body.
 pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
@@ -42,6 +44,17 @@ pub(crate) fn overloaded() -> ApiError {
     ApiError::unavailable("overloaded", "as many requests are running as this server takes at once")
 }
 
+/// Why a tenant's request does not pass now.
+pub(crate) fn denied(denied: Denied) -> ApiError {
+    let seconds =
+        |wait: Duration| u32::try_from(wait.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX).max(1);
+    match denied {
+        Denied::Concurrency => ApiError::rate_limited(),
+        Denied::Requests(wait) => ApiError::over_quota(OverQuota::Requests, seconds(wait)),
+        Denied::Tokens(wait) => ApiError::over_quota(OverQuota::Tokens, seconds(wait)),
+    }
+}
+
 /// Why a flight brought nothing more.
 pub(crate) fn flight(error: FlightError) -> ApiError {
     match error {
@@ -49,6 +62,9 @@ pub(crate) fn flight(error: FlightError) -> ApiError {
         FlightError::GivenUp => ApiError::internal(),
         FlightError::Late => ApiError::unavailable("worker_timeout", "the model did not answer in time"),
         FlightError::Full => overloaded(),
+        FlightError::Ending => {
+            ApiError::unavailable("server_stopping", "this server stops before the answer is whole")
+        }
     }
 }
 
@@ -117,7 +133,7 @@ pub(crate) fn worker(error: &RequestError, named: Named) -> ApiError {
 /// How the audit log calls a request that ended with this error.
 pub(crate) fn outcome(error: &ApiError) -> RequestOutcome {
     match error.code() {
-        Some("internal_error" | "worker_lost" | "worker_timeout" | "request_timeout") => {
+        Some("internal_error" | "worker_lost" | "worker_timeout" | "request_timeout" | "server_stopping") => {
             RequestOutcome::Error
         }
         _ => RequestOutcome::Rejected,

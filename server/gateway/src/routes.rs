@@ -2,6 +2,7 @@
 
 use crate::App;
 use crate::attestation;
+use crate::bodies::bodies;
 use crate::exchange::{Answer, Exchange};
 use crate::front::{Caller, front, route_of};
 use crate::generate;
@@ -11,6 +12,7 @@ use crate::status;
 use crate::tokenize;
 use crate::words::hex;
 use anchorhold_api::{ApiError, ModelCard, model, models};
+use anchorhold_body_encryption::{KEYS_MEDIA_TYPE, ehbp::KEYS_PATH};
 use anchorhold_channel::{authenticator, document};
 use anchorhold_ipc::{ModelInfo, ModelKind, Route};
 use axum::Router;
@@ -48,7 +50,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type Shared = State<Arc<App>>;
 
-/// All of it. The layer is put on last, so that it is around the fallbacks too.
+/// All of it. The layers are put on last, so that they are around the fallbacks too; the last is the outermost.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
@@ -67,9 +69,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(metrics))
         .route(document::PATH, get(attestation::document))
         .route(authenticator::PATH, post(attestation::authenticator))
+        .route(KEYS_PATH, get(body_keys))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(&app), front))
+        .layer(from_fn_with_state(Arc::clone(&app), bodies))
         .with_state(app)
 }
 
@@ -156,7 +160,8 @@ async fn at_once(
 }
 
 async fn all_models(State(app): Shared, Extension(caller): Extension<Caller>) -> Response {
-    let cards: Vec<ModelCard> = app.pool.list().iter().map(card).collect();
+    let may_ask = |(info, _): &&(ModelInfo, u64)| caller.tenant.may_ask(&info.id);
+    let cards: Vec<ModelCard> = app.pool.list().iter().filter(may_ask).map(card).collect();
     at_once(&app, caller, Route::Models, Ok(models(&cards))).await
 }
 
@@ -167,7 +172,8 @@ async fn one_model(
 ) -> Response {
     let wanted = id.ok().map(|Path(id)| id);
     let known = app.pool.list();
-    let found = known.iter().find(|(info, _)| Some(&info.id) == wanted.as_ref());
+    let found =
+        known.iter().find(|(info, _)| Some(&info.id) == wanted.as_ref() && caller.tenant.may_ask(&info.id));
     let result = found.map(|found| model(&card(found))).ok_or_else(ApiError::model_not_found);
     at_once(&app, caller, Route::Models, result).await
 }
@@ -195,7 +201,7 @@ async fn health() -> Response {
 }
 
 async fn ready(State(app): Shared) -> Response {
-    if app.pool.ready(&app.expected) && !*app.draining.borrow() {
+    if app.pool.ready(&app.current.get().config.models) && !*app.draining.borrow() {
         return json(StatusCode::OK, r#"{"status":"ready"}"#);
     }
     refuse(&ApiError::unavailable("not_ready", "not every model can answer now"))
@@ -228,6 +234,13 @@ async fn metrics(State(app): Shared, Extension(caller): Extension<Caller>, heade
     response
 }
 
+/// The key for clients of EHBP. Whether it is the guest's, the attestation document says.
+async fn body_keys(State(app): Shared) -> Response {
+    let mut response = Response::new(app.body_keys.ohttp_keys().into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(KEYS_MEDIA_TYPE));
+    response
+}
+
 /// A path that leads nowhere.
 async fn unknown(State(app): Shared, caller: Option<Extension<Caller>>, uri: Uri) -> Response {
     let path = uri.path();
@@ -243,7 +256,12 @@ async fn wrong_method(State(app): Shared, caller: Option<Extension<Caller>>, uri
     refused(&app, caller, uri.path(), ApiError::method_not_allowed()).await
 }
 
-async fn refused(app: &Arc<App>, caller: Option<Extension<Caller>>, path: &str, error: ApiError) -> Response {
+pub(crate) async fn refused(
+    app: &Arc<App>,
+    caller: Option<Extension<Caller>>,
+    path: &str,
+    error: ApiError,
+) -> Response {
     match caller {
         Some(Extension(caller)) => at_once(app, caller, route_of(path), Err(error)).await,
         None => refuse(&error),

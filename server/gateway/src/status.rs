@@ -36,7 +36,7 @@ struct Shown<'a> {
 }
 
 pub(crate) async fn page(State(app): State<Arc<App>>) -> Response {
-    let guest = &app.opened.guest;
+    let guest = &app.guest;
     let shown = Shown {
         guest,
         entries: app.keeper.entries().max(guest.log_size),

@@ -3,16 +3,15 @@
 use crate::exchange::Exchange;
 use crate::flight::{Flight, Tokens, Update};
 use crate::generate::{finish, tokens};
+use crate::reader::Watched;
 use crate::refuse::{self, Named};
 use anchorhold_api::{ApiError, DONE, Frames, Part, Usage, characters, error_event};
 use anchorhold_ipc::RequestOutcome;
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::collections::VecDeque;
-use std::convert::Infallible;
 
 /// What stands in front of the receipt at the end of a stream.
 const RECEIPT_COMMENT: &str = ": x-anchorhold-receipt ";
@@ -78,16 +77,23 @@ struct Stream {
     is_over: bool,
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.exchange.hear_unread(self.run.flight.waiting());
+    }
+}
+
 /// The response whose body is `run`.
 pub(crate) fn respond(mut exchange: Exchange, run: Run) -> Response {
     exchange.count(run.tokens);
-    let receipt = exchange.receipt_key();
+    let (receipt, limit) = (exchange.receipt_key(), exchange.stalled());
+    let padding = exchange.padding().clone();
     let stream = Stream { run, exchange, is_over: false };
     let events = futures_util::stream::unfold(Box::new(stream), |mut stream| async move {
         let event = stream.next().await?;
-        Some((Ok::<_, Infallible>(Bytes::from(event)), stream))
+        Some((event, stream))
     });
-    let mut response = Response::new(Body::from_stream(events));
+    let mut response = Response::new(Body::from_stream(Watched::new(padding.pieces(events), limit)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -115,19 +121,22 @@ impl Stream {
                 return Some(self.end().await);
             }
             match self.run.flight.next().await {
-                Ok(event) => self.run.take(event),
+                Ok(event) => {
+                    self.exchange.hear(&event.1);
+                    self.run.take(event);
+                }
                 Err(error) => self.run.failed = Some(refuse::flight(error)),
             }
         }
     }
 
-    /// The entry commits to the whole body, [`DONE`] included, and is durable before [`DONE`] leaves. The receipt leaves between
-    /// them, as a comment, which clients that do not know it pass over.
+    /// The entry commits to the whole body without its comments, [`DONE`] included, and is durable before [`DONE`] leaves. The receipt
+    /// leaves before it, as a comment, which clients that do not know it pass over.
     async fn end(&mut self) -> String {
         self.is_over = true;
         self.exchange.commit(DONE.as_bytes());
         match self.exchange.close(RequestOutcome::Complete, StatusCode::OK).await {
-            Ok(Some(receipt)) => format!("{RECEIPT_COMMENT}{receipt}\n\n{DONE}"),
+            Ok(Some(receipt)) => format!("{RECEIPT_COMMENT}{receipt}\n{DONE}"),
             Ok(None) => DONE.to_owned(),
             Err(error) => error_event(&error),
         }

@@ -1,5 +1,6 @@
 //! Request ids, clocks and random numbers.
 
+use anchorhold_rats::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +14,10 @@ fn since_1970() -> Duration {
 
 pub(crate) fn unix_seconds() -> u64 {
     since_1970().as_secs()
+}
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_unix_seconds(i64::try_from(unix_seconds()).unwrap_or(i64::MAX))
 }
 
 /// Random bytes; `None` when the system gives none.

@@ -238,7 +238,7 @@ async fn one_tenant_at_its_limit_is_told_so_and_another_is_served() {
     .await;
     let refused = rig.send(post("/v1/chat/completions", &chat("x"))).await;
     check_refused(&refused, 429, &json!("rate_limit_exceeded"));
-    assert_eq!((refused.header("retry-after"), refused.header("x-ratelimit-limit-requests")), ("1", "1"));
+    assert_eq!(refused.header("retry-after"), "1");
     let other = begin(OTHER_KEY);
     aside(move || {
         let two = worker.submitted().0;

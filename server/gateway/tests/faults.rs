@@ -269,7 +269,7 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
     frame(&mut response).await.unwrap();
     assert_eq!(
         frame(&mut response).await.as_deref(),
-        Some(format!(": x-anchorhold-receipt {RECEIPT}\n\ndata: [DONE]\n\n").as_str())
+        Some(format!(": x-anchorhold-receipt {RECEIPT}\ndata: [DONE]\n\n").as_str())
     );
     rig.gateway.drained().await;
     let last = aside(move || {
@@ -294,4 +294,32 @@ async fn a_keeper_that_is_gone_drains_the_gateway_and_nothing_is_served() {
     let answer = rig.send(get(&format!("/.well-known/anchorhold-attestation?nonce={nonce}"))).await;
     assert_eq!(answer.code(), "attestation_unavailable");
     rig.gateway.drained().await;
+}
+
+#[tokio::test]
+async fn a_reader_who_takes_nothing_loses_the_stream_and_frees_its_place() {
+    let rig = Rig::with("models = []", "stalled_seconds = 1\nmax_in_flight_per_tenant = 1");
+    let mut worker = rig.worker("chat", ModelKind::Chat).await;
+    let request = post("/v1/chat/completions", &with(chat("x"), json!({"stream": true})));
+    let begun = tokio::spawn(rig.router.clone().oneshot(request));
+    let (worker, id) = aside(move || {
+        let id = worker.submitted().0;
+        for _ in 0..10 {
+            worker.say(&Event::Delta { id, choice: 0, text: "y".to_owned(), told: Vec::new() });
+        }
+        (worker, id)
+    })
+    .await;
+    let mut body = begun.await.unwrap().unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    // The body is still held, and not read.
+    let worker = aside(move || {
+        assert_eq!(worker.next(), Work::Cancel { id });
+        worker
+    })
+    .await;
+    assert_eq!(rig.next_record().outcome, RequestOutcome::Cancelled);
+    worker.serve();
+    assert_eq!(rig.send(post("/v1/chat/completions", &chat("x"))).await.status, StatusCode::OK);
+    assert!(body.frame().await.unwrap().is_err(), "the reader learns that it is not whole");
 }

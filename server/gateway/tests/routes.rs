@@ -76,7 +76,7 @@ async fn the_streamed_text_equals_the_whole_one_and_its_entry_covers_every_byte(
     let record = rig.next_record();
     assert!(record.stream && record.outcome == RequestOutcome::Complete);
     let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(answer.header("x-anchorhold-receipt-key")));
-    let comment = format!(": x-anchorhold-receipt {RECEIPT}\n\n");
+    let comment = format!(": x-anchorhold-receipt {RECEIPT}\n");
     let committed = answer.text().replacen(&comment, "", 1);
     assert_eq!(answer.body.len(), committed.len() + comment.len());
     hmac::verify(&key, committed.as_bytes(), &record.commitments.unwrap().1).unwrap();

@@ -26,9 +26,9 @@ pub use line::{
     inherited, pair,
 };
 pub use message::{
-    Appended, AuditEvent, Confinement, Event, FetchPackage, FetchReport, FromFetcher, FromGateway,
-    FromWorker, GuestCard, LoadModel, LoadReport, ModelInfo, ObjectDescriptors, RejectReason, RequestError,
-    RequestOutcome, RequestRecord, Route, ServingEvidence, Specials, SpelledToken, StoreAccess,
+    Appended, AuditEvent, CallerAuth, Confinement, Event, FetchPackage, FetchReport, FromFetcher,
+    FromGateway, FromWorker, GuestCard, LoadModel, LoadReport, ModelInfo, ObjectDescriptors, RejectReason,
+    RequestError, RequestOutcome, RequestRecord, Route, ServingEvidence, Specials, SpelledToken, StoreAccess,
     StoreIdentity, StructureFault, ToFetcher, ToGateway, ToWorker, ToldToken, WireSecret, WireText, Work,
     WorkKind,
 };

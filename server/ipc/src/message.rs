@@ -274,6 +274,13 @@ pub enum ToGateway {
     Appended(Appended),
     /// Finish what runs and exit.
     Drain,
+    /// The settings were read again: put them in force, or go on with the old ones and log why.
+    Reload {
+        /// The text of the gateway's settings.
+        settings: String,
+        /// The files that they name, by their paths as written there, and their texts.
+        files: Vec<(String, String)>,
+    },
 }
 
 /// What anybody may know of a guest: the same as its attestation documents show, which are signed.
@@ -328,6 +335,8 @@ pub enum FromGateway {
     Listening {
         /// The address, as text.
         address: String,
+        /// How long what runs may go on once the gateway drains, in seconds.
+        drain_s: u32,
     },
     /// Make the attestation document for this nonce.
     Attest {
@@ -373,6 +382,8 @@ pub struct RequestRecord {
     pub rid: String,
     /// The tenant's configured name: 1 to 64 characters of `a-z0-9-`.
     pub tenant: String,
+    /// How the caller showed whose it is.
+    pub auth: CallerAuth,
     /// Which route.
     pub route: Route,
     /// The model that answered; empty when none was found.
@@ -391,6 +402,17 @@ pub struct RequestRecord {
     pub millis: u64,
     /// HMAC-SHA-256 of the request and of the response under a key that only the caller is told.
     pub commitments: Option<([u8; 32], [u8; 32])>,
+}
+
+/// How a caller showed whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallerAuth {
+    /// With a key.
+    Key,
+    /// With a token of an identity provider.
+    Token,
+    /// With a certificate of its connection.
+    Certificate,
 }
 
 /// How a request ended.

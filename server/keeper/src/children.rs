@@ -5,14 +5,43 @@
 
 use anchorhold_ipc::pair;
 use anyhow::Context as _;
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+/// What the gateway is told beside its settings' file: variables and flags that set keys of it.
+#[derive(Debug, Default)]
+pub(crate) struct Handed {
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) sets: Vec<String>,
+}
+
+/// What variables for the gateway begin with. Of the keeper's environment it gets these and nothing else.
+const FOR_GATEWAY: &[u8] = b"ANCHORHOLD_GATEWAY_";
+
+impl Handed {
+    /// Those of these variables that are for the gateway.
+    pub(crate) fn new(environment: impl Iterator<Item = (OsString, OsString)>, sets: Vec<String>) -> Self {
+        let ours = |(name, _): &(OsString, OsString)| name.as_bytes().starts_with(FOR_GATEWAY);
+        Self { environment: environment.filter(ours).collect(), sets }
+    }
+}
+
 /// Starts the gateway; the descriptor is our end of its line.
-pub(crate) fn gateway(program: &Path, config: &Path, empty: &Path) -> anyhow::Result<(Child, OwnedFd)> {
+pub(crate) fn gateway(
+    program: &Path,
+    config: &Path,
+    handed: &Handed,
+    empty: &Path,
+) -> anyhow::Result<(Child, OwnedFd)> {
     let (ours, theirs) = pair()?;
     let mut command = command(program, empty);
+    command.envs(handed.environment.iter().map(|(name, value)| (name, value)));
+    for set in &handed.sets {
+        command.arg("--set").arg(set);
+    }
     command.arg("--config").arg(config).stdin(Stdio::from(theirs)).stdout(Stdio::null());
     Ok((spawn(command, program)?, ours))
 }

@@ -10,7 +10,8 @@ use anchorhold_audit_log::{
 };
 use anchorhold_channel::authenticator::AuthenticatorKey;
 use anchorhold_ipc::{
-    Appended, AuditEvent, FromGateway, Line, LineReader, LineWriter, RequestOutcome, RequestRecord, ToGateway,
+    Appended, AuditEvent, CallerAuth, FromGateway, Line, LineReader, LineWriter, RequestOutcome,
+    RequestRecord, ToGateway,
 };
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::Child;
@@ -130,7 +131,11 @@ impl Desk {
         };
         let mut entry = Event::new(kind, outcome, self.clock.stamp());
         entry.actor = Some(Actor {
-            auth: Some(AuthMethod::ApiKey),
+            auth: Some(match record.auth {
+                CallerAuth::Key => AuthMethod::ApiKey,
+                CallerAuth::Token => AuthMethod::Token,
+                CallerAuth::Certificate => AuthMethod::Certificate,
+            }),
             kind: ActorKind::Client,
             tenant: Some(TenantId::new(&record.tenant).ok()?),
         });

@@ -16,6 +16,7 @@ mod gateway;
 mod key;
 mod receipts;
 mod release;
+mod reload;
 mod run;
 mod settings;
 mod stages;
@@ -39,6 +40,10 @@ struct Arguments {
     /// The settings file (TOML; unknown keys are refused).
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Set a key of the gateway's settings, such as limits.body_bytes=1048576; wins over `ANCHORHOLD_GATEWAY_*` variables, which
+    /// win over the gateway's file.
+    #[arg(long, value_name = "KEY=VALUE")]
+    gateway_set: Vec<String>,
     /// Check the settings file and exit.
     #[arg(long)]
     check_config: bool,
@@ -46,8 +51,12 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = settings::Settings::read(&arguments.config)
-        .and_then(|settings| if arguments.check_config { Ok(()) } else { start::serve(settings) });
+    let outcome = settings::Settings::read(&arguments.config).and_then(|settings| {
+        if arguments.check_config {
+            return Ok(());
+        }
+        start::serve(settings, &children::Handed::new(std::env::vars_os(), arguments.gateway_set))
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -8,6 +8,7 @@ use crate::fetch::{Fetched, Recheck};
 use crate::gateway::{Desk, Gateway, Voice};
 use crate::key::HeldKey;
 use crate::release::{ATTEMPTS_TO_RENEW, Exchange, NoKey, Releaser};
+use crate::reload::GatewayFiles;
 use crate::settings::{Model, Package, Settings};
 use crate::stages::{Memory, Stage, Stages};
 use crate::start::warn;
@@ -29,8 +30,9 @@ use std::time::{Duration, Instant};
 
 /// How often leases and restarts are looked at.
 const TICK: Duration = Duration::from_millis(100);
-/// How long the gateway may take to finish what runs.
-const DRAIN: Duration = Duration::from_secs(35);
+/// What the gateway may take beyond the time that it gives to what runs, and the most of that.
+const AFTER_DRAIN: Duration = Duration::from_secs(15);
+const MAX_DRAIN_S: u32 = 600;
 /// A worker that ends this often within [`CRASH_WINDOW`] is not started again.
 const MAX_CRASHES: usize = 5;
 const CRASH_WINDOW: Duration = Duration::from_secs(60);
@@ -56,6 +58,8 @@ pub(crate) enum Happening {
     },
     /// Somebody asked us to stop.
     Terminate,
+    /// Somebody changed the gateway's settings.
+    Reload,
 }
 
 /// One model: its key, its package if it was fetched, and its worker while there is one.
@@ -130,6 +134,7 @@ pub(crate) fn named(id: &str) -> Option<LoggedModel> {
 /// Everything the keeper holds.
 pub(crate) struct Keeper {
     pub(crate) settings: Settings,
+    pub(crate) files: GatewayFiles,
     pub(crate) clock: Clock,
     pub(crate) stages: Stages,
     pub(crate) identity: Identity,
@@ -141,6 +146,8 @@ pub(crate) struct Keeper {
     /// What the threads of workers are bound to, in the order of the slots; empty if they are not.
     pub(crate) cpus: Vec<u16>,
     pub(crate) evidence_recorded: bool,
+    /// How long the gateway may take to finish what runs, as it says when it listens.
+    pub(crate) drain_within: Duration,
 }
 
 impl Keeper {
@@ -266,7 +273,10 @@ impl Keeper {
         let guest = Box::new(self.identity.card(self.writer.recorder().head().size));
         gateway.voice.say(&ToGateway::Listen { authenticator_certificate, guest }, None);
         let address = match gateway.receive().context("the gateway ended before it listened")? {
-            FromGateway::Listening { address } => address,
+            FromGateway::Listening { address, drain_s } => {
+                self.drain_within = Duration::from_secs(drain_s.min(MAX_DRAIN_S).into()) + AFTER_DRAIN;
+                address
+            }
             other => bail!("the gateway said {} before it listened", kind_of(&other)),
         };
         self.record(EventType::BootReady, Outcome::Success, |_| {})?;
@@ -317,6 +327,7 @@ impl Keeper {
                     self.worker_gone((slot, generation), voice)?
                 }
                 Ok(Happening::Terminate) => break self.drain(voice, inbox),
+                Ok(Happening::Reload) => self.reload(voice),
                 Ok(Happening::GatewayGone) | Err(RecvTimeoutError::Disconnected) => {
                     self.record(EventType::ComponentCrash, Outcome::Failure, |event| {
                         event.code = Code::from_static("gateway");
@@ -523,15 +534,26 @@ impl Keeper {
     }
 
     /// Lets the gateway finish what runs.
+    /// Hands the gateway its settings as they are now. The gateway judges them; with what cannot be read, everything goes on as it was.
+    fn reload(&self, voice: &Voice) {
+        match self.files.message() {
+            Ok(message) => {
+                // A gateway that is gone is reported by its reading thread.
+                voice.say(&message, None);
+            }
+            Err(error) => warn(&format!("the settings were not read again: {error:#}")),
+        }
+    }
+
     fn drain(&mut self, voice: &Voice, inbox: &Receiver<Happening>) -> anyhow::Result<()> {
         voice.say(&ToGateway::Drain, None);
-        let until = Instant::now() + DRAIN;
+        let until = Instant::now() + self.drain_within;
         loop {
             match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Happening::Gateway(FromGateway::Drained) | Happening::GatewayGone) => return Ok(()),
                 Ok(Happening::Gateway(message)) => self.answer(message, voice),
                 Ok(_) => {}
-                Err(_) => bail!("the gateway did not finish within {} s", DRAIN.as_secs()),
+                Err(_) => bail!("the gateway did not finish within {} s", self.drain_within.as_secs()),
             }
         }
     }
@@ -548,19 +570,23 @@ fn kind_of(message: &FromGateway) -> &'static str {
     }
 }
 
-/// SIGTERM and SIGINT become a happening.
+/// SIGTERM and SIGINT become a happening, and so does each SIGHUP before them.
 fn watch_signals(happenings: Sender<Happening>) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let (mut terminate, mut interrupt) = {
+    let (mut terminate, mut interrupt, mut hangup) = {
         let _entered = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return,
+                    _ = interrupt.recv() => return,
+                    // When nobody listens any more, the keeper is ending already.
+                    _ = hangup.recv() => drop(happenings.send(Happening::Reload)),
+                }
             }
         });
         // When nobody listens any more, the keeper is ending already.

@@ -7,12 +7,13 @@
 //! 5. Let the gateway listen.
 
 use crate::audit::Writer;
-use crate::children;
+use crate::children::{self, Handed};
 use crate::clock::Clock;
 use crate::cpus;
 use crate::evidence::{Boot, GatewayKeys, Identity};
 use crate::gateway::Gateway;
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
+use crate::reload::GatewayFiles;
 use crate::run::{Keeper, Slot};
 use crate::settings::{Device, Package, Settings};
 use crate::stages::{Stage, Stages};
@@ -23,26 +24,29 @@ use anchorhold_ipc::FromGateway;
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 /// Starts everything and serves until told to stop.
 ///
 /// # Errors
 /// The step that failed and why.
-pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
+pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let clock = Clock::start();
     let mut stages = Stages::new(clock);
     let empty = empty_directory(&settings.audit.directory)?;
     let releaser = Releaser::new(&settings)?;
     let cpus = worker_cpus(&settings);
-    let layers =
-        anchorhold_confine::enter(&Role::Keeper(reach(&settings)?)).context("confining the keeper")?;
+    let files = GatewayFiles::of(&settings.gateway.config)?;
+    let layers = anchorhold_confine::enter(&Role::Keeper(reach(&settings, &files)?))
+        .context("confining the keeper")?;
     for missing in &layers.missing {
         warn(&format!("the keeper runs without {missing}"));
     }
 
     let boot = Boot::new(&settings.deployment)?;
     let log_directory = settings.audit.directory.join(boot.signer.origin().as_str().replace('/', "-"));
-    let (child, line) = children::gateway(&settings.gateway.program, &settings.gateway.config, &empty)?;
+    let (child, line) =
+        children::gateway(&settings.gateway.program, &settings.gateway.config, handed, &empty)?;
     let mut gateway = Gateway::new(child, line);
     let first = gateway.receive().context("the gateway ended before it said which key it holds")?;
     let FromGateway::Hello { tls_key, body_keys, confinement } = first else {
@@ -65,6 +69,7 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
     let (happenings, inbox) = channel();
     let mut keeper = Keeper {
         settings,
+        files,
         clock,
         stages,
         identity,
@@ -75,6 +80,7 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
         slots: Vec::new(),
         cpus,
         evidence_recorded: false,
+        drain_within: Duration::ZERO,
     };
     let outcome = obtain_and_load(&mut keeper).and_then(|()| keeper.open(gateway, &log_directory));
     match outcome {
@@ -135,7 +141,7 @@ fn empty_directory(audit: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// What the keeper and its children still reach: the packages, the programs, the log, and what name resolution reads.
-fn reach(settings: &Settings) -> anyhow::Result<Reach> {
+fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
     let present =
         |paths: &[&str]| paths.iter().map(PathBuf::from).filter(|path| path.exists()).collect::<Vec<_>>();
     let mut read = present(&[
@@ -147,7 +153,7 @@ fn reach(settings: &Settings) -> anyhow::Result<Reach> {
         "/dev/null",
         "/dev/urandom",
     ]);
-    read.push(settings.gateway.config.clone());
+    read.extend(files.folders());
     for model in &settings.models {
         match &model.package {
             Package::Directory(directory) => read.push(directory.clone()),

@@ -83,6 +83,18 @@ impl Caller {
         Ok(self.client.post_json(path, &self.headers, Bytes::from(body.to_string())).await?)
     }
 
+    /// One POST of bytes that are not JSON themselves but stand for it, with one header more.
+    pub async fn post_bytes(
+        &self,
+        path: &str,
+        (name, value): (&'static str, &str),
+        body: Vec<u8>,
+    ) -> anyhow::Result<Answer> {
+        let mut headers = self.headers.clone();
+        headers.push((HeaderName::from_static(name), HeaderValue::from_str(value)?));
+        Ok(self.client.post_json(path, &headers, Bytes::from(body)).await?)
+    }
+
     /// A connection that is held for several requests, and what each says of the caller.
     pub async fn connect(&self) -> anyhow::Result<(Connection<Attested>, Vec<(HeaderName, HeaderValue)>)> {
         Ok((self.client.connect().await?, self.headers.clone()))

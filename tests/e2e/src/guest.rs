@@ -67,6 +67,9 @@ fn api_key() -> anyhow::Result<String> {
     Ok(format!("ak-{}", Sha256Digest::of(anchorhold_rats::Nonce::random()?.as_bytes())))
 }
 
+/// The file of keys beside the gateway's settings.
+pub const API_KEYS: &str = "keys.toml";
+
 impl Settings {
     /// A guest for these packages, at this broker.
     pub fn new(broker: &Broker, owner: &Owner, packages: &[Sealed]) -> anyhow::Result<Self> {
@@ -161,9 +164,11 @@ impl Settings {
     fn gateway_toml(&self, directory: &Path) -> String {
         let ids: Vec<_> = self.models.iter().map(|(id, ..)| id).collect();
         format!(
-            "listen = \"{}\"\nnames = [\"localhost\", \"127.0.0.1\"]\ncertificate = {:?}\nmodels = {ids:?}\n\n\
-             [[keys]]\ntenant = \"demo\"\nsha256 = \"{}\"\n\n\
-             [[keys]]\ntenant = \"other\"\nsha256 = \"{}\"\n",
+            "keys_file = \"keys.toml\"\nlisten = \"{}\"\nnames = [\"localhost\", \"127.0.0.1\"]\ncertificate = {:?}\nmodels = {ids:?}\n\n\
+             [[tenant]]\nname = \"demo\"\nscopes = [\"generate\", \"embed\", \"rerank\", \"models\", \"tokenize\", \"metrics\"]\n\n\
+             [[tenant]]\nname = \"other\"\n\n\
+             [[key]]\ntenant = \"demo\"\nsha256 = \"{}\"\n\n\
+             [[key]]\ntenant = \"other\"\nsha256 = \"{}\"\n",
             self.listen,
             directory.join("public/server.pem").to_string_lossy(),
             Sha256Digest::of(self.api_key.as_bytes()),
@@ -272,6 +277,7 @@ impl Guest {
             std::fs::write(directory.join(TOKEN_KEYS), token_keys.to_string())?;
         }
         std::fs::write(directory.join("gateway.toml"), settings.gateway_toml(directory))?;
+        std::fs::write(directory.join(API_KEYS), "")?;
         let mut command = Command::new(programs.path("anchorhold-keeper"));
         command.arg("--config").arg(directory.join("keeper.toml"));
         let mut process = Process::start(command, &directory.join("guest.stderr"))?;

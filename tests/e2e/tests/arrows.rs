@@ -22,10 +22,13 @@ use std::process::Command;
 /// * `fetcher` is a program of its own, because what it needs to speak to stores has no business beside weights keys.
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
+/// * `gateway` uses `evaluation` for its reader of signed tokens and key sets, so that there is one.
+/// * `api-keys` is a crate of its own because the command line writes the file that the gateway reads.
 /// * `worker` uses `sealed-weights`, because it opens the package from descriptors and hands `model` the opened one.
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
     ("audit-log", "attestation", &[]),
+    ("api-keys", "attestation", &["rats"]),
     ("dsse", "attestation", &[]),
     ("sealed-weights", "attestation", &["dsse"]),
     ("weights-store", "attestation", &["sealed-weights"]),
@@ -62,6 +65,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
         "attestation",
         &[
             "rats",
+            "api-keys",
             "appraisal-policy",
             "audit-log",
             "dsse",
@@ -82,7 +86,11 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("confine", "server", &[]),
     ("model", "server", &["engine", "sealed-weights"]),
     ("ipc", "server", &["engine"]),
-    ("gateway", "server", &["api", "ipc", "channel", "rats", "confine"]),
+    (
+        "gateway",
+        "server",
+        &["api", "api-keys", "ipc", "body-encryption", "channel", "evaluation", "rats", "confine"],
+    ),
     ("fetcher", "server", &["ipc", "confine", "weights-store"]),
     (
         "keeper",
@@ -126,7 +134,11 @@ fn packages() -> BTreeMap<String, Package> {
         let manifest = Path::new(package["manifest_path"].as_str().unwrap());
         let counted = |dependency: &&Value| dependency["kind"] != "dev";
         let dependencies = package["dependencies"].as_array().unwrap().iter().filter(counted);
-        let names = dependencies.map(|dependency| short(dependency["name"].as_str().unwrap()));
+        let names = dependencies.map(|dependency| {
+            let name = dependency["name"].as_str().unwrap();
+            // Somebody else's `hpke` is not ours without its prefix.
+            if dependency["path"].is_string() { short(name) } else { format!("{name} of a registry") }
+        });
         let folder = manifest.parent().unwrap().strip_prefix(root()).unwrap().to_owned();
         (short(package["name"].as_str().unwrap()), Package { folder, dependencies: names.collect() })
     };

@@ -7,6 +7,7 @@ mod evidence;
 mod families;
 mod fetch;
 mod help;
+mod key;
 mod owner;
 mod package;
 mod policy;

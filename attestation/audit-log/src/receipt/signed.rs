@@ -20,24 +20,40 @@ pub const RECEIPT_TYPE: &str = "application/vnd.anchorhold.receipt.v1+json";
 /// The longest receipt, in bytes of text.
 pub const MAX_RECEIPT_BYTES: usize = 4096;
 
-/// What stands in front of the receipt in a response of server-sent events: a comment line of its own, followed by an empty line.
+/// What stands in front of the receipt in a response of server-sent events: a comment line (WHATWG HTML, section 9.2).
 pub const STREAM_RECEIPT_PREFIX: &str = ": x-anchorhold-receipt ";
 
-/// The receipt within a response of server-sent events, and the response without it, which is what the commitment covers.
+/// The receipt within a response of server-sent events, and what its commitment covers: the response without comments, which
+/// carry receipts and padding. `None` where there is no receipt.
 ///
-/// Only whole lines count, and JSON has no line feeds, so no text of a model can be taken for a receipt. `None` where there is none.
+/// Only whole lines count, and JSON has no line feeds, so no text of a model can be taken for a receipt.
 #[must_use]
 pub fn split_stream(response: &[u8]) -> Option<(&str, Vec<u8>)> {
-    let begins = |at: usize| at == 0 || response.get(at - 1) == Some(&b'\n');
-    let prefix = STREAM_RECEIPT_PREFIX.as_bytes();
-    let at = (0..response.len())
-        .rev()
-        .find(|at| begins(*at) && response.get(*at..).is_some_and(|rest| rest.starts_with(prefix)))?;
-    let (before, rest) = response.split_at_checked(at)?;
-    let rest = rest.strip_prefix(prefix)?;
-    let end = rest.windows(2).position(|pair| pair == b"\n\n")?;
-    let (receipt, after) = rest.split_at_checked(end)?;
-    Some((std::str::from_utf8(receipt).ok()?, [before, after.get(2..)?].concat()))
+    let receipt =
+        lines(response).filter_map(|line| line.strip_prefix(STREAM_RECEIPT_PREFIX.as_bytes())).last()?;
+    let receipt = std::str::from_utf8(receipt.strip_suffix(b"\n")?).ok()?;
+    Some((receipt, without_comments(response)))
+}
+
+/// A response of server-sent events without its comment lines, and without the empty lines that end no event.
+#[must_use]
+pub fn without_comments(response: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(response.len());
+    // At the beginning, and after an empty line, another one ends nothing.
+    let mut ended = true;
+    for line in lines(response).filter(|line| !line.starts_with(b":")) {
+        let is_empty = line == b"\n";
+        if !(is_empty && ended) {
+            kept.extend_from_slice(line);
+        }
+        ended = is_empty;
+    }
+    kept
+}
+
+/// Lines, each with its line feed.
+fn lines(response: &[u8]) -> impl Iterator<Item = &[u8]> {
+    response.split_inclusive(|byte| *byte == b'\n')
 }
 
 /// What the guest says about one request.
@@ -62,7 +78,7 @@ pub struct SignedReceipt {
     pub tokens_in: u64,
     /// Tokens of the answer.
     pub tokens_out: u64,
-    /// The commitments to request and response; for a response in events, without the event that carries the receipt.
+    /// The commitments to request and response; of a response in events without its comments.
     pub commitments: Receipt,
 }
 
@@ -192,13 +208,18 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_is_cut_out_of_a_stream_and_only_where_a_line_begins() {
-        let stream =
-            b"data: {\"a\":\": x-anchorhold-receipt no\"}\n\n: x-anchorhold-receipt p.s\n\ndata: [DONE]\n\n";
-        let (receipt, rest) = split_stream(stream).unwrap();
-        assert_eq!(receipt, "p.s");
-        assert_eq!(rest, b"data: {\"a\":\": x-anchorhold-receipt no\"}\n\ndata: [DONE]\n\n");
-        for none in ["", "data: : x-anchorhold-receipt p.s\n\n", ": x-anchorhold-receipt p.s\n"] {
+    fn a_receipt_is_taken_from_a_comment_line_and_comments_are_not_committed_to() {
+        let event = "data: {\"a\":\": x-anchorhold-receipt no\"}\n\n";
+        let done = "data: [DONE]\n\n";
+        for stream in [
+            format!("{event}: x-anchorhold-receipt p.s\n{done}"),
+            format!("{event}: x-anchorhold-receipt p.s\n\n{done}"),
+            format!("\n:xxx\n{event}\n:xx\n: x-anchorhold-receipt p.s\n{done}:\n\n"),
+        ] {
+            let (receipt, rest) = split_stream(stream.as_bytes()).unwrap();
+            assert_eq!((receipt, rest), ("p.s", format!("{event}{done}").into_bytes()), "{stream:?}");
+        }
+        for none in ["", "data: : x-anchorhold-receipt p.s\n\n", ": x-anchorhold-receipt p.s"] {
             assert_eq!(split_stream(none.as_bytes()), None);
         }
     }

@@ -3,6 +3,7 @@
 
 mod attested;
 mod document;
+mod mutual;
 mod named;
 mod server;
 mod support;

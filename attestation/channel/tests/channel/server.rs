@@ -72,7 +72,8 @@ impl Running {
 
     async fn raw_http1(&self, bytes: &[u8]) -> String {
         let mut stream = self.tls(&[b"http/1.1"], &rustls::version::TLS13).await.unwrap();
-        stream.write_all(bytes).await.unwrap();
+        // The peer may be done with us before all of it was sent.
+        let _ = stream.write_all(bytes).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer).into_owned()
@@ -319,6 +320,72 @@ async fn case_42_refuses_an_oversized_http2_header_list() {
         request.headers_mut().insert(name, "y".repeat(1000).parse().unwrap());
     }
     assert!(!sender.send_request(request).await.is_ok_and(|answer| answer.status() == 200));
+}
+
+#[tokio::test]
+async fn case_42_ten_megabytes_of_a_head_are_not_read() {
+    let running = start(hello(), Limits::default()).await;
+    let long = "y".repeat(10 * 1024 * 1024);
+    let answer =
+        running.raw_http1(format!("GET /hello HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n").as_bytes()).await;
+    // The answer may be lost when the connection is closed before all of it was sent.
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer:.100}");
+    let target = running.raw_http1(format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await;
+    assert!(!target.contains("200 OK"), "{target:.100}");
+    assert_eq!(running.client().get("/hello", &[]).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn case_42_the_form_of_the_target_and_the_host_change_no_path() {
+    let running = start(hello(), Limits::default()).await;
+    for (line, host, wanted) in [
+        ("GET /hello", "evil.example", "200"),
+        ("GET http://evil.example/hello", "a", "200"),
+        ("GET //hello", "a", "404"),
+        ("GET /./hello", "a", "404"),
+        ("GET /x/../hello", "a", "404"),
+        ("GET hello", "a", "404"),
+        ("GET /hello", "a b\u{7f}", "400"),
+    ] {
+        let request = format!("{line} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let answer = running.raw_http1(request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {wanted}")), "{line} {host}: {answer}");
+    }
+}
+
+/// Answers with the length of the body, or 408 when it did not come in time.
+fn timed() -> Router {
+    let handler = |body: Body| async {
+        match read_body(body, 1000, Duration::from_millis(200)).await {
+            Ok(body) => (http::StatusCode::OK, body.len().to_string()),
+            Err(BodyError::TooSlow { .. }) => (http::StatusCode::REQUEST_TIMEOUT, String::new()),
+            Err(_) => (http::StatusCode::BAD_REQUEST, String::new()),
+        }
+    };
+    hello().route("/timed", post(handler))
+}
+
+#[tokio::test]
+async fn case_42_a_slow_body_is_not_waited_for() {
+    let running = start(timed(), Limits::default()).await;
+    let half = b"POST /timed HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc";
+    assert!(running.raw_http1(half).await.starts_with("HTTP/1.1 408"));
+}
+
+const DATA: u8 = 0;
+
+#[tokio::test]
+async fn case_42_empty_data_frames_keep_no_request_open() {
+    let running = start(timed(), Limits::default()).await;
+    // `POST https://a/timed`: the path is a literal.
+    let head = [&[0x83, 0x87, 0x04, 0x06][..], b"/timed", &[0x41, 0x01, b'a']].concat();
+    let empty = (0..20_000).map(|_| frame(DATA, 0, 1, &[]));
+    let goodbye = [0, 0, 0, 0, 0, 0, 0, 0];
+    let frames = std::iter::once(frame(HEADERS, 0x4, 1, &head)).chain(empty);
+    let (kinds, _) = running.raw_http2(frames.chain([frame(GOAWAY, 0, 0, &goodbye)])).await;
+    // It is answered (408) or the connection ended (the peer floods); it is not left open.
+    assert!(kinds.contains(&HEADERS) || kinds.contains(&GOAWAY), "{kinds:?}");
+    assert_eq!(running.client().get("/hello", &[]).await.unwrap().status, 200);
 }
 
 /// A handler that says when it began and answers once it is let go.

@@ -10,6 +10,10 @@ use serde_json::json;
 pub const MAX_JWKS_BYTES: usize = 256 * 1024;
 /// The most keys of a set. Each may be tried.
 const MAX_KEYS: usize = 16;
+/// Bytes of an RSA modulus: 2048 to 4096 bits. A longer one only takes time.
+const RSA_MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
+/// The most bytes of an RSA exponent, which is 65537 nearly everywhere.
+const MAX_RSA_EXPONENT_BYTES: usize = 4;
 
 /// Why a set was not read. No error quotes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +27,7 @@ pub enum JwksError {
     /// No key among them can verify.
     #[error("the key set has no key for ES256, ES384 or EdDSA")]
     Empty,
-    /// A key of a kind that is known, with a coordinate that is not canonical base64url of its length.
+    /// A key of a kind that is known, with a number that is not canonical base64url of its length.
     #[error("a key of the set is not canonical base64url of its length")]
     Key,
 }
@@ -33,6 +37,8 @@ pub enum JwksError {
 pub struct VerifyingKey {
     algorithm: Algorithm,
     public_key: Vec<u8>,
+    /// Of RSA, whose modulus is the public key; empty otherwise.
+    exponent: Vec<u8>,
     kid: Option<String>,
 }
 
@@ -40,7 +46,7 @@ impl VerifyingKey {
     /// The key with these bytes: an uncompressed point, or 32 bytes of Ed25519.
     #[must_use]
     pub const fn new(algorithm: Algorithm, public_key: Vec<u8>) -> Self {
-        Self { algorithm, public_key, kid: None }
+        Self { algorithm, public_key, exponent: Vec::new(), kid: None }
     }
 
     /// The algorithm.
@@ -49,7 +55,12 @@ impl VerifyingKey {
         self.algorithm
     }
 
-    /// The bytes.
+    /// Of RSA; empty for other keys.
+    pub(super) fn exponent(&self) -> &[u8] {
+        &self.exponent
+    }
+
+    /// The bytes; of RSA those of the modulus.
     #[must_use]
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
@@ -82,6 +93,9 @@ impl VerifyingKey {
                 json!({ "crv": "P-384", "kty": "EC", "x": coordinate(x), "y": coordinate(y) })
             }
             Algorithm::EdDsa => json!({ "crv": "Ed25519", "kty": "OKP", "x": coordinate(&self.public_key) }),
+            Algorithm::Rs256 => {
+                json!({ "e": coordinate(&self.exponent), "kty": "RSA", "n": coordinate(&self.public_key) })
+            }
         };
         if let Some(object) = members.as_object_mut() {
             object.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
@@ -114,6 +128,17 @@ struct Member {
     x: Option<String>,
     #[serde(default)]
     y: Option<String>,
+    #[serde(default)]
+    n: Option<String>,
+    #[serde(default)]
+    e: Option<String>,
+}
+
+/// Whether keys of RSA are among those that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rsa {
+    Read,
+    LeftOut,
 }
 
 impl Jwks {
@@ -129,6 +154,18 @@ impl Jwks {
     /// # Errors
     /// [`JwksError`]; in particular when no key is left.
     pub fn from_json(json: &[u8]) -> Result<Self, JwksError> {
+        Self::read(json, Rsa::LeftOut)
+    }
+
+    /// As [`from_json`](Self::from_json), with keys for RS256 of 2048 to 4096 bits: most providers of identities sign so.
+    ///
+    /// # Errors
+    /// [`JwksError`].
+    pub fn from_json_with_rsa(json: &[u8]) -> Result<Self, JwksError> {
+        Self::read(json, Rsa::Read)
+    }
+
+    fn read(json: &[u8], rsa: Rsa) -> Result<Self, JwksError> {
         if json.len() > MAX_JWKS_BYTES {
             return Err(JwksError::TooLong);
         }
@@ -136,7 +173,8 @@ impl Jwks {
         if set.keys.len() > MAX_KEYS {
             return Err(JwksError::TooLong);
         }
-        let keys: Vec<VerifyingKey> = set.keys.into_iter().filter_map(key).collect::<Result<_, _>>()?;
+        let keys: Vec<VerifyingKey> =
+            set.keys.into_iter().filter_map(|member| key(member, rsa)).collect::<Result<_, _>>()?;
         if keys.is_empty() { Err(JwksError::Empty) } else { Ok(Self(keys)) }
     }
 
@@ -163,11 +201,12 @@ impl Jwks {
 }
 
 /// The key of one member; `None` of a kind that is not known.
-fn key(member: Member) -> Option<Result<VerifyingKey, JwksError>> {
+fn key(member: Member, rsa: Rsa) -> Option<Result<VerifyingKey, JwksError>> {
     let (algorithm, coordinate_bytes) = match (member.kty.as_str(), member.crv.as_deref()) {
         ("EC", Some("P-256")) => (Algorithm::Es256, 32),
         ("EC", Some("P-384")) => (Algorithm::Es384, 48),
         ("OKP", Some("Ed25519")) => (Algorithm::EdDsa, 32),
+        ("RSA", None) if rsa == Rsa::Read => (Algorithm::Rs256, 0),
         _ => return None,
     };
     let other_use = member.usage.is_some_and(|usage| usage != "sig");
@@ -175,15 +214,26 @@ fn key(member: Member) -> Option<Result<VerifyingKey, JwksError>> {
     if other_use || other_algorithm {
         return None;
     }
-    let coordinate = |text: Option<String>| {
+    let number = |text: Option<String>, wanted: std::ops::RangeInclusive<usize>| {
         let bytes = URL_SAFE_NO_PAD.decode(text.ok_or(JwksError::Key)?).map_err(|_| JwksError::Key)?;
-        if bytes.len() == coordinate_bytes { Ok(bytes) } else { Err(JwksError::Key) }
+        if wanted.contains(&bytes.len()) { Ok(bytes) } else { Err(JwksError::Key) }
     };
-    let public_key = match algorithm {
-        Algorithm::EdDsa => coordinate(member.x),
-        _ => coordinate(member.x).and_then(|x| Ok([vec![4], x, coordinate(member.y)?].concat())),
+    let coordinate = |text| number(text, coordinate_bytes..=coordinate_bytes);
+    let (public_key, exponent) = match algorithm {
+        Algorithm::EdDsa => (coordinate(member.x), Ok(Vec::new())),
+        Algorithm::Rs256 => {
+            (number(member.n, RSA_MODULUS_BYTES), number(member.e, 1..=MAX_RSA_EXPONENT_BYTES))
+        }
+        _ => {
+            let point = coordinate(member.x).and_then(|x| Ok([vec![4], x, coordinate(member.y)?].concat()));
+            (point, Ok(Vec::new()))
+        }
     };
-    Some(public_key.map(|public_key| VerifyingKey { algorithm, public_key, kid: member.kid }))
+    let kid = member.kid;
+    Some(
+        public_key
+            .and_then(|public_key| Ok(VerifyingKey { algorithm, public_key, exponent: exponent?, kid })),
+    )
 }
 
 #[cfg(test)]
@@ -220,6 +270,33 @@ mod tests {
             (again.0[0].public_key(), again.0[0].kid.clone()),
             (one.public_key(), Some(one.thumbprint()))
         );
+    }
+
+    /// The key of RFC 7515, appendix A.2.
+    const RSA: &str = r#"{"kty":"RSA","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ","e":"AQAB"}"#;
+
+    #[test]
+    fn reads_rsa_keys_where_they_are_asked_for() {
+        let json = set(&[RSA, EC]);
+        assert_eq!(Jwks::from_json(json.as_bytes()).unwrap().0.len(), 1);
+        let read = Jwks::from_json_with_rsa(json.as_bytes()).unwrap();
+        let [rsa, _] = read.0.as_slice() else { panic!("{read:?}") };
+        assert_eq!(
+            (rsa.algorithm, rsa.public_key.len(), rsa.exponent.as_slice()),
+            (Algorithm::Rs256, 256, [1, 0, 1].as_slice())
+        );
+        assert_eq!(
+            Jwks::from_json_with_rsa(read.to_json().as_bytes()).unwrap().0[0].public_key,
+            rsa.public_key
+        );
+        for wrong in [
+            RSA.replace("ofgWCuLj", ""),
+            RSA.replace("AQAB", "AQABAQAB"),
+            RSA.replace("\"e\"", "\"f\""),
+            RSA.replace("\"n\":\"", "\"n\":\"AAAA".repeat(200).as_str()),
+        ] {
+            assert!(Jwks::from_json_with_rsa(set(&[&wrong]).as_bytes()).is_err(), "{wrong:.60}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! JSON web tokens (RFC 7519) in compact form, signed with ES256 or EdDSA, and read with ES384 too.
+//! JSON web tokens (RFC 7519) in compact form, signed with ES256 or EdDSA, and read with ES384 and RS256 too.
 
 use super::jwks::{Jwks, VerifyingKey};
 use super::{Ear, PROFILE};
@@ -6,7 +6,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED, ED25519, EcdsaKeyPair,
-    Ed25519KeyPair, KeyPair as _, UnparsedPublicKey, VerificationAlgorithm,
+    Ed25519KeyPair, KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,9 @@ pub enum Algorithm {
     /// Ed25519.
     #[serde(rename = "EdDSA")]
     EdDsa,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    #[serde(rename = "RS256")]
+    Rs256,
 }
 
 /// Why a token was not made or not accepted. No error quotes the token.
@@ -88,6 +92,7 @@ impl Algorithm {
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
             Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
         }
     }
 }
@@ -219,6 +224,12 @@ impl<'a> Parts<'a> {
             Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED,
             Algorithm::Es384 => &ECDSA_P384_SHA384_FIXED,
             Algorithm::EdDsa => &ED25519,
+            Algorithm::Rs256 => {
+                let key = RsaPublicKeyComponents { n: key.public_key(), e: key.exponent() };
+                let verified =
+                    key.verify(&RSA_PKCS1_2048_8192_SHA256, self.signed.as_bytes(), &self.signature);
+                return verified.map_err(|_| Error::Signature);
+            }
         };
         UnparsedPublicKey::new(with, key.public_key())
             .verify(self.signed.as_bytes(), &self.signature)

@@ -9,12 +9,12 @@
     reason = "a test helper that fails is a failed test"
 )]
 
-use anchorhold_gateway::{Config, Gateway, Opened};
+use anchorhold_gateway::{BodyKeys, Files, Gateway, Opening, Overrides, Written};
 use anchorhold_ipc::{
     Appended, AuditEvent, Event, FinishReason, FromGateway, GuestCard, Line, LineReader, LineWriter,
     ModelInfo, ModelKind, Prompt, RequestRecord, ServingEvidence, ToGateway, Work, WorkKind, pair,
 };
-use anchorhold_rats::Sha256Digest;
+use anchorhold_rats::{Sha256Digest, WrappingKey};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, Request, StatusCode};
@@ -31,6 +31,8 @@ use tower::ServiceExt as _;
 pub const RECEIPT: &str = "payload.signature";
 pub const KEY: &str = "key-of-acme-5c1f";
 pub const OTHER_KEY: &str = "key-of-bolt-99aa";
+/// All that tenant `acme` may do.
+const SCOPES: &str = "scopes = [\"generate\", \"embed\", \"rerank\", \"models\", \"tokenize\", \"metrics\"]";
 /// No wait of a test takes this long unless the test has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -44,6 +46,8 @@ pub struct Manners {
 pub struct Rig {
     pub router: Router,
     pub gateway: Gateway,
+    /// What bodies may be encrypted to.
+    pub body_keys: Vec<WrappingKey>,
     pub manners: Arc<Manners>,
     pub events: Mutex<Receiver<FromGateway>>,
     writer: Arc<Mutex<LineWriter<ToGateway>>>,
@@ -62,24 +66,46 @@ impl Rig {
 
     /// With these lines in the settings: at the top, and under `[limits]`.
     pub fn with(top: &str, limits: &str) -> Self {
-        let digest = |key: &str| Sha256Digest::of(key.as_bytes());
-        let text = format!(
-            "listen = \"127.0.0.1:0\"\nnames = [\"localhost\"]\ncertificate = \"/dev/null\"\n{top}\n\
-             [[keys]]\ntenant = \"acme\"\nsha256 = \"{}\"\n[[keys]]\ntenant = \"bolt\"\nsha256 = \"{}\"\n\
-             [limits]\n{limits}\n",
-            digest(KEY),
-            digest(OTHER_KEY)
-        );
+        Self::of(&settings(top, "", limits))
+    }
+
+    /// With these lines in the settings of tenant `acme`.
+    pub fn with_terms(terms: &str) -> Self {
+        Self::of(&settings("models = []", terms, ""))
+    }
+
+    /// With these settings.
+    pub fn of(text: &str) -> Self {
+        Self::of_both(text, None)
+    }
+
+    /// With these settings and this file of keys.
+    pub fn of_both(text: &str, keys: Option<&str>) -> Self {
+        let files: Files = keys.map(|keys| ("keys.toml".into(), keys.to_owned())).into_iter().collect();
+        let config = Written::parse(text).unwrap().check(&files).unwrap();
         let (ours, theirs) = pair().unwrap();
-        let gateway =
-            Gateway::start(Config::parse(&text).unwrap(), Line::new(theirs), Vec::new(), opened()).unwrap();
+        let body_keys = BodyKeys::generate().unwrap();
+        let public = body_keys.public().cloned().collect();
+        let authenticator_certificate = Vec::new();
+        let workers = Vec::new();
+        let opening =
+            Opening { workers, authenticator_certificate, body_keys, guest: guest(), layers: (5, 1) };
+        let settings = (config, Overrides::default());
+        let gateway = Gateway::start(settings, Line::new(theirs), opening).unwrap();
         let (writer, reader) = Line::<ToGateway, FromGateway>::new(ours).split();
         let writer = Arc::new(Mutex::new(writer));
         let manners = Arc::new(Manners::default());
         let (seen, events) = channel();
         let (answers, behaves) = (Arc::clone(&writer), Arc::clone(&manners));
         std::thread::spawn(move || keep(reader, &answers, &behaves, &seen));
-        Self { router: gateway.router(), gateway, manners, events: Mutex::new(events), writer }
+        Self {
+            router: gateway.router(),
+            gateway,
+            body_keys: public,
+            manners,
+            events: Mutex::new(events),
+            writer,
+        }
     }
 
     /// A worker for this model, known to the gateway when this returns.
@@ -136,15 +162,27 @@ impl Rig {
 }
 
 /// What the fake keeper says of itself.
-pub fn opened() -> Opened {
-    let guest = GuestCard {
+pub fn guest() -> GuestCard {
+    GuestCard {
         platform: "AMD SEV-SNP".to_owned(),
         is_simulated: true,
         measurement: "c0ffee".repeat(16),
         log_origin: "test.example/<boot>".to_owned(),
         log_size: 3,
-    };
-    Opened { authenticator_certificate: Vec::new(), guest }
+    }
+}
+
+/// Settings with two tenants of one key each.
+pub fn settings(top: &str, terms: &str, limits: &str) -> String {
+    let digest = |key: &str| Sha256Digest::of(key.as_bytes());
+    format!(
+        "listen = \"127.0.0.1:0\"\nnames = [\"localhost\"]\ncertificate = \"/dev/null\"\n{top}\n\
+             [[tenant]]\nname = \"acme\"\n{SCOPES}\n{terms}\n[[tenant]]\nname = \"bolt\"\n\
+             [[key]]\ntenant = \"acme\"\nsha256 = \"{}\"\n[[key]]\ntenant = \"bolt\"\nsha256 = \"{}\"\n\
+             [limits]\n{limits}\n",
+        digest(KEY),
+        digest(OTHER_KEY)
+    )
 }
 
 pub async fn send(router: Router, request: Request<Body>) -> Answer {
@@ -350,6 +388,8 @@ impl Answer {
         text.trim_end()
             .split("\n\n")
             .map(|event| {
+                let lines: Vec<_> = event.lines().filter(|line| !line.starts_with(':')).collect();
+                let event = lines.join("\n");
                 let data = event.trim_start_matches("event: error\n").strip_prefix("data: ").unwrap();
                 serde_json::from_str(data).unwrap_or_else(|_| Value::String(data.to_owned()))
             })

@@ -87,6 +87,28 @@ fn lets_in_only_who_has_a_key(served: &Served) {
     assert_eq!(wait(stranger.get("/readyz")).unwrap().status, 200);
 }
 
+#[test]
+fn a_caller_behind_somebody_who_ends_tls_encrypts_to_the_keys_of_the_document() {
+    use anchorhold_body_encryption::{HEADER, Request, Response, seal_request};
+    let served = Served::chat();
+    let keys = &served.caller.server.state().channel.body_keys;
+    assert_eq!(keys.len(), 2);
+    for key in keys {
+        let (target, content_type) = ("/v1/chat/completions", "application/json");
+        let bound = Request { method: "POST", target, content_type };
+        let sealed = seal_request(key, &bound, b"", anchorhold_hpke::Entropy::random().unwrap()).unwrap();
+        let mut frames = Vec::new();
+        sealed.body.finish(chat("Who are you?").to_string().as_bytes(), &mut frames).unwrap();
+        let answer = wait(served.caller.post_bytes(target, (HEADER, &sealed.header), frames)).unwrap();
+        assert_eq!(answer.status, 200);
+        let header = answer.headers[HEADER].to_str().unwrap();
+        let opened = sealed.awaiting.open(&Response { status: 200, content_type }, header, 1 << 20).unwrap();
+        let plain = opened.body.unwrap().open_whole(&answer.body).unwrap();
+        let value: Value = serde_json::from_slice(&plain).unwrap();
+        assert!(!value["choices"][0]["message"]["content"].as_str().unwrap().is_empty());
+    }
+}
+
 /// The document that a guest makes for a nonce, and the key it came over.
 fn document(guest: &Guest, nonce: &Nonce) -> (Vec<u8>, Sha256Digest) {
     wait(async {

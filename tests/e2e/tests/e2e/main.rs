@@ -13,6 +13,7 @@ mod leases;
 mod prefixes;
 mod production;
 mod refusals;
+mod reload;
 mod rerank;
 mod soak;
 mod store;
