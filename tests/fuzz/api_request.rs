@@ -4,7 +4,7 @@
 use anchorhold_api::{
     ApiError, ChatRequest, CompletionRequest, DetokenizeRequest, EmbeddingRequest, Generation,
     MAX_DETOKENIZED, MAX_DOCUMENTS, MAX_INPUTS, MAX_MESSAGES, MAX_PROMPTS, MAX_STOPS, RerankRequest,
-    Spoken, TokenizeRequest,
+    Source, TokenizeRequest,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -50,9 +50,9 @@ fuzz_target!(|body: &[u8]| {
         Err(error) => check_error(&error),
     }
     match TokenizeRequest::parse(body) {
-        Ok(request) => match request.spoken {
-            Spoken::Text { text, .. } => assert!(!text.contains('\0')),
-            Spoken::Messages(messages) => assert!((1..=MAX_MESSAGES).contains(&messages.len())),
+        Ok(request) => match request.source {
+            Source::Text { text, .. } => assert!(!text.contains('\0')),
+            Source::Messages(messages) => assert!((1..=MAX_MESSAGES).contains(&messages.len())),
         },
         Err(error) => check_error(&error),
     }

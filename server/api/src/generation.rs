@@ -28,7 +28,6 @@ pub const MIN_REPETITION_PENALTY: f32 = 0.01;
 /// The highest `repetition_penalty`.
 pub const MAX_REPETITION_PENALTY: f32 = 10.0;
 const PENALTIES: RangeInclusive<f32> = MIN_REPETITION_PENALTY..=MAX_REPETITION_PENALTY;
-#[expect(clippy::cast_lossless, reason = "From is not const")]
 const SEEDS: RangeInclusive<i128> = i64::MIN as i128..=u64::MAX as i128;
 /// The longest `cache_salt`, in bytes.
 const MAX_SALT_BYTES: usize = 1024;

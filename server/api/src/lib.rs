@@ -44,4 +44,4 @@ pub use response::{
     Choice, Finish, Head, ModelCard, Usage, chat_completion, embeddings, model, models, text_completion,
 };
 pub use stream::{DONE, Frames, Part, Surface, error_event};
-pub use tokenize::{DetokenizeRequest, MAX_DETOKENIZED, Spoken, TokenizeRequest, detokenized, tokenized};
+pub use tokenize::{DetokenizeRequest, MAX_DETOKENIZED, Source, TokenizeRequest, detokenized, tokenized};

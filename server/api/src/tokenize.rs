@@ -15,7 +15,7 @@ pub const MAX_DETOKENIZED: usize = 256 * 1024;
 
 /// What is to be cut into tokens.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Spoken {
+pub enum Source {
     /// A plain text, empty or not.
     Text {
         /// The text.
@@ -27,7 +27,7 @@ pub enum Spoken {
     Messages(Vec<Message>),
 }
 
-impl fmt::Debug for Spoken {
+impl fmt::Debug for Source {
     /// Without the caller's text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -46,7 +46,7 @@ pub struct TokenizeRequest {
     /// The model's name.
     pub model: String,
     /// What is to be cut.
-    pub spoken: Spoken,
+    pub source: Source,
     /// Whether each token's text is told too.
     pub return_token_strs: bool,
 }
@@ -78,10 +78,10 @@ impl TokenizeRequest {
         unsupported::refuse(&mut fields, unsupported::TOKENIZE)?;
         let return_token_strs = fields.flag("return_token_strs")?.unwrap_or(false);
         let special = fields.flag("add_special_tokens")?;
-        let spoken = match (fields.take("prompt"), fields.holds("messages")) {
+        let source = match (fields.take("prompt"), fields.holds("messages")) {
             (Some(Value::Text(text)), false) => {
                 plain("prompt", &text)?;
-                Spoken::Text { text, add_special_tokens: special.unwrap_or(true) }
+                Source::Text { text, add_special_tokens: special.unwrap_or(true) }
             }
             (Some(_), false) => return Err(fields.wrong("prompt", "text")),
             (Some(_), true) => {
@@ -90,9 +90,9 @@ impl TokenizeRequest {
             (None, false) => return Err(fields.missing("prompt")),
             // The template writes what the model wants around a conversation, and nothing is added to it.
             (None, true) if special == Some(true) => return Err(ApiError::unsupported("add_special_tokens")),
-            (None, true) => Spoken::Messages(messages(&mut fields)?),
+            (None, true) => Source::Messages(messages(&mut fields)?),
         };
-        Ok(Self { model, spoken, return_token_strs })
+        Ok(Self { model, source, return_token_strs })
     }
 }
 

@@ -22,17 +22,17 @@ fn detokenize(body: Value) -> Result<DetokenizeRequest, ApiError> {
 #[test]
 fn reads_texts_and_conversations() {
     let asked = tokenize(json!({"model": "m", "prompt": ""})).unwrap();
-    assert_eq!(asked.spoken, Spoken::Text { text: String::new(), add_special_tokens: true });
+    assert_eq!(asked.source, Source::Text { text: String::new(), add_special_tokens: true });
     assert!(!asked.return_token_strs);
     let asked = tokenize(json!({
         "model": "m", "prompt": CANARY, "add_special_tokens": false, "return_token_strs": true, "messages": null,
     }));
     let asked = asked.unwrap();
-    assert_eq!(asked.spoken, Spoken::Text { text: CANARY.to_owned(), add_special_tokens: false });
+    assert_eq!(asked.source, Source::Text { text: CANARY.to_owned(), add_special_tokens: false });
     assert!(asked.return_token_strs && !format!("{asked:?}").contains(CANARY));
     let messages = json!([{"role": "user", "content": [{"type": "text", "text": CANARY}]}]);
     let asked = tokenize(json!({"model": "m", "messages": messages, "add_special_tokens": false})).unwrap();
-    let Spoken::Messages(messages) = asked.spoken else { panic!() };
+    let Source::Messages(messages) = asked.source else { panic!() };
     assert_eq!((messages.len(), messages[0].content.as_str()), (1, CANARY));
     let asked = detokenize(json!({"model": "m", "tokens": [3, 0]})).unwrap();
     assert_eq!(asked.tokens, [3, 0]);

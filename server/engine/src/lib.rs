@@ -16,6 +16,7 @@ mod draw;
 mod embedding;
 mod fairness;
 mod generation;
+mod load;
 mod logprobs;
 mod random;
 mod sampler;
@@ -31,6 +32,7 @@ pub use fairness::part;
 pub use generation::{
     Counters, Finish, GenerationLimits, GenerationRequest, GenerationScheduler, StepOutput, Tenancy,
 };
+pub use load::Load;
 pub use logprobs::{Logprobs, TokenLogprob};
 pub use sampler::{DrawError, Drawn, Sampler, Terms};
 pub use types::{

@@ -205,7 +205,7 @@ impl Exchange {
 
     /// The first text is there.
     pub(crate) fn first_token(&self) {
-        self.app.metrics.first_token(self.route, self.caller.begun.elapsed().as_secs_f64());
+        self.app.metrics.first_token(self.route, &self.model, self.caller.begun.elapsed().as_secs_f64());
     }
 
     /// Takes note of what the worker says, so that a caller who leaves is charged for what was made.
@@ -306,7 +306,11 @@ impl Exchange {
             millis: millis(self.caller.begun),
             commitments: self.receipt.commitments(),
         };
-        crate::log::request(&record);
+        let trace = self.caller.trace.as_ref();
+        crate::log::request(&record, trace);
+        if self.caller.live.config.spans {
+            crate::spans::request(&record, trace, self.caller.begun.elapsed());
+        }
         self.app.metrics.count(&record, self.tokens.found, self.caller.begun.elapsed().as_secs_f64());
         record
     }

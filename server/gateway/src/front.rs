@@ -7,6 +7,7 @@ use crate::live::Live;
 use crate::quota::{Shown, written};
 use crate::refuse::refuse;
 use crate::routes;
+use crate::trace::TraceParent;
 use crate::words::{now, ulid};
 use anchorhold_api::ApiError;
 use anchorhold_api_keys::{Scope, Scopes};
@@ -55,6 +56,8 @@ pub(crate) struct Caller {
     pub(crate) live: Arc<Live>,
     /// Our own id of the request.
     pub(crate) rid: String,
+    /// The span of the caller's that it belongs to.
+    pub(crate) trace: Option<TraceParent>,
     pub(crate) begun: Instant,
     pub(crate) is_head: bool,
     /// Bytes of its body, where it says how many.
@@ -78,7 +81,8 @@ pub(crate) async fn front(State(app): State<Arc<App>>, request: Request, next: N
         match live.keyring.find(request.headers(), certificate, now()) {
             Ok(Granted { tenant, scopes, auth }) => {
                 let declared = request.body().size_hint().exact();
-                let caller = Caller { tenant, auth, live, rid, begun, is_head, declared };
+                let trace = TraceParent::of(request.headers());
+                let caller = Caller { tenant, auth, live, rid, trace, begun, is_head, declared };
                 let_in(&app, (caller, scopes), request, next).await
             }
             Err(reason) => {

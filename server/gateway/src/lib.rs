@@ -35,9 +35,11 @@ mod reader;
 mod refuse;
 mod rerank;
 mod routes;
+mod spans;
 mod status;
 mod stream;
 mod tokenize;
+mod trace;
 mod words;
 
 pub use bodies::BodyKeys;

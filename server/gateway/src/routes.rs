@@ -6,11 +6,12 @@ use crate::bodies::bodies;
 use crate::exchange::{Answer, Exchange};
 use crate::front::{Caller, front, route_of};
 use crate::generate;
+use crate::keys::expiring;
 use crate::refuse::{json, refuse};
 use crate::rerank;
 use crate::status;
 use crate::tokenize;
-use crate::words::hex;
+use crate::words::{hex, now};
 use anchorhold_api::{ApiError, ModelCard, model, models};
 use anchorhold_body_encryption::{KEYS_MEDIA_TYPE, ehbp::KEYS_PATH};
 use anchorhold_channel::{authenticator, document};
@@ -220,6 +221,8 @@ async fn openapi() -> Response {
 /// Numbers for operators. They hold nothing of any request, so the answer does not wait for its audit entry: a log
 /// that takes none is just when they are needed.
 async fn metrics(State(app): Shared, Extension(caller): Extension<Caller>, headers: HeaderMap) -> Response {
+    let expiring = expiring(&caller.live.config.keys, now());
+    app.metrics.refresh(app.keeper.entries(), expiring, &app.pool.loads());
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (text, kind) = if accept.contains("application/openmetrics-text") {
         (app.metrics.open_metrics(), OPEN_METRICS)

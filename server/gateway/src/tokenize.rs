@@ -3,7 +3,7 @@
 use crate::exchange::{Answer, Exchange};
 use crate::flight::{Update, Worker};
 use crate::refuse::{self, Named};
-use anchorhold_api::{ApiError, DetokenizeRequest, Spoken, TokenizeRequest, detokenized, tokenized};
+use anchorhold_api::{ApiError, DetokenizeRequest, Source, TokenizeRequest, detokenized, tokenized};
 use anchorhold_ipc::{ChatMessage, Prompt, Specials, WorkKind};
 use axum::extract::Request;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ pub(crate) async fn tokenize(exchange: &mut Exchange, request: Request) -> Resul
     drop(body);
     let worker = exchange.any_worker(&asked.model)?;
     let tenancy = exchange.tenancy();
-    let (prompt, specials, field) = match asked.spoken {
-        Spoken::Text { text, add_special_tokens: true } => (Prompt::Text(text), Specials::Added, "prompt"),
-        Spoken::Text { text, add_special_tokens: false } => (Prompt::Text(text), Specials::Omitted, "prompt"),
-        Spoken::Messages(messages) => {
+    let (prompt, specials, field) = match asked.source {
+        Source::Text { text, add_special_tokens: true } => (Prompt::Text(text), Specials::Added, "prompt"),
+        Source::Text { text, add_special_tokens: false } => (Prompt::Text(text), Specials::Omitted, "prompt"),
+        Source::Messages(messages) => {
             let message = |message: anchorhold_api::Message| ChatMessage {
                 role: message.role.as_str().to_owned(),
                 content: message.content,

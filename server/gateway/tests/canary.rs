@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
 
 const CANARY: &str = "canary-c0ffee-4711";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -132,6 +133,11 @@ fn served() -> Vec<Request<Body>> {
     for change in forms() {
         requests.push(post("/v1/chat/completions", &with(chat(CANARY), change)));
     }
+    for request in &mut requests {
+        let trace = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        request.headers_mut().insert("traceparent", trace.parse().unwrap());
+        request.headers_mut().insert("tracestate", format!("x={CANARY}").parse().unwrap());
+    }
     requests
 }
 
@@ -193,7 +199,7 @@ async fn case_34_what_callers_send_is_in_no_error_log_metric_or_entry() {
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(logs.clone());
     subscriber.try_init().unwrap();
-    let rig = Rig::new();
+    let rig = Rig::with("models = []\nlog = { spans = true }", "");
     rig.worker("chat", ModelKind::Chat).await.serve();
     rig.worker("embed", ModelKind::Embedding).await.serve();
     rig.worker("rank", ModelKind::Rerank).await.serve();
@@ -219,6 +225,7 @@ async fn case_34_what_callers_send_is_in_no_error_log_metric_or_entry() {
         count += usize::from(matches!(message, FromGateway::Record { .. }));
     }
     let logs = String::from_utf8(logs.0.lock().unwrap().clone()).unwrap();
+    assert!(logs.contains("gen_ai.usage.input_tokens") && logs.contains(TRACE));
     assert!(logs.contains("chat_completions") && entries.contains("ChatCompletions"));
     for (place, text) in [("logs", &logs), ("metrics", &metrics), ("entries", &entries)] {
         assert!(!text.contains(CANARY) && !text.contains(KEY), "{place}: {text}");

@@ -1,5 +1,7 @@
 //! What operators watch: the families, their labels, and the dashboard that asks for them.
 
+#![expect(clippy::unwrap_used, reason = "a test helper that fails is a failed test")]
+
 mod common;
 
 use anchorhold_ipc::{Event, Load, ModelKind};
@@ -79,6 +81,19 @@ async fn what_only_the_worker_knows_is_what_it_told_last() {
         shown(&rig).await.contains("vllm:num_requests_running{model_name=\"chat\"} 0\n")
     })
     .await;
+}
+
+#[tokio::test]
+async fn keys_that_are_about_to_end_are_counted() {
+    let key = |secret: &str, expires: &str| {
+        let digest = anchorhold_rats::Sha256Digest::of(secret.as_bytes());
+        format!("[[key]]\ntenant = \"acme\"\nsha256 = \"{digest}\"\nexpires = \"{expires}\"\n")
+    };
+    let soon = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 3600;
+    let soon = anchorhold_rats::Timestamp::from_unix_seconds(soon.try_into().unwrap()).to_string();
+    let keys = [key("soon", &soon), key("past", "2020-01-01T00:00:00Z"), key("late", "2199-01-01T00:00:00Z")];
+    let rig = Rig::with(&keys.concat(), "");
+    assert!(shown(&rig).await.contains("anchorhold_keys_expiring 1\n"));
 }
 
 #[tokio::test]

@@ -289,16 +289,23 @@ async fn every_answer_has_an_id_and_hardening_headers() {
 #[tokio::test]
 async fn head_works_where_get_does_and_other_methods_are_told_which_do() {
     let rig = serving().await;
-    let whole = rig.send(get("/v1/models")).await;
-    let head = rig.send(request("HEAD", "/v1/models", axum::body::Body::empty())).await;
-    assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
-    assert_eq!(head.header("content-length"), whole.body.len().to_string());
+    for path in ["/v1/models", "/", "/openapi.json", "/health", "/version"] {
+        let whole = rig.send(get(path)).await;
+        let head = rig.send(request("HEAD", path, axum::body::Body::empty())).await;
+        assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
+        assert_eq!(head.header("content-length"), whole.body.len().to_string(), "{path}");
+        assert_eq!(head.header("content-type"), whole.header("content-type"));
+    }
     for (method, path, allow) in [
         ("GET", "/v1/chat/completions", "POST"),
         ("HEAD", "/v1/embeddings", "POST"),
         ("DELETE", "/v1/models/chat", "GET,HEAD"),
         ("OPTIONS", "/v1/completions", "POST"),
         ("POST", "/health", "GET,HEAD"),
+        ("POST", "/", "GET,HEAD"),
+        ("OPTIONS", "/openapi.json", "GET,HEAD"),
+        ("GET", "/tokenize", "POST"),
+        ("DELETE", "/detokenize", "POST"),
     ] {
         let answer = rig.send(request(method, path, axum::body::Body::empty())).await;
         assert_eq!(

@@ -18,7 +18,7 @@ mod message;
 
 // The words inside the messages, for the process that builds them and needs nothing else of the engine.
 pub use anchorhold_engine::{
-    CacheDomain, ChatMessage, FinishReason, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Precision, Prompt,
+    CacheDomain, ChatMessage, FinishReason, Load, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Precision, Prompt,
     RequestId, Sampling, StopRules, Structure, Tenancy, TokenField, TokenId,
 };
 pub use line::{

@@ -1,7 +1,7 @@
 //! The closed lists of messages. What is not here cannot be said.
 
 use anchorhold_engine::{
-    FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy,
+    FinishReason, Load, ModelKind, Precision, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy,
     TokenField, TokenId,
 };
 use serde::{Deserialize, Serialize};
@@ -608,6 +608,8 @@ pub enum Event {
         /// Tokens of all pairs of the query and a document.
         tokens_in: u64,
     },
+    /// What the model has to do and holds: once in a second at most, and only when it has changed.
+    Load(Load),
     /// Answer to a question for tokens; ends it.
     Tokenized {
         /// The request.
@@ -650,6 +652,7 @@ impl fmt::Debug for Event {
             Self::Ranked { id, scores, tokens_in } => {
                 write!(f, "Ranked({id:?}, {} scores, {tokens_in} in)", scores.len())
             }
+            Self::Load(load) => load.fmt(f),
             Self::Tokenized { id, tokens, .. } => write!(f, "Tokenized({id:?}, {})", tokens.len()),
             Self::Detokenized { id, text } => write!(f, "Detokenized({id:?}, {} bytes)", text.len()),
             Self::Failed { id, error } => write!(f, "Failed({id:?}, {error:?})"),

@@ -26,6 +26,7 @@ mod load;
 mod model;
 mod package;
 mod panics;
+mod reports;
 mod serve;
 mod text;
 mod tokenize;

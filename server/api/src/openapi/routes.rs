@@ -24,6 +24,8 @@ const ASKED: [&str; 11] = ["400", "401", "403", "404", "405", "408", "413", "415
 const TOLD: [&str; 6] = ["401", "403", "404", "405", "500", "503"];
 /// Of routes without a key.
 const OPEN: [&str; 3] = ["405", "500", "503"];
+/// Of those among them that take something.
+const OPEN_ASKED: [&str; 4] = ["400", "405", "500", "503"];
 
 pub(super) fn refusals() -> Value {
     let one = |(_, name, text, headers): &(&str, &str, &str, &[&str])| {
@@ -35,53 +37,76 @@ pub(super) fn refusals() -> Value {
     Value::Object(REFUSALS.iter().map(one).collect())
 }
 
-/// An answer of status 200 in this media type.
-fn content(kind: &str, schema: Schema) -> Value {
-    json!({(kind): {"schema": schema.value()}})
+/// A body in these media types.
+fn content(kinds: impl IntoIterator<Item = (&'static str, Schema)>) -> Value {
+    let kinds = kinds.into_iter().map(|(kind, schema)| (kind.to_owned(), json!({"schema": schema.value()})));
+    Value::Object(kinds.collect())
 }
 
 fn json_of(name: &str) -> Value {
-    content("application/json", Schema::named(name))
+    content([("application/json", Schema::named(name))])
 }
 
-fn operation(id: &str, summary: &str, ok: &Value, refused: &[&str]) -> Value {
-    let mut responses = Map::new();
-    let headers = json!({
-        "x-request-id": {"schema": {"type": "string"}},
-        "openai-processing-ms": {"schema": {"type": "integer"}},
-    });
-    responses.insert("200".to_owned(), json!({"description": "Done", "headers": headers, "content": ok}));
-    for (status, name, ..) in REFUSALS.iter().filter(|(status, ..)| refused.contains(status)) {
-        let reference = json!({"$ref": format!("#/components/responses/{name}")});
-        responses.insert((*status).to_owned(), reference);
+/// What a method of a path does.
+struct Operation(Map<String, Value>);
+
+impl Operation {
+    /// Answers `ok` with status 200, and may refuse with these statuses.
+    fn new(id: &str, summary: &str, ok: &Value, refused: &[&str]) -> Self {
+        let headers = json!({
+            "x-request-id": {"schema": {"type": "string"}},
+            "openai-processing-ms": {"schema": {"type": "integer"}},
+        });
+        let done = json!({"description": "Done", "headers": headers, "content": ok});
+        let refusals = REFUSALS.iter().filter(|(status, ..)| refused.contains(status));
+        let refusals = refusals.map(|(status, name, ..)| {
+            ((*status).to_owned(), json!({"$ref": format!("#/components/responses/{name}")}))
+        });
+        let responses: Map<String, Value> =
+            std::iter::once(("200".to_owned(), done)).chain(refusals).collect();
+        Self(Map::from_iter([
+            ("operationId".to_owned(), json!(id)),
+            ("summary".to_owned(), json!(summary)),
+            ("responses".to_owned(), Value::Object(responses)),
+        ]))
     }
-    json!({"operationId": id, "summary": summary, "responses": responses})
+
+    fn with(mut self, word: &str, value: Value) -> Self {
+        self.0.insert(word.to_owned(), value);
+        self
+    }
+
+    /// It needs no key.
+    fn open(self) -> Self {
+        self.with("security", json!([]))
+    }
+
+    fn body(self, content: &Value) -> Self {
+        self.with("requestBody", json!({"required": true, "content": content}))
+    }
+
+    /// The item of a path that knows this method alone.
+    fn on(self, method: &str) -> Value {
+        json!({(method): self.0})
+    }
 }
 
 fn asks(id: &str, summary: &str, body: &str, ok: &Value) -> Value {
-    let mut operation = operation(id, summary, ok, &ASKED);
-    operation["requestBody"] = json!({"required": true, "content": json_of(body)});
-    json!({"post": operation})
+    Operation::new(id, summary, ok, &ASKED).body(&json_of(body)).on("post")
 }
 
 fn tells(id: &str, summary: &str, ok: &Value) -> Value {
-    json!({"get": operation(id, summary, ok, &TOLD)})
+    Operation::new(id, summary, ok, &TOLD).on("get")
 }
 
-fn open(method: &str, mut operation: Value) -> Value {
-    operation["security"] = json!([]);
-    json!({(method): operation})
+fn tells_anybody(id: &str, summary: &str, ok: &Value) -> Value {
+    Operation::new(id, summary, ok, &OPEN).open().on("get")
 }
 
 /// An answer that is one object, or events of the other kind where the caller asks for them.
 fn streamed(whole: &str, chunk: &str) -> Value {
-    let mut both = json_of(whole);
-    both["text/event-stream"] = json!({
-        "schema": {"type": "string", "description": format!(
-            "`data:` events, each a {chunk} (`#/components/schemas/{chunk}`), and `[DONE]` at the end"
-        )},
-    });
-    both
+    let about = format!("`data:` events, each a `#/components/schemas/{chunk}`, and `[DONE]` at the end");
+    content([("application/json", Schema::named(whole)), ("text/event-stream", Schema::words().about(about))])
 }
 
 pub(super) fn paths() -> Value {
@@ -96,9 +121,8 @@ fn path(name: &str, item: Value) -> (String, Value) {
 }
 
 fn models() -> Map<String, Value> {
-    let mut one = tells("retrieveModel", "One model", &json_of("Model"));
-    one["parameters"] =
-        json!([{"name": "model", "in": "path", "required": true, "schema": {"type": "string"}}]);
+    let id = json!([{"name": "model", "in": "path", "required": true, "schema": {"type": "string"}}]);
+    let one = Operation::new("retrieveModel", "One model", &json_of("Model"), &TOLD).with("parameters", id);
     let chat = streamed("ChatCompletion", "ChatCompletionChunk");
     let text = streamed("TextCompletion", "TextCompletionChunk");
     Map::from_iter([
@@ -118,46 +142,43 @@ fn models() -> Map<String, Value> {
         path("/tokenize", asks("tokenize", "The tokens of a prompt", "TokenizeRequest", &json_of("Tokens"))),
         path("/detokenize", asks("detokenize", "The text of tokens", "DetokenizeRequest", &json_of("Text"))),
         path("/v1/models", tells("listModels", "The models", &json_of("Models"))),
-        path("/v1/models/{model}", one),
+        path("/v1/models/{model}", one.on("get")),
     ])
 }
 
 fn operators() -> Map<String, Value> {
-    let text = |kind| content(kind, Schema::words());
-    let mut numbers = text("text/plain");
-    numbers["application/openmetrics-text"] = json!({"schema": {"type": "string"}});
-    let told = |id, summary, ok: &Value| open("get", operation(id, summary, ok, &OPEN));
+    let page = content([("text/html", Schema::words())]);
+    let document = content([("application/json", Schema::object())]);
+    let numbers =
+        content([("text/plain", Schema::words()), ("application/openmetrics-text", Schema::words())]);
     Map::from_iter([
-        path("/", told("status", "What is served and how to verify it, for people", &text("text/html"))),
-        path("/health", told("health", "Whether the server is alive", &json_of("Status"))),
-        path("/readyz", told("ready", "Whether every model can answer", &json_of("Status"))),
-        path("/version", told("version", "The server's version", &json_of("Version"))),
-        path(
-            "/openapi.json",
-            told("openapi", "This document", &content("application/json", Schema::object())),
-        ),
+        path("/", tells_anybody("status", "What is served and how to verify it, for people", &page)),
+        path("/health", tells_anybody("health", "Whether the server is alive", &json_of("Status"))),
+        path("/readyz", tells_anybody("ready", "Whether every model can answer", &json_of("Status"))),
+        path("/version", tells_anybody("version", "The server's version", &json_of("Version"))),
+        path("/openapi.json", tells_anybody("openapi", "This document", &document)),
         path("/metrics", tells("metrics", "Numbers for operators", &numbers)),
     ])
 }
 
 fn proofs() -> Map<String, Value> {
-    let evidence = content("application/json", Schema::object());
-    let mut document = operation("attestation", "Evidence of what runs here", &evidence, &OPEN);
-    document["responses"]["400"] = json!({"$ref": "#/components/responses/Invalid"});
-    document["parameters"] = json!([{
+    let evidence = content([("application/json", Schema::object())]);
+    let bytes = content([("application/octet-stream", Schema::words())]);
+    let keys = content([("application/ohttp-keys", Schema::words())]);
+    let nonce = json!([{
         "name": "nonce", "in": "query", "required": true,
         "description": "Random, chosen by the caller for this request",
         "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     }]);
-    let bytes = || content("application/octet-stream", Schema::words());
-    let mut authenticator =
-        operation("authenticator", "An authenticator of this connection (RFC 9261)", &bytes(), &OPEN);
-    authenticator["responses"]["400"] = json!({"$ref": "#/components/responses/Invalid"});
-    authenticator["requestBody"] = json!({
-        "required": true, "description": "A ClientCertificateRequest", "content": bytes(),
-    });
+    let document = Operation::new("attestation", "Evidence of what runs here", &evidence, &OPEN_ASKED);
+    let about = "An authenticator of this connection, for a ClientCertificateRequest (RFC 9261)";
+    let authenticator = Operation::new("authenticator", about, &bytes, &OPEN_ASKED);
     Map::from_iter([
-        path("/.well-known/anchorhold-attestation", open("get", document)),
-        path("/.well-known/anchorhold-authenticator", open("post", authenticator)),
+        path("/.well-known/anchorhold-attestation", document.open().with("parameters", nonce).on("get")),
+        path("/.well-known/anchorhold-authenticator", authenticator.open().body(&bytes).on("post")),
+        path(
+            "/.well-known/hpke-keys",
+            tells_anybody("bodyKeys", "Keys to which bodies may be encrypted (EHBP)", &keys),
+        ),
     ])
 }

@@ -10,6 +10,7 @@
 mod embeds;
 mod generates;
 mod lives;
+mod loads;
 mod process;
 mod reranks;
 mod rig;
