@@ -3,8 +3,8 @@
 
 use anchorhold_api::{
     ApiError, ChatRequest, CompletionRequest, DetokenizeRequest, EmbeddingRequest, Generation,
-    MAX_DETOKENIZED, MAX_DOCUMENTS, MAX_INPUTS, MAX_MESSAGES, MAX_PROMPTS, MAX_STOPS, RerankRequest,
-    Source, TokenizeRequest,
+    MAX_DETOKENIZED, MAX_DOCUMENTS, MAX_INPUTS, MAX_MESSAGES, MAX_PROMPTS, MAX_STOPS, MAX_TOOLS, RerankRequest,
+    ResponsesRequest, Source, TokenizeRequest, Tools,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -23,11 +23,29 @@ fn check_generation(generation: &Generation) {
     assert!(generation.max_tokens.is_none_or(|tokens| tokens > 0));
 }
 
+fn check_tools(tools: &Tools) {
+    assert!(tools.list.len() <= MAX_TOOLS);
+    for tool in &tools.list {
+        let json: serde_json::Value = serde_json::from_str(&tool.chat_json()).expect("a tool is JSON");
+        assert_eq!(json["function"]["name"], tool.name.as_str());
+        assert!(json["function"]["parameters"].is_object());
+    }
+}
+
 fuzz_target!(|body: &[u8]| {
     match ChatRequest::parse(body) {
         Ok(request) => {
             assert!((1..=MAX_MESSAGES).contains(&request.messages.len()));
             check_generation(&request.generation);
+            check_tools(&request.tools);
+        }
+        Err(error) => check_error(&error),
+    }
+    match ResponsesRequest::parse(body) {
+        Ok(request) => {
+            assert!((1..=MAX_MESSAGES + 1).contains(&request.messages.len()));
+            check_generation(&request.generation);
+            check_tools(&request.tools);
         }
         Err(error) => check_error(&error),
     }
@@ -52,7 +70,7 @@ fuzz_target!(|body: &[u8]| {
     match TokenizeRequest::parse(body) {
         Ok(request) => match request.source {
             Source::Text { text, .. } => assert!(!text.contains('\0')),
-            Source::Messages(messages) => assert!((1..=MAX_MESSAGES).contains(&messages.len())),
+            Source::Conversation { messages, .. } => assert!((1..=MAX_MESSAGES).contains(&messages.len())),
         },
         Err(error) => check_error(&error),
     }

@@ -26,15 +26,29 @@ SPECIAL = ["<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 SYSTEM = ["You are a helpful assistant.", "Answer briefly.", "You answer questions about Anchorhold.", "Be kind and exact."]
 TEMPLATE = """\
 {{- bos_token }}
+{%- if tools %}
+    {{- '<|system|>Tools:' }}
+    {%- for tool in tools %}
+        {{- '\\n' + (tool.function | tojson) }}
+    {%- endfor %}
+    {{- '<|end|>' }}
+{%- endif %}
 {%- for message in messages %}
     {%- if message.role in ['system', 'developer'] %}
         {{- '<|system|>' }}
     {%- elif message.role in ['user', 'assistant'] %}
         {{- '<|' + message.role + '|>' }}
+    {%- elif message.role == 'tool' %}
+        {{- '<|user|>Result: ' }}
     {%- else %}
-        {{- raise_exception('this model knows system, user and assistant messages only') }}
+        {{- raise_exception('this model knows system, user, assistant and tool messages only') }}
     {%- endif %}
-    {{- message.content | trim }}
+    {%- if message.content is string %}
+        {{- message.content | trim }}
+    {%- endif %}
+    {%- for call in message.tool_calls or [] %}
+        {{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' + (call.function.arguments | tojson) + '}\\n</tool_call>' }}
+    {%- endfor %}
     {{- '<|end|>' }}
 {%- endfor %}
 {%- if add_generation_prompt %}

@@ -132,6 +132,9 @@ pub enum Route {
     /// `/tokenize` and `/detokenize`.
     #[serde(rename = "tokenize")]
     Tokenize,
+    /// `/v1/responses` and below.
+    #[serde(rename = "responses")]
+    Responses,
     /// `/v1/models` and below.
     #[serde(rename = "models")]
     Models,

@@ -31,7 +31,7 @@ pub struct EmbeddingRequest {
     pub inputs: Vec<Input>,
     /// How vectors are written.
     pub encoding: Encoding,
-    /// The length that the caller wants; only the model's own can be had.
+    /// The length that the caller wants; which can be had, the model says.
     pub dimensions: Option<u32>,
 }
 
@@ -50,7 +50,7 @@ impl EmbeddingRequest {
     /// The body in a schema.
     pub(crate) fn schema() -> Schema {
         let encoding = Schema::one_of_words(&["float", "base64"]).default("float");
-        let dimensions = Schema::integer(&(1..=u32::MAX)).about("Only what the model's own vectors have");
+        let dimensions = Schema::integer(&(1..=u32::MAX)).about("Only what the model allows");
         let mut fields = vec![
             ("encoding_format", encoding.about("base64 is of little-endian f32")),
             ("dimensions", dimensions),

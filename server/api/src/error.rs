@@ -87,6 +87,14 @@ impl ApiError {
         Self::request(400, Some("unsupported_parameter"), message).about(param)
     }
 
+    /// 400: an older field that this server does not offer; `newer` took its place.
+    #[must_use]
+    pub fn superseded(param: impl Into<String>, newer: &'static str) -> Self {
+        let param = param.into();
+        let message = format!("'{param}' is not supported by this server; use '{newer}'");
+        Self::request(400, Some("unsupported_parameter"), message).about(param)
+    }
+
     /// 400: prompt, or prompt and output, do not fit the model's context.
     #[must_use]
     pub fn context_length(param: &'static str, tokens: u64, limit: u64) -> Self {
@@ -127,6 +135,12 @@ impl ApiError {
     #[must_use]
     pub fn model_not_found() -> Self {
         Self::request(404, Some("model_not_found"), "there is no such model; see /v1/models").about("model")
+    }
+
+    /// 404: no response is stored.
+    #[must_use]
+    pub fn response_not_found() -> Self {
+        Self::request(404, Some("not_found"), "no response is stored on this server").about("response_id")
     }
 
     /// 400: the model is of another kind; `can` says what it does instead.

@@ -43,6 +43,13 @@ impl Fields {
         self.map.get(name).is_some_and(|value| *value != Value::Null)
     }
 
+    /// Puts a field back that was looked at.
+    pub(crate) fn put(&mut self, name: &str, value: Option<Value>) {
+        if let Some(value) = value {
+            self.map.insert(name.to_owned(), value);
+        }
+    }
+
     /// Whether nothing is left but nulls.
     pub(crate) fn is_empty(&self) -> bool {
         self.map.values().all(|value| *value == Value::Null)

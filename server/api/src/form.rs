@@ -141,17 +141,53 @@ fn response_format(value: Value, path: &str) -> Result<Option<FormKind>, ApiErro
         }
         Some(Value::Text(kind)) if kind == "json_schema" => {
             let inner = fields.take("json_schema").ok_or_else(|| fields.missing("json_schema"))?;
-            let mut inner = Fields::of(inner, &fields.path("json_schema"))?;
-            inner.text("name", 1..=MAX_NAME_BYTES)?.ok_or_else(|| inner.missing("name"))?;
-            inner.text("description", 0..=MAX_DESCRIPTION_BYTES)?;
-            // A schema is kept to whether or not it is asked to be.
-            inner.flag("strict")?;
-            let path = inner.path("schema");
-            schema(inner.take("schema").ok_or_else(|| inner.missing("schema"))?, &path).map(Some)
+            named_schema(&mut Fields::of(inner, &fields.path("json_schema"))?).map(Some)
         }
         None => Err(fields.missing("type")),
         Some(_) => Err(ApiError::unsupported(fields.path("type"))),
     }
+}
+
+/// `text.format` of `/v1/responses` in a schema.
+pub(crate) fn flat_format_schema() -> Schema {
+    let kind = |kind: &str| ("type", Schema::one_of_words(&[kind]));
+    let about = format!("A JSON schema of up to {MAX_SCHEMA_BYTES} bytes");
+    let schema = Schema::any_of([Schema::object(), Schema::text(2..=MAX_SCHEMA_BYTES)]).about(about);
+    Schema::any_of([
+        Schema::request(vec![kind("text")], Vec::new()),
+        Schema::request(
+            vec![kind("json_object")],
+            unsupported::fields_of(unsupported::JSON_OBJECT).collect(),
+        ),
+        Schema::request(
+            vec![kind("json_schema"), ("name", Schema::text(1..=MAX_NAME_BYTES)), ("schema", schema)],
+            vec![("description", Schema::text(0..=MAX_DESCRIPTION_BYTES)), ("strict", Schema::flag())],
+        ),
+    ])
+}
+
+/// `text.format` of `/v1/responses`: what is inside `json_schema` elsewhere stands beside `type`.
+pub(crate) fn flat_format(value: Value, path: &str) -> Result<Option<FormKind>, ApiError> {
+    let mut fields = Fields::of(value, path)?;
+    match fields.take("type") {
+        Some(Value::Text(kind)) if kind == "text" => Ok(None),
+        Some(Value::Text(kind)) if kind == "json_object" => {
+            unsupported::refuse(&mut fields, unsupported::JSON_OBJECT)?;
+            Ok(Some(FormKind::JsonObject))
+        }
+        Some(Value::Text(kind)) if kind == "json_schema" => named_schema(&mut fields).map(Some),
+        None => Err(fields.missing("type")),
+        Some(_) => Err(ApiError::unsupported(fields.path("type"))),
+    }
+}
+
+fn named_schema(fields: &mut Fields) -> Result<FormKind, ApiError> {
+    fields.text("name", 1..=MAX_NAME_BYTES)?.ok_or_else(|| fields.missing("name"))?;
+    fields.text("description", 0..=MAX_DESCRIPTION_BYTES)?;
+    // A schema is kept to whether or not it is asked to be.
+    fields.flag("strict")?;
+    let path = fields.path("schema");
+    schema(fields.take("schema").ok_or_else(|| fields.missing("schema"))?, &path)
 }
 
 /// The fields of `structured_outputs` that ask for a form.

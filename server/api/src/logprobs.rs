@@ -68,7 +68,8 @@ pub fn characters(tokens: &[Token]) -> usize {
 /// As chat tells it: `{"content": [..], "refusal": null}`.
 pub(crate) struct ChatLogprobs<'a>(pub(crate) &'a [Token]);
 
-struct Content<'a>(&'a [Token]);
+/// The list alone, as `/v1/responses` tells it too.
+pub(crate) struct Content<'a>(pub(crate) &'a [Token]);
 
 struct ChatToken<'a> {
     spelled: &'a Spelled,

@@ -42,7 +42,8 @@ mod tests {
     use crate::fields::taken;
     use crate::openapi::schema::Schema;
     use crate::{
-        ChatRequest, CompletionRequest, DetokenizeRequest, EmbeddingRequest, RerankRequest, TokenizeRequest,
+        ChatRequest, CompletionRequest, DetokenizeRequest, EmbeddingRequest, RerankRequest, ResponsesRequest,
+        TokenizeRequest,
     };
     use std::collections::BTreeSet;
 
@@ -95,11 +96,34 @@ mod tests {
 
     #[test]
     fn every_documented_field_is_known_to_its_parser_and_the_other_way_round() {
-        let messages = json!([{"role": "user", "content": [{"type": "text", "text": "x"}]}]);
+        let function = json!({"name": "f"});
+        let messages = json!([
+            {"role": "user", "content": [{"type": "text", "text": "x"}]},
+            {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": function}]},
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "x"}]},
+        ]);
+        let chat_tool = json!({"type": "function", "function": function});
+        let mut bodies = generation(json!({"model": "m", "messages": messages}));
+        bodies.push(
+            json!({"model": "m", "messages": messages, "tools": [chat_tool], "tool_choice": chat_tool}),
+        );
+        check(ChatRequest::schema(), &bodies, ChatRequest::parse);
+        let tool = json!({"type": "function", "name": "f"});
+        let input = json!([
+            {"role": "user", "content": [{"type": "input_text", "text": "x"}, {"type": "refusal", "refusal": "x"}]},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "x"}, {"type": "refusal", "refusal": "x"}]},
+        ]);
+        let format = json!({"type": "json_schema", "name": "x", "schema": {}});
         check(
-            ChatRequest::schema(),
-            &generation(json!({"model": "m", "messages": messages})),
-            ChatRequest::parse,
+            ResponsesRequest::schema(),
+            &[
+                json!({"model": "m", "input": input, "tools": [tool], "tool_choice": tool, "stream": true, "stream_options": {}}),
+                json!({"model": "m", "input": "x", "text": {"format": format}}),
+                json!({"model": "m", "input": "x", "text": {"format": {"type": "json_object"}}}),
+                json!({"model": "m", "input": "x", "structured_outputs": {"json": {}}}),
+            ],
+            ResponsesRequest::parse,
         );
         check(
             CompletionRequest::schema(),
@@ -114,7 +138,10 @@ mod tests {
         );
         check(
             TokenizeRequest::schema(),
-            &[json!({"model": "m", "prompt": "x"}), json!({"model": "m", "messages": messages})],
+            &[
+                json!({"model": "m", "prompt": "x"}),
+                json!({"model": "m", "messages": messages, "tools": [chat_tool], "tool_choice": chat_tool}),
+            ],
             TokenizeRequest::parse,
         );
         check(DetokenizeRequest::schema(), &[json!({"model": "m", "tokens": []})], DetokenizeRequest::parse);

@@ -1,7 +1,7 @@
 //! Whole answers.
 
-use crate::Encoding;
 use crate::logprobs::{ChatLogprobs, TextLogprobs, Token};
+use crate::{Encoding, ToolCall};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use std::fmt;
@@ -25,13 +25,18 @@ pub enum Finish {
     Stop,
     /// The limit of tokens, or of the context, did.
     Length,
+    /// Its calls did.
+    #[serde(rename = "tool_calls")]
+    ToolCalls,
 }
 
 /// One generated text.
 #[derive(Clone, PartialEq)]
 pub struct Choice {
-    /// All of it.
+    /// All of it, without its calls.
     pub text: String,
+    /// The calls that it makes.
+    pub calls: Vec<ToolCall>,
     /// Why it ended.
     pub finish: Finish,
     /// Its tokens, where they are to be told.
@@ -72,6 +77,17 @@ impl Usage {
         let prompt_tokens_details = PromptDetails { cached_tokens };
         Self { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details }
     }
+
+    /// As `/v1/responses` writes it. No model here reasons apart from its answer.
+    pub(crate) fn of_response(self) -> serde_json::Value {
+        serde_json::json!({
+            "input_tokens": self.prompt_tokens,
+            "input_tokens_details": {"cached_tokens": self.prompt_tokens_details.cached_tokens},
+            "output_tokens": self.completion_tokens,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": self.total_tokens,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -96,9 +112,42 @@ struct ChatChoice<'a> {
 #[derive(Serialize)]
 struct AssistantMessage<'a> {
     role: &'static str,
-    content: &'a str,
+    content: Option<&'a str>,
     refusal: Option<()>,
-    tool_calls: Option<()>,
+    tool_calls: Option<Vec<Call<'a>>>,
+}
+
+#[derive(Serialize)]
+struct Call<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+impl<'a> Call<'a> {
+    fn of(call: &'a ToolCall) -> Self {
+        let ToolCall { id, name, arguments } = call;
+        Self { id, kind: "function", function: Function { name, arguments } }
+    }
+}
+
+/// The message of an answer; one that calls and says nothing has no content.
+fn message(choice: &Choice) -> AssistantMessage<'_> {
+    let calls: Vec<Call<'_>> = choice.calls.iter().map(Call::of).collect();
+    let is_silent = !calls.is_empty() && choice.text.is_empty();
+    AssistantMessage {
+        role: "assistant",
+        content: (!is_silent).then_some(choice.text.as_str()),
+        refusal: None,
+        tool_calls: (!calls.is_empty()).then_some(calls),
+    }
 }
 
 #[derive(Serialize)]
@@ -118,12 +167,7 @@ fn bytes(value: &impl Serialize) -> Vec<u8> {
 pub fn chat_completion(head: &Head, choices: &[Choice], usage: Usage) -> Vec<u8> {
     let choices = choices.iter().enumerate().map(|(index, choice)| ChatChoice {
         index,
-        message: AssistantMessage {
-            role: "assistant",
-            content: &choice.text,
-            refusal: None,
-            tool_calls: None,
-        },
+        message: message(choice),
         logprobs: choice.tokens.as_deref().map(ChatLogprobs),
         finish_reason: choice.finish,
     });

@@ -5,7 +5,8 @@ use crate::chat::{Message, messages, messages_schema};
 use crate::fields::{Fields, as_integer, plain};
 use crate::generation::{model, model_schema};
 use crate::json::{MAX_BODY_BYTES, Value, parse_object};
-use crate::openapi::schema::Schema;
+use crate::openapi::schema::{Field, Schema};
+use crate::tools::{Nesting, Tools};
 use crate::unsupported;
 use serde::Serialize;
 use std::fmt;
@@ -24,7 +25,12 @@ pub enum Source {
         add_special_tokens: bool,
     },
     /// A conversation, in the model's own template.
-    Messages(Vec<Message>),
+    Conversation {
+        /// What was said.
+        messages: Vec<Message>,
+        /// What may be called.
+        tools: Tools,
+    },
 }
 
 impl fmt::Debug for Source {
@@ -34,7 +40,9 @@ impl fmt::Debug for Source {
             Self::Text { text, add_special_tokens } => {
                 write!(f, "Text({} bytes, {add_special_tokens})", text.len())
             }
-            Self::Messages(messages) => write!(f, "Messages({})", messages.len()),
+            Self::Conversation { messages, tools } => {
+                write!(f, "Conversation({}, {} tools)", messages.len(), tools.list.len())
+            }
         }
     }
 }
@@ -54,17 +62,23 @@ pub struct TokenizeRequest {
 impl TokenizeRequest {
     /// The body in a schema: of a text, or of a conversation.
     pub(crate) fn schema() -> Schema {
-        let of = |name, schema: Schema, special: Schema| {
+        let of = |name, schema: Schema, special: Schema, more: Vec<Field>| {
             let mut fields = vec![
                 ("add_special_tokens", special.about("The tokens that the model wants around a text")),
                 ("return_token_strs", Schema::flag().default(false)),
             ];
+            fields.extend(more);
             fields.extend(unsupported::fields_of(unsupported::TOKENIZE));
             Schema::request(vec![("model", model_schema()), (name, schema)], fields)
         };
         Schema::any_of([
-            of("prompt", Schema::text(0..=MAX_BODY_BYTES), Schema::flag().default(true)),
-            of("messages", messages_schema(), Schema::only(&false.into())),
+            of("prompt", Schema::text(0..=MAX_BODY_BYTES), Schema::flag().default(true), Vec::new()),
+            of(
+                "messages",
+                messages_schema(),
+                Schema::only(&false.into()),
+                Tools::schema(Nesting::Inner).into(),
+            ),
         ])
     }
 
@@ -90,7 +104,10 @@ impl TokenizeRequest {
             (None, false) => return Err(fields.missing("prompt")),
             // The template writes what the model wants around a conversation, and nothing is added to it.
             (None, true) if special == Some(true) => return Err(ApiError::unsupported("add_special_tokens")),
-            (None, true) => Source::Messages(messages(&mut fields)?),
+            (None, true) => {
+                let tools = Tools::parse(&mut fields, Nesting::Inner)?;
+                Source::Conversation { messages: messages(&mut fields)?, tools }
+            }
         };
         Ok(Self { model, source, return_token_strs })
     }

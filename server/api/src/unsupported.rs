@@ -67,6 +67,15 @@ pub(crate) fn fields_of(table: &[(&'static str, Neutral)]) -> impl Iterator<Item
     table.iter().map(|(name, neutral)| (*name, neutral.schema().not_offered()))
 }
 
+/// The same, of a table that says what took their place.
+pub(crate) fn older_fields_of(
+    table: &[(&'static str, Neutral, &'static str)],
+) -> impl Iterator<Item = Field> {
+    table.iter().map(|(name, neutral, newer)| {
+        (*name, neutral.schema().not_offered().about(format!("Not offered: use `{newer}`")))
+    })
+}
+
 /// Refuses the first field of `table` that asks for something.
 pub(crate) fn refuse(fields: &mut Fields, table: &[(&'static str, Neutral)]) -> Result<(), ApiError> {
     for (name, neutral) in table {
@@ -76,6 +85,25 @@ pub(crate) fn refuse(fields: &mut Fields, table: &[(&'static str, Neutral)]) -> 
     }
     Ok(())
 }
+
+/// Refuses the first older field of `table` that asks for something, and says what took its place.
+pub(crate) fn refuse_older(
+    fields: &mut Fields,
+    table: &[(&'static str, Neutral, &'static str)],
+) -> Result<(), ApiError> {
+    for (name, neutral, newer) in table {
+        if fields.take(name).is_some_and(|value| !neutral.accepts(&value)) {
+            return Err(ApiError::superseded(fields.path(name), newer));
+        }
+    }
+    Ok(())
+}
+
+/// Of chat, with what took their place.
+pub(crate) const CHAT_OLDER: &[(&str, Neutral, &str)] = &[
+    ("functions", Neutral::Empty, "tools"),
+    ("function_call", Neutral::Words(&["none", "auto"]), "tool_choice"),
+];
 
 /// Of both kinds of generation.
 pub(crate) const GENERATION: &[(&str, Neutral)] = &[
@@ -107,13 +135,32 @@ pub(crate) const CHAT: &[(&str, Neutral)] = &[
     ("add_generation_prompt", Neutral::True),
     ("continue_final_message", Neutral::False),
     ("echo", Neutral::False),
-    ("tools", Neutral::Empty),
-    ("tool_choice", Neutral::Words(&["none", "auto"])),
-    ("functions", Neutral::Empty),
-    ("function_call", Neutral::Words(&["none", "auto"])),
     ("audio", Neutral::Null),
     ("modalities", Neutral::Words(&["text"])),
     ("web_search_options", Neutral::Null),
+];
+
+/// Of responses only: nothing is kept between requests, and no tool runs here.
+pub(crate) const RESPONSES: &[(&str, Neutral)] = &[
+    ("previous_response_id", Neutral::Null),
+    ("conversation", Neutral::Null),
+    ("prompt", Neutral::Null),
+    ("background", Neutral::False),
+    ("max_tool_calls", Neutral::Null),
+    ("truncation", Neutral::Words(&["disabled"])),
+    ("context_management", Neutral::Empty),
+    ("n", Neutral::One),
+    ("chat_template", Neutral::Null),
+    ("chat_template_kwargs", Neutral::Empty),
+];
+
+/// Of responses, with what took their place.
+pub(crate) const RESPONSES_OLDER: &[(&str, Neutral, &str)] = &[
+    ("messages", Neutral::Null, "input"),
+    ("max_tokens", Neutral::Null, "max_output_tokens"),
+    ("max_completion_tokens", Neutral::Null, "max_output_tokens"),
+    ("response_format", Neutral::Null, "text.format"),
+    ("functions", Neutral::Empty, "tools"),
 ];
 
 /// Of completions only.
@@ -165,8 +212,7 @@ pub(crate) const RERANK: &[(&str, Neutral)] = &[
 ];
 
 /// Of a chat message.
-pub(crate) const MESSAGE: &[(&str, Neutral)] =
-    &[("tool_calls", Neutral::Empty), ("function_call", Neutral::Null), ("audio", Neutral::Null)];
+pub(crate) const MESSAGE: &[(&str, Neutral)] = &[("function_call", Neutral::Null), ("audio", Neutral::Null)];
 
 /// Of tokenizing.
 pub(crate) const TOKENIZE: &[(&str, Neutral)] = &[
@@ -175,5 +221,4 @@ pub(crate) const TOKENIZE: &[(&str, Neutral)] = &[
     ("add_generation_prompt", Neutral::True),
     ("continue_final_message", Neutral::False),
     ("mm_processor_kwargs", Neutral::Empty),
-    ("tools", Neutral::Empty),
 ];

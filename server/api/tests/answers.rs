@@ -23,7 +23,8 @@ fn event(frame: &str) -> Value {
 
 #[test]
 fn a_chat_answer_has_every_documented_key() {
-    let choice = Choice { text: "hi\n\"é\"".to_owned(), finish: Finish::Length, tokens: None };
+    let choice =
+        Choice { text: "hi\n\"é\"".to_owned(), calls: Vec::new(), finish: Finish::Length, tokens: None };
     assert_eq!(
         value(&chat_completion(&head(), &[choice], Usage::new(3, 1, 2))),
         json!({
@@ -56,7 +57,12 @@ fn three() -> Vec<Token> {
 
 #[test]
 fn chat_tells_tokens_as_the_documentation_shows() {
-    let choice = |text: &str| Choice { text: text.to_owned(), finish: Finish::Stop, tokens: Some(three()) };
+    let choice = |text: &str| Choice {
+        text: text.to_owned(),
+        calls: Vec::new(),
+        finish: Finish::Stop,
+        tokens: Some(three()),
+    };
     let answer = value(&chat_completion(&head(), &[choice("né"), choice("other")], Usage::new(1, 0, 6)));
     assert_eq!(answer["choices"][1]["index"], 1);
     assert_eq!(answer["choices"][1]["message"]["content"], "other");
@@ -76,7 +82,8 @@ fn chat_tells_tokens_as_the_documentation_shows() {
 
 #[test]
 fn completions_tell_tokens_as_four_lists() {
-    let choice = Choice { text: "né".to_owned(), finish: Finish::Stop, tokens: Some(three()) };
+    let choice =
+        Choice { text: "né".to_owned(), calls: Vec::new(), finish: Finish::Stop, tokens: Some(three()) };
     let answer = value(&text_completion(&head(), &[choice], Usage::new(1, 0, 3)));
     let told = &answer["choices"][0]["logprobs"];
     assert_eq!(told["tokens"], json!(["n", "bytes:\\xc3", "bytes:\\xa9"]));
@@ -91,18 +98,23 @@ fn frames_carry_what_is_told_with_the_text() {
     let tokens = three();
     assert_eq!(characters(&tokens), 2);
     let part = Part { text: "né", tokens: &tokens, offset: 7 };
-    let chat = event(&Frames::new(Surface::Chat, head(), false).delta(2, part));
+    let chat = event(&ChoiceFrames::new(Surface::Chat, head(), false).delta(2, part).concat());
     assert_eq!(chat["choices"][0]["logprobs"]["content"][0]["token"], "n");
     assert_eq!(chat["choices"][0]["index"], 2);
-    let completion = event(&Frames::new(Surface::Completion, head(), false).delta(0, part));
+    let completion = event(&ChoiceFrames::new(Surface::Completion, head(), false).delta(0, part).concat());
     assert_eq!(completion["choices"][0]["logprobs"]["text_offset"], json!([7, 8, 9]));
-    let without = event(&Frames::new(Surface::Chat, head(), false).finish(0, Finish::Stop));
+    let without = event(&ChoiceFrames::new(Surface::Chat, head(), false).finish(0, Finish::Stop).concat());
     assert_eq!(without["choices"][0]["logprobs"], Value::Null);
 }
 
 #[test]
 fn a_completion_answer_keeps_the_order_of_prompts() {
-    let choices = ["a", "b"].map(|text| Choice { text: text.to_owned(), finish: Finish::Stop, tokens: None });
+    let choices = ["a", "b"].map(|text| Choice {
+        text: text.to_owned(),
+        calls: Vec::new(),
+        finish: Finish::Stop,
+        tokens: None,
+    });
     let answer = value(&text_completion(&head(), &choices, Usage::new(1, 0, 1)));
     assert_eq!(answer["object"], "text_completion");
     assert_eq!(
@@ -129,34 +141,67 @@ fn base64_vectors_equal_the_float_form() {
 
 #[test]
 fn chat_frames_carry_the_role_first_and_usage_last() {
-    let frames = Frames::new(Surface::Chat, head(), true);
-    let opening = event(&frames.opening(0).unwrap());
+    let mut frames = ChoiceFrames::new(Surface::Chat, head(), true);
+    let opening = event(&frames.begin(1).concat());
     assert_eq!(opening["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
     assert_eq!((&opening["object"], &opening["usage"]), (&json!("chat.completion.chunk"), &Value::Null));
     assert!(opening.as_object().unwrap().contains_key("usage"));
-    let delta = event(&frames.delta(0, part("a\nb")));
+    let delta = event(&frames.delta(0, part("a\nb")).concat());
     assert_eq!(delta["choices"][0]["delta"], json!({"content": "a\nb"}));
     assert_eq!(delta["choices"][0]["finish_reason"], Value::Null);
-    let finish = event(&frames.finish(0, Finish::Stop));
+    let finish = event(&frames.finish(0, Finish::Stop).concat());
     assert_eq!(finish["choices"][0]["delta"], json!({}));
     assert_eq!(finish["choices"][0]["finish_reason"], "stop");
-    let usage = event(&frames.usage(Usage::new(1, 0, 2)).unwrap());
+    let usage = event(&frames.end(Usage::new(1, 0, 2)).before.unwrap());
     assert_eq!((&usage["choices"], &usage["usage"]["total_tokens"]), (&json!([]), &json!(3)));
 }
 
 #[test]
+fn calls_are_told_whole_and_in_deltas() {
+    let calls = ["a", "b"].map(|id| ToolCall::begun(format!("call_{id}"), "f".to_owned()));
+    let choice = |text: &str| Choice {
+        text: text.to_owned(),
+        calls: calls.to_vec(),
+        finish: Finish::ToolCalls,
+        tokens: None,
+    };
+    let answer = value(&chat_completion(&head(), &[choice(""), choice("x")], Usage::new(1, 0, 1)));
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": ""}});
+    assert_eq!(
+        answer["choices"][0],
+        json!({
+            "index": 0, "logprobs": null, "finish_reason": "tool_calls",
+            "message": {"role": "assistant", "content": null, "refusal": null, "tool_calls": [call("call_a"), call("call_b")]},
+        })
+    );
+    assert_eq!(answer["choices"][1]["message"]["content"], "x");
+
+    let mut frames = ChoiceFrames::new(Surface::Chat, head(), false);
+    frames.begin(2);
+    let mut delta = |part| event(&frames.call(1, part).concat())["choices"][0]["delta"]["tool_calls"].clone();
+    let begun = |index: usize, id: &str| json!([{"index": index, "id": id, "type": "function", "function": {"name": "f", "arguments": ""}}]);
+    assert_eq!(delta(CallDelta::Begin { id: "call_a", name: "f" }), begun(0, "call_a"));
+    assert_eq!(delta(CallDelta::Arguments("{\"")), json!([{"index": 0, "function": {"arguments": "{\""}}]));
+    assert_eq!(delta(CallDelta::Begin { id: "call_b", name: "f" }), begun(1, "call_b"));
+    assert_eq!(delta(CallDelta::Arguments("{}")), json!([{"index": 1, "function": {"arguments": "{}"}}]));
+    let finish = event(&frames.finish(1, Finish::ToolCalls).concat());
+    assert_eq!(finish["choices"][0]["finish_reason"], "tool_calls");
+}
+
+#[test]
 fn completion_frames_carry_text_and_no_usage_unless_asked() {
-    let frames = Frames::new(Surface::Completion, head(), false);
-    assert_eq!(frames.opening(0), None);
-    assert_eq!(frames.usage(Usage::new(1, 0, 2)), None);
-    let delta = event(&frames.delta(3, part("x")));
+    let mut frames = ChoiceFrames::new(Surface::Completion, head(), false);
+    assert!(frames.begin(1).is_empty());
+    assert_eq!(frames.end(Usage::new(1, 0, 2)), Ending { before: None, last: DONE.to_owned() });
+    let delta = event(&frames.delta(3, part("x")).concat());
     assert_eq!((&delta["choices"][0]["text"], &delta["choices"][0]["index"]), (&json!("x"), &json!(3)));
     assert!(!delta.as_object().unwrap().contains_key("usage"));
 }
 
 #[test]
 fn an_error_event_is_one_event_with_the_error_object() {
-    let frame = error_event(&ApiError::unavailable("worker_lost", "gone"));
+    let mut frames = ChoiceFrames::new(Surface::Chat, head(), false);
+    let frame = frames.failed(&ApiError::unavailable("worker_lost", "gone"));
     let data = frame.strip_prefix("event: error\n").unwrap();
     assert_eq!(event(data)["error"]["code"], "worker_lost");
 }

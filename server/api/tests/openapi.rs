@@ -142,7 +142,8 @@ fn answers_have_the_shapes_that_the_document_tells() {
     let tokens = || vec![Token { own: spelled(), top: vec![spelled()] }];
     let usage = Usage::new(3, 1, 2);
     for told in [None, Some(tokens())] {
-        let choice = Choice { text: "t".to_owned(), finish: Finish::Length, tokens: told };
+        let calls = vec![ToolCall::begun("c".to_owned(), "f".to_owned())];
+        let choice = Choice { text: String::new(), calls, finish: Finish::ToolCalls, tokens: told };
         check("ChatCompletion", &read(&chat_completion(&head, std::slice::from_ref(&choice), usage)));
         check("TextCompletion", &read(&text_completion(&head, &[choice], usage)));
     }
@@ -150,14 +151,34 @@ fn answers_have_the_shapes_that_the_document_tells() {
         [(Surface::Chat, "ChatCompletionChunk"), (Surface::Completion, "TextCompletionChunk")]
     {
         for include_usage in [false, true] {
-            let frames = Frames::new(surface, head.clone(), include_usage);
+            let mut frames = ChoiceFrames::new(surface, head.clone(), include_usage);
+            let mut written = frames.begin(1);
             let told = tokens();
-            let part = |tokens| Part { text: "t", tokens, offset: 0 };
-            let written =
-                [frames.delta(0, part(&[])), frames.delta(0, part(&told)), frames.finish(0, Finish::Stop)];
-            let written = written.into_iter().chain(frames.opening(0)).chain(frames.usage(usage));
-            written.for_each(|event| check(name, &events(&event)));
+            for tokens in [&[][..], &told] {
+                written.extend(frames.delta(0, Part { text: "t", tokens, offset: 0 }));
+            }
+            if surface == Surface::Chat {
+                written.extend(frames.call(0, CallDelta::Begin { id: "c", name: "f" }));
+                written.extend(frames.call(0, CallDelta::Arguments("{}")));
+            }
+            written.extend(frames.finish(0, Finish::Stop));
+            written.extend(frames.end(usage).before);
+            assert!(written.len() > 3);
+            written.iter().for_each(|event| check(name, &events(event)));
         }
+    }
+    let tool = json!({"type": "function", "name": "f", "parameters": {}});
+    let body =
+        json!({"model": "m", "input": "x", "tools": [tool], "instructions": "i", "metadata": {"k": "v"}});
+    let settings = ResponsesRequest::parse(body.to_string().as_bytes()).unwrap().settings;
+    for finish in [Finish::Stop, Finish::Length] {
+        let mut frames = ResponseFrames::new(head.clone(), settings.clone());
+        frames.begin(1);
+        frames.delta(0, Part { text: "t", tokens: &tokens(), offset: 0 });
+        frames.call(0, CallDelta::Begin { id: "c", name: "f" });
+        frames.call(0, CallDelta::Arguments("{}"));
+        frames.finish(0, finish);
+        check("Response", &read(&frames.whole(usage)));
     }
     for encoding in [Encoding::Float, Encoding::Base64] {
         check("Embeddings", &read(&embeddings("m", &[vec![0.5]], encoding, 1)));

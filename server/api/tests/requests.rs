@@ -66,6 +66,7 @@ fn reads_a_full_chat_request() {
             {"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
             {"role": "user", "content": "u", "name": "n"},
             {"role": "assistant", "content": "", "tool_calls": [], "refusal": null},
+            {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{ }"}}]},
             {"role": "tool", "content": "t", "tool_call_id": "1"},
         ],
         "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.1,
@@ -77,7 +78,14 @@ fn reads_a_full_chat_request() {
     let said: Vec<_> = request.messages.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
     assert_eq!(
         said,
-        [("system", "s"), ("developer", "a\nb"), ("user", "u"), ("assistant", ""), ("tool", "t")]
+        [
+            ("system", "s"),
+            ("developer", "a\nb"),
+            ("user", "u"),
+            ("assistant", ""),
+            ("assistant", ""),
+            ("tool", "t")
+        ]
     );
     let generation = request.generation;
     assert_eq!((generation.temperature, generation.top_p, generation.top_k), (0.5, 0.9, 40));
@@ -122,9 +130,10 @@ fn null_is_absent_and_fields_without_meaning_are_accepted() {
 #[test]
 fn refuses_documented_fields_that_are_not_offered_by_name() {
     for (change, param) in [
-        (json!({"tools": [{"type": "function"}]}), "tools"),
-        (json!({"tool_choice": "required"}), "tool_choice"),
-        (json!({"tool_choice": {"type": "function", "function": {"name": CANARY}}}), "tool_choice"),
+        (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
+        (json!({"tools": [{"type": "custom", "custom": {"name": CANARY}}]}), "tools[0].type"),
+        (json!({"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}), "tool_choice.type"),
+        (json!({"tool_choice": {"type": "custom", "custom": {"name": CANARY}}}), "tool_choice.type"),
         (json!({"functions": [{}]}), "functions"),
         (json!({"function_call": {"name": "f"}}), "function_call"),
         (json!({"modalities": ["text", "audio"]}), "modalities"),
@@ -401,7 +410,7 @@ fn case_38_refuses_conversations_out_of_shape() {
         (json!({"messages": [{"role": "user", "content": "x", "name": 1}]}), "messages[0].name"),
         (
             json!({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}),
-            "messages[0].tool_calls",
+            "messages[0].tool_calls[0].type",
         ),
     ] {
         chat_refused(change, param);
@@ -576,7 +585,12 @@ fn nothing_that_is_printed_holds_the_callers_text() {
     printed += &format!("{:?}", RerankRequest::parse(body.as_bytes()).unwrap());
     let spelled = Spelled { bytes: CANARY.as_bytes().to_vec(), logprob: -1.0 };
     let token = Token { own: spelled.clone(), top: vec![spelled] };
-    let choice = Choice { text: CANARY.to_owned(), finish: Finish::Stop, tokens: Some(vec![token.clone()]) };
+    let choice = Choice {
+        text: CANARY.to_owned(),
+        calls: Vec::new(),
+        finish: Finish::Stop,
+        tokens: Some(vec![token.clone()]),
+    };
     let part = Part { text: CANARY, tokens: std::slice::from_ref(&token), offset: 0 };
     printed += &format!("{choice:?}{token:?}{part:?}");
     assert!(printed.contains("Message") && printed.contains("Tokens(1)"), "{printed}");

@@ -1,11 +1,5 @@
 //! What requests about tokens are read as, one case for each refusal, and the shapes of their answers.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test helper that fails is a failed test"
-)]
-
 use anchorhold_api::*;
 use serde_json::{Value, json};
 
@@ -32,7 +26,7 @@ fn reads_texts_and_conversations() {
     assert!(asked.return_token_strs && !format!("{asked:?}").contains(CANARY));
     let messages = json!([{"role": "user", "content": [{"type": "text", "text": CANARY}]}]);
     let asked = tokenize(json!({"model": "m", "messages": messages, "add_special_tokens": false})).unwrap();
-    let Source::Messages(messages) = asked.source else { panic!() };
+    let Source::Conversation { messages, .. } = asked.source else { panic!() };
     assert_eq!((messages.len(), messages[0].content.as_str()), (1, CANARY));
     let asked = detokenize(json!({"model": "m", "tokens": [3, 0]})).unwrap();
     assert_eq!(asked.tokens, [3, 0]);

@@ -12,6 +12,7 @@ mod admission;
 mod backend;
 mod cache;
 mod constraint;
+mod conversation;
 mod draw;
 mod embedding;
 mod fairness;
@@ -20,12 +21,14 @@ mod load;
 mod logprobs;
 mod random;
 mod sampler;
+mod shorter;
 mod types;
 
 pub use admission::{SubmitError, TokenField};
 pub use backend::{Answer, BackendError, BlockId, Embedder, Generator, Row, RowLimits, Wanted};
 pub use cache::CacheDomain;
 pub use constraint::{Constraint, TooComplex};
+pub use conversation::{CallName, Calling, ChatMessage, Conversation, MustCall, Tool, ToolCall};
 pub use draw::Draw;
 pub use embedding::{EmbeddingBatcher, EmbeddingLimits, EmbeddingOutput, Unanswered};
 pub use fairness::part;
@@ -35,7 +38,8 @@ pub use generation::{
 pub use load::Load;
 pub use logprobs::{Logprobs, TokenLogprob};
 pub use sampler::{DrawError, Drawn, Sampler, Terms};
+pub use shorter::Shorter;
 pub use types::{
-    ChatMessage, FinishReason, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Precision, Prompt, RequestId,
-    Sampling, SequenceId, StopRules, Structure, TokenId,
+    FinishReason, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Precision, Prompt, RequestId, Sampling,
+    SequenceId, StopRules, Structure, TokenId,
 };

@@ -1,5 +1,6 @@
 //! The plain words of a request: what is asked, how to sample, how it ended. No tensor, no HTTP.
 
+use crate::conversation::Conversation;
 use crate::random::derived;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -185,27 +186,11 @@ pub enum Precision {
     Stored,
 }
 
-/// One message of a conversation.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChatMessage {
-    /// `system`, `developer`, `user`, `assistant` or `tool`.
-    pub role: String,
-    /// The text.
-    pub content: String,
-}
-
-impl fmt::Debug for ChatMessage {
-    /// Without the text.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ChatMessage({} bytes)", self.content.len())
-    }
-}
-
 /// Text, or tokens that the caller made.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Prompt {
     /// A conversation, rendered by the model's own chat template.
-    Chat(Vec<ChatMessage>),
+    Chat(Conversation),
     /// Plain text.
     Text(String),
     /// Token ids.
@@ -216,7 +201,7 @@ impl fmt::Debug for Prompt {
     /// How long it is: the rest is the caller's text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Chat(messages) => write!(f, "Chat({} messages)", messages.len()),
+            Self::Chat(conversation) => conversation.fmt(f),
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
             Self::Tokens(ids) => write!(f, "Tokens({})", ids.len()),
         }

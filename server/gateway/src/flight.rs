@@ -4,8 +4,8 @@
 //! map operations. A [`Flight`] that is dropped with requests under way cancels them.
 
 use anchorhold_ipc::{
-    Event, FinishReason, Line, LineReader, LineWriter, Load, ModelInfo, RequestError, RequestId, TokenId,
-    ToldToken, Work, WorkKind,
+    CallPart, Event, FinishReason, Line, LineReader, LineWriter, Load, ModelInfo, Prompt, RequestError,
+    RequestId, TokenId, ToldToken, Work, WorkKind,
 };
 use prometheus_client::metrics::histogram::Histogram;
 use std::collections::HashMap;
@@ -28,6 +28,8 @@ const MAX_TOLD_BYTES: u64 = 64 * 1024 * 1024;
 const SPELLED_BYTES: u64 = 64;
 /// Events of a choice besides its tokens.
 const OTHER_EVENTS: usize = 4;
+/// Events of one token where tools may be called: what it tells, text before a call, the beginning of the call, and arguments.
+const EVENTS_OF_A_CALLING_TOKEN: usize = 4;
 
 /// Tokens of one generation, or of several together.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,6 +58,7 @@ pub(crate) enum Update {
     Tokenized { tokens: Vec<TokenId>, spelled: Option<Vec<Vec<u8>>> },
     Detokenized { text: String },
     Delta { text: String, told: Vec<ToldToken> },
+    Call(CallPart),
     Finished { reason: FinishReason, tokens: Tokens },
     Failed(RequestError),
 }
@@ -71,7 +74,7 @@ enum Ends {
 impl Update {
     fn ends(&self) -> Ends {
         match self {
-            Self::Delta { .. } => Ends::Nothing,
+            Self::Delta { .. } | Self::Call(_) => Ends::Nothing,
             Self::Finished { .. } => Ends::Choice,
             Self::Embedded { .. }
             | Self::Ranked { .. }
@@ -275,7 +278,8 @@ impl Worker {
     ) -> Result<Flight, FlightError> {
         let choices = usize::from(choices.max(1));
         let tokens = usize::try_from(self.info.max_tokens).unwrap_or(usize::MAX);
-        let each = tokens.saturating_add(OTHER_EVENTS).min(MAX_WAITING);
+        let each = if kinds.iter().any(offers_tools) { EVENTS_OF_A_CALLING_TOKEN } else { 1 };
+        let each = tokens.saturating_mul(each).saturating_add(OTHER_EVENTS).min(MAX_WAITING);
         let all = kinds.len().saturating_mul(choices);
         let most = all.saturating_mul(OTHER_EVENTS).saturating_add(most_events(&kinds)).min(MAX_WAITING);
         let (sender, events) = mpsc::channel(each.saturating_mul(all).min(most).max(1));
@@ -307,6 +311,10 @@ impl Worker {
             mpsc::error::TrySendError::Closed(_) => FlightError::Lost,
         })
     }
+}
+
+fn offers_tools(kind: &WorkKind) -> bool {
+    matches!(kind, WorkKind::Generate { prompt: Prompt::Chat(conversation), .. } if !conversation.tools.is_empty())
 }
 
 /// The most events with tokens that may wait, by what is told of each.
@@ -341,6 +349,7 @@ fn read(mut reader: LineReader<Event>, worker: &Worker) {
             Event::Embedded { id, vectors, tokens_in } => (id, 0, Update::Embedded { vectors, tokens_in }),
             Event::Ranked { id, scores, tokens_in } => (id, 0, Update::Ranked { scores, tokens_in }),
             Event::Delta { id, choice, text, told } => (id, choice, Update::Delta { text, told }),
+            Event::Call { id, choice, part } => (id, choice, Update::Call(part)),
             Event::Finished { id, choice, reason, tokens_in, tokens_found, tokens_out } => {
                 // The prompt counts once, with the first choice.
                 let (read, found) = if choice == 0 { (tokens_in, tokens_found) } else { (0, 0) };

@@ -168,6 +168,8 @@ pub(crate) fn route_of(path: &str) -> Route {
         "/v1/rerank" => Route::Rerank,
         "/tokenize" | "/detokenize" => Route::Tokenize,
         "/v1/models" => Route::Models,
+        "/v1/responses" => Route::Responses,
+        path if path.starts_with("/v1/responses/") => Route::Responses,
         path if path.starts_with("/v1/models/") => Route::Models,
         _ => Route::Other,
     }

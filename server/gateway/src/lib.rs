@@ -13,14 +13,17 @@
 //! The gateway is *not* trusted with a weights key and never sees a tensor. A hostile one can read and answer the
 //! requests that pass through it, and can log entries that are not true; it can open no model.
 
+mod ask;
 mod attestation;
 mod audit;
 mod bodies;
 mod config;
+mod embed;
 mod exchange;
 mod flight;
 mod front;
 mod gate;
+mod gather;
 mod generate;
 mod keeper;
 mod keys;

@@ -68,6 +68,7 @@ pub(crate) fn route_word(route: Route) -> &'static str {
         Route::Rerank => "rerank",
         Route::Tokenize => "tokenize",
         Route::Models => "models",
+        Route::Responses => "responses",
         Route::Other => "other",
     }
 }

@@ -3,7 +3,7 @@
 use crate::flight::FlightError;
 use crate::quota::Denied;
 use anchorhold_api::{ApiError, OverQuota};
-use anchorhold_ipc::{RejectReason, RequestError, RequestOutcome, StructureFault, TokenField};
+use anchorhold_ipc::{RejectReason, RequestError, RequestOutcome, StructureFault, TokenField, ToolFault};
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -110,23 +110,32 @@ pub(crate) fn worker(error: &RequestError, named: Named) -> ApiError {
             field,
             format!("the answer would be over the limit of {limit} bytes; ask for less at a time"),
         ),
-        RequestError::Rejected(RejectReason::Structure(fault)) => ApiError::invalid(
-            named.form,
-            match fault {
-                StructureFault::Malformed => {
-                    "the form cannot be read, or has parts that this server does not offer"
-                }
-                StructureFault::Unsatisfiable => "no text has this form",
-                StructureFault::TooComplex => "this form takes more work than one request may ask for",
-                StructureFault::NotOffered => "this model does not offer to keep to a form",
-            },
-        ),
+        RequestError::Rejected(RejectReason::Structure(fault)) => {
+            // A form that no field asked for is that of a strict tool.
+            let field = if named.form.is_empty() { "tools" } else { named.form };
+            ApiError::invalid(field, structure(*fault))
+        }
+        RequestError::Rejected(RejectReason::Tools(ToolFault::NotOffered)) => {
+            ApiError::invalid("tools", "this model's chat template shows it no tools, so it cannot call any")
+        }
+        RequestError::Rejected(RejectReason::Tools(ToolFault::Structure(fault))) => {
+            ApiError::invalid("tools", structure(*fault))
+        }
         RequestError::Overloaded => overloaded(),
         RequestError::Late => ApiError::unavailable(
             "request_timeout",
             "the answer took longer than this server gives a request",
         ),
         RequestError::Internal => ApiError::internal(),
+    }
+}
+
+fn structure(fault: StructureFault) -> &'static str {
+    match fault {
+        StructureFault::Malformed => "the form cannot be read, or has parts that this server does not offer",
+        StructureFault::Unsatisfiable => "no text has this form",
+        StructureFault::TooComplex => "this form takes more work than one request may ask for",
+        StructureFault::NotOffered => "this model does not offer to keep to a form",
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::App;
 use crate::attestation;
 use crate::bodies::bodies;
+use crate::embed;
 use crate::exchange::{Answer, Exchange};
 use crate::front::{Caller, front, route_of};
 use crate::generate;
@@ -28,7 +29,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use std::sync::{Arc, LazyLock};
 
 /// What other servers of this API have and this one does not, so that the refusal can say so.
-const UNSUPPORTED: [&str; 16] = [
+const UNSUPPORTED: [&str; 15] = [
     "/rerank",
     "/v1/assistants",
     "/v1/audio",
@@ -41,7 +42,6 @@ const UNSUPPORTED: [&str; 16] = [
     "/v1/messages",
     "/v1/moderations",
     "/v1/realtime",
-    "/v1/responses",
     "/v1/threads",
     "/v1/uploads",
     "/v1/vector_stores",
@@ -58,6 +58,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/completions", post(completion))
         .route("/v1/embeddings", post(embedding))
         .route("/v1/rerank", post(reranking))
+        .route("/v1/responses", post(responses))
+        .route("/v1/responses/{*id}", get(no_response).delete(no_response))
         .route("/tokenize", post(tokenizing))
         .route("/detokenize", post(detokenizing))
         .route("/v1/models", get(all_models))
@@ -101,11 +103,26 @@ async fn completion(State(app): Shared, Extension(caller): Extension<Caller>, re
 async fn embedding(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {
     match Exchange::begin(&app, caller, Route::Embeddings) {
         Ok(mut exchange) => {
-            let answer = generate::embedding(&mut exchange, request).await;
+            let answer = embed::embedding(&mut exchange, request).await;
             exchange.answer(answer).await
         }
         Err(error) => refuse(&error),
     }
+}
+
+async fn responses(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {
+    match Exchange::begin(&app, caller, Route::Responses) {
+        Ok(mut exchange) => {
+            let answer = generate::response(&mut exchange, request).await;
+            exchange.answer(answer).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+/// No response is stored, so none is found.
+async fn no_response(State(app): Shared, Extension(caller): Extension<Caller>) -> Response {
+    at_once(&app, caller, Route::Responses, Err(ApiError::response_not_found())).await
 }
 
 async fn reranking(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {

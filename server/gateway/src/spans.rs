@@ -11,6 +11,7 @@ use std::time::Duration;
 fn operation(route: Route) -> Option<&'static str> {
     match route {
         Route::ChatCompletions => Some("chat"),
+        Route::Responses => Some("generate_content"),
         Route::Completions => Some("text_completion"),
         Route::Embeddings => Some("embeddings"),
         Route::Rerank => Some("rerank"),

@@ -1,12 +1,12 @@
-//! Streamed answers: events as the worker makes them, the audit entry, then `[DONE]`.
+//! Streamed answers: events as the worker makes them, the audit entry, then the event that says that all went well.
 
 use crate::exchange::Exchange;
 use crate::flight::{Flight, Tokens, Update};
-use crate::generate::{finish, tokens};
+use crate::gather::{call_id, finish, tokens};
 use crate::reader::Watched;
 use crate::refuse::{self, Named};
-use anchorhold_api::{ApiError, DONE, Frames, Part, Usage, characters, error_event};
-use anchorhold_ipc::RequestOutcome;
+use anchorhold_api::{ApiError, CallDelta, Frames, Part, Usage, characters};
+use anchorhold_ipc::{CallPart, RequestOutcome};
 use axum::body::Body;
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
@@ -20,22 +20,31 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// A generation whose first event is there.
 pub(crate) struct Run {
     flight: Flight,
-    frames: Frames,
+    frames: Box<dyn Frames>,
     /// How many choices have not ended.
     open: usize,
     /// Of each choice, how many characters began in the tokens that were told of it.
     offsets: Vec<usize>,
+    /// Of each choice, whether it calls.
+    calls: Vec<bool>,
     tokens: Tokens,
     /// Events on their way to the caller.
     ready: VecDeque<String>,
+    /// The last event, when all others are ready.
+    last: Option<String>,
     failed: Option<ApiError>,
 }
 
 impl Run {
-    pub(crate) fn new(flight: Flight, frames: Frames, open: usize, first: (usize, Update)) -> Self {
-        let ready = (0..open).filter_map(|choice| frames.opening(choice)).collect();
-        let offsets = vec![0; open];
-        let mut run = Self { flight, frames, open, offsets, tokens: Tokens::default(), ready, failed: None };
+    pub(crate) fn new(
+        flight: Flight,
+        mut frames: Box<dyn Frames>,
+        open: usize,
+        first: (usize, Update),
+    ) -> Self {
+        let ready = frames.begin(open).into();
+        let (offsets, calls, tokens) = (vec![0; open], vec![false; open], Tokens::default());
+        let mut run = Self { flight, frames, open, offsets, calls, tokens, ready, last: None, failed: None };
         run.take(first);
         run
     }
@@ -46,16 +55,30 @@ impl Run {
                 let tokens = tokens(told);
                 let Some(offset) = self.offsets.get_mut(place) else { return };
                 let part = Part { text: &text, tokens: &tokens, offset: *offset };
-                self.ready.push_back(self.frames.delta(place, part));
+                self.ready.extend(self.frames.delta(place, part));
                 *offset += characters(&tokens);
+            }
+            Update::Call(CallPart::Arguments(text)) => {
+                self.ready.extend(self.frames.call(place, CallDelta::Arguments(&text)));
+            }
+            Update::Call(CallPart::Begin(name)) => {
+                let (Some(id), Some(calls)) = (call_id(), self.calls.get_mut(place)) else {
+                    self.failed = Some(ApiError::internal());
+                    return;
+                };
+                *calls = true;
+                self.ready.extend(self.frames.call(place, CallDelta::Begin { id: &id, name: &name }));
             }
             Update::Finished { reason, tokens } => {
                 self.tokens.add(tokens);
                 self.open = self.open.saturating_sub(1);
-                self.ready.push_back(self.frames.finish(place, finish(reason)));
+                let calls = self.calls.get(place).copied().unwrap_or(false);
+                self.ready.extend(self.frames.finish(place, finish(reason, calls)));
                 if self.open == 0 {
                     let Tokens { read, found, made } = self.tokens;
-                    self.ready.extend(self.frames.usage(Usage::new(read, found, made)));
+                    let ending = self.frames.end(Usage::new(read, found, made));
+                    self.ready.extend(ending.before);
+                    self.last = Some(ending.last);
                 }
             }
             // Once the stream has begun, the caller's field is no longer at fault.
@@ -130,21 +153,22 @@ impl Stream {
         }
     }
 
-    /// The entry commits to the whole body without its comments, [`DONE`] included, and is durable before [`DONE`] leaves. The receipt
+    /// The entry commits to the whole body without its comments, the last event included, and is durable before that leaves. The receipt
     /// leaves before it, as a comment, which clients that do not know it pass over.
     async fn end(&mut self) -> String {
         self.is_over = true;
-        self.exchange.commit(DONE.as_bytes());
+        let last = self.run.last.take().unwrap_or_default();
+        self.exchange.commit(last.as_bytes());
         match self.exchange.close(RequestOutcome::Complete, StatusCode::OK).await {
-            Ok(Some(receipt)) => format!("{RECEIPT_COMMENT}{receipt}\n{DONE}"),
-            Ok(None) => DONE.to_owned(),
-            Err(error) => error_event(&error),
+            Ok(Some(receipt)) => format!("{RECEIPT_COMMENT}{receipt}\n{last}"),
+            Ok(None) => last,
+            Err(error) => self.run.frames.failed(&error),
         }
     }
 
     async fn break_off(&mut self, error: &ApiError) -> String {
         self.is_over = true;
-        let event = error_event(error);
+        let event = self.run.frames.failed(error);
         self.exchange.commit(event.as_bytes());
         // The caller is told of the first error; a log that takes no entries shows in the next request.
         let _ = self.exchange.close(RequestOutcome::Error, StatusCode::OK).await;

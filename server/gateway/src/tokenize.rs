@@ -1,10 +1,11 @@
 //! `POST /tokenize` and `/detokenize`: the worker's own tokenizer answers, and no model computes anything.
 
+use crate::ask::conversation;
 use crate::exchange::{Answer, Exchange};
 use crate::flight::{Update, Worker};
 use crate::refuse::{self, Named};
 use anchorhold_api::{ApiError, DetokenizeRequest, Source, TokenizeRequest, detokenized, tokenized};
-use anchorhold_ipc::{ChatMessage, Prompt, Specials, WorkKind};
+use anchorhold_ipc::{Prompt, Specials, WorkKind};
 use axum::extract::Request;
 use std::sync::Arc;
 
@@ -18,12 +19,8 @@ pub(crate) async fn tokenize(exchange: &mut Exchange, request: Request) -> Resul
     let (prompt, specials, field) = match asked.source {
         Source::Text { text, add_special_tokens: true } => (Prompt::Text(text), Specials::Added, "prompt"),
         Source::Text { text, add_special_tokens: false } => (Prompt::Text(text), Specials::Omitted, "prompt"),
-        Source::Messages(messages) => {
-            let message = |message: anchorhold_api::Message| ChatMessage {
-                role: message.role.as_str().to_owned(),
-                content: message.content,
-            };
-            (Prompt::Chat(messages.into_iter().map(message).collect()), Specials::Added, "messages")
+        Source::Conversation { messages, tools } => {
+            (Prompt::Chat(conversation(messages, tools)), Specials::Added, "messages")
         }
     };
     let work = WorkKind::Tokenize { tenancy, prompt, specials, spell: asked.return_token_strs };

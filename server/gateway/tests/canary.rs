@@ -6,7 +6,8 @@ mod common;
 
 use anchorhold_api::RerankRequest;
 use anchorhold_ipc::{
-    CacheDomain, Event, FromGateway, ModelKind, Prompt, RequestError, RequestId, Specials, Tenancy, WorkKind,
+    CacheDomain, CallPart, Event, FromGateway, ModelKind, Prompt, RequestError, RequestId, Specials, Tenancy,
+    WorkKind,
 };
 use axum::body::Body;
 use common::{KEY, Rig, aside, chat, get, post, request, with};
@@ -86,15 +87,10 @@ fn refused() -> Vec<Request<Body>> {
         "/v1/rerank",
         &json!({"model": "rank", "query": CANARY, "documents": [{CANARY: CANARY}]}),
     ));
-    for (path, body) in [
-        ("/tokenize", json!({"model": "chat", "prompt": [CANARY]})),
-        ("/tokenize", json!({"model": CANARY, "prompt": CANARY})),
-        ("/tokenize", json!({"model": "chat", "prompt": CANARY, "messages": CANARY})),
-        ("/detokenize", json!({"model": "chat", "tokens": [CANARY]})),
-    ] {
-        requests.push(post(path, &body));
-    }
+    requests.extend(refused_tokens());
     requests.push(get(&format!("/v1/models/{CANARY}")));
+    requests.push(get(&format!("/v1/responses/{CANARY}")));
+    requests.extend(refused_calls());
     requests.push(get(&format!("/{CANARY}?{CANARY}={CANARY}")));
     requests.push(get(&format!("/.well-known/anchorhold-attestation?nonce={CANARY}")));
     for (name, value) in [
@@ -116,6 +112,40 @@ fn refused() -> Vec<Request<Body>> {
     requests
 }
 
+/// The same with tools, and of responses.
+fn refused_calls() -> Vec<Request<Body>> {
+    let mut requests = Vec::new();
+    for change in [
+        json!({"tools": [{"type": "function", "function": {"name": format!("{CANARY}.")}}]}),
+        json!({"tool_choice": CANARY}),
+        json!({"functions": [{"name": CANARY}]}),
+        json!({"messages": [{"role": "tool", "tool_call_id": CANARY, "content": CANARY}]}),
+    ] {
+        requests.push(post("/v1/chat/completions", &with(chat(CANARY), change)));
+    }
+    for change in [
+        json!({"input": [{"type": CANARY, CANARY: CANARY}]}),
+        json!({"previous_response_id": CANARY}),
+        json!({"text": {"format": {"type": CANARY}}}),
+    ] {
+        let body = json!({"model": "chat", "input": CANARY});
+        requests.push(post("/v1/responses", &with(body, change)));
+    }
+    requests
+}
+
+/// The same, of questions about tokens.
+fn refused_tokens() -> Vec<Request<Body>> {
+    [
+        ("/tokenize", json!({"model": "chat", "prompt": [CANARY]})),
+        ("/tokenize", json!({"model": CANARY, "prompt": CANARY})),
+        ("/tokenize", json!({"model": "chat", "prompt": CANARY, "messages": CANARY})),
+        ("/detokenize", json!({"model": "chat", "tokens": [CANARY]})),
+    ]
+    .map(|(path, body)| post(path, &body))
+    .into()
+}
+
 /// Requests of which every one is answered, with the canary in each text.
 fn served() -> Vec<Request<Body>> {
     let mut requests = vec![
@@ -124,6 +154,11 @@ fn served() -> Vec<Request<Body>> {
             "/v1/chat/completions",
             &with(chat(CANARY), json!({"stream": true, "user": CANARY, "cache_salt": CANARY})),
         ),
+        post(
+            "/v1/responses",
+            &json!({"model": "chat", "input": CANARY, "instructions": CANARY, "metadata": {CANARY: CANARY}}),
+        ),
+        post("/v1/responses", &json!({"model": "chat", "input": CANARY, "stream": true})),
         post("/v1/completions", &json!({"model": "chat", "prompt": CANARY, "max_tokens": 100})),
         post("/v1/embeddings", &json!({"model": "embed", "input": CANARY})),
         post("/v1/rerank", &json!({"model": "rank", "query": CANARY, "documents": [CANARY]})),
@@ -151,7 +186,22 @@ fn forms() -> Vec<Value> {
         json!({"guided_choice": [CANARY]}),
         json!({"structured_outputs": {"choice": [CANARY]}}),
         json!({"logprobs": true, "top_logprobs": 3, "stop": [CANARY]}),
+        called(),
     ]
+}
+
+/// Tools and calls with the canary in each text, and in the names that may be chosen.
+fn called() -> Value {
+    let parameters = json!({"type": "object", "properties": {CANARY: {"description": CANARY}}});
+    let arguments = json!({CANARY: CANARY}).to_string();
+    json!({
+        "tools": [{"type": "function", "function": {"name": CANARY, "description": CANARY, "parameters": parameters}}],
+        "tool_choice": {"type": "function", "function": {"name": CANARY}},
+        "messages": [
+            {"role": "assistant", "content": CANARY, "tool_calls": [{"id": CANARY, "type": "function", "function": {"name": CANARY, "arguments": arguments}}]},
+            {"role": "tool", "tool_call_id": CANARY, "content": CANARY},
+        ],
+    })
 }
 
 /// A message of the line may come into a log by its `Debug`.
@@ -180,6 +230,9 @@ async fn case_34_what_a_worker_is_asked_and_says_is_printed_without_text() {
         printed.push_str(&format!("{asked:?}"));
     }
     let delta = Event::Delta { id: RequestId(1), choice: 0, text: CANARY.to_owned(), told: Vec::new() };
+    for part in [CallPart::Begin(CANARY.to_owned()), CallPart::Arguments(CANARY.to_owned())] {
+        printed.push_str(&format!("{:?}", Event::Call { id: RequestId(1), choice: 0, part }));
+    }
     let tenancy = Tenancy { domain: CacheDomain([1; 16]), share: 1 };
     let texts = WorkKind::Embed { tenancy, inputs: vec![Prompt::Text(CANARY.to_owned())] };
     let (specials, prompt) = (Specials::Added, Prompt::Text(CANARY.to_owned()));

@@ -5,9 +5,9 @@
 mod common;
 
 use anchorhold_channel::authenticator;
-use anchorhold_ipc::{ModelKind, Prompt, RequestOutcome, Route, WorkKind};
+use anchorhold_ipc::{ModelInfo, ModelKind, Prompt, RequestOutcome, Route, Shorter, WorkKind};
 use anchorhold_rats::Nonce;
-use common::{RECEIPT, Rig, chat, get, post, request, with};
+use common::{RECEIPT, Rig, chat, get, info, post, request, with};
 use http::StatusCode;
 use ring::hmac;
 use serde_json::json;
@@ -116,10 +116,11 @@ async fn what_was_asked_reaches_the_worker() {
         with(chat("x"), json!({"temperature": 0.5, "seed": 7, "stop": ["y"], "max_tokens": 3, "top_k": 2}));
     let task = rig.begin(post("/v1/chat/completions", &body));
     let kind = common::aside(move || worker.submitted().1).await;
-    let WorkKind::Generate { prompt: Prompt::Chat(messages), sampling, stop, .. } = kind else {
+    let WorkKind::Generate { prompt: Prompt::Chat(conversation), sampling, stop, .. } = kind else {
         panic!("{kind:?}")
     };
-    assert_eq!((messages[0].role.as_str(), messages[0].content.as_str()), ("user", "x"));
+    let message = &conversation.messages[0];
+    assert_eq!((message.role.as_str(), message.content.as_str()), ("user", "x"));
     assert_eq!((sampling.temperature, sampling.seed, sampling.top_k), (0.5, 7, 2));
     assert_eq!((stop.max_tokens, stop.stop), (3, vec!["y".to_owned()]));
     // The worker went away with the closure, so the request ends.
@@ -140,6 +141,34 @@ async fn embeddings_keep_order_and_both_encodings_agree() {
         rig.send(post("/v1/embeddings", &with(body, json!({"encoding_format": "base64"})))).await.json();
     assert_eq!(packed["data"][2]["embedding"], "AAAAQAAAAD8AAIC/zczMPQ==");
     assert_eq!(rig.next_record().route, Route::Embeddings);
+}
+
+#[tokio::test]
+async fn embeddings_are_cut_only_as_their_model_allows() {
+    let rig = Rig::new();
+    for (id, shorter) in [("no", Shorter::No), ("any", Shorter::Any), ("some", Shorter::To(vec![2]))] {
+        let info = ModelInfo { shorter, ..info(id, ModelKind::Embedding) };
+        rig.worker_of(info).await.serve();
+    }
+    let ask = async |model: &str, dimensions: u32, encoding: &str| {
+        let body =
+            json!({"model": model, "input": "x", "dimensions": dimensions, "encoding_format": encoding});
+        rig.send(post("/v1/embeddings", &body)).await
+    };
+    for (model, dimensions) in [("no", 2), ("no", 5), ("any", 5), ("some", 3), ("some", 1), ("some", 5)] {
+        let answer = ask(model, dimensions, "float").await;
+        assert_eq!(
+            (answer.status, answer.param()),
+            (StatusCode::BAD_REQUEST, json!("dimensions")),
+            "{model}"
+        );
+    }
+    // The fake worker's vector is 0, 0.5, -1, 0.1.
+    assert_eq!(ask("some", 2, "float").await.json()["data"][0]["embedding"], json!([0.0, 1.0]));
+    assert_eq!(ask("any", 1, "float").await.json()["data"][0]["embedding"], json!([0.0]));
+    assert_eq!(ask("some", 2, "base64").await.json()["data"][0]["embedding"], "AAAAAAAAgD8=");
+    let whole = ask("any", 4, "float").await.json();
+    assert_eq!(whole["data"][0]["embedding"], json!([0.0, 0.5, -1.0, 0.1]));
 }
 
 #[tokio::test]
@@ -323,7 +352,6 @@ async fn head_works_where_get_does_and_other_methods_are_told_which_do() {
 async fn routes_of_other_servers_are_refused_by_name() {
     let rig = serving().await;
     for (path, code) in [
-        ("/v1/responses", "unsupported_route"),
         ("/v1/audio/speech", "unsupported_route"),
         ("/rerank", "unsupported_route"),
         ("/v1/audiophile", "not_found"),

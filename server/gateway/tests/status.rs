@@ -101,7 +101,7 @@ async fn the_document_is_served_and_tells_every_route_that_there_is_and_no_other
             let keyed = rig.send(common::request(&method.to_uppercase(), &path, body)).await;
             assert_ne!(keyed.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
             if keyed.status == StatusCode::NOT_FOUND {
-                assert_ne!(keyed.code(), json!("not_found"), "{method} {path}");
+                assert_ne!(keyed.json()["error"]["message"], "there is no such route", "{method} {path}");
             }
             let bare = http::Request::builder().method(method.to_uppercase().as_str()).uri(&path);
             let bare = rig.send(bare.body(axum::body::Body::empty()).unwrap()).await;

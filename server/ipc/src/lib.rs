@@ -18,17 +18,18 @@ mod message;
 
 // The words inside the messages, for the process that builds them and needs nothing else of the engine.
 pub use anchorhold_engine::{
-    CacheDomain, ChatMessage, FinishReason, Load, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Precision, Prompt,
-    RequestId, Sampling, StopRules, Structure, Tenancy, TokenField, TokenId,
+    CacheDomain, CallName, Calling, ChatMessage, Conversation, FinishReason, Load, MAX_CHOICES, MAX_LOGPROBS,
+    ModelKind, MustCall, Precision, Prompt, RequestId, Sampling, Shorter, StopRules, Structure, Tenancy,
+    TokenField, TokenId, Tool, ToolCall,
 };
 pub use line::{
     GATEWAY_LINE, KEEPER_LINE, Line, LineError, LineReader, LineWriter, MAX_DESCRIPTORS, MAX_FRAME_BYTES,
     inherited, pair,
 };
 pub use message::{
-    Appended, AuditEvent, CallerAuth, Confinement, Event, FetchPackage, FetchReport, FromFetcher,
+    Appended, AuditEvent, CallPart, CallerAuth, Confinement, Event, FetchPackage, FetchReport, FromFetcher,
     FromGateway, FromWorker, GuestCard, LoadModel, LoadReport, ModelInfo, ObjectDescriptors, RejectReason,
     RequestError, RequestOutcome, RequestRecord, Route, ServingEvidence, Specials, SpelledToken, StoreAccess,
-    StoreIdentity, StructureFault, ToFetcher, ToGateway, ToWorker, ToldToken, WireSecret, WireText, Work,
-    WorkKind,
+    StoreIdentity, StructureFault, ToFetcher, ToGateway, ToWorker, ToldToken, ToolFault, WireSecret,
+    WireText, Work, WorkKind,
 };

@@ -1,8 +1,8 @@
 //! The closed lists of messages. What is not here cannot be said.
 
 use anchorhold_engine::{
-    FinishReason, Load, ModelKind, Precision, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy,
-    TokenField, TokenId,
+    FinishReason, Load, ModelKind, Precision, Prompt, RequestId, Sampling, Shorter, StopRules, Structure,
+    Tenancy, TokenField, TokenId,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -115,6 +115,8 @@ pub struct ModelInfo {
     pub max_tokens: u32,
     /// The length of an embedding, or 0.
     pub dimensions: u32,
+    /// To which lengths an embedding may be cut.
+    pub shorter: Shorter,
     /// SHA-256 of the signed manifest.
     pub manifest_digest: [u8; 32],
 }
@@ -445,6 +447,8 @@ pub enum Route {
     Rerank,
     /// `/tokenize` and `/detokenize`.
     Tokenize,
+    /// `/v1/responses` and below.
+    Responses,
 }
 
 /// From the gateway to a worker.
@@ -583,6 +587,15 @@ pub enum Event {
         /// Tokens of the text that has left so far, each told once, where that was asked.
         told: Vec<ToldToken>,
     },
+    /// A part of a call that a choice makes.
+    Call {
+        /// The request.
+        id: RequestId,
+        /// The choice, from 0.
+        choice: u16,
+        /// The part.
+        part: CallPart,
+    },
     /// A choice ended. The last of them ends the request.
     Finished {
         /// The request.
@@ -645,6 +658,7 @@ impl fmt::Debug for Event {
             Self::Delta { id, choice, text, told } => {
                 write!(f, "Delta({id:?}, {choice}, {} bytes, {} told)", text.len(), told.len())
             }
+            Self::Call { id, choice, part } => write!(f, "Call({id:?}, {choice}, {part:?})"),
             Self::Finished { id, choice, reason, tokens_in, tokens_found, tokens_out } => write!(
                 f,
                 "Finished({id:?}, {choice}, {reason:?}, {tokens_in} in, {tokens_found} found, {tokens_out} out)"
@@ -656,6 +670,25 @@ impl fmt::Debug for Event {
             Self::Tokenized { id, tokens, .. } => write!(f, "Tokenized({id:?}, {})", tokens.len()),
             Self::Detokenized { id, text } => write!(f, "Detokenized({id:?}, {} bytes)", text.len()),
             Self::Failed { id, error } => write!(f, "Failed({id:?}, {error:?})"),
+        }
+    }
+}
+
+/// A part of a call of a tool, as it comes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallPart {
+    /// A call of the tool of this name, one of those offered, begins.
+    Begin(String),
+    /// More of the arguments of the call that began last. All of them together are a JSON object, unless the choice ended within.
+    Arguments(String),
+}
+
+impl fmt::Debug for CallPart {
+    /// Without the text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Begin(_) => f.write_str("Begin"),
+            Self::Arguments(text) => write!(f, "Arguments({} bytes)", text.len()),
         }
     }
 }
@@ -735,6 +768,17 @@ pub enum RejectReason {
         limit: u64,
     },
     /// The form that the answer must have.
+    Structure(StructureFault),
+    /// The tools that may be called.
+    Tools(ToolFault),
+}
+
+/// What is wrong with the tools that may be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToolFault {
+    /// The model's chat template shows it no tools, or it writes calls in a way that is not known here.
+    NotOffered,
+    /// The form of their arguments.
     Structure(StructureFault),
 }
 

@@ -3,10 +3,13 @@
 //! A form comes from a caller and is hostile: its size, its compilation, and each step under it have limits. Nothing is fetched: a
 //! reference in a schema names a part of the same schema.
 
+mod calls;
 mod patterns;
 
+pub use calls::Marks;
+
 use crate::vocabulary::Vocabulary;
-use anchorhold_engine::{Constraint, Structure, TokenId, TooComplex};
+use anchorhold_engine::{Calling, Constraint, Structure, TokenId, TooComplex, Tool};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::InferenceCapabilities;
@@ -92,6 +95,28 @@ impl Grammars {
             Structure::Choice(texts) => choice(texts)?,
             Structure::JsonSchema(_) | Structure::Regex(_) => return Err(GrammarError::TooComplex),
         };
+        Self::compiled(factory, grammar)
+    }
+
+    /// The constraint that makes one answer calls of these tools, or keeps those that it may make to their form; `None` where nothing is
+    /// asked of it.
+    ///
+    /// # Errors
+    /// [`GrammarError`].
+    pub fn calls(
+        &self,
+        marks: Marks,
+        tools: &[Tool],
+        calling: &Calling,
+    ) -> Result<Option<Box<dyn Constraint>>, GrammarError> {
+        let Some(grammar) = calls::grammar(marks, tools, calling)? else { return Ok(None) };
+        let factory = self.0.as_ref().ok_or(GrammarError::NotOffered)?;
+        let constraint =
+            Grammar::new(Self::compiled(factory, grammar)?, tools.iter().map(|tool| tool.json.len()).sum())?;
+        Ok(Some(Box::new(constraint)))
+    }
+
+    fn compiled(factory: &ParserFactory, grammar: TopLevelGrammar) -> Result<TokenParser, GrammarError> {
         // Panics of the library are errors of it; none of its texts is used, since they quote the form.
         factory.create_parser(grammar).map_err(|error| fault(&error.to_string()))
     }
@@ -156,11 +181,14 @@ fn matching(regex: &str) -> TopLevelGrammar {
 
 /// A regular expression that matches this text alone.
 fn literal(text: &str) -> String {
-    let one = |character: char| match character {
+    text.chars().map(literal_of).collect()
+}
+
+fn literal_of(character: char) -> String {
+    match character {
         'a'..='z' | 'A'..='Z' | '0'..='9' => character.to_string(),
         _ => format!("\\x{{{:X}}}", u32::from(character)),
-    };
-    text.chars().map(one).collect()
+    }
 }
 
 /// How long the caller's text is, in bytes.

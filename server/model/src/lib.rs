@@ -15,6 +15,7 @@
 mod attention;
 mod bert;
 mod cache;
+mod calls;
 mod config;
 mod decoder;
 mod error;
@@ -33,6 +34,7 @@ mod pooling;
 mod quantised;
 mod rope;
 mod rows;
+mod shorter;
 mod stored;
 mod stream;
 mod template;
@@ -42,11 +44,12 @@ mod vocabulary;
 mod weights;
 
 pub use anchorhold_engine::Precision;
+pub use calls::{CallStream, CallSyntax, Said};
 pub use decoder::{
     DecoderPlan, LayerPart, PlannedGate, PlannedTensor, PlannedWeights, Stored, TensorPlace, WeightPart,
 };
 pub use error::LoadError;
-pub use grammar::{GrammarError, Grammars, MAX_CHOICE_TEXTS, MAX_REGEX_LEN, MAX_STRUCTURE_LEN};
+pub use grammar::{GrammarError, Grammars, MAX_CHOICE_TEXTS, MAX_REGEX_LEN, MAX_STRUCTURE_LEN, Marks};
 pub use kernel::Held;
 pub use load::{ChatModel, EmbeddingModel, LoadStats, LoadedModel, RerankModel, load, load_on, load_with};
 pub use stream::{Passed, StopMatcher, TextStream};

@@ -3,10 +3,12 @@
 //! It reads no file or environment, and the clock only where the caller gives it one; it sees only the conversation and the names of four special tokens, and has limits for its
 //! size, its output, and its steps and memory together: the template engine's fuel pays for both.
 
+mod conversation;
 mod date;
 mod json;
 
-use anchorhold_engine::ChatMessage;
+use crate::calls::CallSyntax;
+use anchorhold_engine::Conversation;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
@@ -17,13 +19,13 @@ use std::io::{self, Write};
 pub const MAX_TEMPLATE_LEN: usize = 256 << 10;
 /// The longest rendered prompt, in bytes.
 pub const MAX_RENDERED_LEN: usize = 4 << 20;
-/// The most bytes of all messages together.
+/// The most bytes of all messages and tools together.
 pub const MAX_MESSAGES_LEN: usize = 4 << 20;
 /// Fuel for any conversation: one unit is a step of the template's program, or 64 bytes that it makes or reads.
 const FUEL: u64 = 50_000;
-/// Further fuel for each message.
+/// Further fuel for each message and each tool.
 const FUEL_PER_MESSAGE: u64 = 2_000;
-/// One further unit for so many bytes of the messages: the template may go over them 16 times.
+/// One further unit for so many bytes of them: the template may go over them 16 times.
 const BYTES_PER_FUEL: u64 = 4;
 /// Calls within calls.
 const RECURSION: usize = 64;
@@ -69,6 +71,7 @@ pub struct SpecialTokens {
 pub struct ChatTemplate {
     environment: Box<Environment<'static>>,
     special: SpecialTokens,
+    calls: Option<CallSyntax>,
 }
 
 const NAME: &str = "chat";
@@ -93,7 +96,7 @@ impl ChatTemplate {
         environment.remove_global("debug");
         let added = environment.add_template_owned(NAME, without_generation(source).into_owned());
         added.map_err(|_| TemplateError::Syntax)?;
-        Ok(Self { environment: Box::new(environment), special })
+        Ok(Self { environment: Box::new(environment), special, calls: None }.with_calls())
     }
 
     /// The same with `strftime_now`, which some templates use to tell the model the date: `clock` gives the seconds since 1970. Without it
@@ -101,6 +104,17 @@ impl ChatTemplate {
     #[must_use]
     pub fn with_clock(mut self, clock: fn() -> u64) -> Self {
         self.environment.add_function("strftime_now", move |format: &str| date::strftime(format, clock()));
+        self.with_calls()
+    }
+
+    /// How the model writes a call of a tool; `None` where it is shown no tools, or writes calls in a way that is not of the list.
+    #[must_use]
+    pub fn calls(&self) -> Option<CallSyntax> {
+        self.calls
+    }
+
+    fn with_calls(mut self) -> Self {
+        self.calls = CallSyntax::of(&self);
         self
     }
 
@@ -108,24 +122,20 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// Every other variant of [`TemplateError`].
-    pub fn render(&self, messages: &[ChatMessage]) -> Result<String, TemplateError> {
-        let length = |message: &ChatMessage| message.role.len() + message.content.len();
-        let length: usize = messages.iter().map(length).sum();
+    pub fn render(&self, conversation: &Conversation) -> Result<String, TemplateError> {
+        let length = conversation.len();
         if length > MAX_MESSAGES_LEN {
             return Err(TemplateError::Length);
         }
         let mut environment = Environment::clone(&self.environment);
-        let fuel = FUEL_PER_MESSAGE.saturating_mul(messages.len() as u64).saturating_add(FUEL);
+        let parts = conversation.messages.len() + conversation.tools.len();
+        let fuel = FUEL_PER_MESSAGE.saturating_mul(parts as u64).saturating_add(FUEL);
         environment.set_fuel(Some(fuel.saturating_add(length as u64 / BYTES_PER_FUEL)));
         let template = environment.get_template(NAME).map_err(|_| TemplateError::Syntax)?;
-        let values: Vec<Value> = messages
-            .iter()
-            .map(|message| context! { role => &message.role, content => &message.content })
-            .collect();
         let context = context! {
-            messages => values,
+            messages => conversation::messages(conversation, self.calls)?,
             add_generation_prompt => true,
-            tools => (),
+            tools => conversation::tools(conversation)?,
             documents => (),
             bos_token => text(self.special.bos.as_ref()),
             eos_token => text(self.special.eos.as_ref()),
@@ -220,14 +230,15 @@ impl Write for Bounded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anchorhold_engine::ChatMessage;
 
     fn message(role: &str, content: &str) -> ChatMessage {
-        ChatMessage { role: role.into(), content: content.into() }
+        ChatMessage::text(role, content)
     }
 
     fn render(source: &str, messages: &[ChatMessage]) -> Result<String, TemplateError> {
         let special = SpecialTokens { bos: Some("<s>".into()), ..SpecialTokens::default() };
-        ChatTemplate::new(source, special)?.render(messages)
+        ChatTemplate::new(source, special)?.render(&messages.to_vec().into())
     }
 
     #[test]
@@ -317,10 +328,10 @@ mod tests {
     fn the_clock_is_read_only_where_one_is_given() {
         let source = "{{ strftime_now('%Y') if strftime_now is defined else 'no clock' }}";
         let template = || ChatTemplate::new(source, SpecialTokens::default()).unwrap();
-        assert_eq!(template().render(&[]).unwrap(), "no clock");
-        assert_eq!(template().with_clock(|| 0).render(&[]).unwrap(), "1970");
+        assert_eq!(template().render(&Conversation::default()).unwrap(), "no clock");
+        assert_eq!(template().with_clock(|| 0).render(&Conversation::default()).unwrap(), "1970");
         let unknown = ChatTemplate::new("{{ strftime_now('%Q') }}", SpecialTokens::default()).unwrap();
-        assert_eq!(unknown.with_clock(|| 0).render(&[]), Err(TemplateError::Failed));
+        assert_eq!(unknown.with_clock(|| 0).render(&Conversation::default()), Err(TemplateError::Failed));
     }
 
     #[test]

@@ -4,14 +4,14 @@
 
 mod common;
 
-use anchorhold_engine::{BlockId, ChatMessage, Row};
+use anchorhold_engine::{BlockId, ChatMessage, Conversation, Row};
 use anchorhold_model::Precision;
 use common::{Sequences, argmax, assert_same_bits};
 
 const MOST_DIFFERENCE: f32 = 1e-3;
 
-fn messages(chat: &serde_json::Value) -> Vec<ChatMessage> {
-    serde_json::from_value(chat["messages"].clone()).unwrap()
+fn messages(chat: &serde_json::Value) -> Conversation {
+    common::conversation(&chat["messages"], &serde_json::Value::Null)
 }
 
 fn anchor_chat(threads: usize, precision: Precision) -> Sequences {
@@ -42,8 +42,8 @@ fn prompts_equal_transformers() {
         assert_eq!(tokens, common::ids(&text["tokens"]), "{}", text["text"]);
         assert_eq!(model.codec.decode(&tokens).unwrap(), text["text"].as_str().unwrap());
     }
-    let tool = ChatMessage { role: "tool".into(), content: "x".into() };
-    assert!(template.render(&[tool]).is_err());
+    let unknown = vec![ChatMessage::text("narrator", "x")];
+    assert!(template.render(&unknown.into()).is_err());
 }
 
 #[test]

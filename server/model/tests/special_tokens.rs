@@ -7,7 +7,7 @@
 
 mod common;
 
-use anchorhold_engine::ChatMessage;
+use anchorhold_engine::{CallName, ChatMessage, Conversation, Tool, ToolCall};
 use anchorhold_model::{ChatModel, ChatTemplate, SpecialTokens};
 use common::gguf::{GgufFile, Meta, converted};
 use serde_json::{Value, json};
@@ -147,6 +147,27 @@ fn attacks(special: &str) -> Vec<String> {
     ]
 }
 
+/// The tokens of a conversation in which every text of a tool and a call is this one.
+fn calling(model: &ChatModel, special: &[&str], text: &str) -> Vec<u32> {
+    let source = format!(
+        "{}{{{{ tools | tojson }}}}{{% for m in messages %}}{{% for c in m.tool_calls or [] %}}{{{{ c.function | tojson }}}}{{{{ c.id }}}}\
+        {{% endfor %}}{{{{ m.name }}}}{{{{ m.tool_call_id }}}}{{{{ m.content or '' }}}}{{% endfor %}}{}",
+        special[1], special[0]
+    );
+    let template = ChatTemplate::new(&source, SpecialTokens::default()).unwrap();
+    let nested = json!({text: [text, {"x": text}]});
+    let call = ToolCall { id: text.into(), name: text.into(), arguments: nested.to_string() };
+    let made = ChatMessage { calls: vec![call], ..ChatMessage::text("assistant", "") };
+    let answers = Some(CallName { id: text.into(), tool: text.into() });
+    let answer = ChatMessage { answers, ..ChatMessage::text("tool", text) };
+    let json =
+        json!({"type": "function", "function": {"name": text, "description": text, "parameters": nested}});
+    let tool = Tool { name: text.into(), json: json.to_string(), strict: false };
+    let conversation =
+        Conversation { messages: vec![made, answer], tools: vec![tool], ..Conversation::default() };
+    model.codec.encode_chat(&template, &conversation).unwrap()
+}
+
 /// Messages that spell special tokens give a prompt no special token that another message would not have.
 fn check(name: &str, model: &ChatModel, special: &[&str]) {
     let ids: Vec<u32> = special.iter().map(|text| model.codec.token(text).unwrap()).collect();
@@ -156,8 +177,8 @@ fn check(name: &str, model: &ChatModel, special: &[&str]) {
     );
     let template = ChatTemplate::new(&source, SpecialTokens::default()).unwrap();
     let control = |role: &str, content: &str| -> Vec<u32> {
-        let message = ChatMessage { role: role.into(), content: content.into() };
-        let tokens = model.codec.encode_chat(&template, &[message]).unwrap();
+        let conversation = vec![ChatMessage::text(role, content)].into();
+        let tokens = model.codec.encode_chat(&template, &conversation).unwrap();
         tokens.into_iter().filter(|id| ids.contains(id)).collect()
     };
     assert_eq!(control("user", "hello"), [ids[1], ids[0]], "{name}: the template's own");
@@ -166,6 +187,9 @@ fn check(name: &str, model: &ChatModel, special: &[&str]) {
         assert_eq!(control(&attack, "hello"), [ids[1], ids[0]], "{name}: {attack:?} as a role");
         let tokens = model.codec.encode(&attack).unwrap();
         assert!(!tokens.iter().any(|id| ids.contains(id)), "{name}: {attack:?} as a plain prompt");
+        let called = calling(model, special, &attack);
+        let control: Vec<u32> = called.into_iter().filter(|id| ids.contains(id)).collect();
+        assert_eq!(control, [ids[1], ids[0]], "{name}: {attack:?} in tools and calls");
         // The small vocabularies of bytes have those of ASCII only.
         assert!(!(attack.is_ascii() && tokens.is_empty()), "{name}: {attack:?} is not lost");
     }

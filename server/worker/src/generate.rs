@@ -9,7 +9,8 @@ use anchorhold_engine::{
     Finish, FinishReason, GenerationLimits, GenerationRequest, GenerationScheduler, Generator, Load,
     Logprobs, Moment, RequestId, SequenceId, StepOutput, TokenId,
 };
-use anchorhold_ipc::{Event, RejectReason, RequestError, SpelledToken, StructureFault, ToldToken};
+use anchorhold_ipc::{CallPart, Event, RejectReason, RequestError, SpelledToken, StructureFault, ToldToken};
+use anchorhold_model::{CallStream, Said};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -39,6 +40,8 @@ struct Request {
 /// What is known of a sequence besides its tokens.
 struct Live {
     text: Text,
+    /// Tells calls from text, where tools may be called.
+    calls: Option<CallStream>,
     /// Tokens that end it and are part of it.
     stop_tokens: Arc<[TokenId]>,
     choice: Choice,
@@ -98,8 +101,10 @@ impl Generation {
         let Some(reason) = reason else {
             let released = live.text.push(token, told);
             let stopped = released.stopped;
-            choice.pass_on(released, events);
-            if stopped {
+            let said = live.said(&released.text);
+            choice.pass_on(released, said, events);
+            if stopped || live.calls.as_ref().is_some_and(CallStream::is_over) {
+                choice.pass_on(Released::default(), live.unsaid(), events);
                 self.scheduler.cancel(output.sequence, self.generator.as_mut());
                 self.end(output.sequence, choice.finished(FinishReason::Stop), events);
             } else {
@@ -109,9 +114,12 @@ impl Generation {
         };
         // The model's own token that ends a text is not part of it.
         let is_text = reason == FinishReason::Length || live.stop_tokens.contains(&token);
-        let released = live.text.finish(is_text.then_some((token, told)));
+        let text = std::mem::replace(&mut live.text, Text::empty());
+        let released = text.finish(is_text.then_some((token, told)));
         let reason = if released.stopped { FinishReason::Stop } else { reason };
-        choice.pass_on(released, events);
+        let said = live.said(&released.text);
+        choice.pass_on(released, said, events);
+        choice.pass_on(Released::default(), live.unsaid(), events);
         self.end(output.sequence, choice.finished(reason), events);
     }
 
@@ -141,10 +149,43 @@ impl Generation {
     }
 }
 
+impl Live {
+    /// What this text says.
+    fn said(&mut self, text: &str) -> Vec<Said> {
+        match &mut self.calls {
+            Some(calls) => calls.push(text),
+            None if text.is_empty() => Vec::new(),
+            None => vec![Said::Text(text.to_owned())],
+        }
+    }
+
+    /// What was held back because it might have become a call.
+    fn unsaid(&mut self) -> Vec<Said> {
+        self.calls.take().map_or_else(Vec::new, CallStream::finish)
+    }
+}
+
 impl Choice {
-    fn pass_on(self, released: Released, events: &mut Vec<Event>) {
+    /// Tells what was said. Tokens go with its first text, though the text of some may be held back still.
+    fn pass_on(self, released: Released, said: Vec<Said>, events: &mut Vec<Event>) {
         let (id, choice) = (self.id, self.number);
-        let Released { mut text, mut told, .. } = released;
+        let mut told = released.told;
+        for part in said {
+            let part = match part {
+                Said::Text(text) => {
+                    self.pass_on_text(text, std::mem::take(&mut told), events);
+                    continue;
+                }
+                Said::Call(name) => CallPart::Begin(name),
+                Said::Arguments(text) => CallPart::Arguments(text),
+            };
+            events.push(Event::Call { id, choice, part });
+        }
+        self.pass_on_text(String::new(), told, events);
+    }
+
+    fn pass_on_text(self, mut text: String, mut told: Vec<ToldToken>, events: &mut Vec<Event>) {
+        let (id, choice) = (self.id, self.number);
         while !text.is_empty() || !told.is_empty() {
             let rest = told.split_off(told.len().min(MAX_TOLD));
             events.push(Event::Delta { id, choice, text: std::mem::take(&mut text), told });
@@ -167,7 +208,7 @@ impl Steps for Generation {
         let Job::Generate(generate) = job else {
             return Err(RequestError::Rejected(RejectReason::WrongKind));
         };
-        let Generate { tenancy, prompt, sampling, stop, choices, logprobs, form } = *generate;
+        let Generate { tenancy, prompt, sampling, stop, choices, logprobs, form, calls } = *generate;
         let choices = choices.max(1);
         let tokens_in = wide(prompt.len());
         let stop_tokens: Arc<[TokenId]> = stop.stop_tokens.clone().into();
@@ -189,9 +230,12 @@ impl Steps for Generation {
         self.scheduler.submit(request, constraint).map_err(|error| refusal(&error))?;
         self.next += u64::from(choices);
         for (number, sequence) in (0..choices).zip((first..).map(SequenceId)) {
-            let text = Text::new(self.language.decoder(), &stop.stop);
+            let decoder =
+                if calls.is_some() { self.language.call_decoder() } else { self.language.decoder() };
+            let (text, calls) = (Text::new(decoder, &stop.stop), calls.clone());
             let choice = Choice { id, number, tokens_in, tokens_found: 0, tokens_out: 0 };
-            self.live.insert(sequence, Live { text, stop_tokens: Arc::clone(&stop_tokens), choice });
+            let live = Live { text, calls, stop_tokens: Arc::clone(&stop_tokens), choice };
+            self.live.insert(sequence, live);
         }
         let choices = (first..self.next).map(SequenceId).collect();
         self.requests.insert(id, Request { choices, _permit: permit });

@@ -4,12 +4,13 @@ use crate::clock::Clock;
 use crate::desk::{Arrived, Cancelled, Desk};
 use crate::forms::{FormBudget, FormPermit};
 use crate::panics::AbortOnPanic;
-use crate::{Language, LanguageError};
+use crate::{Calls, Language, LanguageError};
 use anchorhold_engine::{
     Constraint, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Prompt, RequestId, Sampling, StopRules,
-    Structure, Tenancy, TokenId,
+    Tenancy, TokenId,
 };
-use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, Work, WorkKind};
+use anchorhold_ipc::{Event, LineReader, RejectReason, RequestError, StructureFault, Work, WorkKind};
+use anchorhold_model::CallStream;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
@@ -46,6 +47,8 @@ pub(crate) struct Generate {
     pub(crate) choices: u16,
     pub(crate) logprobs: Option<u8>,
     pub(crate) form: Option<Form>,
+    /// Tells calls from text, where tools may be called.
+    pub(crate) calls: Option<CallStream>,
 }
 
 /// A form that is compiled, and the leave to keep it.
@@ -149,9 +152,19 @@ impl Intake {
                 if choices > MAX_CHOICES || logprobs.is_some_and(|count| count > MAX_LOGPROBS) {
                     return Err(RequestError::Rejected(RejectReason::TooMany));
                 }
+                let calls = self.calls(&prompt)?;
                 let prompt = self.tokens(prompt)?;
-                let form = structure.map(|structure| self.form(&structure, tenancy, choices)).transpose()?;
-                let generate = Generate { tenancy, prompt, sampling, stop, choices, logprobs, form };
+                let (calls, bound) = calls.map(|calls| (calls.stream, calls.constraint)).unzip();
+                let constraint = match (structure, bound.flatten()) {
+                    (Some(_), Some(_)) => return Err(structure_fault(StructureFault::Malformed)),
+                    (Some(structure), None) => {
+                        Some(self.language.constraint(&structure).map_err(structure_fault)?)
+                    }
+                    (None, bound) => bound,
+                };
+                let form = constraint.map(|constraint| self.form(constraint, tenancy, choices));
+                let form = form.transpose()?;
+                let generate = Generate { tenancy, prompt, sampling, stop, choices, logprobs, form, calls };
                 Ok(Job::Generate(Box::new(generate)))
             }
             (WorkKind::Rerank { tenancy, query, documents }, ModelKind::Rerank) => {
@@ -161,15 +174,15 @@ impl Intake {
         }
     }
 
-    /// Compiles a form for so many choices.
-    fn form(&self, structure: &Structure, tenancy: Tenancy, choices: u16) -> Result<Form, RequestError> {
-        let constraint = self.language.constraint(structure);
-        let constraint =
-            constraint.map_err(|fault| RequestError::Rejected(RejectReason::Structure(fault)))?;
-        let permit = self
-            .forms
-            .take(tenancy, constraint.bytes(choices.max(1).into()))
-            .ok_or(RequestError::Overloaded)?;
+    /// A compiled form, with the leave to keep it for so many choices.
+    fn form(
+        &self,
+        constraint: Box<dyn Constraint>,
+        tenancy: Tenancy,
+        choices: u16,
+    ) -> Result<Form, RequestError> {
+        let bytes = constraint.bytes(choices.max(1).into());
+        let permit = self.forms.take(tenancy, bytes).ok_or(RequestError::Overloaded)?;
         Ok(Form { constraint, permit })
     }
 
@@ -187,6 +200,18 @@ impl Intake {
         self.language.encode_pairs(query, documents).map_err(refusal)
     }
 
+    /// How the answer is read, where the prompt offers tools.
+    fn calls(&self, prompt: &Prompt) -> Result<Option<Calls>, RequestError> {
+        match prompt {
+            Prompt::Chat(conversation) if !conversation.tools.is_empty() => {
+                self.check_length(conversation.len())?;
+                let calls = self.language.calls(conversation);
+                calls.map(Some).map_err(|fault| RequestError::Rejected(RejectReason::Tools(fault)))
+            }
+            _ => Ok(None),
+        }
+    }
+
     pub(crate) fn tokens(&self, prompt: Prompt) -> Result<Vec<TokenId>, RequestError> {
         let encoded = match prompt {
             Prompt::Tokens(tokens) => return Ok(tokens),
@@ -194,9 +219,9 @@ impl Intake {
                 self.check_length(text.len())?;
                 self.language.encode(&text)
             }
-            Prompt::Chat(messages) => {
-                self.check_length(messages.iter().map(|message| message.content.len()).sum())?;
-                self.language.encode_chat(&messages)
+            Prompt::Chat(conversation) => {
+                self.check_length(conversation.len())?;
+                self.language.encode_chat(&conversation)
             }
         };
         encoded.map_err(refusal)
@@ -218,4 +243,8 @@ pub(crate) fn refusal(error: LanguageError) -> RequestError {
         LanguageError::Template => RequestError::Rejected(RejectReason::Template),
         LanguageError::Tokenizer => RequestError::Internal,
     }
+}
+
+fn structure_fault(fault: StructureFault) -> RequestError {
+    RequestError::Rejected(RejectReason::Structure(fault))
 }

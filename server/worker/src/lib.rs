@@ -23,6 +23,7 @@ mod generate;
 mod intake;
 mod life;
 mod load;
+mod marks;
 mod model;
 mod package;
 mod panics;
@@ -33,6 +34,6 @@ mod tokenize;
 
 pub use life::{Exit, LoadFailure, Sockets, run};
 pub use load::{load_sealed, load_sealed_with};
-pub use model::{Compute, Decoder, Language, LanguageError, Model};
+pub use model::{Calls, Compute, Decoder, Language, LanguageError, Model};
 pub use panics::quiet_panics;
 pub use serve::Limits;

@@ -1,12 +1,13 @@
 //! From the keeper's order to a model in memory.
 
+use crate::marks::ShownMarks;
 use crate::package::open_package;
-use crate::{Compute, Decoder, Language, LanguageError, LoadFailure, Model};
-use anchorhold_engine::{ChatMessage, Constraint, Structure, TokenId};
-use anchorhold_ipc::{LoadModel, LoadReport, ModelInfo, StructureFault};
+use crate::{Calls, Compute, Decoder, Language, LanguageError, LoadFailure, Model};
+use anchorhold_engine::{Constraint, Conversation, Shorter, Structure, TokenId};
+use anchorhold_ipc::{LoadModel, LoadReport, ModelInfo, StructureFault, ToolFault};
 use anchorhold_model::{
-    ChatTemplate, Codec, GrammarError, Grammars, LoadError, LoadStats, LoadedModel, TextError, TextStream,
-    Threads, Vocabulary,
+    CallStream, ChatTemplate, Codec, GrammarError, Grammars, LoadError, LoadStats, LoadedModel, Marks,
+    TextError, TextStream, Threads, Vocabulary,
 };
 use anchorhold_sealed_weights::{Effort, Progress, SealedModel, VerifiedManifest};
 use std::io::Write as _;
@@ -47,9 +48,9 @@ pub fn load_sealed_with(
     let tenths = Tenths::default();
     let progress = |progress| tenths.show(progress);
     let (loaded, stats) = load(&package, Effort { threads, progress: Some(&progress) })?;
-    let (model, dimensions) = model(loaded);
+    let (model, (dimensions, shorter)) = model(loaded);
     let report = LoadReport {
-        model: info(&manifest, &model, dimensions),
+        model: info(&manifest, &model, (dimensions, shorter)),
         bytes: stats.weight_bytes,
         memory_bytes: stats.memory.bytes,
         locked_bytes: stats.memory.locked,
@@ -75,7 +76,7 @@ impl Tenths {
     }
 }
 
-fn info(manifest: &VerifiedManifest, model: &Model, dimensions: usize) -> ModelInfo {
+fn info(manifest: &VerifiedManifest, model: &Model, (dimensions, shorter): (usize, Shorter)) -> ModelInfo {
     let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     ModelInfo {
         id: manifest.model_id().to_owned(),
@@ -83,19 +84,20 @@ fn info(manifest: &VerifiedManifest, model: &Model, dimensions: usize) -> ModelI
         kind: model.compute.kind(),
         max_tokens: narrow(model.compute.context()),
         dimensions: narrow(dimensions),
+        shorter,
         manifest_digest: *manifest.digest(),
     }
 }
 
-/// The model and the length of its vectors, or 0.
-fn model(loaded: LoadedModel) -> (Model, usize) {
+/// The model and the length of its vectors, or 0, and to which they may be cut.
+fn model(loaded: LoadedModel) -> (Model, (usize, Shorter)) {
     match loaded {
         LoadedModel::Embedding(model) => {
             let dimensions = model.embedder.dimensions();
             let compute = Compute::Embedder { embedder: model.embedder, vocabulary: model.vocabulary };
             let language =
                 Arc::new(Words { codec: model.codec, template: None, vocabulary: None, grammars: None });
-            (Model { language, compute }, dimensions)
+            (Model { language, compute }, (dimensions, model.shorter))
         }
         LoadedModel::Chat(model) => {
             let compute = Compute::Generator { generator: model.generator, eos: model.end_tokens };
@@ -105,13 +107,13 @@ fn model(loaded: LoadedModel) -> (Model, usize) {
                 vocabulary: model.vocabulary,
                 grammars: Some(model.grammars),
             });
-            (Model { language, compute }, 0)
+            (Model { language, compute }, (0, Shorter::No))
         }
         LoadedModel::Rerank(model) => {
             let compute = Compute::Scorer { scorer: model.scorer, vocabulary: model.vocabulary };
             let language =
                 Arc::new(Words { codec: model.codec, template: None, vocabulary: None, grammars: None });
-            (Model { language, compute }, 0)
+            (Model { language, compute }, (0, Shorter::No))
         }
     }
 }
@@ -142,13 +144,22 @@ impl Language for Words {
         Ok(self.codec.encode_pairs(first, seconds)?)
     }
 
-    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<TokenId>, LanguageError> {
+    fn encode_chat(&self, conversation: &Conversation) -> Result<Vec<TokenId>, LanguageError> {
         let template = self.template.as_ref().ok_or(LanguageError::Template)?;
-        Ok(self.codec.encode_chat(template, messages)?)
+        Ok(self.codec.encode_chat(template, conversation)?)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(self.codec.stream())
+    }
+
+    fn call_decoder(&self) -> Box<dyn Decoder> {
+        let marks = self.marks().map_or_else(Vec::new, |marks| marks.shown());
+        if marks.is_empty() {
+            return self.decoder();
+        }
+        let codec = self.codec.clone();
+        Box::new(ShownMarks::new(move || Box::new(codec.stream()) as Box<dyn Decoder>, marks))
     }
 
     fn spell(&self, token: TokenId) -> Vec<u8> {
@@ -160,12 +171,34 @@ impl Language for Words {
 
     fn constraint(&self, structure: &Structure) -> Result<Box<dyn Constraint>, StructureFault> {
         let grammars = self.grammars.as_ref().ok_or(StructureFault::NotOffered)?;
-        grammars.constraint(structure).map_err(|error| match error {
-            GrammarError::Malformed => StructureFault::Malformed,
-            GrammarError::Unsatisfiable => StructureFault::Unsatisfiable,
-            GrammarError::TooComplex => StructureFault::TooComplex,
-            GrammarError::NotOffered => StructureFault::NotOffered,
-        })
+        grammars.constraint(structure).map_err(fault)
+    }
+
+    fn calls(&self, conversation: &Conversation) -> Result<Calls, ToolFault> {
+        let marks = self.marks().ok_or(ToolFault::NotOffered)?;
+        let Conversation { tools, calling, .. } = conversation;
+        let grammars = self.grammars.as_ref().ok_or(ToolFault::NotOffered)?;
+        let constraint = grammars.calls(marks, tools, calling);
+        let constraint = constraint.map_err(|error| ToolFault::Structure(fault(error)))?;
+        let names = tools.iter().map(|tool| tool.name.clone()).collect();
+        Ok(Calls { stream: CallStream::new(marks.syntax, names, calling.once), constraint })
+    }
+}
+
+impl Words {
+    /// How the model's calls begin and end; `None` where calls cannot be offered.
+    fn marks(&self) -> Option<Marks> {
+        let syntax = self.template.as_ref()?.calls()?;
+        Some(self.codec.marks(syntax))
+    }
+}
+
+fn fault(error: GrammarError) -> StructureFault {
+    match error {
+        GrammarError::Malformed => StructureFault::Malformed,
+        GrammarError::Unsatisfiable => StructureFault::Unsatisfiable,
+        GrammarError::TooComplex => StructureFault::TooComplex,
+        GrammarError::NotOffered => StructureFault::NotOffered,
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the worker asks of a model: words, and arithmetic.
 
-use anchorhold_engine::{ChatMessage, Constraint, Embedder, Generator, ModelKind, Structure, TokenId};
-use anchorhold_ipc::StructureFault;
+use anchorhold_engine::{Constraint, Conversation, Embedder, Generator, ModelKind, Structure, TokenId};
+use anchorhold_ipc::{StructureFault, ToolFault};
+use anchorhold_model::CallStream;
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,14 +59,19 @@ pub trait Language: Send + Sync {
     /// [`LanguageError::Tokenizer`].
     fn encode_pairs(&self, first: &str, seconds: &[String]) -> Result<Vec<Vec<TokenId>>, LanguageError>;
 
-    /// The tokens of a conversation, by the model's own template.
+    /// The tokens of a conversation and of the tools in it, by the model's own template.
     ///
     /// # Errors
     /// Either [`LanguageError`].
-    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<TokenId>, LanguageError>;
+    fn encode_chat(&self, conversation: &Conversation) -> Result<Vec<TokenId>, LanguageError>;
 
     /// A decoder for one text.
     fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// A decoder that shows the special tokens by which calls are told from text.
+    fn call_decoder(&self) -> Box<dyn Decoder> {
+        self.decoder()
+    }
 
     /// The bytes of a token, those of a special token too; they need not be whole characters.
     fn spell(&self, token: TokenId) -> Vec<u8>;
@@ -75,6 +81,21 @@ pub trait Language: Send + Sync {
     /// # Errors
     /// [`StructureFault`].
     fn constraint(&self, structure: &Structure) -> Result<Box<dyn Constraint>, StructureFault>;
+
+    /// How an answer to this conversation, which has tools, is read and kept to calls. Takes bounded time and memory.
+    ///
+    /// # Errors
+    /// [`ToolFault`].
+    fn calls(&self, conversation: &Conversation) -> Result<Calls, ToolFault>;
+}
+
+/// How an answer that may call tools is read.
+#[derive(Debug)]
+pub struct Calls {
+    /// Tells calls from text, in one answer.
+    pub stream: CallStream,
+    /// What keeps the answer to calls, or the calls to their form, where that is asked.
+    pub constraint: Option<Box<dyn Constraint>>,
 }
 
 /// Turns one text's tokens into characters, as they come.

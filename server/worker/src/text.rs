@@ -28,6 +28,7 @@ struct Held {
 }
 
 /// What may leave.
+#[derive(Default)]
 pub(crate) struct Released {
     pub(crate) text: String,
     /// Of tokens all of whose text has left.
@@ -39,6 +40,11 @@ pub(crate) struct Released {
 impl Text {
     pub(crate) fn new(decoder: Box<dyn Decoder>, stops: &[String]) -> Self {
         Self { decoder, stops: StopMatcher::new(stops), decoded: 0, left: 0, held: VecDeque::new() }
+    }
+
+    /// Stands where a text was that is finished.
+    pub(crate) fn empty() -> Self {
+        Self::new(Box::new(Nothing), &[])
     }
 
     /// What may leave after this token.

@@ -5,6 +5,7 @@ use crate::chat::ChatRequest;
 use crate::completion::CompletionRequest;
 use crate::embedding::EmbeddingRequest;
 use crate::rerank::RerankRequest;
+use crate::responses::ResponsesRequest;
 use crate::tokenize::{DetokenizeRequest, TokenizeRequest};
 use serde_json::{Map, Value};
 
@@ -12,6 +13,8 @@ pub(super) fn schemas() -> Value {
     let named = [
         ("ChatRequest", ChatRequest::schema()),
         ("CompletionRequest", CompletionRequest::schema()),
+        ("ResponsesRequest", ResponsesRequest::schema()),
+        ("Response", response()),
         ("EmbeddingRequest", EmbeddingRequest::schema()),
         ("RerankRequest", RerankRequest::schema()),
         ("TokenizeRequest", TokenizeRequest::schema()),
@@ -40,7 +43,7 @@ fn object(kind: &str) -> Field {
 }
 
 fn finish() -> Schema {
-    Schema::one_of_words(&["stop", "length"])
+    Schema::one_of_words(&["stop", "length", "tool_calls"])
 }
 
 fn completion(kind: &str, choice: Schema) -> Schema {
@@ -58,9 +61,9 @@ fn completion(kind: &str, choice: Schema) -> Schema {
 fn chat_choice() -> Schema {
     let message = Schema::answer(vec![
         ("role", Schema::one_of_words(&["assistant"])),
-        ("content", Schema::words()),
+        ("content", Schema::words().or_null()),
         ("refusal", Schema::null()),
-        ("tool_calls", Schema::null()),
+        ("tool_calls", Schema::all(Schema::answer(call())).or_null()),
     ]);
     Schema::answer(vec![
         ("index", Schema::count()),
@@ -68,6 +71,11 @@ fn chat_choice() -> Schema {
         ("logprobs", chat_logprobs().or_null()),
         ("finish_reason", finish()),
     ])
+}
+
+fn call() -> Vec<Field> {
+    let function = Schema::answer(vec![("name", Schema::words()), ("arguments", Schema::words())]);
+    vec![("id", Schema::words()), ("type", Schema::one_of_words(&["function"])), ("function", function)]
 }
 
 fn text_choice() -> Schema {
@@ -104,10 +112,20 @@ fn chunk(kind: &str, piece: Field, logprobs: Schema) -> Schema {
 
 fn delta() -> Schema {
     let role = Schema::one_of_words(&["assistant"]);
-    Schema::request(Vec::new(), vec![("role", role), ("content", Schema::words())]).closed()
+    let function =
+        Schema::request(Vec::new(), vec![("name", Schema::words()), ("arguments", Schema::words())]).closed();
+    let kind = Schema::one_of_words(&["function"]);
+    let call = Schema::request(
+        vec![("index", Schema::count()), ("function", function)],
+        vec![("id", Schema::words()), ("type", kind)],
+    )
+    .closed();
+    let fields = vec![("role", role), ("content", Schema::words()), ("tool_calls", Schema::all(call))];
+    Schema::request(Vec::new(), fields).closed()
 }
 
-fn chat_logprobs() -> Schema {
+/// Tokens with their logarithms of the probability.
+fn told() -> Schema {
     let spelled = || {
         vec![
             ("token", Schema::words()),
@@ -117,7 +135,79 @@ fn chat_logprobs() -> Schema {
     };
     let mut token = spelled();
     token.push(("top_logprobs", Schema::all(Schema::answer(spelled()))));
-    Schema::answer(vec![("content", Schema::all(Schema::answer(token))), ("refusal", Schema::null())])
+    Schema::all(Schema::answer(token))
+}
+
+fn chat_logprobs() -> Schema {
+    Schema::answer(vec![("content", told()), ("refusal", Schema::null())])
+}
+
+/// What `/v1/responses` answers, and what its events repeat.
+fn response() -> Schema {
+    let kind = |kind: &str| ("type", Schema::one_of_words(&[kind]));
+    let item_status = || ("status", Schema::one_of_words(&["in_progress", "completed", "incomplete"]));
+    let part = Schema::answer(vec![
+        kind("output_text"),
+        ("text", Schema::words()),
+        ("annotations", Schema::list(Schema::object(), &(0..=0))),
+        ("logprobs", told()),
+    ]);
+    let message = Schema::answer(vec![
+        ("id", Schema::words()),
+        kind("message"),
+        item_status(),
+        ("role", Schema::one_of_words(&["assistant"])),
+        ("content", Schema::all(part)),
+    ]);
+    let call = Schema::answer(vec![
+        ("id", Schema::words()),
+        kind("function_call"),
+        item_status(),
+        ("call_id", Schema::words()),
+        ("name", Schema::words()),
+        ("arguments", Schema::words()),
+    ]);
+    let error = Schema::answer(vec![("code", Schema::words()), ("message", Schema::words())]);
+    let details = Schema::answer(vec![("reason", Schema::one_of_words(&["max_output_tokens"]))]);
+    Schema::answer(vec![
+        ("id", Schema::words()),
+        object("response"),
+        ("created_at", Schema::count()),
+        ("status", Schema::one_of_words(&["in_progress", "completed", "incomplete", "failed"])),
+        ("model", Schema::words()),
+        ("background", Schema::only(&false.into())),
+        ("store", Schema::only(&false.into())),
+        ("previous_response_id", Schema::null()),
+        ("truncation", Schema::one_of_words(&["disabled"])),
+        ("service_tier", Schema::words()),
+        ("error", error.or_null()),
+        ("incomplete_details", details.or_null()),
+        ("instructions", Schema::words().or_null()),
+        ("max_output_tokens", Schema::count().or_null()),
+        ("max_tool_calls", Schema::null()),
+        ("metadata", Schema::object()),
+        ("output", Schema::all(Schema::any_of([message, call]))),
+        ("parallel_tool_calls", Schema::flag()),
+        ("reasoning", Schema::object()),
+        ("temperature", Schema::real()),
+        ("top_p", Schema::real()),
+        ("top_logprobs", Schema::count()),
+        ("text", Schema::object()),
+        ("tool_choice", Schema::any_of([Schema::words(), Schema::object()])),
+        ("tools", Schema::all(Schema::object())),
+        ("usage", response_usage().or_null()),
+        ("user", Schema::null()),
+    ])
+}
+
+fn response_usage() -> Schema {
+    Schema::answer(vec![
+        ("input_tokens", Schema::count()),
+        ("input_tokens_details", Schema::answer(vec![("cached_tokens", Schema::count())])),
+        ("output_tokens", Schema::count()),
+        ("output_tokens_details", Schema::answer(vec![("reasoning_tokens", Schema::count())])),
+        ("total_tokens", Schema::count()),
+    ])
 }
 
 fn text_logprobs() -> Schema {

@@ -120,17 +120,37 @@ fn path(name: &str, item: Value) -> (String, Value) {
     (name.to_owned(), item)
 }
 
+/// Nothing is stored, so each answer is gone.
+fn no_response() -> Value {
+    let id = json!([{"name": "response", "in": "path", "required": true, "schema": {"type": "string"}}]);
+    let gone = |id: &str| {
+        let operation = Operation::new(id, "No response is ever stored: always 404", &json!({}), &TOLD);
+        Value::Object(operation.0)
+    };
+    json!({"parameters": id, "get": gone("retrieveResponse"), "delete": gone("deleteResponse")})
+}
+
 fn models() -> Map<String, Value> {
     let id = json!([{"name": "model", "in": "path", "required": true, "schema": {"type": "string"}}]);
     let one = Operation::new("retrieveModel", "One model", &json_of("Model"), &TOLD).with("parameters", id);
     let chat = streamed("ChatCompletion", "ChatCompletionChunk");
     let text = streamed("TextCompletion", "TextCompletionChunk");
+    let about = "`data:` events of OpenAI's types, each with `type` and `sequence_number`";
+    let events = content([
+        ("application/json", Schema::named("Response")),
+        ("text/event-stream", Schema::words().about(about)),
+    ]);
     Map::from_iter([
         path(
             "/v1/chat/completions",
             asks("createChatCompletion", "The next message of a conversation", "ChatRequest", &chat),
         ),
         path("/v1/completions", asks("createCompletion", "Text after a prompt", "CompletionRequest", &text)),
+        path(
+            "/v1/responses",
+            asks("createResponse", "The next items of a conversation", "ResponsesRequest", &events),
+        ),
+        path("/v1/responses/{response}", no_response()),
         path(
             "/v1/embeddings",
             asks("createEmbedding", "Vectors of texts", "EmbeddingRequest", &json_of("Embeddings")),

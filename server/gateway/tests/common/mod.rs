@@ -12,7 +12,7 @@
 use anchorhold_gateway::{BodyKeys, Files, Gateway, Opening, Overrides, Written};
 use anchorhold_ipc::{
     Appended, AuditEvent, Event, FinishReason, FromGateway, GuestCard, Line, LineReader, LineWriter,
-    ModelInfo, ModelKind, Prompt, RequestRecord, ServingEvidence, ToGateway, Work, WorkKind, pair,
+    ModelInfo, ModelKind, Prompt, RequestRecord, ServingEvidence, Shorter, ToGateway, Work, WorkKind, pair,
 };
 use anchorhold_rats::{Sha256Digest, WrappingKey};
 use axum::Router;
@@ -246,6 +246,7 @@ pub fn info(id: &str, kind: ModelKind) -> ModelInfo {
         kind,
         max_tokens: 512,
         dimensions: if kind == ModelKind::Embedding { 4 } else { 0 },
+        shorter: Shorter::No,
         manifest_digest: [7; 32],
     }
 }
@@ -328,7 +329,7 @@ impl FakeWorker {
 /// The text that the fake worker says back.
 pub fn said(prompt: &Prompt) -> String {
     match prompt {
-        Prompt::Chat(messages) => messages.last().unwrap().content.clone(),
+        Prompt::Chat(conversation) => conversation.messages.last().unwrap().content.clone(),
         Prompt::Text(text) => text.clone(),
         Prompt::Tokens(ids) => format!("{ids:?}"),
     }

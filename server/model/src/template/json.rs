@@ -126,6 +126,21 @@ impl Formatter for Python<'_> {
         Ok(())
     }
 
+    /// As Python writes it: an exponent has its sign and two digits.
+    fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        let text = serde_json::to_string(&value)?;
+        match text.split_once('e') {
+            None => writer.write_all(text.as_bytes()),
+            Some((digits, exponent)) => {
+                let (sign, exponent) = match exponent.strip_prefix('-') {
+                    Some(exponent) => ('-', exponent),
+                    None => ('+', exponent),
+                };
+                write!(writer, "{digits}e{sign}{exponent:0>2}")
+            }
+        }
+    }
+
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         if !self.ascii || fragment.is_ascii() {
             return writer.write_all(fragment.as_bytes());

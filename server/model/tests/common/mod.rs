@@ -5,7 +5,9 @@
 
 pub(crate) mod gguf;
 
-use anchorhold_engine::{BackendError, BlockId, Generator, Row};
+use anchorhold_engine::{
+    BackendError, BlockId, CallName, ChatMessage, Conversation, Generator, Row, Tool, ToolCall,
+};
 use anchorhold_model::{
     ChatModel, EmbeddingModel, LoadError, LoadStats, LoadedModel, Precision, RerankModel, Threads, load_with,
 };
@@ -54,6 +56,34 @@ pub(crate) fn goldens(name: &str) -> serde_json::Value {
 }
 
 /// Little-endian f32 in base64.
+/// Messages and tools as transformers takes them.
+pub(crate) fn conversation(messages: &serde_json::Value, tools: &serde_json::Value) -> Conversation {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+    let call = |call: &serde_json::Value| ToolCall {
+        id: text(&call["id"]),
+        name: text(&call["function"]["name"]),
+        arguments: call["function"]["arguments"].to_string(),
+    };
+    let message = |message: &serde_json::Value| ChatMessage {
+        calls: list(&message["tool_calls"]).iter().map(call).collect(),
+        answers: message
+            .get("tool_call_id")
+            .map(|id| CallName { id: text(id), tool: text(&message["name"]) }),
+        ..ChatMessage::text(text(&message["role"]), text(&message["content"]))
+    };
+    let tool = |tool: &serde_json::Value| Tool {
+        name: text(&tool["function"]["name"]),
+        json: tool.to_string(),
+        strict: false,
+    };
+    Conversation {
+        messages: list(messages).iter().map(message).collect(),
+        tools: list(tools).iter().map(tool).collect(),
+        ..Conversation::default()
+    }
+}
+
 pub(crate) fn numbers(value: &serde_json::Value) -> Vec<f32> {
     let bytes = STANDARD.decode(value.as_str().unwrap()).unwrap();
     bytes.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()

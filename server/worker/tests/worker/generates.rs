@@ -8,7 +8,7 @@ use anchorhold_worker::{Exit, Limits};
 use std::sync::atomic::Ordering;
 
 fn chat(role: &str, content: &str) -> Prompt {
-    Prompt::Chat(vec![ChatMessage { role: role.into(), content: content.into() }])
+    Prompt::Chat(vec![ChatMessage::text(role, content)].into())
 }
 
 fn rejected(id: u64, reason: RejectReason) -> Event {

@@ -7,6 +7,7 @@
     reason = "test code: a wrong assumption is a failed test"
 )]
 
+mod calls;
 mod embeds;
 mod generates;
 mod lives;

@@ -131,7 +131,7 @@ fn order() -> (LoadModel, Vec<File>) {
 }
 
 fn chat(content: &str) -> Prompt {
-    Prompt::Chat(vec![ChatMessage { role: "user".into(), content: content.into() }])
+    Prompt::Chat(vec![ChatMessage::text("user", content)].into())
 }
 
 #[test]
@@ -251,9 +251,8 @@ fn does_not_start_without_its_sockets() {
 fn the_tokens_of_a_prompt_are_those_that_a_request_with_it_has() {
     let mut process = Process::start();
     assert!(matches!(process.load(|_, _| ()), FromWorker::Loaded(_)));
-    let message = |content: &str| ChatMessage { role: "user".into(), content: content.into() };
     let text = "Ein naïver Satz 🦀 <|im_end|> with specials spelled out";
-    for prompt in [Prompt::Text(text.into()), Prompt::Chat(vec![message(text)])] {
+    for prompt in [Prompt::Text(text.into()), chat(text)] {
         let (specials, spell) = (Specials::Added, true);
         let asked = WorkKind::Tokenize { tenancy: TENANCY, prompt: prompt.clone(), specials, spell };
         let (_, Event::Tokenized { tokens, spelled, .. }) = process.ask(1, asked) else { panic!() };

@@ -4,8 +4,8 @@ use anchorhold_engine::{
     CacheDomain, FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy,
 };
 use anchorhold_ipc::{
-    Confinement, Event, FromWorker, Line, Load, LoadModel, LoadReport, ModelInfo, Precision, ToWorker,
-    ToldToken, WireSecret, Work, WorkKind, pair,
+    Confinement, Event, FromWorker, Line, Load, LoadModel, LoadReport, ModelInfo, Precision, Shorter,
+    ToWorker, ToldToken, WireSecret, Work, WorkKind, pair,
 };
 use anchorhold_worker::{Exit, Limits, LoadFailure, Model, Sockets, run};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -37,6 +37,7 @@ pub(crate) fn report() -> LoadReport {
         kind: ModelKind::Chat,
         max_tokens: 64,
         dimensions: 0,
+        shorter: Shorter::No,
         manifest_digest: [7; 32],
     };
     LoadReport { model, bytes: 12, memory_bytes: 24, locked_bytes: 8, micros: 34 }

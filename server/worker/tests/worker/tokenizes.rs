@@ -45,7 +45,7 @@ fn every_kind_of_model_tells_its_tokens_and_their_text() {
 #[test]
 fn counts_are_those_of_the_generation_with_the_same_prompt() {
     let mut rig = Rig::serving(reciter(64, None).0, Limits::default());
-    let conversation = || Prompt::Chat(vec![ChatMessage { role: "user".into(), content: "naïve".into() }]);
+    let conversation = || Prompt::Chat(vec![ChatMessage::text("user", "naïve")].into());
     for prompt in [conversation, || text("naïve")] {
         rig.submit(1, tokenize(prompt(), Specials::Added, false));
         let Event::Tokenized { tokens, .. } = rig.event() else { panic!() };
@@ -66,7 +66,7 @@ fn a_text_longer_than_the_context_is_cut_all_the_same() {
 fn refuses_what_has_no_answer_or_too_long_a_one() {
     let (model, _) = reciter(4096, None);
     let mut rig = Rig::serving(model, Limits::default());
-    let system = Prompt::Chat(vec![ChatMessage { role: "system".into(), content: "x".into() }]);
+    let system = Prompt::Chat(vec![ChatMessage::text("system", "x")].into());
     rig.submit(1, tokenize(system, Specials::Added, false));
     assert_eq!(rig.event(), rejected(1, RejectReason::Template));
     let outside = TokenId::try_from(VOCABULARY).unwrap();

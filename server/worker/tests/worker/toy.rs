@@ -1,10 +1,11 @@
 //! A language of bytes, a generator that recites, and an embedder that counts.
 
 use anchorhold_engine::{
-    BackendError, BlockId, ChatMessage, Constraint, Embedder, Generator, Row, Structure, TokenId, TooComplex,
+    BackendError, BlockId, Constraint, Conversation, Embedder, Generator, Row, Structure, TokenId, TooComplex,
 };
-use anchorhold_ipc::StructureFault;
-use anchorhold_worker::{Compute, Decoder, Language, LanguageError, Model};
+use anchorhold_ipc::{StructureFault, ToolFault};
+use anchorhold_model::{CallStream, CallSyntax};
+use anchorhold_worker::{Calls, Compute, Decoder, Language, LanguageError, Model};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -56,8 +57,8 @@ impl Language for Bytes {
         seconds.iter().map(|second| self.encode(&format!("{first}|{second}"))).collect()
     }
 
-    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<TokenId>, LanguageError> {
-        let lines = messages.iter().map(|message| match message.role.as_str() {
+    fn encode_chat(&self, conversation: &Conversation) -> Result<Vec<TokenId>, LanguageError> {
+        let lines = conversation.messages.iter().map(|message| match message.role.as_str() {
             "user" | "assistant" => Ok(format!("{}: {}\n", message.role, message.content)),
             _ => Err(LanguageError::Template),
         });
@@ -79,6 +80,20 @@ impl Language for Bytes {
             Structure::Regex(_) => Err(StructureFault::Malformed),
             Structure::JsonSchema(_) => Err(StructureFault::Unsatisfiable),
         }
+    }
+
+    /// One tool is bound to what its description is.
+    fn calls(&self, conversation: &Conversation) -> Result<Calls, ToolFault> {
+        let names: Vec<String> = conversation.tools.iter().map(|tool| tool.name.clone()).collect();
+        if names.iter().any(|name| name == "none") {
+            return Err(ToolFault::NotOffered);
+        }
+        let bound = conversation.tools.iter().find(|tool| tool.strict).map(|tool| {
+            let texts = vec![tool.json.clone()];
+            Box::new(OneOf { texts, said: Vec::new() }) as Box<dyn Constraint>
+        });
+        let stream = CallStream::new(CallSyntax::Hermes, names, conversation.calling.once);
+        Ok(Calls { stream, constraint: bound })
     }
 }
 
