@@ -8,6 +8,7 @@ mod owner;
 mod package;
 mod policy;
 mod presented;
+mod proxy;
 mod receipt;
 mod seal;
 mod simulated_root;
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Package(package::Command),
     #[command(after_help = verify::EXAMPLE)]
     Verify(verify::Args),
+    #[command(after_help = proxy::EXAMPLE)]
+    Proxy(Box<proxy::Args>),
     #[command(subcommand)]
     Evidence(evidence::Command),
     /// Export or verify an audit log
@@ -63,6 +66,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Seal(args) => seal::run(&args),
         Command::Package(command) => package::run(&command),
         Command::Verify(args) => verify::run(&args),
+        Command::Proxy(args) => proxy::run(*args),
         Command::Evidence(command) => evidence::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Key(command) => key::run(&command),
