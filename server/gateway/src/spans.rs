@@ -53,7 +53,7 @@ pub(crate) fn request(record: &RequestRecord, parent: Option<&TraceParent>, took
         gen_ai.usage.input_tokens = record.tokens_in,
         gen_ai.usage.output_tokens = record.tokens_out,
         http.response.status_code = record.status,
-        error.r#type = failure(record),
+        "error.type" = failure(record),
         rid = record.rid,
         "span"
     );
