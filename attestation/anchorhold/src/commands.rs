@@ -12,6 +12,7 @@ mod proxy;
 mod receipt;
 mod seal;
 mod simulated_root;
+mod top;
 mod vectors;
 mod verify;
 
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Vectors(vectors::Command),
     #[command(after_help = simulated_root::EXAMPLE)]
     SimulatedRoot(simulated_root::Args),
+    #[command(after_help = top::EXAMPLE)]
+    Top(top::Args),
 }
 
 /// Runs a command; the exit says how a verification ended.
@@ -72,5 +75,6 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Image(command) => image::run(&command),
         Command::Vectors(command) => vectors::run(&command),
         Command::SimulatedRoot(args) => simulated_root::run(&args),
+        Command::Top(args) => top::run(&args),
     }
 }

@@ -36,6 +36,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("image-measure", &["image", "measure"]),
     ("vectors-run", &["vectors", "run"]),
     ("simulated-root", &["simulated-root"]),
+    ("top", &["top"]),
 ];
 
 /// Compares with a file; writes it when `UPDATE_SNAPSHOTS` is set.
