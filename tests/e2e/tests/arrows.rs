@@ -14,6 +14,7 @@ use std::process::Command;
 /// * `key-broker` uses `channel`, because it serves HTTPS as the gateway does, with the same limits; and `attester`, for
 ///   the fixture root of `anchorhold-key-broker-simulated` alone.
 /// * `keeper` uses `channel`, as a client of the broker and for the attestation document. It needs no `verifier`.
+/// * `document` is a crate of its own because browsers judge documents too, and what `channel` stands on does not build for them.
 /// * `dsse` is a crate of its own because manifests and policies are signed in the same envelope.
 /// * `appraisal-policy` is a crate of its own because relying parties without a key broker have policies too;
 ///   `key-release` takes its reader of TOML tables from it, so that there is one.
@@ -35,7 +36,8 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("verifier", "attestation", &["rats"]),
     ("appraisal-policy", "attestation", &["dsse", "rats", "verifier"]),
     ("attester", "attestation", &["rats"]),
-    ("channel", "attestation", &["rats", "verifier", "evaluation"]),
+    ("document", "attestation", &["rats", "verifier", "evaluation"]),
+    ("channel", "attestation", &["rats", "verifier", "document"]),
     ("endorsements", "attestation", &["rats", "verifier"]),
     ("evaluation", "attestation", &["rats", "verifier"]),
     ("kbs", "attestation", &["rats", "verifier", "evaluation"]),
