@@ -13,5 +13,5 @@ pub mod document;
 mod verification;
 
 pub use anchorhold_evaluation::Verdict;
-pub use attested::{AttestedServer, verify_document};
+pub use attested::{AttestedServer, verify_document, verify_relayed_document};
 pub use verification::{Subject, VERIFICATION_FORMAT, VerificationDocument};

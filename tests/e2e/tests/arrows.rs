@@ -15,6 +15,7 @@ use std::process::Command;
 ///   the fixture root of `anchorhold-key-broker-simulated` alone.
 /// * `keeper` uses `channel`, as a client of the broker and for the attestation document. It needs no `verifier`.
 /// * `document` is a crate of its own because browsers judge documents too, and what `channel` stands on does not build for them.
+/// * `relying-party` is a crate of its own because the command line, the Python package and browsers read the same words.
 /// * `dsse` is a crate of its own because manifests and policies are signed in the same envelope.
 /// * `appraisal-policy` is a crate of its own because relying parties without a key broker have policies too;
 ///   `key-release` takes its reader of TOML tables from it, so that there is one.
@@ -38,6 +39,11 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("attester", "attestation", &["rats"]),
     ("document", "attestation", &["rats", "verifier", "evaluation"]),
     ("channel", "attestation", &["rats", "verifier", "document"]),
+    (
+        "relying-party",
+        "attestation",
+        &["rats", "verifier", "evaluation", "document", "appraisal-policy", "audit-log"],
+    ),
     ("endorsements", "attestation", &["rats", "verifier"]),
     ("evaluation", "attestation", &["rats", "verifier"]),
     ("kbs", "attestation", &["rats", "verifier", "evaluation"]),
@@ -80,6 +86,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "attester",
             "channel",
             "key-release",
+            "relying-party",
             "weights-store",
         ],
     ),
