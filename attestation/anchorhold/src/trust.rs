@@ -1,7 +1,6 @@
 //! Which roots are trusted and what is accepted, as the command line says it.
 
 mod accepted;
-mod floor;
 pub(crate) mod roots;
 
 use crate::exit::Failure;
@@ -9,8 +8,8 @@ use crate::output::remark;
 use accepted::Accepted;
 use anchorhold_evaluation::UsedProfile;
 use anchorhold_rats::{Ed25519PublicKey, Measurement, Tee, Timestamp};
+use anchorhold_relying_party::Floor;
 use anchorhold_verifier::{AppraisalPolicy, TrustAnchors, dangerous};
-use floor::Floor;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 

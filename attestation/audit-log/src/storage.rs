@@ -2,7 +2,8 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+#[cfg(unix)]
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 pub(crate) const SEGMENT_DIRECTORY: &str = "entries";
@@ -50,8 +51,21 @@ pub struct Directory {
     segment: Option<File>,
 }
 
-const FILE_MODE: u32 = 0o600;
-const DIRECTORY_MODE: u32 = 0o700;
+/// Options for a file of the owner alone. A WebAssembly module reads receipts and has no files, so nothing is asked for there.
+fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    options.mode(0o600);
+    options
+}
+
+/// The same for directories.
+fn private_directory() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    builder.mode(0o700);
+    builder
+}
 
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
@@ -63,8 +77,7 @@ impl Directory {
     /// # Errors
     /// Those of the file system.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let mut builder = DirBuilder::new();
-        builder.mode(DIRECTORY_MODE);
+        let builder = private_directory();
         builder.create(path)?;
         builder.create(path.join(SEGMENT_DIRECTORY))?;
         sync_directory(path)?;
@@ -81,11 +94,7 @@ fn not_begun() -> io::Error {
 impl Storage for Directory {
     fn begin_segment(&mut self, number: u32) -> io::Result<()> {
         let directory = self.path.join(SEGMENT_DIRECTORY);
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .mode(FILE_MODE)
-            .open(directory.join(segment_name(number)))?;
+        let file = private_file().append(true).create_new(true).open(directory.join(segment_name(number)))?;
         file.sync_all()?;
         sync_directory(&directory)?;
         self.segment = Some(file);
@@ -102,8 +111,7 @@ impl Storage for Directory {
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let new = self.path.join(format!("{name}.new"));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&new)?;
+        let mut file = private_file().write(true).create(true).truncate(true).open(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&new, self.path.join(name))?;

@@ -212,6 +212,21 @@ impl Corpus {
     }
 }
 
+/// Judges one case, JSON, by its own rules, with the bytes of its files by role: for builds without a file system.
+///
+/// # Errors
+/// [`Error`] when the case cannot be read.
+pub fn judge_case(case: &str, files: BTreeMap<String, Vec<u8>>) -> Result<Checks, Error> {
+    let case: Case = serde_json::from_str(case).map_err(|error| Error::Manifest(error.to_string()))?;
+    if let Some(role) = files.keys().find(|role| !case.files.contains_key(*role)) {
+        return Err(Error::Role { role: role.clone(), what: "is not in the case" });
+    }
+    if let Some((role, _)) = files.iter().find(|(_, bytes)| bytes.len() > MAX_FILE_BYTES) {
+        return Err(Error::Role { role: role.clone(), what: "is over the limit of a file" });
+    }
+    platform::judge(&case, &Files(files))
+}
+
 /// Every failed rule is listed in a refusal, so the case holds if the stage that it names is among them.
 fn name_refusal(checks: &Checks, wanted: &str) -> (String, String) {
     let in_stage = checks.failed().find(|check| stage_name(check.stage) == wanted);

@@ -11,7 +11,7 @@ mod corpus;
 mod manifest;
 mod platform;
 
-pub use corpus::{Corpus, Error, MAX_FILE_BYTES, Outcome};
+pub use corpus::{Corpus, Error, MAX_FILE_BYTES, Outcome, judge_case};
 pub use manifest::{
     Case, CasePolicy, Expectation, MAX_CASES, MAX_MANIFEST_BYTES, Manifest, Pin, Platform, UnreadCase,
 };

@@ -16,6 +16,8 @@ use std::process::Command;
 /// * `keeper` uses `channel`, as a client of the broker and for the attestation document. It needs no `verifier`.
 /// * `client` is a crate of its own because programs link it, and `channel` needs neither a pool nor receipts; it uses `audit-log` for
 ///   the receipts that it checks, and holds no policy files and no endorsements.
+/// * `document` is a crate of its own because browsers judge documents too, and what `channel` stands on does not build for them.
+/// * `relying-party` is a crate of its own because the command line, the Python package and browsers read the same words.
 /// * `dsse` is a crate of its own because manifests and policies are signed in the same envelope.
 /// * `appraisal-policy` is a crate of its own because relying parties without a key broker have policies too;
 ///   `key-release` takes its reader of TOML tables from it, so that there is one.
@@ -37,7 +39,13 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("verifier", "attestation", &["rats"]),
     ("appraisal-policy", "attestation", &["dsse", "rats", "verifier"]),
     ("attester", "attestation", &["rats"]),
-    ("channel", "attestation", &["rats", "verifier", "evaluation"]),
+    ("document", "attestation", &["rats", "verifier", "evaluation"]),
+    ("channel", "attestation", &["rats", "verifier", "document"]),
+    (
+        "relying-party",
+        "attestation",
+        &["rats", "verifier", "evaluation", "document", "appraisal-policy", "audit-log"],
+    ),
     ("client", "attestation", &["rats", "verifier", "audit-log", "channel"]),
     ("endorsements", "attestation", &["rats", "verifier"]),
     ("evaluation", "attestation", &["rats", "verifier"]),
@@ -82,6 +90,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "channel",
             "client",
             "key-release",
+            "relying-party",
             "weights-store",
         ],
     ),

@@ -5,12 +5,10 @@ use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{self, Format, line};
 use crate::trust::TrustArgs;
-use anchorhold_audit_log::{
-    MAX_RECEIPT_BYTES, PublicKey, RECEIPT_KEY_BYTES, ReceiptError, SignedReceipt, split_stream,
-};
-use anchorhold_channel::{AttestedServer, Verdict};
-use anchorhold_rats::{Checks, Ed25519PublicKey, Secret, Stage};
-use serde::Serialize;
+use anchorhold_audit_log::{MAX_RECEIPT_BYTES, RECEIPT_KEY_BYTES, SignedReceipt, split_stream};
+use anchorhold_channel::AttestedServer;
+use anchorhold_rats::{Checks, Ed25519PublicKey, Secret};
+use anchorhold_relying_party::{Exchange, ReceiptVerification, verify_receipt};
 use std::path::{Path, PathBuf};
 
 const EXAMPLE: &str = "\
@@ -23,8 +21,6 @@ Examples:
 
 /// The longest request or response that is read, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
-/// The value of `format`.
-const FORMAT: &str = "urn:anchorhold:receipt-verification:v1";
 
 /// What to do with a receipt.
 #[derive(clap::Subcommand)]
@@ -63,16 +59,6 @@ pub(crate) struct Args {
     format: Format,
 }
 
-/// The outcome, for scripts.
-#[derive(Serialize)]
-struct Report {
-    format: &'static str,
-    verdict: Verdict,
-    /// What the receipt says; only of an accepted one.
-    receipt: Option<SignedReceipt>,
-    checks: Checks,
-}
-
 pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
     let Command::Verify(args) = command;
     let report = verify(args)?;
@@ -84,12 +70,10 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
     Ok(report.verdict.into())
 }
 
-fn verify(args: &Args) -> Result<Report, Failure> {
+fn verify(args: &Args) -> Result<ReceiptVerification, Failure> {
     let mut checks = Checks::new();
     let receipt = judge(args, &mut checks)?;
-    let verdict = Verdict::of(&checks);
-    let receipt = receipt.filter(|_| verdict == Verdict::Accepted);
-    Ok(Report { format: FORMAT, verdict, receipt, checks })
+    Ok(ReceiptVerification::of(receipt, checks))
 }
 
 /// The receipt, when its signature was found good; what else is wrong shows in the checks.
@@ -106,23 +90,13 @@ fn judge(args: &Args, checks: &mut Checks) -> Result<Option<SignedReceipt>, Fail
             return Err(Failure::usage("the response carries no receipt; name the file that holds it"));
         }
     };
-    let read = SignedReceipt::verify(text.trim(), &PublicKey::new(*key.as_bytes()));
-    let signed = "signed by the audit key";
-    let observed = read.as_ref().map_or_else(ReceiptError::to_string, |_| signed.to_owned());
-    checks.record((Stage::Signature, "receipt_signature"), read.is_ok(), signed, observed);
-    let Ok(receipt) = read else { return Ok(None) };
-    if let Some(server) = &server {
-        about_guest(checks, &receipt, server);
-    }
-    if let (Some(response), Some(request), Some(key)) = (&response, &args.request, &args.receipt_key) {
-        let response = split.as_ref().map_or(response.as_slice(), |(_, rest)| rest);
-        let request = files::read(request, MAX_BODY_BYTES)?;
-        let opens = receipt.commitments.opens(receipt_key(key)?.expose(), &request, response);
-        let wanted = "commitments to these bodies under this key";
-        let observed = if opens { wanted } else { "commitments to other bodies, or under another key" };
-        checks.record((Stage::Binding, "receipt_commitments"), opens, wanted, observed);
-    }
-    Ok(Some(receipt))
+    let request = args.request.as_deref().map(|path| files::read(path, MAX_BODY_BYTES)).transpose()?;
+    let receipt_key = args.receipt_key.as_deref().map(receipt_key).transpose()?;
+    let exchange = match (&request, &response, &receipt_key) {
+        (Some(request), Some(response), Some(key)) => Some(Exchange { request, response, key }),
+        _ => None,
+    };
+    Ok(verify_receipt(&text, (&key, server.as_deref()), exchange.as_ref(), checks))
 }
 
 /// The guest of the saved document, if one is named and accepted.
@@ -142,14 +116,6 @@ fn attested(args: &Args, checks: &mut Checks) -> Result<Option<Box<AttestedServe
     }
 }
 
-/// The receipt has to be about the guest whose key signed it.
-fn about_guest(checks: &mut Checks, receipt: &SignedReceipt, server: &AttestedServer) {
-    let (measured, log) = (server.result().measurement().to_string(), &server.state().audit.origin);
-    let (says, named) = (receipt.measurement.to_string(), receipt.origin.as_str());
-    checks.record((Stage::Binding, "receipt_measurement"), measured == says, measured.clone(), says.clone());
-    checks.record((Stage::Binding, "receipt_log"), log == named, log.clone(), named);
-}
-
 /// The key is the caller's secret: it comes from a file and not from the command line, which others can read.
 fn receipt_key(path: &Path) -> Result<Secret<RECEIPT_KEY_BYTES>, Failure> {
     let unread = || Failure::usage("the receipt key is not 64 lower-case hex digits");
@@ -157,7 +123,7 @@ fn receipt_key(path: &Path) -> Result<Secret<RECEIPT_KEY_BYTES>, Failure> {
     anchorhold_client::receipts::receipt_key(text.trim()).ok_or_else(unread)
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &ReceiptVerification) -> String {
     let mut out = output::table(&report.checks);
     out.push('\n');
     if let Some(receipt) = &report.receipt {

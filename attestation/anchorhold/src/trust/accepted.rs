@@ -1,6 +1,5 @@
 //! What is accepted: by flags, by a release policy or by an appraisal profile, less what machine lists refuse.
 
-use super::floor::Floor;
 use crate::exit::{Exit, Failure};
 use crate::files;
 use anchorhold_appraisal_policy::{
@@ -10,15 +9,11 @@ use anchorhold_dsse::{MAX_ENVELOPE_BYTES, TrustedSigners};
 use anchorhold_evaluation::UsedProfile;
 use anchorhold_key_release::{MAX_POLICY_BYTES, ReleasePolicy};
 use anchorhold_rats::{Ed25519PublicKey, Measurement, Timestamp};
+use anchorhold_relying_party::{Floor, strict_policy};
 use anchorhold_verifier::AppraisalPolicy;
-use anchorhold_verifier::snp::{self, GenoaTcb, MinimumTcb};
-use anchorhold_verifier::tdx;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-/// Genoa's firmware with the fix for CVE-2024-56161 (AMD-SB-3019). Other products have no floor here, because a floor
-/// that is not known to be safe is none.
-const GENOA_FLOOR: GenoaTcb = GenoaTcb { bootloader: 10, tee: 0, snp: 23, microcode: 84 };
 const NOT_IN_FORCE: &str = "get the current file from whoever issues it; --at judges for another time";
 const UNSIGNED: &str =
     "leave --profile-signer out to take the file as it is, or sign it with `anchorhold policy sign`";
@@ -32,28 +27,7 @@ pub(super) struct Accepted {
 
 /// Strict policies for guests with one of these launch digests.
 pub(super) fn by_flags(measurements: &[Measurement], floors: &[Floor]) -> Accepted {
-    let tdx = tdx::Policy::strict(measurements.to_vec());
-    let policy = AppraisalPolicy { tdx: Some(tdx), ..from_floors(measurements, floors).into() };
-    Accepted { policies: vec![policy], profile: None }
-}
-
-fn from_floors(measurements: &[Measurement], floors: &[Floor]) -> snp::Policy {
-    let mut minimum = MinimumTcb::default();
-    if floors.is_empty() {
-        minimum.genoa = Some(GENOA_FLOOR);
-    }
-    for floor in floors {
-        match *floor {
-            Floor::Milan(floor) => minimum.milan = Some(floor),
-            Floor::Genoa(floor) => minimum.genoa = Some(floor),
-            Floor::Turin(floor) => minimum.turin = Some(floor),
-        }
-    }
-    let mut policy = snp::Policy::strict(measurements.to_vec(), minimum);
-    // A platform that was below the floor at launch, or can be rolled back below it, could read the guest's memory.
-    policy.min_committed_tcb = Some(minimum);
-    policy.min_launch_tcb = Some(minimum);
-    policy
+    Accepted { policies: vec![strict_policy(measurements, floors)], profile: None }
 }
 
 /// What the grants of a release policy accept, without what it revokes.
@@ -152,18 +126,4 @@ fn not_in_force(path: &Path, error: NotInForce) -> Failure {
 
 fn about(path: &Path, what: impl Display) -> String {
     format!("{}: {what}", path.display())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_floors_only_genoa_has_one_and_it_holds_for_launch_and_committed_too() {
-        let policy = from_floors(&[Measurement::new([1; 48])], &[]);
-        assert_eq!(policy.min_tcb.genoa, Some(GENOA_FLOOR));
-        assert_eq!((policy.min_tcb.milan, policy.min_tcb.turin), (None, None));
-        assert_eq!(policy.min_launch_tcb, Some(policy.min_tcb));
-        assert_eq!(policy.min_committed_tcb, Some(policy.min_tcb));
-    }
 }

@@ -64,7 +64,7 @@ pub struct ServedModel {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelKeys {
-    /// The key that signs [authenticators](crate::authenticator) of connections.
+    /// The key that signs authenticators of connections (RFC 9261).
     pub authenticator_key: Ed25519PublicKey,
     /// The keys to which bodies may be encrypted, at most one of each KEM; none where the server takes no encrypted bodies.
     pub body_keys: Vec<WrappingKey>,

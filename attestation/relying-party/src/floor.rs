@@ -1,13 +1,16 @@
-//! The lowest TCB of a product, as a flag says it.
+//! The lowest TCB of a product, as people say it.
 
 use anchorhold_verifier::snp::{GenoaTcb, MilanTcb, TurinTcb};
 use std::str::FromStr;
 
-/// `genoa=10,0,23,84`.
+/// `genoa=10,0,23,84`: the components in the order of AMD's TCB_VERSION.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Floor {
+pub enum Floor {
+    /// `milan=BL,TEE,SNP,UCODE`.
     Milan(MilanTcb),
+    /// `genoa=BL,TEE,SNP,UCODE`.
     Genoa(GenoaTcb),
+    /// `turin=FMC,BL,TEE,SNP,UCODE`.
     Turin(TurinTcb),
 }
 

@@ -1,0 +1,93 @@
+//! Receipts: who signed one, and what it is about.
+
+use anchorhold_audit_log::{PublicKey, RECEIPT_KEY_BYTES, ReceiptError, SignedReceipt, split_stream};
+use anchorhold_document::AttestedServer;
+use anchorhold_evaluation::Verdict;
+use anchorhold_rats::{Checks, Ed25519PublicKey, Secret, Stage};
+use serde::Serialize;
+
+/// The value of `format`. Keys are only ever added under one format.
+pub const RECEIPT_FORMAT: &str = "urn:anchorhold:receipt-verification:v1";
+
+/// What the caller has of the request that a receipt is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange<'a> {
+    /// The body that was sent, byte for byte; empty for a request without one.
+    pub request: &'a [u8],
+    /// The body that came back, byte for byte; a stream with its comments.
+    pub response: &'a [u8],
+    /// The key of this one request.
+    pub key: &'a Secret<RECEIPT_KEY_BYTES>,
+}
+
+/// The outcome, for scripts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReceiptVerification {
+    /// [`RECEIPT_FORMAT`].
+    pub format: &'static str,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What the receipt says; only of an accepted one.
+    pub receipt: Option<SignedReceipt>,
+    /// Every rule in order.
+    pub checks: Checks,
+}
+
+impl ReceiptVerification {
+    /// The outcome of these checks.
+    #[must_use]
+    pub fn of(receipt: Option<SignedReceipt>, checks: Checks) -> Self {
+        let verdict = Verdict::of(&checks);
+        let receipt = receipt.filter(|_| verdict == Verdict::Accepted);
+        Self { format: RECEIPT_FORMAT, verdict, receipt, checks }
+    }
+}
+
+/// Judges the text of a receipt for the audit key of a guest.
+///
+/// *Establishes*: the holder of `audit_key` said this, of this exchange where there is one. *Presumes*: an attestation document
+/// vouches for `audit_key`.
+#[must_use]
+pub fn judge_receipt(
+    text: &str,
+    audit_key: &Ed25519PublicKey,
+    exchange: Option<&Exchange<'_>>,
+) -> ReceiptVerification {
+    let mut checks = Checks::new();
+    let receipt = verify_receipt(text, (audit_key, None), exchange, &mut checks);
+    ReceiptVerification::of(receipt, checks)
+}
+
+/// The receipt, when its signature was found good; what else is wrong shows in `checks`. Where the guest of the key is attested, the
+/// receipt has to be about that guest.
+pub fn verify_receipt(
+    text: &str,
+    (audit_key, server): (&Ed25519PublicKey, Option<&AttestedServer>),
+    exchange: Option<&Exchange<'_>>,
+    checks: &mut Checks,
+) -> Option<SignedReceipt> {
+    let read = SignedReceipt::verify(text.trim(), &PublicKey::new(*audit_key.as_bytes()));
+    let signed = "signed by the audit key";
+    let observed = read.as_ref().map_or_else(ReceiptError::to_string, |_| signed.to_owned());
+    checks.record((Stage::Signature, "receipt_signature"), read.is_ok(), signed, observed);
+    let receipt = read.ok()?;
+    if let Some(server) = server {
+        about_guest(checks, &receipt, server);
+    }
+    if let Some(Exchange { request, response, key }) = exchange {
+        let split = split_stream(response);
+        let committed = split.as_ref().map_or(*response, |(_, rest)| rest);
+        let opens = receipt.commitments.opens(key.expose(), request, committed);
+        let wanted = "commitments to these bodies under this key";
+        let observed = if opens { wanted } else { "commitments to other bodies, or under another key" };
+        checks.record((Stage::Binding, "receipt_commitments"), opens, wanted, observed);
+    }
+    Some(receipt)
+}
+
+fn about_guest(checks: &mut Checks, receipt: &SignedReceipt, server: &AttestedServer) {
+    let (measured, log) = (server.result().measurement().to_string(), &server.state().audit.origin);
+    let (says, named) = (receipt.measurement.to_string(), receipt.origin.as_str());
+    checks.record((Stage::Binding, "receipt_measurement"), measured == says, measured.clone(), says.clone());
+    checks.record((Stage::Binding, "receipt_log"), log == named, log.clone(), named);
+}
