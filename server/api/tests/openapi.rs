@@ -163,7 +163,7 @@ fn answers_have_the_shapes_that_the_document_tells() {
             }
             written.extend(frames.finish(0, Finish::Stop));
             written.extend(frames.end(usage).before);
-            assert!(written.len() > 3);
+            assert!(written.len() >= 3);
             written.iter().for_each(|event| check(name, &events(event)));
         }
     }
