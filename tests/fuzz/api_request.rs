@@ -3,8 +3,8 @@
 
 use anchorhold_api::{
     ApiError, ChatRequest, CompletionRequest, DetokenizeRequest, EmbeddingRequest, Generation,
-    MAX_DETOKENIZED, MAX_DOCUMENTS, MAX_INPUTS, MAX_MESSAGES, MAX_PROMPTS, MAX_STOPS, MAX_TOOLS, RerankRequest,
-    ResponsesRequest, Source, TokenizeRequest, Tools,
+    MAX_DETOKENIZED, MAX_DOCUMENTS, MAX_INPUTS, MAX_MESSAGES, MAX_PROMPTS, MAX_STOPS, MAX_TOOLS,
+    RerankRequest, ResponsesRequest, Source, TokenizeRequest, Tools,
 };
 use libfuzzer_sys::fuzz_target;
 
