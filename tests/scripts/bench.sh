@@ -29,6 +29,8 @@ bench anchorhold-weights-store fetch
 bench anchorhold-audit-log append
 bench anchorhold-body-encryption bodies
 bench anchorhold-e2e tenants
+echo "== connections, streams and overload"
+JSON="$parts/hold.json" tests/scripts/clients.sh bench
 for threads in 1 2; do
     bench anchorhold-model embed "$threads" "JSON=$parts/embed-$threads.json"
     if [ -n "${PEERS_PYTHON:-}" ]; then
