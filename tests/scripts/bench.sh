@@ -28,8 +28,11 @@ bench anchorhold-sealed-weights sealed_load
 bench anchorhold-weights-store fetch
 bench anchorhold-audit-log append
 bench anchorhold-body-encryption bodies
+bench anchorhold-client proxy
 bench anchorhold-e2e tenants
-echo "== connections, streams and overload"
+bench anchorhold-e2e topics
+bench anchorhold-e2e connections
+echo "== streams held, and overload"
 JSON="$parts/hold.json" tests/scripts/clients.sh bench
 for threads in 1 2; do
     bench anchorhold-model embed "$threads" "JSON=$parts/embed-$threads.json"

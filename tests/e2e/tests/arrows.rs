@@ -14,6 +14,8 @@ use std::process::Command;
 /// * `key-broker` uses `channel`, because it serves HTTPS as the gateway does, with the same limits; and `attester`, for
 ///   the fixture root of `anchorhold-key-broker-simulated` alone.
 /// * `keeper` uses `channel`, as a client of the broker and for the attestation document. It needs no `verifier`.
+/// * `client` is a crate of its own because programs link it, and `channel` needs neither a pool nor receipts; it uses `audit-log` for
+///   the receipts that it checks, and holds no policy files and no endorsements.
 /// * `dsse` is a crate of its own because manifests and policies are signed in the same envelope.
 /// * `appraisal-policy` is a crate of its own because relying parties without a key broker have policies too;
 ///   `key-release` takes its reader of TOML tables from it, so that there is one.
@@ -36,6 +38,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("appraisal-policy", "attestation", &["dsse", "rats", "verifier"]),
     ("attester", "attestation", &["rats"]),
     ("channel", "attestation", &["rats", "verifier", "evaluation"]),
+    ("client", "attestation", &["rats", "verifier", "audit-log", "channel"]),
     ("endorsements", "attestation", &["rats", "verifier"]),
     ("evaluation", "attestation", &["rats", "verifier"]),
     ("kbs", "attestation", &["rats", "verifier", "evaluation"]),
@@ -77,6 +80,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "verifier",
             "attester",
             "channel",
+            "client",
             "key-release",
             "weights-store",
         ],
