@@ -32,6 +32,8 @@ bench anchorhold-client proxy
 bench anchorhold-e2e tenants
 bench anchorhold-e2e topics
 bench anchorhold-e2e connections
+echo "== streams held, and overload"
+JSON="$parts/hold.json" tests/scripts/clients.sh bench
 for threads in 1 2; do
     bench anchorhold-model embed "$threads" "JSON=$parts/embed-$threads.json"
     if [ -n "${PEERS_PYTHON:-}" ]; then

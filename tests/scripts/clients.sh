@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Other people's clients and scanners drive the demonstration's server. Each script in tests/clients prints a line for each part and ends
 # with "NAME: N checks"; the last line here counts them all. Exit 1 when one failed.
+# With the argument bench it measures instead what connections, streams and overload cost; JSON names a file for the results.
 # CLIENTS_DIR is where the pinned packages are installed and kept for the next run (target/clients), ONLY a list of scripts.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -76,6 +77,15 @@ client() { # ENVIRONMENT SCRIPT
     fi
     "${run[@]}" "$clients/$2" 2>&1 | tee -a "$work/told" || failed+=("$1 $2")
 }
+
+if [ "${1:-}" = bench ]; then
+    # What hold.py holds at a time.
+    export ANCHORHOLD_GATEWAY_LIMITS__MAX_IN_FLIGHT=200 ANCHORHOLD_GATEWAY_LIMITS__MAX_IN_FLIGHT_PER_TENANT=200
+    start_server
+    environment probes
+    "$installed/probes/bin/python" "$clients/hold.py"
+    exit
+fi
 
 start_server
 client openai-2 openai_python.py
