@@ -44,6 +44,8 @@ const TABLE: &[(&str, &str, &[&str])] = &[
         "attestation",
         &["rats", "verifier", "evaluation", "document", "appraisal-policy", "audit-log"],
     ),
+    ("wasm", "attestation", &["rats", "relying-party", "vectors", "body-encryption"]),
+    ("python", "attestation", &["rats", "relying-party", "vectors", "channel"]),
     ("endorsements", "attestation", &["rats", "verifier"]),
     ("evaluation", "attestation", &["rats", "verifier"]),
     ("kbs", "attestation", &["rats", "verifier", "evaluation"]),
