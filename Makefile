@@ -44,10 +44,10 @@ broker-proofs: setup ## 10,000 random histories of the broker (SEEDS), 1,000 kil
 lint: setup ## Formatting and lints, warnings refused; the verifier for WebAssembly
 	@CARGO='$(CARGO)' tests/scripts/lint.sh
 
-python: ## Build the Python wheel into target/wheels (needs maturin: pip install maturin)
-	maturin build --release --manifest-path attestation/python/Cargo.toml
+python: setup ## Build the Python wheel into target/wheels
+	@tests/scripts/python.sh
 
-wasm: ## Build the npm package into target/npm and state its size
+wasm: setup ## Build the npm package into target/npm and state its size
 	@CARGO='$(CARGO)' tests/scripts/wasm.sh
 
 test-bindings: setup ## Test both, and compare what Rust, Python and WebAssembly say of the same vectors; JSON=FILE writes figures

@@ -55,10 +55,9 @@ wasm_verdicts() {
 }
 
 if [ -n "$python" ]; then
+    tests/scripts/python.sh "$folder/wheels"
     venv=$folder/venv
-    [ -x "$venv/bin/maturin" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet 'maturin>=1.9,<2' 'httpx>=0.25' 'openai>=1' pytest; }
-    rm -rf "$folder/wheels"
-    "$venv/bin/maturin" build --quiet --release --manifest-path attestation/python/Cargo.toml --out "$folder/wheels" --interpreter "$venv/bin/python"
+    [ -x "$venv/bin/pytest" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet 'httpx>=0.25' 'openai>=1' pytest; }
     "$venv/bin/pip" install --quiet --force-reinstall --no-deps "$folder"/wheels/*.whl
     run "Python's tests" "$venv/bin/python" -m pytest -q -p no:cacheprovider attestation/python/tests
     run "Python's verdicts" python_verdicts
