@@ -14,8 +14,6 @@ command -v softhsm2-util >/dev/null || missing+=(softhsm2)
 # A PostgreSQL server, for the tests of several brokers on one database. They start their own; none is left running.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
-# For the tools and tests of the Python package.
-python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 command -v cargo >/dev/null || { echo "setup: Rust is missing: install it with rustup" >&2; exit 1; }
 
 if [ "${#missing[@]}" -gt 0 ]; then
