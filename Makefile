@@ -6,7 +6,7 @@ CARGO ?= cargo
 PROGRAMS := $(or $(CARGO_TARGET_DIR),target)/release
 SECONDS_PER_TARGET ?= 20
 
-.PHONY: help setup build run demo demo-refuse test kill-test soak broker-proofs lint python wasm test-bindings fuzz mutants verdicts bench deny cuda gpu-check
+.PHONY: help setup build run demo demo-refuse test test-clients kill-test soak broker-proofs lint python wasm test-bindings fuzz mutants verdicts bench deny cuda gpu-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ demo-refuse: build ## The same start, refused, once for each reason
 
 test: build ## Build and run every test; the last line counts them
 	@CARGO='$(CARGO)' tests/scripts/test.sh
+
+test-clients: build ## Other people's clients and scanners against the demonstration's server; packages come from PyPI and npm, pinned
+	@tests/scripts/clients.sh
 
 soak: build ## 64 callers who stream and leave at random for 10 minutes (SECONDS): memory flat, no place lost, one answer a question
 	@$(PROGRAMS)/anchorhold-soak --seconds $(or $(SECONDS),600)

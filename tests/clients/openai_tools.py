@@ -1,17 +1,13 @@
 #!/usr/bin/env python3
-"""Tool calls and responses with OpenAI's own Python client, against a running server.
+"""Tool calls and responses with OpenAI's own Python client, 2.x and 3.x, against a running server.
 
-usage: openai_tools.py BASE_URL KEY CERTIFICATE MODEL
-
-Needs the package openai (2.x). The certificate is that of the server, PEM, or - for any. What the model says does not matter, so a tiny
-one will do: calls that must come are kept to their schemas.
+What the model says does not matter, so a tiny one will do: calls that must come are kept to their schemas.
 """
+import functools
 import json
-import ssl
-import sys
 
-import httpx
 import openai
+from checks import BASE, CHAT, KEY, check, run
 
 WEATHER = {
     "type": "object",
@@ -22,13 +18,6 @@ WEATHER = {
 FUNCTION = {"name": "weather", "description": "w", "parameters": WEATHER}
 CHAT_TOOLS = [{"type": "function", "function": FUNCTION}]
 TOOLS = [{"type": "function", **FUNCTION, "strict": True}]
-done = 0
-
-
-def check(condition, what):
-    global done
-    assert condition, what
-    done += 1
 
 
 def check_arguments(text):
@@ -131,14 +120,6 @@ def refusals(client, model):
     refused(openai.NotFoundError, "response_id", client.responses.retrieve, response_id="resp_1")
 
 
-def main():
-    base, key, certificate, model = sys.argv[1:]
-    verify = False if certificate == "-" else ssl.create_default_context(cafile=certificate)
-    client = openai.OpenAI(base_url=base, api_key=key, http_client=httpx.Client(verify=verify), max_retries=0)
-    for part in (chat_whole, chat_streamed, responses_whole, responses_streamed, refusals):
-        part(client, model)
-        print(f"{part.__name__}: ok", flush=True)
-    print(f"openai {openai.__version__}: {done} checks")
-
-
-main()
+client = openai.OpenAI(base_url=BASE, api_key=KEY, max_retries=0)
+parts = [functools.update_wrapper(functools.partial(part, client, CHAT), part) for part in (chat_whole, chat_streamed, responses_whole, responses_streamed, refusals)]
+run(f"openai-python {openai.__version__}, tools and responses", *parts)

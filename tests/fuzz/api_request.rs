@@ -2,8 +2,9 @@
 #![no_main]
 
 use anchorhold_api::{
-    ApiError, ChatRequest, CompletionRequest, EmbeddingRequest, Generation, MAX_DOCUMENTS, MAX_INPUTS,
-    MAX_MESSAGES, MAX_PROMPTS, MAX_STOPS, MAX_TOOLS, RerankRequest, ResponsesRequest, Tools,
+    ApiError, ChatRequest, CompletionRequest, DetokenizeRequest, EmbeddingRequest, Generation,
+    MAX_DETOKENIZED, MAX_DOCUMENTS, MAX_INPUTS, MAX_MESSAGES, MAX_PROMPTS, MAX_STOPS, MAX_TOOLS,
+    RerankRequest, ResponsesRequest, Source, TokenizeRequest, Tools,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -64,6 +65,17 @@ fuzz_target!(|body: &[u8]| {
             assert!((1..=MAX_DOCUMENTS).contains(&request.documents.len()) && request.top_n > 0);
             assert!(!request.query.is_empty() && request.documents.iter().all(|text| !text.is_empty()));
         }
+        Err(error) => check_error(&error),
+    }
+    match TokenizeRequest::parse(body) {
+        Ok(request) => match request.source {
+            Source::Text { text, .. } => assert!(!text.contains('\0')),
+            Source::Conversation { messages, .. } => assert!((1..=MAX_MESSAGES).contains(&messages.len())),
+        },
+        Err(error) => check_error(&error),
+    }
+    match DetokenizeRequest::parse(body) {
+        Ok(request) => assert!(request.tokens.len() <= MAX_DETOKENIZED),
         Err(error) => check_error(&error),
     }
 });

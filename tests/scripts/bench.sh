@@ -28,7 +28,10 @@ bench anchorhold-sealed-weights sealed_load
 bench anchorhold-weights-store fetch
 bench anchorhold-audit-log append
 bench anchorhold-body-encryption bodies
+bench anchorhold-client proxy
 bench anchorhold-e2e tenants
+bench anchorhold-e2e topics
+bench anchorhold-e2e connections
 for threads in 1 2; do
     bench anchorhold-model embed "$threads" "JSON=$parts/embed-$threads.json"
     if [ -n "${PEERS_PYTHON:-}" ]; then

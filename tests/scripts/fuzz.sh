@@ -16,6 +16,7 @@ targets=$("$cargo" fuzz list --fuzz-dir tests/fuzz)
 seeds() {
     case $1 in
         attestation_document) echo tests/vectors/simulated/document.json ;;
+        client_files) echo tests/vectors/client/*.json* ;;
         audit_bundle) echo tests/vectors/audit/bundle.tar ;;
         audit_entry) echo tests/vectors/audit/entries.jsonl ;;
         release_policy) echo policies/release/*.toml ;;

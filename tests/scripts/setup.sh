@@ -14,6 +14,13 @@ command -v softhsm2-util >/dev/null || missing+=(softhsm2)
 # A PostgreSQL server, for the tests of several brokers on one database. They start their own; none is left running.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+# For other people's clients (make test-clients): an environment each, Node, a scanner of TLS, a client that loads HTTP/2.
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+command -v node >/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
+command -v curl >/dev/null || missing+=(curl)
+command -v sslscan >/dev/null || missing+=(sslscan)
+command -v h2load >/dev/null || missing+=(nghttp2-client)
 command -v cargo >/dev/null || { echo "setup: Rust is missing: install it with rustup" >&2; exit 1; }
 
 if [ "${#missing[@]}" -gt 0 ]; then

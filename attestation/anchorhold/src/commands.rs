@@ -8,9 +8,11 @@ mod owner;
 mod package;
 mod policy;
 mod presented;
+mod proxy;
 mod receipt;
 mod seal;
 mod simulated_root;
+mod top;
 mod vectors;
 mod verify;
 
@@ -29,6 +31,8 @@ pub(crate) enum Command {
     Package(package::Command),
     #[command(after_help = verify::EXAMPLE)]
     Verify(verify::Args),
+    #[command(after_help = proxy::EXAMPLE)]
+    Proxy(Box<proxy::Args>),
     #[command(subcommand)]
     Evidence(evidence::Command),
     /// Export or verify an audit log
@@ -51,6 +55,8 @@ pub(crate) enum Command {
     Vectors(vectors::Command),
     #[command(after_help = simulated_root::EXAMPLE)]
     SimulatedRoot(simulated_root::Args),
+    #[command(after_help = top::EXAMPLE)]
+    Top(top::Args),
 }
 
 /// Runs a command; the exit says how a verification ended.
@@ -60,6 +66,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Seal(args) => seal::run(&args),
         Command::Package(command) => package::run(&command),
         Command::Verify(args) => verify::run(&args),
+        Command::Proxy(args) => proxy::run(*args),
         Command::Evidence(command) => evidence::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Key(command) => key::run(&command),
@@ -68,5 +75,6 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Image(command) => image::run(&command),
         Command::Vectors(command) => vectors::run(&command),
         Command::SimulatedRoot(args) => simulated_root::run(&args),
+        Command::Top(args) => top::run(&args),
     }
 }

@@ -77,6 +77,10 @@ impl Failure {
         self
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(crate) const fn exit(&self) -> Exit {
         self.exit
     }

@@ -56,9 +56,25 @@ pub(crate) struct Trust {
     pub(crate) at: Timestamp,
 }
 
+impl Trust {
+    /// What the client judges by.
+    pub(crate) fn relying(&self) -> anchorhold_client::Trust {
+        anchorhold_client::Trust { anchors: self.anchors.clone(), policies: self.policies.clone() }
+    }
+}
+
 impl TrustArgs {
-    /// Reads the files that the flags name. There is no verification without a word on what is accepted.
+    /// Reads the files that the flags name, and warns of roots that are not the vendors'.
     pub(crate) fn read(&self) -> Result<Trust, Failure> {
+        let trust = self.read_again()?;
+        if self.dangerous_simulated_root.is_some() {
+            remark(WARNING);
+        }
+        Ok(trust)
+    }
+
+    /// The same, for those who were warned. There is no verification without a word on what is accepted.
+    pub(crate) fn read_again(&self) -> Result<Trust, Failure> {
         let at = self.at.map_or_else(now, Ok)?;
         let signers = accepted::signers(&self.profile_signer, self.profile_threshold)?;
         let Accepted { mut policies, profile } = match (&self.policy, &self.profile) {
@@ -76,11 +92,15 @@ impl TrustArgs {
             Some(path) => {
                 let anchors = roots::read(path)?;
                 policies = policies.into_iter().map(dangerous::allow_simulated).collect();
-                remark(WARNING);
                 anchors
             }
         };
         Ok(Trust { anchors, policies, profile, at })
+    }
+
+    /// Whether another time than the present is asked for.
+    pub(crate) const fn is_for_another_time(&self) -> bool {
+        self.at.is_some()
     }
 
     /// Says what a measurement alone leaves open.

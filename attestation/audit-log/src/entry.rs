@@ -129,6 +129,9 @@ pub enum Route {
     /// `/v1/rerank`.
     #[serde(rename = "rerank")]
     Rerank,
+    /// `/tokenize` and `/detokenize`.
+    #[serde(rename = "tokenize")]
+    Tokenize,
     /// `/v1/responses` and below.
     #[serde(rename = "responses")]
     Responses,

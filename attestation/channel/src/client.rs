@@ -18,10 +18,12 @@
 mod connection;
 mod named;
 mod pin;
+mod stream;
 mod target;
 
 pub use connection::{Answer, Attested, Connection, MayCarryRequests, Named, Pinned, Streaming, Unattested};
 pub use named::NamedClient;
+pub use stream::AttestedStream;
 pub use target::Target;
 
 use crate::AttestedServer;
@@ -110,6 +112,9 @@ pub enum Error {
     /// The peer holds the TLS key and is not the guest that was attested.
     #[error(transparent)]
     Authenticator(#[from] crate::authenticator::Error),
+    /// The peer sent bytes that no request asked for.
+    #[error("the server sent bytes that nobody asked for")]
+    Unasked,
     /// The system gives no randomness.
     #[error("the system's random generator gave nothing")]
     Random,
@@ -170,6 +175,23 @@ impl Client<Attested> {
         }
         let authenticator_key = Some(server.state().channel.authenticator_key);
         Ok(Self { target, tls_key: server.keys().tls_key, authenticator_key, limits, state: PhantomData })
+    }
+
+    /// A new connection as a stream of bytes, for an HTTP/1.1 client of the caller's own: the key was compared and the
+    /// authenticator judged before this returns.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and [`Error::Unasked`].
+    pub async fn connect_stream(&self) -> Result<AttestedStream, Error> {
+        let key = self.authenticator_key.as_ref();
+        let key = key.expect("a client of an attested guest has its authenticator key");
+        connection::open_stream(&self.target, self.tls_key, key, &self.limits).await
+    }
+
+    /// Where the guest is.
+    #[must_use]
+    pub const fn target(&self) -> &Target {
+        &self.target
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::ApiError;
 use crate::fields::{Fields, plain};
-use crate::generation::{Delivery, Generation, model};
+use crate::generation::{Delivery, Generation, model, model_schema};
 use crate::json::{MAX_BODY_BYTES, Value, parse_object};
+use crate::openapi::schema::Schema;
 use crate::tools::{self, MAX_CALL_ID_BYTES, Nesting, ToolCall, Tools};
 use crate::unsupported;
 use std::collections::HashMap;
@@ -115,6 +116,20 @@ impl fmt::Debug for ChatRequest {
 }
 
 impl ChatRequest {
+    /// The body in a schema.
+    pub(crate) fn schema() -> Schema {
+        let mut fields = vec![
+            ("logprobs", Schema::flag().default(false)),
+            ("top_logprobs", Schema::integer(&(0..=MAX_TOP_LOGPROBS)).about("Only where `logprobs` is true")),
+        ];
+        fields.extend(Delivery::schema());
+        fields.extend(Generation::schema(&["max_completion_tokens", "max_tokens"], None));
+        fields.extend(Tools::schema(Nesting::Inner));
+        fields.extend(unsupported::fields_of(unsupported::CHAT));
+        fields.extend(unsupported::older_fields_of(unsupported::CHAT_OLDER));
+        Schema::request(vec![("model", model_schema()), ("messages", messages_schema())], fields)
+    }
+
     /// Reads the body of a request.
     ///
     /// # Errors
@@ -129,19 +144,45 @@ impl ChatRequest {
         let generation = Generation::parse(&mut fields, Some("max_completion_tokens"), logprobs)?;
         let tools = Tools::parse(&mut fields, Nesting::Inner)?;
         one_form(&tools, &generation)?;
-        let messages = match fields.take("messages") {
-            None => return Err(fields.missing("messages")),
-            Some(Value::List(list)) if (1..=MAX_MESSAGES).contains(&list.len()) => list,
-            Some(_) => {
-                return Err(fields.wrong("messages", format!("a list of 1 to {MAX_MESSAGES} messages")));
-            }
-        };
-        let mut conversation = Spoken::default();
-        for (at, value) in messages.into_iter().enumerate() {
-            conversation.message(value, &format!("messages[{at}]"))?;
-        }
-        Ok(Self { model, messages: conversation.messages, tools, generation, delivery })
+        Ok(Self { model, messages: messages(&mut fields)?, tools, generation, delivery })
     }
+}
+
+/// A conversation in a schema.
+pub(crate) fn messages_schema() -> Schema {
+    let part = |kind: &'static str| {
+        let kind_of = Schema::one_of_words(&[kind]);
+        Schema::request(vec![("type", kind_of), (kind, Schema::text(0..=MAX_BODY_BYTES))], Vec::new())
+    };
+    let part = Schema::any_of([part("text"), part("refusal")]);
+    let content = Schema::any_of([Schema::text(0..=MAX_BODY_BYTES), Schema::list(part, &(1..=MAX_PARTS))]);
+    let mut fields = vec![
+        ("name", Schema::text(0..=MAX_LABEL_BYTES)),
+        ("content", content.about("Needed but where the assistant called tools or refused")),
+        (
+            "tool_call_id",
+            Schema::text(1..=MAX_CALL_ID_BYTES).about("Of the role tool: which call it answers"),
+        ),
+        ("tool_calls", tools::calls_schema()),
+        ("refusal", Schema::text(0..=MAX_BODY_BYTES)),
+    ];
+    fields.extend(unsupported::fields_of(unsupported::MESSAGE));
+    let role = Schema::one_of_words(&Role::ALL.map(Role::as_str));
+    Schema::list(Schema::request(vec![("role", role)], fields), &(1..=MAX_MESSAGES))
+}
+
+/// Takes the conversation.
+pub(crate) fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
+    let messages = match fields.take("messages") {
+        None => return Err(fields.missing("messages")),
+        Some(Value::List(list)) if (1..=MAX_MESSAGES).contains(&list.len()) => list,
+        Some(_) => return Err(fields.wrong("messages", format!("a list of 1 to {MAX_MESSAGES} messages"))),
+    };
+    let mut conversation = Spoken::default();
+    for (at, value) in messages.into_iter().enumerate() {
+        conversation.message(value, &format!("messages[{at}]"))?;
+    }
+    Ok(conversation.messages)
 }
 
 /// How many of the likeliest tokens are told, if any token is.

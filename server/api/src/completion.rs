@@ -2,9 +2,10 @@
 
 use crate::ApiError;
 use crate::fields::Fields;
-use crate::generation::{Delivery, Generation, model};
-use crate::input::{Input, inputs};
+use crate::generation::{Delivery, Generation, model, model_schema};
+use crate::input::{Input, inputs, inputs_schema};
 use crate::json::parse_object;
+use crate::openapi::schema::Schema;
 use crate::unsupported;
 use std::fmt;
 
@@ -43,6 +44,16 @@ impl fmt::Debug for CompletionRequest {
 }
 
 impl CompletionRequest {
+    /// The body in a schema.
+    pub(crate) fn schema() -> Schema {
+        let mut fields = vec![("logprobs", Schema::integer(&(0..=MAX_LOGPROBS)))];
+        fields.extend(Delivery::schema());
+        fields.extend(Generation::schema(&["max_tokens"], Some(DEFAULT_COMPLETION_TOKENS)));
+        fields.extend(unsupported::fields_of(unsupported::COMPLETION));
+        Schema::request(vec![("model", model_schema()), ("prompt", inputs_schema(MAX_PROMPTS))], fields)
+            .about(format!("At most {MAX_TEXTS} texts: prompts times `n`"))
+    }
+
     /// Reads the body of a request.
     ///
     /// # Errors

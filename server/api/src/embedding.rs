@@ -2,9 +2,10 @@
 
 use crate::ApiError;
 use crate::fields::Fields;
-use crate::generation::model;
-use crate::input::{Input, inputs};
+use crate::generation::{model, model_schema};
+use crate::input::{Input, inputs, inputs_schema};
 use crate::json::{Value, parse_object};
+use crate::openapi::schema::Schema;
 use crate::unsupported;
 use std::fmt;
 
@@ -30,7 +31,7 @@ pub struct EmbeddingRequest {
     pub inputs: Vec<Input>,
     /// How vectors are written.
     pub encoding: Encoding,
-    /// The length that the caller wants; only the model's own can be had.
+    /// The length that the caller wants; which can be had, the model says.
     pub dimensions: Option<u32>,
 }
 
@@ -46,6 +47,18 @@ impl fmt::Debug for EmbeddingRequest {
 }
 
 impl EmbeddingRequest {
+    /// The body in a schema.
+    pub(crate) fn schema() -> Schema {
+        let encoding = Schema::one_of_words(&["float", "base64"]).default("float");
+        let dimensions = Schema::integer(&(1..=u32::MAX)).about("Only what the model allows");
+        let mut fields = vec![
+            ("encoding_format", encoding.about("base64 is of little-endian f32")),
+            ("dimensions", dimensions),
+        ];
+        fields.extend(unsupported::fields_of(unsupported::EMBEDDING));
+        Schema::request(vec![("model", model_schema()), ("input", inputs_schema(MAX_INPUTS))], fields)
+    }
+
     /// Reads the body of a request.
     ///
     /// # Errors

@@ -98,7 +98,9 @@ impl ApiError {
     /// 400: prompt, or prompt and output, do not fit the model's context.
     #[must_use]
     pub fn context_length(param: &'static str, tokens: u64, limit: u64) -> Self {
-        let message = format!("this model's context holds {limit} tokens, the request asks for {tokens}");
+        // Clients that cannot see the code, LiteLLM among them, know this refusal by how OpenAI's begins.
+        let message =
+            format!("this model's maximum context length is {limit} tokens, the request asks for {tokens}");
         Self::request(400, Some("context_length_exceeded"), message).about(param)
     }
 

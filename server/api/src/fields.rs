@@ -33,7 +33,14 @@ impl Fields {
     }
 
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        #[cfg(test)]
+        taken::note(&self.path(name));
         self.map.remove(name).filter(|value| *value != Value::Null)
+    }
+
+    /// Whether the field is there.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(|value| *value != Value::Null)
     }
 
     /// Puts a field back that was looked at.
@@ -138,5 +145,32 @@ pub(crate) fn as_integer<N: TryFrom<i128>>(value: &Value) -> Option<N> {
     match value {
         Value::Integer(number) => N::try_from(*number).ok(),
         _ => None,
+    }
+}
+
+/// Which fields the parsers of this thread asked for, so that a test can hold them against the schemas.
+#[cfg(test)]
+pub(crate) mod taken {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static PATHS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    /// Notes a path, with `[]` for the place in a list.
+    pub(super) fn note(path: &str) {
+        let mut parts = path.split('[');
+        let mut plain = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            plain.push('[');
+            plain.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+        }
+        PATHS.with_borrow_mut(|paths| paths.insert(plain));
+    }
+
+    /// The paths since the last call.
+    pub(crate) fn take() -> BTreeSet<String> {
+        PATHS.with_borrow_mut(std::mem::take)
     }
 }

@@ -3,6 +3,7 @@
 use crate::ApiError;
 use crate::fields::{Fields, plain};
 use crate::json::Value;
+use crate::openapi::schema::{Field, Schema};
 use crate::unsupported;
 use std::fmt;
 
@@ -55,6 +56,34 @@ impl fmt::Debug for FormKind {
 }
 
 impl Form {
+    /// Its fields in a schema.
+    pub(crate) fn schema() -> [Field; 5] {
+        let schema = || {
+            let about = format!("A JSON schema of up to {MAX_SCHEMA_BYTES} bytes");
+            Schema::any_of([Schema::object(), Schema::text(2..=MAX_SCHEMA_BYTES)]).about(about)
+        };
+        let regex = || Schema::text(1..=MAX_REGEX_BYTES);
+        let choice = || {
+            let about = format!("Up to {MAX_CHOICE_BYTES} bytes together");
+            Schema::list(Schema::text(1..=MAX_CHOICE_BYTES), &(1..=MAX_CHOICE_TEXTS)).about(about)
+        };
+        let mut structured = vec![
+            ("json", schema()),
+            ("regex", regex()),
+            ("choice", choice()),
+            ("json_object", Schema::flag().default(false)),
+        ];
+        structured.extend(unsupported::fields_of(unsupported::STRUCTURED));
+        let structured = Schema::request(Vec::new(), structured).closed().about("vLLM's; one form at most");
+        [
+            ("response_format", response_format_schema(schema()).about("One form at most may be asked for")),
+            ("structured_outputs", structured),
+            ("guided_json", schema()),
+            ("guided_regex", regex()),
+            ("guided_choice", choice()),
+        ]
+    }
+
     /// Takes all fields that ask for a form; at most one may.
     pub(crate) fn parse(fields: &mut Fields) -> Result<Option<Self>, ApiError> {
         let mut found: Option<Self> = None;
@@ -83,6 +112,25 @@ type Read = fn(Value, &str) -> Result<Option<FormKind>, ApiError>;
 /// The same, of a value that always asks for a form.
 type ReadKind = fn(Value, &str) -> Result<FormKind, ApiError>;
 
+fn response_format_schema(schema: Schema) -> Schema {
+    let kind = |kind: &str| ("type", Schema::one_of_words(&[kind]));
+    let inner = Schema::request(
+        vec![("name", Schema::text(1..=MAX_NAME_BYTES)), ("schema", schema)],
+        vec![
+            ("description", Schema::text(0..=MAX_DESCRIPTION_BYTES)),
+            ("strict", Schema::flag().about("A schema is kept to whether or not it is asked to be")),
+        ],
+    );
+    Schema::any_of([
+        Schema::request(vec![kind("text")], Vec::new()),
+        Schema::request(
+            vec![kind("json_object")],
+            unsupported::fields_of(unsupported::JSON_OBJECT).collect(),
+        ),
+        Schema::request(vec![kind("json_schema"), ("json_schema", inner)], Vec::new()),
+    ])
+}
+
 fn response_format(value: Value, path: &str) -> Result<Option<FormKind>, ApiError> {
     let mut fields = Fields::of(value, path)?;
     match fields.take("type") {
@@ -98,6 +146,24 @@ fn response_format(value: Value, path: &str) -> Result<Option<FormKind>, ApiErro
         None => Err(fields.missing("type")),
         Some(_) => Err(ApiError::unsupported(fields.path("type"))),
     }
+}
+
+/// `text.format` of `/v1/responses` in a schema.
+pub(crate) fn flat_format_schema() -> Schema {
+    let kind = |kind: &str| ("type", Schema::one_of_words(&[kind]));
+    let about = format!("A JSON schema of up to {MAX_SCHEMA_BYTES} bytes");
+    let schema = Schema::any_of([Schema::object(), Schema::text(2..=MAX_SCHEMA_BYTES)]).about(about);
+    Schema::any_of([
+        Schema::request(vec![kind("text")], Vec::new()),
+        Schema::request(
+            vec![kind("json_object")],
+            unsupported::fields_of(unsupported::JSON_OBJECT).collect(),
+        ),
+        Schema::request(
+            vec![kind("json_schema"), ("name", Schema::text(1..=MAX_NAME_BYTES)), ("schema", schema)],
+            vec![("description", Schema::text(0..=MAX_DESCRIPTION_BYTES)), ("strict", Schema::flag())],
+        ),
+    ])
 }
 
 /// `text.format` of `/v1/responses`: what is inside `json_schema` elsewhere stands beside `type`.

@@ -4,6 +4,7 @@ use crate::ApiError;
 use crate::fields::{Fields, as_integer, as_number, plain};
 use crate::form::Form;
 use crate::json::Value;
+use crate::openapi::schema::{Field, Schema};
 use crate::unsupported;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -27,6 +28,7 @@ pub const MIN_REPETITION_PENALTY: f32 = 0.01;
 /// The highest `repetition_penalty`.
 pub const MAX_REPETITION_PENALTY: f32 = 10.0;
 const PENALTIES: RangeInclusive<f32> = MIN_REPETITION_PENALTY..=MAX_REPETITION_PENALTY;
+const SEEDS: RangeInclusive<i128> = i64::MIN as i128..=u64::MAX as i128;
 /// The longest `cache_salt`, in bytes.
 const MAX_SALT_BYTES: usize = 1024;
 /// Below this a temperature means argmax: dividing by it would overflow.
@@ -106,7 +108,48 @@ pub(crate) fn model(fields: &mut Fields) -> Result<String, ApiError> {
     fields.text("model", 1..=MAX_MODEL_NAME_BYTES)?.ok_or_else(|| fields.missing("model"))
 }
 
+/// The schema of the name of the model.
+pub(crate) fn model_schema() -> Schema {
+    Schema::text(1..=MAX_MODEL_NAME_BYTES).about("The model's id; see `/v1/models`")
+}
+
 impl Generation {
+    /// The shared fields in a schema; `max_tokens` are the names of its field.
+    pub(crate) fn schema(max_tokens: &[&'static str], default: Option<u32>) -> Vec<Field> {
+        let most = |name: &'static str| {
+            let schema = Schema::integer(&(1..=MAX_OUTPUT_TOKENS)).about("The most tokens to generate");
+            (name, if let Some(tokens) = default { schema.default(tokens) } else { schema })
+        };
+        let one = |range: RangeInclusive<f32>, default: f32| Schema::number(&range).default(default);
+        let tokens = Schema::list(Schema::integer(&(0..=u32::MAX)), &(0..=MAX_STOP_TOKENS));
+        let stop = Schema::text(1..=MAX_STOP_BYTES);
+        let bias = Schema::map(Schema::number(&(-100.0..=100.0)), MAX_LOGIT_BIAS);
+        let mut fields: Vec<Field> = max_tokens.iter().copied().map(most).collect();
+        fields.extend([
+            (
+                "cache_salt",
+                Schema::text(1..=MAX_SALT_BYTES).about("Taken; no cache is shared between tenants"),
+            ),
+            ("temperature", one(0.0..=2.0, 1.0).about("0 is the likeliest token")),
+            ("top_p", one(0.0..=1.0, 1.0)),
+            ("top_k", Schema::integer(&(-1..=i64::from(u32::MAX))).about("0 and -1 keep all").default(0)),
+            ("min_p", one(0.0..=1.0, 0.0)),
+            ("repetition_penalty", one(PENALTIES, 1.0)),
+            ("frequency_penalty", one(-2.0..=2.0, 0.0)),
+            ("presence_penalty", one(-2.0..=2.0, 0.0)),
+            ("logit_bias", bias.about("Token ids, and what is added to their logits")),
+            ("seed", Schema::integer(&SEEDS).about("The same seed, the same text")),
+            ("stop", Schema::any_of([stop.clone(), Schema::list(stop, &(0..=MAX_STOPS))])),
+            ("stop_token_ids", tokens),
+            ("min_tokens", Schema::integer(&(0..=MAX_OUTPUT_TOKENS)).default(0)),
+            ("ignore_eos", Schema::flag().default(false)),
+            ("n", Schema::integer(&(1..=MAX_N)).default(1)),
+        ]);
+        fields.extend(Form::schema());
+        fields.extend(unsupported::fields_of(unsupported::GENERATION));
+        fields
+    }
+
     /// Takes the shared fields; `max_tokens` is the name of the field, and `newer` its newer name if it has one.
     pub(crate) fn parse(
         fields: &mut Fields,
@@ -144,6 +187,18 @@ impl Generation {
 }
 
 impl Delivery {
+    /// Its fields in a schema.
+    pub(crate) fn schema() -> [Field; 2] {
+        let options = Schema::request(
+            Vec::new(),
+            vec![("include_usage", Schema::flag().default(false)), ("include_obfuscation", Schema::flag())],
+        );
+        [
+            ("stream", Schema::flag().default(false)),
+            ("stream_options", options.about("Only where `stream` is true")),
+        ]
+    }
+
     pub(crate) fn parse(fields: &mut Fields) -> Result<Self, ApiError> {
         let stream = fields.flag("stream")?.unwrap_or(false);
         let options = fields.take("stream_options");
@@ -197,8 +252,7 @@ fn stop_token_ids(fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
 }
 
 fn seed(fields: &mut Fields) -> Result<Option<u64>, ApiError> {
-    let range = i128::from(i64::MIN)..=i128::from(u64::MAX);
-    let Some(seed) = fields.integer("seed", range)? else { return Ok(None) };
+    let Some(seed) = fields.integer("seed", SEEDS)? else { return Ok(None) };
     Ok(u64::try_from(seed).ok().or_else(|| i64::try_from(seed).ok().map(i64::cast_unsigned)))
 }
 

@@ -2,7 +2,8 @@
 
 use crate::ApiError;
 use crate::fields::{Fields, as_integer, plain};
-use crate::json::Value;
+use crate::json::{MAX_BODY_BYTES, MAX_VALUES, Value};
+use crate::openapi::schema::Schema;
 use std::fmt;
 
 /// One prompt, or one text to embed.
@@ -22,6 +23,14 @@ impl fmt::Debug for Input {
             Self::Tokens(ids) => write!(f, "Tokens({})", ids.len()),
         }
     }
+}
+
+/// The four forms in a schema.
+pub(crate) fn inputs_schema(most: usize) -> Schema {
+    let text = || Schema::text(1..=MAX_BODY_BYTES);
+    let tokens = || Schema::list(Schema::integer(&(0..=u32::MAX)), &(1..=MAX_VALUES));
+    Schema::any_of([text(), Schema::list(text(), &(1..=most)), tokens(), Schema::list(tokens(), &(1..=most))])
+        .about("A text, texts, token ids, or lists of token ids")
 }
 
 /// Takes the field `name`: 1 to `most` inputs, in order, none of them empty.

@@ -1,8 +1,8 @@
 //! The bodies of the HTTP API, in the shape that `OpenAI`'s clients expect: requests become validated values or an
 //! [`ApiError`], values become answers and stream events.
 //!
-//! Start with [`ChatRequest::parse`], [`CompletionRequest::parse`], [`ResponsesRequest::parse`], [`EmbeddingRequest::parse`] and
-//! [`RerankRequest::parse`]. Promised for any bytes at all: an answer in time that grows with the length of the body alone, no panic, and an error text that
+//! Start with [`ChatRequest::parse`], [`CompletionRequest::parse`], [`ResponsesRequest::parse`], [`EmbeddingRequest::parse`],
+//! [`RerankRequest::parse`] and [`TokenizeRequest::parse`]. Promised for any bytes at all: an answer in time that grows with the length of the body alone, no panic, and an error text that
 //! quotes nothing of the body. A documented field works or is refused by name; unknown fields are accepted, save
 //! in `structured_outputs`, where one may be all that a caller asks of a text.
 //!
@@ -19,10 +19,12 @@ mod generation;
 mod input;
 mod json;
 mod logprobs;
+mod openapi;
 mod rerank;
 mod response;
 mod responses;
 mod stream;
+mod tokenize;
 mod tools;
 mod unsupported;
 
@@ -38,12 +40,14 @@ pub use generation::{
 pub use input::Input;
 pub use json::{MAX_BODY_BYTES, MAX_DEPTH, MAX_VALUES};
 pub use logprobs::{Spelled, Token, characters};
+pub use openapi::openapi;
 pub use rerank::{Echo, MAX_DOCUMENTS, RerankRequest, reranking};
 pub use response::{
     Choice, Finish, Head, ModelCard, Usage, chat_completion, embeddings, model, models, text_completion,
 };
 pub use responses::{ResponseFrames, ResponseSettings, ResponsesRequest};
 pub use stream::{CallDelta, ChoiceFrames, DONE, Ending, Frames, Part, Surface};
+pub use tokenize::{DetokenizeRequest, MAX_DETOKENIZED, Source, TokenizeRequest, detokenized, tokenized};
 pub use tools::{
     MAX_ARGUMENTS_BYTES, MAX_CALLS, MAX_TOOL_DESCRIPTION_BYTES, MAX_TOOLS, Tool, ToolCall, ToolChoice, Tools,
 };

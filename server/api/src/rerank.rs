@@ -2,8 +2,9 @@
 
 use crate::ApiError;
 use crate::fields::{Fields, plain};
-use crate::generation::model;
+use crate::generation::{model, model_schema};
 use crate::json::{MAX_BODY_BYTES, Value, parse_object};
+use crate::openapi::schema::Schema;
 use crate::unsupported;
 use serde::Serialize;
 use std::fmt;
@@ -50,6 +51,19 @@ pub enum Echo {
 }
 
 impl RerankRequest {
+    /// The body in a schema.
+    pub(crate) fn schema() -> Schema {
+        let text = || Schema::text(1..=MAX_BODY_BYTES);
+        let document = Schema::any_of([text(), Schema::request(vec![("text", text())], Vec::new())]);
+        let mut fields = vec![
+            ("top_n", Schema::integer(&(1..=u32::MAX)).about("How many of the best; all when not given")),
+            ("return_documents", Schema::flag().default(false)),
+        ];
+        fields.extend(unsupported::fields_of(unsupported::RERANK));
+        let documents = Schema::list(document, &(1..=MAX_DOCUMENTS));
+        Schema::request(vec![("model", model_schema()), ("query", text()), ("documents", documents)], fields)
+    }
+
     /// Reads the body of a request.
     ///
     /// # Errors

@@ -8,9 +8,10 @@ pub use events::{ResponseFrames, ResponseSettings};
 use crate::ApiError;
 use crate::chat::{MAX_TOP_LOGPROBS, Message, Role, Spoken, one_form};
 use crate::fields::Fields;
-use crate::form::{Form, flat_format};
-use crate::generation::{Delivery, Generation, model};
-use crate::json::{MAX_BODY_BYTES, Object, Value, parse_object};
+use crate::form::{Form, flat_format, flat_format_schema};
+use crate::generation::{Delivery, Generation, model, model_schema};
+use crate::json::{MAX_BODY_BYTES, MAX_VALUES, Object, Value, parse_object};
+use crate::openapi::schema::{Field, Schema};
 use crate::tools::{Nesting, ToolChoice, Tools};
 use crate::unsupported;
 
@@ -38,6 +39,32 @@ pub struct ResponsesRequest {
 }
 
 impl ResponsesRequest {
+    /// The body in a schema.
+    pub(crate) fn schema() -> Schema {
+        let (most, key_len, value_len) = MAX_METADATA;
+        let metadata = Schema::map(Schema::text(0..=value_len), most);
+        let text = Schema::request(Vec::new(), vec![("format", flat_format_schema())]);
+        let include = Schema::list(Schema::one_of_words(&INCLUDES), &(0..=MAX_VALUES));
+        let mut fields = vec![
+            ("store", Schema::flag().about("Taken; nothing is stored, and the answer says so")),
+            ("top_logprobs", Schema::integer(&(0..=MAX_TOP_LOGPROBS))),
+            ("include", include),
+            ("metadata", metadata.about(format!("Keys of up to {key_len} bytes; the answer repeats them"))),
+            ("text", text),
+            ("instructions", Schema::text(0..=MAX_BODY_BYTES)),
+        ];
+        fields.extend(Delivery::schema());
+        fields.extend(Tools::schema(Nesting::Flat));
+        fields.extend(unsupported::fields_of(unsupported::RESPONSES));
+        fields.extend(unsupported::older_fields_of(unsupported::RESPONSES_OLDER));
+        // What stands in a table of refusals is refused before the shared fields are read.
+        let refused: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+        let shared = Generation::schema(&["max_output_tokens"], None);
+        let shared: Vec<Field> = shared.into_iter().filter(|(name, _)| !refused.contains(name)).collect();
+        fields.extend(shared);
+        Schema::request(vec![("model", model_schema()), ("input", input::schema())], fields)
+    }
+
     /// Reads the body of a request.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use crate::ApiError;
 use crate::fields::{Fields, plain};
 use crate::form::MAX_SCHEMA_BYTES;
 use crate::json::{Object, Value, parse_object};
+use crate::openapi::schema::{Field, Schema};
 use std::fmt;
 
 /// The most tools of one request.
@@ -104,6 +105,38 @@ impl fmt::Debug for ToolChoice {
     }
 }
 
+/// The schema of a tool's name.
+fn name_schema() -> Schema {
+    Schema::text(1..=MAX_NAME_BYTES).about("Letters of ASCII, digits, `_` and `-`")
+}
+
+/// The schema of arguments.
+fn arguments_schema() -> Schema {
+    Schema::text(0..=MAX_ARGUMENTS_BYTES).about("A JSON object, as text")
+}
+
+/// The schema of the calls of an assistant's message.
+pub(crate) fn calls_schema() -> Schema {
+    let function = Schema::request(vec![("name", name_schema())], vec![("arguments", arguments_schema())]);
+    let call = Schema::request(
+        vec![("type", kind()), ("id", Schema::text(1..=MAX_CALL_ID_BYTES)), ("function", function)],
+        Vec::new(),
+    );
+    Schema::list(call, &(0..=MAX_CALLS))
+}
+
+/// The fields of a call in the items of `/v1/responses`.
+pub(crate) fn call_item_schema(kind: Schema) -> Schema {
+    Schema::request(
+        vec![("type", kind), ("call_id", Schema::text(1..=MAX_CALL_ID_BYTES)), ("name", name_schema())],
+        vec![("arguments", arguments_schema())],
+    )
+}
+
+fn kind() -> Schema {
+    Schema::one_of_words(&["function"])
+}
+
 /// Where the two routes write a function's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Nesting {
@@ -114,6 +147,19 @@ pub(crate) enum Nesting {
 }
 
 impl Nesting {
+    /// An object about a function, in a schema.
+    fn schema(self, needed: Vec<Field>, optional: Vec<Field>) -> Schema {
+        match self {
+            Self::Flat => {
+                Schema::request(std::iter::once(("type", kind())).chain(needed).collect(), optional)
+            }
+            Self::Inner => {
+                let function = Schema::request(needed, optional);
+                Schema::request(vec![("type", kind()), ("function", function)], Vec::new())
+            }
+        }
+    }
+
     /// The fields of the function that `fields` are about.
     fn function(self, mut fields: Fields) -> Result<Fields, ApiError> {
         match self {
@@ -127,6 +173,26 @@ impl Nesting {
 }
 
 impl Tools {
+    /// Their fields in a schema.
+    pub(crate) fn schema(nesting: Nesting) -> [Field; 3] {
+        let parameters = format!("A JSON schema of up to {MAX_SCHEMA_BYTES} bytes");
+        let tool = nesting.schema(
+            vec![("name", name_schema())],
+            vec![
+                ("description", Schema::text(0..=MAX_TOOL_DESCRIPTION_BYTES)),
+                ("parameters", Schema::object().about(parameters)),
+                ("strict", Schema::flag().default(false)),
+            ],
+        );
+        let named = nesting.schema(vec![("name", name_schema())], Vec::new());
+        let choice = Schema::any_of([Schema::one_of_words(&["none", "auto", "required"]), named]);
+        [
+            ("tools", Schema::list(tool, &(0..=MAX_TOOLS))),
+            ("tool_choice", choice.default("auto")),
+            ("parallel_tool_calls", Schema::flag().default(true)),
+        ]
+    }
+
     /// Takes `tools`, `tool_choice` and `parallel_tool_calls`.
     pub(crate) fn parse(fields: &mut Fields, nesting: Nesting) -> Result<Self, ApiError> {
         let list = match fields.take("tools") {

@@ -4,6 +4,8 @@
 use crate::ApiError;
 use crate::fields::{Fields, as_number};
 use crate::json::Value;
+use crate::openapi::schema::{Field, Schema};
+use serde_json::json;
 
 /// The value, besides null, with which a field asks for nothing.
 #[derive(Clone, Copy)]
@@ -20,6 +22,28 @@ pub(crate) enum Neutral {
 }
 
 impl Neutral {
+    /// The values that are taken.
+    fn schema(self) -> Schema {
+        let empty = |kind: &str, most: &str| json!({"type": kind, (most): 0});
+        let value = match self {
+            Self::Null => return Schema::null(),
+            Self::False => json!({"const": false}),
+            Self::True => json!({"const": true}),
+            Self::Zero => json!({"const": 0}),
+            Self::One => json!({"const": 1}),
+            Self::Empty => json!({"anyOf": [
+                empty("array", "maxItems"),
+                empty("object", "maxProperties"),
+                empty("string", "maxLength"),
+            ]}),
+            Self::Words(words) => {
+                let word = json!({"enum": words});
+                json!({"anyOf": [word, {"type": "array", "items": word}]})
+            }
+        };
+        Schema::new(value)
+    }
+
     fn accepts(self, value: &Value) -> bool {
         match (self, value) {
             (Self::False, Value::Bool(flag)) => !flag,
@@ -36,6 +60,20 @@ impl Neutral {
             _ => false,
         }
     }
+}
+
+/// The fields of `table` in a schema.
+pub(crate) fn fields_of(table: &[(&'static str, Neutral)]) -> impl Iterator<Item = Field> {
+    table.iter().map(|(name, neutral)| (*name, neutral.schema().not_offered()))
+}
+
+/// The same, of a table that says what took their place.
+pub(crate) fn older_fields_of(
+    table: &[(&'static str, Neutral, &'static str)],
+) -> impl Iterator<Item = Field> {
+    table.iter().map(|(name, neutral, newer)| {
+        (*name, neutral.schema().not_offered().about(format!("Not offered: use `{newer}`")))
+    })
 }
 
 /// Refuses the first field of `table` that asks for something.
@@ -175,3 +213,12 @@ pub(crate) const RERANK: &[(&str, Neutral)] = &[
 
 /// Of a chat message.
 pub(crate) const MESSAGE: &[(&str, Neutral)] = &[("function_call", Neutral::Null), ("audio", Neutral::Null)];
+
+/// Of tokenizing.
+pub(crate) const TOKENIZE: &[(&str, Neutral)] = &[
+    ("chat_template", Neutral::Null),
+    ("chat_template_kwargs", Neutral::Empty),
+    ("add_generation_prompt", Neutral::True),
+    ("continue_final_message", Neutral::False),
+    ("mm_processor_kwargs", Neutral::Empty),
+];

@@ -585,7 +585,12 @@ fn nothing_that_is_printed_holds_the_callers_text() {
     printed += &format!("{:?}", RerankRequest::parse(body.as_bytes()).unwrap());
     let spelled = Spelled { bytes: CANARY.as_bytes().to_vec(), logprob: -1.0 };
     let token = Token { own: spelled.clone(), top: vec![spelled] };
-    let choice = Choice { text: CANARY.to_owned(), finish: Finish::Stop, tokens: Some(vec![token.clone()]) };
+    let choice = Choice {
+        text: CANARY.to_owned(),
+        calls: Vec::new(),
+        finish: Finish::Stop,
+        tokens: Some(vec![token.clone()]),
+    };
     let part = Part { text: CANARY, tokens: std::slice::from_ref(&token), offset: 0 };
     printed += &format!("{choice:?}{token:?}{part:?}");
     assert!(printed.contains("Message") && printed.contains("Tokens(1)"), "{printed}");

@@ -200,6 +200,11 @@ impl BlockCache {
         self.free.len() + self.kept
     }
 
+    /// All blocks.
+    pub(crate) fn count(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Blocks that sequences of a domain hold, each counted once however many hold it.
     pub(crate) fn held(&self, domain: CacheDomain) -> u64 {
         self.parts.get(&domain).map_or(0, |part| part.held)

@@ -4,8 +4,8 @@ use crate::admission::{all_known, field_of_unknown, wide};
 use crate::cache::{BlockCache, CacheDomain, Lack, Released, Table};
 use crate::fairness::{Turns, part, share};
 use crate::{
-    Answer, BackendError, BlockId, Constraint, DrawError, Drawn, FinishReason, Generator, Logprobs, Moment,
-    Row, Sampler, Sampling, SequenceId, SubmitError, Terms, TokenId, TooComplex, Wanted,
+    Answer, BackendError, BlockId, Constraint, DrawError, Drawn, FinishReason, Generator, Load, Logprobs,
+    Moment, Row, Sampler, Sampling, SequenceId, SubmitError, Terms, TokenId, TooComplex, Wanted,
 };
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -62,6 +62,10 @@ pub struct Counters {
     pub computed: u64,
     /// Sequences that were put back to make room for older ones.
     pub put_back: u64,
+    /// Positions of prompts that were looked for when their sequence first ran.
+    pub sought: u64,
+    /// Those of them that were found then.
+    pub met: u64,
 }
 
 /// One prompt, and how many sequences to generate after it.
@@ -397,6 +401,22 @@ impl GenerationScheduler {
         self.counters
     }
 
+    /// What there is to do, and what is held.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let Counters { sought, met: found, put_back, .. } = self.counters;
+        let blocks = self.cache.count();
+        Load {
+            running: wide(self.running.len()),
+            waiting: wide(self.waiting.len()),
+            blocks: wide(blocks),
+            blocks_held: wide(blocks - self.cache.available()),
+            sought,
+            found,
+            put_back,
+        }
+    }
+
     /// Blocks that hold nothing, and blocks that hold only what may be found again.
     #[must_use]
     pub fn blocks(&self) -> (usize, usize) {
@@ -450,7 +470,11 @@ impl GenerationScheduler {
                 Err(_) => return,
             };
             next.computed = found;
-            next.found.get_or_insert(found);
+            if next.found.is_none() {
+                next.found = Some(found);
+                self.counters.sought += wide(next.tokens.len());
+                self.counters.met += wide(found);
+            }
             self.counters.found += wide(found);
             let next = self.waiting.remove(at);
             // The next place is then another domain's, before a token of this one is computed.

@@ -17,9 +17,11 @@ mod draw;
 mod embedding;
 mod fairness;
 mod generation;
+mod load;
 mod logprobs;
 mod random;
 mod sampler;
+mod shorter;
 mod types;
 
 pub use admission::{SubmitError, TokenField};
@@ -33,8 +35,10 @@ pub use fairness::part;
 pub use generation::{
     Counters, Finish, GenerationLimits, GenerationRequest, GenerationScheduler, StepOutput, Tenancy,
 };
+pub use load::Load;
 pub use logprobs::{Logprobs, TokenLogprob};
 pub use sampler::{DrawError, Drawn, Sampler, Terms};
+pub use shorter::Shorter;
 pub use types::{
     FinishReason, MAX_CHOICES, MAX_LOGPROBS, ModelKind, Moment, Precision, Prompt, RequestId, Sampling,
     SequenceId, StopRules, Structure, TokenId,

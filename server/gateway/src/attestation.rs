@@ -2,6 +2,7 @@
 
 use crate::App;
 use crate::refuse::{json, refuse};
+use crate::words::unix_seconds;
 use anchorhold_api::ApiError;
 use anchorhold_channel::authenticator::{CONTENT_TYPE, Exporters, MAX_REQUEST_BYTES, Request, Unsigned};
 use anchorhold_channel::server::read_body;
@@ -34,7 +35,7 @@ pub(crate) async fn document(State(app): State<Arc<App>>, uri: Uri) -> Response 
     };
     match app.keeper.attest(*nonce.as_bytes()).await {
         Ok(document) => {
-            app.metrics.attestations.inc();
+            app.metrics.attested(unix_seconds());
             json(StatusCode::OK, document)
         }
         Err(_) => refuse(&ApiError::unavailable("attestation_unavailable", "evidence could not be made")),

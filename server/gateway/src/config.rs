@@ -36,6 +36,8 @@ pub struct Config {
     pub limits: Limits,
     /// How streams are padded.
     pub(crate) padding: Padding,
+    /// Whether each request leaves a span in the log.
+    pub(crate) spans: bool,
     /// Whose certificates are asked for, if anybody's.
     pub clients: Option<Clients>,
     keys_file: Option<PathBuf>,
@@ -144,6 +146,14 @@ pub struct Written {
     limits: limits::WrittenLimits,
     #[serde(default)]
     padding: WrittenPadding,
+    #[serde(default)]
+    log: WrittenLog,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenLog {
+    spans: bool,
 }
 
 impl Written {
@@ -199,7 +209,7 @@ impl Written {
         if !faults.is_empty() {
             return Err(Faults(faults));
         }
-        let Self { listen, names, certificate, models, keys_file, .. } = self;
+        let Self { listen, names, certificate, models, keys_file, log, .. } = self;
         Ok(Config {
             listen,
             names,
@@ -207,6 +217,7 @@ impl Written {
             models,
             limits,
             padding,
+            spans: log.spans,
             clients,
             keys_file,
             tenants,

@@ -147,21 +147,33 @@ impl Exchange {
     /// # Errors
     /// There is no such model, it is of another kind, or its worker is gone.
     pub(crate) fn worker(&mut self, model: &str, kind: ModelKind) -> Result<Arc<Worker>, ApiError> {
+        let worker = self.any_worker(model)?;
+        if worker.info.kind == kind {
+            return Ok(worker);
+        }
+        self.model.clear();
+        Err(ApiError::wrong_kind(match worker.info.kind {
+            ModelKind::Chat => "generates text",
+            ModelKind::Embedding => "makes embeddings",
+            ModelKind::Rerank => "ranks documents",
+        }))
+    }
+
+    /// The same, whatever the model can do.
+    ///
+    /// # Errors
+    /// There is no such model, or its worker is gone.
+    pub(crate) fn any_worker(&mut self, model: &str) -> Result<Arc<Worker>, ApiError> {
         let away = || ApiError::unavailable("model_not_ready", "this model does not answer now");
         if !self.caller.tenant.may_ask(model) {
             // As if there were none.
             return Err(ApiError::model_not_found());
         }
         match self.app.pool.find(model) {
-            Found::Ready(worker) if worker.info.kind == kind => {
+            Found::Ready(worker) => {
                 self.model = model.to_owned();
                 Ok(worker)
             }
-            Found::Ready(worker) => Err(ApiError::wrong_kind(match worker.info.kind {
-                ModelKind::Chat => "generates text",
-                ModelKind::Embedding => "makes embeddings",
-                ModelKind::Rerank => "ranks documents",
-            })),
             Found::Away => {
                 self.model = model.to_owned();
                 Err(away())
@@ -193,7 +205,7 @@ impl Exchange {
 
     /// The first text is there.
     pub(crate) fn first_token(&self) {
-        self.app.metrics.first_token(self.route, self.caller.begun.elapsed().as_secs_f64());
+        self.app.metrics.first_token(self.route, &self.model, self.caller.begun.elapsed().as_secs_f64());
     }
 
     /// Takes note of what the worker says, so that a caller who leaves is charged for what was made.
@@ -294,7 +306,11 @@ impl Exchange {
             millis: millis(self.caller.begun),
             commitments: self.receipt.commitments(),
         };
-        crate::log::request(&record);
+        let trace = self.caller.trace.as_ref();
+        crate::log::request(&record, trace);
+        if self.caller.live.config.spans {
+            crate::spans::request(&record, trace, self.caller.begun.elapsed());
+        }
         self.app.metrics.count(&record, self.tokens.found, self.caller.begun.elapsed().as_secs_f64());
         record
     }

@@ -4,15 +4,16 @@
 //! map operations. A [`Flight`] that is dropped with requests under way cancels them.
 
 use anchorhold_ipc::{
-    CallPart, Event, FinishReason, Line, LineReader, LineWriter, ModelInfo, Prompt, RequestError, RequestId,
-    ToldToken, Work, WorkKind,
+    CallPart, Event, FinishReason, Line, LineReader, LineWriter, Load, ModelInfo, Prompt, RequestError,
+    RequestId, TokenId, ToldToken, Work, WorkKind,
 };
+use prometheus_client::metrics::histogram::Histogram;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -54,6 +55,8 @@ impl Tokens {
 pub(crate) enum Update {
     Embedded { vectors: Vec<Vec<f32>>, tokens_in: u64 },
     Ranked { scores: Vec<f32>, tokens_in: u64 },
+    Tokenized { tokens: Vec<TokenId>, spelled: Option<Vec<Vec<u8>>> },
+    Detokenized { text: String },
     Delta { text: String, told: Vec<ToldToken> },
     Call(CallPart),
     Finished { reason: FinishReason, tokens: Tokens },
@@ -73,7 +76,11 @@ impl Update {
         match self {
             Self::Delta { .. } | Self::Call(_) => Ends::Nothing,
             Self::Finished { .. } => Ends::Choice,
-            Self::Embedded { .. } | Self::Ranked { .. } | Self::Failed(_) => Ends::Request,
+            Self::Embedded { .. }
+            | Self::Ranked { .. }
+            | Self::Tokenized { .. }
+            | Self::Detokenized { .. }
+            | Self::Failed(_) => Ends::Request,
         }
     }
 }
@@ -102,6 +109,10 @@ pub(crate) enum FlightError {
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) info: ModelInfo,
+    /// What it told last of what it has to do. Held for single assignments.
+    load: Mutex<Load>,
+    /// The time between two texts of a choice.
+    between_texts: Histogram,
     outgoing: mpsc::Sender<Work>,
     requests: Mutex<Requests>,
     next: AtomicU64,
@@ -135,6 +146,8 @@ struct Waiting {
     first: usize,
     /// Of each choice, whether it has not ended.
     open: Vec<bool>,
+    /// Of each choice, when its latest text came.
+    texts: Vec<Option<Instant>>,
     /// To its flight; `None` once the request is given up, and it is kept so that its flight cancels it.
     sender: Option<mpsc::Sender<(usize, Update)>>,
 }
@@ -163,6 +176,13 @@ enum Next {
 }
 
 impl Waiting {
+    /// How long ago the text of this choice came before this one, if it is a text and not the first.
+    fn since_last_text(&mut self, choice: u16, update: &Update) -> Option<Duration> {
+        let Update::Delta { .. } = update else { return None };
+        let now = Instant::now();
+        self.texts.get_mut(usize::from(choice))?.replace(now).map(|last| now.saturating_duration_since(last))
+    }
+
     /// Hands over what the worker says about a choice.
     fn take(&mut self, choice: u16, update: Update) -> Next {
         let choice = usize::from(choice);
@@ -186,7 +206,7 @@ impl Waiting {
 impl Worker {
     /// Begins to talk; `lost` is called once, when the line is closed.
     pub(crate) fn start(
-        info: ModelInfo,
+        (info, between_texts): (ModelInfo, Histogram),
         socket: OwnedFd,
         (patience, ending): (Patience, watch::Receiver<bool>),
         lost: impl FnOnce(&Self) + Send + 'static,
@@ -194,7 +214,17 @@ impl Worker {
         let (writer, reader) = Line::<Work, Event>::new(socket.try_clone()?).split();
         let (outgoing, queue) = mpsc::channel(MAX_QUEUED);
         let (requests, next) = (Mutex::default(), AtomicU64::new(0));
-        let worker = Arc::new(Self { info, outgoing, requests, next, socket, patience, ending });
+        let worker = Arc::new(Self {
+            info,
+            load: Mutex::default(),
+            between_texts,
+            outgoing,
+            requests,
+            next,
+            socket,
+            patience,
+            ending,
+        });
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         thread("to-worker").spawn(move || write(writer, queue))?;
         let reading = Arc::clone(&worker);
@@ -210,6 +240,11 @@ impl Worker {
     fn lock(&self) -> MutexGuard<'_, Requests> {
         // A panic while the lock is held leaves a whole map behind.
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it told last of what it has to do.
+    pub(crate) fn load(&self) -> Load {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_lost(&self) -> bool {
@@ -259,7 +294,8 @@ impl Worker {
                 return Err(FlightError::Lost);
             }
             let first = place * choices;
-            let waiting = Waiting { first, open: vec![true; choices], sender: Some(sender.clone()) };
+            let (open, texts) = (vec![true; choices], vec![None; choices]);
+            let waiting = Waiting { first, open, texts, sender: Some(sender.clone()) };
             requests.waiting.insert(id, waiting);
             drop(requests);
             flight.open.insert(place, Open { id, cancel, left: choices });
@@ -285,7 +321,10 @@ fn offers_tools(kind: &WorkKind) -> bool {
 fn most_events(kinds: &[WorkKind]) -> usize {
     let told = kinds.iter().filter_map(|kind| match kind {
         WorkKind::Generate { logprobs, .. } => *logprobs,
-        WorkKind::Embed { .. } | WorkKind::Rerank { .. } => None,
+        WorkKind::Embed { .. }
+        | WorkKind::Rerank { .. }
+        | WorkKind::Tokenize { .. }
+        | WorkKind::Detokenize { .. } => None,
     });
     told.max().map_or(MAX_WAITING, |logprobs| usize::try_from(most_told(logprobs)).unwrap_or(MAX_WAITING))
 }
@@ -303,6 +342,10 @@ fn write(mut writer: LineWriter<Work>, mut queue: mpsc::Receiver<Work>) {
 fn read(mut reader: LineReader<Event>, worker: &Worker) {
     while let Ok((event, _)) = reader.receive() {
         let (id, choice, update) = match event {
+            Event::Load(load) => {
+                *worker.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
+                continue;
+            }
             Event::Embedded { id, vectors, tokens_in } => (id, 0, Update::Embedded { vectors, tokens_in }),
             Event::Ranked { id, scores, tokens_in } => (id, 0, Update::Ranked { scores, tokens_in }),
             Event::Delta { id, choice, text, told } => (id, choice, Update::Delta { text, told }),
@@ -313,11 +356,16 @@ fn read(mut reader: LineReader<Event>, worker: &Worker) {
                 let tokens = Tokens { read, found, made: tokens_out };
                 (id, choice, Update::Finished { reason, tokens })
             }
+            Event::Tokenized { id, tokens, spelled } => (id, 0, Update::Tokenized { tokens, spelled }),
+            Event::Detokenized { id, text } => (id, 0, Update::Detokenized { text }),
             Event::Failed { id, error } => (id, 0, Update::Failed(error)),
         };
         let mut requests = worker.lock();
         // An event about no request is late: its request was cancelled.
         let Some(waiting) = requests.waiting.get_mut(&id) else { continue };
+        if let Some(since) = waiting.since_last_text(choice, &update) {
+            worker.between_texts.observe(since.as_secs_f64());
+        }
         match waiting.take(choice, update) {
             Next::Waits => {}
             Next::Ended => {

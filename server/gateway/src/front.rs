@@ -7,6 +7,7 @@ use crate::live::Live;
 use crate::quota::{Shown, written};
 use crate::refuse::refuse;
 use crate::routes;
+use crate::trace::TraceParent;
 use crate::words::{now, ulid};
 use anchorhold_api::ApiError;
 use anchorhold_api_keys::{Scope, Scopes};
@@ -26,8 +27,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The paths, byte for byte, that need no key. Everything else does, whether it exists or not.
-pub(crate) const PUBLIC: [&str; 6] =
-    ["/health", "/readyz", "/version", document::PATH, authenticator::PATH, KEYS_PATH];
+pub(crate) const PUBLIC: [&str; 8] =
+    ["/", "/openapi.json", "/health", "/readyz", "/version", document::PATH, authenticator::PATH, KEYS_PATH];
 /// The longest id of a caller that is sent back, in characters.
 const MAX_REQUEST_ID: usize = 128;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -55,6 +56,8 @@ pub(crate) struct Caller {
     pub(crate) live: Arc<Live>,
     /// Our own id of the request.
     pub(crate) rid: String,
+    /// The span of the caller's that it belongs to.
+    pub(crate) trace: Option<TraceParent>,
     pub(crate) begun: Instant,
     pub(crate) is_head: bool,
     /// Bytes of its body, where it says how many.
@@ -78,7 +81,8 @@ pub(crate) async fn front(State(app): State<Arc<App>>, request: Request, next: N
         match live.keyring.find(request.headers(), certificate, now()) {
             Ok(Granted { tenant, scopes, auth }) => {
                 let declared = request.body().size_hint().exact();
-                let caller = Caller { tenant, auth, live, rid, begun, is_head, declared };
+                let trace = TraceParent::of(request.headers());
+                let caller = Caller { tenant, auth, live, rid, trace, begun, is_head, declared };
                 let_in(&app, (caller, scopes), request, next).await
             }
             Err(reason) => {
@@ -162,6 +166,7 @@ pub(crate) fn route_of(path: &str) -> Route {
         "/v1/completions" => Route::Completions,
         "/v1/embeddings" => Route::Embeddings,
         "/v1/rerank" => Route::Rerank,
+        "/tokenize" | "/detokenize" => Route::Tokenize,
         "/v1/models" => Route::Models,
         "/v1/responses" => Route::Responses,
         path if path.starts_with("/v1/responses/") => Route::Responses,

@@ -129,13 +129,17 @@ pub(crate) async fn gather(
                 gathered.finish(place, reason)
             }
             Update::Failed(error) => return Err(refuse::worker(&error, named)),
-            Update::Embedded { .. } | Update::Ranked { .. } => None,
+            Update::Embedded { .. }
+            | Update::Ranked { .. }
+            | Update::Tokenized { .. }
+            | Update::Detokenized { .. } => None,
         };
         taken.ok_or_else(ApiError::internal)?;
         if open == 0 {
             break;
         }
         (place, update) = flight.next().await.map_err(refuse::flight)?;
+        exchange.hear(&update);
     }
     Ok(Answer::Whole(gathered.bytes(Usage::new(counted.read, counted.found, counted.made))))
 }

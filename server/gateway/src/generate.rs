@@ -1,15 +1,15 @@
-//! The routes that ask a model for text or vectors: from the body to the worker and back.
+//! The routes that ask a model for text: from the body to the worker and back.
 
 use crate::ask::{Place, conversation, prompt, work};
 use crate::exchange::{Answer, Exchange};
-use crate::flight::{Tokens, Update, Worker, most_told};
+use crate::flight::{Update, Worker, most_told};
 use crate::gather::{Gathered, gather};
 use crate::refuse::{self, Named};
 use crate::stream::Run;
 use crate::words::unix_seconds;
 use anchorhold_api::{
-    ApiError, ChatRequest, ChoiceFrames, CompletionRequest, Delivery, EmbeddingRequest, Frames, Generation,
-    Head, ResponseFrames, ResponseSettings, ResponsesRequest, Surface, embeddings,
+    ApiError, ChatRequest, ChoiceFrames, CompletionRequest, Delivery, Frames, Generation, Head,
+    ResponseFrames, ResponseSettings, ResponsesRequest, Surface,
 };
 use anchorhold_ipc::{ModelKind, Prompt, WorkKind};
 use axum::extract::Request;
@@ -136,42 +136,6 @@ pub(crate) async fn completion(exchange: &mut Exchange, request: Request) -> Res
 
 fn place<'a>(exchange: &Exchange, worker: &'a Worker, limit_field: &'static str) -> Place<'a> {
     Place { worker, tenancy: exchange.tenancy(), limit_field }
-}
-
-/// `POST /v1/embeddings`.
-pub(crate) async fn embedding(exchange: &mut Exchange, request: Request) -> Result<Answer, ApiError> {
-    exchange.admit()?;
-    let body = exchange.body(request).await?;
-    let asked = EmbeddingRequest::parse(&body)?;
-    drop(body);
-    let worker = exchange.worker(&asked.model, ModelKind::Embedding)?;
-    let dimensions = worker.info.dimensions;
-    if asked.dimensions.is_some_and(|wanted| wanted != dimensions) {
-        let message = format!("this model's embeddings have {dimensions} dimensions and cannot be shortened");
-        return Err(ApiError::invalid("dimensions", message));
-    }
-    let count = asked.inputs.len();
-    let inputs = asked.inputs.into_iter().map(prompt).collect();
-    let mut flight = worker
-        .submit(vec![WorkKind::Embed { tenancy: exchange.tenancy(), inputs }], 1)
-        .map_err(refuse::flight)?;
-    let (vectors, tokens) = match flight.next().await.map_err(refuse::flight)?.1 {
-        Update::Embedded { vectors, tokens_in } => (vectors, tokens_in),
-        Update::Failed(error) => {
-            return Err(refuse::worker(&error, Named { prompt: "input", form: "" }));
-        }
-        Update::Ranked { .. } | Update::Delta { .. } | Update::Call(_) | Update::Finished { .. } => {
-            return Err(ApiError::internal());
-        }
-    };
-    let whole = |vector: &Vec<f32>| {
-        u32::try_from(vector.len()) == Ok(dimensions) && vector.iter().all(|number| number.is_finite())
-    };
-    if vectors.len() != count || !vectors.iter().all(whole) {
-        return Err(ApiError::internal());
-    }
-    exchange.count(Tokens { read: tokens, ..Tokens::default() });
-    Ok(Answer::Whole(embeddings(&asked.model, &vectors, asked.encoding, tokens)))
 }
 
 /// Gives the work to the worker and gathers what comes back, or waits for the first of it and streams.

@@ -45,6 +45,8 @@ struct Waiting {
     tickets: Mutex<Tickets>,
     /// Whether the log refused the latest entry that it answered.
     log_refuses: AtomicBool,
+    /// Entries of the log that it is known to have.
+    entries: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -107,6 +109,11 @@ impl Keeper {
     /// Whether the log took the latest entry that it answered, or has not answered any.
     pub(crate) fn log_takes_entries(&self) -> bool {
         !self.waiting.log_refuses.load(Ordering::Relaxed)
+    }
+
+    /// How many entries the log is known to have, by those that it answered.
+    pub(crate) fn entries(&self) -> u64 {
+        self.waiting.entries.load(Ordering::Relaxed)
     }
 
     /// Sends an entry and does not wait for it.
@@ -211,6 +218,8 @@ fn read(
             ToGateway::Authenticated { ticket, signature } => waiting.answer(ticket, signature),
             ToGateway::Appended(answer) => {
                 waiting.log_refuses.store(answer.index.is_none(), Ordering::Relaxed);
+                let entries = answer.index.map_or(0, |index| index.saturating_add(1));
+                waiting.entries.fetch_max(entries, Ordering::Relaxed);
                 let waiter = waiting.lock().appended.remove(&answer.ticket);
                 let _ = waiter.map(|waiter| waiter.send(answer.index.map(|_| answer.receipt)));
             }

@@ -47,6 +47,16 @@ impl Tenant {
     }
 }
 
+/// How long before its end a key is told of.
+const SOON_SECONDS: i64 = 7 * 24 * 3600;
+
+/// How many of these keys are good at `at` and will not be in a week.
+pub(crate) fn expiring(keys: &[Key], at: Timestamp) -> usize {
+    let soon = at.plus_seconds(SOON_SECONDS);
+    let ends = |key: &&Key| key.expires.is_some_and(|expires| expires > at && expires <= soon);
+    keys.iter().filter(ends).count()
+}
+
 /// A way in that a caller showed.
 #[derive(Debug, Clone)]
 pub(crate) struct Granted {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Call [`Gateway::start`] with the keeper's line, serve [`Gateway::router`] until [`Gateway::draining`] completes, call
-//! [`Gateway::end`] when the time for what runs is up, then [`Gateway::drained`]. Promised: every path but four needs a key, and the key is looked at first; every request
-//! with a key leaves one entry in the audit log, and a whole answer leaves only after its entry is durable; a caller
+//! [`Gateway::end`] when the time for what runs is up, then [`Gateway::drained`]. Promised: every path but the public ones
+//! needs a key, and the key is looked at first; every request with a key leaves one entry in the audit log, and a whole answer leaves only after its entry is durable; a caller
 //! who leaves frees what the request holds at once; no text of a request reaches a log, a metric or an error.
 //!
 //! The gateway is *not* trusted with a weights key and never sees a tensor. A hostile one can read and answer the
@@ -18,6 +18,7 @@ mod attestation;
 mod audit;
 mod bodies;
 mod config;
+mod embed;
 mod exchange;
 mod flight;
 mod front;
@@ -37,7 +38,11 @@ mod reader;
 mod refuse;
 mod rerank;
 mod routes;
+mod spans;
+mod status;
 mod stream;
+mod tokenize;
+mod trace;
 mod words;
 
 pub use bodies::BodyKeys;
@@ -47,7 +52,7 @@ pub use config::{
 pub use keys::MAX_KEY_BYTES;
 pub use log::init as init_log;
 
-use anchorhold_ipc::{FromGateway, Line, ModelInfo, ToGateway};
+use anchorhold_ipc::{FromGateway, GuestCard, Line, ModelInfo, ToGateway};
 use axum::Router;
 use flight::Patience;
 use gate::Gate;
@@ -82,6 +87,10 @@ struct App {
     keeper: keeper::Keeper,
     /// The DER that goes into authenticators of connections.
     authenticator_certificate: Vec<u8>,
+    /// What anybody may know of the guest.
+    guest: GuestCard,
+    /// Where the server is, as its own settings name it.
+    address: String,
     body_keys: BodyKeys,
     metrics: Arc<Metrics>,
     failures: audit::FailureRate,
@@ -100,6 +109,10 @@ pub struct Opening {
     pub authenticator_certificate: Vec<u8>,
     /// The keys whose public halves went out with `Hello`.
     pub body_keys: BodyKeys,
+    /// What anybody may know of the guest; came with `Listen` too.
+    pub guest: GuestCard,
+    /// How many layers hold this process, and how many its kernel refused.
+    pub layers: (usize, usize),
 }
 
 impl Gateway {
@@ -117,8 +130,11 @@ impl Gateway {
         let patience = Patience { answer: config.limits.answer, request: config.limits.request };
         let ending = watch::Sender::new(false);
         let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), patience, ending.subscribe()));
-        let Opening { workers, authenticator_certificate, body_keys } = opening;
+        let Opening { workers, authenticator_certificate, body_keys, guest, layers } = opening;
+        metrics.confined(layers.0, layers.1);
         workers.into_iter().for_each(|(info, socket)| pool.add(info, socket));
+        let name = config.names.first().map_or("localhost", String::as_str);
+        let address = format!("https://{name}:{}", config.listen.port());
         let draining = watch::Sender::new(false);
         let current = Arc::new(Current::new(config, overrides)?);
         let listeners = (Arc::clone(&pool), Arc::clone(&current));
@@ -131,6 +147,8 @@ impl Gateway {
             pool,
             keeper,
             authenticator_certificate,
+            guest,
+            address,
             body_keys,
             metrics,
             failures: audit::FailureRate::default(),

@@ -1,6 +1,7 @@
 //! Log lines: one JSON object each, to stderr, made of the numbers and fixed words of a [`RequestRecord`] only.
 
 use crate::keys::NoEntry;
+use crate::trace::TraceParent;
 use anchorhold_ipc::{RequestOutcome, RequestRecord, Route};
 use tracing_subscriber::EnvFilter;
 
@@ -19,9 +20,11 @@ pub fn init() {
     let _ = subscriber.try_init();
 }
 
-/// One request that ended.
-pub(crate) fn request(record: &RequestRecord) {
+/// One request that ended, and the span of the caller's that it belongs to.
+pub(crate) fn request(record: &RequestRecord, trace: Option<&TraceParent>) {
     tracing::info!(
+        trace_id = trace.map(TraceParent::trace_id).unwrap_or_default(),
+        parent_id = trace.map(TraceParent::parent_id).unwrap_or_default(),
         rid = record.rid,
         tenant = record.tenant,
         route = route_word(record.route),
@@ -63,6 +66,7 @@ pub(crate) fn route_word(route: Route) -> &'static str {
         Route::Completions => "completions",
         Route::Embeddings => "embeddings",
         Route::Rerank => "rerank",
+        Route::Tokenize => "tokenize",
         Route::Models => "models",
         Route::Responses => "responses",
         Route::Other => "other",

@@ -105,10 +105,11 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let layers = enter(&Role::Gateway).context("confinement")?;
     let active = layers.active.iter().map(ToString::to_string).collect();
     let confinement = Confinement { active, missing: layers.missing };
+    let layer_counts = (confinement.active.len(), confinement.missing.len());
     let body_keys = BodyKeys::generate().context("the system gives no randomness")?;
     let named = body_keys.public().map(ToString::to_string).collect();
     line.send(&FromGateway::Hello { tls_key, body_keys: named, confinement }, &[])?;
-    let opening = opening(&mut line, body_keys)?;
+    let opening = opening(&mut line, body_keys, layer_counts)?;
     rustix::net::listen(&listener, BACKLOG).with_context(|| format!("listen on {address}"))?;
     let (drain, write_timeout) = (config.limits.drain, config.limits.stalled);
     line.send(&FromGateway::Listening { address, drain_s: u32::try_from(drain.as_secs())? }, &[])?;
@@ -159,13 +160,17 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Collects workers until the keeper says that the port may open.
-fn opening(line: &mut Line<FromGateway, ToGateway>, body_keys: BodyKeys) -> anyhow::Result<Opening> {
+fn opening(
+    line: &mut Line<FromGateway, ToGateway>,
+    body_keys: BodyKeys,
+    layers: (usize, usize),
+) -> anyhow::Result<Opening> {
     let mut workers = Vec::new();
     loop {
         let (message, mut descriptors) = line.receive().context("waiting for the first models")?;
         match message {
-            ToGateway::Listen { authenticator_certificate } => {
-                return Ok(Opening { workers, authenticator_certificate, body_keys });
+            ToGateway::Listen { authenticator_certificate, guest } => {
+                return Ok(Opening { workers, authenticator_certificate, body_keys, guest: *guest, layers });
             }
             ToGateway::WorkerReady(info) => {
                 let socket = descriptors.pop().context("a worker came without its line")?;

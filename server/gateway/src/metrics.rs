@@ -1,15 +1,18 @@
-//! Numbers for operators. Labels are routes and outcomes, never anything that a caller wrote.
+//! Numbers for operators. Labels are routes, outcomes, states, and the names of models that are served; never anything that a caller
+//! wrote.
 
+mod aliases;
+mod text;
+
+use self::aliases::Aliases;
 use crate::log::{outcome_word, route_word};
-use anchorhold_ipc::{RequestOutcome, RequestRecord};
-use prometheus_client::encoding::text::encode;
+use anchorhold_ipc::{Load, RequestOutcome, RequestRecord, Route};
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use std::collections::HashSet;
-use std::fmt::Write as _;
 
 /// Bounds of latencies, in seconds.
 const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
@@ -34,6 +37,11 @@ pub(crate) struct Metrics {
     pub(crate) audit_refusals: Counter,
     pub(crate) attestations: Counter,
     pub(crate) authenticators: Counter,
+    attestation_time: Gauge,
+    audit_entries: Gauge,
+    keys_expiring: Gauge,
+    confinement: Family<Labels<1>, Gauge>,
+    aliases: Aliases,
 }
 
 fn seconds() -> Histogram {
@@ -58,7 +66,18 @@ impl Metrics {
             audit_refusals: Counter::default(),
             attestations: Counter::default(),
             authenticators: Counter::default(),
+            attestation_time: Gauge::default(),
+            audit_entries: Gauge::default(),
+            keys_expiring: Gauge::default(),
+            confinement: Family::default(),
+            aliases: Aliases::new(),
         };
+        metrics.register(&mut registry);
+        Self { registry, ..metrics }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let metrics = self;
         registry.register("requests", "Requests with a key that ended", metrics.requests.clone());
         registry.register("requests_in_flight", "Requests that run now", metrics.in_flight.clone());
         registry.register(
@@ -108,7 +127,52 @@ impl Metrics {
             "Connections for which an authenticator was signed",
             metrics.authenticators.clone(),
         );
-        Self { registry, ..metrics }
+        registry.register(
+            "last_attestation_timestamp_seconds",
+            "When the latest attestation document was handed out, in seconds since 1970; 0 before the first",
+            metrics.attestation_time.clone(),
+        );
+        registry.register(
+            "audit_entries",
+            "Entries that the audit log is known to have",
+            metrics.audit_entries.clone(),
+        );
+        registry.register(
+            "keys_expiring",
+            "Keys that are good now and will not be in a week",
+            metrics.keys_expiring.clone(),
+        );
+        registry.register(
+            "confinement_layers",
+            "Layers that hold the gateway, and layers that its kernel refused",
+            metrics.confinement.clone(),
+        );
+    }
+
+    /// What holds the gateway.
+    pub(crate) fn confined(&self, active: usize, missing: usize) {
+        for (state, layers) in [("active", active), ("missing", missing)] {
+            let layers = i64::try_from(layers).unwrap_or(i64::MAX);
+            self.confinement.get_or_create(&[("state", state)]).set(layers);
+        }
+    }
+
+    /// An attestation document was handed out at this second of the Unix epoch.
+    pub(crate) fn attested(&self, at: u64) {
+        self.attestations.inc();
+        self.attestation_time.set(i64::try_from(at).unwrap_or(i64::MAX));
+    }
+
+    /// What was not counted as it happened: the size of the log, keys that are about to end, and what each model's worker told last.
+    pub(crate) fn refresh(&self, audit_entries: u64, keys_expiring: usize, loads: &[(String, Load)]) {
+        self.keys_expiring.set(i64::try_from(keys_expiring).unwrap_or(i64::MAX));
+        self.audit_entries.set(i64::try_from(audit_entries).unwrap_or(i64::MAX));
+        loads.iter().for_each(|(model, load)| self.aliases.load(model, load));
+    }
+
+    /// From one text of a choice to the next, of the model of this name.
+    pub(crate) fn between_texts(&self, model: &str) -> Histogram {
+        self.aliases.between_texts(model)
     }
 
     /// Counts a request that ended.
@@ -120,44 +184,32 @@ impl Metrics {
             self.found_tokens.inc_by(found);
             self.generation_tokens.inc_by(record.tokens_out);
             self.whole_request.get_or_create(&[route]).observe(seconds);
+            // A request that found no model names none, so only the names of served models become labels.
+            if !record.model.is_empty() {
+                self.aliases.complete(&record.model, (record.tokens_in, record.tokens_out), seconds);
+            }
         }
     }
 
-    pub(crate) fn first_token(&self, route: anchorhold_ipc::Route, seconds: f64) {
+    /// The first text of an answer is there.
+    pub(crate) fn first_token(&self, route: Route, model: &str, seconds: f64) {
         self.first_token.get_or_create(&[("route", route_word(route))]).observe(seconds);
+        self.aliases.first_token(model, seconds);
     }
 
     /// `OpenMetrics` text.
     pub(crate) fn open_metrics(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, self.aliases.registry());
+        let _ = encode_eof(&mut text);
         text
     }
 
-    /// Prometheus text, version 0.0.4, in which a counter's family carries the suffix of its samples.
+    /// Prometheus text, version 0.0.4.
     pub(crate) fn prometheus(&self) -> String {
-        let open = self.open_metrics();
-        let words = |line: &'_ str| line.splitn(4, ' ').map(str::to_owned).collect::<Vec<_>>();
-        let counters: HashSet<String> = open
-            .lines()
-            .filter_map(|line| match words(line).as_slice() {
-                [hash, word, name, kind] if hash == "#" && word == "TYPE" && kind == "counter" => {
-                    Some(name.clone())
-                }
-                _ => None,
-            })
-            .collect();
-        let mut text = String::with_capacity(open.len());
-        for line in open.lines().filter(|line| *line != "# EOF") {
-            let _ = match words(line).as_slice() {
-                [hash, word, name, rest] if hash == "#" && counters.contains(name) => {
-                    writeln!(text, "# {word} {name}_total {rest}")
-                }
-                _ => writeln!(text, "{line}"),
-            };
-        }
-        text
+        text::prometheus(&self.open_metrics())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Streams that say less by their lengths and times: the settings, and the bodies made by them.
 //!
+//! A stream that is silent for long says that it lives, because balancers close what is silent. Slots need no such word.
+//!
 //! Filling is comments, which the commitments of receipts leave out, so a padded stream has the receipt of the one without padding.
 
 use crate::config::ConfigError;
@@ -15,6 +17,9 @@ use tokio::time::Instant;
 
 /// What one stream may hold back for its slots; no event is longer.
 const MAX_QUEUED_BYTES: usize = 8 * 1024 * 1024;
+/// After how long a silence a stream says that it lives. Balancers wait for 30 seconds and more.
+const SILENCE: Duration = Duration::from_secs(15);
+const ALIVE: &str = ": alive\n\n";
 /// The longest time between two slots, in milliseconds.
 const MAX_INTERVAL_MS: u64 = 10_000;
 
@@ -90,6 +95,7 @@ impl Padding {
         if let Some(cadence) = self.pace.as_ref().and_then(|pace| pace.begin().ok()) {
             return Box::pin(slots(Box::pin(events), cadence));
         }
+        let events = alive(events, SILENCE);
         match self.sizes.clone() {
             Some(sizes) => Box::pin(events.map(move |event| {
                 let mut out = Vec::new();
@@ -99,6 +105,19 @@ impl Padding {
             None => Box::pin(events.map(Bytes::from)),
         }
     }
+}
+
+/// The same events, and in every silence of this length a comment.
+fn alive(
+    events: impl Stream<Item = String> + Send + 'static,
+    silence: Duration,
+) -> impl Stream<Item = String> + Send {
+    futures_util::stream::unfold(Box::pin(events), move |mut events| async move {
+        // What `next` has begun is kept in the stream when the wait ends first.
+        let event =
+            tokio::time::timeout(silence, events.next()).await.unwrap_or_else(|_| Some(ALIVE.to_owned()))?;
+        Some((event, events))
+    })
 }
 
 /// A stream on its way into slots.
@@ -156,4 +175,51 @@ fn slots(events: Events, cadence: Cadence) -> impl Stream<Item = Bytes> {
         let slot = paced.next().await?;
         Some((slot, paced))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    #[tokio::test]
+    async fn a_silent_stream_says_that_it_lives_and_loses_nothing() {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<String>(2);
+        let events =
+            stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+        let mut pieces = Box::pin(alive(events, Duration::from_millis(1)));
+        assert_eq!(pieces.next().await.as_deref(), Some(ALIVE));
+        sender.send("data: a\n\n".to_owned()).await.unwrap();
+        // Silences may come before it, and it comes.
+        let mut piece = pieces.next().await.unwrap();
+        while piece == ALIVE {
+            piece = pieces.next().await.unwrap();
+        }
+        assert_eq!(piece, "data: a\n\n");
+        drop(sender);
+        while let Some(piece) = pieces.next().await {
+            assert_eq!(piece, ALIVE);
+        }
+    }
+
+    #[test]
+    fn refuses_settings_that_do_not_go_together() {
+        let check = |text: &str| toml::from_str::<WrittenPadding>(text).unwrap().check();
+        for text in ["", "sizes = [256]", "every_ms = 50\nslot_bytes = 512\nlengths = [64]"] {
+            assert!(check(text).is_ok(), "{text}");
+        }
+        for text in [
+            "sizes = []",
+            "sizes = [2, 1]",
+            "every_ms = 50",
+            "slot_bytes = 512",
+            "lengths = [64]",
+            "every_ms = 10001\nslot_bytes = 512",
+            "every_ms = 50\nslot_bytes = 15",
+            "every_ms = 50\nslot_bytes = 512\nsizes = [256]",
+        ] {
+            assert!(check(text).is_err(), "{text}");
+        }
+        assert!(toml::from_str::<WrittenPadding>("size = [256]").is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::flight::{Patience, Worker};
 use crate::metrics::Metrics;
-use anchorhold_ipc::ModelInfo;
+use anchorhold_ipc::{Load, ModelInfo};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,7 +53,9 @@ impl Pool {
             }
         };
         // Without threads or descriptors there is no worker: the model stays away until the keeper sends another.
-        let Ok(worker) = Worker::start(info.clone(), socket, (self.patience, self.ending.clone()), lost)
+        let between = self.metrics.between_texts(&info.id);
+        let Ok(worker) =
+            Worker::start((info.clone(), between), socket, (self.patience, self.ending.clone()), lost)
         else {
             return;
         };
@@ -116,6 +118,17 @@ impl Pool {
     /// Every known model and since when it answers, by id.
     pub(crate) fn list(&self) -> Vec<(ModelInfo, u64)> {
         self.lock().values().map(|entry| (entry.info.clone(), entry.created)).collect()
+    }
+
+    /// What the worker of each model told last, by id; of one whose worker is gone, that there is nothing to do.
+    pub(crate) fn loads(&self) -> Vec<(String, Load)> {
+        let load = |entry: &Entry| entry.worker.as_ref().map_or_else(Load::default, |worker| worker.load());
+        self.lock().iter().map(|(id, entry)| (id.clone(), load(entry))).collect()
+    }
+
+    /// Every known model and whether it answers now, by id.
+    pub(crate) fn states(&self) -> Vec<(ModelInfo, bool)> {
+        self.lock().values().map(|entry| (entry.info.clone(), entry.worker.is_some())).collect()
     }
 
     /// Whether at least one model answers, and all of `expected` do.

@@ -106,6 +106,10 @@ pub(crate) fn worker(error: &RequestError, named: Named) -> ApiError {
             field,
             format!("this model's answers are long: at most {limit} inputs fit into one request"),
         ),
+        RequestError::Rejected(RejectReason::AnswerTooLong { limit }) => ApiError::invalid(
+            field,
+            format!("the answer would be over the limit of {limit} bytes; ask for less at a time"),
+        ),
         RequestError::Rejected(RejectReason::Structure(fault)) => {
             // A form that no field asked for is that of a strict tool.
             let field = if named.form.is_empty() { "tools" } else { named.form };

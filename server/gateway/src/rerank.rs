@@ -23,9 +23,7 @@ pub(crate) async fn rerank(exchange: &mut Exchange, request: Request) -> Result<
     let (scores, tokens) = match flight.next().await.map_err(refuse::flight)?.1 {
         Update::Ranked { scores, tokens_in } => (scores, tokens_in),
         Update::Failed(error) => return Err(refuse::worker(&error, Named { prompt: "documents", form: "" })),
-        Update::Embedded { .. } | Update::Delta { .. } | Update::Call(_) | Update::Finished { .. } => {
-            return Err(ApiError::internal());
-        }
+        _ => return Err(ApiError::internal()),
     };
     if scores.len() != asked.documents.len() || !scores.iter().all(|score| score.is_finite()) {
         return Err(ApiError::internal());

@@ -3,12 +3,16 @@
 use crate::App;
 use crate::attestation;
 use crate::bodies::bodies;
+use crate::embed;
 use crate::exchange::{Answer, Exchange};
 use crate::front::{Caller, front, route_of};
 use crate::generate;
+use crate::keys::expiring;
 use crate::refuse::{json, refuse};
 use crate::rerank;
-use crate::words::hex;
+use crate::status;
+use crate::tokenize;
+use crate::words::{hex, now};
 use anchorhold_api::{ApiError, ModelCard, model, models};
 use anchorhold_body_encryption::{KEYS_MEDIA_TYPE, ehbp::KEYS_PATH};
 use anchorhold_channel::{authenticator, document};
@@ -19,16 +23,14 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
+use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What other servers of this API have and this one does not, so that the refusal can say so.
-const UNSUPPORTED: [&str; 18] = [
-    "/detokenize",
-    "/openapi.json",
+const UNSUPPORTED: [&str; 15] = [
     "/rerank",
-    "/tokenize",
     "/v1/assistants",
     "/v1/audio",
     "/v1/batches",
@@ -58,8 +60,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/rerank", post(reranking))
         .route("/v1/responses", post(responses))
         .route("/v1/responses/{*id}", get(no_response).delete(no_response))
+        .route("/tokenize", post(tokenizing))
+        .route("/detokenize", post(detokenizing))
         .route("/v1/models", get(all_models))
         .route("/v1/models/{*id}", get(one_model))
+        .route("/", get(status::page))
+        .route("/openapi.json", get(openapi))
         .route("/health", get(health))
         .route("/readyz", get(ready))
         .route("/version", get(version))
@@ -97,7 +103,7 @@ async fn completion(State(app): Shared, Extension(caller): Extension<Caller>, re
 async fn embedding(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {
     match Exchange::begin(&app, caller, Route::Embeddings) {
         Ok(mut exchange) => {
-            let answer = generate::embedding(&mut exchange, request).await;
+            let answer = embed::embedding(&mut exchange, request).await;
             exchange.answer(answer).await
         }
         Err(error) => refuse(&error),
@@ -123,6 +129,30 @@ async fn reranking(State(app): Shared, Extension(caller): Extension<Caller>, req
     match Exchange::begin(&app, caller, Route::Rerank) {
         Ok(mut exchange) => {
             let answer = rerank::rerank(&mut exchange, request).await;
+            exchange.answer(answer).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn tokenizing(State(app): Shared, Extension(caller): Extension<Caller>, request: Request) -> Response {
+    match Exchange::begin(&app, caller, Route::Tokenize) {
+        Ok(mut exchange) => {
+            let answer = tokenize::tokenize(&mut exchange, request).await;
+            exchange.answer(answer).await
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn detokenizing(
+    State(app): Shared,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    match Exchange::begin(&app, caller, Route::Tokenize) {
+        Ok(mut exchange) => {
+            let answer = tokenize::detokenize(&mut exchange, request).await;
             exchange.answer(answer).await
         }
         Err(error) => refuse(&error),
@@ -199,9 +229,17 @@ async fn version() -> Response {
     json(StatusCode::OK, concat!(r#"{"name":"anchorhold","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#))
 }
 
+/// What generators of clients read. It is made once.
+async fn openapi() -> Response {
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| anchorhold_api::openapi().into());
+    json(StatusCode::OK, DOCUMENT.clone())
+}
+
 /// Numbers for operators. They hold nothing of any request, so the answer does not wait for its audit entry: a log
 /// that takes none is just when they are needed.
 async fn metrics(State(app): Shared, Extension(caller): Extension<Caller>, headers: HeaderMap) -> Response {
+    let expiring = expiring(&caller.live.config.keys, now());
+    app.metrics.refresh(app.keeper.entries(), expiring, &app.pool.loads());
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (text, kind) = if accept.contains("application/openmetrics-text") {
         (app.metrics.open_metrics(), OPEN_METRICS)

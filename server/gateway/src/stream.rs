@@ -85,7 +85,10 @@ impl Run {
             Update::Failed(error) => {
                 self.failed = Some(refuse::worker(&error, Named { prompt: "", form: "" }))
             }
-            Update::Embedded { .. } | Update::Ranked { .. } => self.failed = Some(ApiError::internal()),
+            Update::Embedded { .. }
+            | Update::Ranked { .. }
+            | Update::Tokenized { .. }
+            | Update::Detokenized { .. } => self.failed = Some(ApiError::internal()),
         }
     }
 }

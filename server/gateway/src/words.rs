@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Crockford's base32: no I, L, O, U.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-fn since_1970() -> Duration {
+pub(crate) fn since_1970() -> Duration {
     // A clock before 1970 is wrong, and nothing here depends on it being right.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

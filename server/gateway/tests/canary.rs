@@ -6,7 +6,8 @@ mod common;
 
 use anchorhold_api::RerankRequest;
 use anchorhold_ipc::{
-    CacheDomain, CallPart, Event, FromGateway, ModelKind, Prompt, RequestError, RequestId, Tenancy, WorkKind,
+    CacheDomain, CallPart, Event, FromGateway, ModelKind, Prompt, RequestError, RequestId, Specials, Tenancy,
+    WorkKind,
 };
 use axum::body::Body;
 use common::{KEY, Rig, aside, chat, get, post, request, with};
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
 
 const CANARY: &str = "canary-c0ffee-4711";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -85,6 +87,7 @@ fn refused() -> Vec<Request<Body>> {
         "/v1/rerank",
         &json!({"model": "rank", "query": CANARY, "documents": [{CANARY: CANARY}]}),
     ));
+    requests.extend(refused_tokens());
     requests.push(get(&format!("/v1/models/{CANARY}")));
     requests.push(get(&format!("/v1/responses/{CANARY}")));
     requests.extend(refused_calls());
@@ -102,6 +105,9 @@ fn refused() -> Vec<Request<Body>> {
     for request in &mut requests {
         request.headers_mut().insert("cookie", format!("session={CANARY}").parse().unwrap());
         request.headers_mut().insert("user-agent", CANARY.parse().unwrap());
+        for name in ["traceparent", "tracestate", "baggage"] {
+            request.headers_mut().insert(name, CANARY.parse().unwrap());
+        }
     }
     requests
 }
@@ -128,6 +134,18 @@ fn refused_calls() -> Vec<Request<Body>> {
     requests
 }
 
+/// The same, of questions about tokens.
+fn refused_tokens() -> Vec<Request<Body>> {
+    [
+        ("/tokenize", json!({"model": "chat", "prompt": [CANARY]})),
+        ("/tokenize", json!({"model": CANARY, "prompt": CANARY})),
+        ("/tokenize", json!({"model": "chat", "prompt": CANARY, "messages": CANARY})),
+        ("/detokenize", json!({"model": "chat", "tokens": [CANARY]})),
+    ]
+    .map(|(path, body)| post(path, &body))
+    .into()
+}
+
 /// Requests of which every one is answered, with the canary in each text.
 fn served() -> Vec<Request<Body>> {
     let mut requests = vec![
@@ -144,9 +162,16 @@ fn served() -> Vec<Request<Body>> {
         post("/v1/completions", &json!({"model": "chat", "prompt": CANARY, "max_tokens": 100})),
         post("/v1/embeddings", &json!({"model": "embed", "input": CANARY})),
         post("/v1/rerank", &json!({"model": "rank", "query": CANARY, "documents": [CANARY]})),
+        post("/tokenize", &json!({"model": "chat", "prompt": CANARY, "return_token_strs": true})),
+        post("/tokenize", &json!({"model": "chat", "messages": [{"role": "user", "content": CANARY}]})),
     ];
     for change in forms() {
         requests.push(post("/v1/chat/completions", &with(chat(CANARY), change)));
+    }
+    for request in &mut requests {
+        let trace = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        request.headers_mut().insert("traceparent", trace.parse().unwrap());
+        request.headers_mut().insert("tracestate", format!("x={CANARY}").parse().unwrap());
     }
     requests
 }
@@ -210,7 +235,14 @@ async fn case_34_what_a_worker_is_asked_and_says_is_printed_without_text() {
     }
     let tenancy = Tenancy { domain: CacheDomain([1; 16]), share: 1 };
     let texts = WorkKind::Embed { tenancy, inputs: vec![Prompt::Text(CANARY.to_owned())] };
-    printed.push_str(&format!("{delta:?}{texts:?}"));
+    let (specials, prompt) = (Specials::Added, Prompt::Text(CANARY.to_owned()));
+    let tokens = WorkKind::Tokenize { tenancy, prompt, specials, spell: true };
+    let (id, spelled) = (RequestId(1), Some(vec![CANARY.as_bytes().to_vec()]));
+    let told = [
+        Event::Tokenized { id, tokens: vec![4711], spelled },
+        Event::Detokenized { id, text: CANARY.to_owned() },
+    ];
+    printed.push_str(&format!("{delta:?}{texts:?}{tokens:?}{told:?}"));
     assert!(printed.contains("Generate") && !printed.contains(CANARY), "{printed}");
 }
 
@@ -220,7 +252,7 @@ async fn case_34_what_callers_send_is_in_no_error_log_metric_or_entry() {
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(logs.clone());
     subscriber.try_init().unwrap();
-    let rig = Rig::new();
+    let rig = Rig::with("models = []\nlog = { spans = true }", "");
     rig.worker("chat", ModelKind::Chat).await.serve();
     rig.worker("embed", ModelKind::Embedding).await.serve();
     rig.worker("rank", ModelKind::Rerank).await.serve();
@@ -246,6 +278,7 @@ async fn case_34_what_callers_send_is_in_no_error_log_metric_or_entry() {
         count += usize::from(matches!(message, FromGateway::Record { .. }));
     }
     let logs = String::from_utf8(logs.0.lock().unwrap().clone()).unwrap();
+    assert!(logs.contains("gen_ai.usage.input_tokens") && logs.contains(TRACE));
     assert!(logs.contains("chat_completions") && entries.contains("ChatCompletions"));
     for (place, text) in [("logs", &logs), ("metrics", &metrics), ("entries", &entries)] {
         assert!(!text.contains(CANARY) && !text.contains(KEY), "{place}: {text}");

@@ -70,7 +70,9 @@ impl Program {
 
     /// Lets it open the port; the address.
     fn listen(&mut self) -> String {
-        self.line.send(&ToGateway::Listen { authenticator_certificate: Vec::new() }, &[]).unwrap();
+        self.line
+            .send(&ToGateway::Listen { authenticator_certificate: Vec::new(), guest: Box::default() }, &[])
+            .unwrap();
         let (listening, _) = self.line.receive().unwrap();
         let FromGateway::Listening { address, .. } = listening else { panic!("{listening:?}") };
         address

@@ -5,9 +5,9 @@
 mod common;
 
 use anchorhold_channel::authenticator;
-use anchorhold_ipc::{ModelKind, Prompt, RequestOutcome, Route, WorkKind};
+use anchorhold_ipc::{ModelInfo, ModelKind, Prompt, RequestOutcome, Route, Shorter, WorkKind};
 use anchorhold_rats::Nonce;
-use common::{RECEIPT, Rig, chat, get, post, request, with};
+use common::{RECEIPT, Rig, chat, get, info, post, request, with};
 use http::StatusCode;
 use ring::hmac;
 use serde_json::json;
@@ -141,6 +141,34 @@ async fn embeddings_keep_order_and_both_encodings_agree() {
         rig.send(post("/v1/embeddings", &with(body, json!({"encoding_format": "base64"})))).await.json();
     assert_eq!(packed["data"][2]["embedding"], "AAAAQAAAAD8AAIC/zczMPQ==");
     assert_eq!(rig.next_record().route, Route::Embeddings);
+}
+
+#[tokio::test]
+async fn embeddings_are_cut_only_as_their_model_allows() {
+    let rig = Rig::new();
+    for (id, shorter) in [("no", Shorter::No), ("any", Shorter::Any), ("some", Shorter::To(vec![2]))] {
+        let info = ModelInfo { shorter, ..info(id, ModelKind::Embedding) };
+        rig.worker_of(info).await.serve();
+    }
+    let ask = async |model: &str, dimensions: u32, encoding: &str| {
+        let body =
+            json!({"model": model, "input": "x", "dimensions": dimensions, "encoding_format": encoding});
+        rig.send(post("/v1/embeddings", &body)).await
+    };
+    for (model, dimensions) in [("no", 2), ("no", 5), ("any", 5), ("some", 3), ("some", 1), ("some", 5)] {
+        let answer = ask(model, dimensions, "float").await;
+        assert_eq!(
+            (answer.status, answer.param()),
+            (StatusCode::BAD_REQUEST, json!("dimensions")),
+            "{model}"
+        );
+    }
+    // The fake worker's vector is 0, 0.5, -1, 0.1.
+    assert_eq!(ask("some", 2, "float").await.json()["data"][0]["embedding"], json!([0.0, 1.0]));
+    assert_eq!(ask("any", 1, "float").await.json()["data"][0]["embedding"], json!([0.0]));
+    assert_eq!(ask("some", 2, "base64").await.json()["data"][0]["embedding"], "AAAAAAAAgD8=");
+    let whole = ask("any", 4, "float").await.json();
+    assert_eq!(whole["data"][0]["embedding"], json!([0.0, 0.5, -1.0, 0.1]));
 }
 
 #[tokio::test]
@@ -290,16 +318,23 @@ async fn every_answer_has_an_id_and_hardening_headers() {
 #[tokio::test]
 async fn head_works_where_get_does_and_other_methods_are_told_which_do() {
     let rig = serving().await;
-    let whole = rig.send(get("/v1/models")).await;
-    let head = rig.send(request("HEAD", "/v1/models", axum::body::Body::empty())).await;
-    assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
-    assert_eq!(head.header("content-length"), whole.body.len().to_string());
+    for path in ["/v1/models", "/", "/openapi.json", "/health", "/version"] {
+        let whole = rig.send(get(path)).await;
+        let head = rig.send(request("HEAD", path, axum::body::Body::empty())).await;
+        assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
+        assert_eq!(head.header("content-length"), whole.body.len().to_string(), "{path}");
+        assert_eq!(head.header("content-type"), whole.header("content-type"));
+    }
     for (method, path, allow) in [
         ("GET", "/v1/chat/completions", "POST"),
         ("HEAD", "/v1/embeddings", "POST"),
         ("DELETE", "/v1/models/chat", "GET,HEAD"),
         ("OPTIONS", "/v1/completions", "POST"),
         ("POST", "/health", "GET,HEAD"),
+        ("POST", "/", "GET,HEAD"),
+        ("OPTIONS", "/openapi.json", "GET,HEAD"),
+        ("GET", "/tokenize", "POST"),
+        ("DELETE", "/detokenize", "POST"),
     ] {
         let answer = rig.send(request(method, path, axum::body::Body::empty())).await;
         assert_eq!(
@@ -318,11 +353,8 @@ async fn routes_of_other_servers_are_refused_by_name() {
     let rig = serving().await;
     for (path, code) in [
         ("/v1/audio/speech", "unsupported_route"),
-        ("/tokenize", "unsupported_route"),
         ("/rerank", "unsupported_route"),
-        ("/openapi.json", "unsupported_route"),
         ("/v1/audiophile", "not_found"),
-        ("/", "not_found"),
     ] {
         let answer = rig.send(post(path, &json!({}))).await;
         assert_eq!((answer.status, answer.code()), (StatusCode::NOT_FOUND, json!(code)), "{path}");

@@ -18,9 +18,9 @@ mod message;
 
 // The words inside the messages, for the process that builds them and needs nothing else of the engine.
 pub use anchorhold_engine::{
-    CacheDomain, CallName, Calling, ChatMessage, Conversation, FinishReason, MAX_CHOICES, MAX_LOGPROBS,
-    ModelKind, MustCall, Precision, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy, TokenField,
-    TokenId, Tool, ToolCall,
+    CacheDomain, CallName, Calling, ChatMessage, Conversation, FinishReason, Load, MAX_CHOICES, MAX_LOGPROBS,
+    ModelKind, MustCall, Precision, Prompt, RequestId, Sampling, Shorter, StopRules, Structure, Tenancy,
+    TokenField, TokenId, Tool, ToolCall,
 };
 pub use line::{
     GATEWAY_LINE, KEEPER_LINE, Line, LineError, LineReader, LineWriter, MAX_DESCRIPTORS, MAX_FRAME_BYTES,
@@ -28,8 +28,8 @@ pub use line::{
 };
 pub use message::{
     Appended, AuditEvent, CallPart, CallerAuth, Confinement, Event, FetchPackage, FetchReport, FromFetcher,
-    FromGateway, FromWorker, LoadModel, LoadReport, ModelInfo, ObjectDescriptors, RejectReason, RequestError,
-    RequestOutcome, RequestRecord, Route, ServingEvidence, SpelledToken, StoreAccess, StoreIdentity,
-    StructureFault, ToFetcher, ToGateway, ToWorker, ToldToken, ToolFault, WireSecret, WireText, Work,
-    WorkKind,
+    FromGateway, FromWorker, GuestCard, LoadModel, LoadReport, ModelInfo, ObjectDescriptors, RejectReason,
+    RequestError, RequestOutcome, RequestRecord, Route, ServingEvidence, Specials, SpelledToken, StoreAccess,
+    StoreIdentity, StructureFault, ToFetcher, ToGateway, ToWorker, ToldToken, ToolFault, WireSecret,
+    WireText, Work, WorkKind,
 };

@@ -1,8 +1,8 @@
 //! The closed lists of messages. What is not here cannot be said.
 
 use anchorhold_engine::{
-    FinishReason, ModelKind, Precision, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy,
-    TokenField,
+    FinishReason, Load, ModelKind, Precision, Prompt, RequestId, Sampling, Shorter, StopRules, Structure,
+    Tenancy, TokenField, TokenId,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -115,6 +115,8 @@ pub struct ModelInfo {
     pub max_tokens: u32,
     /// The length of an embedding, or 0.
     pub dimensions: u32,
+    /// To which lengths an embedding may be cut.
+    pub shorter: Shorter,
     /// SHA-256 of the signed manifest.
     pub manifest_digest: [u8; 32],
 }
@@ -246,6 +248,8 @@ pub enum ToGateway {
     Listen {
         /// The DER of the certificate with the key that signs authenticators of connections.
         authenticator_certificate: Vec<u8>,
+        /// What anybody may know of the guest.
+        guest: Box<GuestCard>,
     },
     /// A model answers on the descriptor that comes with this message.
     WorkerReady(ModelInfo),
@@ -279,6 +283,21 @@ pub enum ToGateway {
         /// The files that they name, by their paths as written there, and their texts.
         files: Vec<(String, String)>,
     },
+}
+
+/// What anybody may know of a guest: the same as its attestation documents show, which are signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestCard {
+    /// What attests it, in words.
+    pub platform: String,
+    /// Whether no hardware stands behind what it says: a simulated root signs it.
+    pub is_simulated: bool,
+    /// The launch measurement, in hex.
+    pub measurement: String,
+    /// The name of this boot's audit log.
+    pub log_origin: String,
+    /// Its entries when the port was opened.
+    pub log_size: u64,
 }
 
 /// The attestation document for one nonce.
@@ -426,6 +445,8 @@ pub enum Route {
     Other,
     /// `/v1/rerank`.
     Rerank,
+    /// `/tokenize` and `/detokenize`.
+    Tokenize,
     /// `/v1/responses` and below.
     Responses,
 }
@@ -486,6 +507,33 @@ pub enum WorkKind {
         /// What is scored.
         documents: Vec<String>,
     },
+    /// Which tokens a prompt is. The model computes nothing for it.
+    Tokenize {
+        /// For whom, as of a generation.
+        tenancy: Tenancy,
+        /// The prompt.
+        prompt: Prompt,
+        /// Whether the tokens that the model wants around a text are among them.
+        specials: Specials,
+        /// Whether the bytes of each token are told too.
+        spell: bool,
+    },
+    /// Which text tokens are. The model computes nothing for it.
+    Detokenize {
+        /// For whom, as of a generation.
+        tenancy: Tenancy,
+        /// The tokens.
+        tokens: Vec<TokenId>,
+    },
+}
+
+/// What becomes of the tokens that a model wants around a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Specials {
+    /// They are there, as in a prompt.
+    Added,
+    /// They are not.
+    Omitted,
 }
 
 impl fmt::Debug for WorkKind {
@@ -508,6 +556,10 @@ impl fmt::Debug for WorkKind {
             Self::Rerank { tenancy, query, documents } => {
                 write!(f, "Rerank({tenancy:?}, {} bytes, {} documents)", query.len(), documents.len())
             }
+            Self::Tokenize { tenancy, prompt, specials, spell } => {
+                write!(f, "Tokenize({tenancy:?}, {prompt:?}, {specials:?}, {spell})")
+            }
+            Self::Detokenize { tenancy, tokens } => write!(f, "Detokenize({tenancy:?}, {})", tokens.len()),
         }
     }
 }
@@ -569,6 +621,24 @@ pub enum Event {
         /// Tokens of all pairs of the query and a document.
         tokens_in: u64,
     },
+    /// What the model has to do and holds: once in a second at most, and only when it has changed.
+    Load(Load),
+    /// Answer to a question for tokens; ends it.
+    Tokenized {
+        /// The request.
+        id: RequestId,
+        /// The tokens, in order.
+        tokens: Vec<TokenId>,
+        /// The bytes of each, where that was asked.
+        spelled: Option<Vec<Vec<u8>>>,
+    },
+    /// Answer to a question for a text; ends it.
+    Detokenized {
+        /// The request.
+        id: RequestId,
+        /// The text. Tokens that are no text, such as those that end one, have no part in it.
+        text: String,
+    },
     /// The request was refused or broke; ends it.
     Failed {
         /// The request.
@@ -596,6 +666,9 @@ impl fmt::Debug for Event {
             Self::Ranked { id, scores, tokens_in } => {
                 write!(f, "Ranked({id:?}, {} scores, {tokens_in} in)", scores.len())
             }
+            Self::Load(load) => load.fmt(f),
+            Self::Tokenized { id, tokens, .. } => write!(f, "Tokenized({id:?}, {})", tokens.len()),
+            Self::Detokenized { id, text } => write!(f, "Detokenized({id:?}, {} bytes)", text.len()),
             Self::Failed { id, error } => write!(f, "Failed({id:?}, {error:?})"),
         }
     }
@@ -687,6 +760,11 @@ pub enum RejectReason {
     /// The answer to so many inputs does not fit one message.
     TooManyInputs {
         /// How many of them fit.
+        limit: u64,
+    },
+    /// The answer does not fit one message.
+    AnswerTooLong {
+        /// How many bytes fit.
         limit: u64,
     },
     /// The form that the answer must have.

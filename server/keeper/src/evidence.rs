@@ -7,6 +7,7 @@ use anchorhold_attester::software::{Debug, LaunchConfig, SoftwareGuest, measure_
 use anchorhold_audit_log::{Origin, note::Signer};
 use anchorhold_channel::authenticator::AuthenticatorKey;
 use anchorhold_channel::document::{self, ChannelKeys, Document, DocumentKeys, DocumentState};
+use anchorhold_ipc::GuestCard;
 use anchorhold_key_release::{GuestKeys, InstanceId, ReleaseKey, sign_lease_end};
 use anchorhold_rats::{
     Ed25519PublicKey, Evidence, KeyBinding, Measurement, Nonce, Purpose, ReportData, Secret, Sha256Digest,
@@ -118,6 +119,18 @@ impl Identity {
         ChannelKeys {
             authenticator_key: self.authenticator_key.public_key(),
             body_keys: self.body_keys.clone(),
+        }
+    }
+
+    /// What anybody may know of this boot, whose log has so many entries.
+    pub(crate) fn card(&self, log_size: u64) -> GuestCard {
+        GuestCard {
+            platform: "AMD SEV-SNP".to_owned(),
+            // There is no other attester yet.
+            is_simulated: true,
+            measurement: self.measurement.to_string(),
+            log_origin: self.log_origin.as_str().to_owned(),
+            log_size,
         }
     }
 

@@ -164,6 +164,7 @@ fn route(route: anchorhold_ipc::Route) -> Route {
         anchorhold_ipc::Route::Completions => Route::Completions,
         anchorhold_ipc::Route::Embeddings => Route::Embeddings,
         anchorhold_ipc::Route::Rerank => Route::Rerank,
+        anchorhold_ipc::Route::Tokenize => Route::Tokenize,
         anchorhold_ipc::Route::Responses => Route::Responses,
         anchorhold_ipc::Route::Models => Route::Models,
         anchorhold_ipc::Route::Other => Route::Other,

@@ -270,7 +270,8 @@ impl Keeper {
             self.hand_over(at, &gateway.voice);
         }
         let authenticator_certificate = self.identity.authenticator_key.certificate().to_vec();
-        gateway.voice.say(&ToGateway::Listen { authenticator_certificate }, None);
+        let guest = Box::new(self.identity.card(self.writer.recorder().head().size));
+        gateway.voice.say(&ToGateway::Listen { authenticator_certificate, guest }, None);
         let address = match gateway.receive().context("the gateway ended before it listened")? {
             FromGateway::Listening { address, drain_s } => {
                 self.drain_within = Duration::from_secs(drain_s.min(MAX_DRAIN_S).into()) + AFTER_DRAIN;

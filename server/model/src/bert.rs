@@ -362,24 +362,19 @@ impl Embedder for Bert {
 
 impl Layer {
     fn new(isa: Isa, config: &Config, weights: &mut Weights, name: &str) -> Result<Self, LoadError> {
-        let hidden = config.hidden;
-        let inputs =
-            |kind| ["query", "key", "value"].map(|part| format!("{name}.attention.self.{part}.{kind}"));
-        let parts =
-            inputs("weight").iter().map(|name| weights.passing(name)).collect::<Result<Vec<_>, _>>()?;
-        let parts: Vec<&[f32]> = parts.iter().map(|part| &**part).collect();
-        let query_key_value = weights.pack(&parts, hidden);
-        let bias = weights.joined(&inputs("bias"))?;
-        let mut linear = |part: &str, depth, then| -> Result<Linear, LoadError> {
-            let tensor = weights.passing(&format!("{name}.{part}.weight"))?;
-            let packed = weights.pack(&[&tensor], depth);
+        // Keys and values lie below the queries.
+        let query_key_value = weights.matrix(&format!("{name}.attention.self.query.weight"))?;
+        let biases = ["query", "key", "value"].map(|part| format!("{name}.attention.self.{part}.bias"));
+        let bias = weights.joined(&biases)?;
+        let mut linear = |part: &str, then| -> Result<Linear, LoadError> {
+            let packed = weights.matrix(&format!("{name}.{part}.weight"))?;
             Ok(Linear::new(isa, packed, weights.take(&format!("{name}.{part}.bias"))?, then))
         };
         Ok(Self {
             query_key_value: Linear::new(isa, query_key_value, bias, Then::Store),
-            attention_out: linear("attention.output.dense", hidden, Then::Add)?,
-            up: linear("intermediate.dense", hidden, Then::Gelu)?,
-            down: linear("output.dense", config.intermediate, Then::Add)?,
+            attention_out: linear("attention.output.dense", Then::Add)?,
+            up: linear("intermediate.dense", Then::Gelu)?,
+            down: linear("output.dense", Then::Add)?,
             attention_norm: layer_norm(config, weights, &format!("{name}.attention.output.LayerNorm"))?,
             norm: layer_norm(config, weights, &format!("{name}.output.LayerNorm"))?,
         })

@@ -34,6 +34,7 @@ mod pooling;
 mod quantised;
 mod rope;
 mod rows;
+mod shorter;
 mod stored;
 mod stream;
 mod template;

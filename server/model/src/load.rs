@@ -11,12 +11,13 @@ use crate::gguf::{self, Described};
 use crate::grammar::Grammars;
 use crate::kernel::Held;
 use crate::pooling::{self, Pooling};
+use crate::shorter;
 use crate::template::{ChatTemplate, SpecialTokens};
 use crate::text::{Codec, Use};
 use crate::threads::Threads;
 use crate::vocabulary::Vocabulary;
 use crate::weights::{Locate, Need, Place, Weights};
-use anchorhold_engine::{Embedder, Generator, ModelKind, Precision, TokenId};
+use anchorhold_engine::{Embedder, Generator, ModelKind, Precision, Shorter, TokenId};
 use anchorhold_sealed_weights::{Container, Effort, OnProgress, Role, SealedModel};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -31,6 +32,8 @@ pub struct EmbeddingModel {
     pub codec: Codec,
     /// How many token ids there are; the embedder refuses a whole batch for an id that is not below this.
     pub vocabulary: usize,
+    /// To which lengths its vectors may be cut.
+    pub shorter: Shorter,
 }
 
 /// A model that scores pairs of texts.
@@ -261,10 +264,11 @@ fn architecture(object: &Map<String, Value>) -> Option<&str> {
 
 fn load_encoder(
     load: &Load<'_>,
-    object: Map<String, Value>,
+    mut object: Map<String, Value>,
     family: Family,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
     let (package, threads) = (load.source.package, load.threads);
+    let shorter = shorter::take(&mut object)?;
     let config = bert::Config::read(object, family)?;
     let pooling = read_pooling(package, config.hidden())?;
     let codec = Codec::read(&package.file(Role::Tokenizer)?, config.vocabulary(), Use::Embedding)?;
@@ -275,7 +279,7 @@ fn load_encoder(
     let vocabulary = config.vocabulary();
     let embedder = Box::new(Bert::new(&config, prefix, &mut weights, Output::Pooled(pooling), threads)?);
     let stats = stats(package, &needs, weights.held());
-    Ok((LoadedModel::Embedding(EmbeddingModel { embedder, codec, vocabulary }), stats))
+    Ok((LoadedModel::Embedding(EmbeddingModel { embedder, codec, vocabulary, shorter }), stats))
 }
 
 /// An encoder with a classifier of one label: a cross-encoder of sentence-transformers.
@@ -370,10 +374,11 @@ fn load_chat(
 /// A decoder that comes with the files of sentence-transformers.
 fn load_embedding_decoder(
     load: &Load<'_>,
-    object: Map<String, Value>,
+    mut object: Map<String, Value>,
     read: ReadConfig,
 ) -> Result<(LoadedModel, LoadStats), LoadError> {
     let (package, threads) = (load.source.package, load.threads);
+    let shorter = shorter::take(&mut object)?;
     // Saved without the part that generates, its names have no prefix.
     let bare = package.index().position("embed_tokens.weight").is_some();
     let config = load.source.config(object, read)?.without_head(if bare { "" } else { "model." });
@@ -384,7 +389,7 @@ fn load_embedding_decoder(
     let vocabulary = config.vocabulary();
     let embedder = Box::new(DecoderEmbedder::new(&config, &mut weights, pooling, threads)?);
     let stats = stats(package, &needs, weights.held());
-    Ok((LoadedModel::Embedding(EmbeddingModel { embedder, codec, vocabulary }), stats))
+    Ok((LoadedModel::Embedding(EmbeddingModel { embedder, codec, vocabulary, shorter }), stats))
 }
 
 fn read_weights(

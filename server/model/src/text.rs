@@ -131,6 +131,19 @@ impl Codec {
         Ok(tokens)
     }
 
+    /// The tokens of a text alone, without what the model wants around it. Special tokens spelled out in it are plain text.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_bare(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
+        if self.0.use_for == Use::Embedding {
+            return Ok(self.0.plain(&self.0.encoding(text, false)?));
+        }
+        let (mark, mut tokens) = (mark([text].into_iter())?, Vec::new());
+        self.0.append(&self.0.shield(text, mark), mark, &mut tokens)?;
+        Ok(tokens)
+    }
+
     /// The tokens of each pair of `first` and one of `seconds`, with what the model wants around and between them. Special tokens spelled
     /// out in a text are plain text.
     ///

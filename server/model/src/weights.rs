@@ -172,12 +172,7 @@ impl Weights {
         self.held
     }
 
-    /// Packs matrices for products, one below the other.
-    pub(crate) fn pack(&mut self, parts: &[&[f32]], depth: usize) -> Packed {
-        self.counted(Packed::new(parts, depth, Form::of(self.precision, &[])))
-    }
-
-    /// The same without rounding in any precision.
+    /// Packs a matrix for products without rounding, in any precision.
     pub(crate) fn pack_exact(&mut self, part: &[f32], depth: usize) -> Packed {
         self.counted(Packed::new(&[part], depth, Form::F32))
     }

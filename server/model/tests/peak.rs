@@ -14,7 +14,9 @@ mod common;
 
 use anchorhold_engine::Precision;
 use common::gguf::{GgufFile, Meta, TensorOf, converted};
-use std::path::Path;
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Says to the second process which folder it loads.
@@ -65,6 +67,48 @@ fn zeros() -> GgufFile {
     file
 }
 
+/// A reranker of the kind BERT in bf16 whose numbers are all zero.
+fn zero_encoder() -> tempfile::TempDir {
+    let folder = common::copy(&common::tiny("bert-reranker"));
+    let path = folder.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let len = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    let tiny: Value = serde_json::from_slice(&bytes[8..8 + len]).unwrap();
+    let mut config = Value::Null;
+    common::change(folder.path(), "config.json", |own| {
+        config = own.clone();
+        own["hidden_size"] = HIDDEN.into();
+        own["intermediate_size"] = WIDE.into();
+        own["num_hidden_layers"] = LAYERS.into();
+    });
+    let grown = |side: &Value| match side {
+        side if *side == config["hidden_size"] => HIDDEN.into(),
+        side if *side == config["intermediate_size"] => WIDE.into(),
+        side => side.clone(),
+    };
+    let (mut header, mut end) = (Map::new(), 0);
+    let mut add = |name: String, shape: &[Value]| {
+        let len = shape.iter().fold(2, |len, side| len * side.as_u64().unwrap());
+        header.insert(name, json!({"dtype": "BF16", "shape": shape, "data_offsets": [end, end + len]}));
+        end += len;
+    };
+    let first = "encoder.layer.0.";
+    for (name, tensor) in tiny.as_object().unwrap().iter().filter(|(name, _)| *name != "__metadata__") {
+        let shape: Vec<Value> = tensor["shape"].as_array().unwrap().iter().map(grown).collect();
+        if name.contains(first) {
+            let of = |layer| name.replace(first, &format!("encoder.layer.{layer}."));
+            (0..LAYERS).for_each(|layer| add(of(layer), &shape));
+        } else if !name.contains("encoder.layer.") {
+            add(name.clone(), &shape);
+        }
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    let begin = 8 + header.len() as u64;
+    std::fs::write(&path, [&(header.len() as u64).to_le_bytes(), header.as_slice()].concat()).unwrap();
+    File::options().write(true).open(&path).unwrap().set_len(begin + end).unwrap();
+    folder
+}
+
 /// A line of `/proc/self/status`, in bytes.
 fn status(key: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -93,20 +137,13 @@ fn a_load_in_a_process_of_its_own() {
     drop(model);
 }
 
-#[test]
-fn a_load_takes_little_more_than_the_weights() {
-    let made;
-    let folder = match std::env::var_os("ANCHORHOLD_DECODER") {
-        Some(folder) => folder.into(),
-        None => {
-            made = zeros().write();
-            made.path().to_owned()
-        }
-    };
+/// The most bytes that a load in a process of its own took, those that it kept, and those of the weights in the package.
+fn measure(folder: &Path, precision: Option<&str>) -> [u64; 3] {
     let place = tempfile::tempdir().unwrap();
-    common::Package::seal(&folder, place.path());
+    common::Package::seal(folder, place.path());
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "a_load_in_a_process_of_its_own", "--nocapture"]).env(FOLDER, place.path());
+    child.envs(precision.map(|precision| ("ANCHORHOLD_PRECISION", precision)));
     let output = child.output().unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
     let measured =
@@ -114,6 +151,27 @@ fn a_load_takes_little_more_than_the_weights() {
     let numbers: Vec<u64> = measured.1.split(' ').map(|number| number.parse().unwrap()).collect();
     let [peak, kept, weights] = numbers[..] else { panic!("{lines}") };
     println!("peak {peak}, kept {kept}, weights in the package {weights} bytes");
+    [peak, kept, weights]
+}
+
+#[test]
+fn an_encoder_takes_little_more_than_its_weights() {
+    let [peak, kept, weights] = measure(zero_encoder().path(), Some("bf16"));
+    assert!(kept >= weights, "the measure measures: {kept} of {weights}");
+    assert!(peak <= weights + BESIDE, "{peak} of {weights}");
+}
+
+#[test]
+fn a_load_takes_little_more_than_the_weights() {
+    let made;
+    let folder = match std::env::var_os("ANCHORHOLD_DECODER") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            made = zeros().write();
+            made.path().to_owned()
+        }
+    };
+    let [peak, kept, weights] = measure(&folder, None);
     if std::env::var_os("ANCHORHOLD_DECODER").is_none() {
         assert!(kept >= weights, "the measure measures: {kept} of {weights}");
         assert!(peak <= weights + BESIDE, "{peak} of {weights}");

@@ -23,7 +23,9 @@ impl Arrived {
         match &self.kind {
             WorkKind::Embed { tenancy, .. }
             | WorkKind::Generate { tenancy, .. }
-            | WorkKind::Rerank { tenancy, .. } => tenancy.domain,
+            | WorkKind::Rerank { tenancy, .. }
+            | WorkKind::Tokenize { tenancy, .. }
+            | WorkKind::Detokenize { tenancy, .. } => tenancy.domain,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::intake::Job;
 use crate::serve::{Steps, refusal};
-use anchorhold_engine::{Embedder, EmbeddingBatcher, EmbeddingLimits, Moment, RequestId, Unanswered};
+use anchorhold_engine::{Embedder, EmbeddingBatcher, EmbeddingLimits, Load, Moment, RequestId, Unanswered};
 use anchorhold_ipc::{Event, MAX_FRAME_BYTES, RejectReason, RequestError};
 use std::collections::HashMap;
 
@@ -81,6 +81,11 @@ impl Steps for Embedding {
                 }
             })
             .collect()
+    }
+
+    fn load(&self) -> Load {
+        let (inputs, _) = self.batcher.load();
+        Load { waiting: u64::try_from(inputs).unwrap_or(u64::MAX), ..Load::default() }
     }
 
     fn is_idle(&self) -> bool {

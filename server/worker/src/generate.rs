@@ -6,8 +6,8 @@ use crate::intake::{Form, Generate, Job};
 use crate::serve::{Steps, refusal};
 use crate::text::{Released, Text};
 use anchorhold_engine::{
-    Finish, FinishReason, GenerationLimits, GenerationRequest, GenerationScheduler, Generator, Logprobs,
-    Moment, RequestId, SequenceId, StepOutput, TokenId,
+    Finish, FinishReason, GenerationLimits, GenerationRequest, GenerationScheduler, Generator, Load,
+    Logprobs, Moment, RequestId, SequenceId, StepOutput, TokenId,
 };
 use anchorhold_ipc::{CallPart, Event, RejectReason, RequestError, SpelledToken, StructureFault, ToldToken};
 use anchorhold_model::{CallStream, Said};
@@ -255,6 +255,10 @@ impl Steps for Generation {
             self.report(output, &mut events);
         }
         events
+    }
+
+    fn load(&self) -> Load {
+        self.scheduler.load()
     }
 
     fn is_idle(&self) -> bool {

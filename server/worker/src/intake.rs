@@ -57,6 +57,14 @@ pub(crate) struct Form {
     pub(crate) permit: FormPermit,
 }
 
+/// What became of a request here.
+enum Prepared {
+    /// The steps have it next.
+    Job(Job),
+    /// It has ended: it asks for nothing that the model computes, or for what cannot be.
+    Answer(Event),
+}
+
 pub(crate) struct Intake {
     pub(crate) desk: Desk,
     pub(crate) forms: Arc<FormBudget>,
@@ -64,6 +72,8 @@ pub(crate) struct Intake {
     pub(crate) clock: Clock,
     pub(crate) kind: ModelKind,
     pub(crate) context: usize,
+    /// How many token ids there are.
+    pub(crate) vocabulary: usize,
     pub(crate) commands: SyncSender<Command>,
     pub(crate) events: SyncSender<Option<Event>>,
 }
@@ -99,11 +109,14 @@ impl Intake {
     pub(crate) fn work(&self) {
         let _guard = AbortOnPanic;
         while let Some(Arrived { id, ends_by, kind }) = self.desk.take() {
-            let prepared =
-                if ends_by <= self.clock.now() { Err(RequestError::Late) } else { self.prepare(kind) };
+            let prepared = if ends_by <= self.clock.now() {
+                Prepared::Answer(Event::Failed { id, error: RequestError::Late })
+            } else {
+                self.prepare(id, kind)
+            };
             let taken = self.desk.hand_on(|| match prepared {
-                Ok(job) => self.commands.send(Command::Submit { id, ends_by, job }).is_ok(),
-                Err(error) => self.fail(id, error),
+                Prepared::Job(job) => self.commands.send(Command::Submit { id, ends_by, job }).is_ok(),
+                Prepared::Answer(event) => self.events.send(Some(event)).is_ok(),
             });
             if taken == Some(false) {
                 return;
@@ -115,7 +128,18 @@ impl Intake {
         self.events.send(Some(Event::Failed { id, error })).is_ok()
     }
 
-    fn prepare(&self, work: WorkKind) -> Result<Job, RequestError> {
+    fn prepare(&self, id: RequestId, work: WorkKind) -> Prepared {
+        let prepared = match work {
+            WorkKind::Tokenize { prompt, specials, spell, .. } => {
+                self.tokenize(id, prompt, (specials, spell)).map(Prepared::Answer)
+            }
+            WorkKind::Detokenize { tokens, .. } => self.detokenize(id, &tokens).map(Prepared::Answer),
+            work => self.job(work).map(Prepared::Job),
+        };
+        prepared.unwrap_or_else(|error| Prepared::Answer(Event::Failed { id, error }))
+    }
+
+    fn job(&self, work: WorkKind) -> Result<Job, RequestError> {
         match (work, self.kind) {
             (WorkKind::Embed { tenancy, inputs }, ModelKind::Embedding) => {
                 let inputs = inputs.into_iter().map(|input| self.tokens(input));
@@ -188,7 +212,7 @@ impl Intake {
         }
     }
 
-    fn tokens(&self, prompt: Prompt) -> Result<Vec<TokenId>, RequestError> {
+    pub(crate) fn tokens(&self, prompt: Prompt) -> Result<Vec<TokenId>, RequestError> {
         let encoded = match prompt {
             Prompt::Tokens(tokens) => return Ok(tokens),
             Prompt::Text(text) => {
@@ -203,7 +227,7 @@ impl Intake {
         encoded.map_err(refusal)
     }
 
-    fn check_length(&self, bytes: usize) -> Result<(), RequestError> {
+    pub(crate) fn check_length(&self, bytes: usize) -> Result<(), RequestError> {
         if bytes <= self.context.saturating_mul(MAX_BYTES_PER_TOKEN) {
             return Ok(());
         }
@@ -214,7 +238,7 @@ impl Intake {
     }
 }
 
-fn refusal(error: LanguageError) -> RequestError {
+pub(crate) fn refusal(error: LanguageError) -> RequestError {
     match error {
         LanguageError::Template => RequestError::Rejected(RejectReason::Template),
         LanguageError::Tokenizer => RequestError::Internal,

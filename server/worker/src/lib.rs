@@ -27,8 +27,10 @@ mod marks;
 mod model;
 mod package;
 mod panics;
+mod reports;
 mod serve;
 mod text;
+mod tokenize;
 
 pub use life::{Exit, LoadFailure, Sockets, run};
 pub use load::{load_sealed, load_sealed_with};

@@ -3,7 +3,7 @@
 use crate::marks::ShownMarks;
 use crate::package::open_package;
 use crate::{Calls, Compute, Decoder, Language, LanguageError, LoadFailure, Model};
-use anchorhold_engine::{Constraint, Conversation, Structure, TokenId};
+use anchorhold_engine::{Constraint, Conversation, Shorter, Structure, TokenId};
 use anchorhold_ipc::{LoadModel, LoadReport, ModelInfo, StructureFault, ToolFault};
 use anchorhold_model::{
     CallStream, ChatTemplate, Codec, GrammarError, Grammars, LoadError, LoadStats, LoadedModel, Marks,
@@ -48,9 +48,9 @@ pub fn load_sealed_with(
     let tenths = Tenths::default();
     let progress = |progress| tenths.show(progress);
     let (loaded, stats) = load(&package, Effort { threads, progress: Some(&progress) })?;
-    let (model, dimensions) = model(loaded);
+    let (model, (dimensions, shorter)) = model(loaded);
     let report = LoadReport {
-        model: info(&manifest, &model, dimensions),
+        model: info(&manifest, &model, (dimensions, shorter)),
         bytes: stats.weight_bytes,
         memory_bytes: stats.memory.bytes,
         locked_bytes: stats.memory.locked,
@@ -76,7 +76,7 @@ impl Tenths {
     }
 }
 
-fn info(manifest: &VerifiedManifest, model: &Model, dimensions: usize) -> ModelInfo {
+fn info(manifest: &VerifiedManifest, model: &Model, (dimensions, shorter): (usize, Shorter)) -> ModelInfo {
     let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     ModelInfo {
         id: manifest.model_id().to_owned(),
@@ -84,19 +84,20 @@ fn info(manifest: &VerifiedManifest, model: &Model, dimensions: usize) -> ModelI
         kind: model.compute.kind(),
         max_tokens: narrow(model.compute.context()),
         dimensions: narrow(dimensions),
+        shorter,
         manifest_digest: *manifest.digest(),
     }
 }
 
-/// The model and the length of its vectors, or 0.
-fn model(loaded: LoadedModel) -> (Model, usize) {
+/// The model and the length of its vectors, or 0, and to which they may be cut.
+fn model(loaded: LoadedModel) -> (Model, (usize, Shorter)) {
     match loaded {
         LoadedModel::Embedding(model) => {
             let dimensions = model.embedder.dimensions();
             let compute = Compute::Embedder { embedder: model.embedder, vocabulary: model.vocabulary };
             let language =
                 Arc::new(Words { codec: model.codec, template: None, vocabulary: None, grammars: None });
-            (Model { language, compute }, dimensions)
+            (Model { language, compute }, (dimensions, model.shorter))
         }
         LoadedModel::Chat(model) => {
             let compute = Compute::Generator { generator: model.generator, eos: model.end_tokens };
@@ -106,13 +107,13 @@ fn model(loaded: LoadedModel) -> (Model, usize) {
                 vocabulary: model.vocabulary,
                 grammars: Some(model.grammars),
             });
-            (Model { language, compute }, 0)
+            (Model { language, compute }, (0, Shorter::No))
         }
         LoadedModel::Rerank(model) => {
             let compute = Compute::Scorer { scorer: model.scorer, vocabulary: model.vocabulary };
             let language =
                 Arc::new(Words { codec: model.codec, template: None, vocabulary: None, grammars: None });
-            (Model { language, compute }, 0)
+            (Model { language, compute }, (0, Shorter::No))
         }
     }
 }
@@ -133,6 +134,10 @@ struct Words {
 impl Language for Words {
     fn encode(&self, text: &str) -> Result<Vec<TokenId>, LanguageError> {
         Ok(self.codec.encode(text)?)
+    }
+
+    fn encode_bare(&self, text: &str) -> Result<Vec<TokenId>, LanguageError> {
+        Ok(self.codec.encode_bare(text)?)
     }
 
     fn encode_pairs(&self, first: &str, seconds: &[String]) -> Result<Vec<Vec<TokenId>>, LanguageError> {

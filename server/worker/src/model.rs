@@ -47,6 +47,12 @@ pub trait Language: Send + Sync {
     /// [`LanguageError::Tokenizer`].
     fn encode(&self, text: &str) -> Result<Vec<TokenId>, LanguageError>;
 
+    /// The tokens of plain text alone. Nothing in `text` becomes a control token.
+    ///
+    /// # Errors
+    /// [`LanguageError::Tokenizer`].
+    fn encode_bare(&self, text: &str) -> Result<Vec<TokenId>, LanguageError>;
+
     /// The tokens of each pair of `first` and one of `seconds`. Nothing in them becomes a control token.
     ///
     /// # Errors
@@ -118,6 +124,15 @@ impl Compute {
             Self::Generator { .. } => ModelKind::Chat,
             Self::Embedder { .. } => ModelKind::Embedding,
             Self::Scorer { .. } => ModelKind::Rerank,
+        }
+    }
+
+    /// How many token ids there are.
+    #[must_use]
+    pub fn vocabulary(&self) -> usize {
+        match self {
+            Self::Generator { generator, .. } => generator.vocabulary(),
+            Self::Embedder { vocabulary, .. } | Self::Scorer { vocabulary, .. } => *vocabulary,
         }
     }
 

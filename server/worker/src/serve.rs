@@ -7,8 +7,9 @@ use crate::forms::FormBudget;
 use crate::generate::Generation;
 use crate::intake::{Command, Intake, Job};
 use crate::panics::AbortOnPanic;
+use crate::reports::Reports;
 use crate::{Compute, Model};
-use anchorhold_engine::{EmbeddingLimits, GenerationLimits, Moment, RequestId, SubmitError};
+use anchorhold_engine::{EmbeddingLimits, GenerationLimits, Load, Moment, RequestId, SubmitError};
 use anchorhold_ipc::{Event, Line, LineWriter, RejectReason, RequestError, Work};
 use std::io;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub(crate) trait Steps {
     fn cancel(&mut self, id: RequestId);
     /// Computes one step and says what came of it.
     fn step(&mut self, now: Moment) -> Vec<Event>;
+    /// What there is to do, and what is held.
+    fn load(&self) -> Load;
     /// Whether a step would do nothing.
     fn is_idle(&self) -> bool;
     /// Whether the model computes nothing any more.
@@ -77,6 +80,7 @@ pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io
         clock,
         kind: compute.kind(),
         context: compute.context(),
+        vocabulary: compute.vocabulary(),
         commands,
         events: events.clone(),
     };
@@ -112,8 +116,22 @@ fn compute_steps(
     events: SyncSender<Option<Event>>,
 ) {
     let _guard = AbortOnPanic;
+    let mut reports = Reports::new();
     loop {
-        let mut next = if steps.is_idle() { commands.recv().ok() } else { commands.try_recv().ok() };
+        let load = steps.load();
+        let due = reports.due(load, clock.now());
+        let mut next = match due {
+            _ if !steps.is_idle() => commands.try_recv().ok(),
+            Some(wait) if !wait.is_zero() => commands.recv_timeout(wait).ok(),
+            Some(_) => commands.try_recv().ok(),
+            None => commands.recv().ok(),
+        };
+        if reports.due(load, clock.now()).is_some_and(|wait| wait.is_zero()) {
+            reports.tell(load, clock.now());
+            if events.send(Some(Event::Load(load))).is_err() {
+                return;
+            }
+        }
         let mut taken = 0;
         while let Some(command) = next {
             let refused = match command {

@@ -14,6 +14,8 @@ use std::process::Command;
 /// * `key-broker` uses `channel`, because it serves HTTPS as the gateway does, with the same limits; and `attester`, for
 ///   the fixture root of `anchorhold-key-broker-simulated` alone.
 /// * `keeper` uses `channel`, as a client of the broker and for the attestation document. It needs no `verifier`.
+/// * `client` is a crate of its own because programs link it, and `channel` needs neither a pool nor receipts; it uses `audit-log` for
+///   the receipts that it checks, and holds no policy files and no endorsements.
 /// * `document` is a crate of its own because browsers judge documents too, and what `channel` stands on does not build for them.
 /// * `relying-party` is a crate of its own because the command line, the Python package and browsers read the same words.
 /// * `dsse` is a crate of its own because manifests and policies are signed in the same envelope.
@@ -46,6 +48,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ),
     ("wasm", "attestation", &["rats", "relying-party", "vectors", "body-encryption"]),
     ("python", "attestation", &["rats", "relying-party", "vectors", "channel"]),
+    ("client", "attestation", &["rats", "verifier", "audit-log", "channel"]),
     ("endorsements", "attestation", &["rats", "verifier"]),
     ("evaluation", "attestation", &["rats", "verifier"]),
     ("kbs", "attestation", &["rats", "verifier", "evaluation"]),
@@ -87,6 +90,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "verifier",
             "attester",
             "channel",
+            "client",
             "key-release",
             "relying-party",
             "weights-store",

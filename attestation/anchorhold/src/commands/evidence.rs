@@ -4,12 +4,14 @@ mod bundle;
 mod endorse;
 mod input;
 mod judge;
+mod save;
 mod show;
 mod token;
 
 use crate::endorse::StoreArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::Format;
+use anchorhold_channel::client::Target;
 use anchorhold_rats::Timestamp;
 use input::InputArgs;
 pub(crate) use input::{read_bundle, stated};
@@ -33,6 +35,10 @@ Examples:
   anchorhold evidence bundle quote.bin --event-log ccel.bin --collateral collateral.json --out bundle.json
   anchorhold evidence bundle report.bin --certificates vcek.pem --gpus gpus.json --rim driver.xml --rim vbios.xml \\
       --out bundle.json";
+const SAVE_EXAMPLE: &str = "\
+Examples:
+  anchorhold evidence save https://models.example --out bundle.json
+  anchorhold verify --bundle bundle.json --profile profile.toml --at 2026-01-31T12:00:00Z";
 const ENDORSE_EXAMPLE: &str = "\
 Examples:
   anchorhold evidence endorse quote.bin --out bundle.json
@@ -97,6 +103,21 @@ pub(crate) enum Command {
         #[command(flatten)]
         store: StoreArgs,
     },
+    /// Ask a running server for its attestation document, and write it with everything that judging it takes into one file
+    ///
+    /// Nothing is judged. `anchorhold verify --bundle` does that, offline and years later, for any time and policy. That the
+    /// connection ended in the guest cannot be shown again; verify the server itself for that.
+    #[command(after_help = SAVE_EXAMPLE)]
+    Save {
+        /// The server: https://host[:port]
+        #[arg(value_name = "URL")]
+        target: Target,
+        /// The file to make
+        #[arg(short, long, alias = "output", value_name = "BUNDLE")]
+        out: PathBuf,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
     /// Judge attestation results that others signed
     #[command(subcommand)]
     Token(token::Command),
@@ -109,6 +130,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Explain { judge, format } => judge::explained(judge, *format),
         Command::Bundle { input, out } => bundle::run(input, out),
         Command::Endorse { input, out, at, store } => endorse::run(input, out, *at, store),
+        Command::Save { target, out, store } => save::run(target, out, store),
         Command::Token(command) => token::run(command),
     }
 }

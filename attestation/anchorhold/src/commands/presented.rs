@@ -3,12 +3,13 @@
 use crate::exit::Failure;
 use crate::files;
 use crate::trust::Trust;
+use anchorhold_channel::AttestedServer;
 use anchorhold_channel::client::{
     Connection, Error, Limits, Target, Unattested, connect_unverified_for_attestation,
 };
 use anchorhold_channel::document::{MAX_DOCUMENT_BYTES, Presented, Refusal};
-use anchorhold_channel::{AttestedServer, verify_document};
-use anchorhold_rats::{Checks, Endorsements, Nonce, Sha256Digest, Stage};
+use anchorhold_client::{AttestationBundle, judge};
+use anchorhold_rats::{Checks, Endorsements, MAX_BUNDLE_JSON_BYTES, Nonce, Sha256Digest, Stage, Timestamp};
 use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 
@@ -24,6 +25,9 @@ pub(crate) struct SavedArgs {
     /// The SHA-256 of the SubjectPublicKeyInfo that the server showed then, in hex
     #[arg(long, value_name = "HEX", requires = "document")]
     pub(crate) tls_key: Option<Sha256Digest>,
+    /// Judge this attestation bundle, which holds document, nonce, TLS key and endorsements (`evidence save`); nothing is fetched
+    #[arg(long, value_name = "FILE", conflicts_with = "document")]
+    pub(crate) bundle: Option<PathBuf>,
 }
 
 /// A document and how it came.
@@ -32,6 +36,8 @@ pub(crate) struct Obtained {
     pub(crate) bytes: Vec<u8>,
     pub(crate) nonce: Nonce,
     pub(crate) tls_key: Sha256Digest,
+    /// When it came and what vendors said then, of a bundle.
+    pub(crate) kept: Option<(Timestamp, Endorsements)>,
     /// The connection that it came over, still open.
     live: Option<(Runtime, Connection<Unattested>)>,
 }
@@ -39,6 +45,9 @@ pub(crate) struct Obtained {
 impl SavedArgs {
     /// Reads the document; `None` where none is named.
     pub(crate) fn open(&self) -> Result<Option<Obtained>, Failure> {
+        if let Some(path) = &self.bundle {
+            return from_bundle(path).map(Some);
+        }
         let Some(path) = &self.document else { return Ok(None) };
         let (Some(nonce), Some(tls_key)) = (self.nonce, self.tls_key) else {
             return Err(Failure::usage("a saved document is judged with --nonce and --tls-key"));
@@ -49,7 +58,21 @@ impl SavedArgs {
 
 fn from_file(path: &Path, nonce: Nonce, tls_key: Sha256Digest) -> Result<Obtained, Failure> {
     let bytes = files::read(path, MAX_DOCUMENT_BYTES)?;
-    Ok(Obtained { target: path.display().to_string(), bytes, nonce, tls_key, live: None })
+    Ok(Obtained { target: path.display().to_string(), bytes, nonce, tls_key, kept: None, live: None })
+}
+
+fn from_bundle(path: &Path) -> Result<Obtained, Failure> {
+    let bundle = AttestationBundle::from_json(&files::read(path, MAX_BUNDLE_JSON_BYTES)?);
+    let bundle = bundle.map_err(|error| Failure::other(format!("{}: {error}", path.display())))?;
+    let Presented { document, nonce, tls_key } = bundle.presented();
+    Ok(Obtained {
+        target: bundle.target().to_owned(),
+        bytes: document.to_vec(),
+        nonce,
+        tls_key,
+        kept: Some((bundle.taken(), bundle.endorsements().clone())),
+        live: None,
+    })
 }
 
 /// Asks a server for its document.
@@ -65,31 +88,25 @@ pub(crate) fn fetch(target: &Target) -> Result<Obtained, Failure> {
     let (bytes, connection) = runtime.block_on(exchange).map_err(|e: Error| Failure::other(e))?;
     let tls_key = connection.tls_key();
     let live = Some((runtime, connection));
-    Ok(Obtained { target: target.to_string(), bytes: bytes.to_vec(), nonce, tls_key, live })
+    Ok(Obtained { target: target.to_string(), bytes: bytes.to_vec(), nonce, tls_key, kept: None, live })
 }
 
 impl Obtained {
+    /// The document, for judging it.
+    pub(crate) fn presented(&self) -> Presented<'_> {
+        Presented { document: &self.bytes, nonce: self.nonce, tls_key: self.tls_key }
+    }
+
     /// One acceptance is enough. Of several refusals the nearest is given, with the fewest rules failed.
     pub(crate) fn judge(
         &self,
         endorsements: &Endorsements,
         trust: &Trust,
     ) -> Result<Box<AttestedServer>, Box<Refusal>> {
-        let Self { bytes, nonce, tls_key, .. } = self;
-        let presented = Presented { document: bytes, nonce: *nonce, tls_key: *tls_key };
-        let mut nearest: Option<Box<Refusal>> = None;
-        for policy in &trust.policies {
-            match verify_document(&presented, endorsements, &trust.anchors, policy, trust.at) {
-                Ok(server) => return Ok(Box::new(server)),
-                Err(refusal) => {
-                    let failed = |refusal: &Refusal| refusal.checks().failed().count();
-                    if nearest.as_ref().is_none_or(|nearest| failed(&refusal) < failed(nearest)) {
-                        nearest = Some(refusal);
-                    }
-                }
-            }
-        }
-        Err(nearest.expect("there is at least one policy, so there was an acceptance or a refusal"))
+        let judged = judge(&self.presented(), endorsements, &trust.relying(), trust.at);
+        judged.map_err(|refusal| {
+            refusal.expect("there is at least one policy, so there was an acceptance or a refusal")
+        })
     }
 
     /// Whether the connection that the document came over ends in the attested guest itself, as one more check; none for a

@@ -7,7 +7,7 @@ use crate::output::{self, Format, line};
 use crate::trust::TrustArgs;
 use anchorhold_audit_log::{MAX_RECEIPT_BYTES, RECEIPT_KEY_BYTES, SignedReceipt, split_stream};
 use anchorhold_channel::AttestedServer;
-use anchorhold_rats::{Checks, Ed25519PublicKey, Endorsements, Secret};
+use anchorhold_rats::{Checks, Ed25519PublicKey, Secret};
 use anchorhold_relying_party::{Exchange, ReceiptVerification, verify_receipt};
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,8 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE", required_unless_present = "response")]
     receipt: Option<PathBuf>,
     /// The audit key of the guest, where it is known without a document, in hex
-    #[arg(long, value_name = "HEX", conflicts_with = "document", required_unless_present = "document")]
+    #[arg(long, value_name = "HEX", conflicts_with_all = ["document", "bundle"],
+        required_unless_present_any = ["document", "bundle"])]
     audit_key: Option<Ed25519PublicKey>,
     #[command(flatten)]
     saved: SavedArgs,
@@ -102,7 +103,8 @@ fn judge(args: &Args, checks: &mut Checks) -> Result<Option<SignedReceipt>, Fail
 fn attested(args: &Args, checks: &mut Checks) -> Result<Option<Box<AttestedServer>>, Failure> {
     let Some(obtained) = args.saved.open()? else { return Ok(None) };
     let trust = args.trust.read()?;
-    match obtained.judge(&Endorsements::default(), &trust) {
+    let endorsements = obtained.kept.as_ref().map(|(_, kept)| kept.clone()).unwrap_or_default();
+    match obtained.judge(&endorsements, &trust) {
         Ok(server) => {
             checks.append(server.checks().clone());
             Ok(Some(server))
@@ -118,16 +120,7 @@ fn attested(args: &Args, checks: &mut Checks) -> Result<Option<Box<AttestedServe
 fn receipt_key(path: &Path) -> Result<Secret<RECEIPT_KEY_BYTES>, Failure> {
     let unread = || Failure::usage("the receipt key is not 64 lower-case hex digits");
     let text = files::read_text(path, 2 * RECEIPT_KEY_BYTES + 2)?;
-    let digits = text.trim();
-    if digits.len() != 2 * RECEIPT_KEY_BYTES {
-        return Err(unread());
-    }
-    let mut bytes = [0; RECEIPT_KEY_BYTES];
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        let pair = digits.get(2 * place..2 * place + 2).ok_or_else(unread)?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| unread())?;
-    }
-    Ok(Secret::take(&mut bytes))
+    anchorhold_client::receipts::receipt_key(text.trim()).ok_or_else(unread)
 }
 
 fn text(report: &ReceiptVerification) -> String {

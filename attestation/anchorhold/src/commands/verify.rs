@@ -22,6 +22,7 @@ Examples:
   anchorhold verify https://models.example --policy release.toml --json --save document.json
   anchorhold verify --document document.json --nonce $NONCE --tls-key $TLS_KEY \\
       --measurement $MEASUREMENT --at 2026-01-31T12:00:00Z
+  anchorhold verify --bundle bundle.json --profile profile.toml --at 2026-01-31T12:00:00Z
   anchorhold verify https://models.example --profile profile.toml --machines machines.toml";
 
 /// The rules that a root which is not the vendor's breaks.
@@ -41,19 +42,20 @@ const OTHER_ROOT: [(&str, &str); 4] = [
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The server: https://host[:port]
-    #[arg(value_name = "URL", required_unless_present = "document", conflicts_with = "document")]
+    #[arg(value_name = "URL", required_unless_present_any = ["document", "bundle"],
+        conflicts_with_all = ["document", "bundle"])]
     target: Option<Target>,
     #[command(flatten)]
     saved: SavedArgs,
     #[command(flatten)]
     trust: TrustArgs,
     /// Take endorsements from this evidence bundle; nothing is fetched
-    #[arg(long, value_name = "FILE", conflicts_with = "cache")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cache", "bundle"])]
     endorsements: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
     /// Keep the document; the command to judge it again is printed to stderr
-    #[arg(long, value_name = "FILE", conflicts_with = "document")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["document", "bundle"])]
     save: Option<PathBuf>,
     #[command(flatten)]
     format: Format,
@@ -76,6 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         document_digest: Sha256Digest::of(&obtained.bytes),
     };
     let endorsements = endorsements(args, &obtained, &trust)?;
+    let taken = obtained.kept.clone();
     let document = match obtained.judge(&endorsements, &trust) {
         Ok(server) => accepted(subject, &server, obtained.authenticate(&server)?),
         Err(refusal) => VerificationDocument::refused(subject, refusal.checks()),
@@ -84,6 +87,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         output::json(&document)?;
     } else {
         output::text(&report(&document))?;
+    }
+    if let (false, Some((taken, _))) = (document.verdict == Verdict::Accepted, taken) {
+        remark(&format!("hint: the bundle was taken at {taken}; --at judges for that time"));
     }
     if !document.simulated {
         let failed = |code: &str| document.checks.failed().any(|check| check.code == code);
@@ -127,6 +133,9 @@ fn endorsements(args: &Args, obtained: &Obtained, trust: &Trust) -> Result<Endor
     let Ok(document) = Document::from_json(&obtained.bytes) else { return Ok(Endorsements::default()) };
     let evidence = document.evidence();
     args.trust.remark_on(evidence.tee);
+    if let Some((_, kept)) = &obtained.kept {
+        return Ok(kept.clone());
+    }
     match &args.endorsements {
         Some(path) => {
             let bundle = EvidenceBundle::from_json(&files::read(path, MAX_BUNDLE_JSON_BYTES)?);
@@ -137,7 +146,7 @@ fn endorsements(args: &Args, obtained: &Obtained, trust: &Trust) -> Result<Endor
     }
 }
 
-fn needs_endorsements(evidence: &Evidence, policies: &[AppraisalPolicy]) -> bool {
+pub(super) fn needs_endorsements(evidence: &Evidence, policies: &[AppraisalPolicy]) -> bool {
     let asks_for_crl = |policy: &AppraisalPolicy| policy.snp.as_ref().is_some_and(|snp| snp.require_crl);
     evidence.tee == Tee::Tdx || !evidence.gpus.is_empty() || policies.iter().any(asks_for_crl)
 }

@@ -11,11 +11,13 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("package-verify", &["package", "verify"]),
     ("package-show", &["package", "show"]),
     ("verify", &["verify"]),
+    ("proxy", &["proxy"]),
     ("evidence-show", &["evidence", "show"]),
     ("evidence-verify", &["evidence", "verify"]),
     ("evidence-explain", &["evidence", "explain"]),
     ("evidence-bundle", &["evidence", "bundle"]),
     ("evidence-endorse", &["evidence", "endorse"]),
+    ("evidence-save", &["evidence", "save"]),
     ("evidence-token-verify", &["evidence", "token", "verify"]),
     ("audit-export", &["audit", "export"]),
     ("audit-verify", &["audit", "verify"]),
@@ -34,6 +36,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("image-measure", &["image", "measure"]),
     ("vectors-run", &["vectors", "run"]),
     ("simulated-root", &["simulated-root"]),
+    ("top", &["top"]),
 ];
 
 /// Compares with a file; writes it when `UPDATE_SNAPSHOTS` is set.

@@ -16,6 +16,7 @@ mod release;
 mod seal;
 mod support;
 mod token;
+mod top;
 mod trust;
 mod vectors;
 mod verify;

@@ -1,6 +1,7 @@
 //! One TLS connection and what may be asked on it.
 
 use super::pin::{self, Pin, Seen};
+use super::stream::AttestedStream;
 use super::{Error, Limits, Target};
 use crate::authenticator::{self, Exporters};
 use crate::{AttestedServer, document, tls};
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// A connection on which only the attestation document can be asked for.
 #[derive(Debug)]
@@ -135,6 +137,21 @@ async fn open_unbounded<S>(
     config: Arc<ClientConfig>,
     limits: &Limits,
 ) -> Result<Connection<S>, Error> {
+    let (connection, driver) = begin(target, config, limits).await?;
+    // The task ends when the sender and the last body are gone; its error shows at the sender.
+    tokio::spawn(driver);
+    Ok(connection)
+}
+
+/// What moves the bytes of one connection.
+type Driver = http1::Connection<TokioIo<TlsStream<TcpStream>>, Full<Bytes>>;
+
+/// TCP, TLS and the state of HTTP; nothing moves before the driver is polled.
+async fn begin<S>(
+    target: &Target,
+    config: Arc<ClientConfig>,
+    limits: &Limits,
+) -> Result<(Connection<S>, Driver), Error> {
     let authority = target.authority();
     let connect_error = |source| Error::Connect { authority: authority.clone(), source };
     let stream = TcpStream::connect((target.host(), target.port())).await.map_err(connect_error)?;
@@ -146,10 +163,44 @@ async fn open_unbounded<S>(
     let tls_key = tls::tls_key_of(certificate)?;
     let tls = stream.get_ref().1;
     let exporters = Exporters::new(tls, |out, label| tls.export_keying_material(out, label, None))?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // The task ends when the sender and the last body are gone; its error shows at the sender.
-    tokio::spawn(connection);
-    Ok(Connection { sender, tls_key, exporters, authority, limits: limits.clone(), state: PhantomData })
+    let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+    let limits = limits.clone();
+    Ok((Connection { sender, tls_key, exporters, authority, limits, state: PhantomData }, driver))
+}
+
+/// Opens a connection to the key `wanted`, has the peer show that it ends in the guest with the authenticator key `key`, and
+/// gives the connection back as a stream of bytes on which no other request has been made. Private to the crate as [`open`] is.
+pub(super) async fn open_stream(
+    target: &Target,
+    wanted: Sha256Digest,
+    key: &Ed25519PublicKey,
+    limits: &Limits,
+) -> Result<AttestedStream, Error> {
+    let seen = Seen::default();
+    let config = pin::config(Pin::Exactly(wanted), seen.clone())?;
+    let within = limits.connect_timeout;
+    let opening = async {
+        let (mut connection, driver) = begin::<Attested>(target, config, limits).await?;
+        let exchange = async move {
+            let outcome = connection.want_authenticator(key).await;
+            // Without a sender the driver ends, and the stream below it is free.
+            drop(connection);
+            outcome
+        };
+        let moving = async { driver.without_shutdown().await.map_err(Error::from) };
+        let (parts, ()) = tokio::try_join!(moving, exchange)?;
+        // Bytes that nobody asked for would be read as the beginning of the next answer.
+        if parts.read_buf.is_empty() {
+            Ok(AttestedStream::new(parts.io.into_inner()))
+        } else {
+            Err(Error::Unasked)
+        }
+    };
+    let opened = timeout(within, opening).await.map_err(|_| Error::Timeout { what: "connection", within })?;
+    opened.map_err(|error| match seen.get() {
+        Some(observed) if *observed != wanted => Error::OtherKey { wanted, observed: *observed },
+        _ => error,
+    })
 }
 
 impl<S> Connection<S> {

@@ -3,8 +3,36 @@
 use crate::ApiError;
 use crate::chat::{MAX_MESSAGES, MAX_PARTS, Message, Role, Spoken};
 use crate::fields::{Fields, plain};
-use crate::json::Value;
+use crate::json::{MAX_BODY_BYTES, Value};
+use crate::openapi::schema::Schema;
 use crate::tools::{self, MAX_CALL_ID_BYTES};
+
+/// Who may speak in a message.
+const ROLES: [Role; 4] = [Role::User, Role::Assistant, Role::System, Role::Developer];
+
+/// `input` in a schema.
+pub(super) fn schema() -> Schema {
+    let content = || {
+        let part = |kinds: &[&str], field: &'static str| {
+            let kind = Schema::one_of_words(kinds);
+            Schema::request(vec![("type", kind), (field, Schema::text(0..=MAX_BODY_BYTES))], Vec::new())
+        };
+        let part =
+            Schema::any_of([part(&["input_text", "output_text"], "text"), part(&["refusal"], "refusal")]);
+        Schema::any_of([Schema::text(0..=MAX_BODY_BYTES), Schema::list(part, &(0..=MAX_PARTS))])
+    };
+    let kind = |kind: &str| Schema::one_of_words(&[kind]);
+    let role = Schema::one_of_words(&ROLES.map(Role::as_str));
+    let message =
+        Schema::request(vec![("role", role), ("content", content())], vec![("type", kind("message"))]);
+    let id = Schema::text(1..=MAX_CALL_ID_BYTES);
+    let output = Schema::request(
+        vec![("type", kind("function_call_output")), ("call_id", id), ("output", content())],
+        Vec::new(),
+    );
+    let item = Schema::any_of([message, tools::call_item_schema(kind("function_call")), output]);
+    Schema::any_of([Schema::text(0..=MAX_BODY_BYTES), Schema::list(item, &(1..=MAX_MESSAGES))])
+}
 
 /// Takes `input` and says it.
 pub(super) fn read(fields: &mut Fields, spoken: &mut Spoken) -> Result<(), ApiError> {
@@ -69,11 +97,10 @@ fn call_id(fields: &mut Fields) -> Result<String, ApiError> {
 }
 
 fn role(fields: &mut Fields) -> Result<Role, ApiError> {
-    let roles = [Role::User, Role::Assistant, Role::System, Role::Developer];
     match fields.take("role") {
         None => Err(fields.missing("role")),
         Some(Value::Text(word)) => {
-            let role = roles.into_iter().find(|role| role.as_str() == word);
+            let role = ROLES.into_iter().find(|role| role.as_str() == word);
             role.ok_or_else(|| fields.wrong("role", "user, assistant, system or developer"))
         }
         Some(_) => Err(fields.wrong("role", "user, assistant, system or developer")),

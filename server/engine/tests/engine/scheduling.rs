@@ -5,10 +5,10 @@ use crate::toy::{
     sampling, tenancy, vector,
 };
 use anchorhold_engine::{
-    BackendError, BlockId, ChatMessage, Constraint, EmbeddingBatcher, EmbeddingLimits, Finish, FinishReason,
-    GenerationLimits, GenerationRequest, GenerationScheduler, Generator, Moment, Prompt, RequestId, Row,
-    Sampler, Sampling, SequenceId, StepOutput, StopRules, Structure, SubmitError, Tenancy, TokenField,
-    TokenId, TooComplex, Unanswered,
+    BackendError, BlockId, CallName, ChatMessage, Constraint, Conversation, EmbeddingBatcher,
+    EmbeddingLimits, Finish, FinishReason, GenerationLimits, GenerationRequest, GenerationScheduler,
+    Generator, Moment, Prompt, RequestId, Row, Sampler, Sampling, SequenceId, StepOutput, StopRules,
+    Structure, SubmitError, Tenancy, TokenField, TokenId, TooComplex, Tool, ToolCall, Unanswered,
 };
 use std::collections::HashMap;
 
@@ -771,8 +771,12 @@ fn nothing_that_is_printed_holds_a_callers_tokens_or_text() {
     let embedder = ToyEmbedder::default();
     let mut batcher = EmbeddingBatcher::new(EmbeddingLimits::default(), &embedder, TOKEN as usize + 1);
     batcher.submit(RequestId(1), tenancy(1), vec![vec![TOKEN]], Moment::NEVER).unwrap();
-    let message = ChatMessage { role: "user".into(), content: CANARY.into() };
-    let prompts = [Prompt::Chat(vec![message]), Prompt::Text(CANARY.into()), Prompt::Tokens(vec![TOKEN])];
+    let call = ToolCall { id: CANARY.into(), name: CANARY.into(), arguments: CANARY.into() };
+    let answers = Some(CallName { id: CANARY.into(), tool: CANARY.into() });
+    let message = ChatMessage { role: "user".into(), content: CANARY.into(), calls: vec![call], answers };
+    let tool = Tool { name: CANARY.into(), json: CANARY.into(), strict: true };
+    let conversation = Conversation { messages: vec![message], tools: vec![tool], ..Conversation::default() };
+    let prompts = [Prompt::Chat(conversation), Prompt::Text(CANARY.into()), Prompt::Tokens(vec![TOKEN])];
     let forms = [
         Structure::Choice(vec![CANARY.into()]),
         Structure::Regex(CANARY.into()),

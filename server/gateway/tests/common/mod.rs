@@ -11,8 +11,8 @@
 
 use anchorhold_gateway::{BodyKeys, Files, Gateway, Opening, Overrides, Written};
 use anchorhold_ipc::{
-    Appended, AuditEvent, Event, FinishReason, FromGateway, Line, LineReader, LineWriter, ModelInfo,
-    ModelKind, Prompt, RequestRecord, ServingEvidence, ToGateway, Work, WorkKind, pair,
+    Appended, AuditEvent, Event, FinishReason, FromGateway, GuestCard, Line, LineReader, LineWriter,
+    ModelInfo, ModelKind, Prompt, RequestRecord, ServingEvidence, Shorter, ToGateway, Work, WorkKind, pair,
 };
 use anchorhold_rats::{Sha256Digest, WrappingKey};
 use axum::Router;
@@ -86,7 +86,10 @@ impl Rig {
         let (ours, theirs) = pair().unwrap();
         let body_keys = BodyKeys::generate().unwrap();
         let public = body_keys.public().cloned().collect();
-        let opening = Opening { workers: Vec::new(), authenticator_certificate: Vec::new(), body_keys };
+        let authenticator_certificate = Vec::new();
+        let workers = Vec::new();
+        let opening =
+            Opening { workers, authenticator_certificate, body_keys, guest: guest(), layers: (5, 1) };
         let settings = (config, Overrides::default());
         let gateway = Gateway::start(settings, Line::new(theirs), opening).unwrap();
         let (writer, reader) = Line::<ToGateway, FromGateway>::new(ours).split();
@@ -155,6 +158,17 @@ impl Rig {
                 return record;
             }
         }
+    }
+}
+
+/// What the fake keeper says of itself.
+pub fn guest() -> GuestCard {
+    GuestCard {
+        platform: "AMD SEV-SNP".to_owned(),
+        is_simulated: true,
+        measurement: "c0ffee".repeat(16),
+        log_origin: "test.example/<boot>".to_owned(),
+        log_size: 3,
     }
 }
 
@@ -232,6 +246,7 @@ pub fn info(id: &str, kind: ModelKind) -> ModelInfo {
         kind,
         max_tokens: 512,
         dimensions: if kind == ModelKind::Embedding { 4 } else { 0 },
+        shorter: Shorter::No,
         manifest_digest: [7; 32],
     }
 }
@@ -286,6 +301,16 @@ impl FakeWorker {
                             |document: &String| f32::from(u8::try_from(document.len()).unwrap()) / 4.0;
                         let scores: Vec<_> = documents.iter().map(score).collect();
                         vec![Event::Ranked { id, tokens_in: 7 * scores.len() as u64, scores }]
+                    }
+                    WorkKind::Tokenize { prompt, spell, .. } => {
+                        let bytes = said(&prompt).into_bytes();
+                        let spelled = spell.then(|| bytes.iter().map(|byte| vec![*byte]).collect());
+                        let tokens = bytes.into_iter().map(u32::from).collect();
+                        vec![Event::Tokenized { id, tokens, spelled }]
+                    }
+                    WorkKind::Detokenize { tokens, .. } => {
+                        let text = tokens.iter().map(|token| char::from_u32(*token).unwrap()).collect();
+                        vec![Event::Detokenized { id, text }]
                     }
                     WorkKind::Generate { prompt, stop, .. } => {
                         generation(id, &said(&prompt), stop.max_tokens)

@@ -175,26 +175,27 @@ impl Config {
             Need::new(format!("{prefix}embeddings.position_embeddings.weight"), &[self.positions, h]),
             Need::new(format!("{prefix}embeddings.token_type_embeddings.weight"), &[self.types, h]),
         ];
-        let mut pair = |name: String, shape: &[usize]| {
-            needs.push(Need::new(format!("{name}.weight"), shape));
+        // Vectors of tokens are looked up, and added as they are; the classifier packs its own, in full.
+        let mut pair = |name: String, shape: &[usize], need: fn(String, &[usize]) -> Need| {
+            needs.push(need(format!("{name}.weight"), shape));
             needs.push(Need::new(format!("{name}.bias"), shape.get(..1).unwrap_or_default()));
         };
-        pair(format!("{prefix}embeddings.LayerNorm"), &[h]);
+        pair(format!("{prefix}embeddings.LayerNorm"), &[h], Need::new);
         for layer in 0..self.layers {
             let layer = format!("{prefix}encoder.layer.{layer}");
-            for part in ["query", "key", "value"] {
-                pair(format!("{layer}.attention.self.{part}"), &[h, h]);
-            }
-            pair(format!("{layer}.attention.output.dense"), &[h, h]);
-            pair(format!("{layer}.attention.output.LayerNorm"), &[h]);
-            pair(format!("{layer}.intermediate.dense"), &[i, h]);
-            pair(format!("{layer}.output.dense"), &[h, i]);
-            pair(format!("{layer}.output.LayerNorm"), &[h]);
+            pair(format!("{layer}.attention.self.query"), &[h, h], Need::matrix);
+            pair(format!("{layer}.attention.self.key"), &[h, h], Need::below);
+            pair(format!("{layer}.attention.self.value"), &[h, h], Need::below);
+            pair(format!("{layer}.attention.output.dense"), &[h, h], Need::matrix);
+            pair(format!("{layer}.attention.output.LayerNorm"), &[h], Need::new);
+            pair(format!("{layer}.intermediate.dense"), &[i, h], Need::matrix);
+            pair(format!("{layer}.output.dense"), &[h, i], Need::matrix);
+            pair(format!("{layer}.output.LayerNorm"), &[h], Need::new);
         }
         if purpose == Purpose::Score {
             let [dense, out] = self.classifier();
-            pair(dense.to_owned(), &[h, h]);
-            pair(out.to_owned(), &[1, h]);
+            pair(dense.to_owned(), &[h, h], Need::new);
+            pair(out.to_owned(), &[1, h], Need::new);
         }
         (needs, PASSED_OVER)
     }

@@ -4,7 +4,7 @@ use crate::rig::{STUCK, TENANCY, generate, text, with};
 use anchorhold_engine::{ChatMessage, FinishReason, Prompt, RequestId, Structure};
 use anchorhold_ipc::{
     Confinement, Event, FromWorker, Line, LoadModel, ObjectDescriptors, Precision, RejectReason,
-    RequestError, StructureFault, ToWorker, WireSecret, Work, WorkKind, pair,
+    RequestError, Specials, StructureFault, ToWorker, WireSecret, Work, WorkKind, pair,
 };
 use anchorhold_sealed_weights::{Effort, OwnerKey, SealOptions, SegmentSize, seal};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -73,6 +73,7 @@ impl Process {
         loop {
             match self.gateway.receive().unwrap().0 {
                 Event::Delta { text, .. } => said += &text,
+                Event::Load(_) => {}
                 end => return (said, end),
             }
         }
@@ -244,4 +245,31 @@ fn does_not_start_without_its_sockets() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.starts_with("anchorhold-worker: error: standard input and output are not"), "{said}");
+}
+
+#[test]
+fn the_tokens_of_a_prompt_are_those_that_a_request_with_it_has() {
+    let mut process = Process::start();
+    assert!(matches!(process.load(|_, _| ()), FromWorker::Loaded(_)));
+    let text = "Ein naïver Satz 🦀 <|im_end|> with specials spelled out";
+    for prompt in [Prompt::Text(text.into()), chat(text)] {
+        let (specials, spell) = (Specials::Added, true);
+        let asked = WorkKind::Tokenize { tenancy: TENANCY, prompt: prompt.clone(), specials, spell };
+        let (_, Event::Tokenized { tokens, spelled, .. }) = process.ask(1, asked) else { panic!() };
+        let spelled = spelled.unwrap().concat();
+        assert!(String::from_utf8_lossy(&spelled).contains("naïver Satz 🦀"));
+        let (_, Event::Finished { tokens_in, .. }) = process.ask(2, generate(prompt, 1, &[])) else {
+            panic!()
+        };
+        assert_eq!(tokens_in, tokens.len() as u64);
+    }
+    let asked = WorkKind::Tokenize {
+        tenancy: TENANCY,
+        prompt: Prompt::Text(text.into()),
+        specials: Specials::Omitted,
+        spell: false,
+    };
+    let (_, Event::Tokenized { tokens, .. }) = process.ask(3, asked) else { panic!() };
+    let (_, end) = process.ask(4, WorkKind::Detokenize { tenancy: TENANCY, tokens });
+    assert_eq!(end, Event::Detokenized { id: RequestId(4), text: text.into() });
 }

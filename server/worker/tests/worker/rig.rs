@@ -4,8 +4,8 @@ use anchorhold_engine::{
     CacheDomain, FinishReason, ModelKind, Prompt, RequestId, Sampling, StopRules, Structure, Tenancy,
 };
 use anchorhold_ipc::{
-    Confinement, Event, FromWorker, Line, LoadModel, LoadReport, ModelInfo, Precision, ToWorker, ToldToken,
-    WireSecret, Work, WorkKind, pair,
+    Confinement, Event, FromWorker, Line, Load, LoadModel, LoadReport, ModelInfo, Precision, Shorter,
+    ToWorker, ToldToken, WireSecret, Work, WorkKind, pair,
 };
 use anchorhold_worker::{Exit, Limits, LoadFailure, Model, Sockets, run};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -22,6 +22,8 @@ pub(crate) struct Rig {
     /// The gateway's end once more, for bytes that are no message.
     socket: OwnedFd,
     worker: JoinHandle<Exit>,
+    /// What the worker told last.
+    load: Load,
 }
 
 pub(crate) fn confinement() -> Confinement {
@@ -35,6 +37,7 @@ pub(crate) fn report() -> LoadReport {
         kind: ModelKind::Chat,
         max_tokens: 64,
         dimensions: 0,
+        shorter: Shorter::No,
         manifest_digest: [7; 32],
     };
     LoadReport { model, bytes: 12, memory_bytes: 24, locked_bytes: 8, micros: 34 }
@@ -70,7 +73,7 @@ impl Rig {
         let sockets = Sockets::new(control, data).unwrap();
         let worker = thread::spawn(move || run(sockets, confinement(), limits, load).unwrap());
         let socket = gateway.try_clone().unwrap();
-        Self { keeper: Line::new(keeper), gateway: Line::new(gateway), socket, worker }
+        Self { keeper: Line::new(keeper), gateway: Line::new(gateway), socket, worker, load: Load::default() }
     }
 
     /// A worker that serves this model.
@@ -99,8 +102,25 @@ impl Rig {
         &self.socket
     }
 
+    /// The next event about a request.
     pub(crate) fn event(&mut self) -> Event {
-        self.gateway.receive().unwrap().0
+        loop {
+            match self.gateway.receive().unwrap().0 {
+                Event::Load(load) => self.load = load,
+                event => return event,
+            }
+        }
+    }
+
+    /// The next report that `is_wanted`; no request is under way.
+    pub(crate) fn load(&mut self, is_wanted: impl Fn(&Load) -> bool) -> Load {
+        while !is_wanted(&self.load) {
+            match self.gateway.receive().unwrap().0 {
+                Event::Load(load) => self.load = load,
+                other => panic!("{other:?}"),
+            }
+        }
+        self.load
     }
 
     /// The text of one generation, alone on the line, and how it ended.
@@ -122,20 +142,20 @@ impl Rig {
 
     /// Waits for the worker's end; both lines stay open.
     pub(crate) fn exit(self) -> Exit {
-        let Self { worker, keeper: _keeper, gateway: _gateway, socket: _socket } = self;
+        let Self { worker, keeper: _keeper, gateway: _gateway, socket: _socket, .. } = self;
         worker.join().unwrap()
     }
 
     /// Ends the gateway's line and waits for the worker's end.
     pub(crate) fn exit_without_gateway(self) -> Exit {
-        let Self { worker, keeper: _keeper, gateway, socket } = self;
+        let Self { worker, keeper: _keeper, gateway, socket, .. } = self;
         drop((gateway, socket));
         worker.join().unwrap()
     }
 
     /// Ends the keeper's line and waits for the worker's end.
     pub(crate) fn exit_without_keeper(self) -> Exit {
-        let Self { worker, keeper, gateway: _gateway, socket: _socket } = self;
+        let Self { worker, keeper, gateway: _gateway, socket: _socket, .. } = self;
         drop(keeper);
         worker.join().unwrap()
     }

@@ -49,6 +49,10 @@ impl Language for Bytes {
         Ok(text.bytes().map(TokenId::from).collect())
     }
 
+    fn encode_bare(&self, text: &str) -> Result<Vec<TokenId>, LanguageError> {
+        self.encode(text.trim_matches('|'))
+    }
+
     fn encode_pairs(&self, first: &str, seconds: &[String]) -> Result<Vec<Vec<TokenId>>, LanguageError> {
         seconds.iter().map(|second| self.encode(&format!("{first}|{second}"))).collect()
     }

@@ -13,9 +13,9 @@ use anchorhold_e2e::models::{self, CHAT, EMBEDDING};
 use anchorhold_e2e::refusals::Stand;
 use anyhow::{bail, ensure};
 use clap::Parser;
-use serde_json::Value;
+use serde_json::{Value, json};
 use show::Show;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const SENTENCES: [&str; 3] = [
@@ -37,6 +37,12 @@ struct Arguments {
     /// Stay up on https://127.0.0.1:8443 until interrupted
     #[arg(long)]
     stay: bool,
+    /// Listen there instead, such as 127.0.0.1:0 for any port
+    #[arg(long, value_name = "ADDRESS", requires = "stay")]
+    listen: Option<String>,
+    /// Write URL, keys, certificate and process ids of the server as JSON once it answers
+    #[arg(long, value_name = "FILE", requires = "stay")]
+    access: Option<PathBuf>,
     /// Show the same start refused, one line for each reason
     #[arg(long, conflicts_with = "stay")]
     refuse: bool,
@@ -73,7 +79,7 @@ fn run(arguments: &Arguments, show: &mut Show) -> anyhow::Result<()> {
     })?;
     let mut settings = Settings::new(&stand.broker, &stand.owner, &packages)?;
     if arguments.stay {
-        settings.listen = LISTEN.to_owned();
+        settings.listen = arguments.listen.clone().unwrap_or_else(|| LISTEN.to_owned());
     }
     let guest = match Guest::start(&stand.programs, stand.path(), &settings, |stage| show.guest_stage(stage))?
     {
@@ -87,10 +93,29 @@ fn run(arguments: &Arguments, show: &mut Show) -> anyhow::Result<()> {
     }
     if arguments.stay {
         show.invitation(&guest, &stand, &settings);
+        if let Some(path) = &arguments.access {
+            write_access(path, &guest, &settings)?;
+        }
         wait_for_interrupt(&runtime)?;
         show.line("stopping");
     }
     guest.stop()
+}
+
+/// Writes what another program needs to call this server. The file is whole as soon as it is there.
+fn write_access(path: &Path, guest: &Guest, settings: &Settings) -> anyhow::Result<()> {
+    let access = json!({
+        "url": format!("https://{}", guest.address),
+        "key": settings.api_key,
+        "other_key": settings.other_key,
+        "certificate": guest.certificate,
+        "chat_model": CHAT,
+        "embedding_model": EMBEDDING,
+        "gateway_pid": guest.gateway_pid(),
+    });
+    let unfinished = path.with_extension("part");
+    std::fs::write(&unfinished, serde_json::to_string_pretty(&access)? + "\n")?;
+    Ok(std::fs::rename(unfinished, path)?)
 }
 
 /// What a client does: verify, then ask.

@@ -12,6 +12,7 @@ mod kbs;
 mod leases;
 mod prefixes;
 mod production;
+mod proxy;
 mod refusals;
 mod reload;
 mod rerank;
