@@ -6,7 +6,7 @@ CARGO ?= cargo
 PROGRAMS := $(or $(CARGO_TARGET_DIR),target)/release
 SECONDS_PER_TARGET ?= 20
 
-.PHONY: help setup build run demo demo-refuse test test-clients kill-test soak broker-proofs lint fuzz mutants verdicts bench deny cuda gpu-check
+.PHONY: help setup build run demo demo-refuse test test-clients kill-test soak broker-proofs lint python wasm test-bindings fuzz mutants verdicts bench deny cuda gpu-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,15 @@ broker-proofs: setup ## 10,000 random histories of the broker (SEEDS), 1,000 kil
 
 lint: setup ## Formatting and lints, warnings refused; the verifier for WebAssembly
 	@CARGO='$(CARGO)' tests/scripts/lint.sh
+
+python: setup ## Build the Python wheel into target/wheels
+	@tests/scripts/python.sh
+
+wasm: setup ## Build the npm package into target/npm and state its size
+	@CARGO='$(CARGO)' tests/scripts/wasm.sh
+
+test-bindings: setup ## Test both, and compare what Rust, Python and WebAssembly say of the same vectors; JSON=FILE writes figures
+	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/bindings.sh
 
 fuzz: setup ## Run every fuzz target for SECONDS_PER_TARGET seconds (20)
 	@CARGO='$(CARGO)' tests/scripts/fuzz.sh $(SECONDS_PER_TARGET)

@@ -28,6 +28,7 @@ mod id;
 mod log;
 pub mod merkle;
 pub mod note;
+mod random;
 mod reader;
 mod receipt;
 mod report;

@@ -10,7 +10,6 @@ use crate::merkle::{self, Frontier, TreeHead};
 use crate::note::{NoteError, Signer, VerifierKey};
 use crate::storage::{BINDING_FILE, CHECKPOINT_FILE, Directory, EVIDENCE_FILE, KEY_FILE, Storage};
 use crate::{BootId, Hash};
-use ring::rand::{SecureRandom, SystemRandom};
 use std::path::Path;
 use std::{fmt, io};
 
@@ -93,7 +92,7 @@ impl std::error::Error for LogError {
 /// [`LogError::Entry`] or [`LogError::Random`].
 pub fn encode_entry(event: &Event, seq: u64, boot: BootId) -> Result<Vec<u8>, LogError> {
     let mut random = [0; 10];
-    SystemRandom::new().fill(&mut random).map_err(|_| LogError::Random)?;
+    crate::random::fill(&mut random).map_err(|_| LogError::Random)?;
     encode(event, (seq, boot), random)
 }
 
@@ -218,7 +217,7 @@ impl<S: Storage> Log<S> {
     fn encode_frames(&self, events: &[Event], frontier: &mut Frontier) -> Result<Vec<u8>, LogError> {
         // One call for the whole batch; the system's generator is slow for a few bytes.
         let mut random = vec![0; 10 * events.len()];
-        SystemRandom::new().fill(&mut random).map_err(|_| LogError::Random)?;
+        crate::random::fill(&mut random).map_err(|_| LogError::Random)?;
         let (random, _) = random.as_chunks::<10>();
         let mut frames = Vec::with_capacity(512 * events.len());
         for (event, random) in events.iter().zip(random) {

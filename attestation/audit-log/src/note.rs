@@ -8,7 +8,6 @@ use crate::id::Origin;
 use crate::{Hash, PublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ring::rand::SecureRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use std::fmt;
 
@@ -201,7 +200,7 @@ impl Signer {
     /// [`NoteError::Random`].
     pub fn generate(origin: Origin) -> Result<Self, NoteError> {
         let mut seed = [0; 32];
-        ring::rand::SystemRandom::new().fill(&mut seed).map_err(|_| NoteError::Random)?;
+        crate::random::fill(&mut seed).map_err(|_| NoteError::Random)?;
         Self::from_seed(origin, &seed)
     }
 

@@ -52,19 +52,29 @@ pub struct Directory {
 }
 
 /// Options for a file of the owner alone. A WebAssembly module reads receipts and has no files, so nothing is asked for there.
+#[cfg(unix)]
 fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
-    #[cfg(unix)]
     options.mode(0o600);
     options
 }
 
+#[cfg(not(unix))]
+fn private_file() -> OpenOptions {
+    OpenOptions::new()
+}
+
 /// The same for directories.
+#[cfg(unix)]
 fn private_directory() -> DirBuilder {
     let mut builder = DirBuilder::new();
-    #[cfg(unix)]
     builder.mode(0o700);
     builder
+}
+
+#[cfg(not(unix))]
+fn private_directory() -> DirBuilder {
+    DirBuilder::new()
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {

@@ -60,6 +60,9 @@ pub enum Error {
     /// The roots are none.
     #[error("simulated roots: {0}")]
     Roots(#[from] RootsError),
+    /// The text of a log's key is none.
+    #[error("not a verifier key: expected name+hash+key")]
+    Key,
     /// The bundle cannot be read.
     #[error(transparent)]
     Bundle(#[from] EvidenceError),

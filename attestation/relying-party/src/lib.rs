@@ -2,7 +2,7 @@
 //! that the same words mean the same everywhere.
 //!
 //! [`Accepted::from_json`] reads what is accepted, [`Accepted::trust`] makes of it what the verifier asks for. Then
-//! [`judge_evidence`] judges a bundle, [`judge_document`] an attestation document, and [`judge_receipt`] a receipt. Each outcome is
+//! [`judge_evidence`] judges a bundle, [`judge_document`] an attestation document, [`judge_receipt`] a receipt, and [`judge_note`] a checkpoint. Each outcome is
 //! [`serde::Serialize`].
 //!
 //! *Promised*: nothing is accepted that was not named; an unknown key is refused; no error quotes its input.
@@ -12,6 +12,7 @@
 mod accepted;
 mod floor;
 mod judge;
+mod note;
 mod receipt;
 mod roots;
 
@@ -20,5 +21,6 @@ pub use anchorhold_document::document::MAX_DOCUMENT_BYTES;
 pub use anchorhold_rats::MAX_BUNDLE_JSON_BYTES;
 pub use floor::Floor;
 pub use judge::{Judged, endorsements, judge_document, judge_evidence};
+pub use note::{NoteVerification, judge_note};
 pub use receipt::{Exchange, RECEIPT_FORMAT, ReceiptVerification, judge_receipt, verify_receipt};
 pub use roots::{RootsError, read_roots};

@@ -46,6 +46,8 @@ const TABLE: &[(&str, &str, &[&str])] = &[
         "attestation",
         &["rats", "verifier", "evaluation", "document", "appraisal-policy", "audit-log"],
     ),
+    ("wasm", "attestation", &["rats", "relying-party", "vectors", "body-encryption"]),
+    ("python", "attestation", &["rats", "relying-party", "vectors", "channel"]),
     ("client", "attestation", &["rats", "verifier", "audit-log", "channel"]),
     ("endorsements", "attestation", &["rats", "verifier"]),
     ("evaluation", "attestation", &["rats", "verifier"]),

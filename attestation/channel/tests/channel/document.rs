@@ -5,7 +5,7 @@ use anchorhold_attester::software::{Debug, LaunchConfig};
 use anchorhold_channel::document::{
     AuditHead, DocumentState, Error, MAX_DOCUMENT_BYTES, MAX_MODELS, Presented, nonce_of_query, path_for,
 };
-use anchorhold_channel::{Subject, Verdict, VerificationDocument, verify_document};
+use anchorhold_channel::{Subject, Verdict, VerificationDocument, verify_document, verify_relayed_document};
 use anchorhold_rats::{Endorsements, Measurement, Nonce, Outcome, Purpose, Sha256Digest, Stage};
 use anchorhold_verifier::TrustAnchors;
 
@@ -205,4 +205,21 @@ fn a_verification_document_says_simulated_and_names_nothing_of_a_refused_server(
     let failed =
         refused["checks"].as_array().unwrap().iter().find(|check| check["outcome"] == "failed").unwrap();
     assert_eq!((&failed["code"], &failed["stage"]), (&"tls_key_bound".into(), &"binding".into()));
+}
+
+#[test]
+fn case_04_a_relayed_document_is_judged_without_a_connection_and_its_keys_are_still_those_of_the_evidence() {
+    let document = Guest::new(TLS_KEY).document(NONCE);
+    let judge = |document: &[u8], nonce| {
+        verify_relayed_document((document, nonce), &Endorsements::default(), &anchors(), &policy(), at())
+    };
+    let server = judge(&document, NONCE).unwrap();
+    assert_eq!(server.keys().tls_key, TLS_KEY);
+    let bound = server.checks().all().iter().find(|check| check.code == "tls_key_bound").unwrap();
+    assert_eq!(bound.outcome, Outcome::Skipped);
+    // Whoever passes it on can change the text, and not what the report was made over.
+    let other = Sha256Digest::new([9; 32]).to_string();
+    let changed = altered(&document, &[(&TLS_KEY.to_string(), other)]);
+    assert_eq!(judge(&changed, NONCE).unwrap_err().code(), "snp_report_data");
+    assert_eq!(judge(&document, Nonce::new([8; 32])).unwrap_err().code(), "document_nonce");
 }
