@@ -6,6 +6,8 @@ missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 command -v c++ >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)
+# For what ring has in C, as WebAssembly.
+command -v clang >/dev/null || missing+=(clang)
 command -v python3 >/dev/null || missing+=(python3)
 # Another implementation of OCSP, for the tests of the software attester's.
 command -v openssl >/dev/null || missing+=(openssl)

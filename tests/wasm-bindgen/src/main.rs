@@ -8,6 +8,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [module, folder] = arguments.as_slice() else {
         return Err("usage: anchorhold-wasm-bindgen MODULE.wasm FOLDER".into());
     };
-    Bindgen::new().input_path(module).web(true)?.typescript(false).out_name("anchorhold_wasm").generate(folder)?;
+    Bindgen::new()
+        .input_path(module)
+        .web(true)?
+        .typescript(false)
+        .out_name("anchorhold_wasm")
+        .generate(folder)?;
     Ok(())
 }
