@@ -6,7 +6,7 @@
 //! area under the receiver operating characteristic: 1 is told apart always, 0.5 never. Times of tokens are not looked at; with slots
 //! they do not show. `JSON` is a file for the results.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark ends where it fails")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark ends where it fails")]
 
 use anchorhold_api::{ChoiceFrames, Frames as _, Head, Part, Surface};
 use anchorhold_body_encryption::Buckets;
@@ -77,6 +77,9 @@ fn events(answer: &[String]) -> Vec<String> {
 
 /// Sizes in bytes of what leaves, and how long the last token is held back, in milliseconds.
 type Wire = (Vec<usize>, u64);
+
+/// How an answer leaves.
+type Way = fn(&[String]) -> Wire;
 
 fn plain(answer: &[String]) -> Wire {
     (events(answer).iter().map(String::len).collect(), 0)
@@ -171,7 +174,7 @@ struct Told {
     held_ms: f64,
 }
 
-fn told(topics: &[Vec<Vec<String>>; 2], wire: fn(&[String]) -> Wire) -> Told {
+fn told(topics: &[Vec<Vec<String>>; 2], wire: Way) -> Told {
     let wires: Vec<Vec<Wire>> =
         topics.iter().map(|answers| answers.iter().map(|answer| wire(answer)).collect()).collect();
     let half = |topic: usize, odd: usize| -> Vec<Vec<usize>> {
@@ -193,7 +196,7 @@ fn main() {
     let (prose, mut programs) = (answers(&PROSE), answers(&PROGRAMS));
     programs.truncate(prose.len());
     let topics = [prose, programs];
-    let ways: [(&str, fn(&[String]) -> Wire); 3] = [("plain", plain), ("sizes", padded), ("slots", paced)];
+    let ways: [(&str, Way); 3] = [("plain", plain), ("sizes", padded), ("slots", paced)];
     let told = ways.map(|(name, wire)| (name, told(&topics, wire)));
     let base = told[0].1.bytes;
     let results: Vec<Value> = told
