@@ -112,16 +112,17 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let opening = opening(&mut line, body_keys, layer_counts)?;
     rustix::net::listen(&listener, BACKLOG).with_context(|| format!("listen on {address}"))?;
     let (drain, write_timeout) = (config.limits.drain, config.limits.stalled);
+    let runtime = tokio::runtime::Runtime::new()?;
+    // Before anybody is told that we listen: a hangup, which is for the keeper with its files, would end the process until then.
+    let (mut terminate, mut interrupt, _hangups) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
+    };
     line.send(&FromGateway::Listening { address, drain_s: u32::try_from(drain.as_secs())? }, &[])?;
 
-    let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let gateway = Gateway::start((config, overrides), line, opening)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        // It would end the process, and is for the keeper, which has the files.
-        let _hangups = signal(SignalKind::hangup())?;
         let stop = async {
             tokio::select! {
                 () = gateway.draining() => {}
