@@ -9,7 +9,7 @@ use anchorhold_worker::Limits;
 #[test]
 fn a_generator_tells_of_its_cache_and_of_what_was_done() {
     let generation = GenerationLimits { cache_tokens: 4 * BLOCK, ..GenerationLimits::default() };
-    let mut rig = Rig::serving(reciter(64, None).0, Limits { generation, ..Limits::default() });
+    let mut rig = Rig::keeping(reciter(64, None).0, Limits { generation, ..Limits::default() });
     let idle = rig.load(|load| load.blocks > 0);
     assert_eq!(idle, Load { blocks: 4, ..Load::default() });
     let prompt = "x".repeat(2 * BLOCK + 1);

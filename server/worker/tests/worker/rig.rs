@@ -44,6 +44,11 @@ pub(crate) fn report() -> LoadReport {
 }
 
 pub(crate) fn load_order() -> ToWorker {
+    // So that a test sees that what ended is freed.
+    order(false)
+}
+
+fn order(keep_prefixes: bool) -> ToWorker {
     ToWorker::Load(Box::new(LoadModel {
         manifest: b"manifest".to_vec(),
         manifest_digest: [7; 32],
@@ -54,8 +59,7 @@ pub(crate) fn load_order() -> ToWorker {
         objects: Vec::new(),
         threads: 1,
         cpus: Vec::new(),
-        // So that a test sees that what ended is freed.
-        keep_prefixes: false,
+        keep_prefixes,
         precision: Precision::F32,
     }))
 }
@@ -78,8 +82,17 @@ impl Rig {
 
     /// A worker that serves this model.
     pub(crate) fn serving(model: Model, limits: Limits) -> Self {
+        Self::ordered(model, limits, &load_order())
+    }
+
+    /// One that keeps what it computed for prompts.
+    pub(crate) fn keeping(model: Model, limits: Limits) -> Self {
+        Self::ordered(model, limits, &order(true))
+    }
+
+    fn ordered(model: Model, limits: Limits, order: &ToWorker) -> Self {
         let mut rig = Self::begin(limits, |_, _| Ok((model, report())));
-        rig.keeper.send(&load_order(), &[]).unwrap();
+        rig.keeper.send(order, &[]).unwrap();
         assert_eq!(rig.keeper.receive().unwrap().0, FromWorker::Confined(confinement()));
         assert_eq!(rig.keeper.receive().unwrap().0, FromWorker::Loaded(report()));
         rig
