@@ -22,6 +22,9 @@ pub const RECEIPT_HEADER: &str = "x-anchorhold-receipt";
 pub const RECEIPT_KEY_HEADER: &str = "x-anchorhold-receipt-key";
 /// The longest response that is held back for its receipt, in bytes. A longer one goes through and is not checked.
 pub const MAX_CHECKED_BYTES: usize = 16 * 1024 * 1024;
+/// Headers of answers whose bodies are encrypted to the program behind the proxy, by `anchorhold-body/1` and by EHBP: the commitments are to what
+/// only that program sees, and the first hides their key too.
+const ENCRYPTED: [&str; 2] = ["anchorhold-body", "ehbp-response-nonce"];
 /// The most receipts that one [`Receipts`] keeps; more are counted as not kept.
 pub const MAX_KEPT: u64 = 100_000;
 
@@ -36,7 +39,7 @@ pub enum ReceiptVerdict {
     Missing,
     /// Nothing said that there would be one: an answer without an audit entry, such as a health check.
     None,
-    /// The response was too long, or ended before its end.
+    /// The response was too long, ended before its end, or is encrypted to somebody else.
     Unchecked,
 }
 
@@ -48,6 +51,7 @@ pub struct Exchange {
     receipt: Option<HeaderValue>,
     key: Option<HeaderValue>,
     is_due: bool,
+    is_encrypted: bool,
 }
 
 impl Exchange {
@@ -61,12 +65,17 @@ impl Exchange {
     ) -> Self {
         let header = |name| headers.get(name).cloned();
         let is_due = *method == Method::POST && status == StatusCode::OK;
-        Self { guest, request, receipt: header(RECEIPT_HEADER), key: header(RECEIPT_KEY_HEADER), is_due }
+        let is_encrypted = ENCRYPTED.iter().any(|name| headers.contains_key(*name));
+        let (receipt, key) = (header(RECEIPT_HEADER), header(RECEIPT_KEY_HEADER));
+        Self { guest, request, receipt, key, is_due, is_encrypted }
     }
 
     /// Judges the receipt for the body of the response, all of it.
     #[must_use]
     pub fn judge(&self, response: &[u8]) -> ReceiptVerdict {
+        if self.is_encrypted {
+            return ReceiptVerdict::Unchecked;
+        }
         let split = if self.receipt.is_none() { split_stream(response) } else { None };
         let text = match (&self.receipt, &split) {
             (Some(value), _) => value.to_str().ok(),
@@ -139,7 +148,7 @@ pub struct ReceiptCounts {
     pub bad: u64,
     /// Exchanges without the receipt that was due.
     pub missing: u64,
-    /// Responses that were too long, or ended before their end.
+    /// Responses that were too long, ended before their end, or are encrypted to the program itself.
     pub unchecked: u64,
     /// Good receipts that could not be written to the folder.
     pub not_kept: u64,
@@ -337,6 +346,16 @@ mod tests {
             Exchange::new(Arc::new(guest()), &Method::GET, Bytes::new(), (StatusCode::OK, &HeaderMap::new()));
         assert_eq!(receipts.take(&got, b"ok"), ReceiptVerdict::None);
         assert_eq!(receipts.counts(), ReceiptCounts { missing: 1, ..ReceiptCounts::default() });
+    }
+
+    #[test]
+    fn an_answer_encrypted_to_the_program_is_its_own_to_check() {
+        let receipts = Receipts::counting();
+        for name in ENCRYPTED {
+            let own = exchange(guest(), b"sealed", &[(RECEIPT_HEADER, receipt(1)), (name, "x".to_owned())]);
+            assert_eq!(receipts.take(&own, ANSWER), ReceiptVerdict::Unchecked);
+        }
+        assert_eq!(receipts.counts(), ReceiptCounts { unchecked: 2, ..ReceiptCounts::default() });
     }
 
     #[test]
