@@ -91,7 +91,13 @@ mod tests {
         let after = serving("system_u:system_r:worker_start_t:s0:c3", "worker");
         assert_eq!(after, Some(Serving::After("system_u:system_r:worker_t:s0:c3".to_owned())));
         assert_eq!(serving("system_u:system_r:keeper_t:s0-s0:c0.c15", "keeper"), Some(Serving::Already));
-        for other in ["system_u:system_r:worker_start_t:s0", "unconfined", "u:r:unconfined_t:s0", "a:b:gateway_x_t:s0", ""] {
+        for other in [
+            "system_u:system_r:worker_start_t:s0",
+            "unconfined",
+            "u:r:unconfined_t:s0",
+            "a:b:gateway_x_t:s0",
+            "",
+        ] {
             assert_eq!(serving(other, "gateway"), None, "{other}");
         }
     }

@@ -13,6 +13,7 @@ mod cpus;
 mod evidence;
 mod fetch;
 mod gateway;
+mod kernel;
 mod key;
 mod receipts;
 mod release;
