@@ -66,7 +66,8 @@ pub fn build(inputs: &Inputs<'_>) -> anyhow::Result<serde_json::Value> {
     std::fs::create_dir_all(inputs.out)?;
     let packages = Packages::unpack(inputs)?;
     let (root, tree) = root(inputs, &packages)?;
-    let kernel = packages.file(&inputs.table.kernel.package, &format!("boot/vmlinuz-{}", inputs.table.kernel.release))?;
+    let kernel = packages
+        .file(&inputs.table.kernel.package, &format!("boot/vmlinuz-{}", inputs.table.kernel.release))?;
     let initrd = initrd(inputs, &packages)?;
     let cmdline = cmdline(inputs, &tree);
     let mut manifest = json!({
@@ -99,7 +100,9 @@ impl Packages {
         let folder = inputs.out.join("unpacked");
         let mut versions = BTreeMap::new();
         let of_files = inputs.table.file.iter().filter_map(|file| match &file.source {
-            Source::Package { name, .. } if is_in(file.only.as_deref(), inputs.flavour, inputs.profile) => Some(name),
+            Source::Package { name, .. } if is_in(file.only.as_deref(), inputs.flavour, inputs.profile) => {
+                Some(name)
+            }
             _ => None,
         });
         for name in of_files.chain([&inputs.table.kernel.package]) {
@@ -141,7 +144,9 @@ fn root(inputs: &Inputs<'_>, packages: &Packages) -> anyhow::Result<(Vec<u8>, Tr
     };
     let mut make = Command::new(inputs.tools.join("run/mkfs.erofs"));
     make.arg("--quiet").arg("--tar=f").args(packing).arg(format!("-T{}", inputs.lock.epoch));
-    make.arg(format!("-U{}", inputs.table.uuid)).arg(format!("--workers={}", inputs.jobs)).arg("-Efragments,dedupe,ztailpacking");
+    make.arg(format!("-U{}", inputs.table.uuid))
+        .arg(format!("--workers={}", inputs.jobs))
+        .arg("-Efragments,dedupe,ztailpacking");
     run(make.arg(&image_path).arg(&tar_path), &[])?;
     let mut image = std::fs::read(&image_path)?;
     std::fs::remove_file(tar_path)?;
@@ -159,7 +164,8 @@ fn entries(inputs: &Inputs<'_>, packages: &Packages) -> anyhow::Result<Vec<Entry
         kind,
     };
     let folders = table.folder.iter().map(|folder| entry(&folder.path, 0o555, &folder.label, Kind::Folder));
-    let links = table.link.iter().map(|link| entry(&link.path, 0o777, &link.label, Kind::Link(link.to.clone())));
+    let links =
+        table.link.iter().map(|link| entry(&link.path, 0o777, &link.label, Kind::Link(link.to.clone())));
     let mut entries: Vec<Entry> = folders.chain(links).collect();
     for file in &table.file {
         if !is_in(file.only.as_deref(), inputs.flavour, inputs.profile) {
@@ -217,7 +223,11 @@ fn initrd(inputs: &Inputs<'_>, packages: &Packages) -> anyhow::Result<Vec<u8>> {
 }
 
 fn cmdline(inputs: &Inputs<'_>, tree: &Tree) -> String {
-    let words = inputs.table.cmdline.iter().filter(|word| is_in(word.only.as_deref(), inputs.flavour, inputs.profile));
+    let words = inputs
+        .table
+        .cmdline
+        .iter()
+        .filter(|word| is_in(word.only.as_deref(), inputs.flavour, inputs.profile));
     let mut line: Vec<String> = words.map(|word| word.word.clone()).collect();
     line.push(format!("anchorhold.root={}:{}:{}", tree.blocks, inputs.table.salt, hex(&tree.root_hash)));
     line.join(" ")

@@ -206,7 +206,9 @@ impl Table {
         }
         for word in &table.cmdline {
             ensure!(
-                !word.word.is_empty() && word.word.bytes().all(|b| b.is_ascii_graphic()) && !word.why.is_empty(),
+                !word.word.is_empty()
+                    && word.word.bytes().all(|b| b.is_ascii_graphic())
+                    && !word.why.is_empty(),
                 "a word of the command line is empty, has blanks, or has no reason"
             );
         }
@@ -214,7 +216,8 @@ impl Table {
             let mode = file.permissions()?;
             ensure!(mode & !0o555 == 0, "{}: mode {} is more than read and execute", file.path, file.mode);
         }
-        let paths = table.folder.iter().map(|folder| &folder.path).chain(table.link.iter().map(|link| &link.path));
+        let paths =
+            table.folder.iter().map(|folder| &folder.path).chain(table.link.iter().map(|link| &link.path));
         for path in paths.chain(table.file.iter().map(|file| &file.path)) {
             let is_plain = path.starts_with('/') && !path.split('/').any(|part| part == ".." || part == ".");
             ensure!(is_plain, "{path} is not a path from the root");

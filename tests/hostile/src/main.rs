@@ -5,7 +5,8 @@
 //! anchorhold-hostile-worker             as the keeper's worker; the attempts go to standard error
 //! anchorhold-hostile-worker attempts    by itself, for the layers of this machine; standard output
 //! anchorhold-hostile-worker selinux     the same, held by the domain of SELinux and nothing else
-//! anchorhold-hostile-worker direct P N  in the place of the keeper: starts program P under SELinux alone, with category N
+//! anchorhold-hostile-worker idle        goes into that domain and does nothing until standard input ends: somebody to reach
+//! anchorhold-hostile-worker --config F  in the place of the keeper, in an image for tests: starts the collector and these, F unread
 //! ```
 //!
 //! A line is `attempt`, the attempt's name and the error it met, with tabs between; `ALLOWED` is an attempt that succeeded. What each must
@@ -14,6 +15,7 @@
 //! Never part of an image that is for use.
 
 mod attempts;
+mod direct;
 mod system;
 
 use anchorhold_confine::{Role, enter};
@@ -22,7 +24,7 @@ use anchorhold_worker::{Exit, Limits, Sockets, load_sealed, quiet_panics, run};
 use anyhow::Context as _;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt as _;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 const CURRENT: &str = "/proc/self/attr/current";
 
@@ -33,7 +35,8 @@ fn main() -> ExitCode {
         [] => work().map(|exit| ExitCode::from(exit.status())),
         ["attempts"] => confined().map(|()| ExitCode::SUCCESS),
         ["selinux"] => under_selinux().map(|()| ExitCode::SUCCESS),
-        ["direct", program, category] => direct(program, category),
+        ["idle"] => idle().map(|()| ExitCode::SUCCESS),
+        ["--config", _] => direct::all().map(|()| ExitCode::SUCCESS),
         _ => Ok(ExitCode::from(2)),
     };
     outcome.unwrap_or_else(|error| {
@@ -72,19 +75,24 @@ fn confined() -> anyhow::Result<()> {
 /// Keeps its capabilities, its root directory and all system calls: what is refused now, SELinux refuses.
 fn under_selinux() -> anyhow::Result<()> {
     let targets = attempts::Targets::new();
-    let context = std::fs::read_to_string(CURRENT).context("no SELinux here")?;
-    let serving = context.trim_end_matches('\0').replace("_start_t:", "_t:");
-    let current = std::fs::File::options().write(true).open(CURRENT)?;
-    current.write_all_at(serving.as_bytes(), 0).with_context(|| serving.clone())?;
+    let serving = settle()?;
     let mut out = io::stdout();
     writeln!(out, "context\t{serving}")?;
     attempts::all(&targets, &mut out);
     Ok(())
 }
 
-fn direct(program: &str, category: &str) -> anyhow::Result<ExitCode> {
-    let context = format!("system_u:system_r:worker_start_t:s0:{category}");
-    std::fs::write("/proc/thread-self/attr/exec", &context).with_context(|| context.clone())?;
-    let status = Command::new(program).arg("selinux").status().with_context(|| program.to_owned())?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+fn idle() -> anyhow::Result<()> {
+    settle()?;
+    io::copy(&mut io::stdin(), &mut io::sink())?;
+    Ok(())
+}
+
+/// Goes into the domain that serves, and gives up nothing else.
+fn settle() -> anyhow::Result<String> {
+    let context = std::fs::read_to_string(CURRENT).context("no SELinux here")?;
+    let serving = context.trim_end_matches('\0').replace("_start_t:", "_t:");
+    let current = std::fs::File::options().write(true).open(CURRENT)?;
+    current.write_all_at(serving.as_bytes(), 0).with_context(|| serving.clone())?;
+    Ok(serving)
 }
