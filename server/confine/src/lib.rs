@@ -31,6 +31,7 @@ mod namespaces;
 mod seccomp;
 
 pub use filesystem::{Reach, nvidia_nodes};
+pub use mandatory::Beginning;
 
 use mandatory::Domain;
 

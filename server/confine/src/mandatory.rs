@@ -3,9 +3,9 @@
 //! A program of ours begins in a domain whose name ends in `_start_t`, in which it opens what it needs and gives up what it has
 //! (`policies/selinux`). [`Domain::settle`] then changes to the domain without `_start`. There is no way back.
 
-use crate::{ConfineError, Layers};
+use crate::{ConfineError, Layers, Role};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 
 /// The longest context that is read; ours have 60 bytes.
@@ -34,7 +34,7 @@ impl Domain {
             layers.missing.push("mandatory policy: none in this kernel".to_owned());
             return Ok(());
         };
-        if context == format!("anchorhold-{program} (enforce)") {
+        if is_profile_of(&context, program) {
             layers.active.push("apparmor");
             return Ok(());
         }
@@ -64,6 +64,55 @@ fn own_context() -> Option<(String, File)> {
     (!context.is_empty()).then_some((context, file))
 }
 
+/// Whether a process with this context is held by the profile of `program`, alone or with others: `one//&other (enforce)`.
+fn is_profile_of(context: &str, program: &str) -> bool {
+    let ours = format!("anchorhold-{}", program.replace('_', "-"));
+    context.strip_suffix(" (enforce)").is_some_and(|names| names.split("//&").any(|name| name == ours))
+}
+
+/// In which category of SELinux a program begins that this thread starts. It belongs to one thread and is opened while there still are
+/// paths.
+#[derive(Debug)]
+pub struct Beginning(Option<Own>);
+
+#[derive(Debug)]
+struct Own {
+    file: File,
+    user_and_role: String,
+}
+
+impl Beginning {
+    /// For the calling thread. Nothing is there to be set where the process is not the keeper under the guest's policy.
+    #[must_use]
+    pub fn of_this_thread() -> Self {
+        let own = own_context().and_then(|(context, _)| {
+            let (user_and_role, _) = context.split_once(":keeper_t:")?;
+            let file = File::options().write(true).open("/proc/thread-self/attr/exec").ok()?;
+            Some(Own { file, user_and_role: user_and_role.to_owned() })
+        });
+        Self(own)
+    }
+
+    /// Starts something with `start`, which begins as a process of `role` with this category, 0 to 15.
+    ///
+    /// # Errors
+    /// The kernel refuses the context, or `start` fails.
+    pub fn with_category<T>(
+        &self,
+        role: &Role,
+        category: u16,
+        start: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Some(Own { file, user_and_role }) = &self.0 else { return start() };
+        let context = format!("{user_and_role}:{}_start_t:s0:c{category}", role.name());
+        file.write_all_at(context.as_bytes(), 0)?;
+        let started = start();
+        // The word holds until it is taken back: what is started next must not begin with it.
+        file.write_all_at(b"\n", 0)?;
+        started
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Serving {
     Already,
@@ -85,6 +134,26 @@ fn serving(context: &str, program: &str) -> Option<Serving> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_profile_holds_alone_or_stacked_and_only_if_it_is_enforced() {
+        assert!(is_profile_of("anchorhold-worker (enforce)", "worker"));
+        assert!(is_profile_of("anchorhold-keeper//&anchorhold-worker (enforce)", "worker"));
+        for other in [
+            "anchorhold-worker (complain)",
+            "anchorhold-worker",
+            "anchorhold-worker-cuda (enforce)",
+            "unconfined",
+        ] {
+            assert!(!is_profile_of(other, "worker"), "{other}");
+        }
+    }
+
+    #[test]
+    fn without_the_policy_a_program_is_started_as_it_is() {
+        let beginning = Beginning(None);
+        assert_eq!(beginning.with_category(&Role::Worker, 3, || Ok(7)).unwrap(), 7);
+    }
 
     #[test]
     fn a_starting_context_becomes_the_serving_one_with_its_category() {

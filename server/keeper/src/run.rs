@@ -1,6 +1,7 @@
 //! The keeper at work: answering the gateway, watching workers, renewing leases, ending.
 
 use crate::audit::Writer;
+use crate::children::Apart;
 use crate::clock::Clock;
 use crate::cpus;
 use crate::evidence::Identity;
@@ -19,6 +20,7 @@ use anchorhold_audit_log::{
     Outcome,
 };
 use anchorhold_channel::document::{AuditHead, DocumentState, ServedModel};
+use anchorhold_confine::Beginning;
 use anchorhold_ipc::{FromGateway, ModelInfo, ServingEvidence, ToGateway};
 use anchorhold_rats::Sha256Digest;
 use anyhow::{Context as _, bail};
@@ -149,6 +151,8 @@ pub(crate) struct Keeper {
     pub(crate) writer: Writer,
     pub(crate) happenings: Sender<Happening>,
     pub(crate) empty: PathBuf,
+    /// For workers, which this thread starts.
+    pub(crate) beginning: Beginning,
     pub(crate) slots: Vec<Slot>,
     /// Whose refusals are counted.
     pub(crate) workers: Workers,
@@ -206,7 +210,12 @@ impl Keeper {
             (Package::Address(_), Some(fetched)) => Source::Fetched(fetched),
             (Package::Address(_), None) => bail!("the package was not fetched"),
         };
-        let (starting, layers) = Starting::start(&self.settings, &self.empty)?;
+        let apart = Apart {
+            beginning: &self.beginning,
+            role: self.settings.worker.role(),
+            category: u16::try_from(at)?,
+        };
+        let (starting, layers) = Starting::start(&self.settings, &self.empty, &apart)?;
         self.workers.add(starting.id(), &model.id);
         self.stages.tell(&Stage::Worker {
             model: &model.id,

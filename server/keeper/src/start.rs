@@ -21,7 +21,7 @@ use crate::stages::{Stage, Stages};
 use crate::store;
 use anchorhold_attester::device::Device as AttestingDevice;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
-use anchorhold_confine::{Reach, Role, nvidia_nodes};
+use anchorhold_confine::{Beginning, Reach, Role, nvidia_nodes};
 use anchorhold_ipc::FromGateway;
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let releaser = Releaser::new(&settings)?;
     let cpus = worker_cpus(&settings);
     let files = GatewayFiles::of(&settings.gateway.config)?;
+    let beginning = Beginning::of_this_thread();
     let layers = anchorhold_confine::enter(&Role::Keeper(reach(&settings, &files)?))
         .context("confining the keeper")?;
     for missing in &layers.missing {
@@ -87,6 +88,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         writer,
         happenings,
         empty,
+        beginning,
         slots: Vec::new(),
         workers,
         collecting,

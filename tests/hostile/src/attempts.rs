@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd as _;
 /// What is there to be reached, found before the process gives up paths.
 pub(crate) struct Targets {
     parent: i64,
-    /// A file of the measured root, open for reading: it stands for the package too.
+    /// A file that it may start with, open for reading.
     file: Option<File>,
 }
 
@@ -17,7 +17,9 @@ impl Targets {
     pub(crate) fn new() -> Self {
         Self {
             parent: i64::from(std::os::unix::process::parent_id()),
-            file: File::open("/proc/self/exe").ok(),
+            file: File::open("/usr/lib64/ld-linux-x86-64.so.2")
+                .or_else(|_| File::open("/proc/self/exe"))
+                .ok(),
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) fn all() -> anyhow::Result<()> {
     let mut collector = Command::new(COLLECTOR);
     collector.env_clear().current_dir(EMPTY).stdin(Stdio::from(theirs)).stdout(Stdio::null());
     let mut collecting = collector.spawn().context(COLLECTOR)?;
+    // It holds the other end of the line as long as it is there.
+    drop(collector);
     let mut reader = Line::<ToCollector, FromCollector>::new(ours).split().1;
     let (first, _) = reader.receive().context("the collector said nothing")?;
     say(&format!("collector\t{first:?}"));
@@ -26,13 +28,14 @@ pub(crate) fn all() -> anyhow::Result<()> {
         }
     });
 
-    let mut idle = worker("idle", 4)?.stdin(Stdio::piped()).spawn().context(WORKER)?;
+    let (held, theirs) = pair()?;
+    let mut idle = worker("idle", 4)?.stdin(Stdio::from(theirs)).spawn().context(WORKER)?;
     for how in ["selinux", "attempts"] {
         say(&format!("under\t{how}"));
         let status = worker(how, 3)?.stdin(Stdio::null()).status().context(WORKER)?;
         say(&format!("ended\t{status}"));
     }
-    drop(idle.stdin.take());
+    drop(held);
     say(&format!("idle\t{}", idle.wait()?));
     // What was held back is told within a second; then the collector has nothing left that this test waits for.
     std::thread::sleep(std::time::Duration::from_millis(2_500));

@@ -54,6 +54,7 @@ pub(crate) fn name(error: i32) -> String {
         libc::EXDEV => "EXDEV",
         libc::ENOTDIR => "ENOTDIR",
         libc::EEXIST => "EEXIST",
+        libc::ENOKEY => "ENOKEY",
         other => return other.to_string(),
     };
     known.to_owned()
