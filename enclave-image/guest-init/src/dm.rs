@@ -73,7 +73,9 @@ impl Request {
 /// not belong to the root, or cannot be read, stops the guest.
 fn parameters(root: &Root, disk: &str) -> String {
     let Root { blocks, salt, hash } = root;
-    format!("1 {disk} {disk} 4096 4096 {blocks} {blocks} sha256 {hash} {salt} 2 panic_on_corruption panic_on_error")
+    format!(
+        "1 {disk} {disk} 4096 4096 {blocks} {blocks} sha256 {hash} {salt} 2 panic_on_corruption panic_on_error"
+    )
 }
 
 /// Makes the verified device.

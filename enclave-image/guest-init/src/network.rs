@@ -107,9 +107,11 @@ mod tests {
 
     #[test]
     fn messages_have_the_kernels_layout() {
-        for (message, kind, length) in
-            [(link_up(2), NEW_LINK, 32), (address(2, &network()), NEW_ADDRESS, 40), (route(Ipv4Addr::LOCALHOST), NEW_ROUTE, 36)]
-        {
+        for (message, kind, length) in [
+            (link_up(2), NEW_LINK, 32),
+            (address(2, &network()), NEW_ADDRESS, 40),
+            (route(Ipv4Addr::LOCALHOST), NEW_ROUTE, 36),
+        ] {
             assert_eq!(message.len(), length);
             assert_eq!(message[..4], u32::try_from(length).unwrap().to_ne_bytes());
             assert_eq!(message[4..6], kind.to_ne_bytes());

@@ -42,7 +42,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     stages.tell("checked");
     let keeper = start(&group, &stages)?;
     let status = reap(keeper.id())?;
-    ensure!(status == Some(0), "the keeper ended with {}", status.map_or("a signal".to_owned(), |code| code.to_string()));
+    ensure!(
+        status == Some(0),
+        "the keeper ended with {}",
+        status.map_or("a signal".to_owned(), |code| code.to_string())
+    );
     Ok(())
 }
 
@@ -62,14 +66,17 @@ fn mount_rest(settings: &Settings) -> anyhow::Result<()> {
 /// attester reads it, whose evidence no production policy accepts.
 fn take_simulated_digest(from: &Path, to: &Path) -> anyhow::Result<()> {
     let Ok(text) = std::fs::read_to_string(from) else { return Ok(()) };
-    let is_digest = text.len() == DIGEST_LEN && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let is_digest =
+        text.len() == DIGEST_LEN && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     ensure!(is_digest, "the simulated launch digest is not {DIGEST_LEN} lowercase hex digits");
     std::fs::write(to, text).context("keeping the simulated launch digest")
 }
 
 /// What every process of the guest inherits: no core files, memory that may be locked, and enough descriptors.
 fn limit() -> anyhow::Result<()> {
-    for (resource, most) in [(Resource::Core, Some(0)), (Resource::Memlock, None), (Resource::Nofile, Some(65_536))] {
+    for (resource, most) in
+        [(Resource::Core, Some(0)), (Resource::Memlock, None), (Resource::Nofile, Some(65_536))]
+    {
         setrlimit(resource, Rlimit { current: most, maximum: most }).context("setting limits")?;
     }
     Ok(())

@@ -69,7 +69,11 @@ impl Settings {
         ensure!((1..=32).contains(prefix), "network.prefix is {prefix}, wanted 1 to 32");
         ensure!(!address.is_unspecified() && !address.is_multicast(), "network.address is no host's");
         let Memory { state_mib, serving_mib, pids } = settings.memory;
-        ensure!((8..=1 << 20).contains(&state_mib), "memory.state_mib is {state_mib}, wanted 8 to {}", 1 << 20);
+        ensure!(
+            (8..=1 << 20).contains(&state_mib),
+            "memory.state_mib is {state_mib}, wanted 8 to {}",
+            1 << 20
+        );
         ensure!(
             (64..=1 << 24).contains(&serving_mib),
             "memory.serving_mib is {serving_mib}, wanted 64 to {}",

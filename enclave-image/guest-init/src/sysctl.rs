@@ -23,7 +23,11 @@ pub(crate) const TABLE: &[(&str, &str, &str)] = &[
     ("kernel.panic_on_oops", "1", "a kernel that has failed once is not trusted with keys"),
     ("kernel.panic", "-1", "a guest that panicked ends at once and is not left to be looked at"),
     ("kernel.randomize_va_space", "2", "addresses differ from one start of a program to the next"),
-    ("kernel.printk", "1 1 1 1", "after the boot only the kernel's last words reach the console, which the host reads"),
+    (
+        "kernel.printk",
+        "1 1 1 1",
+        "after the boot only the kernel's last words reach the console, which the host reads",
+    ),
     ("vm.unprivileged_userfaultfd", "0", "page faults that a process times are a common part of attacks"),
     ("vm.mmap_min_addr", "65536", "a null pointer of the kernel's points to nothing"),
     ("vm.overcommit_memory", "0", "the kernel's own guess; memory is limited by control groups"),
@@ -35,7 +39,11 @@ pub(crate) const TABLE: &[(&str, &str, &str)] = &[
     ("net.ipv4.conf.all.send_redirects", "0", "this guest is no router"),
     ("net.ipv4.ip_forward", "0", "this guest is no router"),
     ("net.ipv4.tcp_syncookies", "1", "half-open connections do not fill the listener's queue"),
-    ("net.ipv6.conf.all.disable_ipv6", "1", "addresses are fixed IPv4; what advertises routers is the host's"),
+    (
+        "net.ipv6.conf.all.disable_ipv6",
+        "1",
+        "addresses are fixed IPv4; what advertises routers is the host's",
+    ),
     ("net.ipv6.conf.default.disable_ipv6", "1", "as above"),
     ("user.max_user_namespaces", "64", "the processes of the guest make a few; nobody makes many"),
 ];
@@ -51,7 +59,10 @@ pub(crate) fn set(name: &str, value: &str) -> anyhow::Result<()> {
 
 /// Sets all that do not have their value yet: some cannot be written twice.
 pub(crate) fn set_all() -> anyhow::Result<()> {
-    TABLE.iter().filter(|(name, value, _)| !has(name, value)).try_for_each(|(name, value, _)| set(name, value))
+    TABLE
+        .iter()
+        .filter(|(name, value, _)| !has(name, value))
+        .try_for_each(|(name, value, _)| set(name, value))
 }
 
 /// # Errors
@@ -81,7 +92,11 @@ mod tests {
     fn every_switch_stands_once_and_has_a_reason() {
         let names: BTreeSet<_> = TABLE.iter().map(|(name, ..)| name).collect();
         assert_eq!(names.len(), TABLE.len());
-        assert!(TABLE.iter().all(|(name, value, why)| !value.is_empty() && !why.is_empty() && file(name).starts_with(FILES)));
+        assert!(
+            TABLE.iter().all(|(name, value, why)| !value.is_empty()
+                && !why.is_empty()
+                && file(name).starts_with(FILES))
+        );
     }
 
     #[test]

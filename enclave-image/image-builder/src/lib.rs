@@ -5,7 +5,10 @@
 //! the command line that boots it. The same inputs give the same bytes, whatever the folder, the day and the number of jobs.
 //!
 //! This crate computes no launch digest, and an image does not say that a machine runs it.
-#![expect(clippy::missing_errors_doc, reason = "every error here is anyhow's: what was tried and what the system or a tool said")]
+#![expect(
+    clippy::missing_errors_doc,
+    reason = "every error here is anyhow's: what was tried and what the system or a tool said"
+)]
 
 pub mod build;
 pub mod cpio;

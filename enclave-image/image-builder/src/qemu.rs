@@ -74,7 +74,8 @@ pub fn arguments(machine: &Machine) -> Vec<OsString> {
     line.option("-append", machine.cmdline.clone());
     line.path("-drive", "if=none,id=root,format=raw,readonly=on,cache=unsafe,file=", &machine.root);
     line.words(&["-device", "virtio-blk-pci,drive=root"]);
-    let forward = machine.forward.map_or_else(String::new, |(from, to)| format!(",hostfwd=tcp:127.0.0.1:{from}-:{to}"));
+    let forward =
+        machine.forward.map_or_else(String::new, |(from, to)| format!(",hostfwd=tcp:127.0.0.1:{from}-:{to}"));
     line.option("-netdev", format!("user,id=net,ipv6=off{forward}"));
     // Without a ROM, which only a guest that boots over the network would run.
     line.words(&["-device", "virtio-net-pci,netdev=net,romfile="]);
@@ -94,16 +95,33 @@ fn tee(line: &mut Line, machine: &Machine) {
             Accelerator::Kvm => line.words(&["-machine", "q35", "-accel", "kvm", "-cpu", "host"]),
         },
         Tee::Snp { firmware, cpu } => {
-            line.words(&["-machine", "q35,confidential-guest-support=tee,memory-backend=memory", "-accel", "kvm"]);
+            line.words(&[
+                "-machine",
+                "q35,confidential-guest-support=tee,memory-backend=memory",
+                "-accel",
+                "kvm",
+            ]);
             line.option("-cpu", cpu.clone());
-            line.option("-object", format!("memory-backend-memfd,id=memory,size={memory}M,share=true,prealloc=false"));
-            line.option("-object", format!("sev-snp-guest,id=tee,policy={SNP_POLICY},{SNP_ADDRESS},kernel-hashes=on"));
+            line.option(
+                "-object",
+                format!("memory-backend-memfd,id=memory,size={memory}M,share=true,prealloc=false"),
+            );
+            line.option(
+                "-object",
+                format!("sev-snp-guest,id=tee,policy={SNP_POLICY},{SNP_ADDRESS},kernel-hashes=on"),
+            );
             line.path("-bios", "", firmware)
         }
         Tee::Tdx { firmware } => {
-            line.words(&["-machine", "q35,kernel-irqchip=split,confidential-guest-support=tee,memory-backend=memory"]);
+            line.words(&[
+                "-machine",
+                "q35,kernel-irqchip=split,confidential-guest-support=tee,memory-backend=memory",
+            ]);
             line.words(&["-accel", "kvm", "-cpu", "host"]);
-            line.option("-object", format!("memory-backend-memfd,id=memory,size={memory}M,share=true,prealloc=false"));
+            line.option(
+                "-object",
+                format!("memory-backend-memfd,id=memory,size={memory}M,share=true,prealloc=false"),
+            );
             line.words(&["-object", "tdx-guest,id=tee"]);
             line.path("-bios", "", firmware)
         }
@@ -166,16 +184,28 @@ mod tests {
     #[test]
     fn without_a_tee_there_is_no_firmware_and_nothing_confidential() {
         let line = text(&machine(Tee::None));
-        assert!(line.contains("-accel|tcg,thread=multi|-cpu|max") && line.contains("|-append|panic=-1 quiet|"), "{line}");
-        assert!(!line.contains("confidential") && !line.contains("-bios") && !line.contains("fw_cfg"), "{line}");
+        assert!(
+            line.contains("-accel|tcg,thread=multi|-cpu|max") && line.contains("|-append|panic=-1 quiet|"),
+            "{line}"
+        );
+        assert!(
+            !line.contains("confidential") && !line.contains("-bios") && !line.contains("fw_cfg"),
+            "{line}"
+        );
         assert!(line.contains("file=a,,b|") && line.contains("hostfwd=tcp:127.0.0.1:4000-:8443"), "{line}");
     }
 
     #[test]
     fn snp_hashes_the_kernel_forbids_debugging_and_is_never_emulated() {
         let line = text(&machine(Tee::Snp { firmware: "OVMF.amdsev.fd".into(), cpu: "EPYC-v4".into() }));
-        assert!(line.contains("confidential-guest-support=tee") && line.contains("-bios|OVMF.amdsev.fd"), "{line}");
-        assert!(line.contains("sev-snp-guest,id=tee,policy=0x30000,") && line.contains("kernel-hashes=on"), "{line}");
+        assert!(
+            line.contains("confidential-guest-support=tee") && line.contains("-bios|OVMF.amdsev.fd"),
+            "{line}"
+        );
+        assert!(
+            line.contains("sev-snp-guest,id=tee,policy=0x30000,") && line.contains("kernel-hashes=on"),
+            "{line}"
+        );
         assert!(line.contains("-accel|kvm|-cpu|EPYC-v4") && !line.contains("tcg"), "{line}");
         // Bit 17 is always set, bit 16 allows SMT; bits 18 and 19 would allow migration and debugging.
         let policy = u64::from_str_radix(SNP_POLICY.trim_start_matches("0x"), 16).unwrap();
@@ -186,12 +216,18 @@ mod tests {
     fn tdx_has_its_object_and_firmware_and_is_never_emulated() {
         let line = text(&machine(Tee::Tdx { firmware: "OVMF.inteltdx.fd".into() }));
         assert!(line.contains("tdx-guest,id=tee") && line.contains("kernel-irqchip=split"), "{line}");
-        assert!(line.contains("-bios|OVMF.inteltdx.fd") && line.contains("-accel|kvm") && !line.contains("tcg"), "{line}");
+        assert!(
+            line.contains("-bios|OVMF.inteltdx.fd") && line.contains("-accel|kvm") && !line.contains("tcg"),
+            "{line}"
+        );
     }
 
     #[test]
     fn a_simulating_image_is_told_its_digest() {
         let line = text(&Machine { simulated_digest: Some("ab".repeat(48)), ..machine(Tee::None) });
-        assert!(line.contains(&format!("-fw_cfg|name=opt/anchorhold/simulated-launch-digest,string={}", "ab".repeat(48))));
+        assert!(line.contains(&format!(
+            "-fw_cfg|name=opt/anchorhold/simulated-launch-digest,string={}",
+            "ab".repeat(48)
+        )));
     }
 }

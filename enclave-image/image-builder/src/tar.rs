@@ -122,8 +122,11 @@ mod tests {
 
     #[test]
     fn another_tar_reads_it_and_order_does_not_matter() {
-        let entries =
-            [entry("", Kind::Folder), entry("b", Kind::File(b"bytes".to_vec())), entry("a", Kind::Link("b".into()))];
+        let entries = [
+            entry("", Kind::Folder),
+            entry("b", Kind::File(b"bytes".to_vec())),
+            entry("a", Kind::Link("b".into())),
+        ];
         let mut turned = entries.to_vec();
         turned.reverse();
         let archive = write(&entries, 1).unwrap();
@@ -153,7 +156,8 @@ mod tests {
     fn a_record_counts_its_own_length() {
         for value in [5, 80, 85, 86, 87, 970] {
             let record = record("key", &vec![b'x'; value]);
-            let told: usize = std::str::from_utf8(record.split(|&b| b == b' ').next().unwrap()).unwrap().parse().unwrap();
+            let told: usize =
+                std::str::from_utf8(record.split(|&b| b == b' ').next().unwrap()).unwrap().parse().unwrap();
             assert_eq!(told, record.len());
         }
     }

@@ -11,7 +11,11 @@ use std::process::ExitCode;
 
 /// Builds the guest's image: the same bytes in every folder, on every day.
 #[derive(Debug, Parser)]
-#[command(name = "anchorhold-image", version, after_help = "`make image` calls it with the folders of this project.")]
+#[command(
+    name = "anchorhold-image",
+    version,
+    after_help = "`make image` calls it with the folders of this project."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Order,

@@ -52,7 +52,13 @@ impl Archive {
         Ok(self.bytes)
     }
 
-    fn entry(&mut self, path: &str, mode: u32, (major, minor): (u32, u32), bytes: &[u8]) -> Result<(), TooLong> {
+    fn entry(
+        &mut self,
+        path: &str,
+        mode: u32,
+        (major, minor): (u32, u32),
+        bytes: &[u8],
+    ) -> Result<(), TooLong> {
         self.entries += 1;
         let length = u32::try_from(bytes.len()).map_err(|_| TooLong)?;
         let name_length = u32::try_from(path.len() + 1).map_err(|_| TooLong)?;
@@ -95,8 +101,12 @@ mod tests {
         let at = bytes.windows(5).position(|window| window == b"hello").unwrap();
         assert_eq!(at % 4, 0);
         // Another implementation lists it, where the machine has one.
-        let Ok(mut cpio) =
-            Command::new("cpio").arg("-itv").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+        let Ok(mut cpio) = Command::new("cpio")
+            .arg("-itv")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
         else {
             return;
         };
@@ -104,6 +114,10 @@ mod tests {
         let listed = String::from_utf8(cpio.wait_with_output().unwrap().stdout).unwrap();
         let lines: Vec<_> = listed.lines().collect();
         assert_eq!(lines.len(), 3, "{listed}");
-        assert!(lines[0].starts_with("drwxr-xr-x") && lines[1].starts_with("crw-------") && lines[2].starts_with("-r-xr-xr-x"));
+        assert!(
+            lines[0].starts_with("drwxr-xr-x")
+                && lines[1].starts_with("crw-------")
+                && lines[2].starts_with("-r-xr-xr-x")
+        );
     }
 }

@@ -87,7 +87,8 @@ impl Package {
     pub fn fetch(&self, cache: &Path, mirror: Option<&str>) -> anyhow::Result<PathBuf> {
         let path = self.kept(cache);
         if !path.exists() {
-            let mirror = mirror.with_context(|| format!("{} is not in the cache and there is no mirror", self.name))?;
+            let mirror = mirror
+                .with_context(|| format!("{} is not in the cache and there is no mirror", self.name))?;
             std::fs::create_dir_all(cache)?;
             let unfinished = path.with_extension("part");
             let status = Command::new("curl")
@@ -176,7 +177,8 @@ mod tests {
 
     #[test]
     fn security_updates_lie_beside_the_releases() {
-        let mut package = Lock::parse(&format!("epoch = 1\n{}", lock("a", &"00".repeat(32)))).unwrap().packages.remove(0);
+        let mut package =
+            Lock::parse(&format!("epoch = 1\n{}", lock("a", &"00".repeat(32)))).unwrap().packages.remove(0);
         assert_eq!(package.url("http://host/debian/"), "http://host/debian/pool/a.deb");
         package.archive = Archive::DebianSecurity;
         assert_eq!(package.url("http://host/debian"), "http://host/debian-security/pool/a.deb");
