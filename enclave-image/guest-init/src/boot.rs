@@ -1,7 +1,8 @@
 //! From the initrd to the verified root.
 //!
 //! 1. Mount what the kernel shows: devices, processes, its own state.
-//! 2. Load the modules that the initrd lists, in its order, and close the door behind them: none can be loaded afterwards.
+//! 2. Load the modules that the initrd lists, in its order, and close behind them what only a boot needs: no domain that the policy knows
+//!    has to be able to.
 //! 3. Put the disk under dm-verity with the measured root hash and mount it, read-only.
 //! 4. Copy the settings out of the measured initrd, make the root the root, load the SELinux policy.
 //! 5. Execute the second stage from the root.
@@ -39,7 +40,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     mount_kernel_views()?;
     let flavour = Flavour::read(Path::new("/"))?;
     load_modules()?;
-    sysctl::set("kernel.modules_disabled", "1")?;
+    sysctl::set_all()?;
     let cmdline = std::fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
     let root = Root::parse(&cmdline)?;
     wait_for_disk()?;

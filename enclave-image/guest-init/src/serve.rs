@@ -4,7 +4,7 @@ use crate::console::Stages;
 use crate::flavour::Flavour;
 use crate::groups::Group;
 use crate::settings::{KEEPER, Settings};
-use crate::{check, network, sysctl};
+use crate::{check, network};
 use anyhow::{Context as _, ensure};
 use rustix::mount::{MountFlags, mount, mount_remount};
 use rustix::process::{Resource, Rlimit, WaitOptions, setrlimit, wait};
@@ -31,7 +31,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
     stages.tell("root");
     let settings = Settings::read()?;
     mount_rest(&settings)?;
-    sysctl::set_all()?;
     network::up(&settings.network)?;
     if flavour == Flavour::Demo {
         take_simulated_digest(Path::new(FIRMWARE), Path::new(DIGEST))?;

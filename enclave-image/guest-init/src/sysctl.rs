@@ -52,8 +52,7 @@ fn file(name: &str) -> PathBuf {
     Path::new(FILES).join(name.replace('.', "/"))
 }
 
-/// Sets one.
-pub(crate) fn set(name: &str, value: &str) -> anyhow::Result<()> {
+fn set(name: &str, value: &str) -> anyhow::Result<()> {
     std::fs::write(file(name), value).with_context(|| format!("setting {name}"))
 }
 

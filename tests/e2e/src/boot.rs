@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 const SILENCE: Duration = Duration::from_secs(120);
 /// Where the guest finds this machine's loopback: QEMU's user-mode network.
 const HOST: &str = "10.0.2.2";
+/// How the settings of the guest begin.
+pub const COMMENT: &str = "# The guest of the demonstration.\n";
 const GUEST_TOML: &str = "[network]\ninterface = \"eth0\"\naddress = \"10.0.2.15\"\nprefix = 24\ngateway = \"10.0.2.2\"\n\n\
                           [memory]\nstate_mib = 256\nserving_mib = 768\npids = 512\n";
 /// The port of the guest's gateway.
@@ -116,7 +118,7 @@ impl Deployment {
         std::fs::create_dir(&folder)?;
         settings.write(&places, &folder)?;
         std::fs::copy(certificate, folder.join(BROKER_CERTIFICATE))?;
-        std::fs::write(folder.join("guest.toml"), GUEST_TOML)?;
+        std::fs::write(folder.join("guest.toml"), format!("{COMMENT}{GUEST_TOML}"))?;
 
         let initrd = stand.path().join("initrd");
         deployment::append(&image.folder, &folder, &initrd)?;
