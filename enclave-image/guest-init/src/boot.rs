@@ -1,8 +1,8 @@
 //! From the initrd to the verified root.
 //!
 //! 1. Mount what the kernel shows: devices, processes, its own state.
-//! 2. Load the modules that the initrd lists, in its order, and close behind them what only a boot needs: no domain that the policy knows
-//!    has to be able to.
+//! 2. Load the modules that the initrd lists, in its order, and close the door behind them: none can be loaded afterwards. Set the
+//!    kernel's other switches, which under the policy nobody may write.
 //! 3. Put the disk under dm-verity with the measured root hash and mount it, read-only.
 //! 4. Copy the settings out of the measured initrd, make the root the root, load the SELinux policy.
 //! 5. Execute the second stage from the root.
