@@ -41,7 +41,7 @@ fn security_modules() -> anyhow::Result<()> {
 /// The root must be the verified device's, read-only, and nothing may lie over it.
 fn root_is_verified(mounts: &str) -> anyhow::Result<()> {
     let at_root = |line: &&str| line.split(' ').nth(1) == Some("/");
-    let last = mounts.lines().filter(at_root).last().context("nothing is mounted as the root")?;
+    let last = mounts.lines().rfind(at_root).context("nothing is mounted as the root")?;
     let mut words = last.split(' ');
     let (device, kind) = (words.next(), words.nth(1));
     let is_read_only = words.next().is_some_and(|options| options.split(',').any(|option| option == "ro"));

@@ -52,7 +52,6 @@ fn file(name: &str) -> PathBuf {
     Path::new(FILES).join(name.replace('.', "/"))
 }
 
-/// Sets one.
 fn set(name: &str, value: &str) -> anyhow::Result<()> {
     std::fs::write(file(name), value).with_context(|| format!("setting {name}"))
 }

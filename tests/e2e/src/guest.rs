@@ -40,6 +40,8 @@ pub struct Settings {
     pub debug: bool,
     /// SEV-SNP report version, 3 or 5.
     pub report_version: u8,
+    /// Where a guest in a virtual machine has the launch digest that its host computed; of the programs that run if there is none.
+    pub launch_digest_file: Option<PathBuf>,
     /// Where the gateway listens.
     pub listen: String,
     /// The caller's key.
@@ -85,7 +87,11 @@ impl Places {
     /// A guest of this machine, with everything in one directory.
     #[must_use]
     pub fn of_process(programs: &Programs, directory: &Path) -> Self {
-        Self { programs: programs.directory().to_owned(), settings: directory.to_owned(), state: directory.to_owned() }
+        Self {
+            programs: programs.directory().to_owned(),
+            settings: directory.to_owned(),
+            state: directory.to_owned(),
+        }
     }
 }
 
@@ -104,6 +110,7 @@ impl Settings {
             models: models.collect(),
             debug: false,
             report_version: 5,
+            launch_digest_file: None,
             listen: "127.0.0.1:0".to_owned(),
             api_key: api_key()?,
             other_key: api_key()?,
@@ -121,7 +128,9 @@ impl Settings {
                 "protocol = \"anchorhold\"\nsigning_key = \"{broker_signing_key}\"\nlog_key = \"{broker_log_key}\"\n\
                  witnesses = {{ needed = 0, keys = [] }}\nkem = \"x-wing\""
             ),
-            Some(_) => format!("protocol = \"kbs\"\ntoken_keys = {}", quoted(&places.settings.join(TOKEN_KEYS))),
+            Some(_) => {
+                format!("protocol = \"kbs\"\ntoken_keys = {}", quoted(&places.settings.join(TOKEN_KEYS)))
+            }
         };
         format!("[broker]\nurl = \"{broker_url}\"\ncertificate = {certificate}\n{protocol}\n\n")
     }
@@ -160,12 +169,15 @@ impl Settings {
 
     fn keeper_toml(&self, places: &Places) -> String {
         let mut text = format!(
-            "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n\n\
+            "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n{}\n\
              {}[gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
              [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nprecision = {:?}\nrequired_layers = [\"seccomp\", \"no new privileges\", \"no capabilities\"]\n\n\
              [audit]\ndirectory = {}\n",
             self.report_version,
             self.debug,
+            self.launch_digest_file
+                .as_ref()
+                .map_or_else(String::new, |file| format!("launch_digest_file = {}\n", quoted(file))),
             self.broker_toml(places),
             quoted(&places.programs.join("anchorhold-gateway")),
             quoted(&places.settings.join("gateway.toml")),

@@ -30,6 +30,7 @@ use std::process::Command;
 /// * `gateway` uses `evaluation` for its reader of signed tokens and key sets, so that there is one.
 /// * `api-keys` is a crate of its own because the command line writes the file that the gateway reads.
 /// * `measure` is a crate of its own because the command line predicts measurements and whatever starts an image does too.
+/// * `image-builder` and `guest-init` share no crate: what one writes and the other reads is text of three lines.
 /// * `worker` uses `sealed-weights`, because it opens the package from descriptors and hands `model` the opened one.
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
@@ -118,6 +119,8 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
     ("cuda", "server", &["engine", "model", "worker", "ipc", "confine"]),
+    ("guest-init", "enclave-image", &[]),
+    ("image-builder", "enclave-image", &[]),
     ("cuda-double", "tests", &["cuda"]),
     ("hostile", "tests", &["confine", "ipc", "worker"]),
     ("corpus", "tests", &["attester", "rats", "verifier"]),

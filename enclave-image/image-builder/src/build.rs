@@ -22,6 +22,10 @@ pub mod files {
     pub const ROOT: &str = "root";
     /// The kernel's command line, without a line end.
     pub const CMDLINE: &str = "cmdline";
+    /// The firmware of an SNP guest.
+    pub const FIRMWARE_SNP: &str = "firmware-snp";
+    /// The stub of a unified kernel image.
+    pub const STUB: &str = "stub";
     /// What the image is made of.
     pub const MANIFEST: &str = "image.json";
 }
@@ -74,15 +78,19 @@ pub fn build(inputs: &Inputs<'_>) -> anyhow::Result<serde_json::Value> {
         "flavour": inputs.flavour, "profile": inputs.profile, "epoch": inputs.lock.epoch, "root_hash": hex(&tree.root_hash),
         "packages": packages.versions,
     });
-    for (name, bytes) in [
-        (files::KERNEL, kernel.as_slice()),
-        (files::INITRD, &initrd),
-        (files::ROOT, &root),
-        (files::CMDLINE, cmdline.as_bytes()),
-    ] {
+    let mut written = vec![
+        (files::KERNEL, kernel),
+        (files::INITRD, initrd),
+        (files::ROOT, root),
+        (files::CMDLINE, cmdline.into_bytes()),
+    ];
+    for beside in &inputs.table.beside {
+        written.push((&beside.name, packages.file(&beside.package.name, &beside.package.file)?));
+    }
+    for (name, bytes) in &written {
         std::fs::write(inputs.out.join(name), bytes)?;
         if let Some(manifest) = manifest.as_object_mut() {
-            manifest.insert(name.to_owned(), json!({ "sha256": sha256(bytes), "bytes": bytes.len() }));
+            manifest.insert((*name).to_owned(), json!({ "sha256": sha256(bytes), "bytes": bytes.len() }));
         }
     }
     std::fs::write(inputs.out.join(files::MANIFEST), serde_json::to_string_pretty(&manifest)? + "\n")?;
@@ -100,12 +108,13 @@ impl Packages {
         let folder = inputs.out.join("unpacked");
         let mut versions = BTreeMap::new();
         let of_files = inputs.table.file.iter().filter_map(|file| match &file.source {
-            Source::Package { name, .. } if is_in(file.only.as_deref(), inputs.flavour, inputs.profile) => {
-                Some(name)
+            Source::Package(package) if is_in(file.only.as_deref(), inputs.flavour, inputs.profile) => {
+                Some(&package.name)
             }
             _ => None,
         });
-        for name in of_files.chain([&inputs.table.kernel.package]) {
+        let beside = inputs.table.beside.iter().map(|beside| &beside.package.name);
+        for name in of_files.chain([&inputs.table.kernel.package]).chain(beside) {
             if versions.contains_key(name) {
                 continue;
             }
@@ -174,7 +183,7 @@ fn entries(inputs: &Inputs<'_>, packages: &Packages) -> anyhow::Result<Vec<Entry
         let bytes = match &file.source {
             Source::Program(name) if name == INIT => read(inputs.init)?,
             Source::Program(name) => read(&inputs.programs.join(name))?,
-            Source::Package { name, file } => packages.file(name, file)?,
+            Source::Package(package) => packages.file(&package.name, &package.file)?,
             Source::Repository(path) => read(&inputs.repository.join(path))?,
             Source::Text(text) => text.clone().into_bytes(),
             Source::Flavour => flavour_file(inputs.flavour),

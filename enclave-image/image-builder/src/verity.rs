@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn levels_are_appended_from_the_root_down() {
-        let mut image: Vec<u8> = (0..129 * BLOCK_LEN).map(|at| (at / BLOCK_LEN) as u8).collect();
+        let mut image: Vec<u8> = (0..129).flat_map(|block: u8| [block; BLOCK_LEN]).collect();
         let data = image.clone();
         let tree = append(&mut image, &[7; 32]);
         assert_eq!(tree.blocks, 129);

@@ -16,6 +16,8 @@ pub struct Table {
     pub salt: String,
     /// The kernel.
     pub kernel: Kernel,
+    /// What stands beside the image.
+    pub beside: Vec<Beside>,
     /// The kernel's command line, word by word.
     pub cmdline: Vec<Word>,
     /// Modules of the initrd, each after what it needs.
@@ -36,6 +38,26 @@ pub struct Kernel {
     pub package: String,
     /// Its release, as in the names of its files.
     pub release: String,
+}
+
+/// A file beside the image, out of a package.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beside {
+    /// What it is called there.
+    pub name: String,
+    /// Where it comes from.
+    pub package: OfPackage,
+}
+
+/// A file of a locked package.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfPackage {
+    /// The package.
+    pub name: String,
+    /// The file's path in it, without the first slash.
+    pub file: String,
 }
 
 /// A word of the command line.
@@ -110,12 +132,7 @@ pub enum Source {
     /// A program of this project.
     Program(String),
     /// A file of a locked package.
-    Package {
-        /// The package.
-        name: String,
-        /// The file's path in it, without the first slash.
-        file: String,
-    },
+    Package(OfPackage),
     /// A file of this repository.
     Repository(String),
     /// These words.
@@ -241,6 +258,7 @@ mod tests {
         uuid = "0"
         salt = "00"
         kernel = { package = "linux", release = "6" }
+        beside = []
         cmdline = [{ word = "panic=-1", why = "ends" }]
         module = [{ path = "fs/a", why = "x", only = ["demo"] }]
         folder = [{ path = "/", label = "root_t" }]
