@@ -26,7 +26,7 @@ there="$work/another place"
 mkdir -p "$there/source" "$there/programs"
 git ls-files -z -- Cargo.toml Cargo.lock rust-toolchain.toml '*/Cargo.toml' '*.rs' enclave-image | xargs -0 cp --parents -t "$there/source"
 init=$("$there/source/enclave-image/init.sh" "$there/target")
-cp "$programs"/anchorhold-{keeper,gateway,worker,fetcher} "$there/programs"
+cp "$programs"/anchorhold-{keeper,gateway,worker,fetcher,collector} "$there/programs"
 find "$there" -exec touch -h -d 2001-02-03 {} +
 policy=()
 [ ! -e "$target/image/selinux-policy" ] || policy=(--policy "$target/image/selinux-policy")
@@ -60,6 +60,10 @@ ok "flavours: three roots"
 
 "$programs/anchorhold-image-test" --image "$image" --tools "$tools" --programs "$programs" --init "$(enclave-image/init.sh)" \
     ${policy[@]+"${policy[@]}"} ${other[@]+"${other[@]}"} --cache "$target/image/packages" --passed "$passed"
+if [ "${#policy[@]}" -gt 0 ]; then
+    "$programs/anchorhold-hostile-test" --programs "$programs" --init "$(enclave-image/init.sh)" "${policy[@]}" --tools "$tools" \
+        --cache "$target/image/packages"
+fi
 if [ -n "${JSON:-}" ]; then
     echo "{\"image_build_s\": $built_s, \"image_second_build_s\": $again_s}" >"$JSON"
 fi

@@ -21,7 +21,7 @@ use anchorhold_audit_log::{
 };
 use anchorhold_channel::document::{AuditHead, DocumentState, ServedModel};
 use anchorhold_confine::Beginning;
-use anchorhold_ipc::{FromGateway, ModelInfo, ServingEvidence, ToGateway};
+use anchorhold_ipc::{FromGateway, HeldProcess, ModelInfo, ServingEvidence, ToGateway};
 use anchorhold_rats::Sha256Digest;
 use anyhow::{Context as _, bail};
 use std::os::fd::OwnedFd;
@@ -151,9 +151,11 @@ pub(crate) struct Keeper {
     pub(crate) writer: Writer,
     pub(crate) happenings: Sender<Happening>,
     pub(crate) empty: PathBuf,
-    /// For workers, which this thread starts.
+    /// For workers.
     pub(crate) beginning: Beginning,
     pub(crate) slots: Vec<Slot>,
+    /// What holds each process, until the gateway is told.
+    pub(crate) held: Vec<HeldProcess>,
     /// Whose refusals are counted.
     pub(crate) workers: Workers,
     /// Who reads the kernel's audit records.
@@ -216,6 +218,9 @@ impl Keeper {
             category: u16::try_from(at)?,
         };
         let (starting, layers) = Starting::start(&self.settings, &self.empty, &apart)?;
+        let held = HeldProcess::new(&format!("worker {}", model.id), &layers);
+        self.held.retain(|other| other.process != held.process);
+        self.held.push(held);
         self.workers.add(starting.id(), &model.id);
         self.stages.tell(&Stage::Worker {
             model: &model.id,
@@ -291,7 +296,8 @@ impl Keeper {
             self.hand_over(at, &gateway.voice);
         }
         let authenticator_certificate = self.identity.authenticator_key.certificate().to_vec();
-        let guest = Box::new(self.identity.card(self.writer.recorder().head().size));
+        let held = std::mem::take(&mut self.held);
+        let guest = Box::new(self.identity.card(self.writer.recorder().head().size, held));
         gateway.voice.say(&ToGateway::Listen { authenticator_certificate, guest }, None);
         let address = match gateway.receive().context("the gateway ended before it listened")? {
             FromGateway::Listening { address, drain_s } => {

@@ -1,5 +1,6 @@
 //! In the place of the keeper: starts the programs of a guest one by one and says what they say.
 
+use crate::contexts::{EXEC, set_context};
 use anchorhold_ipc::{FromCollector, Line, ToCollector, pair};
 use anyhow::Context as _;
 use std::io::Write as _;
@@ -49,7 +50,7 @@ pub(crate) fn all() -> anyhow::Result<()> {
 /// The category is this thread's word about the next program that it starts.
 fn worker(how: &str, category: u16) -> anyhow::Result<Command> {
     let context = format!("system_u:system_r:worker_start_t:s0:c{category}");
-    std::fs::write("/proc/thread-self/attr/exec", &context).with_context(|| context.clone())?;
+    set_context(EXEC, &context).map_err(|error| anyhow::anyhow!("{context}: {error}"))?;
     let mut command = Command::new(WORKER);
     command.arg(how).env_clear().current_dir(Path::new(EMPTY));
     Ok(command)
