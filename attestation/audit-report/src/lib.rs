@@ -21,4 +21,4 @@ mod time;
 pub use filter::Filter;
 pub use sample::{MAX_SAMPLE, Sample};
 pub use summary::{MAX_REASONS, Reason, SAMPLES_KEPT, Summary, Told};
-pub use time::{TimeError, parse_utc, utc};
+pub use time::utc;

@@ -140,7 +140,8 @@ fn the_checker_finds_what_is_wrong() {
     let rules = rules();
     let [_, full] = entries::bare_and_full(EventType::InferComplete, Outcome::Success);
     let good = ocsf::event(&entries::entry(&full, 4), entries::ORIGIN);
-    let wrong: [(&str, fn(&mut Value)); 8] = [
+    type Fault = fn(&mut Value);
+    let wrong: [(&str, Fault); 8] = [
         ("event.api is missing", |event| {
             event.as_object_mut().unwrap().remove("api");
         }),
