@@ -52,8 +52,10 @@ pub struct LogPart {
     pub simulated: bool,
     /// The measurement that the evidence states, if it was judged and accepted.
     pub measurement: Option<String>,
-    /// The verdicts on the log and its evidence.
+    /// The verdicts on the log.
     pub judged: Vec<Judged>,
+    /// The verdicts on its evidence, rule by rule.
+    pub evidence: Vec<Judged>,
     /// How the log ended, in words.
     pub ending: String,
     /// The sample, if one was drawn.
@@ -75,6 +77,8 @@ impl LogPart {
 pub struct Report<'a> {
     /// The period or filter, in words; the whole of the logs when `None`.
     pub scope: Option<&'a str>,
+    /// The time for which evidence was judged, as a flag takes it.
+    pub judged_at: Option<&'a str>,
     /// The logs, one for each boot and one for each broker.
     pub logs: &'a [LogPart],
     /// The controls.
@@ -97,8 +101,9 @@ pub fn page(report: &Report<'_>) -> String {
     sections::reasons(&mut html, report);
     sections::changes(&mut html, report);
     sections::controls(&mut html, report);
-    sections::samples(&mut html, report);
     sections::how_to_verify(&mut html, report);
+    sections::samples(&mut html, report);
+    sections::evidence(&mut html, report);
     html.raw("</main></body></html>\n");
     html.finish()
 }

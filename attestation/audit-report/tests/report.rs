@@ -45,6 +45,11 @@ fn part() -> LogPart {
             status: "passed".to_owned(),
             detail: "as expected".to_owned(),
         }],
+        evidence: vec![Judged {
+            check: "snp_report_data".to_owned(),
+            status: "passed".to_owned(),
+            detail: "as expected".to_owned(),
+        }],
         ending: "closed".to_owned(),
         drawn: Some(Drawn { word: "kestrel".to_owned(), population: 8, indexes: vec![3] }),
         summary,
@@ -98,7 +103,7 @@ fn the_summary_counts_and_keeps_few() {
 }
 
 fn made(logs: &[LogPart]) -> String {
-    page(&Report { scope: None, logs, controls: &Controls::built_in().unwrap() })
+    page(&Report { scope: None, judged_at: None, logs, controls: &Controls::built_in().unwrap() })
 }
 
 #[test]
@@ -124,6 +129,9 @@ fn the_page_says_what_was_found_and_runs_nothing() {
     }
     let refused = made(&[part.clone(), LogPart { verdict: "not_proven".to_owned(), ..part.clone() }]);
     assert!(refused.contains("1 of 2 logs prove nothing") && refused.contains("box bad"));
+    let failed =
+        vec![Judged { check: "snp_vmpl".to_owned(), status: "failed".to_owned(), detail: "3".to_owned() }];
+    assert!(made(&[LogPart { evidence: failed, ..part.clone() }]).contains("0 rules passed, 1 failed"));
     assert!(made(&[LogPart { simulated: true, ..part }]).contains("simulated"));
 }
 

@@ -217,7 +217,8 @@ fn a_report_is_the_same_each_time_and_says_what_is_not_proven() {
         run(args.iter().chain(more))
     };
     let page = |name: &str| std::fs::read_to_string(folder.path(name)).unwrap();
-    let sample = ["--sample", "1", "--word", "kestrel"];
+    let at = anchorhold_rats::Timestamp::to_string(&crate::support::now());
+    let sample = ["--sample", "1", "--word", "kestrel", "--at", &at];
     report(&guest, &folder.path("a.html"), &sample).expect(0, "SIMULATED ROOT");
     report(&guest, &folder.path("b.html"), &sample).expect(0, "");
     assert!(page("a.html") == page("b.html"));

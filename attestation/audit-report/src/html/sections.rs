@@ -1,13 +1,12 @@
 //! The parts of the page, in their order.
 
 use super::text::Html;
-use super::{LogPart, Report};
+use super::{Judged, LogPart, Report};
 use crate::controls::Control;
 use crate::summary::outcome_name;
 use crate::time::utc;
 use anchorhold_audit_log::Entry;
 
-/// Kinds of refusal, denial and failure, which the section on reasons begins with.
 pub(super) fn heading(html: &mut Html, report: &Report<'_>) {
     html.raw("<h1>Audit report</h1><p class=\"soft\">");
     let times = report.logs.iter().filter_map(|log| log.summary.times());
@@ -53,19 +52,23 @@ pub(super) fn verdicts(html: &mut Html, report: &Report<'_>) {
         html.raw("<h3>");
         html.text(&log.origin);
         html.raw("</h3>");
-        html.table(&["question", "answer", "found"], |html| {
-            for judged in &log.judged {
-                html.raw("<tr>");
-                html.element("td", judged.check.replace('_', " "));
-                html.raw("<td class=\"");
-                html.raw(status_class(&judged.status));
-                html.raw("\">");
-                html.text(judged.status.replace('_', " "));
-                html.raw("</td>");
-                html.element("td", &judged.detail);
-                html.raw("</tr>");
-            }
-        });
+        verdict_table(html, &log.judged);
+        let (passed, failed) = (of(&log.evidence, "passed"), of(&log.evidence, "failed"));
+        if log.evidence.is_empty() {
+            html.raw("<p class=\"soft\">No evidence was judged.</p>");
+        } else {
+            html.element(
+                "p",
+                format!(
+                    "Evidence that the log's key is a guest's: {} rules passed, {} failed.",
+                    passed.len(),
+                    failed.len()
+                ),
+            );
+        }
+        if !failed.is_empty() {
+            verdict_table(html, &failed);
+        }
         if let Some(drawn) = &log.drawn {
             html.raw("<p>Sample: ");
             html.text(format!(
@@ -82,6 +85,26 @@ pub(super) fn verdicts(html: &mut Html, report: &Report<'_>) {
             html.raw("</p>");
         }
     }
+}
+
+fn of(judged: &[Judged], status: &str) -> Vec<Judged> {
+    judged.iter().filter(|judged| judged.status == status).cloned().collect()
+}
+
+fn verdict_table(html: &mut Html, judged: &[Judged]) {
+    html.table(&["question", "answer", "found"], |html| {
+        for judged in judged {
+            html.raw("<tr>");
+            html.element("td", judged.check.replace('_', " "));
+            html.raw("<td class=\"");
+            html.raw(status_class(&judged.status));
+            html.raw("\">");
+            html.text(judged.status.replace('_', " "));
+            html.raw("</td>");
+            html.element("td", &judged.detail);
+            html.raw("</tr>");
+        }
+    });
 }
 
 /// A class of the style sheet; a status is a word of ours, and this keeps it so.
@@ -281,19 +304,32 @@ pub(super) fn samples(html: &mut Html, report: &Report<'_>) {
     }
 }
 
+/// The evidence rule by rule, for who wants to see it; the verdicts at the top sum it up.
+pub(super) fn evidence(html: &mut Html, report: &Report<'_>) {
+    for log in report.logs.iter().filter(|log| !log.evidence.is_empty()) {
+        html.raw("<h2>Evidence, rule by rule: ");
+        html.text(short(log));
+        html.raw("</h2>");
+        verdict_table(html, &log.evidence);
+    }
+}
+
 pub(super) fn how_to_verify(html: &mut Html, report: &Report<'_>) {
     html.raw("<h2>Verify it yourself</h2><p>This page is not signed. Whoever holds the bundles checks them without us, offline, and makes \
-        this page again:</p><pre>");
+        this page again with the flags that it was made with:</p><pre>");
+    let at = report.judged_at.map(|at| format!(" --at {at}")).unwrap_or_default();
+    let root = |log: &LogPart| if log.simulated { " --dangerous-simulated-root ROOT" } else { "" };
     for log in report.logs {
-        html.text(format!("anchorhold audit verify {}", log.file));
-        html.text(log.measurement.as_ref().map_or_else(
-            || " --log-only --audit-key KEY\n".to_owned(),
-            |measured| format!(" --measurement {measured}\n"),
-        ));
+        let trust = log.measurement.as_ref().map_or_else(
+            || " --log-only --audit-key KEY".to_owned(),
+            |measurement| format!(" --measurement {measurement}{}{at}", root(log)),
+        );
+        html.text(format!("anchorhold audit verify {}{trust}\n", log.file));
     }
-    html.text("anchorhold audit report ");
-    html.text(report.logs.iter().map(|log| log.file.as_str()).collect::<Vec<_>>().join(" "));
-    html.text(" --out again.html\ncmp report.html again.html\n");
+    let files = report.logs.iter().map(|log| log.file.as_str()).collect::<Vec<_>>().join(" ");
+    html.text(format!(
+        "anchorhold audit report {files} FLAGS{at} --out again.html\ncmp report.html again.html\n"
+    ));
     html.raw("</pre><p class=\"soft\">Entries hold numbers, digests and short identifiers. Prompts and answers are not in the log and cannot \
         be; a caller who kept a receipt can show which entry is about which request.</p>");
 }

@@ -19,7 +19,8 @@ p{margin:.4rem 0}
 .box strong{font-size:1.1rem}
 table{border-collapse:collapse;width:100%;margin:.6rem 0;font-size:.93rem}
 th{text-align:left;font-weight:600;color:var(--soft);border-bottom:2px solid var(--line);padding:.35rem .6rem .35rem 0;vertical-align:bottom}
-td{border-bottom:1px solid var(--line);padding:.35rem .6rem .35rem 0;vertical-align:top}
+td{border-bottom:1px solid var(--line);padding:.35rem .6rem .35rem 0;vertical-align:top;overflow-wrap:anywhere}
+td:first-child{min-width:9rem}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 code,pre{font:.86em/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 code{overflow-wrap:anywhere}

@@ -22,7 +22,7 @@ const MAX_BUNDLES: usize = 256;
 
 /// Make the report for an auditor: verdicts, boots, refusals, changes, control tables, samples
 ///
-/// One static page without script, the same bytes for the same bundles and flags. A guest's log is judged with the evidence in its bundle,
+/// One static page without script, the same bytes for the same bundles and flags, --at among them. A guest's log is judged with the evidence in its bundle,
 /// so --measurement, --profile or --policy is needed; a key broker's log holds no evidence, so its key must be given. The page is made
 /// also when a log is not proven, and says so; the command then does not end with 0.
 #[derive(clap::Args)]
@@ -78,7 +78,9 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         logs.push(part);
     }
     let scope = args.choice.words();
-    let text = page(&Page { scope: scope.as_deref(), logs: &logs, controls: &controls });
+    let at = trust.get().map(|trust| trust.at.to_string());
+    let text =
+        page(&Page { scope: scope.as_deref(), judged_at: at.as_deref(), logs: &logs, controls: &controls });
     let file = files::create_private(&args.out)?;
     files::write(&file, &args.out, text.as_bytes())?;
     let of_log = |log: &LogPart| MadeLog {
@@ -186,9 +188,8 @@ fn part(
             detail: check.detail,
         })
         .collect();
-    match attestation {
-        Some(attestation) => judged.extend(attestation.checks.all().iter().map(rule)),
-        None if report.is_accepted() => judged.push(Judged {
+    if attestation.is_none() && report.is_accepted() {
+        judged.push(Judged {
             check: "audit_key".to_owned(),
             status: if exit == Exit::Ok { "passed" } else { "failed" }.to_owned(),
             detail: if exit == Exit::Ok {
@@ -197,8 +198,7 @@ fn part(
                 "no evidence, and not a key that was given"
             }
             .to_owned(),
-        }),
-        None => {}
+        });
     }
     let ending =
         report.verdict(Check::Closure).map_or_else(String::new, |closure| closure.finding.to_string());
@@ -219,6 +219,8 @@ fn part(
             .and_then(|attestation| attestation.measurement)
             .map(|measurement| measurement.to_string()),
         judged,
+        evidence: attestation
+            .map_or_else(Vec::new, |attestation| attestation.checks.all().iter().map(rule).collect()),
         ending,
         drawn,
         summary,
