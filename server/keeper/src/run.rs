@@ -482,7 +482,6 @@ impl Keeper {
             recorder: self.writer.recorder(),
             stages: &mut self.stages,
             clock: self.clock,
-            attester: self.settings.attester,
             evidence_recorded: &mut self.evidence_recorded,
         };
         let renewed = self.releaser.obtain(&mut exchange, &model, ATTEMPTS_TO_RENEW);

@@ -18,6 +18,7 @@ use crate::run::{Keeper, Slot};
 use crate::settings::{Device, Package, Settings};
 use crate::stages::{Stage, Stages};
 use crate::store;
+use anchorhold_attester::device::Device as AttestingDevice;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
 use anchorhold_confine::{Reach, Role, nvidia_nodes};
 use anchorhold_ipc::FromGateway;
@@ -116,7 +117,6 @@ fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
             recorder: keeper.writer.recorder(),
             stages: &mut keeper.stages,
             clock: keeper.clock,
-            attester: keeper.settings.attester,
             evidence_recorded: &mut keeper.evidence_recorded,
         };
         let key = keeper.releaser.obtain(&mut exchange, &model, ATTEMPTS_AT_START);
@@ -166,6 +166,12 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
     let mut write = settings.gateway.writes.clone();
     write.push(settings.audit.directory.clone());
     write.push(PathBuf::from("/dev/null"));
+    if !settings.attester.is_simulated() {
+        let (reads, writes) = AttestingDevice::paths();
+        read.extend(reads.into_iter().filter(|path| path.exists()).map(Path::to_owned));
+        write.extend(writes.into_iter().filter(|path| path.exists()).map(Path::to_owned));
+    }
+    read.extend(settings.attester.launch_digest_file().map(Path::to_owned));
     if settings.worker.device == Device::Cuda {
         // What holds the keeper holds its children; the worker gives up again what it does not need.
         write.extend(nvidia_nodes());
