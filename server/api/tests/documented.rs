@@ -1,7 +1,12 @@
 //! Every field that OpenAI documents for the routes served here, as the parameters of its Python client 3.57 list them: one that is taken
 //! changes what is read, one that is not offered is refused by its name, and those that ask nothing of this server are few and stand here.
 
-#![expect(clippy::unwrap_used, reason = "a test helper that fails is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test helper that fails is a failed test"
+)]
 
 use Expected::{Effect, NoMeaning, Refused};
 use anchorhold_api::*;
