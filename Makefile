@@ -6,7 +6,7 @@ CARGO ?= cargo
 PROGRAMS := $(or $(CARGO_TARGET_DIR),target)/release
 SECONDS_PER_TARGET ?= 20
 
-.PHONY: help setup build run demo demo-refuse test test-clients kill-test soak broker-proofs lint python wasm test-bindings fuzz mutants verdicts bench deny cuda gpu-check
+.PHONY: help setup build run demo demo-refuse test test-clients kill-test soak broker-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ mutants: setup ## Mutation test of one crate: CRATE=anchorhold-verifier ARGS='--
 verdicts: setup ## Write anew what refusals say and what every profile says of every vector; review the diff
 	WRITE_VERDICTS=1 $(CARGO) test --release -p anchorhold-corpus --test rejection explained
 	WRITE_VERDICTS=1 $(CARGO) test --release -p anchorhold-appraisal-policy --test policy vectors
+
+selinux: setup ## Compile the guest's SELinux policy, try to break each of its claims, compare what processes may do with the golden texts
+	@tests/scripts/selinux.sh
 
 deny: ## Licences, sources and second versions of dependencies
 	$(CARGO) deny check bans licenses sources

@@ -28,6 +28,7 @@ use std::process::Command;
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
 /// * `gateway` uses `evaluation` for its reader of signed tokens and key sets, so that there is one.
 /// * `api-keys` is a crate of its own because the command line writes the file that the gateway reads.
+/// * `measure` is a crate of its own because the command line predicts measurements and whatever starts an image does too.
 /// * `worker` uses `sealed-weights`, because it opens the package from descriptors and hands `model` the opened one.
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
@@ -96,6 +97,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "weights-store",
         ],
     ),
+    ("measure", "enclave-image", &["rats"]),
     ("api", "server", &[]),
     ("engine", "server", &[]),
     ("confine", "server", &[]),
