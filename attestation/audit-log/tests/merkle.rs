@@ -11,9 +11,9 @@ mod fixture;
 
 use anchorhold_audit_log::Hash;
 use anchorhold_audit_log::merkle::{
-    Frontier, MAX_PROOF_HASHES, Node, Place, ProofError, Range, RangeProver, TreeHead, consistency_proof,
-    consistency_proof_from, frontier_from, inclusion_proof, inclusion_proof_from, leaf_hash, node_hash,
-    range_root, root, verify_consistency, verify_inclusion,
+    Frontier, Growth, MAX_PROOF_HASHES, Node, Place, ProofError, Range, RangeProver, TreeHead,
+    consistency_proof, consistency_proof_from, frontier_from, inclusion_proof, inclusion_proof_from,
+    leaf_hash, node_hash, range_root, root, verify_consistency, verify_inclusion,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
