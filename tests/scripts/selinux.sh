@@ -42,3 +42,14 @@ for type in worker_t device_worker_t gateway_t fetcher_t collector_t keeper_t in
     diff -u "$policy/golden/$type.txt" "$work/$type" || fail "what $type may do is not what golden/$type.txt says"
 done
 echo "selinux: worker_t has $(wc -l <"$work/worker_t") rules, gateway_t $(wc -l <"$work/gateway_t")"
+
+# The profiles for machines with AppArmor instead: this one need not have it, so the features are those of a file.
+features="$tools/etc/apparmor.d/abi/4.0"
+"$tools/run/apparmor_parser" --config-file /dev/null --skip-kernel-load --skip-cache --quiet --base "$tools/etc/apparmor.d" \
+    --policy-features "$features" --kernel-features "$features" --ofile "$work/profiles" policies/apparmor/anchorhold 2>"$work/said" ||
+    { cat "$work/said" >&2; fail "the profiles for AppArmor do not compile"; }
+[ -s "$work/profiles" ] || fail "the profiles for AppArmor compile to nothing"
+for program in keeper gateway worker worker-cuda fetcher collector; do
+    grep -qaF "anchorhold-$program" "$work/profiles" || fail "no profile for anchorhold-$program"
+done
+echo "selinux: profiles for AppArmor of $(stat -c %s "$work/profiles") bytes"
