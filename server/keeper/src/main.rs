@@ -14,6 +14,7 @@ mod cpus;
 mod evidence;
 mod fetch;
 mod gateway;
+mod kernel;
 mod key;
 mod receipts;
 mod release;

@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) gateway: Gateway,
     pub(crate) worker: Worker,
     pub(crate) audit: Audit,
+    /// Who reads the kernel's audit records; none where they are not logged.
+    pub(crate) collector: Option<Collector>,
     /// How packages at addresses are fetched; none when every package is a directory.
     pub(crate) store: Option<Store>,
     #[serde(rename = "model")]
@@ -259,6 +261,30 @@ pub(crate) struct Audit {
     pub(crate) directory: PathBuf,
 }
 
+/// Who reads the kernel's audit records.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Collector {
+    pub(crate) program: PathBuf,
+    /// How the records come to it: `daemon`, also if it is not written, or `beside`.
+    #[serde(default)]
+    pub(crate) hearing: Hearing,
+    /// Whether nothing is served without them, also if it is not written.
+    #[serde(default = "keeps")]
+    pub(crate) required: bool,
+}
+
+/// How the kernel's audit records come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Hearing {
+    /// To the collector alone, which loses none: for a guest of ours.
+    #[default]
+    Daemon,
+    /// Beside a machine's own audit daemon, best effort.
+    Beside,
+}
+
 /// One sealed model.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -317,6 +343,7 @@ impl Settings {
             Package::Address(_) => None,
         });
         let packages = packages.chain(self.store.iter_mut().flat_map(Store::paths));
+        let packages = packages.chain(self.collector.iter_mut().map(|collector| &mut collector.program));
         let files = own.into_iter().chain(more).chain(self.broker.files()).chain(self.attester.files());
         for path in files.chain(packages).chain(&mut self.gateway.writes) {
             *path = base.join(&*path);

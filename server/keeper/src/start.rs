@@ -2,7 +2,7 @@
 //!
 //! 1. Confine the keeper; begin the boot's log.
 //! 2. Start the gateway, which makes the TLS key and confines itself. It does not listen yet.
-//! 3. Make the boot's keys and evidence; obtain each model's key from the broker.
+//! 3. Start the collector of the kernel's audit records. Make the boot's keys and evidence; obtain each model's key from the broker.
 //! 4. For each model: fetch its package if it is not a directory, start a worker, wait until the model is in memory.
 //! 5. Let the gateway listen.
 
@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::cpus;
 use crate::evidence::{Boot, GatewayKeys, Identity};
 use crate::gateway::Gateway;
+use crate::kernel::{self, Workers};
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
 use crate::run::{Keeper, Slot};
@@ -68,6 +69,14 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
 
     let (happenings, inbox) = channel();
+    let workers = Workers::default();
+    let collecting = match &settings.collector {
+        None => None,
+        Some(collector) => {
+            let log = (writer.recorder().clone(), clock);
+            kernel::collect(collector, &empty, log, workers.clone(), &mut stages, happenings.clone())?
+        }
+    };
     let mut keeper = Keeper {
         settings,
         files,
@@ -79,6 +88,8 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         happenings,
         empty,
         slots: Vec::new(),
+        workers,
+        collecting,
         cpus,
         evidence_recorded: false,
         drain_within: Duration::ZERO,
@@ -177,6 +188,7 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
         write.extend(nvidia_nodes());
         read.extend(present(&["/proc", "/sys", "/usr/local/cuda"]));
     }
+    execute.extend(settings.collector.iter().map(|collector| collector.program.clone()));
     if let Some(store) = &settings.store {
         store.make_cache()?;
         execute.push(store.program.clone());
