@@ -24,7 +24,7 @@ pub const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements"
 /// The longest event log that is read, in bytes: what evidence may carry.
 const MAX_EVENT_LOG_BYTES: usize = 256 * 1024;
 /// How many PCRs a bank has.
-const PCRS: u8 = 24;
+pub const PCRS: u8 = 24;
 /// The longest nonce, in bytes: TPM2B_DATA with the longest digest.
 const MAX_NONCE_BYTES: usize = 64;
 /// How often PCRs are read and quoted while somebody extends them in between.
