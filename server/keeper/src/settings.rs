@@ -1,6 +1,7 @@
 //! The settings file: read into plain structs that refuse unknown keys, then checked.
 
 use crate::store::Store;
+use anchorhold_attester::device::tpm;
 use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
 use anchorhold_ipc::Precision;
@@ -21,6 +22,8 @@ pub(crate) struct Settings {
     /// The name under which boots of this deployment are logged.
     pub(crate) deployment: String,
     pub(crate) attester: AttesterKind,
+    /// A TPM whose quotes accompany the evidence; none if it is not written.
+    pub(crate) tpm: Option<Tpm>,
     pub(crate) broker: Broker,
     pub(crate) gateway: Gateway,
     pub(crate) worker: Worker,
@@ -86,6 +89,37 @@ impl AttesterKind {
             }
             Self::Auto {} | Self::Snp {} | Self::Tdx {} => None,
         }
+    }
+}
+
+/// A TPM of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tpm {
+    /// The PCRs that are quoted.
+    pub(crate) pcrs: Vec<u8>,
+    /// Its device; the kernel's resource manager if it is not written.
+    #[serde(default = "tpm_device")]
+    pub(crate) device: PathBuf,
+    /// The kernel's log of the firmware's measurements; that of the first TPM if it is not written.
+    #[serde(default = "tpm_event_log")]
+    pub(crate) event_log: PathBuf,
+}
+
+fn tpm_device() -> PathBuf {
+    tpm::TPM.into()
+}
+
+fn tpm_event_log() -> PathBuf {
+    tpm::EVENT_LOG.into()
+}
+
+impl Tpm {
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(!self.pcrs.is_empty(), "tpm.pcrs is empty: there is nothing to quote");
+        let over = self.pcrs.iter().find(|pcr| **pcr >= tpm::PCRS);
+        ensure!(over.is_none(), "tpm.pcrs has {}, a TPM has PCRs 0 to 23", over.copied().unwrap_or_default());
+        Ok(())
     }
 }
 
@@ -358,6 +392,7 @@ impl Settings {
                 "attester.report_version is {report_version}, wanted 3 or 5"
             );
         }
+        self.tpm.as_ref().map_or(Ok(()), Tpm::check)?;
         self.broker.check()?;
         ensure!(!self.models.is_empty(), "no [[model]]: there is nothing to serve");
         ensure!(self.models.len() <= MAX_MODELS, "{} models, the limit is {MAX_MODELS}", self.models.len());
@@ -512,6 +547,23 @@ mod tests {
         }
         let td = read("kind = \"software-tdx\"\ndebug = false\nlaunch_digest_file = \"/d\"");
         assert_eq!((td.is_simulated(), td.launch_digest_file()), (true, Some(Path::new("/d"))));
+    }
+
+    #[test]
+    fn a_tpm_is_quoted_where_its_pcrs_are_named() {
+        let with = |text: &str| read(&GOOD.replace("[broker]", &format!("[tpm]\n{text}\n[broker]")));
+        assert_eq!(read(GOOD).unwrap().tpm, None);
+        let tpm = with("pcrs = [4, 9]").unwrap().tpm.unwrap();
+        assert_eq!((tpm.device, tpm.event_log), (tpm_device(), tpm_event_log()));
+        for (text, named) in [
+            ("pcrs = []", "nothing to quote"),
+            ("pcrs = [24]", "PCRs 0 to 23"),
+            ("device = \"/dev/tpm0\"", "pcrs"),
+            ("pcrs = [4]\nbank = \"sha1\"", "unknown field"),
+        ] {
+            let error = format!("{:#}", with(text).unwrap_err());
+            assert!(error.contains(named), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -183,6 +183,10 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
         write.extend(writes.into_iter().filter(|path| path.exists()).map(Path::to_owned));
     }
     read.extend(settings.attester.launch_digest_file().map(Path::to_owned));
+    if let Some(tpm) = &settings.tpm {
+        read.push(tpm.event_log.clone());
+        write.push(tpm.device.clone());
+    }
     if settings.worker.device == Device::Cuda {
         // What holds the keeper holds its children; the worker gives up again what it does not need.
         write.extend(nvidia_nodes());
