@@ -97,7 +97,8 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     std::fs::write(&config.certificate, own.certificate_pem())
         .with_context(|| format!("certificate {}", config.certificate.display()))?;
     let listener = bind(config.listen).with_context(|| format!("listen on {}", config.listen))?;
-    let address = listener.local_addr()?.to_string();
+    let bound = listener.local_addr()?;
+    let address = bound.to_string();
     let tls_key = *own.tls_key.as_bytes();
     let tls = own.into_mutual_server_config(config.clients.as_ref().map(Clients::authorities))?;
 
@@ -109,7 +110,7 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let body_keys = BodyKeys::generate().context("the system gives no randomness")?;
     let named = body_keys.public().map(ToString::to_string).collect();
     line.send(&FromGateway::Hello { tls_key, body_keys: named, confinement }, &[])?;
-    let opening = opening(&mut line, body_keys, layer_counts)?;
+    let opening = opening(&mut line, (body_keys, layer_counts, bound.port()))?;
     rustix::net::listen(&listener, BACKLOG).with_context(|| format!("listen on {address}"))?;
     let (drain, write_timeout) = (config.limits.drain, config.limits.stalled);
     let runtime = tokio::runtime::Runtime::new()?;
@@ -163,15 +164,15 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Collects workers until the keeper says that the port may open.
 fn opening(
     line: &mut Line<FromGateway, ToGateway>,
-    body_keys: BodyKeys,
-    layers: (usize, usize),
+    (body_keys, layers, port): (BodyKeys, (usize, usize), u16),
 ) -> anyhow::Result<Opening> {
     let mut workers = Vec::new();
     loop {
         let (message, mut descriptors) = line.receive().context("waiting for the first models")?;
         match message {
             ToGateway::Listen { authenticator_certificate, guest } => {
-                return Ok(Opening { workers, authenticator_certificate, body_keys, guest: *guest, layers });
+                let guest = *guest;
+                return Ok(Opening { workers, authenticator_certificate, body_keys, guest, layers, port });
             }
             ToGateway::WorkerReady(info) => {
                 let socket = descriptors.pop().context("a worker came without its line")?;

@@ -522,6 +522,20 @@ async fn a_refusal_of_a_long_body_or_of_one_that_waits_to_be_asked_for_says_that
 }
 
 #[tokio::test]
+async fn who_is_refused_while_a_long_body_is_on_its_way_can_send_it_and_read_the_refusal() {
+    const LEN: usize = 20 << 20;
+    let running = start(refusing(), Limits::default()).await;
+    let mut stream = running.tls(&[b"http/1.1"], &rustls::version::TLS13).await.unwrap();
+    let request = format!("POST /refused HTTP/1.1\r\nhost: localhost\r\ncontent-length: {LEN}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // As clients do that look at no answer before they have sent everything.
+    stream.write_all(&vec![b'a'; LEN]).await.unwrap();
+    let answer = head(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("connection: close"), "{answer}");
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "and then it ends");
+}
+
+#[tokio::test]
 async fn an_unread_body_that_does_not_end_is_given_up() {
     let running = start(refusing(), Limits::default()).await;
     let mut request =
@@ -532,6 +546,6 @@ async fn an_unread_body_that_does_not_end_is_given_up() {
         request.extend(b"\r\n");
     }
     let answer = running.raw_http1(&request).await;
-    assert!(answer.starts_with("HTTP/1.1 401") || answer.is_empty(), "{answer}");
-    assert_eq!(answer.matches("HTTP/1.1").count().max(1), 1);
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1);
 }
