@@ -6,14 +6,17 @@ use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
 use anchorhold_ipc::Precision;
 use anchorhold_key_release::PinnedBroker;
-use anchorhold_rats::{Ed25519PublicKey, Kem, ResourcePath};
+use anchorhold_rats::{Der, Ed25519PublicKey, Endorsements, Kem, ResourcePath};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use serde::{Deserialize, Deserializer};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The most models of one guest.
 const MAX_MODELS: usize = 16;
 const MAX_THREADS: u16 = 1024;
+/// How much of a file with an endorsement is read: more than any may have.
+const MAX_ENDORSEMENT_BYTES: u64 = 1024 * 1024;
 
 /// What the file says.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +33,9 @@ pub(crate) struct Settings {
     pub(crate) audit: Audit,
     /// Who reads the kernel's audit records; none where they are not logged.
     pub(crate) collector: Option<Collector>,
+    /// What vendors say about the parts of this machine, for whoever cannot ask them.
+    #[serde(default)]
+    pub(crate) endorsements: Endorsed,
     /// How packages at addresses are fetched; none when every package is a directory.
     pub(crate) store: Option<Store>,
     #[serde(rename = "model")]
@@ -319,6 +325,36 @@ pub(crate) enum Hearing {
     Beside,
 }
 
+/// Files that go into attestation documents.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Endorsed {
+    /// Revocation lists of AMD's, DER.
+    #[serde(default)]
+    snp_crls: Vec<PathBuf>,
+}
+
+impl Endorsed {
+    /// Reads the files. Whether their vendors have signed them, whoever verifies looks.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is over the limits of documents.
+    pub(crate) fn read(&self) -> anyhow::Result<Endorsements> {
+        let crl = |path: &PathBuf| {
+            let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+            let mut der = Vec::new();
+            file.take(MAX_ENDORSEMENT_BYTES)
+                .read_to_end(&mut der)
+                .with_context(|| path.display().to_string())?;
+            anyhow::Ok(Der(der))
+        };
+        let snp_crls = self.snp_crls.iter().map(crl).collect::<anyhow::Result<_>>()?;
+        let endorsements = Endorsements { snp_crls, ..Endorsements::default() };
+        endorsements.check_limits().context("endorsements.snp_crls")?;
+        Ok(endorsements)
+    }
+}
+
 /// One sealed model.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -378,6 +414,7 @@ impl Settings {
         });
         let packages = packages.chain(self.store.iter_mut().flat_map(Store::paths));
         let packages = packages.chain(self.collector.iter_mut().map(|collector| &mut collector.program));
+        let more = more.into_iter().chain(&mut self.endorsements.snp_crls);
         let files = own.into_iter().chain(more).chain(self.broker.files()).chain(self.attester.files());
         for path in files.chain(packages).chain(&mut self.gateway.writes) {
             *path = base.join(&*path);
