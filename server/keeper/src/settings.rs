@@ -525,6 +525,20 @@ mod tests {
     }
 
     #[test]
+    fn endorsements_are_files_that_are_there_and_within_the_limits_of_documents() {
+        let with = |files: &str| {
+            let text = GOOD.replace("[audit]", &format!("[endorsements]\nsnp_crls = [{files}]\n[audit]"));
+            read(&text).unwrap().endorsements.read().map(|read| read.snp_crls.len())
+        };
+        assert_eq!(with("").unwrap(), 0);
+        assert_eq!(with("\"Cargo.toml\"").unwrap(), 1, "what is in it, whoever verifies looks at");
+        assert!(with("\"no-such-file\"").is_err());
+        assert!(with("\"/dev/zero\"").is_err(), "over the limit of a list");
+        assert!(with(&["\"Cargo.toml\""; 9].join(", ")).is_err(), "over the limit of lists");
+        assert!(read(&GOOD.replace("[audit]", "[endorsements]\nsnp_crl = []\n[audit]")).is_err());
+    }
+
+    #[test]
     fn reads_a_file_with_a_kbs() {
         let mut settings = read(&with_kbs()).unwrap();
         assert_eq!(settings.models[0].resource, Some("acme/chat/3".parse().unwrap()));
