@@ -37,6 +37,7 @@ seeds() {
         signed_note) echo tests/vectors/audit/checkpoint.note ;;
         snp_report) echo tests/vectors/simulated/report-v5.bin ;;
         store_url) echo tests/vectors/store/*.txt ;;
+        kernel_record) echo tests/vectors/kernel-audit/*.txt ;;
         x509_certificate) echo tests/vectors/simulated/vcek.der attestation/attester/fixtures/ask.der ;;
     esac
 }

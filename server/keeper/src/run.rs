@@ -1,6 +1,7 @@
 //! The keeper at work: answering the gateway, watching workers, renewing leases, ending.
 
 use crate::audit::Writer;
+use crate::children::Apart;
 use crate::clock::Clock;
 use crate::cpus;
 use crate::evidence::Identity;
@@ -20,7 +21,8 @@ use anchorhold_audit_log::{
 };
 use anchorhold_channel::document::{AuditHead, DocumentState, ServedModel};
 use anchorhold_channel::wrapper;
-use anchorhold_ipc::{FromGateway, ModelInfo, ServingEvidence, ToGateway};
+use anchorhold_confine::Beginning;
+use anchorhold_ipc::{FromGateway, HeldProcess, ModelInfo, ServingEvidence, ToGateway};
 use anchorhold_rats::Sha256Digest;
 use anyhow::{Context as _, bail};
 use std::os::fd::OwnedFd;
@@ -150,7 +152,11 @@ pub(crate) struct Keeper {
     pub(crate) writer: Writer,
     pub(crate) happenings: Sender<Happening>,
     pub(crate) empty: PathBuf,
+    /// For workers.
+    pub(crate) beginning: Beginning,
     pub(crate) slots: Vec<Slot>,
+    /// What holds each process, until the gateway is told.
+    pub(crate) held: Vec<HeldProcess>,
     /// Whose refusals are counted.
     pub(crate) workers: Workers,
     /// Who reads the kernel's audit records.
@@ -207,7 +213,15 @@ impl Keeper {
             (Package::Address(_), Some(fetched)) => Source::Fetched(fetched),
             (Package::Address(_), None) => bail!("the package was not fetched"),
         };
-        let (starting, layers) = Starting::start(&self.settings, &self.empty)?;
+        let apart = Apart {
+            beginning: &self.beginning,
+            role: self.settings.worker.role(),
+            category: u16::try_from(at)?,
+        };
+        let (starting, layers) = Starting::start(&self.settings, &self.empty, &apart)?;
+        let held = HeldProcess::new(&format!("worker {}", model.id), &layers);
+        self.held.retain(|other| other.process != held.process);
+        self.held.push(held);
         self.workers.add(starting.id(), &model.id);
         self.stages.tell(&Stage::Worker {
             model: &model.id,
@@ -283,7 +297,8 @@ impl Keeper {
             self.hand_over(at, &gateway.voice);
         }
         let authenticator_certificate = self.identity.authenticator_key.certificate().to_vec();
-        let guest = Box::new(self.identity.card(self.writer.recorder().head().size));
+        let held = std::mem::take(&mut self.held);
+        let guest = Box::new(self.identity.card(self.writer.recorder().head().size, held));
         let document = self.identity.document(*wrapper::certificate_nonce().as_bytes(), &self.state())?;
         gateway.voice.say(&ToGateway::Listen { authenticator_certificate, guest, document }, None);
         let address = match gateway.receive().context("the gateway ended before it listened")? {

@@ -4,6 +4,7 @@ use crate::store::Store;
 use anchorhold_attester::device::tpm;
 use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
+use anchorhold_confine::{Reach, Role};
 use anchorhold_ipc::Precision;
 use anchorhold_key_release::PinnedBroker;
 use anchorhold_rats::{Der, Ed25519PublicKey, Endorsements, Kem, ResourcePath};
@@ -280,6 +281,14 @@ pub(crate) enum Device {
 }
 
 impl Worker {
+    /// As which its domain is named; what it reaches is its own to say.
+    pub(crate) fn role(&self) -> Role {
+        match self.device {
+            Device::Cpu => Role::Worker,
+            Device::Cuda => Role::DeviceWorker(Reach::default()),
+        }
+    }
+
     /// The program that is started.
     pub(crate) fn program(&self) -> PathBuf {
         match self.device {

@@ -21,8 +21,8 @@ use crate::stages::{Stage, Stages};
 use crate::store;
 use anchorhold_attester::device::Device as AttestingDevice;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
-use anchorhold_confine::{Reach, Role, nvidia_nodes};
-use anchorhold_ipc::FromGateway;
+use anchorhold_confine::{Beginning, Reach, Role, nvidia_nodes};
+use anchorhold_ipc::{Confinement, FromGateway, HeldProcess};
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -40,11 +40,14 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let cpus = worker_cpus(&settings);
     let files = GatewayFiles::of(&settings.gateway.config)?;
     let endorsements = settings.endorsements.read()?;
+    let beginning = Beginning::here();
     let layers = anchorhold_confine::enter(&Role::Keeper(reach(&settings, &files)?))
         .context("confining the keeper")?;
     for missing in &layers.missing {
         warn(&format!("the keeper runs without {missing}"));
     }
+    let active = layers.active.into_iter().map(str::to_owned).collect();
+    let own = Confinement { active, missing: layers.missing };
 
     let boot = Boot::new(&settings.deployment)?;
     let log_directory = settings.audit.directory.join(boot.signer.origin().as_str().replace('/', "-"));
@@ -69,13 +72,18 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let writer = Writer::start(log, clock)?;
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
 
+    let mut held = vec![HeldProcess::new("keeper", &own), HeldProcess::new("gateway", &confinement)];
     let (happenings, inbox) = channel();
     let workers = Workers::default();
     let collecting = match &settings.collector {
         None => None,
         Some(collector) => {
             let log = (writer.recorder().clone(), clock);
-            kernel::collect(collector, &empty, log, workers.clone(), &mut stages, happenings.clone())?
+            let tell = |(pid, layers): (u32, &Confinement)| {
+                stages.tell(&Stage::Collector { pid, layers: &layers.active, missing: &layers.missing });
+                held.push(HeldProcess::new("collector", layers));
+            };
+            kernel::collect(collector, &empty, log, workers.clone(), tell, happenings.clone())?
         }
     };
     let mut keeper = Keeper {
@@ -88,7 +96,9 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         writer,
         happenings,
         empty,
+        beginning,
         slots: Vec::new(),
+        held,
         workers,
         collecting,
         cpus,
@@ -164,6 +174,7 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
         "/etc/ld.so.cache",
         "/dev/null",
         "/dev/urandom",
+        anchorhold_confine::ENFORCE,
     ]);
     read.extend(files.folders());
     for model in &settings.models {

@@ -34,6 +34,17 @@ const CPUS: u16 = 2;
 const MEMORY_MIB: u32 = 1024;
 /// The processor of SNP guests, in whose registers the launch digest begins.
 pub const CPU: &str = "EPYC-v4";
+/// What must hold a worker before it is given a key: in the guest the kernel has all of it.
+const LAYERS: [&str; 8] = [
+    "no new privileges",
+    "no core dump",
+    "network namespace",
+    "empty root",
+    "landlock",
+    "no capabilities",
+    "selinux",
+    "seccomp",
+];
 const BROKER_CERTIFICATE: &str = "broker.pem";
 
 /// An image and what is needed to boot it.
@@ -114,6 +125,9 @@ impl Deployment {
             &[format!("http://{HOST}:{}/{name}", store.port())],
         );
         settings.replace_in_store("cache_max_bytes = 1073741824", "cache_max_bytes = 134217728");
+        let collector = places.programs.join("anchorhold-collector");
+        settings.collector = Some(format!("program = {:?}\n", collector.to_string_lossy()));
+        settings.required_layers = LAYERS.map(str::to_owned).to_vec();
         let folder = stand.path().join("settings");
         std::fs::create_dir(&folder)?;
         settings.write(&places, &folder)?;
@@ -163,7 +177,8 @@ impl Deployment {
         booted.process.wait(SILENCE)?;
         let console = std::fs::read_to_string(&machine.console).unwrap_or_default();
         let stderr = booted.words.clone() + &booted.process.stderr_text();
-        Ok(Boot::Ended { refusal: refusal(&of_keeper(&booted.stages), &stderr), console })
+        let refusal = refusal(&booted.keeper_stages(), &stderr);
+        Ok(Boot::Ended(Box::new(Ended { refusal, console, words: booted.words, stages: booted.stages })))
     }
 }
 
@@ -189,12 +204,43 @@ pub enum Boot {
     /// The guest serves.
     Ready(Box<Booted>),
     /// The guest ended before.
-    Ended {
-        /// Who ended it.
-        refusal: Refusal,
-        /// What it said on its console.
-        console: String,
-    },
+    Ended(Box<Ended>),
+}
+
+/// A guest that ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Who ended it.
+    pub refusal: Refusal,
+    /// What it said on its console.
+    pub console: String,
+    /// What its processes wrote to standard error.
+    pub words: String,
+    /// What first process and keeper told.
+    pub stages: Vec<Value>,
+}
+
+impl Ended {
+    /// Writes the audit logs that the guest handed out into `folder`, each in one of its own.
+    pub fn write_logs(&self, folder: &Path) -> anyhow::Result<()> {
+        use std::io::Write as _;
+        for told in self.stages.iter().filter(|stage| stage["stage"] == "log") {
+            let (name, hex) =
+                (told["file"].as_str().context("no name")?, told["hex"].as_str().context("no bytes")?);
+            let is_below = name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+            ensure!(is_below, "{name} is no file of a log");
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().context("no parent")?)?;
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+            file.write_all(&bytes_of(hex)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn bytes_of(hex: &str) -> anyhow::Result<Vec<u8>> {
+    let digits = hex.as_bytes().chunks(2);
+    digits.map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?)).collect()
 }
 
 impl Boot {
@@ -202,14 +248,14 @@ impl Boot {
     pub fn ready(self) -> anyhow::Result<Booted> {
         match self {
             Self::Ready(booted) => Ok(*booted),
-            Self::Ended { refusal, console } => bail!("{refusal:?}\n{console}"),
+            Self::Ended(ended) => bail!("{:?}\n{}", ended.refusal, ended.console),
         }
     }
 
-    /// Why it ended, which it must have, and what it said on its console.
-    pub fn ended(self) -> anyhow::Result<(Refusal, String)> {
+    /// How it ended, which it must have.
+    pub fn ended(self) -> anyhow::Result<Ended> {
         match self {
-            Self::Ended { refusal, console } => Ok((refusal, console)),
+            Self::Ended(ended) => Ok(*ended),
             Self::Ready(booted) => bail!("the guest serves on {}", booted.url),
         }
     }

@@ -54,6 +54,10 @@ pub struct Settings {
     pub precision: String,
     /// The keeper's `[store]`, TOML; packages are directories when there is none.
     pub store: Option<String>,
+    /// The keeper's `[collector]`, TOML; the kernel's audit records are not logged when there is none.
+    pub collector: Option<String>,
+    /// Layers without which no worker is given a key.
+    pub required_layers: Vec<String>,
 }
 
 /// What a guest needs for the KBS protocol.
@@ -117,6 +121,8 @@ impl Settings {
             keep_prefixes: true,
             precision: "f32".to_owned(),
             store: None,
+            collector: None,
+            required_layers: ["seccomp", "no new privileges", "no capabilities"].map(str::to_owned).to_vec(),
         })
     }
 
@@ -171,7 +177,7 @@ impl Settings {
         let mut text = format!(
             "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n{}\n\
              {}[gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
-             [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nprecision = {:?}\nrequired_layers = [\"seccomp\", \"no new privileges\", \"no capabilities\"]\n\n\
+             [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nprecision = {:?}\nrequired_layers = {:?}\n\n\
              [audit]\ndirectory = {}\n",
             self.report_version,
             self.debug,
@@ -185,8 +191,13 @@ impl Settings {
             quoted(&places.programs.join("anchorhold-worker")),
             self.keep_prefixes,
             self.precision,
+            self.required_layers,
             quoted(&places.state.join("audit")),
         );
+        if let Some(collector) = &self.collector {
+            text.push_str("\n[collector]\n");
+            text.push_str(collector);
+        }
         if let Some(store) = &self.store {
             text.push_str("\n[store]\n");
             text.push_str(store);

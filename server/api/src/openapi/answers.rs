@@ -31,11 +31,26 @@ pub(super) fn schemas() -> Value {
         ("Tokens", tokens()),
         ("Text", Schema::answer(vec![("prompt", Schema::words())])),
         ("Status", Schema::answer(vec![("status", Schema::words())])),
+        ("Readiness", readiness()),
         ("Version", Schema::answer(vec![("name", Schema::words()), ("version", Schema::words())])),
         ("Error", error()),
     ];
     let named = named.into_iter().map(|(name, schema)| (name.to_owned(), schema.value()));
     Value::Object(named.collect::<Map<_, _>>())
+}
+
+/// Every model, the keeper, the gateway and the collector.
+const MAX_PROCESSES: usize = 19;
+const MAX_LAYERS: usize = 32;
+
+fn readiness() -> Schema {
+    let layers = || Schema::list(Schema::words(), &(0..=MAX_LAYERS));
+    let held =
+        Schema::answer(vec![("process", Schema::words()), ("layers", layers()), ("missing", layers())]);
+    Schema::answer(vec![
+        ("status", Schema::one_of_words(&["ready"])),
+        ("confinement", Schema::list(held, &(0..=MAX_PROCESSES))),
+    ])
 }
 
 fn object(kind: &str) -> Field {
