@@ -93,6 +93,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "channel",
             "client",
             "key-release",
+            "measure",
             "relying-party",
             "weights-store",
         ],
