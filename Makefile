@@ -6,7 +6,10 @@ CARGO ?= cargo
 PROGRAMS := $(or $(CARGO_TARGET_DIR),target)/release
 SECONDS_PER_TARGET ?= 20
 
-.PHONY: help setup build run demo demo-refuse test test-clients kill-test soak broker-proofs lint python wasm test-bindings fuzz mutants verdicts bench deny cuda gpu-check
+FLAVOUR ?= production
+PROFILE ?= server
+
+.PHONY: help setup build run demo demo-refuse image boot image-test test test-clients kill-test soak broker-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +28,16 @@ demo: build ## The same without staying up; JSON=FILE writes the stage times
 
 demo-refuse: build ## The same start, refused, once for each reason
 	@$(PROGRAMS)/anchorhold-demo --refuse
+
+image: build ## Build the guest's image: FLAVOUR=production, debug or demo, PROFILE=server or small; prints its folder
+	@CARGO='$(CARGO)' enclave-image/image.sh $(FLAVOUR) $(PROFILE)
+
+boot: build ## The main job with the guest in QEMU, measured before; TEE=snp or tdx shows that host's command line; JSON=FILE writes the stage times
+	@image=$$(CARGO='$(CARGO)' enclave-image/image.sh demo $(PROFILE)) && $(PROGRAMS)/anchorhold-boot --image "$$image" \
+	    --tools "$$(enclave-image/tools.sh)" $(if $(TEE),--tee '$(TEE)') $(if $(FIRMWARE),--firmware '$(FIRMWARE)') $(if $(JSON),--json '$(JSON)')
+
+image-test: build ## Build the image twice and compare, boot it, and see that a changed byte anywhere is refused; at most 10 minutes
+	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/image.sh
 
 test: build ## Build and run every test; the last line counts them
 	@CARGO='$(CARGO)' tests/scripts/test.sh
@@ -65,6 +78,9 @@ mutants: setup ## Mutation test of one crate: CRATE=anchorhold-verifier ARGS='--
 verdicts: setup ## Write anew what refusals say and what every profile says of every vector; review the diff
 	WRITE_VERDICTS=1 $(CARGO) test --release -p anchorhold-corpus --test rejection explained
 	WRITE_VERDICTS=1 $(CARGO) test --release -p anchorhold-appraisal-policy --test policy vectors
+
+selinux: setup ## Compile the guest's SELinux policy, try to break each of its claims, compare what processes may do with the golden texts
+	@tests/scripts/selinux.sh
 
 deny: ## Licences, sources and second versions of dependencies
 	$(CARGO) deny check bans licenses sources

@@ -3,7 +3,7 @@
 #![no_main]
 
 use anchorhold_ipc::{
-    Event, FromFetcher, FromGateway, FromWorker, Line, ToFetcher, ToGateway, ToWorker, Work, pair,
+    Event, FromCollector, FromFetcher, FromGateway, FromWorker, Line, ToFetcher, ToGateway, ToWorker, Work, pair,
 };
 use libfuzzer_sys::fuzz_target;
 use std::io::Write as _;
@@ -44,5 +44,6 @@ fuzz_target!(|bytes: &[u8]| {
         check!(FromWorker, stream);
         check!(ToFetcher, stream);
         check!(FromFetcher, stream);
+        check!(FromCollector, stream);
     }
 });

@@ -1,5 +1,7 @@
 //! Makes evidence.
 //!
+//! [`device::Device`] is the machine that this runs on: SEV-SNP and TDX through the kernel's interfaces.
+//!
 //! [`software::SoftwareGuest`] is a guest without hardware: it makes SEV-SNP reports in the real format and signs them
 //! under a root of its own, so that verifier, key release and serving run their real code everywhere.
 //! [`software::tdx::TdxGuest`] does the same for Intel TDX: quotes, collateral and event logs.
@@ -10,7 +12,8 @@
 //! The roots' keys are published with the source. Evidence from here protects nothing, and no verifier accepts it
 //! unless its caller names the simulated root.
 //!
-//! This crate is *not* a driver for `/dev/sev-guest`, and it judges nothing.
+//! This crate judges nothing. It is *not* a way to a quote for kernels that have none for user space.
 
 mod der;
+pub mod device;
 pub mod software;

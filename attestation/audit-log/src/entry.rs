@@ -18,6 +18,8 @@ pub const MAX_ENTRY_BYTES: usize = 16 * 1024;
 pub const MAX_CHECKS: usize = 64;
 /// The most keys that one changed document may name as its signers.
 pub const MAX_SIGNERS: usize = 16;
+/// The most permissions that one denial may list: as many as a class of the kernel has.
+pub const MAX_PERMISSIONS: usize = 32;
 /// The schema that this crate writes and reads.
 pub const SCHEMA_VERSION: u8 = 1;
 
@@ -337,6 +339,67 @@ pub enum KeyOperation {
     Destroy,
 }
 
+/// What the kernel's audit records said, in words of the guest's policy: types, classes, permissions, numbers. No path, name or argument.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// The class of what was to be reached, such as `tcp_socket`; for AppArmor, the operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<Code>,
+    /// How often, since this was last told.
+    pub count: u64,
+    /// Whether it was refused, or, for a change of mode, whether the policy is enforced now.
+    pub enforced: bool,
+    /// Who refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<Layer>,
+    /// The permissions that were wanted, at most [`MAX_PERMISSIONS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub perms: Vec<Code>,
+    /// The signal that ended the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<u32>,
+    /// The domain of the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Code>,
+    /// The number of the system call on this architecture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syscall: Option<u32>,
+    /// The type of what was to be reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Code>,
+}
+
+impl Kernel {
+    /// So many of something of which nothing more is known.
+    #[must_use]
+    pub const fn counted(count: u64) -> Self {
+        Self {
+            class: None,
+            count,
+            enforced: true,
+            layer: None,
+            perms: Vec::new(),
+            signal: None,
+            source: None,
+            syscall: None,
+            target: None,
+        }
+    }
+}
+
+/// A layer of the kernel that refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// SELinux.
+    Selinux,
+    /// AppArmor.
+    Apparmor,
+    /// The filter of system calls.
+    Seccomp,
+}
+
 /// The state of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -375,6 +438,8 @@ pub struct Event {
     pub platform: Option<Platform>,
     /// The decision.
     pub decision: Option<Decision>,
+    /// What the kernel refused.
+    pub kernel: Option<Kernel>,
     /// The key.
     pub key: Option<Key>,
     /// The log.
@@ -399,6 +464,7 @@ impl Event {
             model: None,
             platform: None,
             decision: None,
+            kernel: None,
             key: None,
             log: None,
             setting: None,
@@ -433,6 +499,9 @@ pub struct Entry {
     pub decision: Option<Decision>,
     /// The entry's own id.
     pub id: Ulid,
+    /// What the kernel refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Kernel>,
     /// Which key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
@@ -536,6 +605,7 @@ impl Entry {
             corr: event.correlation,
             decision: event.decision,
             id: slot.id,
+            kernel: event.kernel,
             key: event.key,
             log: event.log,
             model: event.model,
@@ -558,7 +628,11 @@ impl Entry {
     pub fn to_bytes(&self) -> Result<Vec<u8>, EntryError> {
         let claims = self.decision.as_ref().and_then(|decision| decision.claims.as_ref());
         let signers = self.cfg.as_ref().map_or(0, |setting| setting.approved_by.len());
-        let excess = claims.and_then(Claims::excess).or((signers > MAX_SIGNERS).then_some("signers"));
+        let permissions = self.kernel.as_ref().map_or(0, |kernel| kernel.perms.len());
+        let excess = claims
+            .and_then(Claims::excess)
+            .or((signers > MAX_SIGNERS).then_some("signers"))
+            .or((permissions > MAX_PERMISSIONS).then_some("permissions"));
         if let Some(what) = excess {
             return Err(EntryError::TooMany { what });
         }

@@ -108,6 +108,18 @@ event_types! {
     PolicyReject = "policy.reject", 3004, 99;
     /// An operator overrode a protection; stays visible for ever.
     BreakGlass = "breakglass", 3004, 99;
+    /// The mandatory policy of the guest refused something; `kernel` says what.
+    PolicyDenial = "selinux.denial", 2004, 1;
+    /// The mandatory policy was loaded anew, or its enforcement changed: after the boot it never should.
+    PolicyMode = "selinux.mode", 2004, 1;
+    /// A filter of system calls refused one.
+    SyscallDenial = "seccomp.denial", 2004, 1;
+    /// A filter of system calls ended a process.
+    SyscallKill = "seccomp.kill", 1007, 2;
+    /// A worker went beyond what it may and was ended.
+    WorkerLimit = "worker.limit", 1007, 2;
+    /// Audit records of the kernel were lost, could not be read, or were too many to tell apart; `kernel.count` says how many.
+    KernelLost = "kernel.lost", 1008, 99;
 }
 
 /// How what is told ended.

@@ -42,9 +42,9 @@ pub use bundle::{MAX_LOCATED_ENTRIES, Manifest};
 pub use bytes::{BootId, Hash, Hex, HexError, Measurement, PublicKey};
 pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};
 pub use entry::{
-    Actor, ActorKind, AuthMethod, CheckResult, Decision, Entry, EntryError, Event, Finish, Key, KeyOperation,
-    LogState, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_SIGNERS, Model, Platform, Request, Route, SCHEMA_VERSION,
-    Setting, Stamp, Tcb, Tee,
+    Actor, ActorKind, AuthMethod, CheckResult, Decision, Entry, EntryError, Event, Finish, Kernel, Key,
+    KeyOperation, Layer, LogState, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_PERMISSIONS, MAX_SIGNERS, Model,
+    Platform, Request, Route, SCHEMA_VERSION, Setting, Stamp, Tcb, Tee,
 };
 pub use event::{EventType, Outcome};
 pub use export::{

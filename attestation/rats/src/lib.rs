@@ -10,6 +10,7 @@
 mod binding;
 mod bundle;
 mod bytes;
+mod certificate_table;
 mod check;
 mod endorsements;
 mod evidence;
@@ -22,6 +23,7 @@ mod wrapping_key;
 pub use binding::{Expected, KeyBinding, Purpose};
 pub use bundle::{BUNDLE_FORMAT, EvidenceBundle, MAX_BUNDLE_JSON_BYTES};
 pub use bytes::{Ed25519PublicKey, Measurement, Nonce, ParseHexError, ReportData, Sha256Digest, hex};
+pub use certificate_table::{CertificateTable, TableError};
 pub use check::{Check, Checks, Code, Outcome, Source, Stage};
 pub use endorsements::{Endorsements, TdxCollateral};
 pub use evidence::{

@@ -5,7 +5,6 @@
 
 mod appraise;
 mod authenticate;
-mod certificate_table;
 mod chain;
 pub mod codes;
 mod crl;
@@ -22,7 +21,6 @@ pub use appraise::appraise;
 pub(crate) use appraise::judge_policy;
 pub(crate) use authenticate::judge;
 pub use authenticate::{AuthenticReport, Input, Stated, authenticate, authenticate_with_cache};
-pub use certificate_table::{CertificateTable, TableError};
 pub use fields::{ChipId, FirmwareVersion, GuestPolicy, MitigationVectors, PlatformInfo, Signer, SigningKey};
 pub use policy::{Flag, GuestPolicyRules, MinimumTcb, PlatformRules, Policy};
 pub use product::{Cpuid, Product};

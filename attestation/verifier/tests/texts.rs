@@ -10,14 +10,16 @@
 
 use anchorhold_attester::software::tdx::{TdConfig, TdxGuest, simulated_intel_root_der};
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
-use anchorhold_rats::{Endorsements, Evidence, Measurement, Outcome, ReportData, Stage, Timestamp};
+use anchorhold_rats::{
+    Endorsements, Evidence, Measurement, Outcome, ReportData, Stage, TableError, Timestamp,
+};
 use anchorhold_verifier::azure::VmId;
 use anchorhold_verifier::dangerous::{AnchorError, SimulatedRoots, simulated_anchors};
 use anchorhold_verifier::event_log::Rtmr;
 use anchorhold_verifier::nvidia::{
     Architecture, DriverVersion, MAX_DEVICES, Mode, Pdi, SerializedError, VbiosVersion,
 };
-use anchorhold_verifier::snp::{ChipId, Cpuid, Product, TableError};
+use anchorhold_verifier::snp::{ChipId, Cpuid, Product};
 use anchorhold_verifier::tdx::{PlatformId, TcbStatus, TdAttributes, Xfam};
 use anchorhold_verifier::{AuthenticEvidence, Refusal, TrustAnchors, authenticate, der, pem, xml};
 use std::fmt::Debug;

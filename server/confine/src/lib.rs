@@ -2,18 +2,21 @@
 //!
 //! Call [`enter`] once, before the first thread is made: namespaces and Landlock hold only the calling thread and
 //! what it starts. Layers that every supported kernel has (no new privileges, resource limits, capabilities, seccomp)
-//! must hold, or `enter` fails and the process must not go on. Layers that a kernel may lack (namespaces, Landlock)
+//! must hold, or `enter` fails and the process must not go on. Layers that a kernel may lack (namespaces, Landlock, SELinux)
 //! are reported in [`Layers::missing`]; whoever starts the process decides whether it may serve.
 //!
-//! | layer | worker | worker with a device | gateway | fetcher | keeper |
-//! |---|---|---|---|---|---|
-//! | no new privileges, not dumpable, no core file | yes | yes | yes | yes | yes |
-//! | dies with the keeper | yes | yes | yes | yes | |
-//! | own network, IPC and UTS namespace | yes | yes | IPC, UTS | IPC, UTS | |
-//! | root directory is the empty one it was started in | yes | | yes | | |
-//! | no capabilities | yes | yes | yes | yes | keeps those its children need to drop |
-//! | Landlock | nothing at all | device nodes and named directories | nothing at all | named directories, no port to listen on | named directories |
-//! | seccomp | allow-list | the worker's, with `ioctl` and `openat` | allow-list | allow-list | refuse-list |
+//! | layer | worker | worker with a device | gateway | fetcher | collector | keeper |
+//! |---|---|---|---|---|---|---|
+//! | no new privileges, not dumpable, no core file | yes | yes | yes | yes | yes | yes |
+//! | dies with the keeper | yes | yes | yes | yes | yes | |
+//! | own network, IPC and UTS namespace | yes | yes | IPC, UTS | IPC, UTS | IPC, UTS | |
+//! | root directory is the empty one it was started in | yes | | yes | | yes | |
+//! | no capabilities | yes | yes | yes | yes | `CAP_AUDIT_CONTROL` alone | keeps those its children need to drop |
+//! | Landlock | nothing at all | device nodes and named directories | nothing at all | named directories, no port to listen on | nothing at all | named directories |
+//! | a domain of SELinux or a profile of AppArmor | yes | yes | yes | yes | yes | yes |
+//! | seccomp | allow-list | the worker's, with `ioctl` and `openat` | allow-list | allow-list | allow-list | refuse-list |
+//!
+//! What a filter or the mandatory policy refuses, the kernel makes an audit record of.
 //!
 //! A worker with a device confines itself in two steps, [`begin_with_device`] and [`WithDevice::finish`]: between them it loads the device's
 //! libraries, whose threads begin below everything but seccomp, which then takes hold of all threads.
@@ -23,10 +26,13 @@
 
 mod filesystem;
 mod limits;
+mod mandatory;
 mod namespaces;
 mod seccomp;
 
 pub use filesystem::{Reach, nvidia_nodes};
+
+use mandatory::Domain;
 
 /// Which of the processes to hold.
 #[derive(Debug, Clone)]
@@ -39,8 +45,24 @@ pub enum Role {
     Gateway,
     /// A fetcher: connections to stores, and files below the named paths.
     Fetcher(Reach),
+    /// The collector of the kernel's audit records: the socket and the line that it already has.
+    Collector,
     /// The keeper: files below the named paths.
     Keeper(Reach),
+}
+
+impl Role {
+    /// As the domains of `policies/selinux` and the profiles of `policies/apparmor` spell it.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::DeviceWorker(_) => "device_worker",
+            Self::Gateway => "gateway",
+            Self::Fetcher(_) => "fetcher",
+            Self::Collector => "collector",
+            Self::Keeper(_) => "keeper",
+        }
+    }
 }
 
 /// What holds the process now.
@@ -80,12 +102,15 @@ impl ConfineError {
 /// All layers of a worker with a device but the last.
 fn begin(reach: &Reach, layers: &mut Layers) -> Result<(), ConfineError> {
     let role = Role::DeviceWorker(reach.clone());
+    let domain = Domain::look();
     limits::die_with_parent(layers)?;
     limits::lockable_memory();
     namespaces::leave(&role, layers);
     filesystem::only_without_network(reach, layers)?;
     limits::no_capabilities(layers)?;
-    limits::small(&role, layers)
+    limits::small(&role, layers)?;
+    // Here and not at the end: the libraries' threads begin after this, and a domain is each thread's own.
+    domain.settle(role.name(), layers)
 }
 
 /// A worker between the two steps of its confinement: it may still load libraries and start what it likes below `reach`.
@@ -122,6 +147,7 @@ impl WithDevice {
 /// [`ConfineError`] when a layer that must hold does not; the process is then half confined and must exit.
 pub fn enter(role: &Role) -> Result<Layers, ConfineError> {
     let mut layers = Layers::default();
+    let domain = Domain::look();
     limits::no_new_privileges(&mut layers)?;
     limits::no_dumps(&mut layers)?;
     match role {
@@ -145,7 +171,18 @@ pub fn enter(role: &Role) -> Result<Layers, ConfineError> {
             limits::no_capabilities(&mut layers)?;
             limits::small(role, &mut layers)?;
         }
+        Role::Collector => {
+            limits::die_with_parent(&mut layers)?;
+            namespaces::leave(role, &mut layers);
+            filesystem::empty_root(&mut layers);
+            filesystem::nothing(&mut layers);
+            limits::only_audit_control(&mut layers)?;
+            limits::small(role, &mut layers)?;
+        }
         Role::Keeper(reach) => filesystem::only(reach, &mut layers)?,
+    }
+    if !matches!(role, Role::DeviceWorker(_)) {
+        domain.settle(role.name(), &mut layers)?;
     }
     seccomp::filter(role, &mut layers)?;
     Ok(layers)

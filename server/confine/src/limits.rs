@@ -7,6 +7,8 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 /// Descriptors that a worker or fetcher may hold: up to four for each of a package's 267 objects, its lines, and for the
 /// runtime.
 const WORKER_DESCRIPTORS: u64 = 2_048;
+/// Descriptors that the collector may hold: its socket, its line and the three that every process has.
+const COLLECTOR_DESCRIPTORS: u64 = 16;
 /// Descriptors that the gateway may hold: one for each connection and a few for its lines.
 const GATEWAY_DESCRIPTORS: u64 = 8_192;
 
@@ -35,10 +37,23 @@ pub(crate) fn die_with_parent(layers: &mut Layers) -> Result<(), ConfineError> {
 
 /// Gives up every capability and the means to get one back.
 pub(crate) fn no_capabilities(layers: &mut Layers) -> Result<(), ConfineError> {
+    keep_capabilities(CapabilitySet::empty())?;
+    layers.active.push("no capabilities");
+    Ok(())
+}
+
+/// Gives up every capability but that to ask the kernel about its audit records, where the process has it.
+pub(crate) fn only_audit_control(layers: &mut Layers) -> Result<(), ConfineError> {
+    keep_capabilities(CapabilitySet::AUDIT_CONTROL)?;
+    layers.active.push("few capabilities");
+    Ok(())
+}
+
+fn keep_capabilities(kept: CapabilitySet) -> Result<(), ConfineError> {
     let failed = |e: rustix::io::Errno| ConfineError::new("no capabilities", e);
     let own = rustix::thread::capabilities(None).map_err(failed)?;
     if own.effective.contains(CapabilitySet::SETPCAP) {
-        for capability in CapabilitySet::all().iter() {
+        for capability in (CapabilitySet::all() - kept).iter() {
             match rustix::thread::remove_capability_from_bounding_set(capability) {
                 // A capability that this kernel does not know cannot be in the set.
                 Ok(()) | Err(rustix::io::Errno::INVAL) => {}
@@ -46,14 +61,9 @@ pub(crate) fn no_capabilities(layers: &mut Layers) -> Result<(), ConfineError> {
             }
         }
     }
-    let none = CapabilitySet::empty();
-    rustix::thread::set_capabilities(
-        None,
-        CapabilitySets { effective: none, permitted: none, inheritable: none },
-    )
-    .map_err(failed)?;
-    layers.active.push("no capabilities");
-    Ok(())
+    let kept = own.permitted & kept;
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).map_err(failed)
 }
 
 /// Raises the limit on locked memory as far as this process may, so that weights are kept out of swap. What is locked in the end is told
@@ -72,6 +82,7 @@ pub(crate) fn lockable_memory() {
 pub(crate) fn small(role: &Role, layers: &mut Layers) -> Result<(), ConfineError> {
     let descriptors = match role {
         Role::Worker | Role::DeviceWorker(_) | Role::Fetcher(_) => WORKER_DESCRIPTORS,
+        Role::Collector => COLLECTOR_DESCRIPTORS,
         Role::Gateway | Role::Keeper(_) => GATEWAY_DESCRIPTORS,
     };
     set(Resource::Nofile, descriptors)?;

@@ -4,7 +4,7 @@
 //! keeper ──ToWorker──▶ worker      keeper ──ToGateway──▶ gateway      gateway ──Work──▶ worker
 //! keeper ◀─FromWorker─ worker      keeper ◀─FromGateway─ gateway      gateway ◀─Event── worker
 //! keeper ──ToFetcher──▶ fetcher
-//! keeper ◀─FromFetcher─ fetcher
+//! keeper ◀─FromFetcher─ fetcher    keeper ◀─FromCollector─ collector
 //! ```
 //!
 //! Each line is one socket pair that the keeper made. A [`Line`] sends and receives whole messages of one
@@ -13,6 +13,7 @@
 //!
 //! This crate decides nothing and logs nothing.
 
+mod kernel;
 mod line;
 mod message;
 
@@ -21,6 +22,9 @@ pub use anchorhold_engine::{
     CacheDomain, CallName, Calling, ChatMessage, Conversation, FinishReason, Load, MAX_CHOICES, MAX_LOGPROBS,
     ModelKind, MustCall, Precision, Prompt, RequestId, Sampling, Shorter, StopRules, Structure, Tenancy,
     TokenField, TokenId, Tool, ToolCall,
+};
+pub use kernel::{
+    FromCollector, KernelEvent, KernelReport, MandatoryPolicy, PolicyDenial, ToCollector, WhyLost,
 };
 pub use line::{
     GATEWAY_LINE, KEEPER_LINE, Line, LineError, LineReader, LineWriter, MAX_DESCRIPTORS, MAX_FRAME_BYTES,

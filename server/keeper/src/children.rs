@@ -77,6 +77,17 @@ pub(crate) fn fetcher(
     Ok((spawn(command, program)?, ours))
 }
 
+/// Starts the collector; the descriptor is our end of its line.
+pub(crate) fn collector(program: &Path, beside: bool, empty: &Path) -> anyhow::Result<(Child, OwnedFd)> {
+    let (ours, theirs) = pair()?;
+    let mut command = command(program, empty);
+    command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
+    if beside {
+        command.arg("--beside");
+    }
+    Ok((spawn(command, program)?, ours))
+}
+
 /// An empty environment and an empty working directory, which becomes the child's root.
 fn command(program: &Path, empty: &Path) -> Command {
     let mut command = Command::new(program);

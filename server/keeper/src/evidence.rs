@@ -1,9 +1,9 @@
 //! Who this boot is: its keys, and evidence that names them.
 
+use crate::attester::Attester;
 use crate::clock::Clock;
 use crate::receipts::Receipts;
-use crate::settings::{Attester, Settings};
-use anchorhold_attester::software::{Debug, LaunchConfig, SoftwareGuest, measure_components};
+use crate::settings::Settings;
 use anchorhold_audit_log::{Origin, note::Signer};
 use anchorhold_channel::authenticator::AuthenticatorKey;
 use anchorhold_channel::document::{self, ChannelKeys, Document, DocumentKeys, DocumentState};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// The guest as the rest of the world may know it. The private keys never leave this process.
 pub(crate) struct Identity {
-    guest: SoftwareGuest,
+    pub(crate) attester: Attester,
     pub(crate) measurement: Measurement,
     pub(crate) release_key: ReleaseKey,
     audit_key: Ed25519PublicKey,
@@ -61,36 +61,23 @@ impl Boot {
 }
 
 impl Identity {
-    /// Launches the software attester over the programs that run, and makes the keys of this boot.
+    /// Opens what attests this guest, and makes the keys of this boot.
     ///
     /// # Errors
-    /// A program cannot be read, or the system gives no randomness.
+    /// Nothing attests as the settings want it, or the system gives no randomness.
     pub(crate) fn launch(
         settings: &Settings,
         (id, voice): ([u8; 16], Signer),
         gateway: &GatewayKeys,
         clock: Clock,
     ) -> anyhow::Result<Self> {
-        let keeper = std::env::current_exe().context("finding this program")?;
-        let worker = settings.worker.program();
-        let mut components = vec![
-            ("keeper", keeper.as_path()),
-            ("gateway", settings.gateway.program.as_path()),
-            ("worker", worker.as_path()),
-        ];
-        components.extend(settings.store.as_ref().map(|store| ("fetcher", store.program.as_path())));
-        let measurement = measure_components(&components).context("measuring the programs")?;
-        let Attester::Software { debug, .. } = settings.attester;
-        let config = LaunchConfig {
-            report_version: settings.attester.report_version(),
-            debug: if debug { Debug::Allowed } else { Debug::Denied },
-            ..LaunchConfig::new(measurement)
-        };
+        let attester = Attester::open(settings, clock)?;
+        let measurement = attester.measurement();
         let body_keys = gateway.body_keys.iter().map(|key| key.parse());
         let body_keys = body_keys.collect::<Result<_, _>>().context("a key of the gateway for bodies")?;
         let voice = Arc::new(voice);
         Ok(Self {
-            guest: SoftwareGuest::launch(config, clock.wall()).context("launching the software attester")?,
+            attester,
             measurement,
             release_key: ReleaseKey::generate(settings.broker.kem()?)?,
             audit_key: Ed25519PublicKey::new(*voice.key().public_key().as_bytes()),
@@ -125,9 +112,8 @@ impl Identity {
     /// What anybody may know of this boot, whose log has so many entries.
     pub(crate) fn card(&self, log_size: u64) -> GuestCard {
         GuestCard {
-            platform: "AMD SEV-SNP".to_owned(),
-            // There is no other attester yet.
-            is_simulated: true,
+            platform: self.attester.platform().to_owned(),
+            is_simulated: self.attester.is_simulated(),
             measurement: self.measurement.to_string(),
             log_origin: self.log_origin.as_str().to_owned(),
             log_size,
@@ -155,7 +141,7 @@ impl Identity {
 
     /// Evidence over this report data.
     pub(crate) fn attest(&self, report_data: &ReportData) -> anyhow::Result<Evidence> {
-        self.guest.attest(report_data).context("making evidence")
+        self.attester.attest(report_data)
     }
 
     /// The attestation document for a caller's nonce.

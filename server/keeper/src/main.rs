@@ -6,6 +6,7 @@
 //!
 //! Standard output: one JSON object a line for each stage ([`stages`]). Standard error: what a person reads.
 
+mod attester;
 mod audit;
 mod children;
 mod clock;
@@ -13,6 +14,7 @@ mod cpus;
 mod evidence;
 mod fetch;
 mod gateway;
+mod kernel;
 mod key;
 mod receipts;
 mod release;

@@ -7,10 +7,10 @@ use crate::audit::{BootEvidence, Recorder};
 use crate::clock::Clock;
 use crate::evidence::Identity;
 use crate::key::HeldKey;
-use crate::settings::{Attester, Broker, Model, Settings};
+use crate::settings::{Broker, Model, Settings};
 use crate::stages::{Stage, Stages};
 use anchorhold_audit_log::{
-    Actor, ActorKind, BindingInputs, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, Outcome, Tee,
+    Actor, ActorKind, BindingInputs, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, Outcome,
 };
 use anchorhold_channel::client::{Answer, Client, Limits, Pinned, Target};
 use anchorhold_channel::tls;
@@ -102,7 +102,7 @@ impl Releaser {
         };
         let source = match broker {
             Broker::Anchorhold(broker) => Source::Broker(Box::new(broker.pinned()?)),
-            Broker::Kbs(kbs) => Source::Kbs(kbs::rules(kbs, settings.attester)?),
+            Broker::Kbs(kbs) => Source::Kbs(kbs::rules(kbs, &settings.attester)?),
         };
         let max_body_bytes = match &source {
             Source::Broker(_) => 64 * 1024,
@@ -173,7 +173,6 @@ pub(crate) struct Exchange<'a> {
     pub(crate) recorder: &'a Recorder,
     pub(crate) stages: &'a mut Stages,
     pub(crate) clock: Clock,
-    pub(crate) attester: Attester,
     /// Whether the log already holds this boot's evidence.
     pub(crate) evidence_recorded: &'a mut bool,
 }
@@ -192,7 +191,8 @@ impl Exchange<'_> {
     fn record_evidence(&mut self, evidence: &Evidence, inputs: BindingInputs) -> anyhow::Result<()> {
         if !*self.evidence_recorded {
             let (json, at) = (serde_json::to_vec(evidence)?, self.clock.stamp());
-            self.recorder.record_evidence(BootEvidence { json, inputs, tee: Tee::SnpSimulated, at })?;
+            let tee = self.identity.attester.logged_tee();
+            self.recorder.record_evidence(BootEvidence { json, inputs, tee, at })?;
             *self.evidence_recorded = true;
         }
         Ok(())

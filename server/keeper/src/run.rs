@@ -6,6 +6,7 @@ use crate::cpus;
 use crate::evidence::Identity;
 use crate::fetch::{Fetched, Recheck};
 use crate::gateway::{Desk, Gateway, Voice};
+use crate::kernel::{Collecting, Workers};
 use crate::key::HeldKey;
 use crate::release::{ATTEMPTS_TO_RENEW, Exchange, NoKey, Releaser};
 use crate::reload::GatewayFiles;
@@ -56,6 +57,12 @@ pub(crate) enum Happening {
         slot: usize,
         generation: u64,
     },
+    /// The kernel refused so much of this model's worker that it is not sound.
+    TooManyRefusals {
+        model: String,
+    },
+    /// The kernel's audit records come to nobody any more.
+    CollectorGone,
     /// Somebody asked us to stop.
     Terminate,
     /// Somebody changed the gateway's settings.
@@ -143,6 +150,10 @@ pub(crate) struct Keeper {
     pub(crate) happenings: Sender<Happening>,
     pub(crate) empty: PathBuf,
     pub(crate) slots: Vec<Slot>,
+    /// Whose refusals are counted.
+    pub(crate) workers: Workers,
+    /// Who reads the kernel's audit records.
+    pub(crate) collecting: Option<Collecting>,
     /// What the threads of workers are bound to, in the order of the slots; empty if they are not.
     pub(crate) cpus: Vec<u16>,
     pub(crate) evidence_recorded: bool,
@@ -196,6 +207,7 @@ impl Keeper {
             (Package::Address(_), None) => bail!("the package was not fetched"),
         };
         let (starting, layers) = Starting::start(&self.settings, &self.empty)?;
+        self.workers.add(starting.id(), &model.id);
         self.stages.tell(&Stage::Worker {
             model: &model.id,
             pid: starting.id(),
@@ -326,6 +338,12 @@ impl Keeper {
                 Ok(Happening::WorkerGone { slot, generation }) => {
                     self.worker_gone((slot, generation), voice)?
                 }
+                Ok(Happening::TooManyRefusals { model }) => self.end_refused(&model)?,
+                Ok(Happening::CollectorGone) => {
+                    if let Err(error) = self.collector_gone() {
+                        break Err(error);
+                    }
+                }
                 Ok(Happening::Terminate) => break self.drain(voice, inbox),
                 Ok(Happening::Reload) => self.reload(voice),
                 Ok(Happening::GatewayGone) | Err(RecvTimeoutError::Disconnected) => {
@@ -422,6 +440,31 @@ impl Keeper {
         .map(|_| ())
     }
 
+    /// Ends the worker of a model that keeps trying what it may not. What follows is what follows a crash.
+    fn end_refused(&mut self, model: &str) -> anyhow::Result<()> {
+        let running =
+            self.slots.iter_mut().find(|slot| slot.model.id == model).and_then(|slot| slot.running.as_mut());
+        let Some(running) = running else { return Ok(()) };
+        running.kill();
+        let recorded = self.record(EventType::WorkerLimit, Outcome::Denied, |event| {
+            event.model = named(model);
+            event.code = Code::from_static("refusals");
+        });
+        recorded.map(drop)
+    }
+
+    /// Goes on without the kernel's records only where the settings allow that.
+    fn collector_gone(&mut self) -> anyhow::Result<()> {
+        self.collecting = None;
+        self.record(EventType::ComponentCrash, Outcome::Failure, |event| {
+            event.code = Code::from_static("collector");
+        })?;
+        let is_required = self.settings.collector.as_ref().is_some_and(|collector| collector.required);
+        anyhow::ensure!(!is_required, "the collector ended");
+        warn("the collector ended: the kernel's audit records are not logged any more");
+        Ok(())
+    }
+
     /// Restarts that are due, leases to renew, leases that ended.
     fn look_after_slots(&mut self, voice: &Voice) {
         for at in 0..self.slots.len() {
@@ -482,7 +525,6 @@ impl Keeper {
             recorder: self.writer.recorder(),
             stages: &mut self.stages,
             clock: self.clock,
-            attester: self.settings.attester,
             evidence_recorded: &mut self.evidence_recorded,
         };
         let renewed = self.releaser.obtain(&mut exchange, &model, ATTEMPTS_TO_RENEW);

@@ -1,7 +1,6 @@
 //! The settings file: read into plain structs that refuse unknown keys, then checked.
 
 use crate::store::Store;
-use anchorhold_attester::software::ReportVersion;
 use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
 use anchorhold_ipc::Precision;
@@ -21,28 +20,73 @@ const MAX_THREADS: u16 = 1024;
 pub(crate) struct Settings {
     /// The name under which boots of this deployment are logged.
     pub(crate) deployment: String,
-    pub(crate) attester: Attester,
+    pub(crate) attester: AttesterKind,
     pub(crate) broker: Broker,
     pub(crate) gateway: Gateway,
     pub(crate) worker: Worker,
     pub(crate) audit: Audit,
+    /// Who reads the kernel's audit records; none where they are not logged.
+    pub(crate) collector: Option<Collector>,
     /// How packages at addresses are fetched; none when every package is a directory.
     pub(crate) store: Option<Store>,
     #[serde(rename = "model")]
     pub(crate) models: Vec<Model>,
 }
 
-/// Where evidence comes from.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub(crate) enum Attester {
+/// What attests this guest. Nothing is chosen that is weaker than what is written here.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum AttesterKind {
+    /// Whatever this machine has, if it is a TEE.
+    Auto {},
+    /// This machine, which must be an SEV-SNP guest.
+    Snp {},
+    /// This machine, which must be a TD.
+    Tdx {},
     /// A simulated SEV-SNP guest: real formats under a root that protects nothing.
     Software {
         /// The report version, 3 or 5.
         report_version: u8,
         /// Whether the simulated guest policy allows debugging, so that refusals can be shown.
         debug: bool,
+        /// A file with the launch digest to report, in hex; of the programs that run if it is not written.
+        #[serde(default)]
+        launch_digest_file: Option<PathBuf>,
     },
+    /// A simulated TD, likewise.
+    SoftwareTdx {
+        /// Whether the simulated TD allows debugging.
+        debug: bool,
+        /// A file with the MRTD to report, in hex; of the programs that run if it is not written.
+        #[serde(default)]
+        launch_digest_file: Option<PathBuf>,
+    },
+}
+
+impl AttesterKind {
+    /// Whether no hardware stands behind its evidence.
+    pub(crate) const fn is_simulated(&self) -> bool {
+        matches!(self, Self::Software { .. } | Self::SoftwareTdx { .. })
+    }
+
+    /// Where a simulated guest's launch digest is.
+    pub(crate) fn launch_digest_file(&self) -> Option<&Path> {
+        match self {
+            Self::Software { launch_digest_file, .. } | Self::SoftwareTdx { launch_digest_file, .. } => {
+                launch_digest_file.as_deref()
+            }
+            Self::Auto {} | Self::Snp {} | Self::Tdx {} => None,
+        }
+    }
+
+    fn files(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::Software { launch_digest_file, .. } | Self::SoftwareTdx { launch_digest_file, .. } => {
+                launch_digest_file.as_mut()
+            }
+            Self::Auto {} | Self::Snp {} | Self::Tdx {} => None,
+        }
+    }
 }
 
 /// Who releases weights keys, and over which protocol.
@@ -217,6 +261,30 @@ pub(crate) struct Audit {
     pub(crate) directory: PathBuf,
 }
 
+/// Who reads the kernel's audit records.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Collector {
+    pub(crate) program: PathBuf,
+    /// How the records come to it: `daemon`, also if it is not written, or `beside`.
+    #[serde(default)]
+    pub(crate) hearing: Hearing,
+    /// Whether nothing is served without them, also if it is not written.
+    #[serde(default = "keeps")]
+    pub(crate) required: bool,
+}
+
+/// How the kernel's audit records come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Hearing {
+    /// To the collector alone, which loses none: for a guest of ours.
+    #[default]
+    Daemon,
+    /// Beside a machine's own audit daemon, best effort.
+    Beside,
+}
+
 /// One sealed model.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -275,7 +343,8 @@ impl Settings {
             Package::Address(_) => None,
         });
         let packages = packages.chain(self.store.iter_mut().flat_map(Store::paths));
-        let files = own.into_iter().chain(more).chain(self.broker.files());
+        let packages = packages.chain(self.collector.iter_mut().map(|collector| &mut collector.program));
+        let files = own.into_iter().chain(more).chain(self.broker.files()).chain(self.attester.files());
         for path in files.chain(packages).chain(&mut self.gateway.writes) {
             *path = base.join(&*path);
         }
@@ -283,11 +352,12 @@ impl Settings {
 
     fn check(&self) -> anyhow::Result<()> {
         Origin::new(&format!("{}/{}", self.deployment, "0".repeat(32))).context("deployment")?;
-        let Attester::Software { report_version, .. } = self.attester;
-        ensure!(
-            matches!(report_version, 3 | 5),
-            "attester.report_version is {report_version}, wanted 3 or 5"
-        );
+        if let AttesterKind::Software { report_version, .. } = self.attester {
+            ensure!(
+                matches!(report_version, 3 | 5),
+                "attester.report_version is {report_version}, wanted 3 or 5"
+            );
+        }
         self.broker.check()?;
         ensure!(!self.models.is_empty(), "no [[model]]: there is nothing to serve");
         ensure!(self.models.len() <= MAX_MODELS, "{} models, the limit is {MAX_MODELS}", self.models.len());
@@ -325,15 +395,6 @@ impl Settings {
             "worker.device is cuda, which computes in bf16: worker.precision must say so"
         );
         Ok(())
-    }
-}
-
-impl Attester {
-    pub(crate) fn report_version(self) -> ReportVersion {
-        match self {
-            Self::Software { report_version: 3, .. } => ReportVersion::V3,
-            Self::Software { .. } => ReportVersion::V5,
-        }
     }
 }
 
@@ -442,6 +503,18 @@ mod tests {
     }
 
     #[test]
+    fn an_attester_is_the_machine_or_a_simulated_one() {
+        let software = "kind = \"software\"\n        report_version = 5\n        debug = false";
+        assert!(GOOD.contains(software));
+        let read = |kind: &str| read(&GOOD.replace(software, kind)).unwrap().attester;
+        for kind in ["auto", "snp", "tdx"] {
+            assert!(!read(&format!("kind = {kind:?}")).is_simulated(), "{kind}");
+        }
+        let td = read("kind = \"software-tdx\"\ndebug = false\nlaunch_digest_file = \"/d\"");
+        assert_eq!((td.is_simulated(), td.launch_digest_file()), (true, Some(Path::new("/d"))));
+    }
+
+    #[test]
     fn refuses_what_is_wrong_and_names_it() {
         for (from, to, named) in [
             ("threads = 2", "threads = 0", "worker.threads"),
@@ -455,6 +528,8 @@ mod tests {
             ("deployment = \"test\"", "deployment = \"\\n\"", "deployment"),
             ("debug = false", "debug = false\nroot = \"simulated\"", "unknown field"),
             ("kind = \"software\"", "kind = \"hardware\"", "hardware"),
+            ("kind = \"software\"", "kind = \"auto\"", "unknown field"),
+            ("kind = \"software\"", "kind = \"software-tdx\"", "unknown field"),
             ("KEY", "AB", "hex"),
             ("key-broker/0", "key-broker/1", "broker.log_key"),
             ("needed = 0", "needed = 1", "broker.witnesses"),

@@ -12,6 +12,8 @@ use std::io::Write as _;
 pub(crate) enum Stage<'a> {
     /// The gateway runs, confined, and its TLS key is known.
     Gateway { pid: u32, layers: &'a [String], missing: &'a [String] },
+    /// The kernel's audit records come to the collector, which is confined.
+    Collector { pid: u32, layers: &'a [String], missing: &'a [String] },
     /// Evidence for the broker's challenge was made.
     Evidence { model: &'a str, bytes: usize, measurement: String },
     /// The broker released the key.

@@ -2,7 +2,7 @@
 //!
 //! 1. Confine the keeper; begin the boot's log.
 //! 2. Start the gateway, which makes the TLS key and confines itself. It does not listen yet.
-//! 3. Make the boot's keys and evidence; obtain each model's key from the broker.
+//! 3. Start the collector of the kernel's audit records. Make the boot's keys and evidence; obtain each model's key from the broker.
 //! 4. For each model: fetch its package if it is not a directory, start a worker, wait until the model is in memory.
 //! 5. Let the gateway listen.
 
@@ -12,12 +12,14 @@ use crate::clock::Clock;
 use crate::cpus;
 use crate::evidence::{Boot, GatewayKeys, Identity};
 use crate::gateway::Gateway;
+use crate::kernel::{self, Workers};
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
 use crate::run::{Keeper, Slot};
 use crate::settings::{Device, Package, Settings};
 use crate::stages::{Stage, Stages};
 use crate::store;
+use anchorhold_attester::device::Device as AttestingDevice;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
 use anchorhold_confine::{Reach, Role, nvidia_nodes};
 use anchorhold_ipc::FromGateway;
@@ -67,6 +69,14 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
 
     let (happenings, inbox) = channel();
+    let workers = Workers::default();
+    let collecting = match &settings.collector {
+        None => None,
+        Some(collector) => {
+            let log = (writer.recorder().clone(), clock);
+            kernel::collect(collector, &empty, log, workers.clone(), &mut stages, happenings.clone())?
+        }
+    };
     let mut keeper = Keeper {
         settings,
         files,
@@ -78,6 +88,8 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         happenings,
         empty,
         slots: Vec::new(),
+        workers,
+        collecting,
         cpus,
         evidence_recorded: false,
         drain_within: Duration::ZERO,
@@ -116,7 +128,6 @@ fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
             recorder: keeper.writer.recorder(),
             stages: &mut keeper.stages,
             clock: keeper.clock,
-            attester: keeper.settings.attester,
             evidence_recorded: &mut keeper.evidence_recorded,
         };
         let key = keeper.releaser.obtain(&mut exchange, &model, ATTEMPTS_AT_START);
@@ -166,11 +177,18 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
     let mut write = settings.gateway.writes.clone();
     write.push(settings.audit.directory.clone());
     write.push(PathBuf::from("/dev/null"));
+    if !settings.attester.is_simulated() {
+        let (reads, writes) = AttestingDevice::paths();
+        read.extend(reads.into_iter().filter(|path| path.exists()).map(Path::to_owned));
+        write.extend(writes.into_iter().filter(|path| path.exists()).map(Path::to_owned));
+    }
+    read.extend(settings.attester.launch_digest_file().map(Path::to_owned));
     if settings.worker.device == Device::Cuda {
         // What holds the keeper holds its children; the worker gives up again what it does not need.
         write.extend(nvidia_nodes());
         read.extend(present(&["/proc", "/sys", "/usr/local/cuda"]));
     }
+    execute.extend(settings.collector.iter().map(|collector| collector.program.clone()));
     if let Some(store) = &settings.store {
         store.make_cache()?;
         execute.push(store.program.clone());

@@ -27,6 +27,14 @@ pub(crate) struct Running {
     control: LineWriter<ToWorker>,
 }
 
+impl Running {
+    /// Ends the process at once; whoever watches it is told.
+    pub(crate) fn kill(&mut self) {
+        // One that has ended already is being told of.
+        let _ = self.child.kill();
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         // A worker that has already ended cannot be told or killed, and that is as good.

@@ -126,6 +126,11 @@ impl Broker {
         Ok(())
     }
 
+    /// Chooses where it will serve, for guests whose settings are measured before it does.
+    pub fn listen_on(&mut self, address: std::net::SocketAddr) {
+        self.address = Some(address.to_string());
+    }
+
     /// Kills it with SIGKILL; its state stays.
     pub fn kill(&mut self) {
         self.process = None;

@@ -40,6 +40,8 @@ pub struct Settings {
     pub debug: bool,
     /// SEV-SNP report version, 3 or 5.
     pub report_version: u8,
+    /// Where a guest in a virtual machine has the launch digest that its host computed; of the programs that run if there is none.
+    pub launch_digest_file: Option<PathBuf>,
     /// Where the gateway listens.
     pub listen: String,
     /// The caller's key.
@@ -70,6 +72,29 @@ fn api_key() -> anyhow::Result<String> {
 /// The file of keys beside the gateway's settings.
 pub const API_KEYS: &str = "keys.toml";
 
+/// Where a guest finds what its settings name.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The programs.
+    pub programs: PathBuf,
+    /// The settings' files.
+    pub settings: PathBuf,
+    /// What it writes: the log, and the gateway's certificate in `public`.
+    pub state: PathBuf,
+}
+
+impl Places {
+    /// A guest of this machine, with everything in one directory.
+    #[must_use]
+    pub fn of_process(programs: &Programs, directory: &Path) -> Self {
+        Self {
+            programs: programs.directory().to_owned(),
+            settings: directory.to_owned(),
+            state: directory.to_owned(),
+        }
+    }
+}
+
 impl Settings {
     /// A guest for these packages, at this broker.
     pub fn new(broker: &Broker, owner: &Owner, packages: &[Sealed]) -> anyhow::Result<Self> {
@@ -85,6 +110,7 @@ impl Settings {
             models: models.collect(),
             debug: false,
             report_version: 5,
+            launch_digest_file: None,
             listen: "127.0.0.1:0".to_owned(),
             api_key: api_key()?,
             other_key: api_key()?,
@@ -94,7 +120,7 @@ impl Settings {
         })
     }
 
-    fn broker_toml(&self, directory: &Path) -> String {
+    fn broker_toml(&self, places: &Places) -> String {
         let Self { broker_url, broker_signing_key, broker_log_key, .. } = self;
         let certificate = quoted(&self.broker_certificate);
         let protocol = match &self.over_kbs {
@@ -102,17 +128,23 @@ impl Settings {
                 "protocol = \"anchorhold\"\nsigning_key = \"{broker_signing_key}\"\nlog_key = \"{broker_log_key}\"\n\
                  witnesses = {{ needed = 0, keys = [] }}\nkem = \"x-wing\""
             ),
-            Some(_) => format!("protocol = \"kbs\"\ntoken_keys = {}", quoted(&directory.join(TOKEN_KEYS))),
+            Some(_) => {
+                format!("protocol = \"kbs\"\ntoken_keys = {}", quoted(&places.settings.join(TOKEN_KEYS)))
+            }
         };
         format!("[broker]\nurl = \"{broker_url}\"\ncertificate = {certificate}\n{protocol}\n\n")
     }
 
     /// Takes the packages of the models, in their order, from these addresses instead, through a cache.
     pub fn fetch_from(&mut self, programs: &Programs, cache: &Path, addresses: &[String]) {
+        self.fetch_with(&programs.path("anchorhold-fetcher"), cache, addresses);
+    }
+
+    /// The same with the fetcher at this path.
+    pub fn fetch_with(&mut self, program: &Path, cache: &Path, addresses: &[String]) {
         for (model, address) in self.models.iter_mut().zip(addresses) {
             model.1 = address.into();
         }
-        let program = programs.path("anchorhold-fetcher");
         self.store = Some(format!(
             "program = {:?}\ncache = {:?}\ncache_max_bytes = 1073741824\ndangerous_plain_http = true\n",
             program.to_string_lossy(),
@@ -125,22 +157,35 @@ impl Settings {
         self.store = self.store.take().map(|store| store.replace(from, to));
     }
 
-    fn keeper_toml(&self, programs: &Programs, directory: &Path) -> String {
+    /// Writes the files of settings for a guest that finds its own at `places` into `directory`.
+    pub fn write(&self, places: &Places, directory: &Path) -> anyhow::Result<()> {
+        std::fs::write(directory.join("keeper.toml"), self.keeper_toml(places))?;
+        if let Some(OverKbs { token_keys, .. }) = &self.over_kbs {
+            std::fs::write(directory.join(TOKEN_KEYS), token_keys.to_string())?;
+        }
+        std::fs::write(directory.join("gateway.toml"), self.gateway_toml(places))?;
+        Ok(std::fs::write(directory.join(API_KEYS), "")?)
+    }
+
+    fn keeper_toml(&self, places: &Places) -> String {
         let mut text = format!(
-            "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n\n\
+            "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n{}\n\
              {}[gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
              [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nprecision = {:?}\nrequired_layers = [\"seccomp\", \"no new privileges\", \"no capabilities\"]\n\n\
              [audit]\ndirectory = {}\n",
             self.report_version,
             self.debug,
-            self.broker_toml(directory),
-            quoted(&programs.path("anchorhold-gateway")),
-            quoted(&directory.join("gateway.toml")),
-            quoted(&directory.join("public")),
-            quoted(&programs.path("anchorhold-worker")),
+            self.launch_digest_file
+                .as_ref()
+                .map_or_else(String::new, |file| format!("launch_digest_file = {}\n", quoted(file))),
+            self.broker_toml(places),
+            quoted(&places.programs.join("anchorhold-gateway")),
+            quoted(&places.settings.join("gateway.toml")),
+            quoted(&places.state.join("public")),
+            quoted(&places.programs.join("anchorhold-worker")),
             self.keep_prefixes,
             self.precision,
-            quoted(&directory.join("audit")),
+            quoted(&places.state.join("audit")),
         );
         if let Some(store) = &self.store {
             text.push_str("\n[store]\n");
@@ -161,7 +206,7 @@ impl Settings {
         text
     }
 
-    fn gateway_toml(&self, directory: &Path) -> String {
+    fn gateway_toml(&self, places: &Places) -> String {
         let ids: Vec<_> = self.models.iter().map(|(id, ..)| id).collect();
         format!(
             "keys_file = \"keys.toml\"\nlisten = \"{}\"\nnames = [\"localhost\", \"127.0.0.1\"]\ncertificate = {:?}\nmodels = {ids:?}\n\n\
@@ -170,7 +215,7 @@ impl Settings {
              [[key]]\ntenant = \"demo\"\nsha256 = \"{}\"\n\n\
              [[key]]\ntenant = \"other\"\nsha256 = \"{}\"\n",
             self.listen,
-            directory.join("public/server.pem").to_string_lossy(),
+            places.state.join("public/server.pem").to_string_lossy(),
             Sha256Digest::of(self.api_key.as_bytes()),
             Sha256Digest::of(self.other_key.as_bytes())
         )
@@ -272,12 +317,7 @@ impl Guest {
     ) -> anyhow::Result<Start> {
         std::fs::create_dir_all(directory.join("public"))?;
         std::fs::create_dir_all(directory.join("audit"))?;
-        std::fs::write(directory.join("keeper.toml"), settings.keeper_toml(programs, directory))?;
-        if let Some(OverKbs { token_keys, .. }) = &settings.over_kbs {
-            std::fs::write(directory.join(TOKEN_KEYS), token_keys.to_string())?;
-        }
-        std::fs::write(directory.join("gateway.toml"), settings.gateway_toml(directory))?;
-        std::fs::write(directory.join(API_KEYS), "")?;
+        settings.write(&Places::of_process(programs, directory), directory)?;
         let mut command = Command::new(programs.path("anchorhold-keeper"));
         command.arg("--config").arg(directory.join("keeper.toml"));
         let mut process = Process::start(command, &directory.join("guest.stderr"))?;
@@ -377,7 +417,8 @@ pub fn log_entries(log: &Path) -> anyhow::Result<Vec<Value>> {
     serde_json::Deserializer::from_slice(&lines).into_iter().map(|entry| Ok(entry?)).collect()
 }
 
-fn refusal(stages: &[Value], stderr: &str) -> Refusal {
+/// Who ended a start, by what the keeper told and what was on standard error.
+pub(crate) fn refusal(stages: &[Value], stderr: &str) -> Refusal {
     // When the gateway or a worker ended the start, its own words say more than the keeper's.
     let errors: Vec<_> =
         stderr.lines().filter_map(|line| line.split_once(": error: ")).map(|(_, text)| text).collect();

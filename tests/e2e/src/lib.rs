@@ -8,6 +8,7 @@
     reason = "every error here is anyhow's: what was tried and what the program said"
 )]
 
+pub mod boot;
 pub mod broker;
 pub mod client;
 pub mod guest;

@@ -38,6 +38,11 @@ pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((own, 0)).context("no free port")?.local_addr()?)
 }
 
+/// A port of 127.0.0.1 on which nobody listens.
+pub fn free_loopback_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?.local_addr()?.port())
+}
+
 /// Whether a connection to `address` is refused by the system, as it is while nobody listens.
 #[must_use]
 pub fn is_closed(address: &SocketAddr) -> bool {

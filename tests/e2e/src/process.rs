@@ -30,6 +30,12 @@ impl Programs {
         Ok(programs)
     }
 
+    /// The directory itself.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.0
+    }
+
     /// The path of one program.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {

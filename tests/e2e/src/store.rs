@@ -64,6 +64,12 @@ impl PackageStore {
         format!("http://localhost:{}/{package}", self.address.port())
     }
 
+    /// The port on which it listens.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Requests so far.
     #[must_use]
     pub fn requests(&self) -> u64 {

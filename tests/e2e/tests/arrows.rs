@@ -24,11 +24,13 @@ use std::process::Command;
 /// * `hpke` is a crate of its own because weights keys and bodies are both encrypted to an attested key, and verifiers need neither.
 /// * `key-release` uses `audit-log`: a guest takes no key whose release is not proven to stand in the broker's log.
 /// * `fetcher` is a program of its own, because what it needs to speak to stores has no business beside weights keys.
+/// * `collector` is a program of its own, because it reads what hostile processes had a hand in, and holds the kernel's socket.
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
 /// * `gateway` uses `evaluation` for its reader of signed tokens and key sets, so that there is one.
 /// * `api-keys` is a crate of its own because the command line writes the file that the gateway reads.
 /// * `measure` is a crate of its own because the command line predicts measurements and whatever starts an image does too.
+/// * `image-builder` and `guest-init` share no crate: what one writes and the other reads is text of three lines.
 /// * `worker` uses `sealed-weights`, because it opens the package from descriptors and hands `model` the opened one.
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
@@ -110,6 +112,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
         &["api", "api-keys", "ipc", "body-encryption", "channel", "evaluation", "rats", "confine"],
     ),
     ("fetcher", "server", &["ipc", "confine", "weights-store"]),
+    ("collector", "server", &["ipc", "confine"]),
     (
         "keeper",
         "server",
@@ -117,7 +120,10 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
     ("cuda", "server", &["engine", "model", "worker", "ipc", "confine"]),
+    ("guest-init", "enclave-image", &[]),
+    ("image-builder", "enclave-image", &[]),
     ("cuda-double", "tests", &["cuda"]),
+    ("hostile", "tests", &["confine", "ipc", "worker"]),
     ("corpus", "tests", &["attester", "rats", "verifier"]),
 ];
 /// Crates that a reviewer reads whole, and the most direct dependencies of each.

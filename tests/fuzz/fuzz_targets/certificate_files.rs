@@ -4,8 +4,8 @@
 
 use anchorhold_fuzz::edit::raw_or_edited;
 use anchorhold_fuzz::made;
+use anchorhold_rats::CertificateTable;
 use anchorhold_verifier::pem;
-use anchorhold_verifier::snp::CertificateTable;
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 

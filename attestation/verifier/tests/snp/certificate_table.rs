@@ -1,8 +1,7 @@
 //! The table of certificates that a host gives with a report: one test for each refusal, and `sev` 8.0.0 as the writer.
 
 use crate::support::*;
-use anchorhold_rats::Evidence;
-use anchorhold_verifier::snp::{CertificateTable, TableError};
+use anchorhold_rats::{CertificateTable, Evidence, TableError};
 use proptest::prelude::*;
 use sev::firmware::host::{CertTableEntry, CertType};
 use sev::parser::ByteParser as _;

@@ -2,7 +2,7 @@
 
 use super::{Exchange, Failure, Http};
 use crate::key::HeldKey;
-use crate::settings::{Attester, Kbs, Model};
+use crate::settings::{AttesterKind, Kbs, Model};
 use anchorhold_audit_log::{BindingInputs, BindingPurpose, Hash};
 use anchorhold_channel::client::Answer;
 use anchorhold_kbs::client::{self, Attested, Attesting, attest_path, auth_path};
@@ -23,20 +23,12 @@ const MAX_CODE_BYTES: usize = 48;
 const STALE: &str = "kbs_token_verifier_error";
 
 /// Which tokens are taken: those that a key in the file signed.
-pub(super) fn rules(kbs: &Kbs, attester: Attester) -> anyhow::Result<TokenRules> {
+pub(super) fn rules(kbs: &Kbs, attester: &AttesterKind) -> anyhow::Result<TokenRules> {
     let file = kbs.token_keys.display();
     let json = std::fs::read(&kbs.token_keys).with_context(|| file.to_string())?;
     let rules = TokenRules::new(Jwks::from_json(&json).map_err(|error| anyhow!("{file}: {error}"))?);
-    Ok(match attester {
-        // Nobody affirms a simulated guest.
-        Attester::Software { .. } => dangerous::any_status(rules),
-    })
-}
-
-const fn tee(attester: Attester) -> Tee {
-    match attester {
-        Attester::Software { .. } => Tee::Snp,
-    }
+    // Nobody affirms a simulated guest.
+    Ok(if attester.is_simulated() { dangerous::any_status(rules) } else { rules })
 }
 
 pub(super) fn exchange(
@@ -46,8 +38,11 @@ pub(super) fn exchange(
     model: &Model,
 ) -> Result<HeldKey, Failure> {
     let resource = model.resource.as_ref().context("model.resource is missing")?;
-    let (body, waiting) =
-        client::begin(tee(exchange.attester), rules.clone()).map_err(anyhow::Error::from)?;
+    let tee = match exchange.identity.attester.tee() {
+        anchorhold_rats::Tee::Snp => Tee::Snp,
+        anchorhold_rats::Tee::Tdx => Tee::Tdx,
+    };
+    let (body, waiting) = client::begin(tee, rules.clone()).map_err(anyhow::Error::from)?;
     let answer = post(http, &auth_path(), None, body)?;
     let attesting = waiting.take(&answer.body, set_cookie(&answer)).map_err(anyhow::Error::from)?;
     record_evidence(exchange, &attesting)?;

@@ -5,7 +5,7 @@
 //! of a GUID, an offset and a length (little-endian), ended by an entry of zeros, and then the contents. GUIDs stand as in
 //! RFC 4122, most significant byte first, which is what go-sev-guest and the `sev` crate write.
 
-use anchorhold_rats::Der;
+use crate::Der;
 use std::fmt;
 
 /// The most entries that are read.
@@ -122,7 +122,7 @@ impl<'a> CertificateTable<'a> {
         Ok(table)
     }
 
-    /// The certificates for [`Evidence`](anchorhold_rats::Evidence), leaf first and without the root. Empty when the
+    /// The certificates for [`Evidence`](crate::Evidence), leaf first and without the root. Empty when the
     /// host gave no leaf, for then nothing can be chained.
     #[must_use]
     pub fn certificates(&self) -> Vec<Der> {

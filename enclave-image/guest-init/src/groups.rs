@@ -1,0 +1,70 @@
+//! The control group of everything that serves: how much memory and how many threads it may take.
+
+use crate::settings::Memory;
+use anyhow::Context as _;
+use rustix::mount::{MountFlags, mount};
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = "/sys/fs/cgroup";
+const NAME: &str = "serving";
+const PROCESSES: &str = "cgroup.procs";
+/// As the kernel reads it.
+const THIS_PROCESS: &str = "0";
+const MIB: u64 = 1 << 20;
+
+/// A control group that exists.
+pub(crate) struct Group(PathBuf);
+
+impl Group {
+    /// Mounts the hierarchy and makes the group with its limits.
+    pub(crate) fn create(memory: &Memory) -> anyhow::Result<Self> {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mount("cgroup2", ROOT, "cgroup2", flags, None).context("mounting control groups")?;
+        Self::make(Path::new(ROOT), memory)
+    }
+
+    fn make(root: &Path, memory: &Memory) -> anyhow::Result<Self> {
+        let group = root.join(NAME);
+        write(&root.join("cgroup.subtree_control"), "+cpu +memory +pids")?;
+        std::fs::create_dir(&group).with_context(|| group.display().to_string())?;
+        write(&group.join("memory.max"), &(u64::from(memory.serving_mib) * MIB).to_string())?;
+        write(&group.join("memory.swap.max"), "0")?;
+        // When the limit is met, all of it ends, so that no half of the guest goes on serving.
+        write(&group.join("memory.oom.group"), "1")?;
+        write(&group.join("pids.max"), &memory.pids.to_string())?;
+        Ok(Self(group))
+    }
+
+    /// Moves this process into the group, so that what it starts begins there.
+    pub(crate) fn enter(&self) -> anyhow::Result<()> {
+        write(&self.0.join(PROCESSES), THIS_PROCESS)
+    }
+
+    /// Moves this process out again; what it has started stays.
+    pub(crate) fn leave(&self) -> anyhow::Result<()> {
+        write(&self.0.with_file_name(PROCESSES), THIS_PROCESS)
+    }
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_every_limit() {
+        let root = tempfile::tempdir().unwrap();
+        let memory = Memory { state_mib: 8, serving_mib: 64, pids: 100 };
+        let group = Group::make(root.path(), &memory).unwrap();
+        group.enter().unwrap();
+        group.leave().unwrap();
+        let read = |name: &str| std::fs::read_to_string(root.path().join(NAME).join(name)).unwrap();
+        assert_eq!(read("memory.max"), "67108864");
+        assert_eq!([read("memory.swap.max"), read("memory.oom.group")], ["0", "1"]);
+        assert_eq!([read("pids.max"), read("cgroup.procs")], ["100", "0"]);
+        assert_eq!(std::fs::read_to_string(root.path().join(PROCESSES)).unwrap(), "0");
+    }
+}

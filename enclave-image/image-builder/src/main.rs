@@ -1,0 +1,113 @@
+//! `anchorhold-image`: builds the guest's image, and puts a deployment's settings into its initrd.
+
+use anchorhold_image_builder::build::{Inputs, build};
+use anchorhold_image_builder::lock::Lock;
+use anchorhold_image_builder::settings;
+use anchorhold_image_builder::table::{Flavour, Profile, Table};
+use clap::{Parser, Subcommand};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Builds the guest's image: the same bytes in every folder, on every day.
+#[derive(Debug, Parser)]
+#[command(
+    name = "anchorhold-image",
+    version,
+    after_help = "`make image` calls it with the folders of this project."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Order,
+}
+
+#[derive(Debug, Subcommand)]
+enum Order {
+    /// Build kernel, initrd, root and command line into a folder
+    Build(Build),
+    /// Write an initrd that has the settings of a deployment after the image's own
+    Settings {
+        /// The folder of the image
+        #[arg(long, value_name = "DIR")]
+        image: PathBuf,
+        /// The folder with guest.toml, keeper.toml, gateway.toml and what they name
+        #[arg(long, value_name = "DIR")]
+        settings: PathBuf,
+        /// The initrd to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Build {
+    /// production, debug or demo; each has another measurement
+    #[arg(long)]
+    flavour: Flavour,
+    /// server or small
+    #[arg(long, default_value = "server")]
+    profile: Profile,
+    /// The folder of this repository
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    repository: PathBuf,
+    /// The folder of the built programs
+    #[arg(long, value_name = "DIR")]
+    programs: PathBuf,
+    /// anchorhold-guest-init, linked statically
+    #[arg(long, value_name = "FILE")]
+    init: PathBuf,
+    /// The compiled SELinux policy
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The folder that enclave-image/tools.sh made
+    #[arg(long, value_name = "DIR")]
+    tools: PathBuf,
+    /// The folder of fetched packages
+    #[arg(long, value_name = "DIR")]
+    cache: PathBuf,
+    /// The Debian mirror for packages that are not there, such as http://host/debian
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// Threads
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// The folder of the image
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    if let Err(error) = run(&Arguments::parse()) {
+        // Nothing is left to tell it to when standard error is gone too.
+        let _ = writeln!(std::io::stderr(), "anchorhold-image: error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match &arguments.command {
+        Order::Build(order) => {
+            let table = Table::read(&order.repository.join("enclave-image/rootfs.toml"))?;
+            let lock = Lock::read(&order.repository.join("enclave-image/image.lock"))?;
+            let manifest = build(&Inputs {
+                table: &table,
+                lock: &lock,
+                flavour: order.flavour,
+                profile: order.profile,
+                repository: &order.repository,
+                programs: &order.programs,
+                init: &order.init,
+                policy: order.policy.as_deref(),
+                tools: &order.tools,
+                cache: &order.cache,
+                mirror: order.mirror.as_deref(),
+                jobs: order.jobs,
+                out: &order.out,
+            })?;
+            writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&manifest)?)?;
+            Ok(())
+        }
+        Order::Settings { image, settings, out } => settings::append(image, settings, out),
+    }
+}

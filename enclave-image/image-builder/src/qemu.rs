@@ -1,0 +1,233 @@
+//! The command line of QEMU for a guest, as a value: nothing here starts anything or looks at the machine.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Which hardware protects the guest from its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tee {
+    /// None.
+    None,
+    /// AMD SEV-SNP. Kernel, initrd and command line are hashed into the launch digest (`kernel-hashes`).
+    Snp {
+        /// Firmware with a place for those hashes, such as Debian's `OVMF.amdsev.fd`.
+        firmware: PathBuf,
+        /// The processor that is named in the measured state of each virtual CPU.
+        cpu: String,
+    },
+    /// Intel TDX. The firmware measures what it starts.
+    Tdx {
+        /// Firmware with TDX metadata, such as Debian's `OVMF.inteltdx.fd`.
+        firmware: PathBuf,
+    },
+}
+
+/// Who runs the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// QEMU itself. Slow, and works everywhere.
+    Tcg,
+    /// The processor.
+    Kvm,
+}
+
+/// A guest to be started.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// What protects it.
+    pub tee: Tee,
+    /// Who runs it; a TEE needs the processor, whatever stands here.
+    pub accelerator: Accelerator,
+    /// Virtual CPUs.
+    pub cpus: u16,
+    /// Memory, in MiB.
+    pub memory_mib: u32,
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The initrd, with the deployment's settings.
+    pub initrd: PathBuf,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// The root and its hash tree.
+    pub root: PathBuf,
+    /// Port of this machine's loopback and port of the guest that it leads to.
+    pub forward: Option<(u16, u16)>,
+    /// The file that takes what the guest says on its console.
+    pub console: PathBuf,
+    /// The launch digest that a simulating image is told, hex.
+    pub simulated_digest: Option<String>,
+}
+
+/// Bits of an SNP guest's policy: SMT may be on, and one bit that is always set. No debugging, no migration.
+const SNP_POLICY: &str = "0x30000";
+/// Where the encryption bit is on every EPYC that has SNP, and how many bits of a physical address it costs.
+const SNP_ADDRESS: &str = "cbitpos=51,reduced-phys-bits=1";
+
+/// The arguments for `qemu-system-x86_64`. The stages of the start come on its standard output.
+#[must_use]
+pub fn arguments(machine: &Machine) -> Vec<OsString> {
+    let mut line = Line(Vec::new());
+    line.words(&["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+    tee(&mut line, machine);
+    line.option("-smp", machine.cpus.to_string()).option("-m", format!("{}M", machine.memory_mib));
+    line.path("-kernel", "", &machine.kernel).path("-initrd", "", &machine.initrd);
+    line.option("-append", machine.cmdline.clone());
+    line.path("-drive", "if=none,id=root,format=raw,readonly=on,cache=unsafe,file=", &machine.root);
+    line.words(&["-device", "virtio-blk-pci,drive=root"]);
+    let forward =
+        machine.forward.map_or_else(String::new, |(from, to)| format!(",hostfwd=tcp:127.0.0.1:{from}-:{to}"));
+    line.option("-netdev", format!("user,id=net,ipv6=off{forward}"));
+    // Without a ROM, which only a guest that boots over the network would run.
+    line.words(&["-device", "virtio-net-pci,netdev=net,romfile="]);
+    line.path("-serial", "file:", &machine.console);
+    line.words(&["-chardev", "stdio,id=stages,signal=off", "-serial", "chardev:stages"]);
+    if let Some(digest) = &machine.simulated_digest {
+        line.option("-fw_cfg", format!("name=opt/anchorhold/simulated-launch-digest,string={digest}"));
+    }
+    line.0
+}
+
+fn tee(line: &mut Line, machine: &Machine) {
+    let memory = machine.memory_mib;
+    match &machine.tee {
+        Tee::None => match machine.accelerator {
+            Accelerator::Tcg => line.words(&["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"]),
+            Accelerator::Kvm => line.words(&["-machine", "q35", "-accel", "kvm", "-cpu", "host"]),
+        },
+        Tee::Snp { firmware, cpu } => {
+            line.words(&[
+                "-machine",
+                "q35,confidential-guest-support=tee,memory-backend=memory",
+                "-accel",
+                "kvm",
+            ]);
+            line.option("-cpu", cpu.clone());
+            line.option(
+                "-object",
+                format!("memory-backend-memfd,id=memory,size={memory}M,share=true,prealloc=false"),
+            );
+            line.option(
+                "-object",
+                format!("sev-snp-guest,id=tee,policy={SNP_POLICY},{SNP_ADDRESS},kernel-hashes=on"),
+            );
+            line.path("-bios", "", firmware)
+        }
+        Tee::Tdx { firmware } => {
+            line.words(&[
+                "-machine",
+                "q35,kernel-irqchip=split,confidential-guest-support=tee,memory-backend=memory",
+            ]);
+            line.words(&["-accel", "kvm", "-cpu", "host"]);
+            line.option(
+                "-object",
+                format!("memory-backend-memfd,id=memory,size={memory}M,share=true,prealloc=false"),
+            );
+            line.words(&["-object", "tdx-guest,id=tee"]);
+            line.path("-bios", "", firmware)
+        }
+    };
+}
+
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn words(&mut self, words: &[&str]) -> &mut Self {
+        self.0.extend(words.iter().map(OsString::from));
+        self
+    }
+
+    fn option(&mut self, name: &str, value: String) -> &mut Self {
+        self.0.extend([name.into(), value.into()]);
+        self
+    }
+
+    /// An option whose value ends in a path. QEMU reads a comma as the end of a value, and two as one comma.
+    fn path(&mut self, name: &str, before: &str, path: &std::path::Path) -> &mut Self {
+        use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+        let is_list = before.ends_with("file=");
+        let mut value = before.as_bytes().to_vec();
+        for &byte in path.as_os_str().as_bytes() {
+            value.push(byte);
+            if is_list && byte == b',' {
+                value.push(byte);
+            }
+        }
+        self.0.extend([name.into(), OsString::from_vec(value)]);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(tee: Tee) -> Machine {
+        Machine {
+            tee,
+            accelerator: Accelerator::Tcg,
+            cpus: 2,
+            memory_mib: 1024,
+            kernel: "k".into(),
+            initrd: "i".into(),
+            cmdline: "panic=-1 quiet".into(),
+            root: "a,b".into(),
+            forward: Some((4000, 8443)),
+            console: "console".into(),
+            simulated_digest: None,
+        }
+    }
+
+    fn text(machine: &Machine) -> String {
+        arguments(machine).iter().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>().join("|")
+    }
+
+    #[test]
+    fn without_a_tee_there_is_no_firmware_and_nothing_confidential() {
+        let line = text(&machine(Tee::None));
+        assert!(
+            line.contains("-accel|tcg,thread=multi|-cpu|max") && line.contains("|-append|panic=-1 quiet|"),
+            "{line}"
+        );
+        assert!(
+            !line.contains("confidential") && !line.contains("-bios") && !line.contains("fw_cfg"),
+            "{line}"
+        );
+        assert!(line.contains("file=a,,b|") && line.contains("hostfwd=tcp:127.0.0.1:4000-:8443"), "{line}");
+    }
+
+    #[test]
+    fn snp_hashes_the_kernel_forbids_debugging_and_is_never_emulated() {
+        let line = text(&machine(Tee::Snp { firmware: "OVMF.amdsev.fd".into(), cpu: "EPYC-v4".into() }));
+        assert!(
+            line.contains("confidential-guest-support=tee") && line.contains("-bios|OVMF.amdsev.fd"),
+            "{line}"
+        );
+        assert!(
+            line.contains("sev-snp-guest,id=tee,policy=0x30000,") && line.contains("kernel-hashes=on"),
+            "{line}"
+        );
+        assert!(line.contains("-accel|kvm|-cpu|EPYC-v4") && !line.contains("tcg"), "{line}");
+        // Bit 17 is always set, bit 16 allows SMT; bits 18 and 19 would allow migration and debugging.
+        let policy = u64::from_str_radix(SNP_POLICY.trim_start_matches("0x"), 16).unwrap();
+        assert_eq!(policy, 1 << 16 | 1 << 17);
+    }
+
+    #[test]
+    fn tdx_has_its_object_and_firmware_and_is_never_emulated() {
+        let line = text(&machine(Tee::Tdx { firmware: "OVMF.inteltdx.fd".into() }));
+        assert!(line.contains("tdx-guest,id=tee") && line.contains("kernel-irqchip=split"), "{line}");
+        assert!(
+            line.contains("-bios|OVMF.inteltdx.fd") && line.contains("-accel|kvm") && !line.contains("tcg"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_simulating_image_is_told_its_digest() {
+        let line = text(&Machine { simulated_digest: Some("ab".repeat(48)), ..machine(Tee::None) });
+        assert!(line.contains(&format!(
+            "-fw_cfg|name=opt/anchorhold/simulated-launch-digest,string={}",
+            "ab".repeat(48)
+        )));
+    }
+}

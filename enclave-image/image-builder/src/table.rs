@@ -1,0 +1,300 @@
+//! `rootfs.toml`: everything that is in an image.
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+use std::path::Path;
+
+/// The file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// The SELinux context of a type, `{}` standing for the type.
+    pub context: String,
+    /// The root file system's UUID.
+    pub uuid: String,
+    /// The salt of the root's hash tree, hex.
+    pub salt: String,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// What stands beside the image.
+    pub beside: Vec<Beside>,
+    /// The kernel's command line, word by word.
+    pub cmdline: Vec<Word>,
+    /// Modules of the initrd, each after what it needs.
+    pub module: Vec<Module>,
+    /// Folders of the root.
+    pub folder: Vec<Folder>,
+    /// Symbolic links of the root.
+    pub link: Vec<Link>,
+    /// Files of the root.
+    pub file: Vec<File>,
+}
+
+/// Where the kernel is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// The package.
+    pub package: String,
+    /// Its release, as in the names of its files.
+    pub release: String,
+}
+
+/// A file beside the image, out of a package.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beside {
+    /// What it is called there.
+    pub name: String,
+    /// Where it comes from.
+    pub package: OfPackage,
+}
+
+/// A file of a locked package.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfPackage {
+    /// The package.
+    pub name: String,
+    /// The file's path in it, without the first slash.
+    pub file: String,
+}
+
+/// A word of the command line.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Word {
+    /// As the kernel reads it.
+    pub word: String,
+    /// Why it stands there.
+    pub why: String,
+    /// Where; everywhere if it is not written.
+    #[serde(default)]
+    pub only: Option<Vec<String>>,
+}
+
+/// A kernel module.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Module {
+    /// Its path below the modules' `kernel` folder, without `.ko.xz`.
+    pub path: String,
+    /// Why it is needed.
+    pub why: String,
+    /// Where; everywhere if it is not written.
+    #[serde(default)]
+    pub only: Option<Vec<String>>,
+}
+
+/// A folder of the root, mode 0555.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Folder {
+    /// Its path.
+    pub path: String,
+    /// Its SELinux type.
+    pub label: String,
+}
+
+/// A link of the root.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// Its path.
+    pub path: String,
+    /// What it points to.
+    pub to: String,
+    /// Its SELinux type.
+    pub label: String,
+}
+
+/// A file of the root.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Its path.
+    pub path: String,
+    /// Where its bytes come from.
+    pub source: Source,
+    /// Its permissions, octal.
+    pub mode: String,
+    /// Its SELinux type.
+    pub label: String,
+    /// Where; everywhere if it is not written.
+    #[serde(default)]
+    pub only: Option<Vec<String>>,
+}
+
+/// Where bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Source {
+    /// A program of this project.
+    Program(String),
+    /// A file of a locked package.
+    Package(OfPackage),
+    /// A file of this repository.
+    Repository(String),
+    /// These words.
+    Text(String),
+    /// The name of the flavour.
+    Flavour,
+    /// The compiled SELinux policy; left out when none was given.
+    Policy,
+}
+
+/// What an image is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavour {
+    /// Silent after the boot, real attesters only.
+    Production,
+    /// The same with the start told on a serial port.
+    Debug,
+    /// With the simulated attester.
+    Demo,
+}
+
+/// Which machine an image is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// A confidential virtual machine of a server.
+    Server,
+    /// A device with little memory and a TPM.
+    Small,
+}
+
+macro_rules! names {
+    ($type:ident, $what:literal, $($name:literal => $value:ident),+) => {
+        impl $type {
+            /// As the tables and the command line write it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$value => $name),+ }
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($name => Ok(Self::$value),)+
+                    _ => Err(format!(concat!("{} is no ", $what), text)),
+                }
+            }
+        }
+    };
+}
+
+names!(Flavour, "flavour", "production" => Production, "debug" => Debug, "demo" => Demo);
+names!(Profile, "profile", "server" => Server, "small" => Small);
+
+/// Whether an entry with this `only` is in an image.
+#[must_use]
+pub fn is_in(only: Option<&[String]>, flavour: Flavour, profile: Profile) -> bool {
+    only.is_none_or(|only| only.iter().any(|name| name == flavour.name() || name == profile.name()))
+}
+
+impl File {
+    /// Its permissions.
+    pub fn permissions(&self) -> anyhow::Result<u32> {
+        u32::from_str_radix(&self.mode, 8).with_context(|| format!("the mode of {}", self.path))
+    }
+}
+
+impl Table {
+    /// Reads and checks the file.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Self::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let table: Self = toml::from_str(text)?;
+        ensure!(table.context.matches("{}").count() == 1, "context needs one {{}} for the type");
+        let only = table.cmdline.iter().map(|word| &word.only);
+        let only = only.chain(table.module.iter().map(|module| &module.only));
+        let only = only.chain(table.file.iter().map(|file| &file.only));
+        for name in only.flatten().flatten() {
+            let known = name.parse::<Flavour>().is_ok() || name.parse::<Profile>().is_ok();
+            ensure!(known, "only: {name} is neither a flavour nor a profile");
+        }
+        for word in &table.cmdline {
+            ensure!(
+                !word.word.is_empty()
+                    && word.word.bytes().all(|b| b.is_ascii_graphic())
+                    && !word.why.is_empty(),
+                "a word of the command line is empty, has blanks, or has no reason"
+            );
+        }
+        for file in &table.file {
+            let mode = file.permissions()?;
+            ensure!(mode & !0o555 == 0, "{}: mode {} is more than read and execute", file.path, file.mode);
+        }
+        let paths =
+            table.folder.iter().map(|folder| &folder.path).chain(table.link.iter().map(|link| &link.path));
+        for path in paths.chain(table.file.iter().map(|file| &file.path)) {
+            let is_plain = path.starts_with('/') && !path.split('/').any(|part| part == ".." || part == ".");
+            ensure!(is_plain, "{path} is not a path from the root");
+        }
+        Ok(table)
+    }
+
+    /// The SELinux context of a type.
+    #[must_use]
+    pub fn label(&self, kind: &str) -> String {
+        self.context.replace("{}", kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        context = "u:r:{}:s0"
+        uuid = "0"
+        salt = "00"
+        kernel = { package = "linux", release = "6" }
+        beside = []
+        cmdline = [{ word = "panic=-1", why = "ends" }]
+        module = [{ path = "fs/a", why = "x", only = ["demo"] }]
+        folder = [{ path = "/", label = "root_t" }]
+        link = [{ path = "/lib", to = "usr/lib", label = "root_t" }]
+        file = [{ path = "/a", source = { program = "a" }, mode = "555", label = "a_t" },
+                { path = "/b", source = { package = { name = "p", file = "b" } }, mode = "444", label = "b_t" },
+                { path = "/c", source = "flavour", mode = "444", label = "c_t" }]
+    "#;
+
+    #[test]
+    fn reads_what_is_right_and_refuses_what_is_not() {
+        let table = Table::parse(GOOD).unwrap();
+        assert_eq!(table.label("x_t"), "u:r:x_t:s0");
+        assert_eq!(table.file[2].source, Source::Flavour);
+        for (from, to) in [
+            ("555", "755"),
+            ("555", "4555"),
+            ("555", "59"),
+            ("\"/a\"", "\"a\""),
+            ("\"/a\"", "\"/../a\""),
+            ("demo", "everyone"),
+            ("panic=-1", "panic=-1 quiet"),
+            ("why = \"ends\"", "why = \"\""),
+            ("{}", "x"),
+            ("mode = \"444\"", "mode = \"444\", owner = 0"),
+        ] {
+            assert!(Table::parse(&GOOD.replacen(from, to, 1)).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_everywhere_or_where_it_says() {
+        let only = vec!["demo".to_owned(), "small".to_owned()];
+        assert!(is_in(None, Flavour::Production, Profile::Server));
+        assert!(is_in(Some(&only), Flavour::Demo, Profile::Server));
+        assert!(is_in(Some(&only), Flavour::Production, Profile::Small));
+        assert!(!is_in(Some(&only), Flavour::Production, Profile::Server));
+    }
+}

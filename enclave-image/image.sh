@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Builds an image: enclave-image/image.sh FLAVOUR PROFILE. Prints its folder.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+flavour=$1 profile=${2:-server}
+target=${CARGO_TARGET_DIR:-$PWD/target}
+. enclave-image/apt.sh
+tools=$(enclave-image/tools.sh)
+init=$(enclave-image/init.sh)
+policy=()
+if [ -x policies/selinux/build.sh ]; then
+    mkdir -p "$target/image"
+    SECILC=$tools/run/secilc policies/selinux/build.sh "$target/image/selinux-policy" >&2
+    policy=(--policy "$target/image/selinux-policy")
+fi
+out=$target/image/$flavour-$profile
+rm -rf "$out"
+"$target/release/anchorhold-image" build --flavour "$flavour" --profile "$profile" --repository . --programs "$target/release" \
+    --init "$init" ${policy[@]+"${policy[@]}"} --tools "$tools" --cache "$target/image/packages" --mirror "$(debian_mirror)" \
+    --jobs "$(nproc)" --out "$out" >&2
+echo "$out"

@@ -1,0 +1,194 @@
+//! What attests this guest: the machine, or the software attester where the settings say so.
+
+use crate::clock::Clock;
+use crate::settings::{AttesterKind, Settings};
+use anchorhold_attester::device::{self, Device, Provider};
+use anchorhold_attester::software::tdx::{TdConfig, TdxGuest};
+use anchorhold_attester::software::{Debug, LaunchConfig, ReportVersion, SoftwareGuest, measure_components};
+use anchorhold_audit_log::Tee as LoggedTee;
+use anchorhold_rats::{Evidence, Measurement, ReportData, Tee};
+use anyhow::{Context as _, bail, ensure};
+use std::path::Path;
+
+/// TDATTRIBUTES.DEBUG.
+const TD_DEBUG: u64 = 1;
+/// The longest file with a launch digest, in bytes: hex and the end of a line.
+const MAX_DIGEST_FILE_BYTES: u64 = 128;
+
+/// What makes this boot's evidence.
+pub(crate) struct Attester {
+    source: Source,
+    measurement: Measurement,
+}
+
+enum Source {
+    Device(Device),
+    Software(Box<SoftwareGuest>),
+    SoftwareTd(Box<TdxGuest>),
+}
+
+impl Attester {
+    /// Opens what the settings name. A machine that does not have it is an error: no setting falls back to less.
+    ///
+    /// # Errors
+    /// What is missing, or what the device answered.
+    pub(crate) fn open(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
+        let launch = || simulated_measurement(settings);
+        match &settings.attester {
+            AttesterKind::Software { report_version, debug, .. } => {
+                let measurement = launch()?;
+                let config = LaunchConfig {
+                    report_version: match report_version {
+                        3 => ReportVersion::V3,
+                        _ => ReportVersion::V5,
+                    },
+                    debug: if *debug { Debug::Allowed } else { Debug::Denied },
+                    ..LaunchConfig::new(measurement)
+                };
+                let guest = SoftwareGuest::launch(config, clock.wall());
+                let guest = Box::new(guest.context("launching the software attester")?);
+                Ok(Self { source: Source::Software(guest), measurement })
+            }
+            AttesterKind::SoftwareTdx { debug, .. } => {
+                let measurement = launch()?;
+                let mut config = TdConfig::new(measurement);
+                if *debug {
+                    config.attributes |= TD_DEBUG;
+                }
+                let guest = TdxGuest::launch(config, clock.wall());
+                let guest = Box::new(guest.context("launching the software attester")?);
+                Ok(Self { source: Source::SoftwareTd(guest), measurement })
+            }
+            AttesterKind::Auto {} => Self::of_device(None),
+            AttesterKind::Snp {} => Self::of_device(Some(Provider::Snp)),
+            AttesterKind::Tdx {} => Self::of_device(Some(Provider::Tdx)),
+        }
+    }
+
+    fn of_device(wanted: Option<Provider>) -> anyhow::Result<Self> {
+        let device = Device::find().context("looking for this machine's attester")?;
+        let observed = device.provider();
+        if let Some(wanted) = wanted {
+            ensure!(
+                wanted == observed,
+                "attester.kind is {}, this machine has {}",
+                name(wanted),
+                name(observed)
+            );
+        }
+        // For nobody: the guest learns here what others will see that was launched.
+        let evidence = device.attest(&ReportData::new([0; ReportData::LEN])).context("making evidence")?;
+        let measurement = device::measurement_of(&evidence).context("the report has no measurement")?;
+        Ok(Self { source: Source::Device(device), measurement })
+    }
+
+    /// What was launched, as the evidence will say it.
+    pub(crate) const fn measurement(&self) -> Measurement {
+        self.measurement
+    }
+
+    /// Evidence over this report data.
+    pub(crate) fn attest(&self, report_data: &ReportData) -> anyhow::Result<Evidence> {
+        match &self.source {
+            Source::Device(device) => device.attest(report_data).context("making evidence"),
+            Source::Software(guest) => guest.attest(report_data).context("making evidence"),
+            Source::SoftwareTd(guest) => guest.attest(report_data).context("making evidence"),
+        }
+    }
+
+    pub(crate) const fn tee(&self) -> Tee {
+        match &self.source {
+            Source::Device(device) => match device.provider() {
+                Provider::Snp => Tee::Snp,
+                Provider::Tdx => Tee::Tdx,
+            },
+            Source::Software(_) => Tee::Snp,
+            Source::SoftwareTd(_) => Tee::Tdx,
+        }
+    }
+
+    pub(crate) const fn is_simulated(&self) -> bool {
+        !matches!(self.source, Source::Device(_))
+    }
+
+    /// How the audit log names it.
+    pub(crate) const fn logged_tee(&self) -> LoggedTee {
+        match (self.tee(), self.is_simulated()) {
+            (Tee::Snp, false) => LoggedTee::Snp,
+            (Tee::Snp, true) => LoggedTee::SnpSimulated,
+            (Tee::Tdx, false) => LoggedTee::Tdx,
+            (Tee::Tdx, true) => LoggedTee::TdxSimulated,
+        }
+    }
+
+    /// How people name it.
+    pub(crate) const fn platform(&self) -> &'static str {
+        match self.tee() {
+            Tee::Snp => "AMD SEV-SNP",
+            Tee::Tdx => "Intel TDX",
+        }
+    }
+}
+
+const fn name(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Snp => "snp",
+        Provider::Tdx => "tdx",
+    }
+}
+
+/// What a simulated guest says that was launched: what the file says into which whoever started the machine wrote it, or
+/// the programs that run.
+fn simulated_measurement(settings: &Settings) -> anyhow::Result<Measurement> {
+    if let Some(file) = settings.attester.launch_digest_file() {
+        return read_digest(file).with_context(|| file.display().to_string());
+    }
+    let keeper = std::env::current_exe().context("finding this program")?;
+    let worker = settings.worker.program();
+    let mut components = vec![
+        ("keeper", keeper.as_path()),
+        ("gateway", settings.gateway.program.as_path()),
+        ("worker", worker.as_path()),
+    ];
+    components.extend(settings.store.as_ref().map(|store| ("fetcher", store.program.as_path())));
+    measure_components(&components).context("measuring the programs")
+}
+
+fn read_digest(file: &Path) -> anyhow::Result<Measurement> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    let read = std::fs::File::open(file)?.take(MAX_DIGEST_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if u64::try_from(read)? > MAX_DIGEST_FILE_BYTES {
+        bail!("more than {MAX_DIGEST_FILE_BYTES} bytes");
+    }
+    let text = text.trim_end_matches(['\n', '\0']);
+    text.parse().map_err(|_| anyhow::anyhow!("not a launch digest of 48 bytes in hex"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_digest_is_read_from_its_file_whole_or_not_at_all() {
+        let folder = std::env::temp_dir().join(format!("anchorhold-digest-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("digest");
+        let digest = "0a".repeat(48);
+        for (text, is_read) in [
+            (digest.clone(), true),
+            (format!("{digest}\n"), true),
+            (format!("{digest}\0"), true),
+            (digest[1..].to_owned(), false),
+            (format!("{digest}0a"), false),
+            (digest.to_uppercase(), false),
+            ("0".repeat(4096), false),
+            (String::new(), false),
+        ] {
+            std::fs::write(&file, &text).unwrap();
+            assert_eq!(read_digest(&file).ok(), is_read.then_some(Measurement::new([10; 48])), "{text:?}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(read_digest(&file).is_err());
+    }
+}

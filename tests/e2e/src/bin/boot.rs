@@ -1,0 +1,130 @@
+//! `anchorhold-boot`: the main job with the guest in a virtual machine, from sealing to an attested answer. `make boot` runs it.
+
+use anchorhold_e2e::boot::{Booted, CPU, Deployment, Image, require_host};
+use anchorhold_e2e::client::{Caller, cosine};
+use anchorhold_e2e::models::EMBEDDING;
+use anchorhold_image_builder::build::files;
+use anchorhold_image_builder::qemu::{self, Tee};
+use anyhow::{bail, ensure};
+use clap::Parser;
+use serde_json::json;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const SENTENCES: [&str; 3] = [
+    "The nurse checked the patient's heart rate.",
+    "A doctor measured the pulse of the sick man.",
+    "The stock market fell sharply on Monday.",
+];
+
+/// Boots the image, verifies the guest as a client would, and asks it.
+#[derive(Debug, Parser)]
+#[command(name = "anchorhold-boot", version)]
+#[command(
+    after_help = "Example:\n  anchorhold-boot --image target/image/demo --tools target/image-tools --json boot.json\n\n\
+                        Exit: 0 after the answer, 1 with the reason."
+)]
+struct Arguments {
+    /// The folder of the image, of the flavour demo
+    #[arg(long, value_name = "DIR")]
+    image: PathBuf,
+    /// The folder that enclave-image/tools.sh made
+    #[arg(long, value_name = "DIR")]
+    tools: PathBuf,
+    /// Write the stage times as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Show the command line for a host of snp or tdx guests; refused on a machine that is none
+    #[arg(long, value_name = "TEE")]
+    tee: Option<String>,
+    /// The firmware of a TDX guest
+    #[arg(long, value_name = "FILE", required_if_eq("tee", "tdx"))]
+    firmware: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    if let Err(error) = run(&Arguments::parse()) {
+        // Nothing is left to tell it to when standard error is gone too.
+        let _ = writeln!(std::io::stderr(), "anchorhold-boot: error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn say(text: &str) {
+    // A reader who left wants no more lines.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let image = Image { folder: arguments.image.clone(), tools: arguments.tools.clone() };
+    if let Some(tee) = &arguments.tee {
+        require_host(tee)?;
+    }
+    say(
+        "SIMULATED TEE: a virtual machine that its host can read. The path is the real one; it protects nothing from this machine.",
+    );
+    let mut deployment = Deployment::prepare(&image)?;
+    say(&format!("launch digest, computed before the boot: {}", deployment.measurement));
+    match arguments.tee.as_deref() {
+        None => {}
+        Some("snp") => {
+            deployment.machine.tee =
+                Tee::Snp { firmware: image.file(files::FIRMWARE_SNP), cpu: CPU.to_owned() }
+        }
+        Some(_) => {
+            deployment.machine.tee = Tee::Tdx { firmware: arguments.firmware.clone().unwrap_or_default() }
+        }
+    }
+    if arguments.tee.is_some() {
+        let words = qemu::arguments(&deployment.machine);
+        say(&format!(
+            "qemu-system-x86_64 {}",
+            words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" ")
+        ));
+        bail!(
+            "this guest's image simulates its evidence: build a production image and a policy for this machine"
+        );
+    }
+    let machine = deployment.machine.clone();
+    let booted = deployment
+        .boot(&machine, |stage| {
+            say(&format!(
+                "{:>9.0} ms  {}",
+                stage["host_ms"].as_f64().unwrap_or_default(),
+                stage["stage"].as_str().unwrap_or_default()
+            ));
+        })?
+        .ready()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let checks = runtime.block_on(ask(&booted, &deployment.measurement))?;
+    let answered = booted.host_ms();
+    say(&format!("{answered:>9.0} ms  answered: {checks} checks passed, three sentences embedded"));
+    if let Some(path) = &arguments.json {
+        let stages = json!({
+            "simulated": true, "accelerator": "tcg", "measurement": deployment.measurement, "stages": booted.stages,
+            "ms": {
+                "root": booted.reached("root")?, "checked": booted.reached("checked")?,
+                "attested": booted.reached("evidence")?, "released": booted.reached("release")?,
+                "ready": booted.reached("ready")?, "answered": answered,
+            },
+        });
+        std::fs::write(path, serde_json::to_string_pretty(&stages)? + "\n")?;
+    }
+    Ok(())
+}
+
+/// What a client does: verify, then ask. Gives back how many checks passed.
+async fn ask(booted: &Booted, measurement: &str) -> anyhow::Result<usize> {
+    let caller = Caller::verify_at(&booted.url, &booted.api_key, measurement).await?;
+    let vectors = caller.embed(EMBEDDING, &SENTENCES).await?;
+    let [first, second, third] = vectors.as_slice() else {
+        bail!("{} vectors for 3 sentences", vectors.len())
+    };
+    ensure!(
+        cosine(first, second) > cosine(first, third),
+        "heart and pulse are less alike than heart and stock market"
+    );
+    Ok(caller.server.result().checks().all().len())
+}

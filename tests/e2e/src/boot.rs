@@ -1,0 +1,284 @@
+//! The main job with a real guest: the image in a virtual machine, and everything else on this machine around it.
+//!
+//! The host is hostile by design, so it does what hosts do: it chooses what is booted. In the image of the demonstration it also plays
+//! the firmware of an SNP machine and tells the guest the launch digest of the files that it really hands over.
+
+use crate::guest::{Places, Refusal, Settings, refusal};
+use crate::models::{self, EMBEDDING};
+use crate::port::free_loopback_port;
+use crate::process::Process;
+use crate::refusals::Stand;
+use crate::store::PackageStore;
+use anchorhold_image_builder::build::files;
+use anchorhold_image_builder::qemu::{self, Accelerator, Machine, Tee};
+use anchorhold_image_builder::settings as deployment;
+use anchorhold_measure::DirectBoot;
+use anchorhold_measure::snp::{self, Hypervisor, Launch, SNP_ACTIVE};
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long the guest may say nothing.
+const SILENCE: Duration = Duration::from_secs(120);
+/// Where the guest finds this machine's loopback: QEMU's user-mode network.
+const HOST: &str = "10.0.2.2";
+/// How the settings of the guest begin.
+pub const COMMENT: &str = "# The guest of the demonstration.\n";
+const GUEST_TOML: &str = "[network]\ninterface = \"eth0\"\naddress = \"10.0.2.15\"\nprefix = 24\ngateway = \"10.0.2.2\"\n\n\
+                          [memory]\nstate_mib = 256\nserving_mib = 768\npids = 512\n";
+/// The port of the guest's gateway.
+const PORT: u16 = 8443;
+const CPUS: u16 = 2;
+const MEMORY_MIB: u32 = 1024;
+/// The processor of SNP guests, in whose registers the launch digest begins.
+pub const CPU: &str = "EPYC-v4";
+const BROKER_CERTIFICATE: &str = "broker.pem";
+
+/// An image and what is needed to boot it.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The folder that `anchorhold-image build` wrote.
+    pub folder: PathBuf,
+    /// The folder that `enclave-image/tools.sh` made.
+    pub tools: PathBuf,
+}
+
+impl Image {
+    /// The path of one of its files.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+/// Owner, broker and store around a guest that is not started yet.
+#[derive(Debug)]
+pub struct Deployment {
+    /// Owner and broker, which serves. Its policy names [`measurement`](Self::measurement).
+    pub stand: Stand,
+    /// What is to be booted.
+    pub machine: Machine,
+    /// The launch digest of an SNP guest made of exactly these files, hex, computed before any boot.
+    pub measurement: String,
+    image: Image,
+    api_key: String,
+    // Serves as long as it is kept.
+    _store: PackageStore,
+}
+
+/// The launch digest of an SNP guest that is started with these files, hex.
+pub fn launch_digest(image: &Image, machine: &Machine) -> anyhow::Result<String> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
+    let firmware = read(&image.file(files::FIRMWARE_SNP))?;
+    let (kernel, initrd) = (read(&machine.kernel)?, read(&machine.initrd)?);
+    let direct_boot = DirectBoot { kernel: &kernel, initrd: &initrd, command_line: &machine.cmdline };
+    let launch = Launch {
+        firmware: &firmware,
+        direct_boot: Some(direct_boot),
+        vcpus: machine.cpus.into(),
+        vcpu_type: CPU.parse()?,
+        features: SNP_ACTIVE,
+        hypervisor: Hypervisor::Qemu,
+    };
+    Ok(snp::launch_digest(&launch)?.to_string())
+}
+
+impl Deployment {
+    /// Seals the embedding model, writes the guest's settings into an initrd, computes what will be measured, and lets the broker serve
+    /// with a policy that names it.
+    pub fn prepare(image: &Image) -> anyhow::Result<Self> {
+        let mut stand = Stand::new()?;
+        let sealed = stand.seal(&models::embedding()?, (EMBEDDING, 1))?;
+        let packages = sealed.package.parent().context("no parent")?;
+        let name = sealed.package.file_name().context("no name")?.to_string_lossy().into_owned();
+        let store = PackageStore::start(packages)?;
+        let broker_port = free_loopback_port()?;
+        stand.broker.listen_on(([127, 0, 0, 1], broker_port).into());
+
+        let mut settings = Settings::new(&stand.broker, &stand.owner, std::slice::from_ref(&sealed))?;
+        let places = Places {
+            programs: "/usr/bin".into(),
+            settings: "/etc/anchorhold".into(),
+            state: "/run/anchorhold".into(),
+        };
+        settings.broker_url = format!("https://{HOST}:{broker_port}");
+        let certificate =
+            std::mem::replace(&mut settings.broker_certificate, places.settings.join(BROKER_CERTIFICATE));
+        settings.listen = format!("0.0.0.0:{PORT}");
+        settings.launch_digest_file = Some(places.state.join("simulated-launch-digest"));
+        settings.fetch_with(
+            &places.programs.join("anchorhold-fetcher"),
+            &places.state.join("cache"),
+            &[format!("http://{HOST}:{}/{name}", store.port())],
+        );
+        settings.replace_in_store("cache_max_bytes = 1073741824", "cache_max_bytes = 134217728");
+        let folder = stand.path().join("settings");
+        std::fs::create_dir(&folder)?;
+        settings.write(&places, &folder)?;
+        std::fs::copy(certificate, folder.join(BROKER_CERTIFICATE))?;
+        std::fs::write(folder.join("guest.toml"), format!("{COMMENT}{GUEST_TOML}"))?;
+
+        let initrd = stand.path().join("initrd");
+        deployment::append(&image.folder, &folder, &initrd)?;
+        let machine = machine(image, initrd, stand.path().join("console"))?;
+        let measurement = launch_digest(image, &machine)?;
+        stand.serve(&[sealed], &measurement)?;
+        Ok(Self {
+            stand,
+            machine,
+            measurement,
+            image: image.clone(),
+            api_key: settings.api_key,
+            _store: store,
+        })
+    }
+
+    /// Boots `machine`, which need not be the one that the policy names, and tells the guest the digest of what it is; `hear` is told
+    /// each stage.
+    pub fn boot(&self, machine: &Machine, hear: impl FnMut(&Value)) -> anyhow::Result<Boot> {
+        let port = free_loopback_port()?;
+        let machine = Machine {
+            forward: Some((port, PORT)),
+            simulated_digest: Some(launch_digest(&self.image, machine)?),
+            ..machine.clone()
+        };
+        let mut command = Command::new(self.image.tools.join("run/qemu-system-x86_64"));
+        command.args(qemu::arguments(&machine));
+        let started = Instant::now();
+        let process = Process::start(command, &self.stand.path().join("qemu.stderr"))?;
+        let mut booted = Booted {
+            process,
+            started,
+            stages: Vec::new(),
+            words: String::new(),
+            url: format!("https://127.0.0.1:{port}"),
+            api_key: self.api_key.clone(),
+        };
+        if booted.listen(hear)? {
+            return Ok(Boot::Ready(Box::new(booted)));
+        }
+        // A guest that was refused switches itself off.
+        booted.process.wait(SILENCE)?;
+        let console = std::fs::read_to_string(&machine.console).unwrap_or_default();
+        let stderr = booted.words.clone() + &booted.process.stderr_text();
+        Ok(Boot::Ended { refusal: refusal(&booted.keeper_stages(), &stderr), console })
+    }
+}
+
+fn machine(image: &Image, initrd: PathBuf, console: PathBuf) -> anyhow::Result<Machine> {
+    Ok(Machine {
+        tee: Tee::None,
+        accelerator: Accelerator::Tcg,
+        cpus: CPUS,
+        memory_mib: MEMORY_MIB,
+        kernel: image.file(files::KERNEL),
+        initrd,
+        cmdline: std::fs::read_to_string(image.file(files::CMDLINE)).context("the image's command line")?,
+        root: image.file(files::ROOT),
+        forward: None,
+        console,
+        simulated_digest: None,
+    })
+}
+
+/// How a boot went.
+#[derive(Debug)]
+pub enum Boot {
+    /// The guest serves.
+    Ready(Box<Booted>),
+    /// The guest ended before.
+    Ended {
+        /// Who ended it.
+        refusal: Refusal,
+        /// What it said on its console.
+        console: String,
+    },
+}
+
+impl Boot {
+    /// The guest, which must serve.
+    pub fn ready(self) -> anyhow::Result<Booted> {
+        match self {
+            Self::Ready(booted) => Ok(*booted),
+            Self::Ended { refusal, console } => bail!("{refusal:?}\n{console}"),
+        }
+    }
+
+    /// Why it ended, which it must have, and what it said on its console.
+    pub fn ended(self) -> anyhow::Result<(Refusal, String)> {
+        match self {
+            Self::Ended { refusal, console } => Ok((refusal, console)),
+            Self::Ready(booted) => bail!("the guest serves on {}", booted.url),
+        }
+    }
+}
+
+/// A guest in a virtual machine that serves. It is switched off when this value is dropped.
+#[derive(Debug)]
+pub struct Booted {
+    process: Process,
+    started: Instant,
+    /// What first process and keeper told, each with `host_ms`, the time since QEMU was started.
+    pub stages: Vec<Value>,
+    /// Everything else that came on the same line.
+    words: String,
+    /// Where the gateway listens, on this machine.
+    pub url: String,
+    /// A key of tenant `demo`.
+    pub api_key: String,
+}
+
+impl Booted {
+    /// Reads stages until the guest serves; false when it ended before.
+    fn listen(&mut self, mut hear: impl FnMut(&Value)) -> anyhow::Result<bool> {
+        while let Some(line) = self.process.line(SILENCE)? {
+            let stage =
+                serde_json::from_str::<Value>(line.trim()).ok().filter(|stage| stage["stage"].is_string());
+            let Some(mut stage) = stage else {
+                self.words.push_str(line.trim_end());
+                self.words.push('\n');
+                continue;
+            };
+            stage["host_ms"] = json!(self.host_ms());
+            hear(&stage);
+            let is_ready = stage["stage"] == "ready";
+            self.stages.push(stage);
+            if is_ready {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Milliseconds since QEMU was started.
+    #[must_use]
+    pub fn host_ms(&self) -> f64 {
+        self.started.elapsed().as_secs_f64() * 1e3
+    }
+
+    fn keeper_stages(&self) -> Vec<Value> {
+        self.stages.iter().filter(|stage| stage.get("at_ms").is_some()).cloned().collect()
+    }
+
+    /// When a stage was reached, in milliseconds since QEMU was started.
+    pub fn reached(&self, stage: &str) -> anyhow::Result<f64> {
+        let found = self.stages.iter().find(|told| told["stage"] == stage);
+        found
+            .and_then(|told| told["host_ms"].as_f64())
+            .with_context(|| format!("the guest told no stage {stage}"))
+    }
+}
+
+/// Refuses to boot as a guest of a TEE on a machine that is no host of one.
+pub fn require_host(tee: &str) -> anyhow::Result<()> {
+    let (file, wanted) = match tee {
+        "snp" => ("/sys/module/kvm_amd/parameters/sev_snp", "Y"),
+        "tdx" => ("/sys/module/kvm_intel/parameters/tdx", "Y"),
+        _ => bail!("{tee} is neither snp nor tdx"),
+    };
+    let found = std::fs::read_to_string(file).unwrap_or_default();
+    ensure!(found.trim() == wanted, "this machine is no host of {tee} guests: {file} does not say {wanted}");
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! A worker that was taken over: it confines itself as the real one does, tries everything that it must not be able to do, says how each
+//! attempt ended, and then does a worker's work, so that the guest around it is seen to go on.
+//!
+//! ```text
+//! anchorhold-hostile-worker             as the keeper's worker; the attempts go to standard error
+//! anchorhold-hostile-worker attempts    by itself, for the layers of this machine; standard output
+//! anchorhold-hostile-worker selinux     the same, held by the domain of SELinux and nothing else
+//! anchorhold-hostile-worker idle        goes into that domain and does nothing until standard input ends: somebody to reach
+//! anchorhold-hostile-worker --config F  in the place of the keeper, in an image for tests: starts the collector and these, F unread
+//! ```
+//!
+//! A line is `attempt`, the attempt's name and the error it met, with tabs between; `ALLOWED` is an attempt that succeeded. What each must
+//! meet is in `policies/cases/hostile.toml`.
+//!
+//! Never part of an image that is for use.
+
+mod attempts;
+mod direct;
+mod system;
+
+use anchorhold_confine::{Role, enter};
+use anchorhold_ipc::Confinement;
+use anchorhold_worker::{Exit, Limits, Sockets, load_sealed, quiet_panics, run};
+use anyhow::Context as _;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt as _;
+use std::process::ExitCode;
+
+const CURRENT: &str = "/proc/self/attr/current";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        [] => work().map(|exit| ExitCode::from(exit.status())),
+        ["attempts"] => confined().map(|()| ExitCode::SUCCESS),
+        ["selinux"] => under_selinux().map(|()| ExitCode::SUCCESS),
+        ["idle"] => idle().map(|()| ExitCode::SUCCESS),
+        ["--config", _] => direct::all().map(|()| ExitCode::SUCCESS),
+        _ => Ok(ExitCode::from(2)),
+    };
+    outcome.unwrap_or_else(|error| {
+        // Without a place to write to, the status still tells.
+        let _ = writeln!(io::stderr(), "anchorhold-hostile-worker: error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn work() -> anyhow::Result<Exit> {
+    quiet_panics();
+    let sockets =
+        Sockets::take_inherited().context("standard input and output are not the keeper's sockets")?;
+    let targets = attempts::Targets::new();
+    let layers = enter(&Role::Worker)?;
+    attempts::all(&targets, &mut io::stderr());
+    let active = layers.active.into_iter().map(str::to_owned).collect();
+    let confinement = Confinement { active, missing: layers.missing };
+    run(sockets, confinement, Limits::default(), load_sealed).context("no thread could be started")
+}
+
+fn confined() -> anyhow::Result<()> {
+    let targets = attempts::Targets::new();
+    let layers = enter(&Role::Worker)?;
+    let mut out = io::stdout();
+    for layer in layers.active {
+        writeln!(out, "active\t{layer}")?;
+    }
+    for layer in layers.missing {
+        writeln!(out, "missing\t{layer}")?;
+    }
+    attempts::all(&targets, &mut out);
+    Ok(())
+}
+
+/// Keeps its capabilities, its root directory and all system calls: what is refused now, SELinux refuses.
+fn under_selinux() -> anyhow::Result<()> {
+    let targets = attempts::Targets::new();
+    let serving = settle()?;
+    let mut out = io::stdout();
+    writeln!(out, "context\t{serving}")?;
+    attempts::all(&targets, &mut out);
+    Ok(())
+}
+
+fn idle() -> anyhow::Result<()> {
+    settle()?;
+    io::copy(&mut io::stdin(), &mut io::sink())?;
+    Ok(())
+}
+
+/// Goes into the domain that serves, and gives up nothing else.
+fn settle() -> anyhow::Result<String> {
+    let context = std::fs::read_to_string(CURRENT).context("no SELinux here")?;
+    let serving = context.trim_end_matches('\0').replace("_start_t:", "_t:");
+    let current = std::fs::File::options().write(true).open(CURRENT)?;
+    current.write_all_at(serving.as_bytes(), 0).with_context(|| serving.clone())?;
+    Ok(serving)
+}
