@@ -29,6 +29,7 @@ bench anchorhold-weights-store fetch
 bench anchorhold-audit-log append
 bench anchorhold-body-encryption bodies
 bench anchorhold-client proxy
+bench anchorhold-gateway overhead
 bench anchorhold-e2e tenants
 bench anchorhold-e2e topics
 bench anchorhold-e2e connections

@@ -28,6 +28,7 @@ use std::process::Command;
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
 /// * `gateway` uses `evaluation` for its reader of signed tokens and key sets, so that there is one.
+/// * `audit-report` is a crate of its own because `audit-log` is the part that has to be trusted, and tables and pages are not.
 /// * `api-keys` is a crate of its own because the command line writes the file that the gateway reads.
 /// * `measure` is a crate of its own because the command line predicts measurements and whatever starts an image does too.
 /// * `image-builder` and `guest-init` share no crate: what one writes and the other reads is text of three lines.
@@ -35,6 +36,7 @@ use std::process::Command;
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
     ("audit-log", "attestation", &[]),
+    ("audit-report", "attestation", &["rats", "audit-log"]),
     ("api-keys", "attestation", &["rats"]),
     ("dsse", "attestation", &[]),
     ("sealed-weights", "attestation", &["dsse"]),
@@ -84,6 +86,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "api-keys",
             "appraisal-policy",
             "audit-log",
+            "audit-report",
             "dsse",
             "endorsements",
             "evaluation",

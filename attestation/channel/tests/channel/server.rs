@@ -466,3 +466,72 @@ impl futures_util::Stream for Never {
         std::task::Poll::Pending
     }
 }
+
+/// Refuses without a look at the body, as a gateway does that does not know the key.
+fn refusing() -> Router {
+    Router::new().route("/refused", post(|| async { http::StatusCode::UNAUTHORIZED })).merge(hello())
+}
+
+/// The head of the next answer on this connection; empty when it has ended.
+async fn head(stream: &mut TlsStream<TcpStream>) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_a_refusal_that_did_not_wait_for_the_body() {
+    let running = start(refusing(), Limits::default()).await;
+    let mut stream = running.tls(&[b"http/1.1"], &rustls::version::TLS13).await.unwrap();
+    for _ in 0..3 {
+        stream
+            .write_all(b"POST /refused HTTP/1.1\r\nhost: localhost\r\ncontent-length: 20000\r\n\r\n")
+            .await
+            .unwrap();
+        // The refusal is there before a byte of the body has left.
+        let refused = head(&mut stream).await;
+        assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+        assert!(!refused.contains("connection: close"), "{refused}");
+        stream.write_all(&[b'a'; 20_000]).await.unwrap();
+    }
+    stream.write_all(b"GET /peer HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    assert!(head(&mut stream).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_long_body_or_of_one_that_waits_to_be_asked_for_says_that_the_connection_ends() {
+    let running = start(refusing(), Limits::default()).await;
+    for framing in ["content-length: 90000000", "content-length: 2\r\nexpect: 100-continue"] {
+        let request = format!("POST /refused HTTP/1.1\r\nhost: localhost\r\n{framing}\r\n\r\n");
+        let answer = running.raw_http1(request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+    // What is read to its end ends nothing.
+    let request = format!(
+        "POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 300000\r\n\r\n{}GET /hello HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        "a".repeat(300_000)
+    );
+    let answer = running.raw_http1(request.as_bytes()).await;
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 2);
+}
+
+#[tokio::test]
+async fn an_unread_body_that_does_not_end_is_given_up() {
+    let running = start(refusing(), Limits::default()).await;
+    let mut request =
+        b"POST /refused HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for _ in 0..40 {
+        request.extend(b"4000\r\n");
+        request.extend([b'a'; 0x4000]);
+        request.extend(b"\r\n");
+    }
+    let answer = running.raw_http1(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 401") || answer.is_empty(), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count().max(1), 1);
+}
