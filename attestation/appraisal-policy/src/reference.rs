@@ -145,7 +145,8 @@ impl ReferenceValues {
         out
     }
 
-    /// The lines for an appraisal profile that accepts this image and no other.
+    /// The lines for an appraisal profile that accepts this image and no other; of TDX boots, those that are like the first but for
+    /// MRTD.
     #[must_use]
     pub fn profile_lines(&self) -> String {
         let mut out = String::new();
@@ -154,8 +155,12 @@ impl ReferenceValues {
             let _ = writeln!(out, "[snp]\n{}", self.measurements());
         }
         if let Some(boot) = self.tdx.first() {
+            // A profile has one value for each register, so boots with others need a profile of their own.
+            let is_alike = |other: &&TdxBoot| {
+                (other.rtmr0, other.rtmr1, other.rtmr2) == (boot.rtmr0, boot.rtmr1, boot.rtmr2)
+            };
             let mrtds: Vec<String> =
-                self.tdx.iter().map(|boot| format!("\"sha384:{}\"", boot.mrtd)).collect();
+                self.tdx.iter().filter(is_alike).map(|boot| format!("\"sha384:{}\"", boot.mrtd)).collect();
             let _ = writeln!(out, "[tdx]\nmrtds = [{}]", mrtds.join(", "));
             for (name, rtmr) in
                 [("rtmr0", boot.rtmr0), ("rtmr1", Some(boot.rtmr1)), ("rtmr2", Some(boot.rtmr2))]
