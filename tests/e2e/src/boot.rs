@@ -177,7 +177,7 @@ impl Deployment {
         booted.process.wait(SILENCE)?;
         let console = std::fs::read_to_string(&machine.console).unwrap_or_default();
         let stderr = booted.words.clone() + &booted.process.stderr_text();
-        let refusal = refusal(&booted.keeper_stages(), &stderr);
+        let refusal = refusal(&of_keeper(&booted.stages), &stderr);
         Ok(Boot::Ended(Box::new(Ended { refusal, console, words: booted.words, stages: booted.stages })))
     }
 }

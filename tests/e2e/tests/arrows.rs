@@ -98,6 +98,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "channel",
             "client",
             "key-release",
+            "measure",
             "relying-party",
             "weights-store",
         ],
