@@ -67,7 +67,7 @@ done
 ! cmp -s "$work/production/cmdline" "$work/debug/cmdline" || { echo "production and debug have one root hash" >&2; exit 1; }
 ok "flavours: three roots"
 
-"$programs/anchorhold-image-test" --image "$image" --tools "$tools" --programs "$programs" --init "$(enclave-image/init.sh)" \
+"$programs/anchorhold-image-test" --image "$image" --production "$work/production" --tools "$tools" --programs "$programs" --init "$(enclave-image/init.sh)" \
     ${policy[@]+"${policy[@]}"} ${other[@]+"${other[@]}"} --cache "$target/image/packages" --passed "$passed"
 if [ -n "${JSON:-}" ]; then
     echo "{\"image_build_s\": $built_s, \"image_second_build_s\": $again_s}" >"$JSON"
