@@ -67,7 +67,7 @@ done
 ! cmp -s "$work/production/cmdline" "$work/debug/cmdline" || { echo "production and debug have one root hash" >&2; exit 1; }
 ok "flavours: three roots"
 
-"$programs/anchorhold-image-test" --image "$image" --tools "$tools" --programs "$programs" --init "$(enclave-image/init.sh)" \
+"$programs/anchorhold-image-test" --image "$image" --production "$work/production" --tools "$tools" --programs "$programs" --init "$(enclave-image/init.sh)" \
     ${policy[@]+"${policy[@]}"} ${other[@]+"${other[@]}"} --cache "$target/image/packages" --passed "$passed"
 if [ "${#policy[@]}" -gt 0 ]; then
     "$programs/anchorhold-hostile-test" --programs "$programs" --init "$(enclave-image/init.sh)" "${policy[@]}" --tools "$tools" \
