@@ -218,11 +218,12 @@ impl Keeper {
             role: self.settings.worker.role(),
             category: u16::try_from(at)?,
         };
-        let (starting, layers) = Starting::start(&self.settings, &self.empty, &apart)?;
+        let workers = self.workers.clone();
+        let born = |pid| workers.add(pid, &model.id);
+        let (starting, layers) = Starting::start(&self.settings, &self.empty, &apart, born)?;
         let held = HeldProcess::new(&format!("worker {}", model.id), &layers);
         self.held.retain(|other| other.process != held.process);
         self.held.push(held);
-        self.workers.add(starting.id(), &model.id);
         self.stages.tell(&Stage::Worker {
             model: &model.id,
             pid: starting.id(),

@@ -74,14 +74,16 @@ impl LoadFailure {
 }
 
 impl Starting {
-    /// Starts the process and waits until it has confined itself.
+    /// Starts the process and waits until it has confined itself; `born` is told its process id as soon as there is one.
     pub(crate) fn start(
         settings: &Settings,
         empty: &Path,
         apart: &Apart<'_>,
+        born: impl FnOnce(u32),
     ) -> anyhow::Result<(Self, Confinement)> {
         let StartedWorker { child, control, data } =
             children::worker(&settings.worker.program(), empty, apart)?;
+        born(child.id());
         let (control, mut reader) = Line::<ToWorker, FromWorker>::new(control).split();
         let running = Running { child, control };
         let (message, _) = reader.receive().context("the worker ended before it had confined itself")?;
