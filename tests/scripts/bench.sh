@@ -29,6 +29,7 @@ bench anchorhold-weights-store fetch
 bench anchorhold-audit-log append
 bench anchorhold-body-encryption bodies
 bench anchorhold-client proxy
+bench anchorhold-gateway overhead
 bench anchorhold-e2e tenants
 bench anchorhold-e2e topics
 bench anchorhold-e2e connections
@@ -43,6 +44,13 @@ for threads in 1 2; do
     fi
     bench anchorhold-model decode "$threads" "JSON=$parts/decode-$threads.json"
 done
+
+echo "== guest"
+image=$(enclave-image/image.sh demo)
+programs=${CARGO_TARGET_DIR:-target}/release
+"$programs/anchorhold-boot" --image "$image" --tools "$(enclave-image/tools.sh)" --json "$parts/boot.told"
+"$programs/anchorhold-demo" --json "$parts/demo.told" >/dev/null
+python3 tests/scripts/guest_figures.py "$image" "$parts/boot.told" "$parts/demo.told" "$parts/guest.json"
 
 echo "== sizes"
 JSON="$parts/verifier_size.json" tests/scripts/verifier_size.sh

@@ -67,12 +67,17 @@ impl Meter {
         Self { what, shown: AtomicU64::new(0), on: std::io::stderr().is_terminal() }
     }
 
+    /// Shows bytes.
     pub(crate) fn show(&self, progress: Progress) {
-        let percent = progress.done.saturating_mul(100).checked_div(progress.total).unwrap_or(100);
-        if self.on
-            && progress.total >= SHOWN_FROM
-            && self.shown.fetch_max(percent, Ordering::Relaxed) < percent
-        {
+        if progress.total >= SHOWN_FROM {
+            self.show_share(progress.done, progress.total);
+        }
+    }
+
+    /// Shows a share of anything.
+    pub(crate) fn show_share(&self, done: u64, total: u64) {
+        let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
+        if self.on && self.shown.fetch_max(percent, Ordering::Relaxed) < percent {
             // A lost remark is no failure.
             let _ = write!(std::io::stderr(), "\r{percent:3} % {}", self.what);
         }

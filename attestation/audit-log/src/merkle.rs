@@ -3,8 +3,10 @@
 //! Proofs come from outside: their length is bounded by [`MAX_PROOF_HASHES`], and sizes up to 2^64 - 1
 //! cost no more than their 64 bits.
 
+mod growth;
 mod stored;
 
+pub use growth::Growth;
 pub use stored::{Node, consistency_proof_from, frontier_from, inclusion_proof_from};
 
 use crate::Hash;

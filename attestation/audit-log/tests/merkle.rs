@@ -11,9 +11,9 @@ mod fixture;
 
 use anchorhold_audit_log::Hash;
 use anchorhold_audit_log::merkle::{
-    Frontier, MAX_PROOF_HASHES, Node, Place, ProofError, Range, RangeProver, TreeHead, consistency_proof,
-    consistency_proof_from, frontier_from, inclusion_proof, inclusion_proof_from, leaf_hash, node_hash,
-    range_root, root, verify_consistency, verify_inclusion,
+    Frontier, Growth, MAX_PROOF_HASHES, Node, Place, ProofError, Range, RangeProver, TreeHead,
+    consistency_proof, consistency_proof_from, frontier_from, inclusion_proof, inclusion_proof_from,
+    leaf_hash, node_hash, range_root, root, verify_consistency, verify_inclusion,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -157,6 +157,44 @@ fn proofs_from_stored_nodes_fail_as_their_store_fails() {
     let place = Place { index: 1, size: 3 };
     assert_eq!(inclusion_proof_from(place, Err::<Hash, Node>), Err(Node { level: 0, index: 2 }));
     assert_eq!(consistency_proof_from(1, 3, Err::<Hash, Node>), Err(Node { level: 0, index: 2 }));
+}
+
+/// From every base, every old size after it and every size: the proofs of the whole tree, from what is kept.
+#[test]
+fn growth_proves_what_the_whole_tree_proves_and_keeps_little() {
+    const SIZE: usize = 96;
+    let leaves = leaves(SIZE);
+    for base in 0..SIZE {
+        let mut growth = Growth::new();
+        leaves[..base].iter().for_each(|leaf| growth.push(*leaf));
+        growth.rebase(base as u64);
+        assert_eq!((growth.base(), growth.kept()), (base as u64, base.count_ones() as usize));
+        for size in base..=SIZE {
+            assert_eq!(growth.head(), TreeHead { size: size as u64, root: root(&leaves[..size]) });
+            for old in base..=size {
+                let wanted =
+                    if old == 0 { Some(Vec::new()) } else { consistency_proof(&leaves[..size], old) };
+                assert_eq!(growth.prove(old as u64, size as u64), wanted, "{base} {old} {size}");
+            }
+            if size < SIZE {
+                growth.push(leaves[size]);
+            }
+        }
+    }
+}
+
+#[test]
+fn growth_proves_nothing_before_its_base_or_beyond_its_end() {
+    let mut growth = Growth::new();
+    leaves(20).iter().for_each(|leaf| growth.push(*leaf));
+    growth.rebase(7);
+    growth.rebase(5);
+    growth.rebase(21);
+    assert_eq!(growth.base(), 7);
+    assert_eq!((growth.prove(6, 20), growth.prove(8, 21), growth.prove(12, 11)), (None, None, None));
+    assert!(growth.prove(7, 20).is_some());
+    growth.rebase(20);
+    assert_eq!((growth.kept(), growth.prove(20, 20)), (2, Some(Vec::new())));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The accept loop: TLS, HTTP/1.1 and HTTP/2 for one router, with every wait and size bounded.
 
 mod patient;
+mod unread;
 
 use crate::authenticator::Exporters;
 use crate::peer::PeerCertificate;
@@ -28,6 +29,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
+use unread::Unread;
 
 /// hyper accepts no smaller HTTP/1 buffer.
 const MIN_HEADER_BYTES: usize = 8 * 1024;
@@ -204,7 +206,8 @@ async fn requests(
     };
     let service = service_fn(move |request: http::Request<Incoming>| {
         seen.notify_one();
-        let mut request = request.map(Body::new);
+        let (mut request, unread) =
+            if is_h2 { (request.map(Body::new), Unread::Finished) } else { Unread::of(request) };
         request.extensions_mut().insert(ConnectInfo(peer));
         if let Some(shown) = &shown {
             request.extensions_mut().insert(shown.clone());
@@ -212,7 +215,13 @@ async fn requests(
         if let Some(exporters) = &exporters {
             request.extensions_mut().insert(Arc::clone(exporters));
         }
-        router.clone().oneshot(request)
+        let answer = router.clone().oneshot(request);
+        async move {
+            answer.await.map(|mut response| {
+                unread.tell(&mut response);
+                response
+            })
+        }
     });
     let mut serving = pin!(watcher.watch(builder.serve_connection(TokioIo::new(stream), service)));
     // hyper bounds the wait for a head on HTTP/1.1 only; this bounds the wait for the first one on both.

@@ -2,6 +2,23 @@
 
 use ring::digest::{Algorithm, Context, SHA256, SHA384};
 
+/// The digests of one measurement, for registers of either kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digests {
+    /// For the SHA-256 bank of a TPM.
+    pub sha256: [u8; 32],
+    /// For the SHA-384 bank of a TPM and for the RTMRs of TDX.
+    pub sha384: [u8; 48],
+}
+
+impl Digests {
+    /// The digests over `parts`, one after the other.
+    #[must_use]
+    pub fn of(parts: &[&[u8]]) -> Self {
+        Self { sha256: sha256(parts), sha384: sha384(parts) }
+    }
+}
+
 /// SHA-384 over `parts`, one after the other.
 pub(crate) fn sha384(parts: &[&[u8]]) -> [u8; 48] {
     digest(&SHA384, parts)

@@ -38,6 +38,11 @@ pub enum Error {
         /// The part.
         what: &'static str,
     },
+    /// The file has what makes the boot, or what is measured, depend on more than the file.
+    Unpredictable {
+        /// What it has.
+        what: &'static str,
+    },
     /// The command line contains a zero byte: firmware measures up to the length, the kernel obeys up to the zero.
     CommandLineZero,
 }
@@ -52,6 +57,9 @@ impl fmt::Display for Error {
             Self::Field { field, wanted, observed } => write!(f, "{field} is {observed:#x}, wanted {wanted}"),
             Self::Missing { what } => write!(f, "there is no {what}"),
             Self::Repeated { what } => write!(f, "{what} occurs twice"),
+            Self::Unpredictable { what } => {
+                write!(f, "{what}: what is measured would not follow from the files alone")
+            }
             Self::CommandLineZero => f.write_str("command line contains a zero byte"),
         }
     }

@@ -1,6 +1,7 @@
 //! What hardware will say of a guest, computed from the files that start it, before any machine has booted them.
 //!
-//! [`snp::launch_digest`] is MEASUREMENT of an SEV-SNP report. Every function takes bytes and gives digests: nothing is
+//! [`snp::launch_digest`] is MEASUREMENT of an SEV-SNP report, [`tdx::mrtd`] and [`tdx::rtmrs`] are the registers of a TDX quote,
+//! [`tpm`] has the PCRs of a measured boot, which [`boot::events`] lists. Every function takes bytes and gives digests: nothing is
 //! opened, asked or remembered, so whoever has the files gets the same answer, on any machine.
 //!
 //! Promised: for the hypervisors that a function names, the digest is the one that the hardware signs, or an [`Error`] says
@@ -8,15 +9,22 @@
 //!
 //! This crate is *not* a verifier. A digest says which guest is meant; that a guest is that one, only authentic evidence says.
 
+pub mod boot;
 mod bytes;
 mod digest;
 mod error;
 mod firmware;
+mod pe;
 pub mod snp;
 pub mod tdx;
+pub mod tpm;
+mod unified;
 
+pub use digest::Digests;
 pub use error::Error;
 pub use firmware::MAX_FIRMWARE_BYTES;
+pub use pe::MAX_PE_SECTIONS;
+pub use unified::UnifiedKernel;
 
 /// The longest command line, in bytes: Linux on x86 keeps `COMMAND_LINE_SIZE` (2048) with the final zero, and drops the rest,
 /// so a longer one would be measured and not obeyed.

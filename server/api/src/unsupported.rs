@@ -138,6 +138,7 @@ pub(crate) const CHAT: &[(&str, Neutral)] = &[
     ("audio", Neutral::Null),
     ("modalities", Neutral::Words(&["text"])),
     ("web_search_options", Neutral::Null),
+    ("moderation", Neutral::Null),
 ];
 
 /// Of responses only: nothing is kept between requests, and no tool runs here.
@@ -149,6 +150,10 @@ pub(crate) const RESPONSES: &[(&str, Neutral)] = &[
     ("max_tool_calls", Neutral::Null),
     ("truncation", Neutral::Words(&["disabled"])),
     ("context_management", Neutral::Empty),
+    ("background_options", Neutral::Empty),
+    ("access_programs", Neutral::Empty),
+    ("image", Neutral::Null),
+    ("moderation", Neutral::Null),
     ("n", Neutral::One),
     ("chat_template", Neutral::Null),
     ("chat_template_kwargs", Neutral::Empty),

@@ -251,9 +251,13 @@ impl Exchange {
     }
 
     /// Sends the entry and does not wait for it: for answers that hold nothing of any request.
-    pub(crate) fn close_later(mut self, status: StatusCode) {
+    pub(crate) fn close_later(self, status: StatusCode) {
+        self.note(RequestOutcome::Complete, status);
+    }
+
+    fn note(mut self, outcome: RequestOutcome, status: StatusCode) {
         if let Some(slot) = self.slot.take() {
-            let record = self.record(RequestOutcome::Complete, status.as_u16());
+            let record = self.record(outcome, status.as_u16());
             self.app.keeper.note(slot, AuditEvent::Request(record));
         }
     }
@@ -263,6 +267,17 @@ impl Exchange {
         match result {
             Ok(Answer::Stream(run)) => stream::respond(self, *run),
             Ok(Answer::Whole(body)) => self.whole(RequestOutcome::Complete, StatusCode::OK, body).await,
+            // Who comes at the wrong moment should know at once, and not wait for the disk behind the entries of all that is
+            // served. Nothing of the request was read, so there is nothing of it in the answer.
+            Err(error)
+                if error.retry_after().is_some()
+                    && self.receipt.commitments().is_none()
+                    && self.app.keeper.keeps_up() =>
+            {
+                let told = refuse(&error);
+                self.note(outcome(&error), told.status());
+                told
+            }
             Err(error) => {
                 let told = refuse(&error);
                 let status = told.status();

@@ -111,6 +111,12 @@ impl Keeper {
         !self.waiting.log_refuses.load(Ordering::Relaxed)
     }
 
+    /// Whether the log takes entries and less than half of the queue is taken. Only then may entries be sent that nobody waits for: who is
+    /// refused and comes again at once cannot take the places of those who are served.
+    pub(crate) fn keeps_up(&self) -> bool {
+        self.log_takes_entries() && self.outgoing.capacity() > MAX_QUEUED / 2
+    }
+
     /// How many entries the log is known to have, by those that it answered.
     pub(crate) fn entries(&self) -> u64 {
         self.waiting.entries.load(Ordering::Relaxed)

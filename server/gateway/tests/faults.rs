@@ -230,6 +230,21 @@ async fn nothing_is_served_while_the_log_takes_no_entries() {
 }
 
 #[tokio::test]
+async fn who_is_refused_for_lack_of_room_does_not_wait_for_the_entry_about_it() {
+    let rig = Rig::with("models = []", "max_in_flight = 1");
+    let worker = rig.worker("chat", ModelKind::Chat).await;
+    let (_response, _worker, _id) = begun(&rig, worker).await;
+    // The log refuses, which the gateway cannot know yet: an answer that waited would say so.
+    rig.manners.log_refuses.store(true, Ordering::SeqCst);
+    let refused = rig.send(post("/v1/chat/completions", &chat("x"))).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::SERVICE_UNAVAILABLE, json!("overloaded")));
+    assert!(refused.headers.contains_key("retry-after"));
+    let record = rig.next_record();
+    assert_eq!((record.status, record.outcome), (503, RequestOutcome::Rejected));
+    assert_eq!(record.commitments, None);
+}
+
+#[tokio::test]
 async fn a_stream_whose_entry_is_refused_does_not_end_well() {
     let rig = Rig::new();
     let worker = rig.worker("chat", ModelKind::Chat).await;

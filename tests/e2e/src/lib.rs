@@ -13,6 +13,7 @@ pub mod broker;
 pub mod client;
 pub mod guest;
 pub mod kill;
+pub mod kvm;
 pub mod memory;
 pub mod models;
 pub mod owner;

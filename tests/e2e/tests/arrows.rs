@@ -28,13 +28,16 @@ use std::process::Command;
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
 /// * `gateway` uses `evaluation` for its reader of signed tokens and key sets, so that there is one.
+/// * `audit-report` is a crate of its own because `audit-log` is the part that has to be trusted, and tables and pages are not.
 /// * `api-keys` is a crate of its own because the command line writes the file that the gateway reads.
 /// * `measure` is a crate of its own because the command line predicts measurements and whatever starts an image does too.
 /// * `image-builder` and `guest-init` share no crate: what one writes and the other reads is text of three lines.
+/// * `supply-chain` is a crate of its own because its readers of other people's databases are fuzzed alone, and nothing else needs them.
 /// * `worker` uses `sealed-weights`, because it opens the package from descriptors and hands `model` the opened one.
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
     ("audit-log", "attestation", &[]),
+    ("audit-report", "attestation", &["rats", "audit-log"]),
     ("api-keys", "attestation", &["rats"]),
     ("dsse", "attestation", &[]),
     ("sealed-weights", "attestation", &["dsse"]),
@@ -84,6 +87,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "api-keys",
             "appraisal-policy",
             "audit-log",
+            "audit-report",
             "dsse",
             "endorsements",
             "evaluation",
@@ -95,11 +99,13 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "channel",
             "client",
             "key-release",
+            "measure",
             "relying-party",
             "weights-store",
         ],
     ),
     ("measure", "enclave-image", &["rats"]),
+    ("supply-chain", "enclave-image", &["dsse", "rats"]),
     ("api", "server", &[]),
     ("engine", "server", &[]),
     ("confine", "server", &[]),

@@ -1,6 +1,8 @@
 //! `anchorhold audit`: export bundles, and verify them with the evidence that vouches for the audit key.
 
+mod entries;
 mod evidence;
+mod report;
 
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
@@ -28,6 +30,17 @@ pub(crate) enum Command {
         after_help = "Example:\n  anchorhold audit export --log /var/lib/anchorhold/audit --out bundle.tar"
     )]
     Export(ExportArgs),
+    #[command(
+        after_help = "Examples:\n  anchorhold audit entries bundle.tar --as ocsf --out events.jsonl\n  \
+        anchorhold audit entries bundle.tar --as csv --tenant clinic --since 2026-01-01T00:00:00Z\n  \
+        anchorhold audit entries bundle.tar --as csv --type key.release --sample 25 --word kestrel"
+    )]
+    Entries(Box<entries::EntriesArgs>),
+    #[command(
+        after_help = "Example:\n  anchorhold audit report guest.tar broker.tar --measurement $MEASUREMENT \
+        --audit-key $BROKER_LOG_KEY --out report.html"
+    )]
+    Report(Box<report::ReportArgs>),
     #[command(after_help = "Examples:\n  anchorhold audit verify bundle.tar --measurement $MEASUREMENT\n  \
         anchorhold audit verify broker.tar --log-only --audit-key $BROKER_AUDIT_KEY")]
     Verify(Box<VerifyArgs>),
@@ -110,6 +123,8 @@ impl FromStr for AuditKey {
 pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Export(args) => run_export(args),
+        Command::Entries(args) => entries::run(args),
+        Command::Report(args) => report::run(args),
         Command::Verify(args) => run_verify(args),
     }
 }

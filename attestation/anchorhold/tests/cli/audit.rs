@@ -1,4 +1,4 @@
-//! `audit export` and `audit verify`.
+//! `audit export`, `audit verify`, `audit entries` and `audit report`.
 
 use crate::support::{Folder, MEASUREMENT, Ran, guest, run};
 use anchorhold_audit_log::{
@@ -153,4 +153,114 @@ fn an_export_never_overwrites_and_leaves_nothing_half_done() {
     assert_eq!((&json["first"], &json["count"], &json["size"]), (&1.into(), &1.into(), &2.into()));
     let part = run(["audit", "verify", &other, "--log-only", "--audit-key", &audit_key().to_string()]);
     part.expect(0, "");
+}
+
+#[test]
+fn entries_are_written_of_a_proven_log_only_and_as_asked() {
+    let folder = Folder::new();
+    let bundle = bundle(&folder, Some(audit_key()));
+    let lines = |args: &[&str]| {
+        let ran = run(["audit", "entries", &bundle].iter().chain(args));
+        ran.expect(0, "signed by its key");
+        ran.out.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let kinds = |lines: &[String], pointer: &str| {
+        lines
+            .iter()
+            .map(|line| {
+                let event: serde_json::Value = serde_json::from_str(line).unwrap();
+                event.pointer(pointer).unwrap().as_str().unwrap().to_owned()
+            })
+            .collect::<Vec<_>>()
+    };
+    let whole = lines(&[]);
+    assert_eq!(kinds(&whole, "/type"), ["log.open", "boot.evidence", "log.export"]);
+    let events = lines(&["--as", "ocsf", "--type", "log.open", "--type", "log.export"]);
+    assert_eq!(kinds(&events, "/metadata/event_code"), ["log.open", "log.export"]);
+    assert_eq!(kinds(&events, "/metadata/log_name"), ["acme/1", "acme/1"]);
+    let rows = lines(&["--as", "csv", "--until", "2027-01-15T08:00:01Z"]);
+    assert!(rows.len() == 4 && rows[0].starts_with("index,time,type,"), "{rows:?}");
+    assert_eq!(lines(&["--since", "2027-01-15T08:00:01Z"]).len(), 0);
+    assert_eq!(lines(&["--tenant", "clinic"]).len(), 0);
+    let drawn = lines(&["--sample", "2", "--word", "kestrel"]);
+    assert!(drawn.len() == 2 && drawn == lines(&["--sample", "2", "--word", "kestrel"]));
+    run(["audit", "entries", &bundle, "--type", "log.opened"]).expect(2, "no such kind");
+    run(["audit", "entries", &bundle, "--sample", "2"]).expect(2, "--word");
+    run(["audit", "entries", &bundle, "--audit-key", &"99".repeat(32)]).expect(6, "nothing was written");
+
+    let mut changed = std::fs::read(&bundle).unwrap();
+    let at = changed.windows(10).rposition(|window| window == b"log.export").unwrap();
+    changed[at..at + 10].copy_from_slice(b"log.anchor");
+    let (changed, out) = (folder.write("changed.tar", changed), folder.path("events.jsonl"));
+    let ran = run(["audit", "entries", &changed, "--as", "ocsf", "--out", &out]);
+    ran.expect(6, "nothing was written");
+    assert!(ran.out.is_empty() && !Path::new(&out).exists());
+}
+
+#[test]
+fn a_report_is_the_same_each_time_and_says_what_is_not_proven() {
+    let folder = Folder::new();
+    let guest = bundle(&folder, Some(audit_key()));
+    let (root, measurement) = (folder.simulated_root(), MEASUREMENT.to_string());
+    let report = |bundle: &str, out: &str, more: &[&str]| {
+        let args = [
+            "audit",
+            "report",
+            bundle,
+            "--out",
+            out,
+            "--measurement",
+            &measurement,
+            "--dangerous-simulated-root",
+            &root,
+        ];
+        run(args.iter().chain(more))
+    };
+    let page = |name: &str| std::fs::read_to_string(folder.path(name)).unwrap();
+    let at = anchorhold_rats::Timestamp::to_string(&crate::support::now());
+    let sample = ["--sample", "1", "--word", "kestrel", "--at", &at];
+    report(&guest, &folder.path("a.html"), &sample).expect(0, "SIMULATED ROOT");
+    report(&guest, &folder.path("b.html"), &sample).expect(0, "");
+    assert!(page("a.html") == page("b.html"));
+    for wanted in
+        ["Every log is complete", "simulated", "boot.evidence", "kestrel", "snp report data", &measurement]
+    {
+        assert!(page("a.html").contains(wanted), "{wanted}");
+    }
+    report(&guest, &folder.path("a.html"), &[]).expect(1, "cannot create");
+
+    let other = folder.path("c.html");
+    let ran = run([
+        "audit",
+        "report",
+        &guest,
+        "--out",
+        &other,
+        "--measurement",
+        &"5b".repeat(48),
+        "--dangerous-simulated-root",
+        &root,
+    ]);
+    ran.expect(4, "the page says");
+    assert!(page("c.html").contains("1 of 1 logs prove nothing"));
+
+    let cut = std::fs::read(&guest).unwrap();
+    let cut = folder.write("cut.tar", &cut[..cut.len() / 2]);
+    report(&cut, &folder.path("d.html"), &[]).expect(6, "");
+    assert!(page("d.html").contains("prove nothing"));
+    report(&folder.write("empty.tar", ""), &folder.path("e.html"), &[]).expect(6, "");
+}
+
+#[test]
+fn a_log_without_evidence_needs_its_key_in_a_report() {
+    let folder = Folder::new();
+    let broker = bundle(&folder, None);
+    let out = folder.path("a.html");
+    let ran =
+        run(["audit", "report", &broker, "--out", &out, "--audit-key", &audit_key().to_string(), "--json"]);
+    ran.expect(0, "");
+    assert_eq!((&ran.json()["verdict"], &ran.json()["logs"][0]["entries"]), (&"accepted".into(), &2.into()));
+    run(["audit", "report", &broker, "--out", &folder.path("b.html")]).expect(6, "the page says");
+    let controls = folder.write("controls.json", "{}");
+    run(["audit", "report", &broker, "--out", &out, "--controls", &controls]).expect(2, "not the JSON of");
 }

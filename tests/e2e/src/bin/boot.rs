@@ -2,9 +2,10 @@
 
 use anchorhold_e2e::boot::{Booted, CPU, Deployment, Image, require_host};
 use anchorhold_e2e::client::{Caller, cosine};
+use anchorhold_e2e::kvm::{Wish, choose};
 use anchorhold_e2e::models::EMBEDDING;
 use anchorhold_image_builder::build::files;
-use anchorhold_image_builder::qemu::{self, Tee};
+use anchorhold_image_builder::qemu::{self, Accelerator, Tee};
 use anyhow::{bail, ensure};
 use clap::Parser;
 use serde_json::json;
@@ -35,6 +36,9 @@ struct Arguments {
     /// Write the stage times as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Who runs the guest: tcg, kvm (refused where a probe does not boot), or auto
+    #[arg(long, value_name = "WHO", default_value = "tcg")]
+    accelerator: Wish,
     /// Show the command line for a host of snp or tdx guests; refused on a machine that is none
     #[arg(long, value_name = "TEE")]
     tee: Option<String>,
@@ -66,6 +70,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "SIMULATED TEE: a virtual machine that its host can read. The path is the real one; it protects nothing from this machine.",
     );
     let mut deployment = Deployment::prepare(&image)?;
+    deployment.machine.accelerator = choose(arguments.accelerator, &image, deployment.stand.path())?;
     say(&format!("launch digest, computed before the boot: {}", deployment.measurement));
     match arguments.tee.as_deref() {
         None => {}
@@ -102,8 +107,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let answered = booted.host_ms();
     say(&format!("{answered:>9.0} ms  answered: {checks} checks passed, three sentences embedded"));
     if let Some(path) = &arguments.json {
+        let accelerator = match machine.accelerator {
+            Accelerator::Tcg => "tcg",
+            Accelerator::Kvm => "kvm",
+        };
         let stages = json!({
-            "simulated": true, "accelerator": "tcg", "measurement": deployment.measurement, "stages": booted.stages,
+            "simulated": true, "accelerator": accelerator, "measurement": deployment.measurement, "stages": booted.stages,
             "ms": {
                 "root": booted.reached("root")?, "checked": booted.reached("checked")?,
                 "attested": booted.reached("evidence")?, "released": booted.reached("release")?,

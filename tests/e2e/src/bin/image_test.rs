@@ -2,6 +2,9 @@
 //!
 //! Every check is one line of standard output; the last line counts them.
 
+#[path = "image_test/production.rs"]
+mod production;
+
 use anchorhold_e2e::boot::{COMMENT, Deployment, Ended, Image, launch_digest};
 use anchorhold_e2e::client::Caller;
 use anchorhold_e2e::models::EMBEDDING;
@@ -27,6 +30,9 @@ struct Arguments {
     /// The folder of the image, of the flavour demo
     #[arg(long, value_name = "DIR")]
     image: PathBuf,
+    /// The folder of the same image, of the flavour production
+    #[arg(long, value_name = "DIR")]
+    production: PathBuf,
     /// The folder that enclave-image/tools.sh made
     #[arg(long, value_name = "DIR")]
     tools: PathBuf,
@@ -104,6 +110,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
             changed.refused("policy", |changed| changed.policy())
         })?;
     }
+    checks.check("production", || production::check(&deployment, &arguments.production))?;
     checks.check("a byte of the root disk", || changed.panics(|changed| changed.disk()))?;
     checks.check("another root hash", || changed.panics(|changed| changed.root_hash()))?;
     Ok(checks.0)

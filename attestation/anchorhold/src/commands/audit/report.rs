@@ -1,0 +1,242 @@
+//! `anchorhold audit report`: the page for an auditor, from verified bundles.
+
+use super::entries::{Bundle, Choice};
+use super::evidence::{self, Attestation};
+use super::{AuditKey, log_check, verdict};
+use crate::exit::{Exit, Failure};
+use crate::files;
+use crate::output::{self, Format, remark};
+use crate::trust::{Trust, TrustArgs};
+use anchorhold_audit_log::{Check, Expectations, Report};
+use anchorhold_audit_report::Summary;
+use anchorhold_audit_report::controls::{Controls, MAX_CONTROLS_BYTES};
+use anchorhold_audit_report::html::{Drawn, Judged, LogPart, Report as Page, page};
+use anchorhold_channel::Verdict;
+use anchorhold_rats::{Check as Rule, Outcome};
+use serde::Serialize;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+/// The most bundles of one report.
+const MAX_BUNDLES: usize = 256;
+
+/// Make the report for an auditor: verdicts, boots, refusals, changes, control tables, samples
+///
+/// One static page without script, the same bytes for the same bundles and flags, --at among them. A guest's log is judged with the evidence in its bundle,
+/// so --measurement, --profile or --policy is needed; a key broker's log holds no evidence, so its key must be given. The page is made
+/// also when a log is not proven, and says so; the command then does not end with 0.
+#[derive(clap::Args)]
+pub(crate) struct ReportArgs {
+    /// The bundles: one for each boot, and those of key brokers
+    #[arg(required = true, num_args = 1..=MAX_BUNDLES)]
+    files: Vec<PathBuf>,
+    /// The page to make; must not exist
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// The key of a log without evidence: in hex, or as a note key; may be repeated
+    #[arg(long, value_name = "KEY")]
+    audit_key: Vec<AuditKey>,
+    #[command(flatten)]
+    choice: Choice,
+    /// Tables of controls instead of those that come with the program
+    #[arg(long, value_name = "FILE")]
+    controls: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Serialize)]
+struct Made {
+    verdict: &'static str,
+    logs: Vec<MadeLog>,
+}
+
+#[derive(Serialize)]
+struct MadeLog {
+    bundle: String,
+    origin: String,
+    verdict: String,
+    entries: u64,
+}
+
+pub(super) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
+    let controls = match &args.controls {
+        None => Controls::built_in(),
+        Some(path) => Controls::from_json(&files::read_text(path, MAX_CONTROLS_BYTES)?),
+    };
+    let controls = controls.map_err(|e| Failure::usage(e.to_string()))?;
+    let trust = OnceCell::new();
+    let mut worst = Exit::Ok;
+    let mut logs = Vec::new();
+    for path in &args.files {
+        let (exit, part) = log_part(args, path, &trust)?;
+        if worst == Exit::Ok {
+            worst = exit;
+        }
+        logs.push(part);
+    }
+    let scope = args.choice.words();
+    let at = trust.get().map(|trust| trust.at.to_string());
+    let text =
+        page(&Page { scope: scope.as_deref(), judged_at: at.as_deref(), logs: &logs, controls: &controls });
+    let file = files::create_private(&args.out)?;
+    files::write(&file, &args.out, text.as_bytes())?;
+    let of_log = |log: &LogPart| MadeLog {
+        bundle: log.file.clone(),
+        origin: log.origin.clone(),
+        verdict: log.verdict.clone(),
+        entries: log.summary.entries(),
+    };
+    let made = Made { verdict: verdict(worst), logs: logs.iter().map(of_log).collect() };
+    if args.format.json {
+        output::json(&made)?;
+    } else {
+        let mut out = String::new();
+        for log in &made.logs {
+            output::line(
+                &mut out,
+                "log",
+                &format!("{} ({} entries): {}", log.origin, log.entries, log.verdict),
+            );
+        }
+        output::line(&mut out, "verdict", &made.verdict.replace('_', " "));
+        output::text(&out)?;
+    }
+    if worst != Exit::Ok {
+        remark("the page says of which log nothing is proven");
+    }
+    Ok(worst)
+}
+
+/// Verifies one bundle, judges whose key signed it, and counts.
+fn log_part(args: &ReportArgs, path: &Path, trust: &OnceCell<Trust>) -> Result<(Exit, LogPart), Failure> {
+    let expectations = Expectations::default();
+    let bundle = Bundle { path, expectations: &expectations };
+    let filter = args.choice.filter()?;
+    let report = bundle.verify_each(|_| ())?;
+    let drawn = match (args.choice.draw(), &report.checkpoint) {
+        (Some(draw), Some(checkpoint)) if report.is_accepted() => {
+            Some(bundle.draw(checkpoint.head.root, &filter, draw)?)
+        }
+        _ => None,
+    };
+    let mut summary = Summary::default();
+    let again = bundle.verify_each(|entry| {
+        if filter.takes(entry) {
+            summary.take(entry);
+        }
+        if drawn.as_ref().is_some_and(|(indexes, _)| indexes.contains(&entry.seq)) {
+            summary.show(entry);
+        }
+    })?;
+    if again.checkpoint != report.checkpoint {
+        return Err(Failure::other(format!("{} was changed while it was read", path.display())));
+    }
+    let (exit, attestation) = whose(args, &report, trust)?;
+    let word = args.choice.draw().map(|(word, _)| word.to_owned()).unwrap_or_default();
+    let drawn =
+        drawn.map(|(indexes, population)| Drawn { word, population, indexes: indexes.into_iter().collect() });
+    Ok((exit, part((path, &report), exit, attestation.as_ref(), (drawn, summary))))
+}
+
+/// Whether the log's key is one that evidence vouches for, or one that was given.
+fn whose(
+    args: &ReportArgs,
+    report: &Report,
+    trust: &OnceCell<Trust>,
+) -> Result<(Exit, Option<Attestation>), Failure> {
+    if !report.is_accepted() {
+        return Ok((Exit::NotProven, None));
+    }
+    if report.evidence.is_none() {
+        let known = report.manifest.as_ref().is_some_and(|manifest| {
+            args.audit_key.iter().any(|key| {
+                let wanted = key.clone().expectations();
+                wanted.audit_key == Some(manifest.audit_key)
+                    && wanted.origin.is_none_or(|origin| origin == manifest.origin)
+            })
+        });
+        return Ok((if known { Exit::Ok } else { Exit::NotProven }, None));
+    }
+    let trust = match trust.get() {
+        Some(trust) => trust,
+        None => {
+            let read = args.trust.read()?;
+            trust.get_or_init(|| read)
+        }
+    };
+    let attestation = evidence::judge(report, trust);
+    Ok((attestation.verdict.into(), Some(attestation)))
+}
+
+fn part(
+    (path, report): (&Path, &Report),
+    exit: Exit,
+    attestation: Option<&Attestation>,
+    (drawn, summary): (Option<Drawn>, Summary),
+) -> LogPart {
+    let manifest = report.manifest.as_ref();
+    let mut judged: Vec<Judged> = report
+        .verdicts
+        .iter()
+        .map(log_check)
+        .map(|check| Judged {
+            check: check.check.to_owned(),
+            status: check.status.to_owned(),
+            detail: check.detail,
+        })
+        .collect();
+    if attestation.is_none() && report.is_accepted() {
+        judged.push(Judged {
+            check: "audit_key".to_owned(),
+            status: if exit == Exit::Ok { "passed" } else { "failed" }.to_owned(),
+            detail: if exit == Exit::Ok {
+                "the key that was given"
+            } else {
+                "no evidence, and not a key that was given"
+            }
+            .to_owned(),
+        });
+    }
+    let ending =
+        report.verdict(Check::Closure).map_or_else(String::new, |closure| closure.finding.to_string());
+    LogPart {
+        file: path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        origin: manifest.map_or_else(|| "unknown".to_owned(), |manifest| manifest.origin.to_string()),
+        boot: manifest.map_or_else(String::new, |manifest| manifest.boot.to_string()),
+        first: manifest.map_or(0, |manifest| manifest.first),
+        size: manifest.map_or(0, |manifest| manifest.size),
+        root: report
+            .checkpoint
+            .as_ref()
+            .map_or_else(String::new, |checkpoint| checkpoint.head.root.to_string()),
+        verdict: verdict(exit).to_owned(),
+        simulated: attestation.is_some_and(|attestation| attestation.simulated),
+        measurement: attestation
+            .filter(|attestation| attestation.verdict == Verdict::Accepted)
+            .and_then(|attestation| attestation.measurement)
+            .map(|measurement| measurement.to_string()),
+        judged,
+        evidence: attestation
+            .map_or_else(Vec::new, |attestation| attestation.checks.all().iter().map(rule).collect()),
+        ending,
+        drawn,
+        summary,
+    }
+}
+
+fn rule(check: &Rule) -> Judged {
+    let status = match check.outcome {
+        Outcome::Passed => "passed",
+        Outcome::Failed => "failed",
+        Outcome::Skipped => "not_applicable",
+    };
+    let detail = if check.wanted == check.observed {
+        check.observed.to_string()
+    } else {
+        format!("{}; wanted: {}", check.observed, check.wanted)
+    };
+    Judged { check: check.code.to_string(), status: status.to_owned(), detail }
+}

@@ -1,0 +1,75 @@
+//! A tree of which only what grew since a witness last saw it is kept: enough to prove to that witness that nothing before was changed.
+
+use super::stored::{Node, consistency_proof_from};
+use super::{Frontier, TreeHead};
+use crate::Hash;
+use std::collections::BTreeMap;
+
+/// The hashes from which consistency proofs from one size, the base, or any later one can be made. Memory is that of two hashes for each
+/// leaf since the base.
+#[derive(Debug, Clone, Default)]
+pub struct Growth {
+    base: u64,
+    frontier: Frontier,
+    nodes: BTreeMap<Node, Hash>,
+}
+
+impl Growth {
+    /// The empty tree, with itself as base.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a leaf's hash.
+    pub fn push(&mut self, leaf: Hash) {
+        let nodes = &mut self.nodes;
+        self.frontier.push_completing(leaf, |node, hash| {
+            nodes.insert(node, hash);
+        });
+    }
+
+    /// Size and root hash.
+    #[must_use]
+    pub fn head(&self) -> TreeHead {
+        self.frontier.head()
+    }
+
+    /// The size before which nothing can be proven any more.
+    #[must_use]
+    pub const fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The consistency proof from `old_size` to `size` (RFC 6962, section 2.1.2); empty from the empty tree, as witnesses want it.
+    /// `None` when the old size is before the base or above the size, or the size is above the tree's.
+    #[must_use]
+    pub fn prove(&self, old_size: u64, size: u64) -> Option<Vec<Hash>> {
+        if old_size < self.base || size > self.frontier.size() {
+            return None;
+        }
+        if old_size == 0 {
+            return Some(Vec::new());
+        }
+        consistency_proof_from(old_size, size, |node| self.nodes.get(&node).copied().ok_or(())).ok().flatten()
+    }
+
+    /// Makes `size` the base and forgets what only earlier proofs need. A size that is before the base or above the tree's changes nothing.
+    pub fn rebase(&mut self, size: u64) {
+        if size < self.base || size > self.frontier.size() {
+            return;
+        }
+        self.base = size;
+        // Of the subtrees that end at or before the base, proofs name only those of which the base's own tree consists.
+        self.nodes.retain(|node, _| {
+            let end = (node.index + 1) << node.level;
+            end > size || (size >> node.level) & 1 == 1 && end == (size >> node.level) << node.level
+        });
+    }
+
+    /// How many hashes are kept.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.nodes.len()
+    }
+}

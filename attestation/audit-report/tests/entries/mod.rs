@@ -1,0 +1,81 @@
+//! An entry of every kind, with every part that an entry can have.
+
+use anchorhold_audit_log::*;
+
+pub(crate) const BOOT: [u8; 16] = [7; 16];
+pub(crate) const ORIGIN: &str = "acme/07070707070707070707070707070707";
+
+/// The entry with this index that tells the event.
+pub(crate) fn entry(event: &Event, seq: u64) -> Entry {
+    Entry::from_bytes(&encode_entry(event, seq, BootId::new(BOOT)).unwrap()).unwrap()
+}
+
+pub(crate) fn at(seconds: i64) -> Stamp {
+    Stamp { wall_ns: (1_764_400_000 + seconds) * 1_000_000_000, mono_ns: 5 }
+}
+
+pub(crate) fn model() -> Model {
+    Model { id: ModelId::new("acme/chat").unwrap(), manifest: Some(Hash::new([1; 32])), ver: Some(3) }
+}
+
+pub(crate) fn request() -> Request {
+    Request {
+        finish: Some(Finish::Stop),
+        ms: 120,
+        receipt: None,
+        rid: RequestId::new("req-1").unwrap(),
+        route: Route::ChatCompletions,
+        status: Some(200),
+        stream: true,
+        tin: 12,
+        tout: 34,
+        ttft_ms: Some(20),
+    }
+}
+
+pub(crate) fn tenant() -> Actor {
+    Actor {
+        auth: Some(AuthMethod::ApiKey),
+        kind: ActorKind::Client,
+        tenant: Some(TenantId::new("clinic").unwrap()),
+    }
+}
+
+/// Nothing filled, and everything.
+pub(crate) fn bare_and_full(kind: EventType, outcome: Outcome) -> [Event; 2] {
+    let bare = Event::new(kind, outcome, at(0));
+    let mut full = bare.clone();
+    full.code = Code::from_static("some_reason");
+    full.actor = Some(tenant());
+    full.request = Some(request());
+    full.model = Some(model());
+    full.platform = Some(Platform {
+        meas: Some(Measurement::new([2; 48])),
+        ..Platform::of_evidence(Tee::Snp, Hash::new([3; 32]))
+    });
+    full.decision = Some(Decision {
+        checks: vec![CheckResult {
+            got: Claim::of("21"),
+            id: Code::from_static("snp.min_tcb"),
+            ok: false,
+            want: Claim::of(">=23"),
+        }],
+        claims: None,
+        grant: Some(GrantId::new("chat").unwrap()),
+        lease_s: Some(3600),
+        policy_digest: Hash::new([4; 32]),
+        policy_id: PolicyId::new("acme-prod").unwrap(),
+        policy_ver: 42,
+    });
+    full.key = Some(Key { kek: None, kid: KeyId::new("kid-1").unwrap(), op: KeyOperation::Release });
+    full.log =
+        Some(LogState { lost_max: Some(5), origin: Origin::new(ORIGIN).unwrap(), root: None, size: Some(9) });
+    full.setting = Some(Setting {
+        approved_by: vec![Hash::new([5; 32])],
+        name: Code::from_static("release_policy"),
+        new: Some(Hash::new([6; 32])),
+        old: None,
+    });
+    full.correlation = Some(CorrelationId::new("corr-1").unwrap());
+    [bare, full]
+}

@@ -1,0 +1,163 @@
+//! Rows, filters and the report's page.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at a surprise")]
+
+mod entries;
+
+use anchorhold_audit_log::{Entry, Event, EventType, Outcome, TenantId};
+use anchorhold_audit_report::controls::Controls;
+use anchorhold_audit_report::html::{Drawn, Judged, LogPart, Report, page};
+use anchorhold_audit_report::{Filter, SAMPLES_KEPT, Summary, csv};
+
+fn log() -> Vec<Entry> {
+    let kinds = [
+        (EventType::LogOpen, Outcome::Success),
+        (EventType::PolicyLoad, Outcome::Success),
+        (EventType::KeyRelease, Outcome::Success),
+        (EventType::KeyRefuse, Outcome::Denied),
+        (EventType::InferComplete, Outcome::Success),
+        (EventType::InferComplete, Outcome::Success),
+        (EventType::InferComplete, Outcome::Success),
+        (EventType::LogClose, Outcome::Success),
+    ];
+    let events = kinds.into_iter().zip(0_u8..).map(|((kind, outcome), seconds)| {
+        let [bare, full] = entries::bare_and_full(kind, outcome);
+        let event = if seconds % 7 == 0 { bare } else { full };
+        Event { at: entries::at(i64::from(seconds)), ..event }
+    });
+    events.zip(0..).map(|(event, seq)| entries::entry(&event, seq)).collect()
+}
+
+fn part() -> LogPart {
+    let mut summary = Summary::default();
+    log().iter().for_each(|entry| summary.take(entry));
+    LogPart {
+        file: "bundle.tar".to_owned(),
+        origin: entries::ORIGIN.to_owned(),
+        boot: "07".repeat(16),
+        first: 0,
+        size: 8,
+        root: "ab".repeat(32),
+        verdict: "accepted".to_owned(),
+        simulated: false,
+        measurement: Some("cd".repeat(48)),
+        judged: vec![Judged {
+            check: "root".to_owned(),
+            status: "passed".to_owned(),
+            detail: "as expected".to_owned(),
+        }],
+        evidence: vec![Judged {
+            check: "snp_report_data".to_owned(),
+            status: "passed".to_owned(),
+            detail: "as expected".to_owned(),
+        }],
+        ending: "closed".to_owned(),
+        drawn: Some(Drawn { word: "kestrel".to_owned(), population: 8, indexes: vec![3] }),
+        summary,
+    }
+}
+
+#[test]
+fn rows_have_a_cell_for_each_column() {
+    let wanted = csv::COLUMNS.len();
+    assert_eq!(csv::header().trim_end().split(',').count(), wanted);
+    for entry in log() {
+        let row = csv::row(&entry);
+        let line = row.strip_suffix("\r\n").unwrap();
+        assert_eq!(line.split(',').count(), wanted, "{line}");
+    }
+    let row = csv::row(&log()[4]);
+    assert!(
+        row.starts_with(
+            "4,2025-11-29T07:06:44.000Z,infer.complete,success,some_reason,1,client,clinic,api_key,req-1,"
+        ),
+        "{row}"
+    );
+    assert!(row.contains(",chat.completions,200,true,12,34,120,20,stop,acme/chat,3,"), "{row}");
+}
+
+#[test]
+fn filters_are_all_asked() {
+    let count = |filter: &Filter| log().iter().filter(|entry| filter.takes(entry)).count();
+    assert_eq!(count(&Filter::default()), 8);
+    let since = Filter { since_ns: Some(entries::at(2).wall_ns), ..Filter::default() };
+    assert_eq!(count(&since), 6);
+    assert_eq!(count(&Filter { until_ns: Some(entries::at(4).wall_ns), ..since.clone() }), 2);
+    let of = |tenant: &str| Filter { tenant: Some(TenantId::new(tenant).unwrap()), ..Filter::default() };
+    assert_eq!(count(&of("clinic")), 6, "the bare entries have no tenant");
+    assert_eq!(count(&of("bank")), 0);
+    assert_eq!(count(&Filter { outcome: Some(Outcome::Denied), ..Filter::default() }), 1);
+    let mut kinds = Filter::default();
+    assert!(kinds.add_kind("infer.complete") && kinds.add_kind("log.close") && !kinds.add_kind("infer"));
+    assert_eq!(count(&kinds), 4);
+}
+
+#[test]
+fn the_summary_counts_and_keeps_few() {
+    let part = part();
+    let told = part.summary.told("infer.complete");
+    assert_eq!((told.count, told.samples.len()), (3, SAMPLES_KEPT));
+    let served = part.summary.served()["acme/chat version 3"];
+    assert_eq!((served.requests, served.prompt_tokens, served.generated_tokens), (3, 36, 102));
+    assert_eq!(part.summary.listed().0.len(), 1);
+    assert_eq!(part.summary.told("no.such"), anchorhold_audit_report::Told::default());
+}
+
+fn made(logs: &[LogPart]) -> String {
+    page(&Report { scope: None, judged_at: None, logs, controls: &Controls::built_in().unwrap() })
+}
+
+#[test]
+fn the_page_says_what_was_found_and_runs_nothing() {
+    let part = part();
+    let good = made(std::slice::from_ref(&part));
+    for wanted in [
+        "Every log is complete for its range",
+        "acme/chat version 3",
+        "some_reason",
+        "SOC 2",
+        "164.312(b)",
+        "href=\"#log0-entry3\"",
+        "id=\"log0-entry3\"",
+        "anchorhold audit verify bundle.tar --measurement cdcd",
+        "default-src 'none'",
+    ] {
+        assert!(good.contains(wanted), "{wanted}");
+    }
+    assert!(good == made(std::slice::from_ref(&part)), "the same logs give the same page");
+    for never in ["<script", "javascript:", "http://", "https://", "<img", "style=", "onload"] {
+        assert!(!good.contains(never), "{never}");
+    }
+    let refused = made(&[part.clone(), LogPart { verdict: "not_proven".to_owned(), ..part.clone() }]);
+    assert!(refused.contains("1 of 2 logs prove nothing") && refused.contains("box bad"));
+    let failed =
+        vec![Judged { check: "snp_vmpl".to_owned(), status: "failed".to_owned(), detail: "3".to_owned() }];
+    assert!(made(&[LogPart { evidence: failed, ..part.clone() }]).contains("0 rules passed, 1 failed"));
+    assert!(made(&[LogPart { simulated: true, ..part }]).contains("simulated"));
+}
+
+#[test]
+fn every_link_leads_to_an_entry_of_the_page() {
+    let page = made(&[part(), part()]);
+    let mut links = 0;
+    for rest in page.split("href=\"#").skip(1) {
+        let anchor = rest.split('"').next().unwrap();
+        assert!(page.contains(&format!("id=\"{anchor}\"")), "{anchor}");
+        links += 1;
+    }
+    assert!(links > 40, "{links}");
+}
+
+#[test]
+fn case_33_hostile_words_are_inert_on_the_page() {
+    let hostile = "</td><script>alert(1)</script>\u{202e}\u{1b}[2J";
+    let mut part = part();
+    part.file = hostile.to_owned();
+    part.origin = hostile.to_owned();
+    part.ending = hostile.to_owned();
+    part.judged[0].status = hostile.to_owned();
+    part.judged[0].detail = hostile.to_owned();
+    part.drawn = Some(Drawn { word: hostile.to_owned(), population: 1, indexes: Vec::new() });
+    let page = made(&[part]);
+    assert!(!page.contains("<script") && !page.contains('\u{202e}') && !page.contains('\u{1b}'));
+    assert!(page.contains("&lt;script&gt;"));
+}
