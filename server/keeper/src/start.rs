@@ -41,13 +41,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let files = GatewayFiles::of(&settings.gateway.config)?;
     let endorsements = settings.endorsements.read()?;
     let beginning = Beginning::here();
-    let layers = anchorhold_confine::enter(&Role::Keeper(reach(&settings, &files)?))
-        .context("confining the keeper")?;
-    for missing in &layers.missing {
-        warn(&format!("the keeper runs without {missing}"));
-    }
-    let active = layers.active.into_iter().map(str::to_owned).collect();
-    let own = Confinement { active, missing: layers.missing };
+    let own = confined(&settings, &files)?;
 
     let boot = Boot::new(&settings.deployment)?;
     let log_directory = settings.audit.directory.join(boot.signer.origin().as_str().replace('/', "-"));
@@ -72,20 +66,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let writer = Writer::start(log, clock)?;
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
 
-    let mut held = vec![HeldProcess::new("keeper", &own), HeldProcess::new("gateway", &confinement)];
     let (happenings, inbox) = channel();
-    let workers = Workers::default();
-    let collecting = match &settings.collector {
-        None => None,
-        Some(collector) => {
-            let log = (writer.recorder().clone(), clock);
-            let tell = |(pid, layers): (u32, &Confinement)| {
-                stages.tell(&Stage::Collector { pid, layers: &layers.active, missing: &layers.missing });
-                held.push(HeldProcess::new("collector", layers));
-            };
-            kernel::collect(collector, &empty, log, workers.clone(), tell, happenings.clone())?
-        }
-    };
     let mut keeper = Keeper {
         settings,
         files,
@@ -98,14 +79,16 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         empty,
         beginning,
         slots: Vec::new(),
-        held,
-        workers,
-        collecting,
+        held: vec![HeldProcess::new("keeper", &own), HeldProcess::new("gateway", &confinement)],
+        workers: Workers::default(),
+        collecting: None,
         cpus,
         evidence_recorded: false,
         drain_within: Duration::ZERO,
     };
-    let outcome = obtain_and_load(&mut keeper).and_then(|()| keeper.open(gateway, &log_directory));
+    let outcome = collect(&mut keeper)
+        .and_then(|()| obtain_and_load(&mut keeper))
+        .and_then(|()| keeper.open(gateway, &log_directory));
     match outcome {
         Ok((child, voice)) => keeper.run(child, &voice, &inbox),
         Err(error) => {
@@ -117,6 +100,31 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
             }
         }
     }
+}
+
+/// Confines the keeper and says what holds it.
+fn confined(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Confinement> {
+    let layers =
+        anchorhold_confine::enter(&Role::Keeper(reach(settings, files)?)).context("confining the keeper")?;
+    for missing in &layers.missing {
+        warn(&format!("the keeper runs without {missing}"));
+    }
+    let active = layers.active.into_iter().map(str::to_owned).collect();
+    Ok(Confinement { active, missing: layers.missing })
+}
+
+/// Has the kernel's audit records collected from here on, if that is asked for.
+fn collect(keeper: &mut Keeper) -> anyhow::Result<()> {
+    let Some(collector) = &keeper.settings.collector else { return Ok(()) };
+    let log = (keeper.writer.recorder().clone(), keeper.clock);
+    let (stages, held) = (&mut keeper.stages, &mut keeper.held);
+    let tell = |(pid, layers): (u32, &Confinement)| {
+        stages.tell(&Stage::Collector { pid, layers: &layers.active, missing: &layers.missing });
+        held.push(HeldProcess::new("collector", layers));
+    };
+    let (workers, happenings) = (keeper.workers.clone(), keeper.happenings.clone());
+    keeper.collecting = kernel::collect(collector, &keeper.empty, log, workers, tell, happenings)?;
+    Ok(())
 }
 
 /// What workers' threads are bound to: nothing unless that is asked for and no two of them need the same CPU. Read before the keeper gives

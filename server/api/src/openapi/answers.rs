@@ -39,18 +39,11 @@ pub(super) fn schemas() -> Value {
     Value::Object(named.collect::<Map<_, _>>())
 }
 
-/// Every model, the keeper, the gateway and the collector.
-const MAX_PROCESSES: usize = 19;
-const MAX_LAYERS: usize = 32;
-
 fn readiness() -> Schema {
-    let layers = || Schema::list(Schema::words(), &(0..=MAX_LAYERS));
+    let layers = || Schema::all(Schema::words());
     let held =
         Schema::answer(vec![("process", Schema::words()), ("layers", layers()), ("missing", layers())]);
-    Schema::answer(vec![
-        ("status", Schema::one_of_words(&["ready"])),
-        ("confinement", Schema::list(held, &(0..=MAX_PROCESSES))),
-    ])
+    Schema::answer(vec![("status", Schema::one_of_words(&["ready"])), ("confinement", Schema::all(held))])
 }
 
 fn object(kind: &str) -> Field {
