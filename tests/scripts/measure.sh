@@ -58,11 +58,11 @@ for firmware in "$kept/OVMF.amdsev.fd" tests/vectors/measure/firmware.fd; do
 done
 echo "sev-snp-measure: $compared launch digests are equal"
 
-ANCHORHOLD_SNP_FIRMWARE=$kept/OVMF.amdsev.fd CARGO_TARGET_DIR=$target/differential \
-    ${CARGO:-cargo} test --quiet --release --manifest-path tests/differential/Cargo.toml --test launch_digest >"$work/sev.log" 2>&1 ||
+ANCHORHOLD_SNP_FIRMWARE=$kept/OVMF.amdsev.fd \
+    ${CARGO:-cargo} test --quiet --release --manifest-path tests/differential/Cargo.toml --target-dir "$target" --test launch_digest >"$work/sev.log" 2>&1 ||
     { cat "$work/sev.log" >&2; exit 1; }
-echo "sev: 80 launch digests are equal"
-compared=$((compared + 80))
+echo "sev: 64 launch digests are equal"
+compared=$((compared + 64))
 
 # systemd-measure comes with the image's tools, where they are.
 tools=${ANCHORHOLD_TOOLS:-$target/image-tools}
