@@ -16,11 +16,13 @@ use crate::kernel::{self, Workers};
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
 use crate::run::{Keeper, Slot};
+use crate::runtime;
 use crate::settings::{Device, Package, Settings};
 use crate::stages::{Stage, Stages};
 use crate::store;
 use anchorhold_attester::device::Device as AttestingDevice;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
+use anchorhold_channel::document::RuntimeClaims;
 use anchorhold_confine::{Reach, Role, nvidia_nodes};
 use anchorhold_ipc::FromGateway;
 use anyhow::{Context as _, bail};
@@ -39,11 +41,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let releaser = Releaser::new(&settings)?;
     let cpus = worker_cpus(&settings);
     let files = GatewayFiles::of(&settings.gateway.config)?;
-    let layers = anchorhold_confine::enter(&Role::Keeper(reach(&settings, &files)?))
-        .context("confining the keeper")?;
-    for missing in &layers.missing {
-        warn(&format!("the keeper runs without {missing}"));
-    }
+    let runtime = confine(&settings, &files)?;
 
     let boot = Boot::new(&settings.deployment)?;
     let log_directory = settings.audit.directory.join(boot.signer.origin().as_str().replace('/', "-"));
@@ -83,6 +81,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         clock,
         stages,
         identity,
+        runtime,
         releaser,
         writer,
         happenings,
@@ -106,6 +105,17 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
             }
         }
     }
+}
+
+/// Gives up what the keeper does not need, and says what holds it from then on.
+fn confine(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<RuntimeClaims> {
+    let policy = runtime::selinux_policy();
+    let layers =
+        anchorhold_confine::enter(&Role::Keeper(reach(settings, files)?)).context("confining the keeper")?;
+    for missing in &layers.missing {
+        warn(&format!("the keeper runs without {missing}"));
+    }
+    Ok(runtime::claims(policy, &layers))
 }
 
 /// What workers' threads are bound to: nothing unless that is asked for and no two of them need the same CPU. Read before the keeper gives

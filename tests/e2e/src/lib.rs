@@ -23,3 +23,4 @@ pub mod refusals;
 pub mod relay;
 pub mod soak;
 pub mod store;
+pub mod tpm;
