@@ -19,7 +19,7 @@ use anchorhold_audit_log::{
     Actor, ActorKind, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, Model as LoggedModel, ModelId,
     Outcome,
 };
-use anchorhold_channel::document::{AuditHead, DocumentState, ServedModel};
+use anchorhold_channel::document::{AuditHead, DocumentState, RuntimeClaims, ServedModel};
 use anchorhold_channel::wrapper;
 use anchorhold_confine::Beginning;
 use anchorhold_ipc::{FromGateway, HeldProcess, ModelInfo, ServingEvidence, ToGateway};
@@ -148,6 +148,8 @@ pub(crate) struct Keeper {
     pub(crate) clock: Clock,
     pub(crate) stages: Stages,
     pub(crate) identity: Identity,
+    /// What holds everything here, as it was found at the start.
+    pub(crate) runtime: RuntimeClaims,
     pub(crate) releaser: Releaser,
     pub(crate) writer: Writer,
     pub(crate) happenings: Sender<Happening>,
@@ -426,6 +428,7 @@ impl Keeper {
                 root_hash: Sha256Digest::new(*head.root.as_bytes()),
             },
             channel: self.identity.channel_keys(),
+            runtime: Some(self.runtime.clone()),
         }
     }
 

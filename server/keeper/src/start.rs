@@ -16,11 +16,13 @@ use crate::kernel::{self, Workers};
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
 use crate::run::{Keeper, Slot};
+use crate::runtime;
 use crate::settings::{Device, Package, Settings};
 use crate::stages::{Stage, Stages};
 use crate::store;
 use anchorhold_attester::device::Device as AttestingDevice;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
+use anchorhold_channel::document::RuntimeClaims;
 use anchorhold_confine::{Beginning, Reach, Role, nvidia_nodes};
 use anchorhold_ipc::{Confinement, FromGateway, HeldProcess};
 use anyhow::{Context as _, bail};
@@ -41,7 +43,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let files = GatewayFiles::of(&settings.gateway.config)?;
     let endorsements = settings.endorsements.read()?;
     let beginning = Beginning::here();
-    let own = confined(&settings, &files)?;
+    let (own, runtime) = confined(&settings, &files)?;
 
     let boot = Boot::new(&settings.deployment)?;
     let log_directory = settings.audit.directory.join(boot.signer.origin().as_str().replace('/', "-"));
@@ -73,6 +75,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         clock,
         stages,
         identity,
+        runtime,
         releaser,
         writer,
         happenings,
@@ -102,15 +105,17 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     }
 }
 
-/// Confines the keeper and says what holds it.
-fn confined(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Confinement> {
+/// Gives up what the keeper does not need, and says what holds it from then on: for the status, and for the document.
+fn confined(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<(Confinement, RuntimeClaims)> {
+    let policy = runtime::selinux_policy();
     let layers =
         anchorhold_confine::enter(&Role::Keeper(reach(settings, files)?)).context("confining the keeper")?;
     for missing in &layers.missing {
         warn(&format!("the keeper runs without {missing}"));
     }
+    let claims = runtime::claims(policy, &layers);
     let active = layers.active.into_iter().map(str::to_owned).collect();
-    Ok(Confinement { active, missing: layers.missing })
+    Ok((Confinement { active, missing: layers.missing }, claims))
 }
 
 /// Has the kernel's audit records collected from here on, if that is asked for.

@@ -9,6 +9,7 @@ use crate::port::free_loopback_port;
 use crate::process::Process;
 use crate::refusals::Stand;
 use crate::store::PackageStore;
+use crate::tpm::{self, EmulatedTpm, Running};
 use anchorhold_image_builder::build::files;
 use anchorhold_image_builder::qemu::{self, Accelerator, Machine, Tee};
 use anchorhold_image_builder::settings as deployment;
@@ -73,11 +74,25 @@ pub struct Deployment {
     pub machine: Machine,
     /// The launch digest of an SNP guest made of exactly these files, hex, computed before any boot.
     pub measurement: String,
+    /// The guest's TPM, and what its quotes must show, computed before any boot.
+    pub tpm: Option<(EmulatedTpm, anchorhold_verifier::tpm::Policy)>,
     image: Image,
     api_key: String,
     // Serves as long as it is kept.
     _store: PackageStore,
 }
+
+/// Whether a guest has a TPM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithTpm {
+    /// It has one, and the policies demand its quote.
+    Yes,
+    /// It has none.
+    No,
+}
+
+/// Firmware that measures into a TPM, among the tools.
+const OVMF: &str = "usr/share/ovmf/OVMF.fd";
 
 /// The launch digest of an SNP guest that is started with these files, hex.
 pub fn launch_digest(image: &Image, machine: &Machine) -> anyhow::Result<String> {
@@ -100,6 +115,11 @@ impl Deployment {
     /// Seals the embedding model, writes the guest's settings into an initrd, computes what will be measured, and lets the broker serve
     /// with a policy that names it.
     pub fn prepare(image: &Image) -> anyhow::Result<Self> {
+        Self::prepare_with(image, WithTpm::No)
+    }
+
+    /// The same, for a guest with or without a TPM.
+    pub fn prepare_with(image: &Image, with_tpm: WithTpm) -> anyhow::Result<Self> {
         let mut stand = Stand::new()?;
         let sealed = stand.seal(&models::embedding()?, (EMBEDDING, 1))?;
         let packages = sealed.package.parent().context("no parent")?;
@@ -128,6 +148,9 @@ impl Deployment {
         let collector = places.programs.join("anchorhold-collector");
         settings.collector = Some(format!("program = {:?}\n", collector.to_string_lossy()));
         settings.required_layers = LAYERS.map(str::to_owned).to_vec();
+        if with_tpm == WithTpm::Yes {
+            settings.quoted_pcrs = (0..anchorhold_verifier::tpm::PCRS).collect();
+        }
         let folder = stand.path().join("settings");
         std::fs::create_dir(&folder)?;
         settings.write(&places, &folder)?;
@@ -138,11 +161,21 @@ impl Deployment {
         deployment::append(&image.folder, &folder, &initrd)?;
         let machine = machine(image, initrd, stand.path().join("console"))?;
         let measurement = launch_digest(image, &machine)?;
-        stand.serve(&[sealed], &measurement)?;
+        let tpm = match with_tpm {
+            WithTpm::No => None,
+            WithTpm::Yes => {
+                let tpm = EmulatedTpm::make(&image.tools.join("run/swtpm"), &stand.path().join("tpm"))?;
+                let policy = expected_of(&tpm, &machine)?;
+                Some((tpm, policy))
+            }
+        };
+        let more = tpm.as_ref().map_or_else(String::new, |(_, policy)| tpm::grant(policy));
+        stand.serve_by(&[sealed], &measurement, &more)?;
         Ok(Self {
             stand,
             machine,
             measurement,
+            tpm,
             image: image.clone(),
             api_key: settings.api_key,
             _store: store,
@@ -152,10 +185,25 @@ impl Deployment {
     /// Boots `machine`, which need not be the one that the policy names, and tells the guest the digest of what it is; `hear` is told
     /// each stage.
     pub fn boot(&self, machine: &Machine, hear: impl FnMut(&Value)) -> anyhow::Result<Boot> {
+        self.boot_as(machine, launch_digest(&self.image, machine)?, hear)
+    }
+
+    /// The same, by a host that tells the guest this digest, whatever it boots. It cannot tell the TPM what to measure.
+    pub fn boot_as(
+        &self,
+        machine: &Machine,
+        simulated_digest: String,
+        hear: impl FnMut(&Value),
+    ) -> anyhow::Result<Boot> {
+        let tpm = self.tpm.as_ref().map(|(tpm, _)| tpm.turn_on()).transpose()?;
         let port = free_loopback_port()?;
         let machine = Machine {
             forward: Some((port, PORT)),
-            simulated_digest: Some(launch_digest(&self.image, machine)?),
+            simulated_digest: Some(simulated_digest),
+            tpm: tpm.as_ref().map(|running| qemu::Tpm {
+                firmware: self.image.tools.join(OVMF),
+                control: running.control.clone(),
+            }),
             ..machine.clone()
         };
         let mut command = Command::new(self.image.tools.join("run/qemu-system-x86_64"));
@@ -169,6 +217,7 @@ impl Deployment {
             words: String::new(),
             url: format!("https://127.0.0.1:{port}"),
             api_key: self.api_key.clone(),
+            _tpm: tpm,
         };
         if booted.listen(hear)? {
             return Ok(Boot::Ready(Box::new(booted)));
@@ -180,6 +229,13 @@ impl Deployment {
         let refusal = refusal(&of_keeper(&booted.stages), &stderr);
         Ok(Boot::Ended(Box::new(Ended { refusal, console, words: booted.words, stages: booted.stages })))
     }
+}
+
+/// What the TPM's quotes must show after a boot of this machine.
+fn expected_of(tpm: &EmulatedTpm, machine: &Machine) -> anyhow::Result<anchorhold_verifier::tpm::Policy> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
+    let (kernel, initrd) = (read(&machine.kernel)?, read(&machine.initrd)?);
+    tpm.policy(DirectBoot { kernel: &kernel, initrd: &initrd, command_line: &machine.cmdline })
 }
 
 fn machine(image: &Image, initrd: PathBuf, console: PathBuf) -> anyhow::Result<Machine> {
@@ -195,6 +251,7 @@ fn machine(image: &Image, initrd: PathBuf, console: PathBuf) -> anyhow::Result<M
         forward: None,
         console,
         simulated_digest: None,
+        tpm: None,
     })
 }
 
@@ -274,6 +331,8 @@ pub struct Booted {
     pub url: String,
     /// A key of tenant `demo`.
     pub api_key: String,
+    // Ends after the machine.
+    _tpm: Option<Running>,
 }
 
 impl Booted {

@@ -42,6 +42,8 @@ pub struct Settings {
     pub report_version: u8,
     /// Where a guest in a virtual machine has the launch digest that its host computed; of the programs that run if there is none.
     pub launch_digest_file: Option<PathBuf>,
+    /// The PCRs of the guest's TPM that it quotes; it has none if there are none.
+    pub quoted_pcrs: Vec<u8>,
     /// Where the gateway listens.
     pub listen: String,
     /// The caller's key.
@@ -115,6 +117,7 @@ impl Settings {
             debug: false,
             report_version: 5,
             launch_digest_file: None,
+            quoted_pcrs: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
             api_key: api_key()?,
             other_key: api_key()?,
@@ -197,6 +200,10 @@ impl Settings {
         if let Some(collector) = &self.collector {
             text.push_str("\n[collector]\n");
             text.push_str(collector);
+        }
+        if !self.quoted_pcrs.is_empty() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n[tpm]\npcrs = {:?}\n", self.quoted_pcrs);
         }
         if let Some(store) = &self.store {
             text.push_str("\n[store]\n");
