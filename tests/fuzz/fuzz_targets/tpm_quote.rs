@@ -109,6 +109,9 @@ fuzz_target!(|input: &[u8]| {
     }
     // Without a new signature nothing but what was signed is accepted.
     if let Some(quote) = judge(&sent) {
-        assert_eq!((quote.key().to_string(), &sent.quote), (Sha256Digest::of(&GOOD.sent.key).to_string(), &GOOD.sent.quote));
+        assert_eq!(
+            (quote.key().to_string(), &sent.quote),
+            (Sha256Digest::of(&GOOD.sent.key).to_string(), &GOOD.sent.quote)
+        );
     }
 });
