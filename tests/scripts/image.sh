@@ -69,6 +69,10 @@ ok "flavours: three roots"
 
 "$programs/anchorhold-image-test" --image "$image" --production "$work/production" --tools "$tools" --programs "$programs" --init "$(enclave-image/init.sh)" \
     ${policy[@]+"${policy[@]}"} ${other[@]+"${other[@]}"} --cache "$target/image/packages" --passed "$passed"
+if [ "${#policy[@]}" -gt 0 ]; then
+    "$programs/anchorhold-hostile-test" --programs "$programs" --init "$(enclave-image/init.sh)" "${policy[@]}" --tools "$tools" \
+        --cache "$target/image/packages"
+fi
 if [ -n "${JSON:-}" ]; then
     echo "{\"image_build_s\": $built_s, \"image_second_build_s\": $again_s}" >"$JSON"
 fi

@@ -56,6 +56,7 @@ pub fn choose(wish: Wish, image: &Image, folder: &Path) -> anyhow::Result<Accele
 fn runs(image: &Image, folder: &Path) -> anyhow::Result<()> {
     std::fs::File::options().read(true).write(true).open(NODE).context(NODE)?;
     let machine = Machine {
+        tpm: None,
         tee: Tee::None,
         accelerator: Accelerator::Kvm,
         cpus: 1,

@@ -24,3 +24,4 @@ pub mod refusals;
 pub mod relay;
 pub mod soak;
 pub mod store;
+pub mod tpm;

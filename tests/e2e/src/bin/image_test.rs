@@ -5,7 +5,7 @@
 #[path = "image_test/production.rs"]
 mod production;
 
-use anchorhold_e2e::boot::{COMMENT, Deployment, Image, launch_digest};
+use anchorhold_e2e::boot::{COMMENT, Deployment, Ended, Image, launch_digest};
 use anchorhold_e2e::client::Caller;
 use anchorhold_e2e::models::EMBEDDING;
 use anchorhold_image_builder::build::{Inputs, build, files};
@@ -189,7 +189,7 @@ impl Changed<'_> {
         let machine = change(self)?;
         let digest = launch_digest(self.image, &machine)?;
         ensure!(digest != self.deployment.measurement, "the launch digest does not depend on the {what}");
-        let (refusal, console) = self.deployment.boot(&machine, |_| {})?.ended()?;
+        let Ended { refusal, console, .. } = self.deployment.boot(&machine, |_| {})?.ended()?;
         ensure!(
             refusal.by == "key broker" && refusal.code == "snp_measurement",
             "the key broker must refuse with snp_measurement, but: {refusal:?}\n{console}"
@@ -200,7 +200,7 @@ impl Changed<'_> {
     /// The guest stops before anything of it is heard.
     fn panics(&self, change: impl FnOnce(&Self) -> anyhow::Result<Machine>) -> anyhow::Result<String> {
         let machine = change(self)?;
-        let (_, console) = self.deployment.boot(&machine, |_| {})?.ended()?;
+        let Ended { console, .. } = self.deployment.boot(&machine, |_| {})?.ended()?;
         let last = console.lines().find(|line| line.contains("Kernel panic") && line.contains("dm-verity"));
         Ok(last.with_context(|| format!("dm-verity did not stop the guest: {console}"))?.trim().to_owned())
     }
