@@ -84,7 +84,7 @@ fn runs(image: &Image, folder: &Path) -> anyhow::Result<()> {
     qemu.wait()?;
     let console = std::fs::read_to_string(&machine.console).unwrap_or_default();
     if !console.contains(WORDS) {
-        bail!("a guest said nothing within {} s", WITHIN.as_secs());
+        bail!("a probe guest did not come up within {} s", WITHIN.as_secs());
     }
     Ok(())
 }
