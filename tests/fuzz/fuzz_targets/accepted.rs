@@ -11,5 +11,8 @@ fuzz_target!(|input: &[u8]| {
     let Ok(accepted) = Accepted::from_json(text) else { return };
     let Ok(trust) = accepted.trust(Timestamp::from_unix_seconds(1_780_000_000)) else { return };
     assert_eq!(trust.anchors.are_simulated(), accepted.dangerous_simulated_roots.is_some());
-    assert!(!accepted.measurements.is_empty() || accepted.profile.is_some(), "something is accepted that nobody named");
+    assert!(
+        !accepted.measurements.is_empty() || accepted.profile.is_some(),
+        "something is accepted that nobody named"
+    );
 });

@@ -13,5 +13,8 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(input.get(1..end), again.get(1..end));
     }
     let wrapped = wrap(input);
-    assert_eq!(unwrap(&wrapped).ok(), (input.len() <= anchorhold_document::document::MAX_DOCUMENT_BYTES).then_some(input));
+    assert_eq!(
+        unwrap(&wrapped).ok(),
+        (input.len() <= anchorhold_document::document::MAX_DOCUMENT_BYTES).then_some(input)
+    );
 });

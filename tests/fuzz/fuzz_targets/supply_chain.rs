@@ -46,7 +46,8 @@ fuzz_target!(|input: &[u8]| {
             }
         }
         4 => {
-            let components = cargo::components(METADATA, CARGO_LOCK, &["anchorhold-keeper"]).expect("the good list");
+            let components =
+                cargo::components(METADATA, CARGO_LOCK, &["anchorhold-keeper"]).expect("the good list");
             if let Ok(advisory) = Advisory::parse(&script.edited_text(ADVISORY)) {
                 assert!(advisory.findings(&components).len() <= components.len());
             }
