@@ -306,7 +306,7 @@ pub fn measurement_with_fetcher(programs: &Programs) -> anyhow::Result<String> {
 
 fn measure(programs: &Programs, names: &[&str]) -> anyhow::Result<String> {
     let component = |name: &str| format!("{name}={}", programs.path(&format!("anchorhold-{name}")).display());
-    let mut arguments: Vec<String> = vec!["image".into(), "measure".into()];
+    let mut arguments: Vec<String> = vec!["image".into(), "measure".into(), "simulated".into()];
     for name in names {
         arguments.extend(["--component".into(), component(name)]);
     }
