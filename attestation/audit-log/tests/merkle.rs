@@ -385,7 +385,7 @@ proptest! {
         let head = TreeHead { size: size as u64, root: root(&leaves) };
         let proof = inclusion_proof(&leaves, index).unwrap();
         let place = Place { index: index as u64, size: head.size };
-        prop_assert_eq!(verify_inclusion(leaf, place, &proof, &head.root), Ok(()));
+        prop_assert_eq!(verify_inclusion(&leaves[index], place, &proof, &head.root), Ok(()));
         let old = TreeHead { size: index as u64 + 1, root: root(&leaves[..=index]) };
         prop_assert_eq!(verify_consistency(&old, &head, &consistency_proof(&leaves, index + 1).unwrap()), Ok(()));
     }
