@@ -61,7 +61,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     });
 
     let keys = (&GatewayKeys { tls_key, body_keys }, endorsements);
-    let identity = Identity::launch(&settings, (boot.id, boot.voice), keys, clock)?;
+    let identity = Identity::launch(&settings, (boot.id, boot.voice), keys, clock, runtime.selinux_policy)?;
     let boot_id = BootId::new(boot.id);
     let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
         .context("beginning the audit log")?;
