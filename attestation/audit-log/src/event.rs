@@ -96,6 +96,8 @@ event_types! {
     LogOpen = "log.open", 1008, 6;
     /// The last entry of a log that ended on purpose.
     LogClose = "log.close", 1008, 7;
+    /// Witnesses cosigned the log up to `log.size`; written once a minute, so that silence is silence.
+    LogAnchor = "log.anchor", 1008, 99;
     /// A witness did not cosign, or could not be reached.
     LogAnchorFail = "log.anchor_fail", 1008, 99;
     /// A log is witnessed from now on.

@@ -6,7 +6,7 @@ use crate::event::EventType;
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, read_frame};
 use crate::merkle::{self, Frontier, TreeHead};
 use crate::note::{MAX_NOTE_BYTES, VerifierKey};
-use crate::storage::{CHECKPOINT_FILE, KEY_FILE, SEGMENT_DIRECTORY, segment_name};
+use crate::storage::{CHECKPOINT_FILE, COSIGNED_FILE, KEY_FILE, SEGMENT_DIRECTORY, segment_name};
 use crate::{BootId, Hash};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -113,6 +113,29 @@ impl std::error::Error for ReadError {
     }
 }
 
+/// The latest checkpoint and its note. Where witnesses cosigned one of the same size or a later one, that; a later one shows that the
+/// other file was set back, and the entries are held to it.
+fn read_checkpoint(path: &Path, key: &VerifierKey) -> Result<(Option<Checkpoint>, Vec<u8>), ReadError> {
+    let read = |name| match read_small(&path.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => {
+            let note = other.map_err(io_error("read the checkpoint"))?;
+            let checkpoint = Checkpoint::verify(&note, key).map_err(ReadError::Checkpoint)?;
+            Ok(Some((checkpoint, note)))
+        }
+    };
+    let (own, cosigned) = (read(CHECKPOINT_FILE)?, read(COSIGNED_FILE)?);
+    let latest = match (own, cosigned) {
+        (Some((own, _)), Some((cosigned, _))) if own.head.size == cosigned.head.size && own.head.root != cosigned.head.root => {
+            return Err(ReadError::Root { size: own.head.size });
+        }
+        (Some((own, note)), Some((cosigned, _))) if own.head.size > cosigned.head.size => Some((own, note)),
+        (own, None) => own,
+        (_, cosigned) => cosigned,
+    };
+    Ok(latest.map_or((None, Vec::new()), |(checkpoint, note)| (Some(checkpoint), note)))
+}
+
 fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> ReadError {
     move |source| ReadError::Io { doing, source }
 }
@@ -156,15 +179,7 @@ impl LogReader {
         let key = std::str::from_utf8(&key).ok().and_then(|text| text.strip_suffix('\n'));
         let key = key.and_then(|text| VerifierKey::parse(text).ok()).ok_or(ReadError::Key)?;
         // Before the entries: what the checkpoint covers is on disk before the checkpoint is.
-        let checkpoint_note = match read_small(&path.join(CHECKPOINT_FILE)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            other => other.map_err(io_error("read the checkpoint"))?,
-        };
-        let checkpoint = if checkpoint_note.is_empty() {
-            None
-        } else {
-            Some(Checkpoint::verify(&checkpoint_note, &key).map_err(ReadError::Checkpoint)?)
-        };
+        let (checkpoint, checkpoint_note) = read_checkpoint(path, &key)?;
         let survey = Survey::run(path, checkpoint.as_ref().map(|checkpoint| checkpoint.head))?;
         let (boot, last) = survey.boot.zip(survey.last).ok_or(ReadError::Empty)?;
         Ok(Self {

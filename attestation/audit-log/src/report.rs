@@ -19,6 +19,8 @@ pub enum Check {
     Root,
     /// The audit key signed the checkpoint.
     Signature,
+    /// Enough of the witnesses that the caller names cosigned the checkpoint.
+    Witnessed,
     /// Key and log are those that the caller expects.
     Expected,
     /// The evidence is the one that the log names.
@@ -39,6 +41,7 @@ impl Check {
             Self::Leaves => "leaves",
             Self::Root => "root",
             Self::Signature => "signature",
+            Self::Witnessed => "witnessed",
             Self::Expected => "expected",
             Self::Evidence => "evidence",
             Self::Closure => "closure",
@@ -134,6 +137,11 @@ pub enum Finding {
     },
     /// The checkpoint was refused.
     Checkpoint(CheckpointError),
+    /// Fewer of the named witnesses than needed cosigned the checkpoint.
+    TooFewWitnesses {
+        /// How many are needed.
+        needed: usize,
+    },
     /// The bundle's audit key is not the expected one.
     OtherKey,
     /// The bundle is of another log than the expected one.
@@ -189,6 +197,7 @@ impl Finding {
             Self::Proof(_) => "proof",
             Self::Size { .. } => "size",
             Self::Checkpoint(_) => "checkpoint",
+            Self::TooFewWitnesses { .. } => "too_few_witnesses",
             Self::OtherKey => "other_key",
             Self::OtherLog => "other_log",
             Self::OtherEvidence => "other_evidence",
@@ -226,6 +235,9 @@ impl fmt::Display for Finding {
                 write!(f, "the manifest says {announced} entries, the checkpoint {observed}")
             }
             Self::Checkpoint(error) => write!(f, "{error}"),
+            Self::TooFewWitnesses { needed } => {
+                write!(f, "fewer than {needed} of the named witnesses cosigned the checkpoint")
+            }
             Self::OtherKey => f.write_str("audit key is not the expected one"),
             Self::OtherLog => f.write_str("log is not the expected one"),
             Self::OtherEvidence => f.write_str("evidence is not the one that the log names"),

@@ -6,6 +6,7 @@ use crate::bundle::{
     MAX_MANIFEST_BYTES, MAX_PROOF_BYTES, MAX_README_BYTES, Manifest, PROOF, README, RangeProof,
 };
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::cosignature::Quorum;
 use crate::entry::Entry;
 use crate::event::EventType;
 use crate::merkle::{self, Frontier, Range, TreeHead};
@@ -26,6 +27,8 @@ pub struct Expectations {
     pub audit_key: Option<PublicKey>,
     /// The log's name.
     pub origin: Option<Origin>,
+    /// Who must have cosigned the checkpoint. Without it cosignatures are not looked at.
+    pub witnesses: Option<Quorum>,
     /// Checkpoints of this log that were seen earlier, as notes; at most [`MAX_EARLIER`].
     pub earlier: Vec<Vec<u8>>,
 }
@@ -259,6 +262,7 @@ fn broken(finding: Finding) -> Report {
         Check::Leaves,
         Check::Root,
         Check::Signature,
+        Check::Witnessed,
         Check::Expected,
         Check::Evidence,
         Check::Closure,
@@ -285,6 +289,7 @@ fn judge(parts: Parts, pass: &Pass, structure: Finding, expectations: &Expectati
         leaves(&parts, pass),
         passed_unless(Check::Root, root(&parts, pass)),
         passed_unless(Check::Signature, signed.as_ref().err().map(|error| Finding::Checkpoint(*error))),
+        witnessed(&parts.checkpoint, expectations.witnesses.as_ref()),
         expected(&parts.manifest, expectations),
         evidence(&parts, pass),
         closure(&parts.manifest, pass),
@@ -363,6 +368,16 @@ fn root(parts: &Parts, pass: &Pass) -> Option<Finding> {
         None => pass.frontier.root(),
     };
     (root != checkpoint.head.root).then_some(Finding::RootMismatch)
+}
+
+fn witnessed(note: &[u8], quorum: Option<&Quorum>) -> Verdict {
+    let Some(quorum) = quorum else { return verdict(Check::Witnessed, Status::NotApplicable, Finding::NotAsked) };
+    let met = Note::parse(note).and_then(|note| quorum.is_met_by(&note));
+    passed_unless(Check::Witnessed, match met {
+        Ok(true) => None,
+        Ok(false) => Some(Finding::TooFewWitnesses { needed: quorum.needed() }),
+        Err(error) => Some(Finding::Checkpoint(CheckpointError::Note(error))),
+    })
 }
 
 fn expected(manifest: &Manifest, expectations: &Expectations) -> Verdict {

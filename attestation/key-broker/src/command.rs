@@ -5,7 +5,7 @@ mod sources;
 
 use self::kek::{Asked, KekCommand, KekOptions};
 use crate::admin;
-use crate::anchor::{Anchor, Witnesses};
+use crate::anchor::{Anchor, witnesses_from_file};
 use crate::broker::{self, Beginning, Broker, NewPolicy, Replaces, Surroundings};
 use crate::endorser::Fetched;
 use crate::kek_admin::{self, ShareOrder};
@@ -18,6 +18,7 @@ use anchorhold_dsse::MAX_ENVELOPE_BYTES;
 use anchorhold_kbs::MAX_RESOURCE_BYTES;
 use anchorhold_key_release::{MAX_IMPORT_BYTES, MAX_POLICY_BYTES, Revoked, SignerSet};
 use anchorhold_rats::Timestamp;
+use anchorhold_witnesses::Witnesses;
 use anchorhold_verifier::TrustAnchors;
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
@@ -418,7 +419,7 @@ async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
     if let Some(policy) = &serve.policy {
         read(policy, MAX_ENVELOPE_BYTES).context("--policy")?;
     }
-    let witnesses = serve.witnesses.as_deref().map_or_else(|| Ok(Witnesses::none()), Witnesses::from_file)?;
+    let witnesses = serve.witnesses.as_deref().map_or_else(|| Ok(Witnesses::none()), witnesses_from_file)?;
     let mut around = surroundings();
     if let Some(folder) = &serve.sources.endorsements {
         let runtime = tokio::runtime::Handle::current();
