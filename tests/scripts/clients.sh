@@ -99,6 +99,7 @@ client frameworks llama_index_client.py
 client system tls.py
 client probes http2.py
 client schema schema.py
+client system browser.py
 curl --silent --fail --output /dev/null --cacert "$SSL_CERT_FILE" "$url/readyz" || failed+=("the server is not ready afterwards")
 
 [ "${#failed[@]}" -eq 0 ] || printf 'failed: %s\n' "${failed[@]}"

@@ -23,6 +23,7 @@ command -v npm >/dev/null || missing+=(npm)
 command -v curl >/dev/null || missing+=(curl)
 command -v sslscan >/dev/null || missing+=(sslscan)
 command -v h2load >/dev/null || missing+=(nghttp2-client)
+command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || missing+=(chromium-headless-shell)
 command -v cargo >/dev/null || { echo "setup: Rust is missing: install it with rustup" >&2; exit 1; }
 
 if [ "${#missing[@]}" -gt 0 ]; then

@@ -1,12 +1,12 @@
-//! The platform of a grant: the tables `image`, `snp`, `tdx`, `paravisor` and `gpu` of a release policy's grant.
+//! The platform of a grant: the tables `image`, `snp`, `tdx`, `paravisor`, `tpm` and `gpu` of a release policy's grant.
 
 use crate::rule::Rule;
 use crate::snp::Snp;
 use crate::tdx::{Image, REGISTERS};
 use crate::words::{list, or_any};
-use crate::{PolicyError, Reader, gpu, hex, measurement, paravisor, snp, tdx};
+use crate::{PolicyError, Reader, gpu, hex, measurement, paravisor, snp, tdx, tpm};
 use anchorhold_rats::Measurement;
-use anchorhold_verifier::{AppraisalPolicy, azure, nvidia, tdx as intel};
+use anchorhold_verifier::{AppraisalPolicy, azure, nvidia, tdx as intel, tpm as trusted};
 use toml::{Table, Value};
 
 /// The most images of TDs that one grant may name.
@@ -21,6 +21,7 @@ pub struct GrantPlatform {
     tdx: Option<intel::Policy>,
     images: Vec<Image>,
     paravisor: Option<azure::Policy>,
+    tpm: Option<trusted::Policy>,
     gpu: Option<nvidia::Policy>,
 }
 
@@ -53,8 +54,9 @@ impl GrantPlatform {
         } else {
             None
         };
+        let tpm = if grant.has("tpm") { Some(tpm::read_grant(grant.table("tpm")?)?) } else { None };
         let gpu = if grant.has("gpu") { Some(gpu::read_grant(grant.table("gpu")?)?) } else { None };
-        Ok(Self { snp, tdx, images, paravisor, gpu })
+        Ok(Self { snp, tdx, images, paravisor, tpm, gpu })
     }
 
     /// What the verifier is asked for: one policy for each image of TDs, or one if there are none. A platform is of the grant
@@ -66,6 +68,7 @@ impl GrantPlatform {
             tdx,
             event_log: None,
             paravisor: self.paravisor.clone(),
+            tpm: self.tpm.clone(),
             gpu: self.gpu.clone(),
         };
         match &self.tdx {
@@ -105,6 +108,7 @@ impl GrantPlatform {
             out.extend(tdx::rules(tdx).into_iter().filter(|rule| !of_image(rule)));
         }
         out.extend(self.paravisor.iter().flat_map(paravisor::rules));
+        out.extend(self.tpm.iter().flat_map(tpm::rules));
         out.extend(self.gpu.iter().flat_map(gpu::rules));
         out
     }
@@ -122,6 +126,7 @@ impl GrantPlatform {
                 word(self.paravisor.is_some()),
                 "a paravisor below the guest",
             ),
+            Rule::accepts("evidence.tpm", word(self.tpm.is_some()), "a quote of the guest's own TPM"),
         ]
     }
 

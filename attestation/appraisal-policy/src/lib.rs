@@ -32,6 +32,7 @@ mod rule;
 mod signed;
 mod snp;
 mod tdx;
+mod tpm;
 mod words;
 
 pub use change::Change;

@@ -33,7 +33,7 @@ pub(crate) fn read_grant(table: Reader) -> Result<Policy, PolicyError> {
     if policy.pcrs.is_empty() { Err(empty) } else { Ok(policy) }
 }
 
-fn read_pcrs(mut table: Reader) -> Result<BTreeMap<u8, Vec<[u8; 32]>>, PolicyError> {
+pub(crate) fn read_pcrs(mut table: Reader) -> Result<BTreeMap<u8, Vec<[u8; 32]>>, PolicyError> {
     let mut pcrs = BTreeMap::new();
     for pcr in PCRS {
         let key = pcr.to_string();
@@ -46,13 +46,17 @@ fn read_pcrs(mut table: Reader) -> Result<BTreeMap<u8, Vec<[u8; 32]>>, PolicyErr
     Ok(pcrs)
 }
 
-pub(crate) fn rules(policy: &Policy) -> Vec<Rule> {
+/// The table that [`read_pcrs`] reads.
+pub(crate) fn values_of_pcrs(pcrs: &BTreeMap<u8, Vec<[u8; 32]>>) -> Table {
     let values = |values: &Vec<[u8; 32]>| list(values, |value| format!("sha256:{}", hex::encode(value)));
-    let pcrs: Table = policy.pcrs.iter().map(|(pcr, all)| (pcr.to_string(), values(all))).collect();
+    pcrs.iter().map(|(pcr, all)| (pcr.to_string(), values(all))).collect()
+}
+
+pub(crate) fn rules(policy: &Policy) -> Vec<Rule> {
     vec![
         Rule::registers(
             "paravisor.pcrs",
-            Value::Table(pcrs),
+            Value::Table(values_of_pcrs(&policy.pcrs)),
             "the values of the virtual TPM's PCRs that are accepted",
         )
         .weaker_if(policy.pcrs.is_empty(), "no PCR is named, so every guest is refused"),

@@ -3,9 +3,11 @@
 use crate::header::{Header, NotInForce};
 use crate::rule::{self, Rule};
 use crate::snp::Snp;
-use crate::{PolicyError, Reader, event_log, gpu, paravisor, snp, tdx};
+use crate::{PolicyError, Reader, event_log, gpu, paravisor, snp, tdx, tpm};
 use anchorhold_rats::{Sha256Digest, Timestamp};
-use anchorhold_verifier::{AppraisalPolicy, azure, event_log as log, nvidia, snp as amd, tdx as intel};
+use anchorhold_verifier::{
+    AppraisalPolicy, azure, event_log as log, nvidia, snp as amd, tdx as intel, tpm as trusted,
+};
 
 /// An appraisal profile: one table of rules for each family of evidence that is accepted. A family without a table is
 /// refused.
@@ -31,6 +33,7 @@ impl AppraisalProfile {
         let event_log = family(&mut file, "event_log", event_log::read)?;
         let gpu = family(&mut file, "gpu", gpu::read)?;
         let paravisor = family(&mut file, "paravisor", paravisor::read)?;
+        let tpm = family(&mut file, "tpm", tpm::read)?;
         file.finish()?;
         // Rules without the report that holds them to the guest would never be asked.
         let has_tee = snp.is_some() || tdx.is_some();
@@ -46,13 +49,14 @@ impl AppraisalProfile {
                 paravisor.is_some() && !has_tee,
                 "beside a table snp or tdx, whose report holds it",
             ),
+            ("tpm", tpm.is_some() && !has_tee, "beside a table snp or tdx, for whose guest it quotes"),
         ] {
             if is_idle {
                 return Err(PolicyError::Value { path: table.to_owned(), wanted });
             }
         }
         let policy = snp.as_ref().map(|snp| snp.policy.clone());
-        let appraisal = AppraisalPolicy { snp: policy, tdx, event_log, paravisor, gpu };
+        let appraisal = AppraisalPolicy { snp: policy, tdx, event_log, paravisor, tpm, gpu };
         let digest = Sha256Digest::of(text.as_bytes());
         Ok(Self { header, snp, appraisal, digest })
     }
@@ -100,6 +104,12 @@ impl AppraisalProfile {
         self.appraisal.paravisor.as_ref()
     }
 
+    /// The rules for a TPM of the guest's own.
+    #[must_use]
+    pub const fn tpm(&self) -> Option<&trusted::Policy> {
+        self.appraisal.tpm.as_ref()
+    }
+
     /// SHA-256 of the file.
     #[must_use]
     pub const fn digest(&self) -> Sha256Digest {
@@ -129,6 +139,7 @@ impl AppraisalProfile {
         out.extend(self.event_log().into_iter().flat_map(event_log::rules));
         out.extend(self.gpu().into_iter().flat_map(gpu::rules));
         out.extend(self.paravisor().into_iter().flat_map(paravisor::rules));
+        out.extend(self.tpm().into_iter().flat_map(tpm::rules));
         out
     }
 

@@ -1,7 +1,8 @@
 //! Evidence from the machine that this runs on.
 //!
 //! [`Device::find`] looks for what attests here, [`Device::attest`] makes evidence. Below it are the readers, each of one
-//! interface of the kernel: [`tsm`] (configfs, the first choice), [`snp`] (`/dev/sev-guest`) and [`tdx`] (registers, event log).
+//! interface of the kernel: [`tsm`] (configfs, the first choice), [`snp`] (`/dev/sev-guest`), [`tdx`] (registers, event log)
+//! and [`tpm`].
 //!
 //! What they read is from the kernel, and through it from firmware and host: it has limits and is refused when it is not what is
 //! documented, but it is judged by verifiers only. No reader keeps the device between two calls.
@@ -10,6 +11,7 @@ mod error;
 mod files;
 pub mod snp;
 pub mod tdx;
+pub mod tpm;
 pub mod tsm;
 
 pub use error::Error;

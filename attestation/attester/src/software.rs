@@ -12,6 +12,7 @@ mod pem;
 pub mod report;
 pub mod revocation;
 pub mod tdx;
+pub mod tpm;
 
 pub use ecdsa::{Curve, SigningKey};
 pub use fixtures::{Authority, simulated_ark_der};
@@ -19,6 +20,7 @@ pub use guest::SoftwareGuest;
 pub use launch::{Debug, LaunchConfig, MigrationAgent, Product, ReportVersion, Signer, TcbBytes};
 pub use measure::measure_components;
 pub use paravisor::SoftwareParavisor;
+pub use tpm::SoftwareTpm;
 
 use std::fmt;
 

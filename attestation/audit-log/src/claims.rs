@@ -34,6 +34,9 @@ pub struct Claims {
     pub simulated: bool,
     /// Of the TEE.
     pub tee: TeeClaims,
+    /// Of a TPM of the guest's own, where there is one; never beside a paravisor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmClaims>,
 }
 
 /// What a guest asked for.
@@ -305,6 +308,19 @@ pub struct ParavisorClaims {
     pub vm: Option<Hex<16>>,
 }
 
+/// What a TPM of the guest's own states.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmClaims {
+    /// The pseudonym of the key that quotes.
+    pub key: Hash,
+    /// The numbers of the quoted PCRs to which the event log adds up, where there is a log; at most [`MAX_PCRS`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<Vec<u8>>,
+    /// The quoted PCRs in the order of their numbers; at most [`MAX_PCRS`].
+    pub pcrs: Vec<Pcr>,
+}
+
 /// A PCR of the SHA-256 bank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -324,10 +340,13 @@ impl Claims {
             TeeClaims::Snp(_) => 0,
         };
         let pcrs = self.paravisor.as_ref().map_or(0, |paravisor| paravisor.pcrs.len());
+        let logged = |tpm: &TpmClaims| tpm.log.as_ref().map_or(0, Vec::len);
+        let tpm = self.tpm.as_ref().map_or(0, |tpm| tpm.pcrs.len().max(logged(tpm)));
         let rules = [
             (advisories > MAX_ADVISORIES, "advisories"),
             (self.gpus.len() > MAX_DEVICES, "devices"),
-            (pcrs > MAX_PCRS, "PCRs"),
+            (pcrs.max(tpm) > MAX_PCRS, "PCRs"),
+            (self.paravisor.is_some() && self.tpm.is_some(), "TPMs"),
         ];
         rules.iter().find(|(over, _)| *over).map(|(_, what)| *what)
     }

@@ -90,6 +90,10 @@ fn snp() -> SnpClaims {
     }
 }
 
+fn pcrs() -> Vec<Pcr> {
+    vec![Pcr { index: 23, value: Hash::new([0xff; 32]) }; MAX_PCRS]
+}
+
 fn claims(tee: TeeClaims) -> Claims {
     Claims {
         asked: Asked {
@@ -109,7 +113,14 @@ fn claims(tee: TeeClaims) -> Claims {
         }),
         simulated: false,
         tee,
+        tpm: None,
     }
+}
+
+/// With a TPM in the place of the paravisor.
+fn of_tpm(tee: TeeClaims) -> Claims {
+    let tpm = TpmClaims { key: Hash::new([0xff; 32]), log: Some(vec![23; MAX_PCRS]), pcrs: pcrs() };
+    Claims { paravisor: None, tpm: Some(tpm), ..claims(tee) }
 }
 
 fn assert_sorted(value: &Value) {
@@ -126,8 +137,8 @@ fn assert_sorted(value: &Value) {
 
 #[test]
 fn the_longest_claims_fit_and_have_one_spelling() {
-    for tee in [TeeClaims::Tdx(Box::new(tdx())), TeeClaims::Snp(Box::new(snp()))] {
-        let claims = claims(tee);
+    let tees = || [TeeClaims::Tdx(Box::new(tdx())), TeeClaims::Snp(Box::new(snp()))];
+    for claims in tees().into_iter().map(claims).chain(tees().map(of_tpm)) {
         assert_eq!(claims.excess(), None);
         let bytes = serde_json::to_vec(&claims).unwrap();
         assert!(bytes.len() <= MAX_CLAIMS_BYTES, "{} bytes", bytes.len());
@@ -150,4 +161,14 @@ fn lists_over_their_limits_are_named() {
     let paravisor = pcrs.paravisor.as_mut().unwrap();
     paravisor.pcrs.push(paravisor.pcrs[0]);
     assert_eq!(pcrs.excess(), Some("PCRs"));
+    let mut in_log = of_tpm(TeeClaims::Snp(Box::new(snp())));
+    in_log.tpm.iter_mut().flat_map(|tpm| &mut tpm.log).for_each(|log| log.push(1));
+    let mut quoted = of_tpm(TeeClaims::Snp(Box::new(snp())));
+    quoted.tpm.iter_mut().for_each(|tpm| tpm.pcrs.push(tpm.pcrs[0]));
+    assert_eq!((in_log.excess(), quoted.excess()), (Some("PCRs"), Some("PCRs")));
+    let both = Claims {
+        tpm: of_tpm(TeeClaims::Snp(Box::new(snp()))).tpm,
+        ..claims(TeeClaims::Snp(Box::new(snp())))
+    };
+    assert_eq!(both.excess(), Some("TPMs"));
 }

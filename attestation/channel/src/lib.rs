@@ -22,6 +22,6 @@ pub mod tls;
 pub use anchorhold_document::document;
 pub use anchorhold_document::{
     AttestedServer, Subject, VERIFICATION_FORMAT, Verdict, VerificationDocument, verify_document,
-    verify_relayed_document,
+    verify_relayed_document, wrapper,
 };
 pub use attested::AttestError;

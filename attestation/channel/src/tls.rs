@@ -1,6 +1,7 @@
 //! TLS 1.3 settings that both ends share, and the guest's own key.
 
 use crate::peer::ClientAuthorities;
+use anchorhold_document::wrapper;
 use anchorhold_rats::Sha256Digest;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -110,6 +111,7 @@ pub struct SelfSigned {
     pub key: PrivateKeyDer<'static>,
     /// SHA-256 of the DER SubjectPublicKeyInfo.
     pub tls_key: Sha256Digest,
+    names: Vec<String>,
     pem: String,
 }
 
@@ -125,15 +127,31 @@ impl SelfSigned {
     /// # Errors
     /// [`Error::SelfSign`] when a name is neither, or the system gives no randomness.
     pub fn generate(names: &[String]) -> Result<Self, Error> {
-        let pair = rcgen::KeyPair::generate()?;
-        let mut params = rcgen::CertificateParams::new(names.to_vec())?;
+        Self::of(&rcgen::KeyPair::generate()?, names.to_vec(), None)
+    }
+
+    /// The same key in a certificate that has an attestation document in it too; see [`wrapper`]. The document must be for
+    /// [`certificate_nonce`](wrapper::certificate_nonce) and [`tls_key`](Self::tls_key).
+    ///
+    /// # Errors
+    /// [`Error::SelfSign`].
+    pub fn with_document(self, document: &[u8]) -> Result<Self, Error> {
+        let pair = rcgen::KeyPair::try_from(self.key.secret_der())?;
+        Self::of(&pair, self.names, Some(document))
+    }
+
+    fn of(pair: &rcgen::KeyPair, names: Vec<String>, document: Option<&[u8]>) -> Result<Self, Error> {
+        let mut params = rcgen::CertificateParams::new(names.clone())?;
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(rcgen::DnType::CommonName, "Anchorhold");
-        let certificate = params.self_signed(&pair)?;
+        params.custom_extensions.extend(document.map(|document| {
+            rcgen::CustomExtension::from_oid_content(&wrapper::EXTENSION, wrapper::wrap(document))
+        }));
+        let certificate = params.self_signed(pair)?;
         let pem = certificate.pem();
         let certificate = certificate.der().clone().into_owned();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.serialize_der()));
-        Ok(Self { tls_key: tls_key_of(&certificate)?, certificate, key, pem })
+        Ok(Self { tls_key: tls_key_of(&certificate)?, certificate, key, names, pem })
     }
 
     /// The certificate as PEM.

@@ -56,7 +56,8 @@ impl AttestedServer {
 }
 
 /// Judges a document for the connection it came over, with what vendors say about the parts in its evidence: nothing for
-/// SEV-SNP unless the policy asks for revocation lists, collateral for TDX, manifests and OCSP responses for GPUs.
+/// SEV-SNP unless the policy asks for revocation lists, collateral for TDX, manifests and OCSP responses for GPUs. Of a kind of
+/// which there is nothing in `endorsements`, the document's own count.
 ///
 /// *Establishes*: whoever holds `presented.tls_key` runs in a guest that `policy` accepts, made this document after
 /// it saw `presented.nonce`, and holds the other keys in it. *Presumes*: the nonce was random and used once; the peer has
@@ -129,6 +130,11 @@ fn judge(
     // What is known first hand goes into the binding, so that the signed report decides, not the text around it.
     let keys = DocumentKeys { tls_key: connection.unwrap_or(named), ..*document.keys() };
     let binding = document::binding(nonce, &keys, document.state_json(), document.evidence().gpu_digest());
+    // What the relying party has comes first; the document's own fills in for kinds that it has nothing of.
+    let endorsements = match document.endorsements() {
+        Some(brought) => &endorsements.clone().or(brought),
+        None => endorsements,
+    };
     let judged = authenticate(document.evidence(), endorsements, anchors, at)
         .and_then(|evidence| appraise(evidence, policy, &binding.expected()));
     match judged {

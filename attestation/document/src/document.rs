@@ -4,8 +4,8 @@
 //! then [`Document::new`]. A relying party reads it with [`verify_document`](crate::verify_document) only.
 
 use anchorhold_rats::{
-    Checks, Ed25519PublicKey, Evidence, EvidenceError, Kem, KeyBinding, Nonce, Purpose, Sha256Digest, Stage,
-    WrappingKey,
+    Checks, Ed25519PublicKey, Endorsements, Evidence, EvidenceError, Kem, KeyBinding, Nonce, Purpose,
+    Sha256Digest, Stage, WrappingKey,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -196,6 +196,8 @@ pub struct Document {
     evidence: Evidence,
     keys: DocumentKeys,
     state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    endorsements: Option<Endorsements>,
 }
 
 impl Document {
@@ -211,7 +213,18 @@ impl Document {
     ) -> Result<Self, Error> {
         DocumentState::from_json(&state_json)?;
         evidence.check_limits()?;
-        Ok(Self { format: FORMAT.into(), nonce, evidence, keys, state: state_json })
+        Ok(Self { format: FORMAT.into(), nonce, evidence, keys, state: state_json, endorsements: None })
+    }
+
+    /// The same with what vendors say about the parts in the evidence, so that a reader without a network can judge it. The evidence does
+    /// not vouch for them and need not: their vendors have signed them.
+    ///
+    /// # Errors
+    /// [`Error::Evidence`] when one is over its limit.
+    pub fn with_endorsements(self, endorsements: Endorsements) -> Result<Self, Error> {
+        endorsements.check_limits()?;
+        let endorsements = (endorsements != Endorsements::default()).then_some(endorsements);
+        Ok(Self { endorsements, ..self })
     }
 
     /// The bytes to serve, as `application/json`.
@@ -235,6 +248,7 @@ impl Document {
             return Err(Error::Format);
         }
         document.evidence.check_limits()?;
+        document.endorsements.as_ref().map_or(Ok(()), Endorsements::check_limits)?;
         Ok(document)
     }
 
@@ -248,6 +262,13 @@ impl Document {
     #[must_use]
     pub const fn evidence(&self) -> &Evidence {
         &self.evidence
+    }
+
+    /// What it brings of what vendors say. Who can ask the vendors should: a server may bring what they said before a revocation,
+    /// as long as that has not ended.
+    #[must_use]
+    pub const fn endorsements(&self) -> Option<&Endorsements> {
+        self.endorsements.as_ref()
     }
 
     /// The keys that it claims.

@@ -11,6 +11,7 @@
 mod attested;
 pub mod document;
 mod verification;
+pub mod wrapper;
 
 pub use anchorhold_evaluation::Verdict;
 pub use attested::{AttestedServer, verify_document, verify_relayed_document};

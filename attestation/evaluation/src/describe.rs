@@ -115,6 +115,7 @@ pub fn describe(bundle: &EvidenceBundle) -> Result<Vec<Part>, Refusal> {
     }
     parts.extend(evidence.event_log.as_ref().map(|log| event_log::log(&log.0)));
     parts.extend(evidence.paravisor.iter().flat_map(paravisor::parts));
+    parts.extend(evidence.tpm.iter().flat_map(paravisor::tpm));
     parts.extend(evidence.gpus.iter().enumerate().map(|(index, device)| gpu::device(index, device)));
     parts.extend(endorsements::parts(&bundle.endorsements));
     Ok(parts)

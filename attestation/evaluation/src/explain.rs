@@ -45,7 +45,9 @@ fn part<'a>(name: &str, evidence: &'a Evidence) -> Option<&'a [u8]> {
         "leaf certificate" => evidence.certificates.first().map(|der| der.0.as_slice()),
         "event log" => evidence.event_log.as_ref().map(|der| der.0.as_slice()),
         "hcl report" => paravisor.map(|paravisor| paravisor.hcl_report.as_slice()),
-        "tpm quote" => paravisor.map(|paravisor| paravisor.quote.as_slice()),
+        "vtpm quote" => paravisor.map(|paravisor| paravisor.quote.as_slice()),
+        "tpm quote" => evidence.tpm.as_ref().map(|tpm| tpm.quote.as_slice()),
+        "tpm key" => evidence.tpm.as_ref().map(|tpm| tpm.key.as_slice()),
         "gpu report" => match evidence.gpus.as_slice() {
             [only] => Some(&only.report),
             _ => None,

@@ -3,12 +3,13 @@
 use crate::{Asked, PseudonymKey};
 use anchorhold_audit_log::claims::{
     self as log, Claims, GpuArchitecture, GpuClaims, GpuMode, OcspClaims, ParavisorClaims, Pcr, SnpClaims,
-    SnpProduct, SnpSigner, Td15Claims, Td15ExtendedClaims, TdxClaims, TeeClaims,
+    SnpProduct, SnpSigner, Td15Claims, Td15ExtendedClaims, TdxClaims, TeeClaims, TpmClaims,
 };
 use anchorhold_audit_log::{Claim, Hash, Hex, Measurement, ModelId};
 use anchorhold_verifier::nvidia::{self, Answer, Architecture, Mode, OpaqueFields, Subject};
 use anchorhold_verifier::snp::{self, Product, Signer};
-use anchorhold_verifier::{Stated, StatedTee, azure, tdx};
+use anchorhold_verifier::{Stated, StatedTee, azure, tdx, tpm};
+use std::collections::BTreeMap;
 
 /// The claims of `stated` and what was asked; `None` when they are more than an entry takes, which authentic evidence within
 /// its limits never is.
@@ -23,10 +24,14 @@ pub(crate) fn record(stated: &Stated<'_>, asked: &Asked<'_>, key: &PseudonymKey)
         Some(vtpm) => Some(of_paravisor(vtpm, key)?),
         None => None,
     };
+    let tpm = match &stated.tpm {
+        Some(quote) => Some(of_tpm(quote, key)?),
+        None => None,
+    };
     if gpus.len() > log::MAX_DEVICES {
         return None;
     }
-    Some(Claims { asked: of_asked(asked)?, gpus, paravisor, simulated: stated.simulated, tee })
+    Some(Claims { asked: of_asked(asked)?, gpus, paravisor, simulated: stated.simulated, tee, tpm })
 }
 
 fn of_asked(asked: &Asked<'_>) -> Option<log::Asked> {
@@ -162,15 +167,27 @@ fn of_answers(answers: &[Answer], subject: Subject) -> Option<OcspClaims> {
 }
 
 fn of_paravisor(stated: &azure::Stated<'_>, key: &PseudonymKey) -> Option<ParavisorClaims> {
-    let pcrs = stated.pcrs.iter().map(|(index, value)| Pcr { index: *index, value: Hash::new(*value) });
-    let pcrs: Vec<_> = pcrs.collect();
-    if pcrs.len() > log::MAX_PCRS {
-        return None;
-    }
     Some(ParavisorClaims {
         console: stated.vm.console_enabled,
-        pcrs,
+        pcrs: of_pcrs(stated.pcrs)?,
         secure_boot: stated.vm.secure_boot,
         vm: stated.vm.vm_id.as_ref().map(|vm| Hex::new(key.vm(vm))),
     })
+}
+
+fn of_tpm(stated: &tpm::Stated<'_>, key: &PseudonymKey) -> Option<TpmClaims> {
+    // The history of a PCR is its value, so which ones the log gives is all that replaying needs.
+    let given = |log: &tpm::PcrLog| {
+        let fits =
+            |(index, value): &(&u8, &[u8; 32])| log.pcrs().get(index).copied().unwrap_or_default() == **value;
+        stated.pcrs.iter().filter(fits).map(|(index, _)| *index).collect()
+    };
+    let log = stated.log.map(given);
+    Some(TpmClaims { key: Hash::new(key.tpm(&stated.key)), log, pcrs: of_pcrs(stated.pcrs)? })
+}
+
+fn of_pcrs(pcrs: &BTreeMap<u8, [u8; 32]>) -> Option<Vec<Pcr>> {
+    let pcrs = pcrs.iter().map(|(index, value)| Pcr { index: *index, value: Hash::new(*value) });
+    let pcrs: Vec<_> = pcrs.collect();
+    (pcrs.len() <= log::MAX_PCRS).then_some(pcrs)
 }

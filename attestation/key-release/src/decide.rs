@@ -16,7 +16,7 @@ use crate::{
 };
 use anchorhold_audit_log::claims::Claims;
 use anchorhold_rats::{
-    Check, Checks, Endorsements, Evidence, Expected, Secret, Sha256Digest, Stage, Timestamp,
+    Check, Checks, Endorsements, Evidence, Expected, Secret, Sha256Digest, Stage, Timestamp, hex,
 };
 use anchorhold_verifier::{
     AppraisalPolicy, AttestationResult, Stated, StatedTee, TrustAnchors, appraise, authenticate, codes,
@@ -308,8 +308,12 @@ pub(crate) fn require_binding(stated: &Stated<'_>, expected: &Expected) -> Resul
     };
     let mut checks = Checks::new();
     if observed != wanted {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         checks.record((Stage::Binding, "binding_mismatch"), false, hex(wanted), hex(observed));
+        return Err(Refusal::new(Denied::Binding).with_checks(checks));
+    }
+    if let Some(quote) = stated.tpm.filter(|quote| quote.nonce != expected.quote_nonce()) {
+        let (wanted, observed) = (hex(expected.quote_nonce()), hex(quote.nonce));
+        checks.record((Stage::Binding, "binding_mismatch"), false, wanted, observed);
         return Err(Refusal::new(Denied::Binding).with_checks(checks));
     }
     for (place, device) in stated.gpus.iter().enumerate() {

@@ -2,7 +2,9 @@
 
 use anchorhold_audit_log::Hash;
 use anchorhold_rats::Secret;
-use anchorhold_verifier::{Stated, StatedTee, azure::VmId, nvidia::Pdi, snp::ChipId, tdx::PlatformId};
+use anchorhold_verifier::{
+    Stated, StatedTee, azure::VmId, nvidia::Pdi, snp::ChipId, tdx::PlatformId, tpm::KeyName,
+};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -40,6 +42,12 @@ impl PseudonymKey {
     #[must_use]
     pub fn vm<const N: usize>(&self, vm: &VmId) -> [u8; N] {
         self.tag(b"azure vm", vm.to_string().as_bytes())
+    }
+
+    /// The pseudonym of a TPM, by the key with which it quotes: its first `N` bytes, at most 32.
+    #[must_use]
+    pub fn tpm<const N: usize>(&self, name: &KeyName) -> [u8; N] {
+        self.tag(b"tpm key", name.to_string().as_bytes())
     }
 
     /// The machines that evidence states, as far as policies can revoke them: the processor, unless its evidence hides it, and

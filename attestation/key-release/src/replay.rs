@@ -94,7 +94,7 @@ pub fn replay(
     };
     let one = || released.map_or(&[] as &[_], std::slice::from_ref);
     let offered = if released.is_some() { Offered::Known(&one) } else { Offered::Unknown };
-    let comparable = |appraisal: &AppraisalPolicy| stated::comparable(appraisal, machines);
+    let comparable = |appraisal: &AppraisalPolicy| stated::comparable(appraisal, machines, &stated);
     let not_asked = not_asked(policy, recorded, machines);
     Ok(of_stated(policy, (&stated, &expected(&stated)), &asked, offered, (comparable, not_asked)))
 }
@@ -167,7 +167,7 @@ fn not_asked(policy: &ReleasePolicy, recorded: &Recorded<'_>, machines: Machines
     }
     let names = |named: fn(&AppraisalPolicy) -> bool| policy.platforms.iter().any(named);
     if matches!(machines, Machines::NotAsked) {
-        let rules: [(&'static str, bool); 4] = [
+        let rules: [(&'static str, bool); 5] = [
             (
                 "snp.machines",
                 names(|p| {
@@ -190,6 +190,7 @@ fn not_asked(policy: &ReleasePolicy, recorded: &Recorded<'_>, machines: Machines
                         .is_some_and(|p| p.allowed_devices.is_some() || !p.denied_devices.is_empty())
                 }),
             ),
+            ("tpm.keys", names(|p| p.tpm.is_some())),
             ("paravisor.vm_ids", names(|p| p.paravisor.as_ref().is_some_and(|p| p.vm_ids.is_some()))),
         ];
         out.extend(rules.into_iter().filter_map(|(rule, named)| named.then_some(rule)));

@@ -16,6 +16,8 @@ const MAX_GPUS: usize = 16;
 const MAX_GPU_REPORT_BYTES: usize = 16 * 1024;
 const MAX_EVENT_LOG_BYTES: usize = 256 * 1024;
 const MAX_PARAVISOR_BYTES: usize = 8 * 1024;
+/// A public area, a quote or a signature.
+const MAX_TPM_BYTES: usize = 1024;
 const MAX_PCRS: usize = 24;
 const MAX_PCR_BYTES: usize = 64;
 
@@ -71,6 +73,26 @@ pub struct Paravisor {
     pub pcrs: Vec<Der>,
 }
 
+/// What a TPM of the guest's own adds: a quote of its PCRs, the key that signed it, and the event log of the boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmEvidence {
+    /// TPMT_PUBLIC of the key that quotes.
+    #[serde(with = "base64_bytes")]
+    pub key: Vec<u8>,
+    /// TPMS_ATTEST of the quote.
+    #[serde(with = "base64_bytes")]
+    pub quote: Vec<u8>,
+    /// The signature over it, without TPM framing: r and s, 32 bytes each.
+    #[serde(with = "base64_bytes")]
+    pub signature: Vec<u8>,
+    /// The PCR values that were quoted (SHA-256 bank), in the order of their numbers.
+    pub pcrs: Vec<Der>,
+    /// The measured-boot event log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_log: Option<Der>,
+}
+
 /// What an attester sends. Untrusted until a verifier has authenticated and appraised it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +113,9 @@ pub struct Evidence {
     /// What a cloud's paravisor adds, where the guest runs below one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paravisor: Option<Paravisor>,
+    /// What a TPM of the guest's own adds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmEvidence>,
 }
 
 /// Why evidence JSON was not read.
@@ -139,11 +164,34 @@ impl fmt::Display for EvidenceError {
 
 impl std::error::Error for EvidenceError {}
 
+impl TpmEvidence {
+    /// Each limit, with whether it is broken.
+    fn rules(&self) -> [(bool, &'static str, usize); 4] {
+        let longest = [&self.key, &self.quote, &self.signature].map(Vec::len).into_iter().max();
+        let log = self.event_log.as_ref().map_or(0, |log| log.0.len());
+        let long_pcr = self.pcrs.iter().any(|pcr| pcr.0.len() > MAX_PCR_BYTES);
+        [
+            (longest > Some(MAX_TPM_BYTES), "tpm bytes", MAX_TPM_BYTES),
+            (self.pcrs.len() > MAX_PCRS, "tpm pcrs", MAX_PCRS),
+            (long_pcr, "tpm pcr bytes", MAX_PCR_BYTES),
+            (log > MAX_EVENT_LOG_BYTES, "tpm event log bytes", MAX_EVENT_LOG_BYTES),
+        ]
+    }
+}
+
 impl Evidence {
     /// An SNP report and its certificates, leaf first, with no devices.
     #[must_use]
     pub const fn snp(report: Vec<u8>, certificates: Vec<Der>) -> Self {
-        Self { tee: Tee::Snp, report, certificates, gpus: Vec::new(), event_log: None, paravisor: None }
+        Self {
+            tee: Tee::Snp,
+            report,
+            certificates,
+            gpus: Vec::new(),
+            event_log: None,
+            paravisor: None,
+            tpm: None,
+        }
     }
 
     /// A TDX quote with no devices and no event log.
@@ -156,6 +204,7 @@ impl Evidence {
             gpus: Vec::new(),
             event_log: None,
             paravisor: None,
+            tpm: None,
         }
     }
 
@@ -208,6 +257,11 @@ impl Evidence {
                 (paravisor.pcrs.len() > MAX_PCRS, "pcrs", MAX_PCRS),
                 (over(&paravisor.pcrs, MAX_PCR_BYTES), "pcr bytes", MAX_PCR_BYTES),
             ]);
+        }
+        if let Some(tpm) = &self.tpm {
+            rules.extend(tpm.rules());
+            // A paravisor gives the system above it its TPM; another one would have no say.
+            rules.push((self.paravisor.is_some(), "tpms", 1));
         }
         match rules.into_iter().find(|(broken, ..)| *broken) {
             Some((_, what, limit)) => Err(EvidenceError::Limit { what, limit }),

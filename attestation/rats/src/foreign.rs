@@ -92,7 +92,8 @@ impl Evidence {
             pcrs: quote.pcrs.iter().map(|pcr| unhex(pcr, AZURE).map(Der)).collect::<Result<_, _>>()?,
         };
         // Limits of lists and items are for whoever judges; the whole text was held to its own above.
-        Ok(Self { tee, report, certificates, gpus: Vec::new(), event_log: None, paravisor: Some(paravisor) })
+        let evidence = Self::snp(report, certificates);
+        Ok(Self { tee, paravisor: Some(paravisor), ..evidence })
     }
 }
 

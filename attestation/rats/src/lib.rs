@@ -28,6 +28,7 @@ pub use check::{Check, Checks, Code, Outcome, Source, Stage};
 pub use endorsements::{Endorsements, TdxCollateral};
 pub use evidence::{
     Der, Evidence, EvidenceError, GpuEvidence, MAX_CERTIFICATES, MAX_EVIDENCE_JSON_BYTES, Paravisor, Tee,
+    TpmEvidence,
 };
 pub use foreign::MAX_FOREIGN_JSON_BYTES;
 pub use resource::{ParsePathError, ResourcePath};

@@ -98,6 +98,7 @@ fn claims(tee: TeeClaims) -> Claims {
         },
         gpus: vec![gpu(1, "580.95"), gpu(2, "580.95")],
         paravisor: None,
+        tpm: None,
         simulated: false,
         tee,
     }

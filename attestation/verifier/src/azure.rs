@@ -17,12 +17,11 @@ mod claims;
 pub mod codes;
 mod hcl;
 mod policy;
-mod tpm;
 
+pub use crate::tpm::{Attest, ClockInfo, MAX_NONCE_BYTES, PCRS};
 pub(crate) use authenticate::judge;
 pub use authenticate::{AuthenticVtpm, Input, Stated, authenticate};
 pub use claims::{Claims, ParseVmIdError, VmConfiguration, VmId};
 pub use hcl::{HclReport, MAX_HCL_REPORT_BYTES};
 pub(crate) use policy::judge_policy;
 pub use policy::{Policy, appraise};
-pub use tpm::{Attest, ClockInfo, MAX_NONCE_BYTES, PCRS};

@@ -10,6 +10,7 @@ pub use crate::nvidia::codes as nvidia;
 pub use crate::nvidia::rim::codes as rim;
 pub use crate::snp::codes as snp;
 pub use crate::tdx::codes as tdx;
+pub use crate::tpm::codes as tpm;
 
 /// Declares the codes of one family: a constant for each, `ALL`, and `MEANINGS` in the same order, which are the
 /// constants' documentation. A code may name the one place of the evidence that it judges:
@@ -40,7 +41,9 @@ const COMMON: &[Code] = &[EVIDENCE_LIMIT, FAMILY_DENIED, FAMILY_MISSING];
 
 /// All codes of all families.
 pub fn all() -> impl Iterator<Item = &'static Code> {
-    [COMMON, snp::ALL, tdx::ALL, event_log::ALL, nvidia::ALL, rim::ALL, azure::ALL].into_iter().flatten()
+    [COMMON, snp::ALL, tdx::ALL, event_log::ALL, nvidia::ALL, rim::ALL, azure::ALL, tpm::ALL]
+        .into_iter()
+        .flatten()
 }
 
 /// What the rule with this code demands, in plain words; `None` for a code that is not of this crate.
@@ -53,6 +56,7 @@ pub fn meaning(name: &str) -> Option<&'static str> {
         (nvidia::ALL, nvidia::MEANINGS),
         (rim::ALL, rim::MEANINGS),
         (azure::ALL, azure::MEANINGS),
+        (tpm::ALL, tpm::MEANINGS),
     ];
     let mut rules = families.into_iter().flat_map(|(codes, meanings)| codes.iter().zip(meanings));
     rules.find(|(code, _)| code.name == name).map(|(_, meaning)| meaning.trim())
@@ -114,7 +118,7 @@ pub fn is_of_endorsements(name: &str) -> bool {
 }
 
 /// Rules whose wanted or observed value names a machine.
-const OF_IDENTITY: [Code; 12] = [
+const OF_IDENTITY: [Code; 14] = [
     snp::CHIP_ID,
     snp::CHIP_NOT_ALLOWED,
     snp::CHIP_DENIED,
@@ -127,6 +131,8 @@ const OF_IDENTITY: [Code; 12] = [
     nvidia::TOPOLOGY_GPUS,
     nvidia::TOPOLOGY_SWITCHES,
     azure::VM_ID,
+    tpm::KEY,
+    tpm::SIGNER,
 ];
 
 /// Whether what the rule with this code wanted or observed names a chip, platform, device or virtual machine, which not every

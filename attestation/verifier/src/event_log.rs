@@ -22,8 +22,9 @@ mod variable;
 
 pub use event::{Event, EventData, Replayed, Rtmr};
 pub use kind::EventKind;
-pub(crate) use log::replay;
 pub use log::{MAX_EVENT_BYTES, MAX_EVENTS, MAX_LOG_BYTES, read};
+pub(crate) use log::{pcr, read_records, replay};
 pub(crate) use policy::judge;
 pub use policy::{Content, Policy, RequiredEvent, appraise};
+pub(crate) use spec_id::Bank;
 pub use variable::{GLOBAL_VARIABLE, Variable};

@@ -3,7 +3,7 @@
 use crate::outcome::{Accepted, Authentic};
 use crate::relaxation::{Relax, Relaxations, sealed};
 use crate::show::hex;
-use crate::{Refusal, TrustAnchors, azure, codes, event_log, nvidia, snp, tdx};
+use crate::{Refusal, TrustAnchors, azure, codes, event_log, nvidia, snp, tdx, tpm};
 use anchorhold_rats::{Checks, Endorsements, Evidence, Expected, Measurement, Tee, Timestamp};
 
 /// What the parts of the evidence state.
@@ -16,6 +16,8 @@ pub struct Claims {
     pub event_log: Option<event_log::Replayed>,
     /// Of the paravisor, where the guest runs below one.
     pub paravisor: Option<Box<azure::AuthenticVtpm>>,
+    /// Of a TPM of its own, where the guest has one.
+    pub tpm: Option<Box<tpm::AuthenticQuote>>,
     /// Of each GPU and switch.
     pub gpus: Vec<nvidia::AuthenticDevice>,
 }
@@ -82,6 +84,8 @@ pub struct AppraisalPolicy {
     pub event_log: Option<event_log::Policy>,
     /// For a cloud's paravisor: when it is named, the guest must run below one, and otherwise must not.
     pub paravisor: Option<azure::Policy>,
+    /// For a TPM of the guest's own: when it is named, there must be a quote, and otherwise must not.
+    pub tpm: Option<tpm::Policy>,
     /// For GPUs and switches: when it is named, there must be devices, and otherwise none.
     pub gpu: Option<nvidia::Policy>,
 }
@@ -139,12 +143,13 @@ pub fn authenticate(
         let input = azure::Input::new(paravisor, evidence.tee, &evidence.report);
         azure::judge(&input, &mut checks).map(Box::new)
     });
+    let tpm = evidence.tpm.as_ref().and_then(|tpm| tpm::judge(tpm, &mut checks).map(Box::new));
     let devices =
         nvidia::Input { devices: &evidence.gpus, rims: &endorsements.rims, ocsp: &endorsements.ocsp };
     let gpus = nvidia::judge(&devices, anchors, at, &mut checks);
     match (judged, gpus) {
         (Some((tee, expires)), Some((gpus, gpus_expire))) if checks.none_failed() => {
-            let claims = Claims { tee, event_log, paravisor, gpus };
+            let claims = Claims { tee, event_log, paravisor, tpm, gpus };
             let expires = expires.min(gpus_expire);
             Ok(Authentic { claims, expires, simulated: anchors.are_simulated(), checks })
         }
@@ -186,6 +191,8 @@ pub struct Stated<'a> {
     pub event_log: Option<&'a event_log::Replayed>,
     /// Of the paravisor, where the guest runs below one.
     pub paravisor: Option<azure::Stated<'a>>,
+    /// Of a TPM of its own, where the guest has one.
+    pub tpm: Option<tpm::Stated<'a>>,
     /// Of each GPU and switch.
     pub gpus: Vec<nvidia::Stated<'a>>,
     /// Whether the roots are not the vendors'.
@@ -205,7 +212,7 @@ impl AuthenticEvidence {
     /// What a policy judges.
     #[must_use]
     pub fn stated(&self) -> Stated<'_> {
-        let Claims { tee, event_log, paravisor, gpus } = &self.claims;
+        let Claims { tee, event_log, paravisor, tpm, gpus } = &self.claims;
         Stated {
             tee: match tee {
                 TeeClaims::Snp(report) => StatedTee::Snp(report.stated()),
@@ -213,6 +220,7 @@ impl AuthenticEvidence {
             },
             event_log: event_log.as_ref(),
             paravisor: paravisor.as_ref().map(|vtpm| vtpm.stated()),
+            tpm: tpm.as_ref().map(|quote| quote.stated()),
             gpus: gpus.iter().map(nvidia::AuthenticDevice::stated).collect(),
             simulated: self.simulated,
         }
@@ -262,6 +270,7 @@ pub fn judge(stated: &Stated<'_>, policy: &AppraisalPolicy, expected: &Expected)
         }
         (None, None) => {}
     }
+    judge_tpm(stated, policy, expected, &mut checks);
     match (stated.gpus.as_slice(), &policy.gpu) {
         ([], None) => {}
         ([], Some(_)) => {
@@ -286,6 +295,18 @@ pub fn judge(stated: &Stated<'_>, policy: &AppraisalPolicy, expected: &Expected)
         event_log::judge(stated.event_log, &quote.body.rtmrs, policy, &mut checks);
     }
     checks
+}
+
+/// A TPM quotes for the same report data as the TEE reports for, which is what ties the two together.
+fn judge_tpm(stated: &Stated<'_>, policy: &AppraisalPolicy, expected: &Expected, checks: &mut Checks) {
+    match (&stated.tpm, &policy.tpm) {
+        (Some(quote), Some(policy)) => tpm::judge_policy(quote, policy, expected.quote_nonce(), checks),
+        (Some(_), None) => record_denied("a TPM", checks),
+        (None, Some(_)) => {
+            checks.record(codes::FAMILY_MISSING, false, "a TPM, for which the policy asks", "none");
+        }
+        (None, None) => {}
+    }
 }
 
 fn record_denied(observed: &str, checks: &mut Checks) {

@@ -32,6 +32,7 @@ mod relaxation;
 mod show;
 pub mod snp;
 pub mod tdx;
+pub mod tpm;
 pub mod x509;
 pub mod xml;
 

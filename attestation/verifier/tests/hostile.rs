@@ -17,7 +17,7 @@ use anchorhold_attester::software::tdx::{TdConfig, TdxGuest, simulated_intel_roo
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, SoftwareParavisor, simulated_ark_der};
 use anchorhold_rats::{
     Der, Endorsements, Evidence, GpuEvidence, Measurement, Nonce, Paravisor, ReportData, TdxCollateral, Tee,
-    Timestamp,
+    Timestamp, TpmEvidence,
 };
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use anchorhold_verifier::{TrustAnchors, authenticate};
@@ -176,11 +176,20 @@ fn case_09_hostile_lengths_depths_and_counts_stay_within_bounded_memory() {
                 report: report.clone(),
                 certificates: certificates.clone(),
                 gpus: vec![gpu; 16],
-                event_log: Some(Der(log)),
+                event_log: Some(Der(log.clone())),
                 paravisor: Some(paravisor.clone()),
+                tpm: None,
             };
             let endorsements = endorsements(&nested(16 * 1024), &text);
             measured(&evidence, &endorsements, &anchors);
+            let tpm = TpmEvidence {
+                key: vec![0xff; 1024],
+                quote: vec![0xff; 1024],
+                signature: vec![0xff; 1024],
+                pcrs: vec![Der(vec![0xff; 64]); 24],
+                event_log: Some(Der(log)),
+            };
+            measured(&Evidence { paravisor: None, tpm: Some(tpm), ..evidence }, &endorsements, &anchors);
             reached += 1;
         }
     }

@@ -17,6 +17,7 @@ pub mod qemu;
 pub mod settings;
 pub mod table;
 pub mod tar;
+pub mod uki;
 pub mod verity;
 
 use std::fmt::Write as _;

@@ -2,8 +2,8 @@
 
 use anchorhold_image_builder::build::{Inputs, build};
 use anchorhold_image_builder::lock::Lock;
-use anchorhold_image_builder::settings;
 use anchorhold_image_builder::table::{Flavour, Profile, Table};
+use anchorhold_image_builder::{settings, uki};
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -34,6 +34,21 @@ enum Order {
         #[arg(long, value_name = "DIR")]
         settings: PathBuf,
         /// The initrd to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Write kernel, initrd and command line as one program for UEFI
+    Uki {
+        /// The folder of the image
+        #[arg(long, value_name = "DIR")]
+        image: PathBuf,
+        /// The initrd, with the settings of the deployment
+        #[arg(long, value_name = "FILE")]
+        initrd: PathBuf,
+        /// The folder that enclave-image/tools.sh made
+        #[arg(long, value_name = "DIR")]
+        tools: PathBuf,
+        /// The program to write
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
@@ -109,5 +124,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         Order::Settings { image, settings, out } => settings::append(image, settings, out),
+        Order::Uki { image, initrd, tools, out } => uki::write(image, initrd, tools, out),
     }
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub names: Vec<String>,
     /// Where to write the certificate, PEM, for clients that pin it.
     pub certificate: PathBuf,
+    /// Whether the attestation document stands in the certificate too.
+    pub certificate_evidence: bool,
     /// The models that must answer before the gateway says it is ready.
     pub models: Vec<String>,
     /// How much.
@@ -126,6 +128,8 @@ pub struct Written {
     names: Vec<String>,
     certificate: PathBuf,
     #[serde(default)]
+    certificate_evidence: bool,
+    #[serde(default)]
     models: Vec<String>,
     #[serde(default)]
     keys_file: Option<PathBuf>,
@@ -209,11 +213,12 @@ impl Written {
         if !faults.is_empty() {
             return Err(Faults(faults));
         }
-        let Self { listen, names, certificate, models, keys_file, log, .. } = self;
+        let Self { listen, names, certificate, certificate_evidence, models, keys_file, log, .. } = self;
         Ok(Config {
             listen,
             names,
             certificate,
+            certificate_evidence,
             models,
             limits,
             padding,
@@ -244,6 +249,7 @@ impl Config {
             ("listen", self.listen != next.listen),
             ("names", self.names != next.names),
             ("certificate", self.certificate != next.certificate),
+            ("certificate_evidence", self.certificate_evidence != next.certificate_evidence),
             ("models", self.models != next.models),
             ("keys_file", self.keys_file != next.keys_file),
             ("clients", self.clients != next.clients),

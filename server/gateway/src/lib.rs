@@ -113,6 +113,8 @@ pub struct Opening {
     pub guest: GuestCard,
     /// How many layers hold this process, and how many its kernel refused.
     pub layers: (usize, usize),
+    /// The port that was bound, where the settings leave it to the system.
+    pub port: u16,
 }
 
 impl Gateway {
@@ -130,11 +132,11 @@ impl Gateway {
         let patience = Patience { answer: config.limits.answer, request: config.limits.request };
         let ending = watch::Sender::new(false);
         let pool = Arc::new(pool::Pool::new(Arc::clone(&metrics), patience, ending.subscribe()));
-        let Opening { workers, authenticator_certificate, body_keys, guest, layers } = opening;
+        let Opening { workers, authenticator_certificate, body_keys, guest, layers, port } = opening;
         metrics.confined(layers.0, layers.1);
         workers.into_iter().for_each(|(info, socket)| pool.add(info, socket));
         let name = config.names.first().map_or("localhost", String::as_str);
-        let address = format!("https://{name}:{}", config.listen.port());
+        let address = format!("https://{name}:{port}");
         let draining = watch::Sender::new(false);
         let current = Arc::new(Current::new(config, overrides)?);
         let listeners = (Arc::clone(&pool), Arc::clone(&current));

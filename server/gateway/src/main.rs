@@ -94,12 +94,16 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let line = inherited(KEEPER_LINE).context("standard input is not the keeper's line")?;
     let mut line: Line<FromGateway, ToGateway> = Line::new(line);
     let own = SelfSigned::generate(&config.names).context("names")?;
-    std::fs::write(&config.certificate, own.certificate_pem())
-        .with_context(|| format!("certificate {}", config.certificate.display()))?;
+    // Written now, or when there is a document to put into it: then there are no files any more, but this one is open.
+    let place = || format!("certificate {}", config.certificate.display());
+    let mut certificate = File::create(&config.certificate).with_context(place)?;
+    if !config.certificate_evidence {
+        certificate.write_all(own.certificate_pem().as_bytes()).with_context(place)?;
+    }
     let listener = bind(config.listen).with_context(|| format!("listen on {}", config.listen))?;
-    let address = listener.local_addr()?.to_string();
+    let bound = listener.local_addr()?;
+    let address = bound.to_string();
     let tls_key = *own.tls_key.as_bytes();
-    let tls = own.into_mutual_server_config(config.clients.as_ref().map(Clients::authorities))?;
 
     // From here on there are no files and no new kinds of socket. No thread was made yet, so all of them are held.
     let layers = enter(&Role::Gateway).context("confinement")?;
@@ -109,7 +113,16 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let body_keys = BodyKeys::generate().context("the system gives no randomness")?;
     let named = body_keys.public().map(ToString::to_string).collect();
     line.send(&FromGateway::Hello { tls_key, body_keys: named, confinement }, &[])?;
-    let opening = opening(&mut line, body_keys, layer_counts)?;
+    let (opening, document) = opening(&mut line, (body_keys, layer_counts, bound.port()))?;
+    let own = if config.certificate_evidence {
+        let own = own.with_document(&document).context("a certificate with the attestation document")?;
+        certificate.write_all(own.certificate_pem().as_bytes()).with_context(place)?;
+        own
+    } else {
+        own
+    };
+    drop(certificate);
+    let tls = own.into_mutual_server_config(config.clients.as_ref().map(Clients::authorities))?;
     rustix::net::listen(&listener, BACKLOG).with_context(|| format!("listen on {address}"))?;
     let (drain, write_timeout) = (config.limits.drain, config.limits.stalled);
     let runtime = tokio::runtime::Runtime::new()?;
@@ -160,18 +173,19 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Collects workers until the keeper says that the port may open.
+/// Collects workers until the keeper says that the port may open, and gives a document for the certificate with it.
 fn opening(
     line: &mut Line<FromGateway, ToGateway>,
-    body_keys: BodyKeys,
-    layers: (usize, usize),
-) -> anyhow::Result<Opening> {
+    (body_keys, layers, port): (BodyKeys, (usize, usize), u16),
+) -> anyhow::Result<(Opening, Vec<u8>)> {
     let mut workers = Vec::new();
     loop {
         let (message, mut descriptors) = line.receive().context("waiting for the first models")?;
         match message {
-            ToGateway::Listen { authenticator_certificate, guest } => {
-                return Ok(Opening { workers, authenticator_certificate, body_keys, guest: *guest, layers });
+            ToGateway::Listen { authenticator_certificate, guest, document } => {
+                let guest = *guest;
+                let opening = Opening { workers, authenticator_certificate, body_keys, guest, layers, port };
+                return Ok((opening, document));
             }
             ToGateway::WorkerReady(info) => {
                 let socket = descriptors.pop().context("a worker came without its line")?;

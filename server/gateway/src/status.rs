@@ -58,10 +58,13 @@ impl Shown<'_> {
         format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width\"><title>Anchorhold</title>\
-             <style>{STYLE}</style></head><body>\n<h1>Anchorhold {version}</h1>\n\
-             <p>This server runs models inside a confidential virtual machine. Whoever operates the machine cannot \
-             read requests or answers, if its evidence is genuine and the measurement is one that you trust. This page is no \
-             evidence: anybody can write one. Verify the server as shown below.</p>\n{}{}{}{}</body></html>\n",
+             <style>{STYLE}</style></head><body>\n<header><h1>Anchorhold <small>{version}</small></h1>\
+             <p>Models that run inside a confidential virtual machine</p></header>\n\
+             <main>\n{}<section><h2>What you can rely on</h2>\n\
+             <p>Whoever operates the machine cannot read requests or answers, if this server's evidence is genuine and its \
+             measurement is one that you trust. This page is no evidence: anybody can write one. Verify the server as shown below.</p></section>\n{}{}{}</main>\n\
+             <footer>This page has no scripts and sets no cookies, and your browser loads nothing for it from anywhere.</footer>\
+             </body></html>\n",
             self.simulated(),
             self.models(),
             self.identity(),
@@ -71,8 +74,9 @@ impl Shown<'_> {
 
     fn simulated(&self) -> &'static str {
         if self.guest.is_simulated {
-            "<p class=\"warning\"><strong>Simulated.</strong> No security processor stands behind this server: its evidence is \
-             signed by a simulated root, and it protects nothing from who runs the machine. It is for trying things out.</p>\n"
+            "<section class=\"warning\"><p><strong>Simulated.</strong> No security processor stands behind this server: its evidence is \
+             signed by a simulated root, and it protects nothing from whoever runs the machine. It is for trying things \
+             out.</p></section>\n"
         } else {
             ""
         }
@@ -91,7 +95,7 @@ impl Shown<'_> {
             // Writing to a string does not fail.
             let _ = writeln!(
                 rows,
-                "<tr><td><code>{}</code><br>version {}</td><td>{does}</td><td class=\"{class}\">{state}</td>\
+                "<tr><td><code>{}</code><br><small>version {}</small></td><td>{does}</td><td class=\"{class}\">{state}</td>\
                  <td><code>{}</code></td></tr>",
                 escaped(&info.id),
                 info.version,
@@ -102,8 +106,8 @@ impl Shown<'_> {
             rows.push_str("<tr><td colspan=\"4\">No model is loaded.</td></tr>\n");
         }
         format!(
-            "<h2>What is served</h2>\n<table><tr><th>Model</th><th>What it does</th><th>State</th>\
-             <th>SHA-256 of its signed manifest</th></tr>\n{rows}</table>\n"
+            "<section><h2>What is served</h2>\n<table><tr class=\"heads\"><th>Model</th><th>What it does</th><th>State</th>\
+             <th>SHA-256 of its signed manifest</th></tr>\n{rows}</table></section>\n"
         )
     }
 
@@ -111,10 +115,11 @@ impl Shown<'_> {
         let GuestCard { platform, measurement, log_origin, .. } = self.guest;
         let simulated = if self.guest.is_simulated { ", simulated" } else { "" };
         format!(
-            "<h2>What it claims to be</h2>\n<table>\n<tr><th>Platform</th><td>{}{simulated}</td></tr>\n\
-             <tr><th>Measurement</th><td><code>{}</code></td></tr>\n\
-             <tr><th>Audit log</th><td><code>{}</code>, at least {} entries. The signed head is in the attestation \
-             document.</td></tr>\n</table>\n",
+            "<section><h2>What it claims to be</h2>\n<table>\n<tr><th>Platform</th><td>{}{simulated}</td></tr>\n\
+             <tr><th>Measurement</th><td><code>{}</code><br><small>What was started, down to the last byte: another image has another \
+             measurement.</small></td></tr>\n\
+             <tr><th>Audit log</th><td><code>{}</code><br><small>at least {} entries; the signed head is in the attestation \
+             document</small></td></tr>\n</table></section>\n",
             escaped(platform),
             escaped(measurement),
             escaped(log_origin),
@@ -127,13 +132,13 @@ impl Shown<'_> {
         let measurement = escaped(&self.guest.measurement);
         let root = if self.guest.is_simulated { " \\\n  --dangerous-simulated-root root.der" } else { "" };
         format!(
-            "<h2>How to verify it</h2>\n<p>With the measurement from whoever published this server's image, not from this \
+            "<section><h2>How to verify it</h2>\n<p>With the measurement from whoever published this server's image, not from this \
              page:</p>\n<pre>anchorhold verify {address} \\\n  --measurement {measurement}{root}</pre>\n\
              <p>The evidence itself, over 32 random bytes that you choose:</p>\n\
              <pre>curl --insecure '{address}/.well-known/anchorhold-attestation?nonce='$(openssl rand -hex 32)</pre>\n\
              <p>The audit log, as the operator exports it:</p>\n\
-             <pre>anchorhold audit verify bundle.tar --measurement {measurement}</pre>\n\
-             <p>For programs: <a href=\"/openapi.json\">the API</a>, <a href=\"/readyz\">whether every model can answer</a>.</p>\n"
+             <pre>anchorhold audit verify bundle.tar \\\n  --measurement {measurement}</pre>\n\
+             <p>For programs: <a href=\"/openapi.json\">the API</a>, <a href=\"/readyz\">whether every model can answer</a>.</p></section>\n"
         )
     }
 }

@@ -22,6 +22,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+/// What the keeper has for the gateway's certificate; the gateway does not read it.
+const DOCUMENT: &[u8] = b"{}";
+
 /// A running gateway, the keeper's end of its line, and the directory that it may write to while it starts.
 struct Program {
     child: Child,
@@ -37,6 +40,11 @@ impl Program {
 
     /// The same with these limits, and whatever follows them.
     fn start_with(name: &str, listen: &str, limits: &str) -> Self {
+        Self::start_set(name, listen, limits, &[])
+    }
+
+    /// The same with these settings as flags.
+    fn start_set(name: &str, listen: &str, limits: &str, set: &[&str]) -> Self {
         let directory = std::env::temp_dir().join(format!("gateway-{name}-{}", std::process::id()));
         let empty = directory.join("empty");
         std::fs::create_dir_all(&empty).unwrap();
@@ -52,6 +60,7 @@ impl Program {
         let child = Command::new(env!("CARGO_BIN_EXE_anchorhold-gateway"))
             .arg("--config")
             .arg(&config)
+            .args(set.iter().map(|set| format!("--set={set}")))
             .current_dir(&empty)
             .stdin(Stdio::from(theirs))
             .stderr(Stdio::piped())
@@ -71,7 +80,14 @@ impl Program {
     /// Lets it open the port; the address.
     fn listen(&mut self) -> String {
         self.line
-            .send(&ToGateway::Listen { authenticator_certificate: Vec::new(), guest: Box::default() }, &[])
+            .send(
+                &ToGateway::Listen {
+                    authenticator_certificate: Vec::new(),
+                    guest: Box::default(),
+                    document: DOCUMENT.to_vec(),
+                },
+                &[],
+            )
             .unwrap();
         let (listening, _) = self.line.receive().unwrap();
         let FromGateway::Listening { address, .. } = listening else { panic!("{listening:?}") };
@@ -123,6 +139,27 @@ fn keep(mut line: Line<ToGateway, FromGateway>) -> std::thread::JoinHandle<usize
             }
         }
     })
+}
+
+#[tokio::test]
+async fn with_evidence_in_the_certificate_the_file_has_the_one_that_is_shown() {
+    let set = ["certificate_evidence=true"];
+    let mut program = Program::start_set("evidence", "127.0.0.1:0", "drain_seconds = 1", &set);
+    let file = program.directory.join("gateway.pem");
+    let key = program.hello();
+    assert_eq!(std::fs::read(&file).unwrap(), b"", "there is no document yet");
+    let address = program.listen();
+    let written = certificates_from_pem(&std::fs::read(&file).unwrap()).unwrap().remove(0);
+    assert_eq!(tls_key_of(&written).unwrap(), key);
+    let connection = client(&address, key).connect().await.unwrap();
+    assert_eq!(connection.certificate(), written.as_ref());
+    assert!(written.windows(DOCUMENT.len()).any(|window| window == DOCUMENT));
+    drop(connection);
+    let (_, nobody) = pair().unwrap();
+    let keeper = keep(std::mem::replace(&mut program.line, Line::new(nobody)));
+    program.signal(Signal::TERM);
+    assert_eq!(common::aside(|| keeper.join().unwrap()).await, 0);
+    assert_eq!(program.finish().0, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,12 +29,12 @@ async fn the_status_page_tells_what_is_served_and_how_to_verify_it() {
     let text = answer.text();
     let measurement = "c0ffee".repeat(16);
     for wanted in [
-        "<code>chat</code><br>version 1</td><td>generates text</td><td class=\"ready\">answers",
-        "<code>embed</code><br>version 1</td><td>makes embeddings</td><td class=\"away\">does not answer now",
+        "<code>chat</code><br><small>version 1</small></td><td>generates text</td><td class=\"ready\">answers",
+        "<code>embed</code><br><small>version 1</small></td><td>makes embeddings</td><td class=\"away\">does not answer now",
         &"07".repeat(32),
         &format!("<code>{measurement}</code>"),
         "<strong>Simulated.</strong>",
-        "anchorhold verify https://localhost:0",
+        "anchorhold verify https://localhost:8443",
         "at least 3 entries",
     ] {
         assert!(text.contains(wanted), "{wanted} in {text}");

@@ -250,6 +250,8 @@ pub enum ToGateway {
         authenticator_certificate: Vec<u8>,
         /// What anybody may know of the guest.
         guest: Box<GuestCard>,
+        /// The attestation document for a certificate of the gateway's own, JSON.
+        document: Vec<u8>,
     },
     /// A model answers on the descriptor that comes with this message.
     WorkerReady(ModelInfo),

@@ -1,12 +1,12 @@
 //! What attests this guest: the machine, or the software attester where the settings say so.
 
 use crate::clock::Clock;
-use crate::settings::{AttesterKind, Settings};
-use anchorhold_attester::device::{self, Device, Provider};
+use crate::settings::{self, AttesterKind, Settings};
+use anchorhold_attester::device::{self, Device, Provider, System, tpm};
 use anchorhold_attester::software::tdx::{TdConfig, TdxGuest};
 use anchorhold_attester::software::{Debug, LaunchConfig, ReportVersion, SoftwareGuest, measure_components};
 use anchorhold_audit_log::Tee as LoggedTee;
-use anchorhold_rats::{Evidence, Measurement, ReportData, Tee};
+use anchorhold_rats::{Der, Evidence, Measurement, ReportData, Tee, TpmEvidence};
 use anyhow::{Context as _, bail, ensure};
 use std::path::Path;
 
@@ -19,6 +19,7 @@ const MAX_DIGEST_FILE_BYTES: u64 = 128;
 pub(crate) struct Attester {
     source: Source,
     measurement: Measurement,
+    tpm: Option<settings::Tpm>,
 }
 
 enum Source {
@@ -33,53 +34,8 @@ impl Attester {
     /// # Errors
     /// What is missing, or what the device answered.
     pub(crate) fn open(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
-        let launch = || simulated_measurement(settings);
-        match &settings.attester {
-            AttesterKind::Software { report_version, debug, .. } => {
-                let measurement = launch()?;
-                let config = LaunchConfig {
-                    report_version: match report_version {
-                        3 => ReportVersion::V3,
-                        _ => ReportVersion::V5,
-                    },
-                    debug: if *debug { Debug::Allowed } else { Debug::Denied },
-                    ..LaunchConfig::new(measurement)
-                };
-                let guest = SoftwareGuest::launch(config, clock.wall());
-                let guest = Box::new(guest.context("launching the software attester")?);
-                Ok(Self { source: Source::Software(guest), measurement })
-            }
-            AttesterKind::SoftwareTdx { debug, .. } => {
-                let measurement = launch()?;
-                let mut config = TdConfig::new(measurement);
-                if *debug {
-                    config.attributes |= TD_DEBUG;
-                }
-                let guest = TdxGuest::launch(config, clock.wall());
-                let guest = Box::new(guest.context("launching the software attester")?);
-                Ok(Self { source: Source::SoftwareTd(guest), measurement })
-            }
-            AttesterKind::Auto {} => Self::of_device(None),
-            AttesterKind::Snp {} => Self::of_device(Some(Provider::Snp)),
-            AttesterKind::Tdx {} => Self::of_device(Some(Provider::Tdx)),
-        }
-    }
-
-    fn of_device(wanted: Option<Provider>) -> anyhow::Result<Self> {
-        let device = Device::find().context("looking for this machine's attester")?;
-        let observed = device.provider();
-        if let Some(wanted) = wanted {
-            ensure!(
-                wanted == observed,
-                "attester.kind is {}, this machine has {}",
-                name(wanted),
-                name(observed)
-            );
-        }
-        // For nobody: the guest learns here what others will see that was launched.
-        let evidence = device.attest(&ReportData::new([0; ReportData::LEN])).context("making evidence")?;
-        let measurement = device::measurement_of(&evidence).context("the report has no measurement")?;
-        Ok(Self { source: Source::Device(device), measurement })
+        let (source, measurement) = Source::open(settings, clock)?;
+        Ok(Self { source, measurement, tpm: settings.tpm.clone() })
     }
 
     /// What was launched, as the evidence will say it.
@@ -89,11 +45,13 @@ impl Attester {
 
     /// Evidence over this report data.
     pub(crate) fn attest(&self, report_data: &ReportData) -> anyhow::Result<Evidence> {
-        match &self.source {
-            Source::Device(device) => device.attest(report_data).context("making evidence"),
-            Source::Software(guest) => guest.attest(report_data).context("making evidence"),
-            Source::SoftwareTd(guest) => guest.attest(report_data).context("making evidence"),
-        }
+        let evidence = match &self.source {
+            Source::Device(device) => device.attest(report_data).context("making evidence")?,
+            Source::Software(guest) => guest.attest(report_data).context("making evidence")?,
+            Source::SoftwareTd(guest) => guest.attest(report_data).context("making evidence")?,
+        };
+        let tpm = self.tpm.as_ref().map(|tpm| quote(tpm, report_data)).transpose()?;
+        Ok(Evidence { tpm, ..evidence })
     }
 
     pub(crate) const fn tee(&self) -> Tee {
@@ -128,6 +86,65 @@ impl Attester {
             Tee::Tdx => "Intel TDX",
         }
     }
+}
+
+impl Source {
+    fn open(settings: &Settings, clock: Clock) -> anyhow::Result<(Self, Measurement)> {
+        let launch = || simulated_measurement(settings);
+        match &settings.attester {
+            AttesterKind::Software { report_version, debug, .. } => {
+                let measurement = launch()?;
+                let config = LaunchConfig {
+                    report_version: match report_version {
+                        3 => ReportVersion::V3,
+                        _ => ReportVersion::V5,
+                    },
+                    debug: if *debug { Debug::Allowed } else { Debug::Denied },
+                    ..LaunchConfig::new(measurement)
+                };
+                let guest = SoftwareGuest::launch(config, clock.wall());
+                let guest = Box::new(guest.context("launching the software attester")?);
+                Ok((Self::Software(guest), measurement))
+            }
+            AttesterKind::SoftwareTdx { debug, .. } => {
+                let measurement = launch()?;
+                let mut config = TdConfig::new(measurement);
+                if *debug {
+                    config.attributes |= TD_DEBUG;
+                }
+                let guest = TdxGuest::launch(config, clock.wall());
+                let guest = Box::new(guest.context("launching the software attester")?);
+                Ok((Self::SoftwareTd(guest), measurement))
+            }
+            AttesterKind::Auto {} => Self::of_device(None),
+            AttesterKind::Snp {} => Self::of_device(Some(Provider::Snp)),
+            AttesterKind::Tdx {} => Self::of_device(Some(Provider::Tdx)),
+        }
+    }
+
+    fn of_device(wanted: Option<Provider>) -> anyhow::Result<(Self, Measurement)> {
+        let device = Device::find().context("looking for this machine's attester")?;
+        let observed = device.provider();
+        if let Some(wanted) = wanted {
+            ensure!(
+                wanted == observed,
+                "attester.kind is {}, this machine has {}",
+                name(wanted),
+                name(observed)
+            );
+        }
+        // For nobody: the guest learns here what others will see that was launched.
+        let evidence = device.attest(&ReportData::new([0; ReportData::LEN])).context("making evidence")?;
+        let measurement = device::measurement_of(&evidence).context("the report has no measurement")?;
+        Ok((Self::Device(device), measurement))
+    }
+}
+
+/// A quote for this report data, with the log of this boot.
+fn quote(settings: &settings::Tpm, report_data: &ReportData) -> anyhow::Result<TpmEvidence> {
+    let quoted = tpm::Tpm::open(&settings.device)?.quote(&settings.pcrs, report_data.as_bytes());
+    let event_log = tpm::event_log(&System, &settings.event_log)?;
+    Ok(TpmEvidence { event_log: Some(Der(event_log)), ..quoted.context("quoting the TPM's PCRs")? })
 }
 
 const fn name(provider: Provider) -> &'static str {

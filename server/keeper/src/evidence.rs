@@ -10,8 +10,8 @@ use anchorhold_channel::document::{self, ChannelKeys, Document, DocumentKeys, Do
 use anchorhold_ipc::GuestCard;
 use anchorhold_key_release::{GuestKeys, InstanceId, ReleaseKey, sign_lease_end};
 use anchorhold_rats::{
-    Ed25519PublicKey, Evidence, KeyBinding, Measurement, Nonce, Purpose, ReportData, Secret, Sha256Digest,
-    WrappingKey,
+    Ed25519PublicKey, Endorsements, Evidence, KeyBinding, Measurement, Nonce, Purpose, ReportData, Secret,
+    Sha256Digest, WrappingKey,
 };
 use anyhow::Context as _;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ pub(crate) struct Identity {
     pub(crate) authenticator_key: Arc<AuthenticatorKey>,
     /// What callers may encrypt to; the private halves are the gateway's.
     body_keys: Vec<WrappingKey>,
+    endorsements: Endorsements,
     pub(crate) receipts: Arc<Receipts>,
 }
 
@@ -68,7 +69,7 @@ impl Identity {
     pub(crate) fn launch(
         settings: &Settings,
         (id, voice): ([u8; 16], Signer),
-        gateway: &GatewayKeys,
+        (gateway, endorsements): (&GatewayKeys, Endorsements),
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let attester = Attester::open(settings, clock)?;
@@ -88,6 +89,7 @@ impl Identity {
                 AuthenticatorKey::generate().context("making the authenticator key")?,
             ),
             body_keys,
+            endorsements,
             receipts: Arc::new(Receipts::new(Arc::clone(&voice), measurement)),
             voice,
         })
@@ -153,6 +155,7 @@ impl Identity {
         let no_gpus = Sha256Digest::of(&[]);
         let binding = document::binding(nonce, &keys, &state, no_gpus);
         let evidence = self.attest(&binding.report_data())?;
-        Ok(Document::new(nonce, keys, state, evidence)?.to_json()?)
+        let document = Document::new(nonce, keys, state, evidence)?;
+        Ok(document.with_endorsements(self.endorsements.clone())?.to_json()?)
     }
 }

@@ -19,6 +19,7 @@ use anchorhold_audit_log::{
     Outcome,
 };
 use anchorhold_channel::document::{AuditHead, DocumentState, ServedModel};
+use anchorhold_channel::wrapper;
 use anchorhold_ipc::{FromGateway, ModelInfo, ServingEvidence, ToGateway};
 use anchorhold_rats::Sha256Digest;
 use anyhow::{Context as _, bail};
@@ -283,7 +284,8 @@ impl Keeper {
         }
         let authenticator_certificate = self.identity.authenticator_key.certificate().to_vec();
         let guest = Box::new(self.identity.card(self.writer.recorder().head().size));
-        gateway.voice.say(&ToGateway::Listen { authenticator_certificate, guest }, None);
+        let document = self.identity.document(*wrapper::certificate_nonce().as_bytes(), &self.state())?;
+        gateway.voice.say(&ToGateway::Listen { authenticator_certificate, guest, document }, None);
         let address = match gateway.receive().context("the gateway ended before it listened")? {
             FromGateway::Listening { address, drain_s } => {
                 self.drain_within = Duration::from_secs(drain_s.min(MAX_DRAIN_S).into()) + AFTER_DRAIN;

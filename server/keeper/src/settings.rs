@@ -1,18 +1,22 @@
 //! The settings file: read into plain structs that refuse unknown keys, then checked.
 
 use crate::store::Store;
+use anchorhold_attester::device::tpm;
 use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
 use anchorhold_ipc::Precision;
 use anchorhold_key_release::PinnedBroker;
-use anchorhold_rats::{Ed25519PublicKey, Kem, ResourcePath};
+use anchorhold_rats::{Der, Ed25519PublicKey, Endorsements, Kem, ResourcePath};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use serde::{Deserialize, Deserializer};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The most models of one guest.
 const MAX_MODELS: usize = 16;
 const MAX_THREADS: u16 = 1024;
+/// How much of a file with an endorsement is read: more than any may have.
+const MAX_ENDORSEMENT_BYTES: u64 = 1024 * 1024;
 
 /// What the file says.
 #[derive(Debug, Clone, Deserialize)]
@@ -21,12 +25,17 @@ pub(crate) struct Settings {
     /// The name under which boots of this deployment are logged.
     pub(crate) deployment: String,
     pub(crate) attester: AttesterKind,
+    /// A TPM whose quotes accompany the evidence; none if it is not written.
+    pub(crate) tpm: Option<Tpm>,
     pub(crate) broker: Broker,
     pub(crate) gateway: Gateway,
     pub(crate) worker: Worker,
     pub(crate) audit: Audit,
     /// Who reads the kernel's audit records; none where they are not logged.
     pub(crate) collector: Option<Collector>,
+    /// What vendors say about the parts of this machine, for whoever cannot ask them.
+    #[serde(default)]
+    pub(crate) endorsements: Endorsed,
     /// How packages at addresses are fetched; none when every package is a directory.
     pub(crate) store: Option<Store>,
     #[serde(rename = "model")]
@@ -86,6 +95,37 @@ impl AttesterKind {
             }
             Self::Auto {} | Self::Snp {} | Self::Tdx {} => None,
         }
+    }
+}
+
+/// A TPM of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tpm {
+    /// The PCRs that are quoted.
+    pub(crate) pcrs: Vec<u8>,
+    /// Its device; the kernel's resource manager if it is not written.
+    #[serde(default = "tpm_device")]
+    pub(crate) device: PathBuf,
+    /// The kernel's log of the firmware's measurements; that of the first TPM if it is not written.
+    #[serde(default = "tpm_event_log")]
+    pub(crate) event_log: PathBuf,
+}
+
+fn tpm_device() -> PathBuf {
+    tpm::TPM.into()
+}
+
+fn tpm_event_log() -> PathBuf {
+    tpm::EVENT_LOG.into()
+}
+
+impl Tpm {
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(!self.pcrs.is_empty(), "tpm.pcrs is empty: there is nothing to quote");
+        let over = self.pcrs.iter().find(|pcr| **pcr >= tpm::PCRS);
+        ensure!(over.is_none(), "tpm.pcrs has {}, a TPM has PCRs 0 to 23", over.copied().unwrap_or_default());
+        Ok(())
     }
 }
 
@@ -285,6 +325,36 @@ pub(crate) enum Hearing {
     Beside,
 }
 
+/// Files that go into attestation documents.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Endorsed {
+    /// Revocation lists of AMD's, DER.
+    #[serde(default)]
+    snp_crls: Vec<PathBuf>,
+}
+
+impl Endorsed {
+    /// Reads the files. Whether their vendors have signed them, whoever verifies looks.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is over the limits of documents.
+    pub(crate) fn read(&self) -> anyhow::Result<Endorsements> {
+        let crl = |path: &PathBuf| {
+            let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+            let mut der = Vec::new();
+            file.take(MAX_ENDORSEMENT_BYTES)
+                .read_to_end(&mut der)
+                .with_context(|| path.display().to_string())?;
+            anyhow::Ok(Der(der))
+        };
+        let snp_crls = self.snp_crls.iter().map(crl).collect::<anyhow::Result<_>>()?;
+        let endorsements = Endorsements { snp_crls, ..Endorsements::default() };
+        endorsements.check_limits().context("endorsements.snp_crls")?;
+        Ok(endorsements)
+    }
+}
+
 /// One sealed model.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -344,6 +414,7 @@ impl Settings {
         });
         let packages = packages.chain(self.store.iter_mut().flat_map(Store::paths));
         let packages = packages.chain(self.collector.iter_mut().map(|collector| &mut collector.program));
+        let more = more.into_iter().chain(&mut self.endorsements.snp_crls);
         let files = own.into_iter().chain(more).chain(self.broker.files()).chain(self.attester.files());
         for path in files.chain(packages).chain(&mut self.gateway.writes) {
             *path = base.join(&*path);
@@ -358,6 +429,7 @@ impl Settings {
                 "attester.report_version is {report_version}, wanted 3 or 5"
             );
         }
+        self.tpm.as_ref().map_or(Ok(()), Tpm::check)?;
         self.broker.check()?;
         ensure!(!self.models.is_empty(), "no [[model]]: there is nothing to serve");
         ensure!(self.models.len() <= MAX_MODELS, "{} models, the limit is {MAX_MODELS}", self.models.len());
@@ -512,6 +584,23 @@ mod tests {
         }
         let td = read("kind = \"software-tdx\"\ndebug = false\nlaunch_digest_file = \"/d\"");
         assert_eq!((td.is_simulated(), td.launch_digest_file()), (true, Some(Path::new("/d"))));
+    }
+
+    #[test]
+    fn a_tpm_is_quoted_where_its_pcrs_are_named() {
+        let with = |text: &str| read(&GOOD.replace("[broker]", &format!("[tpm]\n{text}\n[broker]")));
+        assert_eq!(read(GOOD).unwrap().tpm, None);
+        let tpm = with("pcrs = [4, 9]").unwrap().tpm.unwrap();
+        assert_eq!((tpm.device, tpm.event_log), (tpm_device(), tpm_event_log()));
+        for (text, named) in [
+            ("pcrs = []", "nothing to quote"),
+            ("pcrs = [24]", "PCRs 0 to 23"),
+            ("device = \"/dev/tpm0\"", "pcrs"),
+            ("pcrs = [4]\nbank = \"sha1\"", "unknown field"),
+        ] {
+            let error = format!("{:#}", with(text).unwrap_err());
+            assert!(error.contains(named), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let releaser = Releaser::new(&settings)?;
     let cpus = worker_cpus(&settings);
     let files = GatewayFiles::of(&settings.gateway.config)?;
+    let endorsements = settings.endorsements.read()?;
     let layers = anchorhold_confine::enter(&Role::Keeper(reach(&settings, &files)?))
         .context("confining the keeper")?;
     for missing in &layers.missing {
@@ -60,8 +61,8 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         missing: &confinement.missing,
     });
 
-    let identity =
-        Identity::launch(&settings, (boot.id, boot.voice), &GatewayKeys { tls_key, body_keys }, clock)?;
+    let keys = (&GatewayKeys { tls_key, body_keys }, endorsements);
+    let identity = Identity::launch(&settings, (boot.id, boot.voice), keys, clock)?;
     let boot_id = BootId::new(boot.id);
     let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
         .context("beginning the audit log")?;
@@ -183,6 +184,10 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
         write.extend(writes.into_iter().filter(|path| path.exists()).map(Path::to_owned));
     }
     read.extend(settings.attester.launch_digest_file().map(Path::to_owned));
+    if let Some(tpm) = &settings.tpm {
+        read.push(tpm.event_log.clone());
+        write.push(tpm.device.clone());
+    }
     if settings.worker.device == Device::Cuda {
         // What holds the keeper holds its children; the worker gives up again what it does not need.
         write.extend(nvidia_nodes());

@@ -163,7 +163,7 @@ impl Deployment {
         booted.process.wait(SILENCE)?;
         let console = std::fs::read_to_string(&machine.console).unwrap_or_default();
         let stderr = booted.words.clone() + &booted.process.stderr_text();
-        Ok(Boot::Ended { refusal: refusal(&booted.keeper_stages(), &stderr), console })
+        Ok(Boot::Ended { refusal: refusal(&of_keeper(&booted.stages), &stderr), console })
     }
 }
 
@@ -258,10 +258,6 @@ impl Booted {
         self.started.elapsed().as_secs_f64() * 1e3
     }
 
-    fn keeper_stages(&self) -> Vec<Value> {
-        self.stages.iter().filter(|stage| stage.get("at_ms").is_some()).cloned().collect()
-    }
-
     /// When a stage was reached, in milliseconds since QEMU was started.
     pub fn reached(&self, stage: &str) -> anyhow::Result<f64> {
         let found = self.stages.iter().find(|told| told["stage"] == stage);
@@ -269,6 +265,11 @@ impl Booted {
             .and_then(|told| told["host_ms"].as_f64())
             .with_context(|| format!("the guest told no stage {stage}"))
     }
+}
+
+/// Of what was told, what the keeper told: the first process says less, and nothing of who refused.
+fn of_keeper(stages: &[Value]) -> Vec<Value> {
+    stages.iter().filter(|stage| stage.get("at_ms").is_some()).cloned().collect()
 }
 
 /// Refuses to boot as a guest of a TEE on a machine that is no host of one.
@@ -281,4 +282,29 @@ pub fn require_host(tee: &str) -> anyhow::Result<()> {
     let found = std::fs::read_to_string(file).unwrap_or_default();
     ensure!(found.trim() == wanted, "this machine is no host of {tee} guests: {file} does not say {wanted}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_is_no_host_of_a_tee_is_refused() {
+        assert!(require_host("sgx").unwrap_err().to_string().contains("neither"));
+        for (tee, module) in [("snp", "kvm_amd"), ("tdx", "kvm_intel")] {
+            if !Path::new("/sys/module").join(module).exists() {
+                assert!(require_host(tee).unwrap_err().to_string().contains("no host of"), "{tee}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_keepers_stages_alone_say_who_ended_a_start() {
+        let told = [
+            json!({"stage": "refused", "at_ms": 2.0, "error": {"code": "snp_measurement"}}),
+            json!({"stage": "checked", "boot_ms": 1}),
+        ];
+        let refusal = refusal(&of_keeper(&told), "anchorhold-keeper: error: no\n");
+        assert_eq!((refusal.by.as_str(), refusal.code.as_str()), ("key broker", "snp_measurement"));
+    }
 }

@@ -8,6 +8,7 @@ use anchorhold_channel::client::{
     Connection, Error, Limits, Target, Unattested, connect_unverified_for_attestation,
 };
 use anchorhold_channel::document::{MAX_DOCUMENT_BYTES, Presented, Refusal};
+use anchorhold_channel::wrapper::verify_certificate;
 use anchorhold_client::{AttestationBundle, judge};
 use anchorhold_rats::{Checks, Endorsements, MAX_BUNDLE_JSON_BYTES, Nonce, Sha256Digest, Stage, Timestamp};
 use std::path::{Path, PathBuf};
@@ -107,6 +108,34 @@ impl Obtained {
         judged.map_err(|refusal| {
             refusal.expect("there is at least one policy, so there was an acceptance or a refusal")
         })
+    }
+
+    /// Whether the evidence in the certificate of the connection is accepted too, as one more check; none where there is none. It adds
+    /// nothing to the document, which is fresh: who relies on the certificate elsewhere should know that it is in order.
+    pub(crate) fn certificate(
+        &self,
+        server: &AttestedServer,
+        endorsements: &Endorsements,
+        trust: &Trust,
+    ) -> Option<Checks> {
+        const WANTED: &str = "evidence in the certificate that is accepted and names the same keys";
+        let certificate = self.live.as_ref()?.1.certificate();
+        let mut observed = None;
+        for policy in &trust.policies {
+            let judged = verify_certificate(certificate, endorsements, &trust.anchors, policy, trust.at)?;
+            let found = match judged {
+                Ok(other) if other.keys() == server.keys() => WANTED.to_owned(),
+                Ok(_) => "evidence of other keys".to_owned(),
+                Err(refusal) => refusal.to_string(),
+            };
+            if observed.as_deref() != Some(WANTED) {
+                observed = Some(found);
+            }
+        }
+        let observed = observed?;
+        let mut checks = Checks::new();
+        checks.record((Stage::Binding, "certificate_evidence"), observed == WANTED, WANTED, observed);
+        Some(checks)
     }
 
     /// Whether the connection that the document came over ends in the attested guest itself, as one more check; none for a

@@ -80,7 +80,10 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let endorsements = endorsements(args, &obtained, &trust)?;
     let taken = obtained.kept.clone();
     let document = match obtained.judge(&endorsements, &trust) {
-        Ok(server) => accepted(subject, &server, obtained.authenticate(&server)?),
+        Ok(server) => {
+            let certificate = obtained.certificate(&server, &endorsements, &trust);
+            accepted(subject, &server, [certificate, obtained.authenticate(&server)?])
+        }
         Err(refusal) => VerificationDocument::refused(subject, refusal.checks()),
     };
     if args.format.json {
@@ -104,10 +107,14 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
 }
 
 /// The document's evidence is accepted; where it came over a connection, that has to end in the guest too.
-fn accepted(subject: Subject, server: &AttestedServer, connection: Option<Checks>) -> VerificationDocument {
+fn accepted(
+    subject: Subject,
+    server: &AttestedServer,
+    connection: [Option<Checks>; 2],
+) -> VerificationDocument {
     let mut checks = server.checks().clone();
-    let connected = connection.as_ref().is_none_or(Checks::none_failed);
-    connection.into_iter().for_each(|connection| checks.append(connection));
+    let connected = connection.iter().flatten().all(Checks::none_failed);
+    connection.into_iter().flatten().for_each(|connection| checks.append(connection));
     if connected {
         VerificationDocument { checks, ..VerificationDocument::accepted(subject, server) }
     } else {

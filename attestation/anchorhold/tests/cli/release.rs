@@ -266,6 +266,7 @@ fn claims() -> Claims {
         },
         gpus: Vec::new(),
         paravisor: None,
+        tpm: None,
         simulated: true,
         tee: TeeClaims::Snp(Box::new(snp)),
     }

@@ -3,10 +3,12 @@
 use crate::support::{
     Folder, MEASUREMENT, Ran, authenticator_key, document, guest, now, release_policy, run,
 };
+use anchorhold_attester::software::SoftwareGuest;
 use anchorhold_channel::authenticator::{self, Exporters, Request, Unsigned};
 use anchorhold_channel::document::{PATH, nonce_of_query};
 use anchorhold_channel::server::{Limits, serve};
 use anchorhold_channel::tls::SelfSigned;
+use anchorhold_channel::wrapper::certificate_nonce;
 use anchorhold_rats::{Nonce, Sha256Digest};
 use axum::Router;
 use axum::body::Bytes;
@@ -30,9 +32,18 @@ async fn authenticate(Extension(exporters): Extension<Arc<Exporters>>, body: Byt
 
 /// The same, which answers so when it is asked for an authenticator.
 fn server_that(authenticates: MethodRouter) -> (Runtime, String) {
+    serving(authenticates, |own, _| own)
+}
+
+/// The same, with another certificate of its key.
+fn serving(
+    authenticates: MethodRouter,
+    certificate: impl FnOnce(SelfSigned, &SoftwareGuest) -> SelfSigned,
+) -> (Runtime, String) {
     let runtime = Runtime::new().unwrap();
     let own = SelfSigned::generate(&["localhost".into()]).unwrap();
     let (tls_key, guest) = (own.tls_key, Arc::new(guest()));
+    let own = certificate(own, &guest);
     let handler = get(move |RawQuery(query): RawQuery| async move {
         document(&guest, nonce_of_query(query.as_deref()).unwrap(), tls_key)
     });
@@ -79,6 +90,30 @@ fn case_04_a_server_that_holds_the_tls_key_alone_is_not_authentic() {
         assert!(ran.out.contains("FAILED   authenticator"), "{}", ran.out);
         assert!(ran.out.ends_with("verdict      NOT AUTHENTIC\n"), "{}", ran.out);
     }
+}
+
+#[test]
+fn evidence_in_the_certificate_is_one_more_rule_and_does_not_stand_for_the_others() {
+    let folder = Folder::new();
+    let (root, measurement) = (folder.simulated_root(), MEASUREMENT.to_string());
+    let verify = |authenticates, nonce| {
+        let (_runtime, url) = serving(authenticates, |own, guest| {
+            let document = document(guest, nonce, own.tls_key);
+            own.with_document(&document).unwrap()
+        });
+        run(["verify", &url, "--measurement", &measurement, "--dangerous-simulated-root", &root])
+    };
+    let ran = verify(post(authenticate), certificate_nonce());
+    ran.expect(0, "");
+    assert!(ran.out.contains("certificate_evidence"), "{}", ran.out);
+    let ran = verify(post(authenticate), Nonce::new([5; 32]));
+    ran.expect(3, "");
+    assert!(ran.out.contains("FAILED   certificate_evidence"), "{}", ran.out);
+    // A relay that has the key shows the same certificate, and is still found out.
+    let ran = verify(post(|| async { axum::http::StatusCode::NOT_FOUND }), certificate_nonce());
+    ran.expect(3, "");
+    assert!(!ran.out.contains("FAILED   certificate_evidence"), "{}", ran.out);
+    assert!(ran.out.contains("FAILED   authenticator"), "{}", ran.out);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Why the devices of this machine gave no evidence.
 
+use super::tpm::TpmError;
 use anchorhold_rats::TableError;
 use std::fmt;
 use std::io;
@@ -70,10 +71,16 @@ pub enum Error {
     },
     /// The certificates that came with the report are not a table of certificates.
     Certificates(TableError),
-    /// The event log cannot take another record, or is not one.
-    EventLog(&'static str),
+    /// The TPM gave no quote.
+    Tpm(TpmError),
     /// The system's random generator gave nothing.
     Random,
+}
+
+impl From<TpmError> for Error {
+    fn from(error: TpmError) -> Self {
+        Self::Tpm(error)
+    }
 }
 
 impl Error {
@@ -131,7 +138,7 @@ impl fmt::Display for Error {
             Self::OtherReportData => f.write_str("the report is for other report data than was asked for"),
             Self::Firmware { code } => write!(f, "the firmware or the host answered with error {code:#x}"),
             Self::Certificates(error) => write!(f, "{error}"),
-            Self::EventLog(what) => write!(f, "event log: {what}"),
+            Self::Tpm(error) => write!(f, "{error}"),
             Self::Random => f.write_str("the system's random generator gave nothing"),
         }
     }

@@ -10,4 +10,6 @@ mod sev_guest;
 #[cfg(test)]
 mod sysfs;
 #[cfg(test)]
+mod tpm;
+#[cfg(test)]
 mod tsm;

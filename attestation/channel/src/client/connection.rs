@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ impl MayCarryRequests for Named {}
 pub struct Connection<S> {
     sender: SendRequest<Full<Bytes>>,
     tls_key: Sha256Digest,
+    certificate: CertificateDer<'static>,
     exporters: Exporters,
     authority: String,
     limits: Limits,
@@ -161,11 +163,15 @@ async fn begin<S>(
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = certificate.ok_or_else(|| connect_error(io::ErrorKind::InvalidData.into()))?;
     let tls_key = tls::tls_key_of(certificate)?;
+    let certificate = certificate.clone().into_owned();
     let tls = stream.get_ref().1;
     let exporters = Exporters::new(tls, |out, label| tls.export_keying_material(out, label, None))?;
     let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
     let limits = limits.clone();
-    Ok((Connection { sender, tls_key, exporters, authority, limits, state: PhantomData }, driver))
+    Ok((
+        Connection { sender, tls_key, certificate, exporters, authority, limits, state: PhantomData },
+        driver,
+    ))
 }
 
 /// Opens a connection to the key `wanted`, has the peer show that it ends in the guest with the authenticator key `key`, and
@@ -208,6 +214,12 @@ impl<S> Connection<S> {
     #[must_use]
     pub const fn tls_key(&self) -> Sha256Digest {
         self.tls_key
+    }
+
+    /// The certificate that it has shown, DER.
+    #[must_use]
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
     }
 
     async fn send(
@@ -275,8 +287,8 @@ impl Connection<Unattested> {
             return Err(Error::OtherKey { wanted, observed: self.tls_key });
         }
         self.want_authenticator(&server.state().channel.authenticator_key).await?;
-        let Self { sender, tls_key, exporters, authority, limits, state: _ } = self;
-        Ok(Connection { sender, tls_key, exporters, authority, limits, state: PhantomData })
+        let Self { sender, tls_key, certificate, exporters, authority, limits, state: _ } = self;
+        Ok(Connection { sender, tls_key, certificate, exporters, authority, limits, state: PhantomData })
     }
 }
 

@@ -12,44 +12,44 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// The most bytes that are taken from a body that nobody reads.
-const MAX_UNREAD: u64 = 256 * 1024;
-/// How long they may take to come.
-const UNREAD_WAIT: Duration = Duration::from_secs(2);
+/// How long the rest of a body that nobody reads may take to come. What it holds is thrown away as it comes, so its length costs no memory.
+const UNREAD_WAIT: Duration = Duration::from_secs(3);
+/// The most bytes of a body of which it is expected that all of it comes in that time.
+const SHORT_BYTES: u64 = 256 * 1024;
 
 /// A body of HTTP/1.1 whose rest is read and thrown away when its handler drops it.
 ///
 /// A refusal that looks at headers alone is often made before the body has come. hyper then sends the answer as if the connection
-/// went on, and closes it: the caller's next request on it is lost without an answer, and what was on its way to us makes the
-/// kernel reset the connection, which can take the refusal with it. HTTP/2 has a frame for this and needs no such care.
+/// went on, and closes it: a caller who is still sending sees the connection break and never the refusal, and the next request of
+/// one who was done is lost without an answer. HTTP/2 has a frame for this and needs no such care.
 #[derive(Debug)]
 struct Finished(Option<Incoming>);
 
-/// What the answer to an HTTP/1.1 request owes to the request's body.
+/// What the answer to an HTTP/1.1 request says about what was not read of the request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// Nothing: the rest of it is thrown away.
+    /// Nothing: the rest of it is thrown away, and the connection goes on.
     Finished,
-    /// It is too long for that, or its sender waits to be asked for it: a refusal says that the connection ends.
-    Refused,
+    /// That the connection ends, if it is a refusal: the body may be too long, or its sender waits to be asked for it.
+    Closes,
 }
 
 impl Unread {
     /// Puts the body of a request on HTTP/1.1 into this care.
     pub(super) fn of(request: Request<Incoming>) -> (Request<AnyBody>, Self) {
-        let too_long = request.body().size_hint().lower() > MAX_UNREAD;
         // Who waits for "100 Continue" has sent no body, and to read it would ask for it.
-        let is_asking = request.headers().contains_key(EXPECT);
-        let guarded = !too_long && !is_asking;
-        let request =
-            request.map(|body| if guarded { AnyBody::new(Finished(Some(body))) } else { AnyBody::new(body) });
-        (request, if guarded { Self::Finished } else { Self::Refused })
+        if request.headers().contains_key(EXPECT) {
+            return (request.map(AnyBody::new), Self::Closes);
+        }
+        let is_short = request.body().size_hint().lower() <= SHORT_BYTES;
+        let request = request.map(|body| AnyBody::new(Finished(Some(body))));
+        (request, if is_short { Self::Finished } else { Self::Closes })
     }
 
     /// Completes the answer.
     pub(super) fn tell<B>(self, response: &mut Response<B>) {
         let status = response.status();
-        if self == Self::Refused && (status.is_client_error() || status.is_server_error()) {
+        if self == Self::Closes && (status.is_client_error() || status.is_server_error()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
@@ -91,11 +91,5 @@ impl Drop for Finished {
 }
 
 async fn discard(mut body: Incoming) {
-    let mut taken: u64 = 0;
-    while taken <= MAX_UNREAD
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        let bytes = frame.data_ref().map_or(0, Bytes::len);
-        taken = taken.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
-    }
+    while let Some(Ok(_)) = body.frame().await {}
 }

@@ -1,13 +1,16 @@
 //! One test for each reason to refuse a document.
 
 use crate::support::{Guest, MEASUREMENT, NONCE, anchors, at, judge, policy, state, strict_policy};
-use anchorhold_attester::software::{Debug, LaunchConfig};
+use anchorhold_attester::software::revocation::RevocationTemplate;
+use anchorhold_attester::software::{Authority, Debug, LaunchConfig, simulated_ark_der};
 use anchorhold_channel::document::{
-    AuditHead, DocumentState, Error, MAX_DOCUMENT_BYTES, MAX_MODELS, Presented, nonce_of_query, path_for,
+    AuditHead, Document, DocumentState, Error, MAX_DOCUMENT_BYTES, MAX_MODELS, Presented, nonce_of_query,
+    path_for,
 };
 use anchorhold_channel::{Subject, Verdict, VerificationDocument, verify_document, verify_relayed_document};
-use anchorhold_rats::{Endorsements, Measurement, Nonce, Outcome, Purpose, Sha256Digest, Stage};
+use anchorhold_rats::{Der, Endorsements, Measurement, Nonce, Outcome, Purpose, Sha256Digest, Stage};
 use anchorhold_verifier::TrustAnchors;
+use anchorhold_verifier::x509::Certificate;
 
 const TLS_KEY: Sha256Digest = Sha256Digest::new([1; 32]);
 
@@ -222,4 +225,51 @@ fn case_04_a_relayed_document_is_judged_without_a_connection_and_its_keys_are_st
     let changed = altered(&document, &[(&TLS_KEY.to_string(), other)]);
     assert_eq!(judge(&changed, NONCE).unwrap_err().code(), "snp_report_data");
     assert_eq!(judge(&document, Nonce::new([8; 32])).unwrap_err().code(), "document_nonce");
+}
+
+/// The document of a guest with what its server says that vendors say.
+fn bringing(crls: Vec<Vec<u8>>) -> Vec<u8> {
+    let document = Document::from_json(&Guest::new(TLS_KEY).document(NONCE)).unwrap();
+    let snp_crls = crls.into_iter().map(Der).collect();
+    let endorsements = Endorsements { snp_crls, ..Endorsements::default() };
+    document.with_endorsements(endorsements).unwrap().to_json().unwrap()
+}
+
+/// A list of the simulated root's that is in force, or has ended.
+fn crl(end: i64) -> Vec<u8> {
+    let root = simulated_ark_der();
+    let issuer = Certificate::parse(root).unwrap().subject.to_vec();
+    let (this_update, next_update) = (at().plus_seconds(-20), at().plus_seconds(end));
+    let template = RevocationTemplate { issuer, this_update, next_update, revoked: Vec::new() };
+    template.sign(&Authority::Ark.key().unwrap()).unwrap()
+}
+
+/// Under a policy that asks for a revocation list, with these endorsements of the relying party's own.
+fn judged_with(document: &[u8], own: Vec<Vec<u8>>) -> Result<(), String> {
+    let mut policy = policy();
+    policy.snp.as_mut().unwrap().require_crl = true;
+    let snp_crls = own.into_iter().map(Der).collect();
+    let own = Endorsements { snp_crls, ..Endorsements::default() };
+    let presented = Presented { document, nonce: NONCE, tls_key: TLS_KEY };
+    let judged = verify_document(&presented, &own, &anchors(), &policy, at());
+    judged.map(|_| ()).map_err(|refusal| refusal.code().to_owned())
+}
+
+#[test]
+fn a_document_that_brings_its_revocation_lists_is_judged_without_a_network() {
+    assert_eq!(judged_with(&bringing(vec![]), vec![]), Err("snp_crl_missing".to_owned()));
+    assert_eq!(judged_with(&bringing(vec![crl(10)]), vec![]), Ok(()));
+    assert!(judge(&bringing(vec![crl(10)]), TLS_KEY).is_ok(), "who asks for none may have one");
+}
+
+#[test]
+fn case_48_lists_that_a_document_brings_are_judged_as_any_and_give_way_to_the_relying_partys_own() {
+    assert!(judged_with(&bringing(vec![crl(-1)]), vec![]).is_err(), "ended");
+    let mut forged = crl(10);
+    *forged.last_mut().unwrap() ^= 1;
+    assert_eq!(judged_with(&bringing(vec![forged]), vec![]), Err("snp_crl_signature".to_owned()));
+    assert_eq!(judged_with(&bringing(vec![crl(-1)]), vec![crl(10)]), Ok(()));
+    let many = Endorsements { snp_crls: vec![Der(vec![]); 9], ..Endorsements::default() };
+    let document = Document::from_json(&Guest::new(TLS_KEY).document(NONCE)).unwrap();
+    assert!(matches!(document.with_endorsements(many), Err(Error::Evidence(_))));
 }

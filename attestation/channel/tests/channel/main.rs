@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
 
 mod attested;
+mod certificate;
 mod document;
 mod mutual;
 mod named;

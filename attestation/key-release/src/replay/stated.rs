@@ -5,9 +5,9 @@ use crate::PseudonymKey;
 use anchorhold_audit_log::Claim;
 use anchorhold_audit_log::claims::{
     Claims, GpuArchitecture, GpuClaims, GpuMode, OcspClaims, ParavisorClaims, SnpClaims, SnpProduct,
-    SnpSigner, Td15Claims, TdxClaims, TeeClaims,
+    SnpSigner, Td15Claims, TdxClaims, TeeClaims, TpmClaims,
 };
-use anchorhold_rats::{Measurement, Nonce, ReportData, Timestamp};
+use anchorhold_rats::{Measurement, Nonce, ReportData, Sha256Digest, Timestamp};
 use anchorhold_verifier::azure::{self, VmConfiguration, VmId};
 use anchorhold_verifier::nvidia::{
     self, Answer, Architecture, GPU_LINKS, GpuFields, Kind, Mode, OpaqueFields, Pdi, SWITCH_GPUS,
@@ -21,6 +21,7 @@ use anchorhold_verifier::tdx::{
     self, Pck, PlatformId, PlatformLevels, SgxType, Tcb, TcbLevel, TcbStatus, Td15, Td15Extended,
     TdAttributes, TdBody, Xfam,
 };
+use anchorhold_verifier::tpm::{self, KeyName, PcrLog};
 use anchorhold_verifier::{AppraisalPolicy, Stated, StatedTee};
 use std::collections::BTreeMap;
 
@@ -31,8 +32,15 @@ const REPORT_DATA: ReportData = ReportData::new([0; ReportData::LEN]);
 pub(super) struct Parts {
     tee: Tee,
     paravisor: Option<Vtpm>,
+    tpm: Option<Tpm>,
     gpus: Vec<Device>,
     simulated: bool,
+}
+
+struct Tpm {
+    key: KeyName,
+    pcrs: BTreeMap<u8, [u8; 32]>,
+    log: Option<PcrLog>,
 }
 
 enum Tee {
@@ -73,10 +81,11 @@ impl Parts {
             TeeClaims::Tdx(tdx) => of_tdx(tdx, at)?,
         };
         let paravisor = claims.paravisor.as_ref().map(of_paravisor).transpose()?;
+        let tpm = claims.tpm.as_ref().map(of_tpm);
         let identities: Vec<_> =
             claims.gpus.iter().map(|gpu| (kind(gpu.architecture), Pdi(*gpu.device.as_bytes()))).collect();
         let gpus = claims.gpus.iter().map(|gpu| of_gpu(gpu, &identities)).collect::<Result<_, _>>()?;
-        Ok(Self { tee, paravisor, gpus, simulated: claims.simulated })
+        Ok(Self { tee, paravisor, tpm, gpus, simulated: claims.simulated })
     }
 
     pub(super) fn stated(&self) -> Stated<'_> {
@@ -99,6 +108,12 @@ impl Parts {
             nonce: REPORT_DATA.as_bytes(),
             report_data: REPORT_DATA,
         });
+        let tpm = self.tpm.as_ref().map(|tpm| tpm::Stated {
+            key: tpm.key,
+            pcrs: &tpm.pcrs,
+            log: tpm.log.as_ref(),
+            nonce: REPORT_DATA.as_bytes(),
+        });
         let gpus = self.gpus.iter().map(|device| nvidia::Stated {
             nonce: Nonce::new([0; Nonce::LEN]),
             architecture: device.architecture,
@@ -107,7 +122,7 @@ impl Parts {
             missing_rims: &device.missing_rims,
             answers: &device.answers,
         });
-        Stated { tee, event_log: None, paravisor, gpus: gpus.collect(), simulated: self.simulated }
+        Stated { tee, event_log: None, paravisor, tpm, gpus: gpus.collect(), simulated: self.simulated }
     }
 }
 
@@ -349,20 +364,42 @@ fn of_paravisor(claims: &ParavisorClaims) -> Result<Vtpm, Unreadable> {
     })
 }
 
+fn of_tpm(claims: &TpmClaims) -> Tpm {
+    let pcrs: BTreeMap<u8, [u8; 32]> =
+        claims.pcrs.iter().map(|pcr| (pcr.index, *pcr.value.as_bytes())).collect();
+    let of_log = |indices: &[u8]| {
+        // What the log does not give is another value than the quoted one, whichever.
+        let value = |(index, value): (&u8, &[u8; 32])| {
+            (*index, if indices.contains(index) { *value } else { value.map(|byte| !byte) })
+        };
+        PcrLog::of_pcrs(pcrs.iter().map(value).collect())
+    };
+    Tpm {
+        // The pseudonym stands in the place of the name.
+        key: KeyName::new(Sha256Digest::new(*claims.key.as_bytes())),
+        log: claims.log.as_deref().map(of_log),
+        pcrs,
+    }
+}
+
 /// The same rules, as they can be held to recorded claims: machines under their pseudonyms, or not asked about.
-pub(super) fn comparable(policy: &AppraisalPolicy, machines: Machines<'_>) -> AppraisalPolicy {
+pub(super) fn comparable(
+    policy: &AppraisalPolicy,
+    machines: Machines<'_>,
+    stated: &Stated<'_>,
+) -> AppraisalPolicy {
     let mut policy = policy.clone();
     if let Some(providers) = policy.snp.as_mut().and_then(|snp| snp.allowed_providers.as_mut()) {
         providers.iter_mut().for_each(|provider| *provider = Claim::of(provider).to_string());
     }
     match machines {
-        Machines::NotAsked => leave_machines_out(&mut policy),
+        Machines::NotAsked => leave_machines_out(&mut policy, stated),
         Machines::Compared(key) => name_pseudonyms(&mut policy, key),
     }
     policy
 }
 
-fn leave_machines_out(policy: &mut AppraisalPolicy) {
+fn leave_machines_out(policy: &mut AppraisalPolicy, stated: &Stated<'_>) {
     if let Some(snp) = &mut policy.snp {
         (snp.allowed_chips, snp.denied_chips) = (None, Vec::new());
     }
@@ -374,6 +411,12 @@ fn leave_machines_out(policy: &mut AppraisalPolicy) {
     }
     if let Some(paravisor) = &mut policy.paravisor {
         paravisor.vm_ids = None;
+    }
+    // A policy must name keys, so the one that came stands for those that are not asked about.
+    if let (Some(tpm), Some(quote)) = (&mut policy.tpm, &stated.tpm)
+        && !tpm.keys.is_empty()
+    {
+        tpm.keys = vec![quote.key];
     }
 }
 
@@ -390,6 +433,9 @@ fn name_pseudonyms(policy: &mut AppraisalPolicy, key: &PseudonymKey) {
     }
     if let Some(gpu) = &mut policy.gpu {
         each(gpu.allowed_devices.as_mut(), &mut gpu.denied_devices, |id| Pdi(key.device(id)));
+    }
+    if let Some(tpm) = &mut policy.tpm {
+        each(Some(&mut tpm.keys), &mut [], |name| KeyName::new(Sha256Digest::new(key.tpm(name))));
     }
     if let Some(paravisor) = &mut policy.paravisor {
         let name = |id: &VmId| vm(key.vm(id)).unwrap_or_else(|| id.clone());

@@ -2,8 +2,9 @@
 
 use super::{Attest, Claims, ClockInfo, HclReport, VmConfiguration, codes};
 use crate::Refusal;
-use anchorhold_rats::{Checks, Der, Paravisor, ReportData, Tee, hex};
-use ring::digest::{Context, SHA256, digest};
+use crate::tpm::record_pcrs;
+use anchorhold_rats::{Checks, Der, Paravisor, ReportData, Tee};
+use ring::digest::{SHA256, digest};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use std::collections::BTreeMap;
 
@@ -126,7 +127,7 @@ pub(crate) fn judge(input: &Input<'_>, checks: &mut Checks) -> Option<AuthenticV
     let hcl = HclReport::read(input.hcl_report, checks)?;
     let report_data = record_report(&hcl, input, checks)?;
     let claims = Claims::read(hcl.claims, checks)?;
-    let attest = Attest::read(input.quote, checks)?;
+    let attest = Attest::read(input.quote, &codes::QUOTE, checks)?;
 
     let key = RsaPublicKeyComponents { n: claims.modulus.as_slice(), e: &Claims::EXPONENT };
     let valid = key.verify(&RSA_PKCS1_2048_8192_SHA256, input.quote, input.signature).is_ok();
@@ -134,7 +135,7 @@ pub(crate) fn judge(input: &Input<'_>, checks: &mut Checks) -> Option<AuthenticV
     if !checks.record(codes::QUOTE_SIGNATURE, valid, "a signature by HCLAkPub over the quote", observed) {
         return None;
     }
-    let pcrs = record_pcrs(&attest, input.pcrs, checks)?;
+    let pcrs = record_pcrs(&attest, input.pcrs, &codes::QUOTE, checks)?;
     Some(AuthenticVtpm { claims, report_data, attest, pcrs })
 }
 
@@ -178,27 +179,4 @@ fn td_body(quote: &[u8]) -> Option<&[u8]> {
 /// REPORTDATA (at 128).
 fn td_report_body(report: &[u8]) -> Option<Vec<u8>> {
     Some([report.get(264..384)?, report.get(512..912)?, report.get(128..192)?].concat())
-}
-
-/// The values by number, if there is one for each quoted PCR and their digest is the quoted one.
-fn record_pcrs(attest: &Attest, values: &[Der], checks: &mut Checks) -> Option<BTreeMap<u8, [u8; 32]>> {
-    let parsed: Vec<[u8; 32]> =
-        values.iter().filter_map(|value| value.0.as_slice().try_into().ok()).collect();
-    let wanted = attest.selection.len();
-    let counted = values.len() == wanted && parsed.len() == wanted;
-    let observed = format!("{} values, {} of 32 bytes", values.len(), parsed.len());
-    if !checks.record(codes::PCR_COUNT, counted, format!("{wanted} values of 32 bytes"), observed) {
-        return None;
-    }
-    let mut context = Context::new(&SHA256);
-    parsed.iter().for_each(|value| context.update(value));
-    let computed = context.finish();
-    checks
-        .record(
-            codes::PCR_DIGEST,
-            computed.as_ref() == attest.pcr_digest,
-            hex(&attest.pcr_digest),
-            hex(computed.as_ref()),
-        )
-        .then(|| attest.selection.iter().copied().zip(parsed).collect())
 }

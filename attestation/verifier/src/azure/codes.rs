@@ -22,7 +22,7 @@ crate::codes::codes! {
     /// The quote is a TPMS_ATTEST, wholly and with nothing after it.
     QUOTE_MALFORMED = Parse "azure_quote_malformed";
     /// The quote was made by a TPM and is a quote: magic and type.
-    QUOTE_TYPE = Parse "azure_quote_type" @ "quote" 0 6;
+    QUOTE_TYPE = Parse "azure_quote_type" @ "vtpm quote" 0 6;
     /// The quote is over PCRs of the SHA-256 bank and no other.
     PCR_SELECTION = Parse "azure_pcr_selection";
     /// There is a value of 32 bytes for each PCR that was quoted.
@@ -56,3 +56,16 @@ crate::codes::codes! {
     /// The extra data of the quote is the nonce that the relying party expects.
     NONCE = Binding "azure_nonce";
 }
+
+/// Under which of them the rules about the TPM's quote are.
+pub(super) const QUOTE: crate::tpm::QuoteCodes = crate::tpm::QuoteCodes {
+    part: "vtpm quote",
+    kind: QUOTE_TYPE,
+    malformed: QUOTE_MALFORMED,
+    selection: PCR_SELECTION,
+    count: PCR_COUNT,
+    digest: PCR_DIGEST,
+    empty: PCRS_EMPTY,
+    not_quoted: PCR_NOT_QUOTED,
+    value: PCR_VALUE,
+};

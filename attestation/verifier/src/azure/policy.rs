@@ -3,6 +3,7 @@
 use super::{AuthenticVtpm, Stated, VmId, codes};
 use crate::Refusal;
 use crate::show::hex;
+use crate::tpm::judge_pcrs;
 use anchorhold_rats::Checks;
 use std::collections::BTreeMap;
 
@@ -43,22 +44,7 @@ pub fn appraise(vtpm: &AuthenticVtpm, policy: &Policy, nonce: &[u8]) -> Result<C
 
 /// Records every rule of the policy.
 pub(crate) fn judge_policy(vtpm: &Stated<'_>, policy: &Policy, nonce: &[u8], checks: &mut Checks) {
-    let count = policy.pcrs.len();
-    checks.record(codes::PCRS_EMPTY, count > 0, "at least one PCR in the policy", count.to_string());
-    for (pcr, values) in &policy.pcrs {
-        let observed = vtpm.pcrs.get(pcr);
-        let text = observed.map_or_else(|| "not quoted".to_string(), |value| hex(value));
-        let wanted = format!("PCR {pcr} quoted");
-        if !checks.record(codes::PCR_NOT_QUOTED, observed.is_some(), wanted, text.clone()) {
-            continue;
-        }
-        let accepted = observed.is_some_and(|value| values.contains(value));
-        let wanted = match values.as_slice() {
-            [value] => format!("PCR {pcr} {}", hex(value)),
-            values => format!("PCR {pcr} one of {} values", values.len()),
-        };
-        checks.record(codes::PCR_VALUE, accepted, wanted, text);
-    }
+    judge_pcrs(vtpm.pcrs, &policy.pcrs, &codes::QUOTE, checks);
     judge_claims(vtpm, policy, checks);
     checks.record(codes::NONCE, vtpm.nonce == nonce, hex(nonce), hex(vtpm.nonce));
 }

@@ -5,7 +5,7 @@ crate::codes::codes! {
     LENGTH = Eventlog "eventlog_length";
     /// The first record is a well-formed "Spec ID Event03".
     HEADER = Eventlog "eventlog_header";
-    /// The header names SHA-384 with 48 bytes, and each algorithm once with a length that a digest can have.
+    /// The header names the bank's algorithm (SHA-384 for a TD, SHA-256 for a TPM) with its length, and each algorithm once with a length that a digest can have.
     ALGORITHMS = Eventlog "eventlog_algorithms";
     /// Every record lies wholly inside the log.
     TRUNCATED = Eventlog "eventlog_truncated";
@@ -13,9 +13,9 @@ crate::codes::codes! {
     EVENT_COUNT = Eventlog "eventlog_event_count";
     /// The data of each event is at most 64 KiB.
     EVENT_LENGTH = Eventlog "eventlog_event_length";
-    /// Each event that is extended names register 1 to 4: RTMR0 to RTMR3.
+    /// Each event that is extended names register 1 to 4 (RTMR0 to RTMR3), in a TPM's log PCR 0 to 23.
     REGISTER = Eventlog "eventlog_register";
-    /// Each record has a SHA-384 digest, and no algorithm twice or outside the header's list.
+    /// Each record has a digest of the bank's algorithm, and no algorithm twice or outside the header's list.
     DIGESTS = Eventlog "eventlog_digests";
     /// No second header follows.
     SECOND_HEADER = Eventlog "eventlog_second_header";

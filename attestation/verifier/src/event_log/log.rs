@@ -1,6 +1,6 @@
 //! The records of a binary log (TCG PC Client Platform Firmware Profile, section 10.2: TCG_PCR_EVENT2).
 
-use super::spec_id::{self, Algorithms};
+use super::spec_id::{self, Algorithms, Bank};
 use super::{Event, EventKind, Replayed, Rtmr, codes};
 use crate::Refusal;
 use anchorhold_rats::{Checks, Code};
@@ -13,18 +13,20 @@ pub const MAX_EVENTS: usize = 2048;
 pub const MAX_EVENT_BYTES: usize = 64 * 1024;
 
 /// What every log that was read has passed, with what was wanted.
-const RULES: [(Code, &str); 10] = [
-    (codes::LENGTH, "a log within 256 KiB"),
-    (codes::HEADER, "a Spec ID Event03 record"),
-    (codes::ALGORITHMS, "SHA-384 with 48 bytes"),
-    (codes::TRUNCATED, "every record inside the log"),
-    (codes::EVENT_COUNT, "at most 2048 records"),
-    (codes::EVENT_LENGTH, "events of at most 65536 bytes"),
-    (codes::REGISTER, "registers 1 to 4"),
-    (codes::DIGESTS, "a SHA-384 digest in each record"),
-    (codes::SECOND_HEADER, "no second header"),
-    (codes::PADDING, "nothing but padding after the last record"),
-];
+const fn rules(bank: &Bank, registers: &'static str) -> [(Code, &'static str); 10] {
+    [
+        (codes::LENGTH, "a log within 256 KiB"),
+        (codes::HEADER, "a Spec ID Event03 record"),
+        (codes::ALGORITHMS, bank.wanted()),
+        (codes::TRUNCATED, "every record inside the log"),
+        (codes::EVENT_COUNT, "at most 2048 records"),
+        (codes::EVENT_LENGTH, "events of at most 65536 bytes"),
+        (codes::REGISTER, registers),
+        (codes::DIGESTS, bank.each),
+        (codes::SECOND_HEADER, "no second header"),
+        (codes::PADDING, "nothing but padding after the last record"),
+    ]
+}
 
 /// Reads a log and replays it.
 ///
@@ -40,13 +42,62 @@ pub fn read(log: &[u8]) -> Result<Replayed, Refusal> {
 
 /// Reads a log, replays it and records the rules about its shape; `None` when one failed.
 pub(crate) fn replay(log: &[u8], checks: &mut Checks) -> Option<Replayed> {
-    match events(log) {
-        Ok(events) => {
-            let observed = format!("{} bytes, {} events", log.len(), events.len());
-            for (code, wanted) in RULES {
+    let records = read_records(log, Bank::SHA384, "registers 1 to 4", rtmr, checks)?;
+    let event = |record: &Record<'_, Option<Rtmr>>| {
+        // The bank's digests have 48 bytes; a record of no register extends nothing.
+        Some(Event::new(
+            record.register?,
+            record.kind,
+            record.digest.try_into().ok()?,
+            record.data,
+            Some(record.place),
+        ))
+    };
+    Some(Replayed::of(records.extended.iter().filter_map(event).collect()))
+}
+
+/// What a log holds.
+#[derive(Debug)]
+pub(crate) struct Records<'a, R> {
+    /// The records that were extended, in order.
+    pub(crate) extended: Vec<Record<'a, R>>,
+    /// The data of those that were not.
+    pub(crate) informative: Vec<&'a [u8]>,
+}
+
+/// One record that was extended.
+#[derive(Debug)]
+pub(crate) struct Record<'a, R> {
+    /// The register that it extends.
+    pub(crate) register: R,
+    /// Its type.
+    pub(crate) kind: EventKind,
+    /// Its digest in the bank.
+    pub(crate) digest: &'a [u8],
+    /// Its data.
+    pub(crate) data: &'a [u8],
+    /// Offset and length in the log.
+    pub(crate) place: (usize, usize),
+}
+
+/// Which register a record with this index and type extends, which starts at this offset.
+type OfIndex<R> = fn(u32, EventKind, usize) -> Result<R, Fault>;
+
+/// Reads a log and records the rules about its shape; `None` when one failed.
+pub(crate) fn read_records<'a, R>(
+    log: &'a [u8],
+    bank: Bank,
+    registers: &'static str,
+    register: OfIndex<R>,
+    checks: &mut Checks,
+) -> Option<Records<'a, R>> {
+    match records(log, bank, register) {
+        Ok(records) => {
+            let observed = format!("{} bytes, {} events", log.len(), records.extended.len());
+            for (code, wanted) in rules(&bank, registers) {
                 checks.record(code, true, wanted, observed.clone());
             }
-            Some(Replayed::of(events))
+            Some(records)
         }
         Err(fault) => {
             fault.record(checks);
@@ -55,23 +106,29 @@ pub(crate) fn replay(log: &[u8], checks: &mut Checks) -> Option<Replayed> {
     }
 }
 
-fn events(log: &[u8]) -> Result<Vec<Event>, Fault> {
+fn records<R>(log: &[u8], bank: Bank, register: OfIndex<R>) -> Result<Records<'_, R>, Fault> {
     if log.len() > MAX_LOG_BYTES {
         let observed = format!("{} bytes", log.len());
         return Err(Fault::new(codes::LENGTH, "at most 262144 bytes", observed));
     }
     let mut cursor = Cursor::new(log);
-    let algorithms = Algorithms::read(&mut cursor)?;
-    let (mut events, mut records) = (Vec::new(), 0_usize);
+    let algorithms = Algorithms::read(&mut cursor, bank)?;
+    let mut records = Records { extended: Vec::new(), informative: Vec::new() };
+    let mut count = 0_usize;
     while !is_at_end(&cursor)? {
-        records += 1;
-        if records > MAX_EVENTS {
+        count += 1;
+        if count > MAX_EVENTS {
             let code = codes::EVENT_COUNT.at("event log", cursor.offset(), cursor.rest().len());
             return Err(Fault::new(code, "at most 2048 records", "more".into()));
         }
-        events.extend(record(&mut cursor, &algorithms)?);
+        let record = record(&mut cursor, &algorithms, register)?;
+        if record.kind == EventKind::NoAction {
+            records.informative.push(record.data);
+        } else {
+            records.extended.push(record);
+        }
     }
-    Ok(events)
+    Ok(records)
 }
 
 /// Whether only padding is left. 0xff is what firmware fills the log area with; a driver may cut it with zeros.
@@ -90,8 +147,12 @@ fn is_at_end(cursor: &Cursor<'_>) -> Result<bool, Fault> {
     Ok(false)
 }
 
-/// One record; `None` for one that is not extended.
-fn record(cursor: &mut Cursor<'_>, algorithms: &Algorithms) -> Result<Option<Event>, Fault> {
+/// One record.
+fn record<'a, R>(
+    cursor: &mut Cursor<'a>,
+    algorithms: &Algorithms,
+    register: OfIndex<R>,
+) -> Result<Record<'a, R>, Fault> {
     let start = cursor.offset();
     let short = || Fault::truncated(start);
     let index = cursor.u32().ok_or_else(short)?;
@@ -105,18 +166,15 @@ fn record(cursor: &mut Cursor<'_>, algorithms: &Algorithms) -> Result<Option<Eve
     }
     let data = cursor.take(length).ok_or_else(short)?;
     let place = (start, cursor.offset().saturating_sub(start));
-    if kind == EventKind::NoAction {
-        if data.starts_with(spec_id::ANY_VERSION) {
-            let code = codes::SECOND_HEADER.at("event log", place.0, place.1);
-            return Err(Fault::new(code, "one header", "another".into()));
-        }
-        return Ok(None);
+    if kind == EventKind::NoAction && data.starts_with(spec_id::ANY_VERSION) {
+        let code = codes::SECOND_HEADER.at("event log", place.0, place.1);
+        return Err(Fault::new(code, "one header", "another".into()));
     }
-    Ok(register.map(|register| Event::new(register, kind, digest, data, Some(place))))
+    Ok(Record { register, kind, digest, data, place })
 }
 
 /// Register 0 is MRTD, which no log extends; `None` for it, and only where nothing is extended.
-fn register(index: u32, kind: EventKind, start: usize) -> Result<Option<Rtmr>, Fault> {
+fn rtmr(index: u32, kind: EventKind, start: usize) -> Result<Option<Rtmr>, Fault> {
     match index {
         0 if kind == EventKind::NoAction => Ok(None),
         1 => Ok(Some(Rtmr::Rtmr0)),
@@ -130,8 +188,17 @@ fn register(index: u32, kind: EventKind, start: usize) -> Result<Option<Rtmr>, F
     }
 }
 
+/// The PCR that a record of a TPM's log extends.
+pub(crate) fn pcr(index: u32, kind: EventKind, start: usize) -> Result<u8, Fault> {
+    u8::try_from(index).ok().filter(|pcr| *pcr < crate::tpm::PCRS).ok_or_else(|| {
+        let code = codes::REGISTER.at("event log", start, 4);
+        Fault::new(code, "PCR 0 to 23", format!("{index} in an event of type {kind}"))
+    })
+}
+
 /// A broken rule.
-pub(super) struct Fault {
+#[derive(Debug)]
+pub(crate) struct Fault {
     code: Code,
     wanted: &'static str,
     observed: String,

@@ -8,21 +8,59 @@ use super::log::{Cursor, Fault};
 pub(super) const SIGNATURE: &[u8; 16] = b"Spec ID Event03\0";
 /// What the data of a header of any version begins with.
 pub(super) const ANY_VERSION: &[u8] = b"Spec ID Event";
-/// TPM_ALG_SHA384.
-const SHA384: u16 = 0x000c;
-const SHA384_BYTES: u16 = 48;
 /// The longest digest of any algorithm in the TCG registry, in bytes.
 const MAX_DIGEST_BYTES: u16 = 64;
 /// More algorithms than the TCG registry has digests.
 const MAX_ALGORITHMS: u32 = 16;
 
+/// The digests of a log that count, those of one algorithm.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bank {
+    /// The TPM's number of the algorithm.
+    algorithm: u16,
+    bytes: u16,
+    name: &'static str,
+    with_length: &'static str,
+    one_digest: &'static str,
+    /// What is wanted of each record's digests.
+    pub(super) each: &'static str,
+}
+
+impl Bank {
+    /// TPM_ALG_SHA384, of the registers of a TD.
+    pub(crate) const SHA384: Self = Self {
+        algorithm: 0x000c,
+        bytes: 48,
+        name: "SHA-384",
+        with_length: "SHA-384 with 48 bytes",
+        one_digest: "one SHA-384 digest, and others of the header's list once",
+        each: "a SHA-384 digest in each record",
+    };
+    /// TPM_ALG_SHA256, of the PCRs of a TPM.
+    pub(crate) const SHA256: Self = Self {
+        algorithm: 0x000b,
+        bytes: 32,
+        name: "SHA-256",
+        with_length: "SHA-256 with 32 bytes",
+        one_digest: "one SHA-256 digest, and others of the header's list once",
+        each: "a SHA-256 digest in each record",
+    };
+
+    pub(super) const fn wanted(&self) -> &'static str {
+        self.with_length
+    }
+}
+
 /// The digests that a record may hold.
 #[derive(Debug)]
-pub(super) struct Algorithms(Vec<(u16, u16)>);
+pub(super) struct Algorithms {
+    bank: Bank,
+    list: Vec<(u16, u16)>,
+}
 
 impl Algorithms {
     /// Reads the first record: register, type, 20 bytes of digest that are zero, length, and the header.
-    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, Fault> {
+    pub(super) fn read(cursor: &mut Cursor<'_>, bank: Bank) -> Result<Self, Fault> {
         let broken = |what: &str| {
             Fault::new(codes::HEADER.at("event log", 0, 32), "a Spec ID Event03 record", what.to_string())
         };
@@ -45,7 +83,7 @@ impl Algorithms {
         if !form.starts_with(SIGNATURE) || !is_version_2 {
             return Err(broken("another signature or version"));
         }
-        let algorithms = Self::list(&mut header, count)?;
+        let algorithms = Self::list(&mut header, count, bank)?;
         let vendor_bytes = header.array().map(|[length]: [u8; 1]| usize::from(length));
         if vendor_bytes != Some(header.rest().len()) {
             return Err(broken("vendor information of another length"));
@@ -53,10 +91,9 @@ impl Algorithms {
         Ok(algorithms)
     }
 
-    fn list(header: &mut Cursor<'_>, count: u32) -> Result<Self, Fault> {
-        let wrong = |what: String| {
-            Fault::new(codes::ALGORITHMS.at("event log", 56, 4), "SHA-384 with 48 bytes", what)
-        };
+    fn list(header: &mut Cursor<'_>, count: u32, bank: Bank) -> Result<Self, Fault> {
+        let wrong =
+            |what: String| Fault::new(codes::ALGORITHMS.at("event log", 56, 4), bank.with_length, what);
         if count > MAX_ALGORITHMS {
             return Err(wrong(format!("{count} algorithms, over the limit of {MAX_ALGORITHMS}")));
         }
@@ -72,27 +109,27 @@ impl Algorithms {
             }
             list.push((algorithm, bytes));
         }
-        match list.iter().find(|(algorithm, _)| *algorithm == SHA384) {
-            Some((_, SHA384_BYTES)) => Ok(Self(list)),
-            Some((_, bytes)) => Err(wrong(format!("SHA-384 with {bytes} bytes"))),
-            None => Err(wrong("no SHA-384".into())),
+        match list.iter().find(|(algorithm, _)| *algorithm == bank.algorithm) {
+            Some((_, bytes)) if *bytes == bank.bytes => Ok(Self { bank, list }),
+            Some((_, bytes)) => Err(wrong(format!("{} with {bytes} bytes", bank.name))),
+            None => Err(wrong(format!("no {}", bank.name))),
         }
     }
 
-    /// Reads the digests of one record, which starts at `start`, and gives its SHA-384 digest.
-    pub(super) fn digest(&self, cursor: &mut Cursor<'_>, start: usize) -> Result<[u8; 48], Fault> {
+    /// Reads the digests of one record, which starts at `start`, and gives that of the bank.
+    pub(super) fn digest<'a>(&self, cursor: &mut Cursor<'a>, start: usize) -> Result<&'a [u8], Fault> {
         let wrong = |what: String| {
-            let wanted = "one SHA-384 digest, and others of the header's list once";
-            Fault::new(codes::DIGESTS.at("event log", start.saturating_add(8), 4), wanted, what)
+            let code = codes::DIGESTS.at("event log", start.saturating_add(8), 4);
+            Fault::new(code, self.bank.one_digest, what)
         };
         let count = cursor.u32().ok_or_else(|| Fault::truncated(start))?;
-        if usize::try_from(count).map_or(true, |count| count > self.0.len()) {
-            return Err(wrong(format!("{count} digests for {} algorithms", self.0.len())));
+        if usize::try_from(count).map_or(true, |count| count > self.list.len()) {
+            return Err(wrong(format!("{count} digests for {} algorithms", self.list.len())));
         }
-        let (mut seen, mut sha384) = (Vec::new(), None);
+        let (mut seen, mut counted) = (Vec::new(), None);
         for _ in 0..count {
             let algorithm = cursor.u16().ok_or_else(|| Fault::truncated(start))?;
-            let known = self.0.iter().find(|(known, _)| *known == algorithm);
+            let known = self.list.iter().find(|(known, _)| *known == algorithm);
             let (_, bytes) =
                 known.ok_or_else(|| wrong(format!("algorithm {algorithm:#06x} outside the list")))?;
             if seen.contains(&algorithm) {
@@ -100,10 +137,10 @@ impl Algorithms {
             }
             seen.push(algorithm);
             let digest = cursor.take(usize::from(*bytes)).ok_or_else(|| Fault::truncated(start))?;
-            if algorithm == SHA384 {
-                sha384 = digest.try_into().ok();
+            if algorithm == self.bank.algorithm {
+                counted = Some(digest);
             }
         }
-        sha384.ok_or_else(|| wrong("no SHA-384 digest".into()))
+        counted.ok_or_else(|| wrong(format!("no {} digest", self.bank.name)))
     }
 }

@@ -88,8 +88,14 @@ impl Rig {
         let public = body_keys.public().cloned().collect();
         let authenticator_certificate = Vec::new();
         let workers = Vec::new();
-        let opening =
-            Opening { workers, authenticator_certificate, body_keys, guest: guest(), layers: (5, 1) };
+        let opening = Opening {
+            workers,
+            authenticator_certificate,
+            body_keys,
+            guest: guest(),
+            layers: (5, 1),
+            port: 8443,
+        };
         let settings = (config, Overrides::default());
         let gateway = Gateway::start(settings, Line::new(theirs), opening).unwrap();
         let (writer, reader) = Line::<ToGateway, FromGateway>::new(ours).split();

@@ -1,6 +1,6 @@
-//! The quote of the virtual TPM: TPMS_ATTEST (TPM 2.0 Library Part 2, section 10.12.12), big-endian.
+//! The quote of a TPM: TPMS_ATTEST (TPM 2.0 Library Part 2, section 10.12.12), big-endian.
 
-use super::codes;
+use super::{QuoteCodes, codes};
 use crate::Refusal;
 use anchorhold_rats::{Checks, Code};
 
@@ -30,6 +30,8 @@ pub struct ClockInfo {
 /// A quote, read and well-formed, but not authenticated: holding one proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attest {
+    /// QUALIFIED_SIGNER: the name of the key in its hierarchy.
+    pub signer: Vec<u8>,
     /// EXTRA_DATA: the nonce.
     pub nonce: Vec<u8>,
     /// CLOCK_INFO.
@@ -49,39 +51,39 @@ impl Attest {
     /// [`Refusal`] with the first broken rule.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut checks = Checks::new();
-        Self::read(bytes, &mut checks).ok_or_else(|| Refusal::new(checks))
+        Self::read(bytes, &codes::QUOTE, &mut checks).ok_or_else(|| Refusal::new(checks))
     }
 
     /// Reads a quote and records the rules about its shape; `None` when one failed.
-    pub(super) fn read(bytes: &[u8], checks: &mut Checks) -> Option<Self> {
-        const RULES: [(Code, &str); 3] = [
-            (codes::QUOTE_TYPE, "a TPM's quote"),
-            (codes::QUOTE_MALFORMED, "a whole TPMS_ATTEST"),
-            (codes::PCR_SELECTION, "PCRs of the SHA-256 bank"),
+    pub(crate) fn read(bytes: &[u8], codes: &QuoteCodes, checks: &mut Checks) -> Option<Self> {
+        let rules = [
+            (codes.kind, "a TPM's quote"),
+            (codes.malformed, "a whole TPMS_ATTEST"),
+            (codes.selection, "PCRs of the SHA-256 bank"),
         ];
-        match Self::fields(bytes) {
+        match Self::fields(bytes, codes) {
             Ok(attest) => {
                 let observed = format!("{} bytes, PCRs {:?}", bytes.len(), attest.selection);
-                for (code, wanted) in RULES {
+                for (code, wanted) in rules {
                     checks.record(code, true, wanted, observed.clone());
                 }
                 Some(attest)
             }
             Err((code, observed)) => {
                 let wanted =
-                    RULES.iter().find(|(rule, _)| rule.name == code.name).map_or("", |(_, text)| text);
+                    rules.iter().find(|(rule, _)| rule.name == code.name).map_or("", |(_, text)| text);
                 checks.record(code, false, wanted, observed);
                 None
             }
         }
     }
 
-    fn fields(bytes: &[u8]) -> Result<Self, (Code, String)> {
-        let mut cursor = Cursor { all: bytes.len(), rest: bytes };
+    fn fields(bytes: &[u8], codes: &QuoteCodes) -> Result<Self, (Code, String)> {
+        let mut cursor = Cursor { codes, all: bytes.len(), rest: bytes };
         if cursor.array("magic and type")? != MAGIC_AND_TYPE {
-            return Err((codes::QUOTE_TYPE, "another magic or type".into()));
+            return Err((codes.kind, "another magic or type".into()));
         }
-        cursor.sized("qualified signer", MAX_NAME_BYTES)?;
+        let signer = cursor.sized("qualified signer", MAX_NAME_BYTES)?.to_vec();
         let nonce = cursor.sized("extra data", MAX_NONCE_BYTES)?.to_vec();
         let clock_ms = u64::from_be_bytes(cursor.array("clock")?);
         let reset_count = u32::from_be_bytes(cursor.array("reset count")?);
@@ -99,11 +101,12 @@ impl Attest {
             return Err(cursor.malformed("bytes after the end"));
         }
         let clock = ClockInfo { clock_ms, reset_count, restart_count, safe };
-        Ok(Self { nonce, clock, firmware_version, selection, pcr_digest })
+        Ok(Self { signer, nonce, clock, firmware_version, selection, pcr_digest })
     }
 }
 
 struct Cursor<'a> {
+    codes: &'a QuoteCodes,
     all: usize,
     rest: &'a [u8],
 }
@@ -111,7 +114,7 @@ struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     fn malformed(&self, what: &str) -> (Code, String) {
         let offset = self.all.saturating_sub(self.rest.len());
-        (codes::QUOTE_MALFORMED.at("quote", offset, self.rest.len()), what.to_string())
+        (self.codes.malformed.at(self.codes.part, offset, self.rest.len()), what.to_string())
     }
 
     fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], (Code, String)> {
@@ -143,7 +146,7 @@ impl<'a> Cursor<'a> {
         let [bytes]: [u8; 1] = self.array("pcr selection")?;
         if banks != 1 || algorithm != SHA256 || bytes != PCRS / 8 {
             let observed = format!("{banks} banks, the first {algorithm:02x?} with {bytes} bytes");
-            return Err((codes::PCR_SELECTION.at("quote", offset, 7), observed));
+            return Err((self.codes.selection.at(self.codes.part, offset, 7), observed));
         }
         let [low, middle, high]: [u8; 3] = self.array("pcr selection")?;
         let bits = u32::from_le_bytes([low, middle, high, 0]);
