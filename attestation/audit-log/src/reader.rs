@@ -126,7 +126,9 @@ fn read_checkpoint(path: &Path, key: &VerifierKey) -> Result<(Option<Checkpoint>
     };
     let (own, cosigned) = (read(CHECKPOINT_FILE)?, read(COSIGNED_FILE)?);
     let latest = match (own, cosigned) {
-        (Some((own, _)), Some((cosigned, _))) if own.head.size == cosigned.head.size && own.head.root != cosigned.head.root => {
+        (Some((own, _)), Some((cosigned, _)))
+            if own.head.size == cosigned.head.size && own.head.root != cosigned.head.root =>
+        {
             return Err(ReadError::Root { size: own.head.size });
         }
         (Some((own, note)), Some((cosigned, _))) if own.head.size > cosigned.head.size => Some((own, note)),

@@ -371,13 +371,18 @@ fn root(parts: &Parts, pass: &Pass) -> Option<Finding> {
 }
 
 fn witnessed(note: &[u8], quorum: Option<&Quorum>) -> Verdict {
-    let Some(quorum) = quorum else { return verdict(Check::Witnessed, Status::NotApplicable, Finding::NotAsked) };
+    let Some(quorum) = quorum else {
+        return verdict(Check::Witnessed, Status::NotApplicable, Finding::NotAsked);
+    };
     let met = Note::parse(note).and_then(|note| quorum.is_met_by(&note));
-    passed_unless(Check::Witnessed, match met {
-        Ok(true) => None,
-        Ok(false) => Some(Finding::TooFewWitnesses { needed: quorum.needed() }),
-        Err(error) => Some(Finding::Checkpoint(CheckpointError::Note(error))),
-    })
+    passed_unless(
+        Check::Witnessed,
+        match met {
+            Ok(true) => None,
+            Ok(false) => Some(Finding::TooFewWitnesses { needed: quorum.needed() }),
+            Err(error) => Some(Finding::Checkpoint(CheckpointError::Note(error))),
+        },
+    )
 }
 
 fn expected(manifest: &Manifest, expectations: &Expectations) -> Verdict {

@@ -54,7 +54,9 @@ impl WitnessSettings {
         let wrong = |reason: String| SettingsError::Certificate { path: self.certificate.clone(), reason };
         let pem = std::fs::read(&self.certificate).map_err(|e| wrong(e.to_string()))?;
         let certificates = tls::certificates_from_pem(&pem).map_err(|e| wrong(e.to_string()))?;
-        let [certificate] = certificates.as_slice() else { return Err(wrong("wanted one certificate".to_owned())) };
+        let [certificate] = certificates.as_slice() else {
+            return Err(wrong("wanted one certificate".to_owned()));
+        };
         let target: Target = self.url.parse().map_err(|_| SettingsError::Url(self.url.clone()))?;
         let limits = Limits {
             connect_timeout: TIMEOUT,
@@ -62,7 +64,8 @@ impl WitnessSettings {
             max_body_bytes: MAX_ANSWER_BYTES,
             ..Limits::default()
         };
-        let client = Client::pinned_certificate(target, certificate, limits).map_err(|e| wrong(e.to_string()))?;
+        let client =
+            Client::pinned_certificate(target, certificate, limits).map_err(|e| wrong(e.to_string()))?;
         Ok((key, client))
     }
 }

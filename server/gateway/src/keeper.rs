@@ -45,6 +45,7 @@ struct Waiting {
     tickets: Mutex<Tickets>,
     /// Whether the log refused the latest entry that it answered.
     log_refuses: AtomicBool,
+    log_held: AtomicBool,
     /// Entries of the log that it is known to have.
     entries: AtomicU64,
 }
@@ -106,9 +107,9 @@ impl Keeper {
         self.outgoing.clone().try_reserve_owned().ok()
     }
 
-    /// Whether the log took the latest entry that it answered, or has not answered any.
+    /// Whether the log took the latest entry that it answered, or has not answered any, and does not wait for witnesses.
     pub(crate) fn log_takes_entries(&self) -> bool {
-        !self.waiting.log_refuses.load(Ordering::Relaxed)
+        !self.waiting.log_refuses.load(Ordering::Relaxed) && !self.waiting.log_held.load(Ordering::Relaxed)
     }
 
     /// Whether the log takes entries and less than half of the queue is taken. Only then may entries be sent that nobody waits for: who is
@@ -235,6 +236,7 @@ fn read(
             }
             // The port is open already.
             ToGateway::Listen { .. } => {}
+            ToGateway::LogHeld { held } => waiting.log_held.store(held, Ordering::Relaxed),
             ToGateway::Drain => {
                 draining.send_replace(true);
             }

@@ -276,6 +276,11 @@ pub enum ToGateway {
     },
     /// Answer to [`FromGateway::Record`]: the entry is durable (or could not be made so).
     Appended(Appended),
+    /// Whether the log waits for witnesses so long that nothing new may be taken; what runs goes on. Said when it changes.
+    LogHeld {
+        /// True until they have cosigned.
+        held: bool,
+    },
     /// Finish what runs and exit.
     Drain,
     /// The settings were read again: put them in force, or go on with the old ones and log why.

@@ -1,5 +1,6 @@
 //! The keeper at work: answering the gateway, watching workers, renewing leases, ending.
 
+use crate::anchor::{self, Anchor, Told};
 use crate::audit::Writer;
 use crate::clock::Clock;
 use crate::cpus;
@@ -15,13 +16,14 @@ use crate::stages::{Memory, Stage, Stages};
 use crate::start::warn;
 use crate::worker::{LoadFailure, LoadOrder, Running, Source, Starting};
 use anchorhold_audit_log::{
-    Actor, ActorKind, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, Model as LoggedModel, ModelId,
-    Outcome,
+    Actor, ActorKind, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, LogState, Model as LoggedModel,
+    ModelId, Origin, Outcome,
 };
 use anchorhold_channel::document::{AuditHead, DocumentState, ServedModel};
 use anchorhold_channel::wrapper;
 use anchorhold_ipc::{FromGateway, ModelInfo, ServingEvidence, ToGateway};
 use anchorhold_rats::Sha256Digest;
+use anchorhold_witnesses::Witnesses;
 use anyhow::{Context as _, bail};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -64,6 +66,8 @@ pub(crate) enum Happening {
     },
     /// The kernel's audit records come to nobody any more.
     CollectorGone,
+    /// A witness knows another history of this boot's log.
+    LogForked,
     /// Somebody asked us to stop.
     Terminate,
     /// Somebody changed the gateway's settings.
@@ -148,6 +152,10 @@ pub(crate) struct Keeper {
     pub(crate) identity: Identity,
     pub(crate) releaser: Releaser,
     pub(crate) writer: Writer,
+    /// Who has the log cosigned, once keys were released.
+    pub(crate) anchor: Option<Anchor>,
+    /// Whom it asks; read before the keeper gives up the files.
+    pub(crate) witnesses: Option<Witnesses>,
     pub(crate) happenings: Sender<Happening>,
     pub(crate) empty: PathBuf,
     pub(crate) slots: Vec<Slot>,
@@ -279,6 +287,7 @@ impl Keeper {
 
     /// Hands the loaded workers to the gateway, which then listens.
     pub(crate) fn open(&mut self, mut gateway: Gateway, log: &Path) -> anyhow::Result<(Child, Voice)> {
+        self.anchor()?;
         for at in 0..self.slots.len() {
             self.hand_over(at, &gateway.voice);
         }
@@ -305,6 +314,39 @@ impl Keeper {
         watch_signals(self.happenings.clone())?;
         self.stages.tell(&Stage::Ready { address: &address, audit_log: &log.display().to_string() });
         Ok(opened)
+    }
+
+    /// Has what was done so far cosigned before anything is served.
+    fn anchor(&mut self) -> anyhow::Result<()> {
+        let Some(settings) = &self.settings.audit.witnesses else { return Ok(()) };
+        let witnesses = self.witnesses.take().context("the witnesses were taken")?;
+        let recorder = self.writer.recorder();
+        let anchor = Anchor::start(settings, recorder, witnesses, self.happenings.clone())?;
+        anchor.require(recorder.head().size)?;
+        self.anchor = Some(anchor);
+        Ok(())
+    }
+
+    /// Logs how it stands with the witnesses when that changes, and has the gateway take nothing new while they are away too long.
+    fn look_after_witnesses(&mut self, voice: &Voice) -> anyhow::Result<()> {
+        let Some(told) = self.anchor.as_mut().and_then(Anchor::look) else { return Ok(()) };
+        let (kind, outcome, code) = match told {
+            Told::Anchored(_) => (EventType::LogAnchor, Outcome::Success, Code::OK),
+            Told::Again => (EventType::LogAnchor, Outcome::Success, Code::from_static("again")),
+            Told::Late => (EventType::LogAnchorFail, Outcome::Failure, Code::from_static("witness_missing")),
+            Told::Held => (EventType::LogAnchorFail, Outcome::Failure, Code::from_static("serving_held")),
+        };
+        if matches!(told, Told::Held | Told::Again) {
+            voice.say(&ToGateway::LogHeld { held: told == Told::Held }, None);
+        }
+        let origin = Origin::new(&format!("{}/{}", self.settings.deployment, self.identity.instance)).ok();
+        self.record(kind, outcome, |event| {
+            event.code = code;
+            if let (Told::Anchored(size), Some(origin)) = (told, origin) {
+                event.log = Some(LogState { lost_max: None, origin, root: None, size: Some(size) });
+            }
+        })
+        .map(drop)
     }
 
     /// Gives the gateway a worker's line, once.
@@ -346,6 +388,12 @@ impl Keeper {
                         break Err(error);
                     }
                 }
+                Ok(Happening::LogForked) => {
+                    self.record(EventType::LogAnchorFail, Outcome::Failure, |event| {
+                        event.code = Code::from_static("log_forked");
+                    })?;
+                    break Err(anyhow::anyhow!("a witness knows another history of this log"));
+                }
                 Ok(Happening::Terminate) => break self.drain(voice, inbox),
                 Ok(Happening::Reload) => self.reload(voice),
                 Ok(Happening::GatewayGone) | Err(RecvTimeoutError::Disconnected) => {
@@ -357,6 +405,9 @@ impl Keeper {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.look_after_slots(voice);
+            if let Err(error) = self.look_after_witnesses(voice) {
+                break Err(error);
+            }
         };
         self.give_back();
         // The gateway has drained or is gone; one that hangs is ended.
@@ -527,6 +578,7 @@ impl Keeper {
             recorder: self.writer.recorder(),
             stages: &mut self.stages,
             clock: self.clock,
+            audit: anchor::terms(self.settings.audit.witnesses.as_ref()),
             evidence_recorded: &mut self.evidence_recorded,
         };
         let renewed = self.releaser.obtain(&mut exchange, &model, ATTEMPTS_TO_RENEW);

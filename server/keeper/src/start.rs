@@ -6,7 +6,8 @@
 //! 4. For each model: fetch its package if it is not a directory, start a worker, wait until the model is in memory.
 //! 5. Let the gateway listen.
 
-use crate::audit::Writer;
+use crate::anchor;
+use crate::audit::{Witnessing, Writer};
 use crate::children::{self, Handed};
 use crate::clock::Clock;
 use crate::cpus;
@@ -23,6 +24,7 @@ use anchorhold_attester::device::Device as AttestingDevice;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
 use anchorhold_confine::{Reach, Role, nvidia_nodes};
 use anchorhold_ipc::FromGateway;
+use anchorhold_witnesses::Witnesses;
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -40,6 +42,8 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let cpus = worker_cpus(&settings);
     let files = GatewayFiles::of(&settings.gateway.config)?;
     let endorsements = settings.endorsements.read()?;
+    let witnesses = settings.audit.witnesses.as_ref();
+    let witnesses = witnesses.map(|witnesses| Witnesses::new(&witnesses.settings())).transpose()?;
     let layers = anchorhold_confine::enter(&Role::Keeper(reach(&settings, &files)?))
         .context("confining the keeper")?;
     for missing in &layers.missing {
@@ -66,7 +70,8 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let boot_id = BootId::new(boot.id);
     let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
         .context("beginning the audit log")?;
-    let writer = Writer::start(log, clock)?;
+    let witnessing = if witnesses.is_some() { Witnessing::Some } else { Witnessing::None };
+    let writer = Writer::start(log, clock, witnessing)?;
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
 
     let (happenings, inbox) = channel();
@@ -86,6 +91,8 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         identity,
         releaser,
         writer,
+        anchor: None,
+        witnesses,
         happenings,
         empty,
         slots: Vec::new(),
@@ -129,6 +136,7 @@ fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
             recorder: keeper.writer.recorder(),
             stages: &mut keeper.stages,
             clock: keeper.clock,
+            audit: anchor::terms(keeper.settings.audit.witnesses.as_ref()),
             evidence_recorded: &mut keeper.evidence_recorded,
         };
         let key = keeper.releaser.obtain(&mut exchange, &model, ATTEMPTS_AT_START);
