@@ -9,7 +9,7 @@ SECONDS_PER_TARGET ?= 20
 FLAVOUR ?= production
 PROFILE ?= server
 
-.PHONY: help setup build run demo demo-refuse image boot image-test test test-clients kill-test soak broker-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
+.PHONY: sbom advisories measure-test help setup build run demo demo-refuse image boot image-test test test-clients kill-test soak broker-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,9 +32,18 @@ demo-refuse: build ## The same start, refused, once for each reason
 image: build ## Build the guest's image: FLAVOUR=production, debug or demo, PROFILE=server or small; prints its folder
 	@CARGO='$(CARGO)' enclave-image/image.sh $(FLAVOUR) $(PROFILE)
 
-boot: build ## The main job with the guest in QEMU, measured before; TEE=snp or tdx shows that host's command line; JSON=FILE writes the stage times
+boot: build ## The main job with the guest in QEMU, measured before; TPM=1 with UEFI and an emulated TPM; ACCEL=kvm or auto; TEE=snp or tdx shows that host's command line; JSON=FILE writes the stage times
 	@image=$$(CARGO='$(CARGO)' enclave-image/image.sh demo $(PROFILE)) && $(PROGRAMS)/anchorhold-boot --image "$$image" \
-	    --tools "$$(enclave-image/tools.sh)" $(if $(TEE),--tee '$(TEE)') $(if $(FIRMWARE),--firmware '$(FIRMWARE)') $(if $(JSON),--json '$(JSON)')
+	    --tools "$$(enclave-image/tools.sh)" $(if $(TPM),--tpm) $(if $(ACCEL),--accelerator '$(ACCEL)') $(if $(TEE),--tee '$(TEE)') $(if $(FIRMWARE),--firmware '$(FIRMWARE)') $(if $(JSON),--json '$(JSON)')
+
+image-sbom: setup ## Write the image's components as CycloneDX, and unsigned provenance if IMAGE names its folder, into target/supply-chain
+	@CARGO='$(CARGO)' IMAGE='$(IMAGE)' tests/scripts/supply_chain.sh sbom
+
+advisories: setup ## Hold the image's components against advisory databases: RUSTSEC=folder, DEBIAN=tracker.json; RELEASE=trixie
+	@CARGO='$(CARGO)' RUSTSEC='$(RUSTSEC)' DEBIAN='$(DEBIAN)' RELEASE='$(RELEASE)' tests/scripts/supply_chain.sh advisories
+
+measure-test: build ## What image measure computes against sev-snp-measure, the sev crate and systemd-measure
+	@CARGO='$(CARGO)' tests/scripts/measure.sh
 
 image-test: build ## Build the image twice and compare, boot it, and see that a changed byte anywhere is refused; at most 10 minutes
 	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/image.sh

@@ -3,7 +3,8 @@
 #![no_main]
 
 use anchorhold_ipc::{
-    Event, FromCollector, FromFetcher, FromGateway, FromWorker, Line, ToFetcher, ToGateway, ToWorker, Work, pair,
+    Event, FromCollector, FromFetcher, FromGateway, FromWorker, Line, ToFetcher, ToGateway, ToWorker, Work,
+    pair,
 };
 use libfuzzer_sys::fuzz_target;
 use std::io::Write as _;

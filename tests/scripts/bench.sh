@@ -45,6 +45,13 @@ for threads in 1 2; do
     bench anchorhold-model decode "$threads" "JSON=$parts/decode-$threads.json"
 done
 
+echo "== guest"
+image=$(enclave-image/image.sh demo)
+programs=${CARGO_TARGET_DIR:-target}/release
+"$programs/anchorhold-boot" --image "$image" --tools "$(enclave-image/tools.sh)" --json "$parts/boot.told"
+"$programs/anchorhold-demo" --json "$parts/demo.told" >/dev/null
+python3 tests/scripts/guest_figures.py "$image" "$parts/boot.told" "$parts/demo.told" "$parts/guest.json"
+
 echo "== sizes"
 JSON="$parts/verifier_size.json" tests/scripts/verifier_size.sh
 python3 tests/scripts/bench_collect.py "$parts" "${CARGO_TARGET_DIR:-target}/release" "${JSON:-}"

@@ -16,6 +16,10 @@ targets=$("$cargo" fuzz list --fuzz-dir tests/fuzz)
 seeds() {
     case $1 in
         attestation_document) echo tests/vectors/simulated/document.json ;;
+        accepted) echo tests/vectors/fuzz/accepted.json ;;
+        api_keys) echo tests/vectors/fuzz/api-keys.toml ;;
+        certificate_wrapper) echo tests/vectors/fuzz/wrapper.bin ;;
+        metrics_text) echo tests/vectors/fuzz/metrics.txt ;;
         client_files) echo tests/vectors/client/*.json* ;;
         audit_bundle) echo tests/vectors/audit/bundle.tar ;;
         audit_entry) echo tests/vectors/audit/entries.jsonl ;;
@@ -33,6 +37,7 @@ seeds() {
         signed_note) echo tests/vectors/audit/checkpoint.note ;;
         snp_report) echo tests/vectors/simulated/report-v5.bin ;;
         store_url) echo tests/vectors/store/*.txt ;;
+        kernel_record) echo tests/vectors/kernel-audit/*.txt ;;
         x509_certificate) echo tests/vectors/simulated/vcek.der attestation/attester/fixtures/ask.der ;;
     esac
 }

@@ -54,7 +54,7 @@ ok "second build: equal byte for byte, in ${again_s} s; first process compiled a
 other=()
 if [ "${#policy[@]}" -gt 0 ]; then
     # One permission more, which no claim forbids.
-    echo '(allow keeper_t self (process (getsched)))' >"$work/more.cil"
+    echo '(allow keeper_t etc_t (file (lock)))' >"$work/more.cil"
     policies/selinux/build.sh "$work/other-policy" "$work/more.cil" >/dev/null
     other=(--other-policy "$work/other-policy")
 fi
@@ -67,8 +67,12 @@ done
 ! cmp -s "$work/production/cmdline" "$work/debug/cmdline" || { echo "production and debug have one root hash" >&2; exit 1; }
 ok "flavours: three roots"
 
-"$programs/anchorhold-image-test" --image "$image" --tools "$tools" --programs "$programs" --init "$(enclave-image/init.sh)" \
+"$programs/anchorhold-image-test" --image "$image" --production "$work/production" --tools "$tools" --programs "$programs" --init "$(enclave-image/init.sh)" \
     ${policy[@]+"${policy[@]}"} ${other[@]+"${other[@]}"} --cache "$target/image/packages" --passed "$passed"
+if [ "${#policy[@]}" -gt 0 ]; then
+    "$programs/anchorhold-hostile-test" --programs "$programs" --init "$(enclave-image/init.sh)" "${policy[@]}" --tools "$tools" \
+        --cache "$target/image/packages"
+fi
 if [ -n "${JSON:-}" ]; then
     echo "{\"image_build_s\": $built_s, \"image_second_build_s\": $again_s}" >"$JSON"
 fi

@@ -13,6 +13,8 @@ command -v python3 >/dev/null || missing+=(python3)
 command -v openssl >/dev/null || missing+=(openssl)
 # A software HSM, for the tests of the key broker's PKCS#11 backend.
 command -v softhsm2-util >/dev/null || missing+=(softhsm2)
+# An emulated TPM, for the tests of the TPM client.
+command -v swtpm >/dev/null || missing+=(swtpm)
 # A PostgreSQL server, for the tests of several brokers on one database. They start their own; none is left running.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)

@@ -4,9 +4,10 @@
 //!   family of evidence, and a family without a table is refused. `policies/appraisal` has reviewed ones.
 //! * [`MachineList::from_toml`] reads the machines that are allowed or revoked; [`MachineList::apply`] puts them into a
 //!   policy.
+//! * [`ReferenceValues::from_toml`] reads what a published image measures, and gives the lines for a policy that accepts it.
 //! * [`GrantPlatform::read`] reads the platform of a release policy's grant, in the words of profiles.
 //! * [`Rule::change_from`] says whether a rule of a newer file lets more through than that of an older one.
-//! * [`verify_signed`] reads either from a DSSE envelope that enough trusted signers signed, at a time at which it holds.
+//! * [`verify_signed`] reads any of them from a DSSE envelope that enough trusted signers signed, at a time at which it holds.
 //!
 //! Promised: what no file names is refused. An empty list of reference values accepts nothing, a key that no file has and
 //! a key that stands twice are errors, and no default is looser than the verifier's own strict policy. Debugging,
@@ -28,6 +29,7 @@ pub mod machines;
 mod paravisor;
 mod profile;
 mod reader;
+mod reference;
 mod rule;
 mod signed;
 mod snp;
@@ -42,9 +44,11 @@ pub use header::{Header, MAX_VALIDITY_DAYS, NotInForce};
 pub use machines::{ListKind, Machine, MachineEntry, MachineList};
 pub use profile::AppraisalProfile;
 pub use reader::{MAX_LIST_ITEMS, Reader};
+pub use reference::{MeasuredFile, ReferenceValues, SnpLaunch, TdxBoot, TpmBoot};
 pub use rule::Rule;
 pub use signed::{
-    Document, FileKind, MACHINE_LIST_TYPE, PROFILE_TYPE, SignedError, VerifiedDocument, sign, verify_signed,
+    Document, FileKind, MACHINE_LIST_TYPE, PROFILE_TYPE, REFERENCE_VALUES_TYPE, SignedError,
+    VerifiedDocument, sign, verify_signed,
 };
 
 use anchorhold_rats::{Measurement, ParseHexError};

@@ -1,7 +1,7 @@
 //! The signed form: a DSSE envelope over the exact bytes of the file.
 
 use crate::header::NotInForce;
-use crate::{AppraisalProfile, Header, MachineList, PolicyError, Reader};
+use crate::{AppraisalProfile, Header, MachineList, PolicyError, Reader, ReferenceValues, reference};
 use anchorhold_dsse::{SigningKey, TrustedSigners};
 use anchorhold_rats::Timestamp;
 use std::fmt;
@@ -10,8 +10,10 @@ use std::fmt;
 pub const PROFILE_TYPE: &str = "application/vnd.anchorhold.appraisal-policy.v1+toml";
 /// The payload type of signed machine lists.
 pub const MACHINE_LIST_TYPE: &str = "application/vnd.anchorhold.machine-list.v1+toml";
+/// The payload type of signed reference values.
+pub const REFERENCE_VALUES_TYPE: &str = "application/vnd.anchorhold.reference-values.v1+toml";
 
-/// A file of this crate that can be signed: [`AppraisalProfile`] or [`MachineList`].
+/// A file of this crate that can be signed: [`AppraisalProfile`], [`MachineList`] or [`ReferenceValues`].
 pub trait Document: Sized + sealed::Sealed {
     /// Under which payload type it is signed, so that a signature on one kind of file is none on another.
     const PAYLOAD_TYPE: &'static str;
@@ -54,6 +56,19 @@ impl Document for MachineList {
 
     fn header(&self) -> &Header {
         self.header()
+    }
+}
+
+impl sealed::Sealed for ReferenceValues {}
+impl Document for ReferenceValues {
+    const PAYLOAD_TYPE: &'static str = REFERENCE_VALUES_TYPE;
+
+    fn read(text: &str) -> Result<Self, PolicyError> {
+        Self::from_toml(text)
+    }
+
+    fn header(&self) -> &Header {
+        &self.header
     }
 }
 
@@ -159,8 +174,10 @@ pub enum FileKind {
     ReleasePolicy,
     /// An [`AppraisalProfile`]: it has a `format` and no `kind`.
     Profile,
-    /// A [`MachineList`]: it has a `kind`.
+    /// A [`MachineList`]: it has another `kind`.
     MachineList,
+    /// [`ReferenceValues`]: its `kind` says so.
+    ReferenceValues,
     /// Who may sign release policies, which `anchorhold-key-release` reads: it begins with `signers`.
     SignerSet,
 }
@@ -172,11 +189,12 @@ impl FileKind {
     /// # Errors
     /// [`PolicyError`] when the text is too long or not TOML.
     pub fn of(text: &str) -> Result<Self, PolicyError> {
-        let file = Reader::of_file(text)?;
+        let mut file = Reader::of_file(text)?;
         if file.has("signers") && !file.has("policy") {
             return Ok(Self::SignerSet);
         }
         Ok(match (file.has("policy"), file.has("kind"), file.has("format")) {
+            (false, true, _) if file.take_word("kind", reference::KIND) => Self::ReferenceValues,
             (false, true, _) => Self::MachineList,
             (false, false, true) => Self::Profile,
             _ => Self::ReleasePolicy,

@@ -20,7 +20,9 @@ pub const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
 pub const MAX_STATE_BYTES: usize = 32 * 1024;
 /// The most models in one document.
 pub const MAX_MODELS: usize = 64;
-/// The longest model id or log origin, in bytes.
+/// The most layers of confinement in one document.
+pub const MAX_LAYERS: usize = 16;
+/// The longest model id, log origin or name of a layer, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
 
 /// The path and query that ask for a document with this nonce.
@@ -82,6 +84,17 @@ pub struct AuditHead {
     pub root_hash: Sha256Digest,
 }
 
+/// What holds the guest's programs, as the guest found it when it started. The evidence vouches that the guest says so; that the guest is
+/// one that says the truth is for the measurement to show.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeClaims {
+    /// SHA-256 of the SELinux policy that the kernel enforces, as the kernel gives it back; `null` where it enforces none.
+    pub selinux_policy: Option<Sha256Digest>,
+    /// The layers of confinement that hold the keeper and everything that it starts.
+    pub layers: Vec<String>,
+}
+
 /// What the server does at the moment. Its JSON text travels as one string, because the evidence vouches for exactly
 /// these bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +108,9 @@ pub struct DocumentState {
     pub audit: AuditHead,
     /// Keys for connections and bodies.
     pub channel: ChannelKeys,
+    /// What holds the guest's programs, where the guest says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeClaims>,
 }
 
 impl DocumentState {
@@ -117,7 +133,10 @@ impl DocumentState {
     fn check_limits(&self) -> Result<(), Error> {
         limit(self.models.len(), MAX_MODELS, "models")?;
         limit(self.channel.body_keys.len(), Kem::ALL.len(), "body keys")?;
-        for name in self.models.iter().map(|model| &model.id).chain([&self.audit.origin]) {
+        let layers = self.runtime.as_ref().map_or(&[][..], |runtime| &runtime.layers);
+        limit(layers.len(), MAX_LAYERS, "layers")?;
+        let ids = self.models.iter().map(|model| &model.id);
+        for name in ids.chain([&self.audit.origin]).chain(layers) {
             limit(name.len(), MAX_NAME_BYTES, "name bytes")?;
             // Names are printed on terminals by those who verify.
             if name.chars().any(char::is_control) {

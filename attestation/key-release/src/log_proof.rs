@@ -89,13 +89,14 @@ impl LogProof {
     }
 
     /// Establishes that the pinned log holds an entry which tells of the release of exactly these terms to exactly this
-    /// evidence, and that enough of the pinned witnesses saw the log with it.
+    /// evidence, and that enough of the pinned witnesses saw the log with it. Gives the time that the broker wrote into the entry,
+    /// in nanoseconds since 1970.
     pub(crate) fn verify(
         &self,
         broker: &PinnedBroker,
         terms: &ReleasedTerms,
         evidence: &Sha256Digest,
-    ) -> Result<(), LogProofError> {
+    ) -> Result<i64, LogProofError> {
         let entry = Entry::from_bytes(&self.entry).map_err(LogProofError::Entry)?;
         check_entry(&entry, terms, evidence).map_err(LogProofError::OtherEntry)?;
         let checkpoint = Checkpoint::verify(self.checkpoint.as_bytes(), &broker.log_key)
@@ -105,7 +106,7 @@ impl LogProof {
             .map_err(LogProofError::NotIncluded)?;
         let note = Note::parse(self.checkpoint.as_bytes()).map_err(LogProofError::Cosignature)?;
         if broker.witnesses.is_met_by(&note).map_err(LogProofError::Cosignature)? {
-            Ok(())
+            Ok(entry.t)
         } else {
             Err(LogProofError::Witnesses { needed: broker.witnesses.needed() })
         }

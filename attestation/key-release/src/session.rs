@@ -188,8 +188,9 @@ impl Awaiting {
             let (wanted, observed) = (self.request.min_version, terms.version);
             return Err(SessionError::Version { wanted, observed });
         }
-        response.log().verify(&self.broker, &terms, &self.evidence).map_err(SessionError::NotLogged)?;
-        Ok(ReleasedKey { weights_key, terms })
+        let logged = response.log().verify(&self.broker, &terms, &self.evidence);
+        let decided_ns = logged.map_err(SessionError::NotLogged)?;
+        Ok(ReleasedKey { weights_key, terms, decided_ns })
     }
 }
 
@@ -198,6 +199,7 @@ impl Awaiting {
 pub struct ReleasedKey {
     weights_key: Secret<32>,
     terms: ReleasedTerms,
+    decided_ns: i64,
 }
 
 impl ReleasedKey {
@@ -213,7 +215,15 @@ impl ReleasedKey {
         &self.terms
     }
 
-    /// Both parts.
+    /// The broker's wall clock when it decided, in nanoseconds since 1970, as it signed it with the entry in its log. The entry names
+    /// this guest's evidence, so it is from between the request and the answer: a guest that trusts no clock of its own may go
+    /// by it.
+    #[must_use]
+    pub const fn decided_ns(&self) -> i64 {
+        self.decided_ns
+    }
+
+    /// Key and terms.
     #[must_use]
     pub fn into_parts(self) -> (Secret<32>, ReleasedTerms) {
         (self.weights_key, self.terms)

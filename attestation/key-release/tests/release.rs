@@ -302,6 +302,18 @@ fn a_guest_with_either_kem_gets_its_key() {
     }
 }
 
+#[test]
+fn case_44_a_release_says_the_brokers_time_as_it_stands_in_the_signed_entry() {
+    let guest = Guest::new();
+    let (body, awaiting) = guest.send();
+    let grant = judge(&body).unwrap();
+    let mut event = support::release_event(&grant, &ReleaseRequest::from_json(&body).unwrap());
+    event.at.wall_ns = 1_800_000_000_123_456_789;
+    let log = support::proof_of(&event, &support::log_signer());
+    let answer = grant.wrap(&weights_key(), &broker()).unwrap().answer(log, &broker()).to_json();
+    assert_eq!(awaiting.open(&answer, &guest.key).unwrap().decided_ns(), event.at.wall_ns);
+}
+
 /// What the guest says to an answer with this change to its proof.
 fn refusal_of(change: impl FnOnce(LogProof) -> LogProof) -> LogProofError {
     let guest = Guest::new();

@@ -50,7 +50,7 @@ impl Guest {
         };
         let audit =
             AuditHead { origin: "test/1".into(), tree_size: 1, root_hash: Sha256Digest::new([10; 32]) };
-        let state = DocumentState { models: vec![model], policy_digest: None, audit, channel };
+        let state = DocumentState { models: vec![model], policy_digest: None, audit, channel, runtime: None };
         let state = state.to_json().unwrap();
         let binding = document::binding(nonce, &self.keys, &state, Sha256Digest::of(b""));
         let evidence = self.guest.attest(&binding.report_data()).unwrap();

@@ -102,7 +102,9 @@ fn attestation_document(guest: &SoftwareGuest, nonce: Nonce, tls_key: Sha256Dige
     };
     let channel = ChannelKeys { authenticator_key: Ed25519PublicKey::new([4; 32]), body_keys: Vec::new() };
     let audit = AuditHead { origin: "test/1".into(), tree_size: 1, root_hash: Sha256Digest::new([10; 32]) };
-    let state = DocumentState { models: Vec::new(), policy_digest: None, audit, channel }.to_json().unwrap();
+    let state = DocumentState { models: Vec::new(), policy_digest: None, audit, channel, runtime: None }
+        .to_json()
+        .unwrap();
     let binding = document::binding(nonce, &keys, &state, Sha256Digest::of(b""));
     let evidence = guest.attest(&binding.report_data()).unwrap();
     Document::new(nonce, keys, state, evidence).unwrap().to_json().unwrap()

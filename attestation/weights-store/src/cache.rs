@@ -58,7 +58,7 @@ impl Cache {
     /// Waits until nobody else fetches the package with this manifest, at most `within`.
     pub(crate) async fn claim(&self, digest: &[u8; 32], within: Duration) -> Result<Claim, Error> {
         let name = hex(digest);
-        let file = self.dir.create_file(&format!("{name}.{LOCK}")).map_err(Error::disk("opening a lock"))?;
+        let file = self.dir.create_lock(&format!("{name}.{LOCK}")).map_err(Error::disk("opening a lock"))?;
         let claim = claim(file, &self.path.join(&name), within).await?;
         // Its age is the package's: the oldest goes first.
         claim.lock.set_modified(SystemTime::now()).map_err(Error::disk("marking a package as used"))?;
@@ -77,7 +77,7 @@ impl Cache {
         if needed > self.max_bytes {
             return Err(Error::CacheLimit { needed, limit: self.max_bytes });
         }
-        let file = self.dir.create_file(LOCK).map_err(Error::disk("opening a lock"))?;
+        let file = self.dir.create_lock(LOCK).map_err(Error::disk("opening a lock"))?;
         let _counting = exclusive(file, within).await?;
         self.make_room(&hex(digest), needed)?;
         reserve()
@@ -128,7 +128,7 @@ impl Cache {
     /// Removes a package unless somebody works on it or uses it.
     fn remove(&self, name: &str) -> Result<bool, Error> {
         let disk = || Error::disk("removing a package");
-        let lock = self.dir.create_file(&format!("{name}.{LOCK}")).map_err(disk())?;
+        let lock = self.dir.create_lock(&format!("{name}.{LOCK}")).map_err(disk())?;
         if !disk::try_lock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(disk())? {
             return Ok(false);
         }

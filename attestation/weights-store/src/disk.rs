@@ -43,6 +43,11 @@ impl Dir {
         regular(self.opened(name, OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK)?)
     }
 
+    /// A file of this name that is only locked: it is read-only, because the lock is handed on to processes that may write nothing here.
+    pub(crate) fn create_lock(&self, name: &str) -> io::Result<File> {
+        regular(self.opened(name, OFlags::RDONLY | OFlags::CREATE | OFlags::NONBLOCK)?)
+    }
+
     fn opened(&self, path: &str, flags: OFlags) -> io::Result<File> {
         let mode = if flags.contains(OFlags::CREATE) { FILE_MODE } else { Mode::empty() };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;

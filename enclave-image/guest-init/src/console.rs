@@ -48,6 +48,14 @@ impl Stages {
         }
     }
 
+    /// Tells bytes of a file in hex.
+    pub(crate) fn tell_file(&mut self, name: &str, hex: &str) {
+        if let Some(port) = &mut self.0 {
+            // As above.
+            let _ = writeln!(port, "{{\"stage\":\"log\",\"file\":\"{name}\",\"hex\":\"{hex}\"}}");
+        }
+    }
+
     /// A second handle, for the keeper's standard output and error.
     pub(crate) fn share(&self) -> Option<File> {
         self.0.as_ref().and_then(|port| port.try_clone().ok())

@@ -17,6 +17,7 @@ mod console;
 mod dm;
 mod flavour;
 mod groups;
+mod handout;
 mod network;
 mod selinux;
 mod serve;

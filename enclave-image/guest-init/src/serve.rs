@@ -4,7 +4,7 @@ use crate::console::Stages;
 use crate::flavour::Flavour;
 use crate::groups::Group;
 use crate::settings::{KEEPER, Settings};
-use crate::{check, network};
+use crate::{check, handout, network};
 use anyhow::{Context as _, ensure};
 use rustix::mount::{MountFlags, mount, mount_remount};
 use rustix::process::{Resource, Rlimit, WaitOptions, setrlimit, wait};
@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 const PROGRAM: &str = "/usr/bin/anchorhold-keeper";
 /// Where everything that changes lies: the audit log, the cache of packages, the gateway's certificate.
 const STATE: &str = "/run/anchorhold";
+const LOG: &str = "/run/anchorhold/audit";
 /// What the host said the launch digest is, in the image that simulates.
 const DIGEST: &str = "/run/anchorhold/simulated-launch-digest";
 const FIRMWARE: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/anchorhold/simulated-launch-digest/raw";
@@ -41,6 +42,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     stages.tell("checked");
     let keeper = start(&group, &stages)?;
     let status = reap(keeper.id())?;
+    if flavour == Flavour::Demo {
+        handout::tell(Path::new(LOG), &mut stages)?;
+    }
     ensure!(
         status == Some(0),
         "the keeper ended with {}",

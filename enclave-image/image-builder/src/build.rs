@@ -149,13 +149,14 @@ fn root(inputs: &Inputs<'_>, packages: &Packages) -> anyhow::Result<(Vec<u8>, Tr
     // Small images are for little memory, so they are packed tighter; lz4 costs a server the least at every read.
     let packing = match inputs.profile {
         Profile::Server => ["-zlz4hc,12", "-C65536"],
-        Profile::Small => ["-zzstd,level=19", "-C131072"],
+        Profile::Small => ["-zdeflate,level=9", "-C131072"],
     };
+    // Without `fragments`: the file that holds them gets its mode from the mask of whoever builds.
     let mut make = Command::new(inputs.tools.join("run/mkfs.erofs"));
     make.arg("--quiet").arg("--tar=f").args(packing).arg(format!("-T{}", inputs.lock.epoch));
     make.arg(format!("-U{}", inputs.table.uuid))
         .arg(format!("--workers={}", inputs.jobs))
-        .arg("-Efragments,dedupe,ztailpacking");
+        .arg("-Ededupe,ztailpacking");
     run(make.arg(&image_path).arg(&tar_path), &[])?;
     let mut image = std::fs::read(&image_path)?;
     std::fs::remove_file(tar_path)?;

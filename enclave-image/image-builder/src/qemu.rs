@@ -56,6 +56,17 @@ pub struct Machine {
     pub console: PathBuf,
     /// The launch digest that a simulating image is told, hex.
     pub simulated_digest: Option<String>,
+    /// An emulated TPM, and firmware that measures into it; only without a TEE, whose firmware is its own.
+    pub tpm: Option<Tpm>,
+}
+
+/// A TPM that an emulator of this machine gives the guest.
+#[derive(Debug, Clone)]
+pub struct Tpm {
+    /// UEFI firmware, such as Debian's `OVMF.fd`.
+    pub firmware: PathBuf,
+    /// The socket on which the emulator is controlled.
+    pub control: PathBuf,
 }
 
 /// Bits of an SNP guest's policy: SMT may be on, and one bit that is always set. No debugging, no migration.
@@ -81,6 +92,11 @@ pub fn arguments(machine: &Machine) -> Vec<OsString> {
     line.words(&["-device", "virtio-net-pci,netdev=net,romfile="]);
     line.path("-serial", "file:", &machine.console);
     line.words(&["-chardev", "stdio,id=stages,signal=off", "-serial", "chardev:stages"]);
+    if let (Some(tpm), Tee::None) = (&machine.tpm, &machine.tee) {
+        line.path("-bios", "", &tpm.firmware);
+        line.path("-chardev", "socket,id=tpm,path=", &tpm.control);
+        line.words(&["-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm"]);
+    }
     if let Some(digest) = &machine.simulated_digest {
         line.option("-fw_cfg", format!("name=opt/anchorhold/simulated-launch-digest,string={digest}"));
     }
@@ -144,7 +160,7 @@ impl Line {
     /// An option whose value ends in a path. QEMU reads a comma as the end of a value, and two as one comma.
     fn path(&mut self, name: &str, before: &str, path: &std::path::Path) -> &mut Self {
         use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-        let is_list = before.ends_with("file=");
+        let is_list = before.ends_with('=');
         let mut value = before.as_bytes().to_vec();
         for &byte in path.as_os_str().as_bytes() {
             value.push(byte);
@@ -174,6 +190,7 @@ mod tests {
             forward: Some((4000, 8443)),
             console: "console".into(),
             simulated_digest: None,
+            tpm: None,
         }
     }
 
@@ -193,6 +210,15 @@ mod tests {
             "{line}"
         );
         assert!(line.contains("file=a,,b|") && line.contains("hostfwd=tcp:127.0.0.1:4000-:8443"), "{line}");
+    }
+
+    #[test]
+    fn a_tpm_comes_with_firmware_that_measures_and_never_beside_a_tee() {
+        let tpm = Some(Tpm { firmware: "OVMF.fd".into(), control: "t,p".into() });
+        let line = text(&Machine { tpm: tpm.clone(), ..machine(Tee::None) });
+        assert!(line.contains("-bios|OVMF.fd|-chardev|socket,id=tpm,path=t,,p|-tpmdev|emulator,"), "{line}");
+        let snp = machine(Tee::Snp { firmware: "f".into(), cpu: "EPYC-v4".into() });
+        assert!(!text(&Machine { tpm, ..snp }).contains("tpm"));
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub const SNP_ACTIVE: u64 = 1;
 pub enum Hypervisor {
     /// QEMU with KVM.
     Qemu,
-    /// Amazon EC2.
+    /// Amazon EC2, as sev-snp-measure describes it: processors start with 0x600 in RDX. The `sev` crate says 0, and no report of such a
+    /// guest has confirmed either: hold a digest against a report of your own guest before you rely on it.
     Ec2,
 }
 

@@ -24,6 +24,7 @@
 //! This crate is *not* a boundary against the kernel, and holds no policy of its own: the system calls stand in
 //! `policies/seccomp`.
 
+mod attributes;
 mod filesystem;
 mod limits;
 mod mandatory;
@@ -31,6 +32,7 @@ mod namespaces;
 mod seccomp;
 
 pub use filesystem::{Reach, nvidia_nodes};
+pub use mandatory::{Beginning, ENFORCE};
 
 use mandatory::Domain;
 

@@ -3,26 +3,27 @@
 //! A program of ours begins in a domain whose name ends in `_start_t`, in which it opens what it needs and gives up what it has
 //! (`policies/selinux`). [`Domain::settle`] then changes to the domain without `_start`. There is no way back.
 
-use crate::{ConfineError, Layers};
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::FileExt as _;
+use crate::attributes::{self, Attribute, Module};
+use crate::{ConfineError, Layers, Role};
+use std::io;
 
-/// The longest context that is read; ours have 60 bytes.
-const MAX_CONTEXT_BYTES: u64 = 256;
-const CURRENT: &str = "/proc/self/attr/current";
-const ENFORCE: &str = "/sys/fs/selinux/enforce";
-/// The domain that the process is in, and its own file, opened while there still are paths.
+/// Says `1` where SELinux enforces. Who confines a process that is to know must leave it this path.
+pub const ENFORCE: &str = "/sys/fs/selinux/enforce";
+
+/// The domain that the process is in, looked at while there still are paths.
 pub(crate) struct Domain {
-    context: Option<(String, File)>,
+    context: Option<(Module, String)>,
     selinux_enforces: bool,
 }
 
 impl Domain {
-    /// Looks while `/proc` and `/sys` are still there.
+    /// Looks while `/sys` is still there.
     pub(crate) fn look() -> Self {
         let enforce = std::fs::read_to_string(ENFORCE);
-        Self { context: own_context(), selinux_enforces: enforce.is_ok_and(|text| text.trim() == "1") }
+        Self {
+            context: attributes::current(),
+            selinux_enforces: enforce.is_ok_and(|text| text.trim() == "1"),
+        }
     }
 
     /// Changes to the domain of `program` that serves, if the process is in the one that starts, and notes what holds it then.
@@ -30,38 +31,77 @@ impl Domain {
     /// # Errors
     /// The kernel refuses the change: the process would go on with the rights of its start.
     pub(crate) fn settle(self, program: &str, layers: &mut Layers) -> Result<(), ConfineError> {
-        let Some((context, file)) = self.context else {
-            layers.missing.push("mandatory policy: none in this kernel".to_owned());
-            return Ok(());
+        let context = match self.context {
+            None => {
+                layers.missing.push("mandatory policy: none in this kernel".to_owned());
+                return Ok(());
+            }
+            Some((Module::AppArmor, context)) if is_profile_of(&context, program) => {
+                layers.active.push("apparmor");
+                return Ok(());
+            }
+            Some((Module::AppArmor, _)) => String::new(),
+            Some((Module::Selinux, context)) => context,
         };
-        if context == format!("anchorhold-{program} (enforce)") {
-            layers.active.push("apparmor");
-            return Ok(());
-        }
-        let in_force = match serving(&context, program) {
-            Some(Serving::Already) => self.selinux_enforces,
+        match serving(&context, program) {
+            Some(Serving::Already) => {}
             Some(Serving::After(context)) => {
-                // The file takes a context at its beginning and nowhere else.
-                file.write_all_at(context.as_bytes(), 0).map_err(|e| ConfineError::new("selinux", e))?;
-                self.selinux_enforces
+                attributes::set(Attribute::Current, &context).map_err(|e| ConfineError::new("selinux", e))?;
             }
             None => {
                 layers.missing.push("mandatory policy: the process is in no domain of ours".to_owned());
                 return Ok(());
             }
-        };
-        layers.note("selinux", if in_force { Ok(()) } else { Err("it does not enforce") });
+        }
+        layers.note("selinux", if self.selinux_enforces { Ok(()) } else { Err("it does not enforce") });
         Ok(())
     }
 }
 
-/// The process's context and the file to change it by; none in a kernel without a mandatory policy.
-fn own_context() -> Option<(String, File)> {
-    let file = File::options().read(true).write(true).open(CURRENT).ok()?;
-    let mut context = String::new();
-    (&file).take(MAX_CONTEXT_BYTES).read_to_string(&mut context).ok()?;
-    let context = context.trim_end_matches(['\0', '\n']).to_owned();
-    (!context.is_empty()).then_some((context, file))
+/// Whether a process with this context is held by the profile of `program`, alone or with others: `one//&other (enforce)`.
+fn is_profile_of(context: &str, program: &str) -> bool {
+    let ours = format!("anchorhold-{}", program.replace('_', "-"));
+    context.strip_suffix(" (enforce)").is_some_and(|names| names.split("//&").any(|name| name == ours))
+}
+
+/// In which category of SELinux a program begins that the calling thread starts.
+#[derive(Debug, Clone)]
+pub struct Beginning {
+    /// User and role of the keeper under the guest's policy; nothing is there to be set elsewhere.
+    user_and_role: Option<String>,
+}
+
+impl Beginning {
+    /// As the calling process is held.
+    #[must_use]
+    pub fn here() -> Self {
+        let user_and_role = match attributes::current() {
+            Some((Module::Selinux, context)) => {
+                context.split_once(":keeper_t:").map(|(before, _)| before.to_owned())
+            }
+            _ => None,
+        };
+        Self { user_and_role }
+    }
+
+    /// Starts something with `start`, which begins as a process of `role` with this category, 0 to 15.
+    ///
+    /// # Errors
+    /// The kernel refuses the context, or `start` fails.
+    pub fn with_category<T>(
+        &self,
+        role: &Role,
+        category: u16,
+        start: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Some(user_and_role) = &self.user_and_role else { return start() };
+        let context = format!("{user_and_role}:{}_start_t:s0:c{category}", role.name());
+        attributes::set(Attribute::Exec, &context)?;
+        let started = start();
+        // The word holds until it is taken back: what is started next must not begin with it.
+        attributes::set(Attribute::Exec, "\n")?;
+        started
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -85,6 +125,26 @@ fn serving(context: &str, program: &str) -> Option<Serving> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_profile_holds_alone_or_stacked_and_only_if_it_is_enforced() {
+        assert!(is_profile_of("anchorhold-worker (enforce)", "worker"));
+        assert!(is_profile_of("anchorhold-keeper//&anchorhold-worker (enforce)", "worker"));
+        for other in [
+            "anchorhold-worker (complain)",
+            "anchorhold-worker",
+            "anchorhold-worker-cuda (enforce)",
+            "unconfined",
+        ] {
+            assert!(!is_profile_of(other, "worker"), "{other}");
+        }
+    }
+
+    #[test]
+    fn without_the_policy_a_program_is_started_as_it_is() {
+        let beginning = Beginning { user_and_role: None };
+        assert_eq!(beginning.with_category(&Role::Worker, 3, || Ok(7)).unwrap(), 7);
+    }
 
     #[test]
     fn a_starting_context_becomes_the_serving_one_with_its_category() {

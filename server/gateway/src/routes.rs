@@ -16,7 +16,7 @@ use crate::words::{hex, now};
 use anchorhold_api::{ApiError, ModelCard, model, models};
 use anchorhold_body_encryption::{KEYS_MEDIA_TYPE, ehbp::KEYS_PATH};
 use anchorhold_channel::{authenticator, document};
-use anchorhold_ipc::{ModelInfo, ModelKind, Route};
+use anchorhold_ipc::{HeldProcess, ModelInfo, ModelKind, Route};
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
@@ -220,9 +220,16 @@ async fn health() -> Response {
 
 async fn ready(State(app): Shared) -> Response {
     if app.pool.ready(&app.current.get().config.models) && !*app.draining.borrow() {
-        return json(StatusCode::OK, r#"{"status":"ready"}"#);
+        return json(StatusCode::OK, readiness(&app.guest.held));
     }
     refuse(&ApiError::unavailable("not_ready", "not every model can answer now"))
+}
+
+/// That every model can answer, and which layers held each process when the port was opened.
+fn readiness(held: &[HeldProcess]) -> String {
+    let process = |held: &HeldProcess| serde_json::json!({ "process": held.process, "layers": held.active, "missing": held.missing });
+    let held: Vec<_> = held.iter().map(process).collect();
+    serde_json::json!({ "confinement": held, "status": "ready" }).to_string()
 }
 
 async fn version() -> Response {

@@ -230,7 +230,10 @@ async fn ready_means_that_every_expected_model_answers() {
     let early = rig.send(post("/v1/embeddings", &json!({"model": "embed", "input": "x"}))).await;
     assert_eq!((early.status, early.code()), (StatusCode::SERVICE_UNAVAILABLE, json!("model_not_ready")));
     rig.worker("embed", ModelKind::Embedding).await.serve();
-    assert_eq!(rig.send(get("/readyz")).await.status, StatusCode::OK);
+    let ready = rig.send(get("/readyz")).await;
+    assert_eq!(ready.status, StatusCode::OK);
+    let held = json!({"process": "gateway", "layers": ["seccomp"], "missing": ["landlock"]});
+    assert_eq!(ready.json(), json!({"status": "ready", "confinement": [held]}));
     rig.gateway.drain();
     assert_eq!(rig.send(get("/readyz")).await.status, StatusCode::SERVICE_UNAVAILABLE);
 }

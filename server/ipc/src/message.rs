@@ -305,6 +305,32 @@ pub struct GuestCard {
     pub log_origin: String,
     /// Its entries when the port was opened.
     pub log_size: u64,
+    /// What held each of its processes then.
+    pub held: Vec<HeldProcess>,
+}
+
+/// A process of the guest and the layers that hold it, by their names alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldProcess {
+    /// Such as `gateway`; for a worker with the model's id.
+    pub process: String,
+    /// Layers in force.
+    pub active: Vec<String>,
+    /// Layers that are not.
+    pub missing: Vec<String>,
+}
+
+impl HeldProcess {
+    /// A process with its layers; the system's reasons for those that are missing are left out.
+    #[must_use]
+    pub fn new(process: &str, layers: &Confinement) -> Self {
+        let name = |missing: &String| missing.split(':').next().unwrap_or_default().to_owned();
+        Self {
+            process: process.to_owned(),
+            active: layers.active.clone(),
+            missing: layers.missing.iter().map(name).collect(),
+        }
+    }
 }
 
 /// The attestation document for one nonce.

@@ -3,6 +3,7 @@
 //! A child's lines are its standard input and output, which are the only descriptors that a program inherits without
 //! being told about numbers. Its standard error is ours.
 
+use anchorhold_confine::{Beginning, Role};
 use anchorhold_ipc::pair;
 use anyhow::Context as _;
 use std::ffi::OsString;
@@ -53,13 +54,24 @@ pub(crate) struct StartedWorker {
     pub(crate) data: OwnedFd,
 }
 
+/// The worker of one model, as the mandatory policy tells it from others.
+pub(crate) struct Apart<'a> {
+    pub(crate) beginning: &'a Beginning,
+    pub(crate) role: Role,
+    /// The model's place in the settings.
+    pub(crate) category: u16,
+}
+
 /// Starts a worker.
-pub(crate) fn worker(program: &Path, empty: &Path) -> anyhow::Result<StartedWorker> {
+pub(crate) fn worker(program: &Path, empty: &Path, apart: &Apart<'_>) -> anyhow::Result<StartedWorker> {
     let (control, its_control) = pair()?;
     let (data, its_data) = pair()?;
     let mut command = command(program, empty);
     command.stdin(Stdio::from(its_control)).stdout(Stdio::from(its_data));
-    Ok(StartedWorker { child: spawn(command, program)?, control, data })
+    let Apart { beginning, role, category } = apart;
+    let child = beginning.with_category(role, *category, || command.spawn());
+    let child = child.with_context(|| format!("starting {}", program.display()))?;
+    Ok(StartedWorker { child, control, data })
 }
 
 /// Starts a fetcher; the descriptor is our end of its line.

@@ -7,7 +7,7 @@ use crate::settings::Settings;
 use anchorhold_audit_log::{Origin, note::Signer};
 use anchorhold_channel::authenticator::AuthenticatorKey;
 use anchorhold_channel::document::{self, ChannelKeys, Document, DocumentKeys, DocumentState};
-use anchorhold_ipc::GuestCard;
+use anchorhold_ipc::{GuestCard, HeldProcess};
 use anchorhold_key_release::{GuestKeys, InstanceId, ReleaseKey, sign_lease_end};
 use anchorhold_rats::{
     Ed25519PublicKey, Endorsements, Evidence, KeyBinding, Measurement, Nonce, Purpose, ReportData, Secret,
@@ -112,13 +112,14 @@ impl Identity {
     }
 
     /// What anybody may know of this boot, whose log has so many entries.
-    pub(crate) fn card(&self, log_size: u64) -> GuestCard {
+    pub(crate) fn card(&self, log_size: u64, held: Vec<HeldProcess>) -> GuestCard {
         GuestCard {
             platform: self.attester.platform().to_owned(),
             is_simulated: self.attester.is_simulated(),
             measurement: self.measurement.to_string(),
             log_origin: self.log_origin.as_str().to_owned(),
             log_size,
+            held,
         }
     }
 

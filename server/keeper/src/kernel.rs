@@ -8,12 +8,11 @@ use crate::children;
 use crate::clock::Clock;
 use crate::run::{Happening, named};
 use crate::settings::{Collector, Hearing};
-use crate::stages::{Stage, Stages};
 use crate::start::warn;
 use anchorhold_audit_log::{Actor, ActorKind, Code, Event, EventType, Kernel, Layer, Outcome};
 use anchorhold_ipc::{
-    FromCollector, KernelEvent, KernelReport, Line, LineReader, MandatoryPolicy, PolicyDenial, ToCollector,
-    WhyLost,
+    Confinement, FromCollector, KernelEvent, KernelReport, Line, LineReader, MandatoryPolicy, PolicyDenial,
+    ToCollector, WhyLost,
 };
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
@@ -64,7 +63,7 @@ impl Drop for Collecting {
     }
 }
 
-/// Starts the collector and the thread that makes entries of what it tells.
+/// Starts the collector and the thread that makes entries of what it tells; `tell` is told its process id and what holds it.
 ///
 /// # Errors
 /// The records do not come to it, where the settings require that they do.
@@ -73,7 +72,7 @@ pub(crate) fn collect(
     empty: &Path,
     (recorder, clock): (Recorder, Clock),
     workers: Workers,
-    stages: &mut Stages,
+    tell: impl FnOnce((u32, &Confinement)),
     happenings: Sender<Happening>,
 ) -> anyhow::Result<Option<Collecting>> {
     let beside = settings.hearing == Hearing::Beside;
@@ -83,8 +82,7 @@ pub(crate) fn collect(
     let (first, _) = reader.receive().context("the collector ended before it had confined itself")?;
     match first {
         FromCollector::Confined(layers) => {
-            let pid = collecting.0.id();
-            stages.tell(&Stage::Collector { pid, layers: &layers.active, missing: &layers.missing });
+            tell((collecting.0.id(), &layers));
         }
         FromCollector::Failed { detail } if settings.required => {
             bail!("the kernel's audit records cannot be read: {detail}")

@@ -21,6 +21,7 @@ mod receipts;
 mod release;
 mod reload;
 mod run;
+mod runtime;
 mod settings;
 mod stages;
 mod start;

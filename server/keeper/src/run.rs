@@ -2,6 +2,7 @@
 
 use crate::anchor::{self, Anchor, Told};
 use crate::audit::Writer;
+use crate::children::Apart;
 use crate::clock::Clock;
 use crate::cpus;
 use crate::evidence::Identity;
@@ -19,9 +20,10 @@ use anchorhold_audit_log::{
     Actor, ActorKind, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, LogState, Model as LoggedModel,
     ModelId, Origin, Outcome,
 };
-use anchorhold_channel::document::{AuditHead, DocumentState, ServedModel};
+use anchorhold_channel::document::{AuditHead, DocumentState, RuntimeClaims, ServedModel};
 use anchorhold_channel::wrapper;
-use anchorhold_ipc::{FromGateway, ModelInfo, ServingEvidence, ToGateway};
+use anchorhold_confine::Beginning;
+use anchorhold_ipc::{FromGateway, HeldProcess, ModelInfo, ServingEvidence, ToGateway};
 use anchorhold_rats::Sha256Digest;
 use anchorhold_witnesses::Witnesses;
 use anyhow::{Context as _, bail};
@@ -150,6 +152,8 @@ pub(crate) struct Keeper {
     pub(crate) clock: Clock,
     pub(crate) stages: Stages,
     pub(crate) identity: Identity,
+    /// What holds everything here, as it was found at the start.
+    pub(crate) runtime: RuntimeClaims,
     pub(crate) releaser: Releaser,
     pub(crate) writer: Writer,
     /// Who has the log cosigned, once keys were released.
@@ -158,7 +162,11 @@ pub(crate) struct Keeper {
     pub(crate) witnesses: Option<Witnesses>,
     pub(crate) happenings: Sender<Happening>,
     pub(crate) empty: PathBuf,
+    /// For workers.
+    pub(crate) beginning: Beginning,
     pub(crate) slots: Vec<Slot>,
+    /// What holds each process, until the gateway is told.
+    pub(crate) held: Vec<HeldProcess>,
     /// Whose refusals are counted.
     pub(crate) workers: Workers,
     /// Who reads the kernel's audit records.
@@ -215,8 +223,17 @@ impl Keeper {
             (Package::Address(_), Some(fetched)) => Source::Fetched(fetched),
             (Package::Address(_), None) => bail!("the package was not fetched"),
         };
-        let (starting, layers) = Starting::start(&self.settings, &self.empty)?;
-        self.workers.add(starting.id(), &model.id);
+        let apart = Apart {
+            beginning: &self.beginning,
+            role: self.settings.worker.role(),
+            category: u16::try_from(at)?,
+        };
+        let workers = self.workers.clone();
+        let born = |pid| workers.add(pid, &model.id);
+        let (starting, layers) = Starting::start(&self.settings, &self.empty, &apart, born)?;
+        let held = HeldProcess::new(&format!("worker {}", model.id), &layers);
+        self.held.retain(|other| other.process != held.process);
+        self.held.push(held);
         self.stages.tell(&Stage::Worker {
             model: &model.id,
             pid: starting.id(),
@@ -292,7 +309,8 @@ impl Keeper {
             self.hand_over(at, &gateway.voice);
         }
         let authenticator_certificate = self.identity.authenticator_key.certificate().to_vec();
-        let guest = Box::new(self.identity.card(self.writer.recorder().head().size));
+        let held = std::mem::take(&mut self.held);
+        let guest = Box::new(self.identity.card(self.writer.recorder().head().size, held));
         let document = self.identity.document(*wrapper::certificate_nonce().as_bytes(), &self.state())?;
         gateway.voice.say(&ToGateway::Listen { authenticator_certificate, guest, document }, None);
         let address = match gateway.receive().context("the gateway ended before it listened")? {
@@ -461,6 +479,7 @@ impl Keeper {
                 root_hash: Sha256Digest::new(*head.root.as_bytes()),
             },
             channel: self.identity.channel_keys(),
+            runtime: Some(self.runtime.clone()),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::store::Store;
 use anchorhold_attester::device::tpm;
 use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
+use anchorhold_confine::{Reach, Role};
 use anchorhold_ipc::Precision;
 use anchorhold_key_release::PinnedBroker;
 use anchorhold_rats::{Der, Ed25519PublicKey, Endorsements, Kem, ResourcePath};
@@ -283,6 +284,14 @@ pub(crate) enum Device {
 }
 
 impl Worker {
+    /// As which its domain is named; what it reaches is its own to say.
+    pub(crate) fn role(&self) -> Role {
+        match self.device {
+            Device::Cpu => Role::Worker,
+            Device::Cuda => Role::DeviceWorker(Reach::default()),
+        }
+    }
+
     /// The program that is started.
     pub(crate) fn program(&self) -> PathBuf {
         match self.device {
@@ -570,6 +579,20 @@ mod tests {
         let kbs = "[broker]\nprotocol = \"kbs\"\nurl = \"https://127.0.0.1:1\"\ncertificate = \"kbs.pem\"\n\
                    token_keys = \"keys.json\"\n";
         format!("{}{kbs}{}resource = \"kbs:///acme/chat/3\"\n", &GOOD[..start], &GOOD[end..])
+    }
+
+    #[test]
+    fn endorsements_are_files_that_are_there_and_within_the_limits_of_documents() {
+        let with = |files: &str| {
+            let text = GOOD.replace("[audit]", &format!("[endorsements]\nsnp_crls = [{files}]\n[audit]"));
+            read(&text).unwrap().endorsements.read().map(|read| read.snp_crls.len())
+        };
+        assert_eq!(with("").unwrap(), 0);
+        assert_eq!(with("\"Cargo.toml\"").unwrap(), 1, "what is in it, whoever verifies looks at");
+        assert!(with("\"no-such-file\"").is_err());
+        assert!(with("\"/dev/zero\"").is_err(), "over the limit of a list");
+        assert!(with(&["\"Cargo.toml\""; 9].join(", ")).is_err(), "over the limit of lists");
+        assert!(read(&GOOD.replace("[audit]", "[endorsements]\nsnp_crl = []\n[audit]")).is_err());
     }
 
     #[test]

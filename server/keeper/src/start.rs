@@ -17,13 +17,15 @@ use crate::kernel::{self, Workers};
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
 use crate::run::{Keeper, Slot};
+use crate::runtime;
 use crate::settings::{Device, Package, Settings};
 use crate::stages::{Stage, Stages};
 use crate::store;
 use anchorhold_attester::device::Device as AttestingDevice;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
-use anchorhold_confine::{Reach, Role, nvidia_nodes};
-use anchorhold_ipc::FromGateway;
+use anchorhold_channel::document::RuntimeClaims;
+use anchorhold_confine::{Beginning, Reach, Role, nvidia_nodes};
+use anchorhold_ipc::{Confinement, FromGateway, HeldProcess};
 use anchorhold_witnesses::Witnesses;
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
@@ -44,11 +46,8 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let endorsements = settings.endorsements.read()?;
     let witnesses = settings.audit.witnesses.as_ref();
     let witnesses = witnesses.map(|witnesses| Witnesses::new(&witnesses.settings())).transpose()?;
-    let layers = anchorhold_confine::enter(&Role::Keeper(reach(&settings, &files)?))
-        .context("confining the keeper")?;
-    for missing in &layers.missing {
-        warn(&format!("the keeper runs without {missing}"));
-    }
+    let beginning = Beginning::here();
+    let (own, runtime) = confined(&settings, &files)?;
 
     let boot = Boot::new(&settings.deployment)?;
     let log_directory = settings.audit.directory.join(boot.signer.origin().as_str().replace('/', "-"));
@@ -75,34 +74,31 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
 
     let (happenings, inbox) = channel();
-    let workers = Workers::default();
-    let collecting = match &settings.collector {
-        None => None,
-        Some(collector) => {
-            let log = (writer.recorder().clone(), clock);
-            kernel::collect(collector, &empty, log, workers.clone(), &mut stages, happenings.clone())?
-        }
-    };
     let mut keeper = Keeper {
         settings,
         files,
         clock,
         stages,
         identity,
+        runtime,
         releaser,
         writer,
         anchor: None,
         witnesses,
         happenings,
         empty,
+        beginning,
         slots: Vec::new(),
-        workers,
-        collecting,
+        held: vec![HeldProcess::new("keeper", &own), HeldProcess::new("gateway", &confinement)],
+        workers: Workers::default(),
+        collecting: None,
         cpus,
         evidence_recorded: false,
         drain_within: Duration::ZERO,
     };
-    let outcome = obtain_and_load(&mut keeper).and_then(|()| keeper.open(gateway, &log_directory));
+    let outcome = collect(&mut keeper)
+        .and_then(|()| obtain_and_load(&mut keeper))
+        .and_then(|()| keeper.open(gateway, &log_directory));
     match outcome {
         Ok((child, voice)) => keeper.run(child, &voice, &inbox),
         Err(error) => {
@@ -114,6 +110,33 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
             }
         }
     }
+}
+
+/// Gives up what the keeper does not need, and says what holds it from then on: for the status, and for the document.
+fn confined(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<(Confinement, RuntimeClaims)> {
+    let policy = runtime::selinux_policy();
+    let layers =
+        anchorhold_confine::enter(&Role::Keeper(reach(settings, files)?)).context("confining the keeper")?;
+    for missing in &layers.missing {
+        warn(&format!("the keeper runs without {missing}"));
+    }
+    let claims = runtime::claims(policy, &layers);
+    let active = layers.active.into_iter().map(str::to_owned).collect();
+    Ok((Confinement { active, missing: layers.missing }, claims))
+}
+
+/// Has the kernel's audit records collected from here on, if that is asked for.
+fn collect(keeper: &mut Keeper) -> anyhow::Result<()> {
+    let Some(collector) = &keeper.settings.collector else { return Ok(()) };
+    let log = (keeper.writer.recorder().clone(), keeper.clock);
+    let (stages, held) = (&mut keeper.stages, &mut keeper.held);
+    let tell = |(pid, layers): (u32, &Confinement)| {
+        stages.tell(&Stage::Collector { pid, layers: &layers.active, missing: &layers.missing });
+        held.push(HeldProcess::new("collector", layers));
+    };
+    let (workers, happenings) = (keeper.workers.clone(), keeper.happenings.clone());
+    keeper.collecting = kernel::collect(collector, &keeper.empty, log, workers, tell, happenings)?;
+    Ok(())
 }
 
 /// What workers' threads are bound to: nothing unless that is asked for and no two of them need the same CPU. Read before the keeper gives
@@ -172,6 +195,7 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
         "/etc/ld.so.cache",
         "/dev/null",
         "/dev/urandom",
+        anchorhold_confine::ENFORCE,
     ]);
     read.extend(files.folders());
     for model in &settings.models {

@@ -1,6 +1,6 @@
 //! One worker: starting it, giving it a released model, and noticing its end.
 
-use crate::children::{self, StartedWorker};
+use crate::children::{self, Apart, StartedWorker};
 use crate::fetch::Fetched;
 use crate::key::HeldKey;
 use crate::run::Happening;
@@ -74,9 +74,16 @@ impl LoadFailure {
 }
 
 impl Starting {
-    /// Starts the process and waits until it has confined itself.
-    pub(crate) fn start(settings: &Settings, empty: &Path) -> anyhow::Result<(Self, Confinement)> {
-        let StartedWorker { child, control, data } = children::worker(&settings.worker.program(), empty)?;
+    /// Starts the process and waits until it has confined itself; `born` is told its process id as soon as there is one.
+    pub(crate) fn start(
+        settings: &Settings,
+        empty: &Path,
+        apart: &Apart<'_>,
+        born: impl FnOnce(u32),
+    ) -> anyhow::Result<(Self, Confinement)> {
+        let StartedWorker { child, control, data } =
+            children::worker(&settings.worker.program(), empty, apart)?;
+        born(child.id());
         let (control, mut reader) = Line::<ToWorker, FromWorker>::new(control).split();
         let running = Running { child, control };
         let (message, _) = reader.receive().context("the worker ended before it had confined itself")?;

@@ -9,6 +9,7 @@ use crate::port::free_loopback_port;
 use crate::process::Process;
 use crate::refusals::Stand;
 use crate::store::PackageStore;
+use crate::tpm::{self, EmulatedTpm, Running};
 use anchorhold_image_builder::build::files;
 use anchorhold_image_builder::qemu::{self, Accelerator, Machine, Tee};
 use anchorhold_image_builder::settings as deployment;
@@ -34,6 +35,17 @@ const CPUS: u16 = 2;
 const MEMORY_MIB: u32 = 1024;
 /// The processor of SNP guests, in whose registers the launch digest begins.
 pub const CPU: &str = "EPYC-v4";
+/// What must hold a worker before it is given a key: in the guest the kernel has all of it.
+const LAYERS: [&str; 8] = [
+    "no new privileges",
+    "no core dump",
+    "network namespace",
+    "empty root",
+    "landlock",
+    "no capabilities",
+    "selinux",
+    "seccomp",
+];
 const BROKER_CERTIFICATE: &str = "broker.pem";
 
 /// An image and what is needed to boot it.
@@ -62,11 +74,25 @@ pub struct Deployment {
     pub machine: Machine,
     /// The launch digest of an SNP guest made of exactly these files, hex, computed before any boot.
     pub measurement: String,
+    /// The guest's TPM, and what its quotes must show, computed before any boot.
+    pub tpm: Option<(EmulatedTpm, anchorhold_verifier::tpm::Policy)>,
     image: Image,
     api_key: String,
     // Serves as long as it is kept.
     _store: PackageStore,
 }
+
+/// Whether a guest has a TPM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithTpm {
+    /// It has one, and the policies demand its quote.
+    Yes,
+    /// It has none.
+    No,
+}
+
+/// Firmware that measures into a TPM, among the tools.
+const OVMF: &str = "usr/share/ovmf/OVMF.fd";
 
 /// The launch digest of an SNP guest that is started with these files, hex.
 pub fn launch_digest(image: &Image, machine: &Machine) -> anyhow::Result<String> {
@@ -89,6 +115,11 @@ impl Deployment {
     /// Seals the embedding model, writes the guest's settings into an initrd, computes what will be measured, and lets the broker serve
     /// with a policy that names it.
     pub fn prepare(image: &Image) -> anyhow::Result<Self> {
+        Self::prepare_with(image, WithTpm::No)
+    }
+
+    /// The same, for a guest with or without a TPM.
+    pub fn prepare_with(image: &Image, with_tpm: WithTpm) -> anyhow::Result<Self> {
         let mut stand = Stand::new()?;
         let sealed = stand.seal(&models::embedding()?, (EMBEDDING, 1))?;
         let packages = sealed.package.parent().context("no parent")?;
@@ -114,6 +145,12 @@ impl Deployment {
             &[format!("http://{HOST}:{}/{name}", store.port())],
         );
         settings.replace_in_store("cache_max_bytes = 1073741824", "cache_max_bytes = 134217728");
+        let collector = places.programs.join("anchorhold-collector");
+        settings.collector = Some(format!("program = {:?}\n", collector.to_string_lossy()));
+        settings.required_layers = LAYERS.map(str::to_owned).to_vec();
+        if with_tpm == WithTpm::Yes {
+            settings.quoted_pcrs = (0..anchorhold_verifier::tpm::PCRS).collect();
+        }
         let folder = stand.path().join("settings");
         std::fs::create_dir(&folder)?;
         settings.write(&places, &folder)?;
@@ -124,11 +161,21 @@ impl Deployment {
         deployment::append(&image.folder, &folder, &initrd)?;
         let machine = machine(image, initrd, stand.path().join("console"))?;
         let measurement = launch_digest(image, &machine)?;
-        stand.serve(&[sealed], &measurement)?;
+        let tpm = match with_tpm {
+            WithTpm::No => None,
+            WithTpm::Yes => {
+                let tpm = EmulatedTpm::make(&image.tools.join("run/swtpm"), &stand.path().join("tpm"))?;
+                let policy = expected_of(&tpm, &machine)?;
+                Some((tpm, policy))
+            }
+        };
+        let more = tpm.as_ref().map_or_else(String::new, |(_, policy)| tpm::grant(policy));
+        stand.serve_by(&[sealed], &measurement, &more)?;
         Ok(Self {
             stand,
             machine,
             measurement,
+            tpm,
             image: image.clone(),
             api_key: settings.api_key,
             _store: store,
@@ -138,10 +185,25 @@ impl Deployment {
     /// Boots `machine`, which need not be the one that the policy names, and tells the guest the digest of what it is; `hear` is told
     /// each stage.
     pub fn boot(&self, machine: &Machine, hear: impl FnMut(&Value)) -> anyhow::Result<Boot> {
+        self.boot_as(machine, launch_digest(&self.image, machine)?, hear)
+    }
+
+    /// The same, by a host that tells the guest this digest, whatever it boots. It cannot tell the TPM what to measure.
+    pub fn boot_as(
+        &self,
+        machine: &Machine,
+        simulated_digest: String,
+        hear: impl FnMut(&Value),
+    ) -> anyhow::Result<Boot> {
+        let tpm = self.tpm.as_ref().map(|(tpm, _)| tpm.turn_on()).transpose()?;
         let port = free_loopback_port()?;
         let machine = Machine {
             forward: Some((port, PORT)),
-            simulated_digest: Some(launch_digest(&self.image, machine)?),
+            simulated_digest: Some(simulated_digest),
+            tpm: tpm.as_ref().map(|running| qemu::Tpm {
+                firmware: self.image.tools.join(OVMF),
+                control: running.control.clone(),
+            }),
             ..machine.clone()
         };
         let mut command = Command::new(self.image.tools.join("run/qemu-system-x86_64"));
@@ -155,6 +217,7 @@ impl Deployment {
             words: String::new(),
             url: format!("https://127.0.0.1:{port}"),
             api_key: self.api_key.clone(),
+            _tpm: tpm,
         };
         if booted.listen(hear)? {
             return Ok(Boot::Ready(Box::new(booted)));
@@ -163,8 +226,16 @@ impl Deployment {
         booted.process.wait(SILENCE)?;
         let console = std::fs::read_to_string(&machine.console).unwrap_or_default();
         let stderr = booted.words.clone() + &booted.process.stderr_text();
-        Ok(Boot::Ended { refusal: refusal(&of_keeper(&booted.stages), &stderr), console })
+        let refusal = refusal(&of_keeper(&booted.stages), &stderr);
+        Ok(Boot::Ended(Box::new(Ended { refusal, console, words: booted.words, stages: booted.stages })))
     }
+}
+
+/// What the TPM's quotes must show after a boot of this machine.
+fn expected_of(tpm: &EmulatedTpm, machine: &Machine) -> anyhow::Result<anchorhold_verifier::tpm::Policy> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
+    let (kernel, initrd) = (read(&machine.kernel)?, read(&machine.initrd)?);
+    tpm.policy(DirectBoot { kernel: &kernel, initrd: &initrd, command_line: &machine.cmdline })
 }
 
 fn machine(image: &Image, initrd: PathBuf, console: PathBuf) -> anyhow::Result<Machine> {
@@ -180,6 +251,7 @@ fn machine(image: &Image, initrd: PathBuf, console: PathBuf) -> anyhow::Result<M
         forward: None,
         console,
         simulated_digest: None,
+        tpm: None,
     })
 }
 
@@ -189,12 +261,43 @@ pub enum Boot {
     /// The guest serves.
     Ready(Box<Booted>),
     /// The guest ended before.
-    Ended {
-        /// Who ended it.
-        refusal: Refusal,
-        /// What it said on its console.
-        console: String,
-    },
+    Ended(Box<Ended>),
+}
+
+/// A guest that ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Who ended it.
+    pub refusal: Refusal,
+    /// What it said on its console.
+    pub console: String,
+    /// What its processes wrote to standard error.
+    pub words: String,
+    /// What first process and keeper told.
+    pub stages: Vec<Value>,
+}
+
+impl Ended {
+    /// Writes the audit logs that the guest handed out into `folder`, each in one of its own.
+    pub fn write_logs(&self, folder: &Path) -> anyhow::Result<()> {
+        use std::io::Write as _;
+        for told in self.stages.iter().filter(|stage| stage["stage"] == "log") {
+            let (name, hex) =
+                (told["file"].as_str().context("no name")?, told["hex"].as_str().context("no bytes")?);
+            let is_below = name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+            ensure!(is_below, "{name} is no file of a log");
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().context("no parent")?)?;
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+            file.write_all(&bytes_of(hex)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn bytes_of(hex: &str) -> anyhow::Result<Vec<u8>> {
+    let digits = hex.as_bytes().chunks(2);
+    digits.map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?)).collect()
 }
 
 impl Boot {
@@ -202,14 +305,14 @@ impl Boot {
     pub fn ready(self) -> anyhow::Result<Booted> {
         match self {
             Self::Ready(booted) => Ok(*booted),
-            Self::Ended { refusal, console } => bail!("{refusal:?}\n{console}"),
+            Self::Ended(ended) => bail!("{:?}\n{}", ended.refusal, ended.console),
         }
     }
 
-    /// Why it ended, which it must have, and what it said on its console.
-    pub fn ended(self) -> anyhow::Result<(Refusal, String)> {
+    /// How it ended, which it must have.
+    pub fn ended(self) -> anyhow::Result<Ended> {
         match self {
-            Self::Ended { refusal, console } => Ok((refusal, console)),
+            Self::Ended(ended) => Ok(*ended),
             Self::Ready(booted) => bail!("the guest serves on {}", booted.url),
         }
     }
@@ -228,6 +331,8 @@ pub struct Booted {
     pub url: String,
     /// A key of tenant `demo`.
     pub api_key: String,
+    // Ends after the machine.
+    _tpm: Option<Running>,
 }
 
 impl Booted {

@@ -54,6 +54,11 @@ impl Caller {
 
     /// The same, for any address.
     pub async fn verify_at(url: &str, api_key: &str, measurement: &str) -> anyhow::Result<Self> {
+        Self::verify_by(url, api_key, &appraisal(measurement)?).await
+    }
+
+    /// The same, by this policy.
+    pub async fn verify_by(url: &str, api_key: &str, policy: &AppraisalPolicy) -> anyhow::Result<Self> {
         let target: Target = url.parse()?;
         let limits = Limits::default();
         let nonce = Nonce::random()?;
@@ -61,13 +66,8 @@ impl Caller {
         let document = connection.fetch_document(&nonce).await?;
         let presented = Presented { document: &document, nonce, tls_key: connection.tls_key() };
         let at = now();
-        let server = verify_document(
-            &presented,
-            &Endorsements::default(),
-            &simulated_anchors()?,
-            &appraisal(measurement)?,
-            at,
-        )?;
+        let server =
+            verify_document(&presented, &Endorsements::default(), &simulated_anchors()?, policy, at)?;
         let client = Client::attested(target, &server, at, limits)?;
         let authorization = HeaderValue::from_str(&format!("Bearer {api_key}"))?;
         Ok(Self { client, headers: vec![(header::AUTHORIZATION, authorization)], server })

@@ -46,6 +46,8 @@ pub struct Settings {
     pub report_version: u8,
     /// Where a guest in a virtual machine has the launch digest that its host computed; of the programs that run if there is none.
     pub launch_digest_file: Option<PathBuf>,
+    /// The PCRs of the guest's TPM that it quotes; it has none if there are none.
+    pub quoted_pcrs: Vec<u8>,
     /// Where the gateway listens.
     pub listen: String,
     /// The caller's key.
@@ -58,6 +60,10 @@ pub struct Settings {
     pub precision: String,
     /// The keeper's `[store]`, TOML; packages are directories when there is none.
     pub store: Option<String>,
+    /// The keeper's `[collector]`, TOML; the kernel's audit records are not logged when there is none.
+    pub collector: Option<String>,
+    /// Layers without which no worker is given a key.
+    pub required_layers: Vec<String>,
 }
 
 /// What a guest needs for the KBS protocol.
@@ -117,12 +123,15 @@ impl Settings {
             debug: false,
             report_version: 5,
             launch_digest_file: None,
+            quoted_pcrs: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
             api_key: api_key()?,
             other_key: api_key()?,
             keep_prefixes: true,
             precision: "f32".to_owned(),
             store: None,
+            collector: None,
+            required_layers: ["seccomp", "no new privileges", "no capabilities"].map(str::to_owned).to_vec(),
         })
     }
 
@@ -177,7 +186,7 @@ impl Settings {
         let mut text = format!(
             "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n{}\n\
              {}[gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
-             [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nprecision = {:?}\nrequired_layers = [\"seccomp\", \"no new privileges\", \"no capabilities\"]\n\n\
+             [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nprecision = {:?}\nrequired_layers = {:?}\n\n\
              [audit]\ndirectory = {}\n",
             self.report_version,
             self.debug,
@@ -191,6 +200,7 @@ impl Settings {
             quoted(&places.programs.join("anchorhold-worker")),
             self.keep_prefixes,
             self.precision,
+            self.required_layers,
             quoted(&places.state.join("audit")),
         );
         if let Some((late, held)) = self.witnessed {
@@ -202,6 +212,14 @@ impl Settings {
                 self.broker_url,
                 quoted(&self.broker_certificate)
             );
+        }
+        if let Some(collector) = &self.collector {
+            text.push_str("\n[collector]\n");
+            text.push_str(collector);
+        }
+        if !self.quoted_pcrs.is_empty() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n[tpm]\npcrs = {:?}\n", self.quoted_pcrs);
         }
         if let Some(store) = &self.store {
             text.push_str("\n[store]\n");
@@ -304,7 +322,7 @@ pub fn measurement_with_fetcher(programs: &Programs) -> anyhow::Result<String> {
 
 fn measure(programs: &Programs, names: &[&str]) -> anyhow::Result<String> {
     let component = |name: &str| format!("{name}={}", programs.path(&format!("anchorhold-{name}")).display());
-    let mut arguments: Vec<String> = vec!["image".into(), "measure".into()];
+    let mut arguments: Vec<String> = vec!["image".into(), "measure".into(), "simulated".into()];
     for name in names {
         arguments.extend(["--component".into(), component(name)]);
     }

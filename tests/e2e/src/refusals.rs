@@ -143,10 +143,15 @@ impl Stand {
 
     /// Puts a policy for these packages and this launch digest in force, and serves.
     pub fn serve(&mut self, packages: &[Sealed], measurement: &str) -> anyhow::Result<()> {
+        self.serve_by(packages, measurement, "")
+    }
+
+    /// The same, with these tables at the end of the policy, which are of the last model's grant.
+    pub fn serve_by(&mut self, packages: &[Sealed], measurement: &str, more: &str) -> anyhow::Result<()> {
         let models: Vec<_> =
             packages.iter().map(|sealed| (sealed.model_id.as_str(), sealed.version)).collect();
         let policy = Policy { version: 1, measurement, models: &models, lease: "60m", max_instances: 64 };
-        self.broker.set_policy(&policy.to_toml())?;
+        self.broker.set_policy(&(policy.to_toml() + more))?;
         self.broker.serve()
     }
 

@@ -33,6 +33,7 @@ use std::process::Command;
 /// * `api-keys` is a crate of its own because the command line writes the file that the gateway reads.
 /// * `measure` is a crate of its own because the command line predicts measurements and whatever starts an image does too.
 /// * `image-builder` and `guest-init` share no crate: what one writes and the other reads is text of three lines.
+/// * `supply-chain` is a crate of its own because its readers of other people's databases are fuzzed alone, and nothing else needs them.
 /// * `worker` uses `sealed-weights`, because it opens the package from descriptors and hands `model` the opened one.
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
@@ -101,11 +102,13 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "channel",
             "client",
             "key-release",
+            "measure",
             "relying-party",
             "weights-store",
         ],
     ),
     ("measure", "enclave-image", &["rats"]),
+    ("supply-chain", "enclave-image", &["dsse", "rats"]),
     ("api", "server", &[]),
     ("engine", "server", &[]),
     ("confine", "server", &[]),

@@ -1,6 +1,6 @@
 //! What a process that was taken over would try.
 
-use crate::system::{Outcome, address, call, name, text};
+use crate::system::{Met, Outcome, address, call, name, text};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd as _;
 /// What is there to be reached, found before the process gives up paths.
 pub(crate) struct Targets {
     parent: i64,
-    /// A file of the measured root, open for reading: it stands for the package too.
+    /// A file that it may start with, open for reading.
     file: Option<File>,
 }
 
@@ -17,7 +17,9 @@ impl Targets {
     pub(crate) fn new() -> Self {
         Self {
             parent: i64::from(std::os::unix::process::parent_id()),
-            file: File::open("/proc/self/exe").ok(),
+            file: File::open("/usr/lib64/ld-linux-x86-64.so.2")
+                .or_else(|_| File::open("/proc/self/exe"))
+                .ok(),
         }
     }
 
@@ -31,7 +33,10 @@ pub(crate) fn all(targets: &Targets, out: &mut impl Write) {
     let outcomes =
         [sockets(), paths(targets), processes(targets), memory(targets), kernel(), exhaustion(targets)];
     for (attempt, outcome) in outcomes.into_iter().flatten() {
-        let met = outcome.map_or_else(name, |_| "ALLOWED".to_owned());
+        let met = match outcome {
+            Ok(_) => "ALLOWED".to_owned(),
+            Err(Met { call, error }) => format!("{}\t{call}", name(error)),
+        };
         // A reader that is gone has seen enough.
         let _ = writeln!(out, "attempt\t{attempt}\t{met}");
     }
@@ -172,12 +177,12 @@ fn make_process() -> Outcome {
 
 /// The one that succeeded, or the last error that tells of a refusal: a process that is not there refuses nothing.
 fn first_allowed(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
-    let mut refusal = libc::ESRCH;
+    let mut refusal = Met { call: 0, error: libc::ESRCH };
     for outcome in outcomes {
         match outcome {
             Ok(value) => return Ok(value),
-            Err(libc::ESRCH) => {}
-            Err(error) => refusal = error,
+            Err(Met { error: libc::ESRCH, .. }) => {}
+            Err(met) => refusal = met,
         }
     }
     Err(refusal)
@@ -189,7 +194,7 @@ fn read_memory(pid: i64) -> Outcome {
     match call(libc::SYS_process_vm_readv, [pid, address(local.as_ptr()), 1, address(remote.as_ptr()), 1, 0])
     {
         // It got as far as the address.
-        Err(libc::EFAULT) => Ok(0),
+        Err(Met { error: libc::EFAULT, .. }) => Ok(0),
         outcome => outcome,
     }
 }
@@ -260,7 +265,7 @@ fn kernel() -> Vec<Made> {
         (
             "switch the machine off",
             match call(libc::SYS_reboot, [0, 0, 0, 0, 0, 0]) {
-                Err(libc::EINVAL) => Ok(0),
+                Err(Met { error: libc::EINVAL, .. }) => Ok(0),
                 outcome => outcome,
             },
         ),

@@ -1,5 +1,6 @@
 //! In the place of the keeper: starts the programs of a guest one by one and says what they say.
 
+use crate::contexts::{EXEC, set_context};
 use anchorhold_ipc::{FromCollector, Line, ToCollector, pair};
 use anyhow::Context as _;
 use std::io::Write as _;
@@ -17,6 +18,8 @@ pub(crate) fn all() -> anyhow::Result<()> {
     let mut collector = Command::new(COLLECTOR);
     collector.env_clear().current_dir(EMPTY).stdin(Stdio::from(theirs)).stdout(Stdio::null());
     let mut collecting = collector.spawn().context(COLLECTOR)?;
+    // It holds the other end of the line as long as it is there.
+    drop(collector);
     let mut reader = Line::<ToCollector, FromCollector>::new(ours).split().1;
     let (first, _) = reader.receive().context("the collector said nothing")?;
     say(&format!("collector\t{first:?}"));
@@ -26,13 +29,14 @@ pub(crate) fn all() -> anyhow::Result<()> {
         }
     });
 
-    let mut idle = worker("idle", 4)?.stdin(Stdio::piped()).spawn().context(WORKER)?;
+    let (held, theirs) = pair()?;
+    let mut idle = worker("idle", 4)?.stdin(Stdio::from(theirs)).spawn().context(WORKER)?;
     for how in ["selinux", "attempts"] {
         say(&format!("under\t{how}"));
         let status = worker(how, 3)?.stdin(Stdio::null()).status().context(WORKER)?;
         say(&format!("ended\t{status}"));
     }
-    drop(idle.stdin.take());
+    drop(held);
     say(&format!("idle\t{}", idle.wait()?));
     // What was held back is told within a second; then the collector has nothing left that this test waits for.
     std::thread::sleep(std::time::Duration::from_millis(2_500));
@@ -46,7 +50,7 @@ pub(crate) fn all() -> anyhow::Result<()> {
 /// The category is this thread's word about the next program that it starts.
 fn worker(how: &str, category: u16) -> anyhow::Result<Command> {
     let context = format!("system_u:system_r:worker_start_t:s0:c{category}");
-    std::fs::write("/proc/thread-self/attr/exec", &context).with_context(|| context.clone())?;
+    set_context(EXEC, &context).map_err(|error| anyhow::anyhow!("{context}: {error}"))?;
     let mut command = Command::new(WORKER);
     command.arg(how).env_clear().current_dir(Path::new(EMPTY));
     Ok(command)

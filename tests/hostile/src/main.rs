@@ -9,12 +9,13 @@
 //! anchorhold-hostile-worker --config F  in the place of the keeper, in an image for tests: starts the collector and these, F unread
 //! ```
 //!
-//! A line is `attempt`, the attempt's name and the error it met, with tabs between; `ALLOWED` is an attempt that succeeded. What each must
-//! meet is in `policies/cases/hostile.toml`.
+//! A line is `attempt`, the attempt's name, the error it met and the number of the system call that met it, with tabs between; `ALLOWED` is an
+//! attempt that succeeded. What each must meet is in `policies/cases/hostile.toml`.
 //!
 //! Never part of an image that is for use.
 
 mod attempts;
+mod contexts;
 mod direct;
 mod system;
 
@@ -22,11 +23,9 @@ use anchorhold_confine::{Role, enter};
 use anchorhold_ipc::Confinement;
 use anchorhold_worker::{Exit, Limits, Sockets, load_sealed, quiet_panics, run};
 use anyhow::Context as _;
+use contexts::{CURRENT, set_context};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt as _;
 use std::process::ExitCode;
-
-const CURRENT: &str = "/proc/self/attr/current";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -90,9 +89,8 @@ fn idle() -> anyhow::Result<()> {
 
 /// Goes into the domain that serves, and gives up nothing else.
 fn settle() -> anyhow::Result<String> {
-    let context = std::fs::read_to_string(CURRENT).context("no SELinux here")?;
+    let context = std::fs::read_to_string("/proc/self/attr/current").context("no SELinux here")?;
     let serving = context.trim_end_matches('\0').replace("_start_t:", "_t:");
-    let current = std::fs::File::options().write(true).open(CURRENT)?;
-    current.write_all_at(serving.as_bytes(), 0).with_context(|| serving.clone())?;
+    set_context(CURRENT, &serving).map_err(|error| anyhow::anyhow!("{serving}: {error}"))?;
     Ok(serving)
 }

@@ -3,8 +3,15 @@
 
 use std::ffi::CStr;
 
-/// How an attempt ended: the error's number.
-pub(crate) type Outcome = Result<i64, i32>;
+/// How an attempt ended: the error, and which system call met it.
+pub(crate) type Outcome = Result<i64, Met>;
+
+/// An error that a system call met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Met {
+    pub(crate) call: libc::c_long,
+    pub(crate) error: i32,
+}
 
 /// Makes a system call with numbers for arguments.
 pub(crate) fn call(number: libc::c_long, arguments: [i64; 6]) -> Outcome {
@@ -15,7 +22,7 @@ pub(crate) fn call(number: libc::c_long, arguments: [i64; 6]) -> Outcome {
     if answer >= 0 {
         return Ok(answer);
     }
-    Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+    Err(Met { call: number, error: std::io::Error::last_os_error().raw_os_error().unwrap_or(0) })
 }
 
 /// The address of bytes that end with a zero.
@@ -54,6 +61,7 @@ pub(crate) fn name(error: i32) -> String {
         libc::EXDEV => "EXDEV",
         libc::ENOTDIR => "ENOTDIR",
         libc::EEXIST => "EEXIST",
+        libc::ENOKEY => "ENOKEY",
         other => return other.to_string(),
     };
     known.to_owned()

@@ -20,6 +20,9 @@ struct Attempt {
     name: String,
     /// What it may meet under all layers, wherever the worker runs.
     all: BTreeSet<String>,
+    /// The system call that a filter refuses and the kernel makes a record of, on x86-64; none where the error is another's.
+    #[serde(rename = "record")]
+    _record: Option<u32>,
     /// What it may meet under the domain of SELinux and nothing else; for the guest.
     #[serde(rename = "selinux")]
     _selinux: BTreeSet<String>,
@@ -42,7 +45,8 @@ fn case_43_every_attempt_of_a_hostile_worker_is_refused_as_the_matrix_says() {
     assert!(output.status.success(), "{text}");
     let mut met = BTreeSet::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("attempt\t")) {
-        let (name, outcome) = line.split_once('\t').unwrap();
+        let mut words = line.split('\t');
+        let (name, outcome) = (words.next().unwrap(), words.next().unwrap());
         assert!(wanted[name].contains(outcome), "{name}: met {outcome}, wanted one of {:?}", wanted[name]);
         assert_ne!(outcome, "ALLOWED", "{name}");
         met.insert(name);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes firmware.fd: two pages with the tables of an OVMF for SNP and TDX, so that measurements have a vector that is small.
+"""Writes firmware.fd, two pages with the tables of an OVMF for SNP and TDX, and unified.efi, a unified kernel image in small.
 
-It boots nothing. Addresses and kinds of its sections are edk2's (OvmfPkg/AmdSev and OvmfPkg/IntelTdx); lengths are cut.
+They boot nothing. Addresses and kinds of the firmware's sections are edk2's (OvmfPkg/AmdSev and OvmfPkg/IntelTdx); lengths are cut.
 """
 
 import hashlib
@@ -52,3 +52,42 @@ entries += entry(struct.pack("<I", 0x0080B004), "00f771de-1a7e-4fcb-890e-68c77e2
 table = entries + struct.pack("<H", len(entries) + 18) + guid("96b582de-1fb2-45f7-baea-a366c55a082d")
 file[SIZE - 32 - len(table) : SIZE - 32] = table
 pathlib.Path(__file__).with_name("firmware.fd").write_bytes(file)
+
+
+def pe(sections, *, directories=16, certificates=0):
+    """A PE32+ image with these sections (name, content), each padded to 512 bytes in the file."""
+    align = lambda n: -(-n // 512) * 512
+    optional = struct.pack("<HBBIIIII", 0x20B, 0, 0, 0, 0, 0, 0x1000, 0x1000)
+    headers = align(64 + 24 + 112 + 8 * directories + 40 * len(sections))
+    optional += struct.pack("<QIIHHHHHHIIIIHHQQQQII", 0, 4096, 512, 0, 0, 0, 0, 0, 0, 0, 0x100000, headers, 0x1234, 10, 0, 0, 0, 0, 0, 0, directories)
+    table, body, place = b"", b"", headers
+    for index, (name, content) in enumerate(sections):
+        size = align(len(content))
+        table += struct.pack("<8sIIIIIIHHI", name.encode(), len(content), 0x1000 * (index + 1), size, place if size else 0, 0, 0, 0, 0, 0x40000040)
+        body += content.ljust(size, b"\0")
+        place += size
+    listed = [(0, 0)] * directories
+    if certificates:
+        listed[4] = (place, certificates)
+    optional += b"".join(struct.pack("<II", *d) for d in listed)
+    head = b"MZ".ljust(60, b"\0") + struct.pack("<I", 64)
+    head += b"PE\0\0" + struct.pack("<HHIIIHH", 0x8664, len(sections), 0, 0, 0, len(optional), 0x22E)
+    return (head + optional + table).ljust(headers, b"\0") + body
+
+
+# A unified kernel image whose kernel is a PE image too.
+kernel = pe([(".text", b"kernel code"), (".bss", b""), (".data", b"kernel data" * 60)], directories=6)
+unified = pe(
+    [
+        (".text", b"stub"),
+        (".sbat", b"sbat,1\n"),
+        (".osrel", b"ID=anchorhold\n"),
+        (".cmdline", b"console=ttyS0 roothash=00"),
+        (".uname", b"6.12.118"),
+        (".linux", kernel),
+        (".initrd", b"an initial file system\n"),
+    ]
+)
+folder = pathlib.Path(__file__).parent
+(folder / "kernel.efi").write_bytes(kernel)
+(folder / "unified.efi").write_bytes(unified)

@@ -1,69 +1,45 @@
-//! `anchorhold image`: measurements.
+//! `anchorhold image`: what an image measures, who says so, and whether these are its files.
+
+mod inputs;
+mod measure;
+mod reference;
+mod verify;
 
 use crate::exit::{Exit, Failure};
-use crate::output;
-use anchorhold_attester::software::measure_components;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+
+const REFERENCE_EXAMPLE: &str = "\
+Example:
+  anchorhold image reference-values --id anchorhold-cpu --version 1 --description 'CPU image' --days 365 \\
+    --snp-firmware OVMF.amdsev.fd --vcpus 1,2,4 --vcpu-type EPYC-Genoa,EPYC-Turin \\
+    --kernel vmlinuz --initrd initrd.zst --command-line-file cmdline --sign builder.key --out image.dsse";
+const VERIFY_EXAMPLE: &str = "\
+Examples:
+  anchorhold image verify image.dsse --signer $BUILDER --file kernel=vmlinuz --file initrd=initrd.zst
+  anchorhold image verify image.dsse --signer $BUILDER --lines grant";
 
 /// What to do with an image.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Print the simulated launch digest of the software guest for these files
+    /// Compute, from the files of an image, what hardware will say of a guest that boots it
+    #[command(subcommand)]
+    Measure(measure::Command),
+    /// Write what an image measures into a file, signed if a key is named
     ///
-    /// Covers the names and contents of the files. This is what the software guest reports as its measurement. It is
-    /// not the launch digest that SEV-SNP firmware computes, and no machine has it: of a real guest,
-    /// `anchorhold evidence show` prints MEASUREMENT.
-    #[command(
-        after_help = "Example:\n  anchorhold image measure --component keeper=./keeper --component worker=./worker"
-    )]
-    Measure {
-        /// A name and the file it stands for; repeat for each, in the order in which the guest lists them
-        #[arg(long, value_name = "NAME=PATH", required = true)]
-        component: Vec<Component>,
-    },
-}
-
-/// `keeper=./keeper`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Component {
-    name: String,
-    path: PathBuf,
-}
-
-impl FromStr for Component {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
-            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
-                Ok(Self { name: name.to_owned(), path: path.into() })
-            }
-            _ => Err("wanted NAME=PATH"),
-        }
-    }
+    /// Measures for SEV-SNP when --snp-firmware is named, for TDX when --tdx-firmware is, and for a TPM when a unified kernel
+    /// image is.
+    #[command(after_help = REFERENCE_EXAMPLE)]
+    ReferenceValues(Box<reference::Args>),
+    /// Verify who signed reference values, hold files against them, and print them as lines for a policy
+    ///
+    /// Exits with 3 when the signatures are not those of the named signers, and with 4 when a file is another one.
+    #[command(after_help = VERIFY_EXAMPLE)]
+    Verify(verify::Args),
 }
 
 pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
-    let Command::Measure { component } = command;
-    let components: Vec<(&str, &Path)> =
-        component.iter().map(|component| (component.name.as_str(), component.path.as_path())).collect();
-    let measurement =
-        measure_components(&components).map_err(|e| Failure::other(format!("cannot measure: {e}")))?;
-    output::text(&format!("{measurement}\n"))?;
-    Ok(Exit::Ok)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_component_is_a_name_and_a_path() {
-        let component = Component { name: "keeper".into(), path: "a=b".into() };
-        assert_eq!("keeper=a=b".parse(), Ok(component));
-        for text in ["", "keeper", "=path", "keeper="] {
-            assert!(text.parse::<Component>().is_err(), "{text}");
-        }
+    match command {
+        Command::Measure(command) => measure::run(command),
+        Command::ReferenceValues(args) => reference::run(args),
+        Command::Verify(args) => verify::run(args),
     }
 }

@@ -1,4 +1,4 @@
-//! `anchorhold policy`: release policies, signer sets, appraisal profiles and machine lists.
+//! `anchorhold policy`: release policies, signer sets, appraisal profiles, machine lists and reference values.
 
 mod advice;
 mod backtest;
@@ -45,8 +45,8 @@ Examples:
 pub(crate) enum Command {
     /// Read a policy as a key broker or verifier would, and say what it holds
     ///
-    /// Takes a release policy, a signer set, an appraisal profile or a machine list, and tells them apart. What deserves a
-    /// second look in one that is good is said with it.
+    /// Takes a release policy, a signer set, an appraisal profile, a machine list or reference values, and tells them apart.
+    /// What deserves a second look in one that is good is said with it.
     #[command(after_help = "Example:\n  anchorhold policy check --strict release.toml")]
     Check {
         /// The policy, TOML or signed
@@ -137,6 +137,18 @@ pub(crate) enum Command {
 pub(crate) struct SignatureArgs {
     /// The signed file
     file: PathBuf,
+    #[command(flatten)]
+    trust: Trust,
+    /// Judge for this time instead of now, such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Whose signatures count.
+#[derive(clap::Args)]
+pub(crate) struct Trust {
     /// A key that is trusted, in hex as `owner show` prints it; may be repeated
     #[arg(long, value_name = "HEX", required_unless_present = "signers")]
     signer: Vec<Ed25519PublicKey>,
@@ -146,11 +158,6 @@ pub(crate) struct SignatureArgs {
     /// A signer set, TOML, whose signers and threshold hold instead
     #[arg(long, value_name = "FILE", conflicts_with_all = ["signer", "threshold"])]
     signers: Option<PathBuf>,
-    /// Judge for this time instead of now, such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME")]
-    at: Option<Timestamp>,
-    #[command(flatten)]
-    format: Format,
 }
 
 pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {

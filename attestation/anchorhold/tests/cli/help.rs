@@ -35,7 +35,12 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("policy-assemble", &["policy", "assemble"]),
     ("policy-sign", &["policy", "sign"]),
     ("policy-verify-signature", &["policy", "verify-signature"]),
-    ("image-measure", &["image", "measure"]),
+    ("image-measure-snp", &["image", "measure", "snp"]),
+    ("image-measure-tdx", &["image", "measure", "tdx"]),
+    ("image-measure-tpm", &["image", "measure", "tpm"]),
+    ("image-measure-simulated", &["image", "measure", "simulated"]),
+    ("image-reference-values", &["image", "reference-values"]),
+    ("image-verify", &["image", "verify"]),
     ("vectors-run", &["vectors", "run"]),
     ("simulated-root", &["simulated-root"]),
     ("top", &["top"]),
@@ -77,7 +82,7 @@ fn a_command_line_that_is_not_understood_ends_with_2() {
     run(["verify", "https://a.example", "--measurement", "xyz"]).expect(2, "not 48 bytes of lower-case hex");
     run(["verify", "http://a.example", "--measurement", &"5a".repeat(48)])
         .expect(2, "not https://host[:port]");
-    run(["image", "measure", "--component", "keeper"]).expect(2, "wanted NAME=PATH");
+    run(["image", "measure", "simulated", "--component", "keeper"]).expect(2, "wanted NAME=PATH");
 }
 
 #[test]

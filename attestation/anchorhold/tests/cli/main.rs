@@ -7,6 +7,7 @@ mod evidence;
 mod families;
 mod fetch;
 mod help;
+mod image;
 mod key;
 mod owner;
 mod package;

@@ -1,7 +1,7 @@
-//! `owner`, `image` and `simulated-root`.
+//! `owner` and `simulated-root`.
 
 use crate::support::{Folder, run};
-use anchorhold_attester::software::{measure_components, simulated_ark_der};
+use anchorhold_attester::software::simulated_ark_der;
 use anchorhold_sealed_weights::OwnerKey;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -51,22 +51,6 @@ fn a_directory_is_no_key_and_its_mode_is_left_alone() {
         ran.expect(1, "dir is a directory");
         assert!(!ran.err.contains("chmod"), "{}", ran.err);
     }
-}
-
-#[test]
-fn an_image_measures_as_the_software_guest_does() {
-    let folder = Folder::new();
-    let (keeper, worker) = (folder.write("keeper", "k"), folder.write("worker", "w"));
-    let components = [("keeper", Path::new(&keeper)), ("worker", Path::new(&worker))];
-    let wanted = measure_components(&components).unwrap();
-    let measure = |components: [String; 2]| {
-        let args = ["image", "measure", "--component", &components[0], "--component", &components[1]];
-        run(args.map(str::to_owned))
-    };
-    let ran = measure([format!("keeper={keeper}"), format!("worker={worker}")]);
-    assert_eq!(ran.out, format!("{wanted}\n"));
-    let missing = measure([format!("keeper={keeper}"), "worker=/nonexistent".to_owned()]);
-    missing.expect(1, "anchorhold: error: cannot measure");
 }
 
 #[test]

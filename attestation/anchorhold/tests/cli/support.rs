@@ -156,7 +156,9 @@ fn document_for(attest: impl FnOnce(&ReportData) -> Evidence, nonce: Nonce, keys
         ServedModel { id: "acme/chat".into(), version: 3, manifest_digest: Sha256Digest::new([8; 32]) };
     let audit = AuditHead { origin: "acme/1".into(), tree_size: 12, root_hash: Sha256Digest::new([10; 32]) };
     let channel = ChannelKeys { authenticator_key: authenticator_key().public_key(), body_keys: Vec::new() };
-    let state = DocumentState { models: vec![model], policy_digest: None, audit, channel }.to_json().unwrap();
+    let state = DocumentState { models: vec![model], policy_digest: None, audit, channel, runtime: None }
+        .to_json()
+        .unwrap();
     let binding = document::binding(nonce, &keys, &state, Sha256Digest::of(b""));
     let evidence = attest(&binding.report_data());
     Document::new(nonce, keys, state, evidence).unwrap().to_json().unwrap()

@@ -2,10 +2,11 @@
 
 use crate::support::{ALL, GPU, HEADER, PARAVISOR, TDX, path_of, paths, read, with, without};
 use anchorhold_appraisal_policy::{AppraisalProfile, PolicyError};
-use anchorhold_rats::Measurement;
+use anchorhold_rats::{Measurement, Sha256Digest};
 use anchorhold_verifier::event_log::{self, Content, EventKind, RequiredEvent, Rtmr};
 use anchorhold_verifier::nvidia::{self, Architecture, BoardSize, Mode, Pdi};
 use anchorhold_verifier::tdx::{self, Flag, PlatformId, TcbStatus, Xfam};
+use anchorhold_verifier::tpm::{self, KeyName};
 use toml::Value;
 
 fn all() -> String {
@@ -154,6 +155,31 @@ fn every_rule_of_event_logs_and_paravisors_can_be_written() {
     let id = "0A1B2C3D-0000-1111-2222-333344445555";
     let ids = paravisor("paravisor.vm_ids", vec![id].into()).vm_ids;
     assert_eq!(ids, Some(vec![id.parse().unwrap()]));
+}
+
+#[test]
+fn every_rule_of_a_tpm_can_be_written_and_nothing_else() {
+    let (key, value) = ("0b".repeat(32), format!("sha256:{}", "17".repeat(32)));
+    let rules = |keys: &str, pcrs: &str, more: &str| {
+        format!("{}\n[tpm]\nkeys = [{keys}]\npcrs = {{ {pcrs} }}\n{more}", all())
+    };
+    let (keys, pcrs) = (format!("{key:?}"), format!("4 = [{value:?}]"));
+    let profile = read(&rules(&keys, &pcrs, ""));
+    let wanted =
+        tpm::Policy::strict(vec![KeyName::new(Sha256Digest::new([11; 32]))], [(4, vec![[23; 32]])].into());
+    assert_eq!(profile.tpm(), Some(&wanted));
+    assert_eq!(read(&profile.to_toml()).tpm(), Some(&wanted));
+    assert!(!read(&rules(&keys, &pcrs, "require_event_log = false")).tpm().unwrap().require_event_log);
+    assert!(read(&rules("", "", "")).tpm().unwrap().keys.is_empty());
+    assert_eq!(read(&all()).tpm(), None);
+    for (text, path) in [
+        (rules("\"0B\"", &pcrs, ""), ("value", "tpm.keys")),
+        (rules(&keys, "4 = [\"00\"]", ""), ("value", "tpm.pcrs.4")),
+        (rules(&keys, "24 = []", ""), ("unknown", "tpm.pcrs.24")),
+        (rules(&keys, &pcrs, "bank = \"sha1\""), ("unknown", "tpm.bank")),
+    ] {
+        assert_eq!(path_of(&refused(&text)), path, "{text}");
+    }
 }
 
 #[test]

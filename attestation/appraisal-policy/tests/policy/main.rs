@@ -13,6 +13,7 @@ mod families;
 mod filled;
 mod machines;
 mod profile;
+mod reference;
 mod shipped;
 mod signed;
 mod support;

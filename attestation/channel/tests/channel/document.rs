@@ -4,8 +4,8 @@ use crate::support::{Guest, MEASUREMENT, NONCE, anchors, at, judge, policy, stat
 use anchorhold_attester::software::revocation::RevocationTemplate;
 use anchorhold_attester::software::{Authority, Debug, LaunchConfig, simulated_ark_der};
 use anchorhold_channel::document::{
-    AuditHead, Document, DocumentState, Error, MAX_DOCUMENT_BYTES, MAX_MODELS, Presented, nonce_of_query,
-    path_for,
+    AuditHead, Document, DocumentState, Error, MAX_DOCUMENT_BYTES, MAX_LAYERS, MAX_MODELS, Presented,
+    RuntimeClaims, nonce_of_query, path_for,
 };
 use anchorhold_channel::{Subject, Verdict, VerificationDocument, verify_document, verify_relayed_document};
 use anchorhold_rats::{Der, Endorsements, Measurement, Nonce, Outcome, Purpose, Sha256Digest, Stage};
@@ -167,6 +167,14 @@ fn a_state_over_its_limits_is_not_written() {
     assert!(matches!(long.to_json(), Err(Error::Limit { what: "name bytes", .. })));
     let audit = AuditHead { origin: "a\nb".into(), ..audit };
     assert_eq!(DocumentState { audit, ..state() }.to_json(), Err(Error::Name));
+    let held_by = |layers| {
+        let runtime = Some(RuntimeClaims { selinux_policy: None, layers });
+        DocumentState { runtime, ..state() }.to_json()
+    };
+    assert!(held_by(vec!["seccomp".to_owned(); MAX_LAYERS]).is_ok());
+    let many = held_by(vec!["seccomp".to_owned(); MAX_LAYERS + 1]);
+    assert!(matches!(many, Err(Error::Limit { what: "layers", .. })), "{many:?}");
+    assert_eq!(held_by(vec!["\u{1b}[2J".to_owned()]), Err(Error::Name));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
 use anchorhold_channel::authenticator::AuthenticatorKey;
 use anchorhold_channel::document::{
-    self, AuditHead, ChannelKeys, Document, DocumentKeys, DocumentState, Presented, Refusal, ServedModel,
+    self, AuditHead, ChannelKeys, Document, DocumentKeys, DocumentState, Presented, Refusal, RuntimeClaims,
+    ServedModel,
 };
 use anchorhold_channel::{AttestedServer, verify_document};
 use anchorhold_rats::{Ed25519PublicKey, Endorsements, Measurement, Nonce, Purpose, Sha256Digest, Timestamp};
@@ -46,6 +47,10 @@ fn state_with(authenticator_key: Ed25519PublicKey) -> DocumentState {
         policy_digest: Some(Sha256Digest::new([9; 32])),
         audit: AuditHead { origin: "acme/1".into(), tree_size: 12, root_hash: Sha256Digest::new([10; 32]) },
         channel: ChannelKeys { authenticator_key, body_keys: Vec::new() },
+        runtime: Some(RuntimeClaims {
+            selinux_policy: Some(Sha256Digest::new([11; 32])),
+            layers: vec!["landlock".into()],
+        }),
     }
 }
 

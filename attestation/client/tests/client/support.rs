@@ -116,6 +116,7 @@ impl Guest {
                 authenticator_key: self.authenticator.public_key(),
                 body_keys: Vec::new(),
             },
+            runtime: None,
         };
         let state = state.to_json().unwrap();
         let binding = document::binding(nonce, &self.keys, &state, Sha256Digest::of(b""));

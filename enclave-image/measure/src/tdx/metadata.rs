@@ -46,6 +46,13 @@ pub(super) struct Section<'a> {
     pub(super) augmented: bool,
 }
 
+impl Section<'_> {
+    /// Whether MRTD has a record of any of its pages. Of memory that the guest accepts itself it has none, however much there is.
+    pub(super) const fn is_recorded(&self) -> bool {
+        self.extended || !self.augmented
+    }
+}
+
 /// The sections, in the order in which the hypervisor adds them.
 ///
 /// # Errors
@@ -72,10 +79,12 @@ pub(super) fn sections<'a>(firmware: &Firmware<'a>) -> Result<Vec<Section<'a>>, 
     let mut total: u64 = 0;
     for _ in 0..count {
         let section = section(&mut header, firmware.file())?;
-        total = total.saturating_add(section.bytes);
+        if section.is_recorded() {
+            total = total.saturating_add(section.bytes);
+        }
         if total > MAX_SECTION_BYTES {
             return Err(Error::Field {
-                field: "bytes of all TDX metadata sections",
+                field: "bytes of the TDX metadata sections that are measured",
                 wanted: "at most 64 MiB",
                 observed: total,
             });

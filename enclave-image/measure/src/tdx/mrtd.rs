@@ -34,17 +34,17 @@ pub enum PageOrder {
 pub fn mrtd(firmware: &[u8], order: PageOrder) -> Result<Measurement, Error> {
     let firmware = Firmware::parse(firmware)?;
     let mut context = Context::new(&SHA384);
-    for section in metadata::sections(&firmware)? {
+    for section in metadata::sections(&firmware)?.iter().filter(|section| section.is_recorded()) {
         let mut pages = section.content.chunks(PAGE_BYTES);
         let addresses = || (section.address..).step_by(PAGE_BYTES).zip(0..section.bytes / PAGE_BYTES as u64);
         if order == PageOrder::SectionBySection {
-            addresses().for_each(|(address, _)| add(&mut context, &section, address));
+            addresses().for_each(|(address, _)| add(&mut context, section, address));
         }
         for (address, _) in addresses() {
             if order == PageOrder::PageByPage {
-                add(&mut context, &section, address);
+                add(&mut context, section, address);
             }
-            extend(&mut context, &section, address, pages.next().unwrap_or_default());
+            extend(&mut context, section, address, pages.next().unwrap_or_default());
         }
     }
     let mut out = [0; Measurement::LEN];

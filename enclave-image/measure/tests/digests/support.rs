@@ -6,6 +6,9 @@ use std::path::Path;
 
 pub(crate) struct Vector {
     pub(crate) firmware: Vec<u8>,
+    /// A unified kernel image, and the kernel in it.
+    pub(crate) unified: Vec<u8>,
+    pub(crate) kernel: Vec<u8>,
     pub(crate) said: Value,
 }
 
@@ -15,6 +18,8 @@ impl Vector {
         let said = std::fs::read(folder.join("digests.json")).unwrap();
         Self {
             firmware: std::fs::read(folder.join("firmware.fd")).unwrap(),
+            unified: std::fs::read(folder.join("unified.efi")).unwrap(),
+            kernel: std::fs::read(folder.join("kernel.efi")).unwrap(),
             said: serde_json::from_slice(&said).unwrap(),
         }
     }
@@ -29,8 +34,13 @@ impl Vector {
 
     /// The firmware with other bytes at an offset.
     pub(crate) fn changed(&self, offset: usize, bytes: &[u8]) -> Vec<u8> {
-        let mut firmware = self.firmware.clone();
-        firmware[offset..offset + bytes.len()].copy_from_slice(bytes);
-        firmware
+        changed(&self.firmware, offset, bytes)
     }
+}
+
+/// A file with other bytes at an offset.
+pub(crate) fn changed(file: &[u8], offset: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut file = file.to_vec();
+    file[offset..offset + bytes.len()].copy_from_slice(bytes);
+    file
 }

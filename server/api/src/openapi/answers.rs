@@ -31,11 +31,19 @@ pub(super) fn schemas() -> Value {
         ("Tokens", tokens()),
         ("Text", Schema::answer(vec![("prompt", Schema::words())])),
         ("Status", Schema::answer(vec![("status", Schema::words())])),
+        ("Readiness", readiness()),
         ("Version", Schema::answer(vec![("name", Schema::words()), ("version", Schema::words())])),
         ("Error", error()),
     ];
     let named = named.into_iter().map(|(name, schema)| (name.to_owned(), schema.value()));
     Value::Object(named.collect::<Map<_, _>>())
+}
+
+fn readiness() -> Schema {
+    let layers = || Schema::all(Schema::words());
+    let held =
+        Schema::answer(vec![("process", Schema::words()), ("layers", layers()), ("missing", layers())]);
+    Schema::answer(vec![("status", Schema::one_of_words(&["ready"])), ("confinement", Schema::all(held))])
 }
 
 fn object(kind: &str) -> Field {

@@ -174,7 +174,14 @@ fn operators() -> Map<String, Value> {
     Map::from_iter([
         path("/", tells_anybody("status", "What is served and how to verify it, for people", &page)),
         path("/health", tells_anybody("health", "Whether the server is alive", &json_of("Status"))),
-        path("/readyz", tells_anybody("ready", "Whether every model can answer", &json_of("Status"))),
+        path(
+            "/readyz",
+            tells_anybody(
+                "ready",
+                "Whether every model can answer, and what holds each process",
+                &json_of("Readiness"),
+            ),
+        ),
         path("/version", tells_anybody("version", "The server's version", &json_of("Version"))),
         path("/openapi.json", tells_anybody("openapi", "This document", &document)),
         path("/metrics", tells("metrics", "Numbers for operators", &numbers)),

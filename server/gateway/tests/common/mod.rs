@@ -11,8 +11,9 @@
 
 use anchorhold_gateway::{BodyKeys, Files, Gateway, Opening, Overrides, Written};
 use anchorhold_ipc::{
-    Appended, AuditEvent, Event, FinishReason, FromGateway, GuestCard, Line, LineReader, LineWriter,
-    ModelInfo, ModelKind, Prompt, RequestRecord, ServingEvidence, Shorter, ToGateway, Work, WorkKind, pair,
+    Appended, AuditEvent, Event, FinishReason, FromGateway, GuestCard, HeldProcess, Line, LineReader,
+    LineWriter, ModelInfo, ModelKind, Prompt, RequestRecord, ServingEvidence, Shorter, ToGateway, Work,
+    WorkKind, pair,
 };
 use anchorhold_rats::{Sha256Digest, WrappingKey};
 use axum::Router;
@@ -175,6 +176,11 @@ pub fn guest() -> GuestCard {
         measurement: "c0ffee".repeat(16),
         log_origin: "test.example/<boot>".to_owned(),
         log_size: 3,
+        held: vec![HeldProcess {
+            process: "gateway".to_owned(),
+            active: vec!["seccomp".to_owned()],
+            missing: vec!["landlock".to_owned()],
+        }],
     }
 }
 

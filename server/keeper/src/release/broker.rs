@@ -42,6 +42,7 @@ pub(super) fn exchange(
     let (body, awaiting) = session.send(evidence);
     let answer = post(http, "/v1/release", body.into())?;
     let key = awaiting.open(&answer, &exchange.identity.release_key).map_err(anyhow::Error::from)?;
+    exchange.clock.follow(key.decided_ns());
     Ok(key.into())
 }
 

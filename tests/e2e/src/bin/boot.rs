@@ -1,10 +1,12 @@
 //! `anchorhold-boot`: the main job with the guest in a virtual machine, from sealing to an attested answer. `make boot` runs it.
 
-use anchorhold_e2e::boot::{Booted, CPU, Deployment, Image, require_host};
-use anchorhold_e2e::client::{Caller, cosine};
+use anchorhold_e2e::boot::{Booted, CPU, Deployment, Image, WithTpm, require_host};
+use anchorhold_e2e::client::{Caller, appraisal, cosine};
+use anchorhold_e2e::kvm::{Wish, choose};
 use anchorhold_e2e::models::EMBEDDING;
 use anchorhold_image_builder::build::files;
-use anchorhold_image_builder::qemu::{self, Tee};
+use anchorhold_image_builder::qemu::{self, Accelerator, Tee};
+use anchorhold_verifier::AppraisalPolicy;
 use anyhow::{bail, ensure};
 use clap::Parser;
 use serde_json::json;
@@ -35,9 +37,15 @@ struct Arguments {
     /// Write the stage times as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Who runs the guest: tcg, kvm (refused where a probe does not boot), or auto
+    #[arg(long, value_name = "WHO", default_value = "tcg")]
+    accelerator: Wish,
     /// Show the command line for a host of snp or tdx guests; refused on a machine that is none
     #[arg(long, value_name = "TEE")]
     tee: Option<String>,
+    /// Boot through UEFI firmware with an emulated TPM, and demand its quote and event log beside the simulated report
+    #[arg(long, conflicts_with = "tee")]
+    tpm: bool,
     /// The firmware of a TDX guest
     #[arg(long, value_name = "FILE", required_if_eq("tee", "tdx"))]
     firmware: Option<PathBuf>,
@@ -65,8 +73,17 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     say(
         "SIMULATED TEE: a virtual machine that its host can read. The path is the real one; it protects nothing from this machine.",
     );
-    let mut deployment = Deployment::prepare(&image)?;
+    let with_tpm = if arguments.tpm { WithTpm::Yes } else { WithTpm::No };
+    let mut deployment = Deployment::prepare_with(&image, with_tpm)?;
+    deployment.machine.accelerator = choose(arguments.accelerator, &image, deployment.stand.path())?;
     say(&format!("launch digest, computed before the boot: {}", deployment.measurement));
+    if let Some((_, policy)) = &deployment.tpm {
+        for (pcr, value) in
+            policy.pcrs.iter().flat_map(|(pcr, all)| all.iter().map(move |value| (pcr, value)))
+        {
+            say(&format!("PCR {pcr}, computed before the boot: {}", anchorhold_rats::hex(value)));
+        }
+    }
     match arguments.tee.as_deref() {
         None => {}
         Some("snp") => {
@@ -98,12 +115,18 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         })?
         .ready()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let checks = runtime.block_on(ask(&booted, &deployment.measurement))?;
+    let mut policy = appraisal(&deployment.measurement)?;
+    policy.tpm = deployment.tpm.as_ref().map(|(_, policy)| policy.clone());
+    let checks = runtime.block_on(ask(&booted, &policy))?;
     let answered = booted.host_ms();
     say(&format!("{answered:>9.0} ms  answered: {checks} checks passed, three sentences embedded"));
     if let Some(path) = &arguments.json {
+        let accelerator = match machine.accelerator {
+            Accelerator::Tcg => "tcg",
+            Accelerator::Kvm => "kvm",
+        };
         let stages = json!({
-            "simulated": true, "accelerator": "tcg", "measurement": deployment.measurement, "stages": booted.stages,
+            "simulated": true, "accelerator": accelerator, "measurement": deployment.measurement, "stages": booted.stages,
             "ms": {
                 "root": booted.reached("root")?, "checked": booted.reached("checked")?,
                 "attested": booted.reached("evidence")?, "released": booted.reached("release")?,
@@ -116,8 +139,16 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// What a client does: verify, then ask. Gives back how many checks passed.
-async fn ask(booted: &Booted, measurement: &str) -> anyhow::Result<usize> {
-    let caller = Caller::verify_at(&booted.url, &booted.api_key, measurement).await?;
+async fn ask(booted: &Booted, policy: &AppraisalPolicy) -> anyhow::Result<usize> {
+    let caller = Caller::verify_by(&booted.url, &booted.api_key, policy).await?;
+    if let Some(tpm) = &caller.server.result().claims().tpm {
+        let events = tpm.log().map_or(0, |log| log.events().len());
+        let pcrs = policy.tpm.as_ref().map_or(0, |policy| policy.pcrs.len());
+        say(&format!(
+            "TPM: quote by key {}, {pcrs} PCRs as computed, event log of {events} events",
+            tpm.key()
+        ));
+    }
     let vectors = caller.embed(EMBEDDING, &SENTENCES).await?;
     let [first, second, third] = vectors.as_slice() else {
         bail!("{} vectors for 3 sentences", vectors.len())

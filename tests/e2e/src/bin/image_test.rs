@@ -2,7 +2,10 @@
 //!
 //! Every check is one line of standard output; the last line counts them.
 
-use anchorhold_e2e::boot::{COMMENT, Deployment, Image, launch_digest};
+#[path = "image_test/production.rs"]
+mod production;
+
+use anchorhold_e2e::boot::{COMMENT, Deployment, Ended, Image, launch_digest};
 use anchorhold_e2e::client::Caller;
 use anchorhold_e2e::models::EMBEDDING;
 use anchorhold_image_builder::build::{Inputs, build, files};
@@ -27,6 +30,9 @@ struct Arguments {
     /// The folder of the image, of the flavour demo
     #[arg(long, value_name = "DIR")]
     image: PathBuf,
+    /// The folder of the same image, of the flavour production
+    #[arg(long, value_name = "DIR")]
+    production: PathBuf,
     /// The folder that enclave-image/tools.sh made
     #[arg(long, value_name = "DIR")]
     tools: PathBuf,
@@ -104,6 +110,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
             changed.refused("policy", |changed| changed.policy())
         })?;
     }
+    checks.check("production", || production::check(&deployment, &arguments.production))?;
     checks.check("a byte of the root disk", || changed.panics(|changed| changed.disk()))?;
     checks.check("another root hash", || changed.panics(|changed| changed.root_hash()))?;
     Ok(checks.0)
@@ -182,7 +189,7 @@ impl Changed<'_> {
         let machine = change(self)?;
         let digest = launch_digest(self.image, &machine)?;
         ensure!(digest != self.deployment.measurement, "the launch digest does not depend on the {what}");
-        let (refusal, console) = self.deployment.boot(&machine, |_| {})?.ended()?;
+        let Ended { refusal, console, .. } = self.deployment.boot(&machine, |_| {})?.ended()?;
         ensure!(
             refusal.by == "key broker" && refusal.code == "snp_measurement",
             "the key broker must refuse with snp_measurement, but: {refusal:?}\n{console}"
@@ -193,7 +200,7 @@ impl Changed<'_> {
     /// The guest stops before anything of it is heard.
     fn panics(&self, change: impl FnOnce(&Self) -> anyhow::Result<Machine>) -> anyhow::Result<String> {
         let machine = change(self)?;
-        let (_, console) = self.deployment.boot(&machine, |_| {})?.ended()?;
+        let Ended { console, .. } = self.deployment.boot(&machine, |_| {})?.ended()?;
         let last = console.lines().find(|line| line.contains("Kernel panic") && line.contains("dm-verity"));
         Ok(last.with_context(|| format!("dm-verity did not stop the guest: {console}"))?.trim().to_owned())
     }

@@ -4,7 +4,9 @@ use super::about;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
 use crate::trust;
-use anchorhold_appraisal_policy::{AppraisalProfile, FileKind, Header, ListKind, MachineList, Rule};
+use anchorhold_appraisal_policy::{
+    AppraisalProfile, FileKind, Header, ListKind, MachineList, ReferenceValues, Rule,
+};
 use anchorhold_key_release::{Lint, ReleasePolicy, ResourceGrant, SignerSet, lint};
 use anchorhold_rats::{ResourcePath, Sha256Digest, Timestamp};
 use serde::Serialize;
@@ -90,6 +92,11 @@ pub(super) fn run(path: &Path, strict: bool, at: Option<Timestamp>, format: Form
             in_force(path, list.header(), at)?;
             print(&of_list(&list), format)
         }
+        FileKind::ReferenceValues => {
+            let values = ReferenceValues::from_toml(&text).map_err(|e| about(path, e))?;
+            in_force(path, &values.header, at)?;
+            print(&of_references(&values, text.as_bytes()), format)
+        }
         FileKind::SignerSet => {
             print(&of_signers(&SignerSet::from_toml(&text).map_err(|e| about(path, e))?), format)
         }
@@ -152,6 +159,16 @@ pub(super) fn of_list(list: &MachineList) -> CheckedFile {
         ListKind::Revoke => "list of revoked machines",
     };
     CheckedFile { machines: Some(list.machines().len()), ..of_header(kind, list.header(), list.digest()) }
+}
+
+/// `file` is what the values were read from.
+pub(super) fn of_references(values: &ReferenceValues, file: &[u8]) -> CheckedFile {
+    let families =
+        [("snp", !values.snp.is_empty()), ("tdx", !values.tdx.is_empty()), ("tpm", values.tpm.is_some())];
+    CheckedFile {
+        families: families.into_iter().filter_map(|(name, named)| named.then_some(name)).collect(),
+        ..of_header("reference values", &values.header, Sha256Digest::of(file))
+    }
 }
 
 pub(super) fn of_release(policy: &ReleasePolicy) -> CheckedFile {

@@ -1,9 +1,10 @@
-//! The four kinds of files that are signed, told apart by what they say.
+//! The five kinds of files that are signed, told apart by what they say.
 
 use super::about;
 use crate::exit::Failure;
 use anchorhold_appraisal_policy::{
     AppraisalProfile, FileKind, MACHINE_LIST_TYPE, MachineList, PROFILE_TYPE, PolicyError,
+    REFERENCE_VALUES_TYPE, ReferenceValues,
 };
 use anchorhold_key_release::{RELEASE_POLICY_TYPE, ReleasePolicy, SIGNER_SET_TYPE, SignerSet};
 use std::path::Path;
@@ -14,6 +15,7 @@ pub(super) const fn name(kind: FileKind) -> &'static str {
         FileKind::ReleasePolicy => "release policy",
         FileKind::Profile => "appraisal profile",
         FileKind::MachineList => "machine list",
+        FileKind::ReferenceValues => "reference values",
         FileKind::SignerSet => "signer set",
     }
 }
@@ -24,15 +26,22 @@ pub(super) const fn payload_type(kind: FileKind) -> &'static str {
         FileKind::ReleasePolicy => RELEASE_POLICY_TYPE,
         FileKind::Profile => PROFILE_TYPE,
         FileKind::MachineList => MACHINE_LIST_TYPE,
+        FileKind::ReferenceValues => REFERENCE_VALUES_TYPE,
         FileKind::SignerSet => SIGNER_SET_TYPE,
     }
 }
 
+const KINDS: [FileKind; 5] = [
+    FileKind::ReleasePolicy,
+    FileKind::Profile,
+    FileKind::MachineList,
+    FileKind::ReferenceValues,
+    FileKind::SignerSet,
+];
+
 /// The kind with this payload type.
 pub(super) fn of_payload_type(stated: &str) -> Option<FileKind> {
-    [FileKind::ReleasePolicy, FileKind::Profile, FileKind::MachineList, FileKind::SignerSet]
-        .into_iter()
-        .find(|kind| payload_type(*kind) == stated)
+    KINDS.into_iter().find(|kind| payload_type(*kind) == stated)
 }
 
 /// What a text is. What its reader would refuse is refused here already, so that nobody signs it.
@@ -48,6 +57,7 @@ pub(super) fn require(kind: FileKind, text: &str) -> Result<(), PolicyError> {
         FileKind::ReleasePolicy => ReleasePolicy::from_toml(text).map(drop),
         FileKind::Profile => AppraisalProfile::from_toml(text).map(drop),
         FileKind::MachineList => MachineList::from_toml(text).map(drop),
+        FileKind::ReferenceValues => ReferenceValues::from_toml(text).map(drop),
         FileKind::SignerSet => SignerSet::from_toml(text).map(drop),
     }
 }

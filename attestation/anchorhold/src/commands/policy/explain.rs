@@ -5,7 +5,7 @@ mod evidence;
 use super::about;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, plain};
-use anchorhold_appraisal_policy::{AppraisalProfile, FileKind, MachineList, Rule};
+use anchorhold_appraisal_policy::{AppraisalProfile, FileKind, MachineList, ReferenceValues, Rule};
 use anchorhold_key_release::{ReleasePolicy, SignerSet};
 pub(crate) use evidence::EvidenceArgs;
 use serde::Serialize;
@@ -58,6 +58,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
         }
         _ if args.toml => return Err(about(path, "only a profile has rules that it does not spell out")),
         FileKind::MachineList => MachineList::from_toml(&text).map_err(|e| about(path, e))?.rules(),
+        FileKind::ReferenceValues => ReferenceValues::from_toml(&text).map_err(|e| about(path, e))?.rules(),
         FileKind::ReleasePolicy => release(path, &text)?,
         FileKind::SignerSet => signers(&SignerSet::from_toml(&text).map_err(|e| about(path, e))?),
     };

@@ -1,11 +1,13 @@
 //! `anchorhold policy sign`, `approve`, `assemble` and `verify-signature`.
 
-use super::{SignatureArgs, about, check, document};
+use super::{SignatureArgs, Trust, about, check, document};
 use crate::commands::owner;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
 use crate::{files, trust};
-use anchorhold_appraisal_policy::{AppraisalProfile, FileKind, MachineList, SignedError, verify_signed};
+use anchorhold_appraisal_policy::{
+    AppraisalProfile, FileKind, MachineList, ReferenceValues, SignedError, verify_signed,
+};
 use anchorhold_dsse::{
     Approval, MAX_APPROVAL_BYTES, MAX_ENVELOPE_BYTES, SigningKey, TrustedSigners, assemble,
 };
@@ -132,12 +134,12 @@ pub(super) fn put_together(
 }
 
 pub(super) fn verify(args: &SignatureArgs) -> Result<Exit, Failure> {
-    let trusted = args.trusted()?;
+    let trusted = args.trust.signers()?;
     let at = args.at.map_or_else(trust::now, Ok)?;
     let path = &args.file;
     let bytes = files::read(path, MAX_ENVELOPE_BYTES)?;
     let not_authentic = |error| refused(path, &SignedError::Envelope(error));
-    let (stated, _) = anchorhold_dsse::unverified(&bytes).map_err(not_authentic)?;
+    let (stated, payload) = anchorhold_dsse::unverified(&bytes).map_err(not_authentic)?;
     let kind = document::of_payload_type(&stated).ok_or_else(|| {
         Failure::new(Exit::NotAuthentic, format!("{}: a signed file of another kind", path.display()))
     })?;
@@ -151,6 +153,11 @@ pub(super) fn verify(args: &SignatureArgs) -> Result<Exit, Failure> {
             let verified = verify_signed::<MachineList>(&bytes, &trusted, at);
             let verified = verified.map_err(|e| refused(path, &e))?;
             (check::of_list(verified.document()), verified.signers().to_vec())
+        }
+        FileKind::ReferenceValues => {
+            let verified = verify_signed::<ReferenceValues>(&bytes, &trusted, at);
+            let verified = verified.map_err(|e| refused(path, &e))?;
+            (check::of_references(verified.document(), &payload), verified.signers().to_vec())
         }
         FileKind::ReleasePolicy | FileKind::SignerSet => {
             let verified = anchorhold_dsse::verify(&bytes, document::payload_type(kind), &trusted);
@@ -171,9 +178,9 @@ pub(super) fn verify(args: &SignatureArgs) -> Result<Exit, Failure> {
     print(&Verified { file, signers }, args.format)
 }
 
-impl SignatureArgs {
+impl Trust {
     /// Whose signatures count: those of a signer set, or the keys that were named.
-    fn trusted(&self) -> Result<TrustedSigners, Failure> {
+    pub(crate) fn signers(&self) -> Result<TrustedSigners, Failure> {
         if let Some(path) = &self.signers {
             let text = files::read_text(path, MAX_POLICY_BYTES)?;
             return Ok(SignerSet::from_toml(&text).map_err(|e| about(path, e))?.trusted());

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# What `anchorhold image measure` computes against what other projects' programs compute, over Debian's firmware for SEV-SNP and TDX:
+# sev-snp-measure from PyPI, the crate `sev`, and systemd-measure. Ends with a count of the comparisons.
+#
+# FIRMWARE_DIR       where the firmware packages are kept for the next run (target/measure)
+# ANCHORHOLD_MIRROR  a Debian mirror, as http://host/debian (the machine's own)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+anchorhold=$target/release/anchorhold
+kept=${FIRMWARE_DIR:-$target/measure}
+mkdir -p "$kept"
+kept=$(realpath "$kept")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+compared=0
+same() { # WHAT OURS THEIRS
+    [ -n "$2" ] && [ "$2" = "$3" ] || { printf 'measure: %s differs\n  ours   %s\n  theirs %s\n' "$1" "$2" "$3" >&2; exit 1; }
+    compared=$((compared + 1))
+}
+
+# Firmware with a place for the hashes of kernel, initrd and command line, and firmware for TDX. Debian's next release has both, for
+# every architecture; apt checks them against Debian's signature.
+if [ ! -e "$kept/OVMF.amdsev.fd" ] || [ ! -e "$kept/OVMF.inteltdx.ms.fd" ]; then
+    . enclave-image/apt.sh
+    apt_config "$work/apt" forky
+    apt-get -qq update
+    (cd "$work" && apt-get -qq download ovmf-amdsev ovmf-inteltdx)
+    for package in "$work"/*.deb; do dpkg-deb --fsys-tarfile "$package" | tar -x -C "$work"; done
+    cp "$work"/usr/share/ovmf/OVMF.{amdsev,inteltdx.ms}.fd "$kept"
+fi
+(cd "$kept" && sha256sum OVMF.amdsev.fd OVMF.inteltdx.ms.fd)
+
+peer=$kept/sev-snp-measure
+if [ ! -x "$peer/bin/sev-snp-measure" ]; then
+    python3 -m venv "$peer"
+    "$peer/bin/pip" install --quiet --disable-pip-version-check sev-snp-measure==0.0.13
+fi
+
+printf 'a kernel' >"$work/kernel"
+head -c 3000000 /dev/zero >"$work/initrd"
+line='console=ttyS0 roothash=00'
+for firmware in "$kept/OVMF.amdsev.fd" tests/vectors/measure/firmware.fd; do
+    for model in EPYC-v4 EPYC-Rome EPYC-Milan EPYC-Genoa EPYC-Turin; do
+        for vcpus in 1 2 8; do
+            for features in 0x1 0x21; do
+                ours=$("$anchorhold" image measure snp --firmware "$firmware" --kernel "$work/kernel" --initrd "$work/initrd" \
+                    --command-line "$line" --vcpus "$vcpus" --vcpu-type "$model" --sev-features "$features" | cut -d' ' -f1)
+                theirs=$("$peer/bin/sev-snp-measure" --mode snp --ovmf "$firmware" --kernel "$work/kernel" --initrd "$work/initrd" \
+                    --append "$line" --vcpus "$vcpus" --vcpu-type "$model" --guest-features "$features")
+                same "launch digest of $vcpus x $model, $features" "$ours" "sha384:$theirs"
+            done
+        done
+    done
+    ours=$("$anchorhold" image measure snp --firmware "$firmware" --vcpus 2 --hypervisor ec2 | cut -d' ' -f1)
+    theirs=$("$peer/bin/sev-snp-measure" --mode snp --ovmf "$firmware" --vcpus 2 --vcpu-type EPYC-v4 --vmm-type ec2 --guest-features 0x1)
+    same "launch digest on EC2" "$ours" "sha384:$theirs"
+done
+echo "sev-snp-measure: $compared launch digests are equal"
+
+ANCHORHOLD_SNP_FIRMWARE=$kept/OVMF.amdsev.fd \
+    ${CARGO:-cargo} test --quiet --release --manifest-path tests/differential/Cargo.toml --target-dir "$target" --test launch_digest >"$work/sev.log" 2>&1 ||
+    { cat "$work/sev.log" >&2; exit 1; }
+echo "sev: 64 launch digests are equal"
+compared=$((compared + 64))
+
+# systemd-measure comes with the image's tools, where they are.
+tools=${ANCHORHOLD_TOOLS:-$target/image-tools}
+if [ -x "$tools/usr/lib/systemd/systemd-measure" ]; then
+    printf 'ID=anchorhold\n' >"$work/osrel"
+    printf 'sbat,1\n' >"$work/sbat"
+    printf '%s' "$line" >"$work/cmdline"
+    printf '6.12.118' >"$work/uname"
+    printf 'an initial file system\n' >"$work/uki-initrd"
+    libraries=$tools/usr/lib/x86_64-linux-gnu
+    theirs=$("$tools/lib64/ld-linux-x86-64.so.2" --library-path "$libraries:$libraries/systemd" "$tools/usr/lib/systemd/systemd-measure" \
+        calculate --phase= --bank=sha256 --bank=sha384 --linux=tests/vectors/measure/kernel.efi --osrel="$work/osrel" \
+        --cmdline="$work/cmdline" --uname="$work/uname" --sbat="$work/sbat" --initrd="$work/uki-initrd" | grep '^11:' | cut -d= -f2)
+    ours=$("$anchorhold" image measure tpm --uki tests/vectors/measure/unified.efi | grep '^pcr *11 ' | cut -d: -f2)
+    same "PCR 11" "$(sort <<<"$ours")" "$(sort <<<"$theirs")"
+    echo "systemd-measure: PCR 11 is equal in both banks"
+fi
+"$anchorhold" image measure tdx --firmware "$kept/OVMF.inteltdx.ms.fd" --uki tests/vectors/measure/unified.efi
+echo "measure: $compared comparisons"
