@@ -339,8 +339,9 @@ impl Booted {
     /// Reads stages until the guest serves; false when it ended before.
     fn listen(&mut self, mut hear: impl FnMut(&Value)) -> anyhow::Result<bool> {
         while let Some(line) = self.process.line(SILENCE)? {
-            let stage =
-                serde_json::from_str::<Value>(line.trim()).ok().filter(|stage| stage["stage"].is_string());
+            // UEFI firmware leaves its last line open, so the first stage stands behind it.
+            let text = line.find('{').and_then(|at| line.get(at..)).unwrap_or(&line).trim();
+            let stage = serde_json::from_str::<Value>(text).ok().filter(|stage| stage["stage"].is_string());
             let Some(mut stage) = stage else {
                 self.words.push_str(line.trim_end());
                 self.words.push('\n');

@@ -170,11 +170,11 @@ fn every_rule_of_a_tpm_can_be_written_and_nothing_else() {
     assert_eq!(profile.tpm(), Some(&wanted));
     assert_eq!(read(&profile.to_toml()).tpm(), Some(&wanted));
     assert!(!read(&rules(&keys, &pcrs, "require_event_log = false")).tpm().unwrap().require_event_log);
-    assert!(read(&rules("", "", "")).tpm().unwrap().keys.is_empty());
     assert_eq!(read(&all()).tpm(), None);
     for (text, path) in [
-        (rules("\"0B\"", &pcrs, ""), ("value", "tpm.keys")),
-        (rules(&keys, "4 = [\"00\"]", ""), ("value", "tpm.pcrs.4")),
+        (rules("", &pcrs, ""), ("empty", "tpm.keys")),
+        (rules("\"0B\"", &pcrs, ""), ("value", "tpm.keys[0]")),
+        (rules(&keys, "4 = [\"00\"]", ""), ("value", "tpm.pcrs.4[0]")),
         (rules(&keys, "24 = []", ""), ("unknown", "tpm.pcrs.24")),
         (rules(&keys, &pcrs, "bank = \"sha1\""), ("unknown", "tpm.bank")),
     ] {

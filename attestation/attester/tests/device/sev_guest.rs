@@ -94,7 +94,7 @@ fn refuses_another_length_and_other_report_data() {
 /// wrote, wherever they lead. Out of a table at the beginning of this buffer it takes the guest's memory behind it for a
 /// certificate, which would then be sent out as evidence.
 #[test]
-fn case_20_the_sev_crate_reads_past_the_table_that_a_host_wrote() {
+fn the_sev_crate_reads_past_the_table_that_a_host_wrote() {
     let vcek = b"\x63\xda\x75\x8d\xe6\x64\x45\x64\xad\xc5\xf4\xb9\x3b\xe8\xac\xcd";
     let entry = [&vcek[..], &64_u32.to_le_bytes(), &6_u32.to_le_bytes()].concat();
     let mut memory = [entry, vec![0; 24], vec![0; 16], b"SECRET".to_vec()].concat();

@@ -203,3 +203,23 @@ pub(super) fn read_firmware(path: &Path) -> Result<Vec<u8>, Failure> {
 pub(super) fn wrong(error: anchorhold_measure::Error) -> Failure {
     Failure::other(format!("cannot measure: {error}"))
 }
+
+/// A name and the file that it stands for: `kernel=vmlinuz`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+}
+
+impl FromStr for Named {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+                Ok(Self { name: name.to_owned(), path: path.into() })
+            }
+            _ => Err("wanted NAME=PATH"),
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! `anchorhold image measure`.
 
 use super::inputs::{
-    BootArgs, DirectArgs, PAGE_ORDERS, ProcessorArgs, hypervisor_word, launches, read_firmware, wrong,
+    BootArgs, DirectArgs, Named, PAGE_ORDERS, ProcessorArgs, hypervisor_word, launches, read_firmware, wrong,
 };
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
@@ -12,7 +12,6 @@ use anchorhold_rats::{Measurement, hex};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 /// For which hardware.
 #[derive(clap::Subcommand)]
@@ -38,7 +37,7 @@ pub(crate) enum Command {
     Simulated {
         /// A name and the file it stands for; repeat for each, in the order in which the guest lists them
         #[arg(long, value_name = "NAME=PATH", required = true)]
-        component: Vec<Component>,
+        component: Vec<Named>,
     },
 }
 
@@ -92,26 +91,6 @@ pub(crate) struct TpmArgs {
     events: bool,
     #[command(flatten)]
     format: Format,
-}
-
-/// `keeper=./keeper`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Component {
-    name: String,
-    path: PathBuf,
-}
-
-impl FromStr for Component {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
-            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
-                Ok(Self { name: name.to_owned(), path: path.into() })
-            }
-            _ => Err("wanted NAME=PATH"),
-        }
-    }
 }
 
 pub(super) fn run(command: &Command) -> Result<Exit, Failure> {
@@ -264,7 +243,7 @@ fn tpm(args: &TpmArgs) -> Result<(), Failure> {
     output::text(&out)
 }
 
-fn simulated(component: &[Component]) -> Result<(), Failure> {
+fn simulated(component: &[Named]) -> Result<(), Failure> {
     let components: Vec<(&str, &Path)> =
         component.iter().map(|component| (component.name.as_str(), component.path.as_path())).collect();
     let measurement =
@@ -278,10 +257,10 @@ mod tests {
 
     #[test]
     fn a_component_is_a_name_and_a_path() {
-        let component = Component { name: "keeper".into(), path: "a=b".into() };
+        let component = Named { name: "keeper".into(), path: "a=b".into() };
         assert_eq!("keeper=a=b".parse(), Ok(component));
         for text in ["", "keeper", "=path", "keeper="] {
-            assert!(text.parse::<Component>().is_err(), "{text}");
+            assert!(text.parse::<Named>().is_err(), "{text}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `anchorhold image verify`.
 
+use super::inputs::Named;
 use crate::commands::policy::Trust;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
@@ -9,7 +10,6 @@ use anchorhold_dsse::MAX_ENVELOPE_BYTES;
 use anchorhold_rats::{Ed25519PublicKey, Sha256Digest, Timestamp};
 use serde::Serialize;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// The largest file that is held against reference values, in bytes.
 const MAX_FILE_BYTES: usize = 4 << 30;
@@ -39,26 +39,6 @@ pub(crate) struct Args {
 enum Lines {
     Profile,
     Grant,
-}
-
-/// `kernel=vmlinuz`.
-#[derive(Debug, Clone)]
-struct Named {
-    name: String,
-    path: PathBuf,
-}
-
-impl FromStr for Named {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
-            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
-                Ok(Self { name: name.to_owned(), path: path.into() })
-            }
-            _ => Err("wanted NAME=PATH"),
-        }
-    }
 }
 
 #[derive(Serialize)]
