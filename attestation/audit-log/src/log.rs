@@ -19,6 +19,8 @@ use std::{fmt, io};
 pub const MAX_BATCH: usize = 1024;
 /// The most entries that no checkpoint covers; the log signs one by itself before it holds more.
 pub const MAX_UNCOVERED: u64 = 1024;
+/// There is an entry at least this often, whatever happens; `log.open` announces it.
+pub const HEARTBEAT_S: u32 = 60;
 /// A segment is followed by the next before it grows beyond this many bytes.
 pub const SEGMENT_BYTES: usize = 64 * 1024 * 1024;
 
@@ -136,6 +138,8 @@ pub struct Log<S: Storage = Directory> {
     segment: u32,
     segment_bytes: usize,
     evidence: Option<Hash>,
+    last_mono_ns: u64,
+    anchored: (u64, u64),
     medium: Medium,
     has_ended: bool,
 }
@@ -170,6 +174,8 @@ impl<S: Storage> Log<S> {
             segment: 0,
             segment_bytes: 0,
             evidence: None,
+            last_mono_ns: 0,
+            anchored: (0, 0),
             medium: Medium::Sound,
             has_ended: false,
         };
@@ -178,10 +184,9 @@ impl<S: Storage> Log<S> {
         log.store("begin a segment", |storage| storage.begin_segment(0))?;
         let mut open = Event::new(EventType::LogOpen, Outcome::Success, at);
         open.log = Some(LogState {
+            beat_s: Some(HEARTBEAT_S),
             lost_max: Some(MAX_UNCOVERED),
-            origin: log.signer.origin().clone(),
-            root: None,
-            size: None,
+            ..LogState::of(log.signer.origin().clone())
         });
         log.append(&[open])?;
         log.checkpoint()?;
@@ -233,6 +238,7 @@ impl<S: Storage> Log<S> {
         self.store("make entries durable", Storage::sync)?;
         self.segment_bytes += frames.len();
         leaves.into_iter().for_each(|leaf| self.growth.push(leaf));
+        self.last_mono_ns = events.last().map_or(self.last_mono_ns, |event| event.at.mono_ns);
         Ok(first)
     }
 
@@ -249,6 +255,28 @@ impl<S: Storage> Log<S> {
             push_frame(&mut frames, &leaf);
         }
         Ok((frames, leaves))
+    }
+
+    /// Appends the entry that shows that the log is alive, if it is time for one: `log.anchor` every [`HEARTBEAT_S`] seconds while
+    /// witnesses go on to cosign, `log.heartbeat` when there was no other entry for so long. `cosigned` is the size that they have. To be
+    /// called more often than that.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn beat(&mut self, at: Stamp, cosigned: Option<u64>) -> Result<bool, LogError> {
+        let is_due = |last_ns| at.mono_ns.saturating_sub(last_ns) >= u64::from(HEARTBEAT_S) * 1_000_000_000;
+        let (anchored_ns, anchored) = self.anchored;
+        let kind = match cosigned.filter(|size| *size > anchored) {
+            Some(size) if is_due(anchored_ns) => {
+                self.anchored = (at.mono_ns, size);
+                EventType::LogAnchor
+            }
+            _ if is_due(self.last_mono_ns) => EventType::LogHeartbeat,
+            _ => return Ok(false),
+        };
+        let mut event = Event::new(kind, Outcome::Success, at);
+        event.log = Some(LogState { size: cosigned, ..LogState::of(self.signer.origin().clone()) });
+        self.append(&[event]).map(|_| true)
     }
 
     /// Stores the boot's evidence, what its report data was made of, and a `boot.evidence` entry with its
@@ -343,10 +371,9 @@ impl<S: Storage> Log<S> {
         let head = self.head();
         let mut close = Event::new(EventType::LogClose, Outcome::Success, at);
         close.log = Some(LogState {
-            lost_max: None,
-            origin: self.signer.origin().clone(),
             root: Some(head.root),
             size: Some(head.size),
+            ..LogState::of(self.signer.origin().clone())
         });
         self.append(&[close])?;
         self.has_ended = true;

@@ -27,6 +27,10 @@ pub enum Check {
     Evidence,
     /// How the log ended.
     Closure,
+    /// There was an entry as often as the log announced, so that nothing is hidden in silence.
+    Silence,
+    /// Its clocks agree.
+    Clock,
     /// Checkpoints that the caller saw earlier are of the same history.
     Earlier,
 }
@@ -45,6 +49,8 @@ impl Check {
             Self::Expected => "expected",
             Self::Evidence => "evidence",
             Self::Closure => "closure",
+            Self::Silence => "silence",
+            Self::Clock => "clock",
             Self::Earlier => "earlier",
         }
     }
@@ -161,6 +167,22 @@ pub enum Finding {
         /// How many of them lay on disk when the bundle was made, by its own account.
         uncovered: u64,
     },
+    /// The log announces no heartbeat, as that of a key broker.
+    NotAnnounced,
+    /// There was no entry for longer than the log announced; the first time.
+    Silent {
+        /// The entry that ended the silence.
+        index: u64,
+        /// How long it was.
+        seconds: u64,
+    },
+    /// The wall clock was set, or the time since boot ran back; the first time.
+    ClockStepped {
+        /// The entry after it.
+        index: u64,
+        /// By how much the wall clock went ahead of the time since boot.
+        seconds: i64,
+    },
     /// The log signed two histories. The two checkpoints are the proof.
     Equivocation {
         /// The size at which they part.
@@ -205,6 +227,9 @@ impl Finding {
             Self::NoEvidence => "no_evidence",
             Self::Closed => "closed",
             Self::NotClosed { .. } => "not_closed",
+            Self::NotAnnounced => "not_announced",
+            Self::Silent { .. } => "silent",
+            Self::ClockStepped { .. } => "clock_stepped",
             Self::Equivocation { .. } => "equivocation",
             Self::Outdated { .. } => "outdated",
         }
@@ -249,6 +274,13 @@ impl fmt::Display for Finding {
                 "the log was not closed: at most {lost_max} entries after the last are unaccounted for \
                  ({uncovered} lay on disk without proof)"
             ),
+            Self::NotAnnounced => f.write_str("the log announces no heartbeat"),
+            Self::Silent { index, seconds } => {
+                write!(f, "no entry for {seconds} s before entry {index}, longer than the log announced")
+            }
+            Self::ClockStepped { index, seconds } => {
+                write!(f, "the wall clock stepped by {seconds} s before entry {index}")
+            }
             Self::Equivocation { size } => write!(f, "the log signed two histories of {size} entries"),
             Self::Outdated { seen } => write!(f, "a checkpoint of {seen} entries was seen earlier"),
         }

@@ -1,6 +1,9 @@
 //! Checking an evidence bundle offline. The bundle is hostile: its shape is fixed, every size is bounded,
 //! nothing is written anywhere.
 
+mod time;
+
+use self::time::Times;
 use crate::bundle::{
     CHECKPOINT, ENTRIES, EVIDENCE, LEAF_HASHES, MANIFEST, MAX_LINE_BYTES, MAX_LOCATED_ENTRIES,
     MAX_MANIFEST_BYTES, MAX_PROOF_BYTES, MAX_README_BYTES, Manifest, PROOF, README, RangeProof,
@@ -136,6 +139,7 @@ struct Pass {
     evidence: Option<Hash>,
     last: Option<EventType>,
     lost_max: u64,
+    times: Times,
 }
 
 impl Pass {
@@ -157,6 +161,7 @@ impl Pass {
             evidence: None,
             last: None,
             lost_max: MAX_UNCOVERED,
+            times: Times::default(),
         };
         pass.note_head();
         pass
@@ -248,6 +253,7 @@ impl Pass {
         if entry.kind == EventType::BootEvidence && self.evidence.is_none() {
             self.evidence = entry.platform.as_ref().and_then(|platform| platform.evidence);
         }
+        self.times.take(index, entry);
         self.last = Some(entry.kind);
     }
 }
@@ -266,6 +272,8 @@ fn broken(finding: Finding) -> Report {
         Check::Expected,
         Check::Evidence,
         Check::Closure,
+        Check::Silence,
+        Check::Clock,
         Check::Earlier,
     ];
     let mut verdicts = vec![Verdict { check: Check::Structure, status: Status::Failed, finding }];
@@ -293,6 +301,8 @@ fn judge(parts: Parts, pass: &Pass, structure: Finding, expectations: &Expectati
         expected(&parts.manifest, expectations),
         evidence(&parts, pass),
         closure(&parts.manifest, pass),
+        pass.times.silence(),
+        pass.times.clock(),
     ];
     if expectations.earlier.is_empty() {
         verdicts.push(verdict(Check::Earlier, Status::NotApplicable, Finding::NotAsked));
@@ -319,7 +329,13 @@ fn not_reached(verdicts: &mut [Verdict]) {
     for verdict in verdicts {
         let rests_on_entries = matches!(
             verdict.check,
-            Check::Order | Check::Leaves | Check::Evidence | Check::Closure | Check::Earlier
+            Check::Order
+                | Check::Leaves
+                | Check::Evidence
+                | Check::Closure
+                | Check::Silence
+                | Check::Clock
+                | Check::Earlier
         );
         if rests_on_entries && verdict.status != Status::Failed {
             (verdict.status, verdict.finding) = (Status::NotApplicable, Finding::NotReached);

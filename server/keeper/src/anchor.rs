@@ -4,9 +4,12 @@
 //! the same key, so this one ends; it never takes over what the witness says.
 
 use crate::audit::{ANCHOR_MS, Checkpoints, Over, Recorder};
-use crate::run::Happening;
+use crate::gateway::Voice;
+use crate::run::{Happening, Keeper};
 use crate::settings::LogWitnesses;
 use crate::start::warn;
+use anchorhold_audit_log::{Code, EventType, Outcome};
+use anchorhold_ipc::{LogCondition, LogStanding, ToGateway};
 use anchorhold_key_release::AuditTerms;
 use anchorhold_witnesses::Witnesses;
 use anyhow::{Context as _, ensure};
@@ -21,8 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// What was done so far is cosigned within this time, or nothing is served.
 const AT_START: Duration = Duration::from_secs(10);
-/// How often an entry tells up to where the log is cosigned.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+/// How often the gateway is told how it stands with the witnesses.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// What the guest says of its witnesses when it asks for a key. The program does what it says; that it is this program is in the evidence.
 pub(crate) fn terms(witnesses: Option<&LogWitnesses>) -> AuditTerms {
@@ -32,35 +35,12 @@ pub(crate) fn terms(witnesses: Option<&LogWitnesses>) -> AuditTerms {
     })
 }
 
-/// Something about witnesses that the log has to tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// The log is cosigned up to this size.
-    Anchored(u64),
-    /// Nobody cosigned for a while.
-    Late,
-    /// Nobody cosigned for so long that nothing new is served.
-    Held,
-    /// They cosign again.
-    Again,
-}
-
-/// How it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
-    Well,
-    Late,
-    Held,
-}
-
 /// The thread, and how it stands with the witnesses.
 pub(crate) struct Anchor {
     checkpoints: Arc<Checkpoints>,
     thread: Option<JoinHandle<()>>,
     late: Duration,
     held: Duration,
-    standing: Standing,
-    told: Instant,
 }
 
 impl Anchor {
@@ -86,8 +66,6 @@ impl Anchor {
             thread: Some(thread),
             late: Duration::from_secs(settings.late_seconds.into()),
             held: Duration::from_secs(settings.held_seconds.into()),
-            standing: Standing::Well,
-            told: Instant::now(),
         })
     }
 
@@ -104,27 +82,20 @@ impl Anchor {
         Ok(())
     }
 
-    /// What has changed since the last look.
-    pub(crate) fn look(&mut self) -> Option<Told> {
+    /// Whether the first `size` entries are cosigned.
+    pub(crate) fn covers(&self, size: u64) -> bool {
+        self.checkpoints.lateness().1 >= size
+    }
+
+    fn standing(&self) -> LogStanding {
         let (waited, cosigned) = self.checkpoints.lateness();
-        let standing = match waited {
-            waited if waited >= self.held => Standing::Held,
-            waited if waited >= self.late => Standing::Late,
-            _ => Standing::Well,
+        let state = match waited {
+            waited if waited >= self.held => LogCondition::Held,
+            waited if waited >= self.late => LogCondition::Late,
+            _ => LogCondition::Well,
         };
-        if standing != self.standing {
-            let before = std::mem::replace(&mut self.standing, standing);
-            return match (before, standing) {
-                (_, Standing::Well) => Some(Told::Again),
-                (_, Standing::Held) => Some(Told::Held),
-                (_, Standing::Late) => Some(Told::Late),
-            };
-        }
-        if standing == Standing::Well && self.told.elapsed() >= TELL_EVERY {
-            self.told = Instant::now();
-            return Some(Told::Anchored(cosigned));
-        }
-        None
+        let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        LogStanding { state, cosigned: Some(cosigned), waited_ms }
     }
 }
 
@@ -135,6 +106,61 @@ impl Drop for Anchor {
             // What it panicked over was told by the panic.
             let _ = thread.join();
         }
+    }
+}
+
+/// What the gateway was told of the log, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    standing: LogStanding,
+    at: Option<Instant>,
+}
+
+impl Keeper {
+    /// Has what was done so far cosigned before anything is served.
+    pub(crate) fn anchor(&mut self) -> anyhow::Result<()> {
+        let Some(settings) = &self.settings.audit.witnesses else { return Ok(()) };
+        let witnesses = self.witnesses.take().context("the witnesses were taken")?;
+        let recorder = self.writer.recorder();
+        let anchor = Anchor::start(settings, recorder, witnesses, self.happenings.clone())?;
+        anchor.require(recorder.head().size)?;
+        self.anchor = Some(anchor);
+        Ok(())
+    }
+
+    fn log_standing(&self) -> LogStanding {
+        let standing = self.anchor.as_ref().map_or_else(LogStanding::default, Anchor::standing);
+        match self.writer.recorder().has_failed() {
+            true => LogStanding { state: LogCondition::Failed, ..standing },
+            false => standing,
+        }
+    }
+
+    /// Logs how the log stands when that changes, and tells the gateway, which takes nothing new while witnesses are away too long.
+    pub(crate) fn look_after_log(&mut self, voice: &Voice) {
+        let (before, standing) = (self.told.standing, self.log_standing());
+        if standing.state != before.state {
+            self.log_changed(before.state, standing.state);
+        } else if standing == before || self.told.at.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+            return;
+        }
+        // A gateway that is gone is reported by its reading thread.
+        voice.say(&ToGateway::LogStands(standing), None);
+        self.told = Told { standing, at: Some(Instant::now()) };
+    }
+
+    fn log_changed(&self, before: LogCondition, now: LogCondition) {
+        let (kind, outcome, code) = match now {
+            LogCondition::Well => (EventType::LogAnchor, Outcome::Success, "again"),
+            LogCondition::Late => (EventType::LogAnchorFail, Outcome::Failure, "witness_missing"),
+            LogCondition::Held => (EventType::LogAnchorFail, Outcome::Failure, "serving_held"),
+            LogCondition::Failed => {
+                return warn("the audit log's medium failed: nothing is served until the next boot");
+            }
+        };
+        warn(&format!("the audit log stands {}, it stood {}", now.name(), before.name()));
+        // A log that does not take it has failed, which is told next.
+        let _ = self.record(kind, outcome, |event| event.code = Code::from_static(code));
     }
 }
 

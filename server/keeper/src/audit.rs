@@ -4,8 +4,9 @@
 
 use crate::clock::Clock;
 use anchorhold_audit_log::merkle::TreeHead;
-use anchorhold_audit_log::{BindingInputs, Event, Hash, Log, Stamp, Tee};
+use anchorhold_audit_log::{BindingInputs, Durability, Event, Hash, Log, MAX_UNCOVERED, Stamp, Tee};
 use anyhow::Context as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,10 +17,12 @@ const MAX_WAITING: usize = 1024;
 /// Entries that become durable with one write.
 const MAX_TOGETHER: usize = 256;
 /// A checkpoint is at most this old while there is something new.
-const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
-/// The longest time that an entry stays without a cosignature while witnesses answer: a round of the writer may begin just before it,
-/// the next begins the checkpoint, and the rest is for the witnesses.
-pub(crate) const ANCHOR_MS: u32 = 2000;
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
+/// A checkpoint follows a round of the writer after which more entries lack one: the next round might bring them over the limit.
+const MAX_LEFT: u64 = MAX_UNCOVERED - MAX_TOGETHER as u64;
+/// The longest time that an entry stays without a cosignature while witnesses answer: a quarter of it until there is a checkpoint, the
+/// rest for the witnesses.
+pub(crate) const ANCHOR_MS: u32 = 1000;
 /// How long the end of a log waits for its cosignatures.
 const LAST_COSIGNATURE: Duration = Duration::from_secs(3);
 
@@ -35,6 +38,12 @@ enum Order {
     Close,
 }
 
+impl Order {
+    fn is_critical(&self) -> bool {
+        matches!(self, Self::Append(event, _) if event.kind.durability() == Durability::Critical)
+    }
+}
+
 /// The evidence of this boot, as it goes beside the log.
 pub(crate) struct BootEvidence {
     pub(crate) json: Vec<u8>,
@@ -48,6 +57,7 @@ pub(crate) struct BootEvidence {
 pub(crate) struct Recorder {
     orders: SyncSender<Order>,
     head: Arc<Mutex<TreeHead>>,
+    has_failed: Arc<AtomicBool>,
     checkpoints: Arc<Checkpoints>,
 }
 
@@ -109,6 +119,11 @@ impl Recorder {
         &self.checkpoints
     }
 
+    /// Whether the log's medium failed; it then takes nothing more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
     /// Size and root of what is durable now.
     pub(crate) fn head(&self) -> TreeHead {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
@@ -130,11 +145,13 @@ impl Writer {
         let head = Arc::new(Mutex::new(log.head()));
         let checkpoints = Arc::new(Checkpoints::default());
         let (orders, waiting) = sync_channel(MAX_WAITING);
-        let writing =
-            Writing { log, head: Arc::clone(&head), checkpoints: Arc::clone(&checkpoints), clock, witnesses };
+        let recorder = Recorder { orders, head, has_failed: Arc::default(), checkpoints };
+        let (head, has_failed) = (Arc::clone(&recorder.head), Arc::clone(&recorder.has_failed));
+        let checkpoints = Arc::clone(&recorder.checkpoints);
+        let writing = Writing { log, head, has_failed, checkpoints, clock, witnesses };
         let thread =
             std::thread::Builder::new().name("audit".to_owned()).spawn(move || writing.run(&waiting))?;
-        Ok(Self { recorder: Recorder { orders, head, checkpoints }, thread })
+        Ok(Self { recorder, thread })
     }
 
     pub(crate) fn recorder(&self) -> &Recorder {
@@ -262,6 +279,7 @@ pub(crate) struct Over;
 struct Writing {
     log: Log,
     head: Arc<Mutex<TreeHead>>,
+    has_failed: Arc<AtomicBool>,
     checkpoints: Arc<Checkpoints>,
     clock: Clock,
     witnesses: Witnessing,
@@ -283,15 +301,20 @@ impl Writing {
             {
                 orders.push(order);
             }
+            let is_critical = self.witnesses == Witnessing::Some && orders.iter().any(Order::is_critical);
             if !obey(&mut self.log, orders) {
                 break;
             }
+            self.beat();
             *self.head.lock().unwrap_or_else(PoisonError::into_inner) = self.log.head();
-            if self.log.uncovered() > 0 && checkpointed.elapsed() >= CHECKPOINT_EVERY {
+            let uncovered = self.log.uncovered();
+            let is_due = is_critical || uncovered > MAX_LEFT || checkpointed.elapsed() >= CHECKPOINT_EVERY;
+            if uncovered > 0 && is_due {
                 // A failure poisons the log, and the next entry is refused because of it.
                 let _ = self.log.checkpoint();
                 checkpointed = Instant::now();
             }
+            self.has_failed.store(self.log.is_poisoned(), Ordering::Relaxed);
             self.publish();
         }
         self.log.end(self.clock.stamp()).context("closing the audit log")?;
@@ -300,6 +323,16 @@ impl Writing {
             self.show_the_end(waiting);
         }
         Ok(())
+    }
+
+    /// Shows that the log is alive, when it is time.
+    fn beat(&mut self) {
+        let cosigned = match self.witnesses {
+            Witnessing::Some => Some(self.checkpoints.lateness().1),
+            Witnessing::None => None,
+        };
+        // As for checkpoints.
+        let _ = self.log.beat(self.clock.stamp(), cosigned);
     }
 
     fn publish(&self) {

@@ -17,8 +17,8 @@ use crate::stages::{Memory, Stage, Stages};
 use crate::start::warn;
 use crate::worker::{LoadFailure, LoadOrder, Running, Source, Starting};
 use anchorhold_audit_log::{
-    Actor, ActorKind, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, LogState, Model as LoggedModel,
-    ModelId, Origin, Outcome,
+    Actor, ActorKind, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, Model as LoggedModel, ModelId,
+    Outcome,
 };
 use anchorhold_channel::document::{AuditHead, DocumentState, RuntimeClaims, ServedModel};
 use anchorhold_channel::wrapper;
@@ -84,6 +84,8 @@ pub(crate) struct Slot {
     lease_ends: Instant,
     renew_at: Instant,
     running: Option<Running>,
+    /// How many entries the log had when it told of the worker.
+    logged: u64,
     /// What the worker answers for, and the gateway's end of its line until it is handed over.
     ready: Option<(ModelInfo, Option<OwnedFd>)>,
     generation: u64,
@@ -113,6 +115,7 @@ impl Slot {
             lease_ends: now,
             renew_at: now,
             running: None,
+            logged: 0,
             ready: None,
             generation: 0,
             crashes: Vec::new(),
@@ -158,6 +161,8 @@ pub(crate) struct Keeper {
     pub(crate) writer: Writer,
     /// Who has the log cosigned, once keys were released.
     pub(crate) anchor: Option<Anchor>,
+    /// How the log stands, as the gateway was told.
+    pub(crate) told: Told,
     /// Whom it asks; read before the keeper gives up the files.
     pub(crate) witnesses: Option<Witnesses>,
     pub(crate) happenings: Sender<Happening>,
@@ -263,22 +268,24 @@ impl Keeper {
         let memory = Memory::from(&report);
         slot.running = Some(running);
         slot.ready = Some((report.model, Some(data)));
-        self.record(EventType::ModelLoad, Outcome::Success, |event| {
+        let index = self.record(EventType::ModelLoad, Outcome::Success, |event| {
             event.model = named(&model.id).map(|named| LoggedModel {
                 manifest: Some(manifest),
                 ver: Some(version),
                 ..named
             });
         })?;
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.logged = index + 1;
+        }
         let gigabytes_per_s = report.bytes as f64 / 1e3 / (report.micros.max(1)) as f64;
-        let load_ms = report.micros as f64 / 1e3;
         if let Some(warning) = memory.warning(&model.id) {
             warn(&warning);
         }
         self.stages.tell(&Stage::Loaded {
             model: &model.id,
             bytes: report.bytes,
-            load_ms,
+            load_ms: report.micros as f64 / 1e3,
             gigabytes_per_s,
             memory,
         });
@@ -334,47 +341,17 @@ impl Keeper {
         Ok(opened)
     }
 
-    /// Has what was done so far cosigned before anything is served.
-    fn anchor(&mut self) -> anyhow::Result<()> {
-        let Some(settings) = &self.settings.audit.witnesses else { return Ok(()) };
-        let witnesses = self.witnesses.take().context("the witnesses were taken")?;
-        let recorder = self.writer.recorder();
-        let anchor = Anchor::start(settings, recorder, witnesses, self.happenings.clone())?;
-        anchor.require(recorder.head().size)?;
-        self.anchor = Some(anchor);
-        Ok(())
-    }
-
-    /// Logs how it stands with the witnesses when that changes, and has the gateway take nothing new while they are away too long.
-    fn look_after_witnesses(&mut self, voice: &Voice) -> anyhow::Result<()> {
-        let Some(told) = self.anchor.as_mut().and_then(Anchor::look) else { return Ok(()) };
-        let (kind, outcome, code) = match told {
-            Told::Anchored(_) => (EventType::LogAnchor, Outcome::Success, Code::OK),
-            Told::Again => (EventType::LogAnchor, Outcome::Success, Code::from_static("again")),
-            Told::Late => (EventType::LogAnchorFail, Outcome::Failure, Code::from_static("witness_missing")),
-            Told::Held => (EventType::LogAnchorFail, Outcome::Failure, Code::from_static("serving_held")),
-        };
-        if matches!(told, Told::Held | Told::Again) {
-            voice.say(&ToGateway::LogHeld { held: told == Told::Held }, None);
-        }
-        let origin = Origin::new(&format!("{}/{}", self.settings.deployment, self.identity.instance)).ok();
-        self.record(kind, outcome, |event| {
-            event.code = code;
-            if let (Told::Anchored(size), Some(origin)) = (told, origin) {
-                event.log = Some(LogState { lost_max: None, origin, root: None, size: Some(size) });
-            }
-        })
-        .map(drop)
-    }
-
-    /// Gives the gateway a worker's line, once.
+    /// Gives the gateway a worker's line, once, and not before the entry that tells of it is cosigned.
     fn hand_over(&mut self, at: usize, voice: &Voice) {
-        self.tell_receipts(at);
-        if let Some(Slot { ready: Some((info, data)), .. }) = self.slots.get_mut(at)
-            && let Some(data) = data.take()
-        {
+        let Some(Slot { ready: Some((info, data)), logged, .. }) = self.slots.get_mut(at) else { return };
+        if self.anchor.as_ref().is_some_and(|anchor| !anchor.covers(*logged)) {
+            return;
+        }
+        if let Some(data) = data.take() {
+            let ready = ToGateway::WorkerReady(info.clone());
+            self.tell_receipts(at);
             // A gateway that is gone is reported by its reading thread.
-            voice.say(&ToGateway::WorkerReady(info.clone()), Some(&data));
+            voice.say(&ready, Some(&data));
         }
     }
 
@@ -423,9 +400,7 @@ impl Keeper {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.look_after_slots(voice);
-            if let Err(error) = self.look_after_witnesses(voice) {
-                break Err(error);
-            }
+            self.look_after_log(voice);
         };
         self.give_back();
         // The gateway has drained or is gone; one that hangs is ended.
@@ -540,6 +515,7 @@ impl Keeper {
     /// Restarts that are due, leases to renew, leases that ended.
     fn look_after_slots(&mut self, voice: &Voice) {
         for at in 0..self.slots.len() {
+            self.hand_over(at, voice);
             let now = Instant::now();
             let Some(slot) = self.slots.get_mut(at) else { continue };
             if slot.retires.is_some_and(|due| now >= due) {

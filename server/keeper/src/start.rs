@@ -6,7 +6,7 @@
 //! 4. For each model: fetch its package if it is not a directory, start a worker, wait until the model is in memory.
 //! 5. Let the gateway listen.
 
-use crate::anchor;
+use crate::anchor::{self, Told};
 use crate::audit::{Witnessing, Writer};
 use crate::children::{self, Handed};
 use crate::clock::Clock;
@@ -84,6 +84,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         releaser,
         writer,
         anchor: None,
+        told: Told::default(),
         witnesses,
         happenings,
         empty,
