@@ -3,7 +3,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::entry::{Entry, EntryError};
 use crate::event::EventType;
-use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, read_frame};
+use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, begins_write, read_frame};
 use crate::merkle::{self, Frontier, TreeHead};
 use crate::note::{MAX_NOTE_BYTES, VerifierKey};
 use crate::storage::{CHECKPOINT_FILE, COSIGNED_FILE, KEY_FILE, SEGMENT_DIRECTORY, segment_name};
@@ -13,7 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// How many places after damage are tried for a whole entry. Hostile bytes may hold more of them.
+/// How many places after damage are tried for a later write. Hostile bytes may hold more of them.
 const MAX_RESUME_TRIES: usize = 4096;
 /// The most bytes after damage that are looked through: one batch of the largest entries.
 const MAX_TAIL_BYTES: u64 = 32 * 1024 * 1024;
@@ -441,7 +441,7 @@ impl Segments {
     }
 
     /// What follows the last whole entry, if it is what a write under way leaves: in the last segment, not
-    /// longer than one batch, and with no whole entry in it. `None` when the write has ended meanwhile; the
+    /// longer than one batch, and with no later write in it. `None` when the write has ended meanwhile; the
     /// entry is then read again.
     fn torn_tail(&mut self, index: u64) -> Result<Option<TornTail>, ReadError> {
         let mut file = self.open(self.number)?.ok_or_else(|| self.damaged(index))?;
@@ -458,19 +458,19 @@ impl Segments {
             None => true,
         };
         let bytes = tail.len() as u64;
-        if !last || bytes > MAX_TAIL_BYTES || holds_entry(&tail) {
+        if !last || bytes > MAX_TAIL_BYTES || holds_write(&tail) {
             return Err(self.damaged(index));
         }
         Ok(Some(TornTail { segment: self.number, offset: self.offset, bytes }))
     }
 }
 
-fn holds_entry(tail: &[u8]) -> bool {
+/// Whether a whole entry that begins a write stands anywhere in the tail.
+fn holds_write(tail: &[u8]) -> bool {
     let starts = tail.windows(ENTRY_START.len()).enumerate().filter(|(_, window)| *window == ENTRY_START);
     starts.take(MAX_RESUME_TRIES).any(|(at, _)| {
-        at.checked_sub(FRAME_HEADER_BYTES)
-            .and_then(|at| tail.get(at..))
-            .is_some_and(|frame| read_frame(frame).is_some_and(|leaf| Entry::from_bytes(leaf).is_ok()))
+        let frame = at.checked_sub(FRAME_HEADER_BYTES).and_then(|at| tail.get(at..));
+        frame.is_some_and(begins_write)
     })
 }
 

@@ -434,6 +434,9 @@ async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
     let config = tls::server_config(chain, key.map_err(|why| anyhow::anyhow!("tls key: {why}"))?)?;
     log_start(&broker, EventType::BootStart).await?;
     if witnesses.quorum().needed() > 0 {
+        let clock = Arc::clone(&around.clock);
+        let seconds = move || u64::try_from(clock().wall_ns / 1_000_000_000).unwrap_or(0);
+        let witnesses = witnesses.with_clock(Arc::new(seconds));
         let mut anchor = Anchor::new(Arc::clone(&broker), witnesses);
         wait_for_witnesses(&mut anchor).await?;
         tokio::spawn(anchor.run(Arc::clone(&around.clock)));

@@ -26,6 +26,12 @@ pub enum CosignError<E> {
     /// Its answer is no cosignature of its key over the checkpoint.
     #[error("answer: {0}")]
     Answer(NoteError),
+    /// It says another time than it is, so what it signs brackets nothing.
+    #[error("it says a time that is {apart_s} s from ours")]
+    Time {
+        /// By how many seconds it is off.
+        apart_s: u64,
+    },
     /// The log's own part.
     #[error("{0}")]
     Prove(E),

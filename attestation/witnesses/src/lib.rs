@@ -4,7 +4,8 @@
 //! gives it back with the cosignatures of as many as are needed. Witnesses are pinned by certificate for the way and by key for what they
 //! sign. A witness that knows more of the log than the log itself, or another history, is an error whatever the others say.
 //!
-//! Guests and key brokers both use it. No clock, no retries: when to ask again is for them to say.
+//! Guests and key brokers both use it. No retries: when to ask again is for them to say. No clock either: with theirs
+//! ([`Witnesses::with_clock`]), a witness that says another time is not counted.
 
 mod error;
 mod settings;
@@ -20,11 +21,18 @@ use anchorhold_audit_log::witness::{AddCheckpoint, with_signatures};
 use anchorhold_channel::client::{Client, Pinned};
 use bytes::Bytes;
 use std::fmt;
+use std::sync::Arc;
 
 /// The path below a witness's address.
 pub const ADD_CHECKPOINT: &str = "/witness/add-checkpoint";
 /// How often a witness may answer with another size than ours in one submission.
 const MAX_CONFLICTS: usize = 4;
+
+/// By how much a witness's clock and the log's may differ.
+const MAX_APART_S: u64 = 300;
+
+/// Seconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// A witness of this log, and what it last cosigned.
 struct Witness {
@@ -37,6 +45,7 @@ struct Witness {
 pub struct Witnesses {
     all: Vec<Witness>,
     quorum: Quorum,
+    clock: Option<Clock>,
 }
 
 impl fmt::Debug for Witnesses {
@@ -52,7 +61,11 @@ impl Witnesses {
     /// Never: none of none is a quorum.
     #[must_use]
     pub fn none() -> Self {
-        Self { all: Vec::new(), quorum: Quorum::new(Vec::new(), 0).expect("none of none is a quorum") }
+        Self {
+            all: Vec::new(),
+            quorum: Quorum::new(Vec::new(), 0).expect("none of none is a quorum"),
+            clock: None,
+        }
     }
 
     /// Reads the certificates that the settings name.
@@ -64,7 +77,13 @@ impl Witnesses {
         let all: Vec<_> = all.into_iter().map(|(key, client)| Witness { key, client, known: 0 }).collect();
         let keys = all.iter().map(|witness| witness.key.clone()).collect();
         let quorum = Quorum::new(keys, settings.needed).map_err(|QuorumError| SettingsError::Quorum)?;
-        Ok(Self { all, quorum })
+        Ok(Self { all, quorum, clock: None })
+    }
+
+    /// Counts only those who agree with this clock within 5 minutes.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock: Some(clock), ..self }
     }
 
     /// Who they are and how many must have cosigned.
@@ -98,11 +117,17 @@ impl Witnesses {
     ) -> Result<Vec<u8>, CosignError<E>> {
         let asked = self.all.iter_mut().map(|witness| witness.submit(head.size, note, &prove));
         let outcomes = futures_util::future::join_all(asked).await;
+        let now_s = self.clock.as_ref().map(|clock| clock());
         let mut cosigned = note.to_vec();
         let mut observed = 0;
         let mut first = None;
         for (witness, outcome) in self.all.iter().zip(outcomes) {
-            match outcome {
+            let in_time =
+                outcome.and_then(|(lines, time_s)| match now_s.map(|now_s| now_s.abs_diff(time_s)) {
+                    Some(apart_s) if apart_s > MAX_APART_S => Err(CosignError::Time { apart_s }),
+                    _ => Ok(lines),
+                });
+            match in_time {
                 Ok(lines) => {
                     cosigned = with_signatures(&cosigned, &lines).map_err(CosignError::Answer)?;
                     observed += 1;
@@ -124,13 +149,13 @@ impl Witnesses {
 }
 
 impl Witness {
-    /// This witness's cosignature of the checkpoint in `note`, as signature lines.
+    /// This witness's cosignature of the checkpoint in `note`, as signature lines, and its time.
     async fn submit<E>(
         &mut self,
         size: u64,
         note: &[u8],
         prove: &impl Fn(u64) -> Result<Vec<Hash>, E>,
-    ) -> Result<Vec<u8>, CosignError<E>> {
+    ) -> Result<(Vec<u8>, u64), CosignError<E>> {
         let mut known = self.known.min(size);
         for _ in 0..MAX_CONFLICTS {
             let proof = match known {
@@ -166,16 +191,16 @@ impl Witness {
         Err(CosignError::Refused { status: 409 })
     }
 
-    /// The lines of an answer that are this witness's, verified. A witness may add lines of other keys; only its own go on.
-    fn checked(&self, note: &[u8], lines: &[u8]) -> Result<Vec<u8>, NoteError> {
+    /// The lines of an answer that are this witness's, verified, and their time. A witness may add lines of other keys; only its own go
+    /// on.
+    fn checked(&self, note: &[u8], lines: &[u8]) -> Result<(Vec<u8>, u64), NoteError> {
         let note = with_signatures(note, lines)?;
         let note = Note::parse(&note)?;
-        if cosignatures(&note, std::slice::from_ref(&self.key))?.is_empty() {
-            return Err(NoteError::NotSigned);
-        }
+        let found = cosignatures(&note, std::slice::from_ref(&self.key))?;
+        let [cosignature] = found.as_slice() else { return Err(NoteError::NotSigned) };
         let text = std::str::from_utf8(lines).map_err(|_| NoteError::Encoding)?;
         let own = format!("\u{2014} {} ", self.key.name());
         let own: String = text.split_inclusive('\n').filter(|line| line.starts_with(&own)).collect();
-        Ok(own.into_bytes())
+        Ok((own.into_bytes(), cosignature.time_s))
     }
 }

@@ -8,7 +8,7 @@ use anchorhold_confine::{Reach, Role};
 use anchorhold_ipc::Precision;
 use anchorhold_key_release::PinnedBroker;
 use anchorhold_rats::{Der, Ed25519PublicKey, Endorsements, Kem, ResourcePath};
-use anchorhold_witnesses::WitnessSettings;
+use anchorhold_witnesses::{SettingsError, WitnessSettings, Witnesses};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use serde::{Deserialize, Deserializer};
 use std::io::Read as _;
@@ -340,9 +340,13 @@ const fn held() -> u32 {
 }
 
 impl LogWitnesses {
-    /// What the witnesses' clients are made of.
-    pub(crate) fn settings(&self) -> anchorhold_witnesses::Settings {
-        anchorhold_witnesses::Settings { needed: self.needed, witness: self.witness.clone() }
+    /// Who asks them, by this clock.
+    ///
+    /// # Errors
+    /// A key, an address or a certificate is none, or cannot be read.
+    pub(crate) fn clients(&self, clock: anchorhold_witnesses::Clock) -> Result<Witnesses, SettingsError> {
+        let settings = anchorhold_witnesses::Settings { needed: self.needed, witness: self.witness.clone() };
+        Witnesses::new(&settings).map(|witnesses| witnesses.with_clock(clock))
     }
 
     fn check(&self) -> anyhow::Result<()> {

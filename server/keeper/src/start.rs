@@ -26,7 +26,6 @@ use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
 use anchorhold_channel::document::RuntimeClaims;
 use anchorhold_confine::{Beginning, Reach, Role, nvidia_nodes};
 use anchorhold_ipc::{Confinement, FromGateway, HeldProcess};
-use anchorhold_witnesses::Witnesses;
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -45,7 +44,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let files = GatewayFiles::of(&settings.gateway.config)?;
     let endorsements = settings.endorsements.read()?;
     let witnesses = settings.audit.witnesses.as_ref();
-    let witnesses = witnesses.map(|witnesses| Witnesses::new(&witnesses.settings())).transpose()?;
+    let witnesses = witnesses.map(|witnesses| witnesses.clients(clock.seconds())).transpose()?;
     let beginning = Beginning::here();
     let (own, runtime) = confined(&settings, &files)?;
 
