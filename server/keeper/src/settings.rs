@@ -8,7 +8,9 @@ use anchorhold_confine::{Reach, Role};
 use anchorhold_ipc::Precision;
 use anchorhold_key_release::PinnedBroker;
 use anchorhold_rats::{Der, Ed25519PublicKey, Endorsements, Kem, ResourcePath};
-use anchorhold_witnesses::{SettingsError, WitnessSettings, Witnesses};
+use anchorhold_witnesses::{
+    Clock as SecondsClock, SettingsError, WitnessSettings, Witnesses as LogCosigners,
+};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use serde::{Deserialize, Deserializer};
 use std::io::Read as _;
@@ -344,9 +346,9 @@ impl LogWitnesses {
     ///
     /// # Errors
     /// A key, an address or a certificate is none, or cannot be read.
-    pub(crate) fn clients(&self, clock: anchorhold_witnesses::Clock) -> Result<Witnesses, SettingsError> {
+    pub(crate) fn clients(&self, clock: SecondsClock) -> Result<LogCosigners, SettingsError> {
         let settings = anchorhold_witnesses::Settings { needed: self.needed, witness: self.witness.clone() };
-        Witnesses::new(&settings).map(|witnesses| witnesses.with_clock(clock))
+        LogCosigners::new(&settings).map(|witnesses| witnesses.with_clock(clock))
     }
 
     fn check(&self) -> anyhow::Result<()> {
