@@ -1,5 +1,6 @@
 //! The closed lists of messages. What is not here cannot be said.
 
+use crate::standing::LogStanding;
 use anchorhold_engine::{
     FinishReason, Load, ModelKind, Precision, Prompt, RequestId, Sampling, Shorter, StopRules, Structure,
     Tenancy, TokenField, TokenId,
@@ -276,6 +277,8 @@ pub enum ToGateway {
     },
     /// Answer to [`FromGateway::Record`]: the entry is durable (or could not be made so).
     Appended(Appended),
+    /// How the audit log stands. Said when that changes, and while it has witnesses once a second.
+    LogStands(LogStanding),
     /// Finish what runs and exit.
     Drain,
     /// The settings were read again: put them in force, or go on with the old ones and log why.

@@ -1,5 +1,6 @@
 //! The keeper at work: answering the gateway, watching workers, renewing leases, ending.
 
+use crate::anchor::{self, Anchor, Told};
 use crate::audit::Writer;
 use crate::children::Apart;
 use crate::clock::Clock;
@@ -24,6 +25,7 @@ use anchorhold_channel::wrapper;
 use anchorhold_confine::Beginning;
 use anchorhold_ipc::{FromGateway, HeldProcess, ModelInfo, ServingEvidence, ToGateway};
 use anchorhold_rats::Sha256Digest;
+use anchorhold_witnesses::Witnesses;
 use anyhow::{Context as _, bail};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -66,6 +68,8 @@ pub(crate) enum Happening {
     },
     /// The kernel's audit records come to nobody any more.
     CollectorGone,
+    /// A witness knows another history of this boot's log.
+    LogForked,
     /// Somebody asked us to stop.
     Terminate,
     /// Somebody changed the gateway's settings.
@@ -80,6 +84,8 @@ pub(crate) struct Slot {
     lease_ends: Instant,
     renew_at: Instant,
     running: Option<Running>,
+    /// How many entries the log had when it told of the worker.
+    logged: u64,
     /// What the worker answers for, and the gateway's end of its line until it is handed over.
     ready: Option<(ModelInfo, Option<OwnedFd>)>,
     generation: u64,
@@ -109,6 +115,7 @@ impl Slot {
             lease_ends: now,
             renew_at: now,
             running: None,
+            logged: 0,
             ready: None,
             generation: 0,
             crashes: Vec::new(),
@@ -152,6 +159,12 @@ pub(crate) struct Keeper {
     pub(crate) runtime: RuntimeClaims,
     pub(crate) releaser: Releaser,
     pub(crate) writer: Writer,
+    /// Who has the log cosigned, once keys were released.
+    pub(crate) anchor: Option<Anchor>,
+    /// How the log stands, as the gateway was told.
+    pub(crate) told: Told,
+    /// Whom it asks; read before the keeper gives up the files.
+    pub(crate) witnesses: Option<Witnesses>,
     pub(crate) happenings: Sender<Happening>,
     pub(crate) empty: PathBuf,
     /// For workers.
@@ -255,22 +268,24 @@ impl Keeper {
         let memory = Memory::from(&report);
         slot.running = Some(running);
         slot.ready = Some((report.model, Some(data)));
-        self.record(EventType::ModelLoad, Outcome::Success, |event| {
+        let index = self.record(EventType::ModelLoad, Outcome::Success, |event| {
             event.model = named(&model.id).map(|named| LoggedModel {
                 manifest: Some(manifest),
                 ver: Some(version),
                 ..named
             });
         })?;
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.logged = index + 1;
+        }
         let gigabytes_per_s = report.bytes as f64 / 1e3 / (report.micros.max(1)) as f64;
-        let load_ms = report.micros as f64 / 1e3;
         if let Some(warning) = memory.warning(&model.id) {
             warn(&warning);
         }
         self.stages.tell(&Stage::Loaded {
             model: &model.id,
             bytes: report.bytes,
-            load_ms,
+            load_ms: report.micros as f64 / 1e3,
             gigabytes_per_s,
             memory,
         });
@@ -296,6 +311,7 @@ impl Keeper {
 
     /// Hands the loaded workers to the gateway, which then listens.
     pub(crate) fn open(&mut self, mut gateway: Gateway, log: &Path) -> anyhow::Result<(Child, Voice)> {
+        self.anchor()?;
         for at in 0..self.slots.len() {
             self.hand_over(at, &gateway.voice);
         }
@@ -325,14 +341,17 @@ impl Keeper {
         Ok(opened)
     }
 
-    /// Gives the gateway a worker's line, once.
+    /// Gives the gateway a worker's line, once, and not before the entry that tells of it is cosigned.
     fn hand_over(&mut self, at: usize, voice: &Voice) {
-        self.tell_receipts(at);
-        if let Some(Slot { ready: Some((info, data)), .. }) = self.slots.get_mut(at)
-            && let Some(data) = data.take()
-        {
+        let Some(Slot { ready: Some((info, data)), logged, .. }) = self.slots.get_mut(at) else { return };
+        if self.anchor.as_ref().is_some_and(|anchor| !anchor.covers(*logged)) {
+            return;
+        }
+        if let Some(data) = data.take() {
+            let ready = ToGateway::WorkerReady(info.clone());
+            self.tell_receipts(at);
             // A gateway that is gone is reported by its reading thread.
-            voice.say(&ToGateway::WorkerReady(info.clone()), Some(&data));
+            voice.say(&ready, Some(&data));
         }
     }
 
@@ -364,6 +383,12 @@ impl Keeper {
                         break Err(error);
                     }
                 }
+                Ok(Happening::LogForked) => {
+                    self.record(EventType::LogAnchorFail, Outcome::Failure, |event| {
+                        event.code = Code::from_static("log_forked");
+                    })?;
+                    break Err(anyhow::anyhow!("a witness knows another history of this log"));
+                }
                 Ok(Happening::Terminate) => break self.drain(voice, inbox),
                 Ok(Happening::Reload) => self.reload(voice),
                 Ok(Happening::GatewayGone) | Err(RecvTimeoutError::Disconnected) => {
@@ -375,6 +400,7 @@ impl Keeper {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.look_after_slots(voice);
+            self.look_after_log(voice);
         };
         self.give_back();
         // The gateway has drained or is gone; one that hangs is ended.
@@ -489,6 +515,7 @@ impl Keeper {
     /// Restarts that are due, leases to renew, leases that ended.
     fn look_after_slots(&mut self, voice: &Voice) {
         for at in 0..self.slots.len() {
+            self.hand_over(at, voice);
             let now = Instant::now();
             let Some(slot) = self.slots.get_mut(at) else { continue };
             if slot.retires.is_some_and(|due| now >= due) {
@@ -546,6 +573,7 @@ impl Keeper {
             recorder: self.writer.recorder(),
             stages: &mut self.stages,
             clock: self.clock,
+            audit: anchor::terms(self.settings.audit.witnesses.as_ref()),
             evidence_recorded: &mut self.evidence_recorded,
         };
         let renewed = self.releaser.obtain(&mut exchange, &model, ATTEMPTS_TO_RENEW);

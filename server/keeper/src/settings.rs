@@ -8,6 +8,9 @@ use anchorhold_confine::{Reach, Role};
 use anchorhold_ipc::Precision;
 use anchorhold_key_release::PinnedBroker;
 use anchorhold_rats::{Der, Ed25519PublicKey, Endorsements, Kem, ResourcePath};
+use anchorhold_witnesses::{
+    Clock as SecondsClock, SettingsError, WitnessSettings, Witnesses as LogCosigners,
+};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use serde::{Deserialize, Deserializer};
 use std::io::Read as _;
@@ -16,6 +19,8 @@ use std::path::{Path, PathBuf};
 /// The most models of one guest.
 const MAX_MODELS: usize = 16;
 const MAX_THREADS: u16 = 1024;
+/// A log that no witness has seen for a day is not witnessed.
+const MAX_HELD_S: u32 = 24 * 60 * 60;
 /// How much of a file with an endorsement is read: more than any may have.
 const MAX_ENDORSEMENT_BYTES: u64 = 1024 * 1024;
 
@@ -308,6 +313,52 @@ impl Worker {
 pub(crate) struct Audit {
     /// Holds one directory for each boot.
     pub(crate) directory: PathBuf,
+    /// Who cosigns the log while it grows; none where nobody does.
+    pub(crate) witnesses: Option<LogWitnesses>,
+}
+
+/// The witnesses of this guest's log, and what happens without them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogWitnesses {
+    /// How many must have cosigned.
+    pub(crate) needed: usize,
+    /// All of them. The key broker is one, for the logs of the guests to which it releases keys.
+    pub(crate) witness: Vec<WitnessSettings>,
+    /// After so many seconds without their cosignatures that is logged; 60 if it is not written.
+    #[serde(default = "late")]
+    pub(crate) late_seconds: u32,
+    /// After so many seconds nothing new is served; 300 if it is not written.
+    #[serde(default = "held")]
+    pub(crate) held_seconds: u32,
+}
+
+const fn late() -> u32 {
+    60
+}
+
+const fn held() -> u32 {
+    300
+}
+
+impl LogWitnesses {
+    /// Who asks them, by this clock.
+    ///
+    /// # Errors
+    /// A key, an address or a certificate is none, or cannot be read.
+    pub(crate) fn clients(&self, clock: SecondsClock) -> Result<LogCosigners, SettingsError> {
+        let settings = anchorhold_witnesses::Settings { needed: self.needed, witness: self.witness.clone() };
+        LogCosigners::new(&settings).map(|witnesses| witnesses.with_clock(clock))
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let (late, held) = (self.late_seconds, self.held_seconds);
+        ensure!(
+            0 < late && late <= held && held <= MAX_HELD_S,
+            "audit.witnesses: wanted 1 <= late_seconds <= held_seconds <= {MAX_HELD_S}"
+        );
+        Ok(())
+    }
 }
 
 /// Who reads the kernel's audit records.
@@ -424,6 +475,8 @@ impl Settings {
         let packages = packages.chain(self.store.iter_mut().flat_map(Store::paths));
         let packages = packages.chain(self.collector.iter_mut().map(|collector| &mut collector.program));
         let more = more.into_iter().chain(&mut self.endorsements.snp_crls);
+        let witnesses = self.audit.witnesses.iter_mut().flat_map(|witnesses| &mut witnesses.witness);
+        let more = more.chain(witnesses.map(|witness| &mut witness.certificate));
         let files = own.into_iter().chain(more).chain(self.broker.files()).chain(self.attester.files());
         for path in files.chain(packages).chain(&mut self.gateway.writes) {
             *path = base.join(&*path);
@@ -440,6 +493,7 @@ impl Settings {
         }
         self.tpm.as_ref().map_or(Ok(()), Tpm::check)?;
         self.broker.check()?;
+        self.audit.witnesses.as_ref().map_or(Ok(()), LogWitnesses::check)?;
         ensure!(!self.models.is_empty(), "no [[model]]: there is nothing to serve");
         ensure!(self.models.len() <= MAX_MODELS, "{} models, the limit is {MAX_MODELS}", self.models.len());
         for (at, model) in self.models.iter().enumerate() {

@@ -6,7 +6,8 @@
 //! 4. For each model: fetch its package if it is not a directory, start a worker, wait until the model is in memory.
 //! 5. Let the gateway listen.
 
-use crate::audit::Writer;
+use crate::anchor::{self, Told};
+use crate::audit::{Witnessing, Writer};
 use crate::children::{self, Handed};
 use crate::clock::Clock;
 use crate::cpus;
@@ -42,6 +43,8 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let cpus = worker_cpus(&settings);
     let files = GatewayFiles::of(&settings.gateway.config)?;
     let endorsements = settings.endorsements.read()?;
+    let witnesses = settings.audit.witnesses.as_ref();
+    let witnesses = witnesses.map(|witnesses| witnesses.clients(clock.seconds())).transpose()?;
     let beginning = Beginning::here();
     let (own, runtime) = confined(&settings, &files)?;
 
@@ -65,7 +68,8 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let boot_id = BootId::new(boot.id);
     let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
         .context("beginning the audit log")?;
-    let writer = Writer::start(log, clock)?;
+    let witnessing = if witnesses.is_some() { Witnessing::Some } else { Witnessing::None };
+    let writer = Writer::start(log, clock, witnessing)?;
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
 
     let (happenings, inbox) = channel();
@@ -78,6 +82,9 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         runtime,
         releaser,
         writer,
+        anchor: None,
+        told: Told::default(),
+        witnesses,
         happenings,
         empty,
         beginning,
@@ -152,6 +159,7 @@ fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
             recorder: keeper.writer.recorder(),
             stages: &mut keeper.stages,
             clock: keeper.clock,
+            audit: anchor::terms(keeper.settings.audit.witnesses.as_ref()),
             evidence_recorded: &mut keeper.evidence_recorded,
         };
         let key = keeper.releaser.obtain(&mut exchange, &model, ATTEMPTS_AT_START);
