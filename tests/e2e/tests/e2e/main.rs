@@ -20,4 +20,5 @@ mod soak;
 mod store;
 mod support;
 mod tampering;
+mod td;
 mod worker_faults;
