@@ -26,7 +26,7 @@ use anchorhold_channel::document::{AuditHead, DocumentState, RuntimeClaims, Serv
 use anchorhold_channel::wrapper;
 use anchorhold_confine::{Beginning, Phase, Reach, Role, Starting};
 use anchorhold_ipc::{Confinement, FromGateway, HeldProcess, ModelInfo, ServingEvidence, ToGateway};
-use anchorhold_rats::Sha256Digest;
+use anchorhold_rats::{RuntimeEvent, Sha256Digest};
 use anchorhold_witnesses::Witnesses;
 use anyhow::{Context as _, bail};
 use std::os::fd::OwnedFd;
@@ -232,6 +232,9 @@ impl Keeper {
         let slot = self.slots.get_mut(at).context("no such model")?;
         let key = slot.key.as_ref().context("the lease has ended")?;
         let model = slot.model.clone();
+        // Measured before anything is decrypted, so that no evidence leaves out what may be in memory.
+        let event = RuntimeEvent::model(&model.id, key.version, &key.manifest_digest);
+        self.identity.attester.measure(event).context("measuring the model")?;
         let source = match (&model.package, &slot.fetched) {
             (Package::Directory(directory), _) => Source::Directory(directory),
             (Package::Address(_), Some(fetched)) => Source::Fetched(fetched),

@@ -7,7 +7,9 @@ use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
 use anchorhold_confine::{Reach, Role, Share};
 use anchorhold_ipc::Precision;
 use anchorhold_key_release::PinnedBroker;
-use anchorhold_rats::{Der, Ed25519PublicKey, Endorsements, Kem, ResourcePath};
+use anchorhold_rats::{
+    Der, Ed25519PublicKey, Endorsements, Kem, MAX_CERTIFICATES, ResourcePath, Sha256Digest, TdxCollateral,
+};
 use anchorhold_witnesses::{
     Clock as SecondsClock, SettingsError, WitnessSettings, Witnesses as LogCosigners,
 };
@@ -28,6 +30,9 @@ const MAX_ENDORSEMENT_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
+    /// SHA-256 of the file.
+    #[serde(skip, default = "Settings::unread")]
+    pub(crate) digest: Sha256Digest,
     /// The name under which boots of this deployment are logged.
     pub(crate) deployment: String,
     /// Whether every layer of confinement must hold that production needs, beside those that are asked for.
@@ -119,6 +124,9 @@ pub(crate) struct Tpm {
     /// The kernel's log of the firmware's measurements; that of the first TPM if it is not written.
     #[serde(default = "tpm_event_log")]
     pub(crate) event_log: PathBuf,
+    /// Certificates of the key that quotes, DER, its own first and a root last; none if it is not written.
+    #[serde(default)]
+    pub(crate) certificates: Vec<PathBuf>,
 }
 
 fn tpm_device() -> PathBuf {
@@ -134,7 +142,14 @@ impl Tpm {
         ensure!(!self.pcrs.is_empty(), "tpm.pcrs is empty: there is nothing to quote");
         let over = self.pcrs.iter().find(|pcr| **pcr >= tpm::PCRS);
         ensure!(over.is_none(), "tpm.pcrs has {}, a TPM has PCRs 0 to 23", over.copied().unwrap_or_default());
+        let count = self.certificates.len();
+        ensure!(count <= MAX_CERTIFICATES, "tpm.certificates has {count}, the limit is {MAX_CERTIFICATES}");
         Ok(())
+    }
+
+    /// Reads the certificates. Whether they certify anything, whoever verifies looks.
+    pub(crate) fn read_certificates(&self) -> anyhow::Result<Vec<Der>> {
+        self.certificates.iter().map(|path| Ok(Der(read_endorsement(path)?))).collect()
     }
 }
 
@@ -450,6 +465,15 @@ pub(crate) struct Endorsed {
     /// Revocation lists of AMD's, DER.
     #[serde(default)]
     snp_crls: Vec<PathBuf>,
+    /// Intel's collateral for this platform: the object `tdx` of the endorsements that `anchorhold evidence endorse` writes, JSON.
+    tdx_collateral: Option<PathBuf>,
+}
+
+fn read_endorsement(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+    let mut bytes = Vec::new();
+    file.take(MAX_ENDORSEMENT_BYTES).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
+    Ok(bytes)
 }
 
 impl Endorsed {
@@ -458,17 +482,17 @@ impl Endorsed {
     /// # Errors
     /// A file that cannot be read or is over the limits of documents.
     pub(crate) fn read(&self) -> anyhow::Result<Endorsements> {
-        let crl = |path: &PathBuf| {
-            let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
-            let mut der = Vec::new();
-            file.take(MAX_ENDORSEMENT_BYTES)
-                .read_to_end(&mut der)
-                .with_context(|| path.display().to_string())?;
-            anyhow::Ok(Der(der))
+        let crl = |path: &PathBuf| Ok(Der(read_endorsement(path)?));
+        let collateral = |path: &PathBuf| {
+            serde_json::from_slice::<TdxCollateral>(&read_endorsement(path)?)
+                .with_context(|| path.display().to_string())
         };
-        let snp_crls = self.snp_crls.iter().map(crl).collect::<anyhow::Result<_>>()?;
-        let endorsements = Endorsements { snp_crls, ..Endorsements::default() };
-        endorsements.check_limits().context("endorsements.snp_crls")?;
+        let endorsements = Endorsements {
+            snp_crls: self.snp_crls.iter().map(crl).collect::<anyhow::Result<_>>()?,
+            tdx: self.tdx_collateral.as_ref().map(collateral).transpose()?,
+            ..Endorsements::default()
+        };
+        endorsements.check_limits().context("endorsements")?;
         Ok(endorsements)
     }
 }
@@ -519,9 +543,15 @@ impl Settings {
         let mut settings: Self = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
         let base = std::path::absolute(path)?.parent().map(Path::to_owned).unwrap_or_default();
         settings.production |= production;
+        settings.digest = Sha256Digest::of(text.as_bytes());
         settings.resolve(&base);
         settings.check().with_context(|| format!("{}", path.display()))?;
         Ok(settings)
+    }
+
+    /// Until [`read`](Self::read) has set it.
+    const fn unread() -> Sha256Digest {
+        Sha256Digest::new([0; 32])
     }
 
     fn resolve(&mut self, base: &Path) {
@@ -533,7 +563,10 @@ impl Settings {
         });
         let packages = packages.chain(self.store.iter_mut().flat_map(Store::paths));
         let packages = packages.chain(self.collector.iter_mut().map(|collector| &mut collector.program));
-        let more = more.into_iter().chain(&mut self.endorsements.snp_crls);
+        let more = more
+            .into_iter()
+            .chain(&mut self.endorsements.snp_crls)
+            .chain(&mut self.endorsements.tdx_collateral);
         let witnesses = self.audit.witnesses.iter_mut().flat_map(|witnesses| &mut witnesses.witness);
         let more = more.chain(witnesses.map(|witness| &mut witness.certificate));
         let files = own.into_iter().chain(more).chain(self.broker.files()).chain(self.attester.files());

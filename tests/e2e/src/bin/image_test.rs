@@ -6,6 +6,8 @@
 mod host_inputs;
 #[path = "image_test/production.rs"]
 mod production;
+#[path = "image_test/unified.rs"]
+mod unified;
 
 use anchorhold_e2e::boot::{COMMENT, Deployment, Ended, Image, launch_digest};
 use anchorhold_e2e::client::Caller;
@@ -118,6 +120,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
     checks.check("a root disk that ends early", || host_inputs::short_disk(&deployment))?;
     checks.check("a byte of the root disk", || changed.panics(|changed| changed.disk()))?;
     checks.check("another root hash", || changed.panics(|changed| changed.root_hash()))?;
+    checks.check("a host that lies to a guest with a TPM", || unified::lies(&image))?;
     Ok(checks.0)
 }
 
