@@ -10,7 +10,7 @@
 //! Entries are numbers, enums, digests and short identifiers. There is no field for text, so a prompt or an
 //! answer cannot be logged; a [`Receipt`] lets the caller alone show which request an entry is about.
 //!
-//! Formats: Merkle trees of RFC 6962; notes, checkpoints, cosignatures and the witness protocol of C2SP. The crate has no clock: times are
+//! Formats: Merkle trees of RFC 6962; notes, checkpoints, cosignatures, the witness protocol, tiles, proofs and policies of C2SP. The crate has no clock: times are
 //! arguments. It does not encrypt entries at rest, so the host may read them.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at a surprise"))]
 
@@ -34,6 +34,7 @@ mod receipt;
 mod report;
 mod storage;
 mod tar;
+pub mod tlog;
 mod verify;
 pub mod witness;
 

@@ -12,18 +12,20 @@ use crate::kernel::{Collecting, Workers};
 use crate::key::HeldKey;
 use crate::release::{ATTEMPTS_TO_RENEW, Exchange, NoKey, Releaser};
 use crate::reload::GatewayFiles;
+use crate::required::require;
 use crate::settings::{Model, Package, Settings};
+use crate::share::Share;
 use crate::stages::{Memory, Stage, Stages};
 use crate::start::warn;
-use crate::worker::{LoadFailure, LoadOrder, Running, Source, Starting};
+use crate::worker::{self, LoadFailure, LoadOrder, Running, Source, with_group};
 use anchorhold_audit_log::{
-    Actor, ActorKind, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, Model as LoggedModel, ModelId,
-    Outcome,
+    Actor, ActorKind, Code, Event, EventType, Hash, Kernel, Key, KeyId, KeyOperation, Model as LoggedModel,
+    ModelId, Outcome,
 };
 use anchorhold_channel::document::{AuditHead, DocumentState, RuntimeClaims, ServedModel};
 use anchorhold_channel::wrapper;
-use anchorhold_confine::Beginning;
-use anchorhold_ipc::{FromGateway, HeldProcess, ModelInfo, ServingEvidence, ToGateway};
+use anchorhold_confine::{Beginning, Phase, Reach, Role, Starting};
+use anchorhold_ipc::{Confinement, FromGateway, HeldProcess, ModelInfo, ServingEvidence, ToGateway};
 use anchorhold_rats::Sha256Digest;
 use anchorhold_witnesses::Witnesses;
 use anyhow::{Context as _, bail};
@@ -51,6 +53,9 @@ const RENEW_AGAIN: Duration = Duration::from_secs(10);
 const ASK_LEASE: Duration = Duration::from_secs(30);
 /// How long a model whose key must go may finish what it has begun.
 const RETIRE: Duration = Duration::from_secs(20);
+
+/// The keeper among the processes that are held.
+pub(crate) const KEEPER: &str = "keeper";
 
 /// What the keeper reacts to.
 #[derive(Debug)]
@@ -169,6 +174,10 @@ pub(crate) struct Keeper {
     pub(crate) empty: PathBuf,
     /// For workers.
     pub(crate) beginning: Beginning,
+    /// The control groups of workers, by the places of their models, or why they have none.
+    pub(crate) groups: Result<Vec<Share>, String>,
+    /// What takes from the keeper what only the start needed, until it has.
+    pub(crate) starting: Option<Starting>,
     pub(crate) slots: Vec<Slot>,
     /// What holds each process, until the gateway is told.
     pub(crate) held: Vec<HeldProcess>,
@@ -232,13 +241,13 @@ impl Keeper {
             beginning: &self.beginning,
             role: self.settings.worker.role(),
             category: u16::try_from(at)?,
+            group: self.groups.as_ref().map_err(String::as_str).and_then(|groups| {
+                groups.get(at).map(|share| &share.group).ok_or("none was made for this model")
+            }),
         };
         let workers = self.workers.clone();
         let born = |pid| workers.add(pid, &model.id);
-        let (starting, layers) = Starting::start(&self.settings, &self.empty, &apart, born)?;
-        let held = HeldProcess::new(&format!("worker {}", model.id), &layers);
-        self.held.retain(|other| other.process != held.process);
-        self.held.push(held);
+        let (starting, layers) = worker::Starting::start(&self.settings, &self.empty, &apart, born)?;
         self.stages.tell(&Stage::Worker {
             model: &model.id,
             pid: starting.id(),
@@ -256,10 +265,15 @@ impl Keeper {
             precision: settings.precision,
             at: at_now,
         };
-        let (loaded, report) = match starting.load(&order) {
+        let (loaded, report, serving) = match starting.load(&order) {
             Ok(loaded) => loaded,
             Err(failure) => return Ok(Err(failure)),
         };
+        let serving = with_group(serving, Ok(Ok(apart.group.is_ok())));
+        require(&self.settings, ("worker", &apart.role), Phase::Serving, &serving)?;
+        let held = HeldProcess::new(&format!("worker {}", model.id), &serving);
+        self.held.retain(|other| other.process != held.process);
+        self.held.push(held);
         slot.generation += 1;
         let ended = Happening::WorkerGone { slot: at, generation: slot.generation };
         let (running, data) = loaded.watch(self.happenings.clone(), ended)?;
@@ -293,6 +307,9 @@ impl Keeper {
     }
 
     fn load_failed(&mut self, model: &Model, failure: LoadFailure) -> anyhow::Error {
+        let at = self.slots.iter().position(|slot| slot.model.id == model.id);
+        // The log refuses only when it is poisoned, and what follows is refused because of it.
+        let _ = at.map(|at| self.look_at_share(at));
         let (code, detail) = match failure {
             LoadFailure::Refused { code, detail } => (code, detail),
             LoadFailure::Broken(error) => ("worker_lost".to_owned(), format!("{error:#}")),
@@ -315,6 +332,7 @@ impl Keeper {
         for at in 0..self.slots.len() {
             self.hand_over(at, &gateway.voice);
         }
+        self.settle()?;
         let authenticator_certificate = self.identity.authenticator_key.certificate().to_vec();
         let held = std::mem::take(&mut self.held);
         let guest = Box::new(self.identity.card(self.writer.recorder().head().size, held));
@@ -339,6 +357,19 @@ impl Keeper {
         watch_signals(self.happenings.clone())?;
         self.stages.tell(&Stage::Ready { address: &address, audit_log: &log.display().to_string() });
         Ok(opened)
+    }
+
+    /// Everything runs: what only the start needed is over, and the document says so.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        let Some(starting) = self.starting.take() else { return Ok(()) };
+        let layers = starting.serve().context("confining the keeper")?;
+        let active = layers.active.iter().map(ToString::to_string).collect();
+        let own = Confinement { active, missing: layers.missing };
+        require(&self.settings, ("keeper", &Role::Keeper(Reach::default())), Phase::Serving, &own)?;
+        self.runtime.layers.clone_from(&own.active);
+        self.held.retain(|other| other.process != KEEPER);
+        self.held.insert(0, HeldProcess::new(KEEPER, &own));
+        Ok(())
     }
 
     /// Gives the gateway a worker's line, once, and not before the entry that tells of it is cosigned.
@@ -398,6 +429,9 @@ impl Keeper {
                     break Err(anyhow::anyhow!("the gateway ended"));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
+            }
+            for at in 0..self.slots.len() {
+                self.look_at_share(at)?;
             }
             self.look_after_slots(voice);
             self.look_after_log(voice);
@@ -470,6 +504,9 @@ impl Keeper {
             return Ok(());
         }
         (slot.running, slot.ready) = (None, None);
+        // What ended it, before that it ended.
+        self.look_at_share(at)?;
+        let Some(slot) = self.slots.get_mut(at) else { return Ok(()) };
         let now = Instant::now();
         slot.crashes.retain(|crash| now.duration_since(*crash) < CRASH_WINDOW);
         slot.crashes.push(now);
@@ -498,6 +535,27 @@ impl Keeper {
             event.code = Code::from_static("refusals");
         });
         recorded.map(drop)
+    }
+
+    /// Makes an entry of what a worker met that its share ended at. One that was refused threads too often is ended, as one is that the
+    /// kernel refused too much.
+    pub(crate) fn look_at_share(&mut self, at: usize) -> anyhow::Result<()> {
+        let (Ok(groups), Some(slot)) = (&mut self.groups, self.slots.get(at)) else { return Ok(()) };
+        let Some(more) = groups.get_mut(at).map(Share::look).transpose()?.flatten() else { return Ok(()) };
+        let model = slot.model.id.clone();
+        for (code, count) in [("memory", more.ended_for_memory), ("pids", more.refused_pids)] {
+            if count == 0 {
+                continue;
+            }
+            self.record(EventType::WorkerLimit, Outcome::Denied, |event| {
+                event.actor = Some(Actor::new(ActorKind::Worker));
+                event.model = named(&model);
+                event.code = Code::from_static(code);
+                event.kernel = Some(Kernel::counted(count));
+            })?;
+        }
+        let is_too_many = self.workers.refused_model(&model, more.refused_pids);
+        if is_too_many { self.end_refused(&model) } else { Ok(()) }
     }
 
     /// Goes on without the kernel's records only where the settings allow that.
