@@ -47,7 +47,7 @@ pub use entry::{
     KeyOperation, Layer, LogState, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_PERMISSIONS, MAX_SIGNERS, Model,
     Platform, Request, Route, SCHEMA_VERSION, Setting, Stamp, Tcb, Tee,
 };
-pub use event::{EventType, Outcome};
+pub use event::{Durability, EventType, Outcome};
 pub use export::{
     ExportError, ExportOptions, ExportSummary, LogSource, VisitLeaf, export, export_from, export_jsonl,
     export_jsonl_from,
@@ -55,7 +55,7 @@ pub use export::{
 pub use id::{
     Claim, Code, CorrelationId, GrantId, IdError, KeyId, ModelId, Origin, PolicyId, RequestId, TenantId, Ulid,
 };
-pub use log::{Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES, encode_entry};
+pub use log::{HEARTBEAT_S, Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES, encode_entry};
 pub use note::{Signer, VerifierKey};
 pub use reader::{LogReader, ReadError, TornTail};
 pub use receipt::{

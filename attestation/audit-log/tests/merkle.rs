@@ -202,6 +202,7 @@ fn growth_proves_nothing_before_its_base_or_beyond_its_end() {
     growth.rebase(21);
     assert_eq!(growth.base(), 7);
     assert_eq!((growth.prove(6, 20), growth.prove(8, 21), growth.prove(12, 11)), (None, None, None));
+    assert_eq!((growth.prove(0, 20), growth.prove(0, 21)), (Some(Vec::new()), None));
     assert!(growth.prove(7, 20).is_some());
     growth.rebase(20);
     assert_eq!((growth.kept(), growth.prove(20, 20)), (2, Some(Vec::new())));

@@ -58,6 +58,8 @@ pub struct Machine {
     pub simulated_digest: Option<String>,
     /// An emulated TPM, and firmware that measures into it; only without a TEE, whose firmware is its own.
     pub tpm: Option<Tpm>,
+    /// Arguments behind all others: what a host adds that nobody asked for. Tests are that host.
+    pub uninvited: Vec<OsString>,
 }
 
 /// A TPM that an emulator of this machine gives the guest.
@@ -100,6 +102,7 @@ pub fn arguments(machine: &Machine) -> Vec<OsString> {
     if let Some(digest) = &machine.simulated_digest {
         line.option("-fw_cfg", format!("name=opt/anchorhold/simulated-launch-digest,string={digest}"));
     }
+    line.0.extend(machine.uninvited.iter().cloned());
     line.0
 }
 
@@ -191,6 +194,7 @@ mod tests {
             console: "console".into(),
             simulated_digest: None,
             tpm: None,
+            uninvited: Vec::new(),
         }
     }
 

@@ -289,6 +289,64 @@ mod tests {
         }
     }
 
+    /// The table that the images are built from.
+    fn shipped() -> Table {
+        Table::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs.toml")).unwrap()
+    }
+
+    fn drivers(flavour: Flavour) -> Vec<String> {
+        let table = shipped();
+        let of = |profile| {
+            let held =
+                table.module.iter().filter(move |module| is_in(module.only.as_deref(), flavour, profile));
+            held.map(|module| module.path.clone()).collect::<Vec<_>>()
+        };
+        [of(Profile::Server), of(Profile::Small)].concat()
+    }
+
+    #[test]
+    fn case_44_no_image_has_a_driver_for_other_disks_or_for_the_hosts_randomness() {
+        for flavour in [Flavour::Production, Flavour::Debug, Flavour::Demo] {
+            for path in drivers(flavour) {
+                let is_block = path.starts_with("drivers/block/") || path.starts_with("drivers/nvme/");
+                assert!(!is_block || path == "drivers/block/virtio_blk", "{path}");
+                let is_files = path.starts_with("fs/");
+                assert!(
+                    !is_files || path.starts_with("fs/erofs/") || path.starts_with("fs/configfs/"),
+                    "{path}"
+                );
+                for kind in [
+                    "drivers/char/",
+                    "drivers/scsi/",
+                    "drivers/ata/",
+                    "drivers/usb/",
+                    "drivers/mmc/",
+                    "net/9p",
+                ] {
+                    assert!(!path.starts_with(kind), "{path}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn case_44_only_the_demonstration_reads_files_of_the_hosts_firmware() {
+        let reads = |flavour| drivers(flavour).iter().any(|path| path.contains("fw_cfg"));
+        assert!(!reads(Flavour::Production) && !reads(Flavour::Debug) && reads(Flavour::Demo));
+    }
+
+    #[test]
+    fn case_44_names_and_resolvers_are_those_of_the_settings() {
+        let table = shipped();
+        let at = |path: &str| table.link.iter().find(|link| link.path == path).map(|link| link.to.as_str());
+        assert_eq!(at("/etc/hosts"), Some("anchorhold/hosts"));
+        assert_eq!(at("/etc/resolv.conf"), Some("anchorhold/resolv.conf"));
+        assert!(!table.file.iter().any(|file| file.path.starts_with("/etc/anchorhold")));
+        // No daemon that would ask for names or addresses on its own.
+        let programs = table.file.iter().filter(|file| file.path.starts_with("/usr/bin/"));
+        assert!(programs.into_iter().all(|file| file.path.starts_with("/usr/bin/anchorhold-")));
+    }
+
     #[test]
     fn an_entry_is_everywhere_or_where_it_says() {
         let only = vec!["demo".to_owned(), "small".to_owned()];

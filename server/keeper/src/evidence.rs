@@ -71,6 +71,7 @@ impl Identity {
         (id, voice): ([u8; 16], Signer),
         (gateway, endorsements): (&GatewayKeys, Endorsements),
         clock: Clock,
+        selinux_policy: Option<Sha256Digest>,
     ) -> anyhow::Result<Self> {
         let attester = Attester::open(settings, clock)?;
         let measurement = attester.measurement();
@@ -90,7 +91,7 @@ impl Identity {
             ),
             body_keys,
             endorsements,
-            receipts: Arc::new(Receipts::new(Arc::clone(&voice), measurement)),
+            receipts: Arc::new(Receipts::new(Arc::clone(&voice), measurement, selinux_policy)),
             voice,
         })
     }

@@ -252,6 +252,7 @@ fn machine(image: &Image, initrd: PathBuf, console: PathBuf) -> anyhow::Result<M
         console,
         simulated_digest: None,
         tpm: None,
+        uninvited: Vec::new(),
     })
 }
 

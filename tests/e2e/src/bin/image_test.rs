@@ -2,6 +2,8 @@
 //!
 //! Every check is one line of standard output; the last line counts them.
 
+#[path = "image_test/host_inputs.rs"]
+mod host_inputs;
 #[path = "image_test/production.rs"]
 mod production;
 
@@ -111,6 +113,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
         })?;
     }
     checks.check("production", || production::check(&deployment, &arguments.production))?;
+    checks.check("what a host adds", || host_inputs::uninvited(&deployment))?;
+    checks.check("a processor without RDRAND", || host_inputs::without_rdrand(&deployment))?;
+    checks.check("a root disk that ends early", || host_inputs::short_disk(&deployment))?;
     checks.check("a byte of the root disk", || changed.panics(|changed| changed.disk()))?;
     checks.check("another root hash", || changed.panics(|changed| changed.root_hash()))?;
     Ok(checks.0)

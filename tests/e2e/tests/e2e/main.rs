@@ -20,4 +20,5 @@ mod soak;
 mod store;
 mod support;
 mod tampering;
+mod witnesses;
 mod worker_faults;

@@ -189,8 +189,9 @@ pub(super) fn is_dossier(path: &Path) -> Result<bool, Failure> {
 }
 
 pub(super) fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
-    if args.log_only || args.audit_key.is_some() || args.origin.is_some() || !args.earlier.is_empty() {
-        let text = "--log-only, --audit-key, --origin and --earlier are for bundles, and this is a dossier";
+    let of_bundles = args.log_only || args.audit_key.is_some() || args.origin.is_some();
+    if of_bundles || !args.earlier.is_empty() || !args.witness.is_empty() {
+        let text = "--log-only, --audit-key, --origin, --earlier and --witness are for bundles, and this is a dossier";
         return Err(
             Failure::usage(text).hint("--log-key names a broker's log; checkpoints are in the dossier")
         );
