@@ -9,7 +9,7 @@ SECONDS_PER_TARGET ?= 20
 FLAVOUR ?= production
 PROFILE ?= server
 
-.PHONY: sbom advisories measure-test help setup build run demo demo-refuse image boot image-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
+.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +73,9 @@ audit-proofs: setup ## 10,000 random histories of a log's disk, clocks and crash
 
 lint: setup ## Formatting and lints, warnings refused; the verifier for WebAssembly
 	@CARGO='$(CARGO)' tests/scripts/lint.sh
+
+audit-verifier: setup ## Build the static verifier of audit logs for musl; prints its size and digest
+	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/audit_verifier.sh
 
 python: setup ## Build the Python wheel into target/wheels
 	@tests/scripts/python.sh

@@ -33,7 +33,7 @@ mod reader;
 mod receipt;
 mod report;
 mod storage;
-mod tar;
+pub mod tar;
 pub mod tlog;
 mod verify;
 pub mod witness;
