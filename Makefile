@@ -9,7 +9,7 @@ SECONDS_PER_TARGET ?= 20
 FLAVOUR ?= production
 PROFILE ?= server
 
-.PHONY: sbom advisories measure-test help setup build run demo demo-refuse image boot image-test test test-clients kill-test soak broker-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
+.PHONY: sbom advisories measure-test help setup build run demo demo-refuse image boot image-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,10 @@ broker-proofs: setup ## 10,000 random histories of the broker (SEEDS), 1,000 kil
 	KILLS=$(or $(KILLS),1000) $(CARGO) test --release -p anchorhold-key-broker --test kills -- --nocapture
 	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),100) $(CARGO) test --release -p anchorhold-key-broker --test many_brokers
 	TRIES=$(or $(TRIES),10000) $(CARGO) test --release -p anchorhold-key-broker --test measured -- --ignored --nocapture --test-threads 1
+
+audit-proofs: setup ## 10,000 random histories of a log's disk, clocks and crashes (SEEDS), 1,000 kills of a writer (KILLS)
+	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release -p anchorhold-audit-log --test simulation -- --nocapture
+	KILLS=$(or $(KILLS),1000) $(CARGO) test --release -p anchorhold-audit-log --test log case_27_what_was -- --nocapture
 
 lint: setup ## Formatting and lints, warnings refused; the verifier for WebAssembly
 	@CARGO='$(CARGO)' tests/scripts/lint.sh

@@ -44,7 +44,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     limit()?;
     check::all(flavour)?;
     stages.tell("checked");
-    let keeper = start(&group, &stages)?;
+    let keeper = start(&group, &stages, flavour)?;
     let status = reap(keeper.id())?;
     if flavour == Flavour::Demo {
         handout::tell(Path::new(LOG), &mut stages)?;
@@ -102,10 +102,14 @@ fn limit() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start(group: &Group, stages: &Stages) -> anyhow::Result<Child> {
+fn start(group: &Group, stages: &Stages, flavour: Flavour) -> anyhow::Result<Child> {
     let port = || stages.share().map_or_else(Stdio::null, Stdio::from);
     let mut command = Command::new(PROGRAM);
     command.arg("--config").arg(KEEPER).env_clear().current_dir(STATE);
+    if flavour == Flavour::Production {
+        // Whatever the settings say.
+        command.arg("--production");
+    }
     command.stdin(Stdio::null()).stdout(port()).stderr(port());
     // The group is entered by this process around the start, so that no moment of the keeper's is outside of it.
     group.enter()?;

@@ -6,7 +6,8 @@
 //! 4. For each model: fetch its package if it is not a directory, start a worker, wait until the model is in memory.
 //! 5. Let the gateway listen.
 
-use crate::audit::Writer;
+use crate::anchor::{self, Told};
+use crate::audit::{Witnessing, Writer};
 use crate::children::{self, Handed};
 use crate::clock::Clock;
 use crate::cpus;
@@ -15,15 +16,17 @@ use crate::gateway::Gateway;
 use crate::kernel::{self, Workers};
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
-use crate::run::{Keeper, Slot};
+use crate::required::require;
+use crate::run::{KEEPER, Keeper, Slot};
 use crate::runtime;
 use crate::settings::{Device, Package, Settings};
+use crate::share;
 use crate::stages::{Stage, Stages};
 use crate::store;
 use anchorhold_attester::device::Device as AttestingDevice;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
 use anchorhold_channel::document::RuntimeClaims;
-use anchorhold_confine::{Beginning, Reach, Role, nvidia_nodes};
+use anchorhold_confine::{Beginning, Phase, Reach, Role, Starting, nvidia_nodes};
 use anchorhold_ipc::{Confinement, FromGateway, HeldProcess};
 use anchorhold_rats::{RuntimeEvent, Sha256Digest};
 use anyhow::{Context as _, bail};
@@ -44,8 +47,11 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let cpus = worker_cpus(&settings);
     let files = GatewayFiles::of(&settings.gateway.config)?;
     let endorsements = settings.endorsements.read()?;
+    let witnesses = settings.audit.witnesses.as_ref();
+    let witnesses = witnesses.map(|witnesses| witnesses.clients(clock.seconds())).transpose()?;
     let beginning = Beginning::here();
-    let (own, runtime) = confined(&settings, &files)?;
+    let groups = share::prepare(&settings);
+    let (starting, own, runtime) = confined(&settings, &files)?;
 
     let boot = Boot::new(&settings.deployment)?;
     let log_directory = settings.audit.directory.join(boot.signer.origin().as_str().replace('/', "-"));
@@ -56,6 +62,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let FromGateway::Hello { tls_key, body_keys, confinement } = first else {
         bail!("the gateway did not begin with its key")
     };
+    require(&settings, ("gateway", &Role::Gateway), Phase::Start, &confinement)?;
     stages.tell(&Stage::Gateway {
         pid: gateway.child.id(),
         layers: &confinement.active,
@@ -68,7 +75,8 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let boot_id = BootId::new(boot.id);
     let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
         .context("beginning the audit log")?;
-    let writer = Writer::start(log, clock)?;
+    let witnessing = if witnesses.is_some() { Witnessing::Some } else { Witnessing::None };
+    let writer = Writer::start(log, clock, witnessing)?;
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
 
     let (happenings, inbox) = channel();
@@ -81,11 +89,16 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         runtime,
         releaser,
         writer,
+        anchor: None,
+        told: Told::default(),
+        witnesses,
         happenings,
         empty,
         beginning,
+        groups,
+        starting: Some(starting),
         slots: Vec::new(),
-        held: vec![HeldProcess::new("keeper", &own), HeldProcess::new("gateway", &confinement)],
+        held: vec![HeldProcess::new(KEEPER, &own), HeldProcess::new("gateway", &confinement)],
         workers: Workers::default(),
         collecting: None,
         cpus,
@@ -124,16 +137,22 @@ fn measure_settings(identity: &Identity, settings: &Settings, handed: &Handed) -
 }
 
 /// Gives up what the keeper does not need, and says what holds it from then on: for the status, and for the document.
-fn confined(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<(Confinement, RuntimeClaims)> {
+fn confined(
+    settings: &Settings,
+    files: &GatewayFiles,
+) -> anyhow::Result<(Starting, Confinement, RuntimeClaims)> {
     let policy = runtime::selinux_policy();
-    let layers =
-        anchorhold_confine::enter(&Role::Keeper(reach(settings, files)?)).context("confining the keeper")?;
+    let role = Role::Keeper(reach(settings, files)?);
+    let starting = anchorhold_confine::enter(&role).context("confining the keeper")?;
+    let layers = starting.layers();
     for missing in &layers.missing {
         warn(&format!("the keeper runs without {missing}"));
     }
-    let claims = runtime::claims(policy, &layers);
-    let active = layers.active.into_iter().map(str::to_owned).collect();
-    Ok((Confinement { active, missing: layers.missing }, claims))
+    let claims = runtime::claims(policy, layers);
+    let active = layers.active.iter().map(ToString::to_string).collect();
+    let own = Confinement { active, missing: layers.missing.clone() };
+    require(settings, (KEEPER, &role), Phase::Start, &own)?;
+    Ok((starting, own, claims))
 }
 
 /// Has the kernel's audit records collected from here on, if that is asked for.
@@ -146,7 +165,8 @@ fn collect(keeper: &mut Keeper) -> anyhow::Result<()> {
         held.push(HeldProcess::new("collector", layers));
     };
     let (workers, happenings) = (keeper.workers.clone(), keeper.happenings.clone());
-    keeper.collecting = kernel::collect(collector, &keeper.empty, log, workers, tell, happenings)?;
+    let all = (&keeper.settings, collector);
+    keeper.collecting = kernel::collect(all, &keeper.empty, log, workers, tell, happenings)?;
     Ok(())
 }
 
@@ -170,6 +190,7 @@ fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
             recorder: keeper.writer.recorder(),
             stages: &mut keeper.stages,
             clock: keeper.clock,
+            audit: anchor::terms(keeper.settings.audit.witnesses.as_ref()),
             evidence_recorded: &mut keeper.evidence_recorded,
         };
         let key = keeper.releaser.obtain(&mut exchange, &model, ATTEMPTS_AT_START);

@@ -30,6 +30,10 @@ pub struct Settings {
     pub broker_signing_key: String,
     /// The verifier key of the broker's log.
     pub broker_log_key: String,
+    /// The key of the broker's cosignatures.
+    pub broker_witness_key: String,
+    /// Whether the broker witnesses the guest's log, and after how many seconds without it that is logged and nothing new is served.
+    pub witnessed: Option<(u32, u32)>,
     /// Whether the broker is asked over the KBS protocol instead of its own.
     pub over_kbs: Option<OverKbs>,
     /// The owner of the models, hex.
@@ -113,6 +117,8 @@ impl Settings {
             broker_certificate: broker.keys.tls_certificate.clone(),
             broker_signing_key: broker.keys.signing_key.clone(),
             broker_log_key: broker.keys.log_key.clone(),
+            broker_witness_key: broker.keys.witness_key.clone(),
+            witnessed: None,
             over_kbs: None,
             owner_key: owner.public_key.clone(),
             models: models.collect(),
@@ -203,6 +209,16 @@ impl Settings {
             self.required_layers,
             quoted(&places.state.join("audit")),
         );
+        if let Some((late, held)) = self.witnessed {
+            // Writing to a string cannot fail.
+            let _ = write!(
+                text,
+                "witnesses = {{ needed = 1, late_seconds = {late}, held_seconds = {held}, witness = [{{ key = {:?}, url = {:?}, certificate = {} }}] }}\n",
+                self.broker_witness_key,
+                self.broker_url,
+                quoted(&self.broker_certificate)
+            );
+        }
         if let Some(collector) = &self.collector {
             text.push_str("\n[collector]\n");
             text.push_str(collector);

@@ -25,6 +25,7 @@ use std::process::Command;
 /// * `key-release` uses `audit-log`: a guest takes no key whose release is not proven to stand in the broker's log.
 /// * `fetcher` is a program of its own, because what it needs to speak to stores has no business beside weights keys.
 /// * `collector` is a program of its own, because it reads what hostile processes had a hand in, and holds the kernel's socket.
+/// * `witnesses` is a crate of its own because guests and key brokers both keep a log in front of witnesses, over HTTPS.
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
 /// * `gateway` uses `evaluation` for its reader of signed tokens and key sets, so that there is one.
@@ -62,6 +63,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("hpke", "attestation", &["rats"]),
     ("body-encryption", "attestation", &["rats", "hpke"]),
     ("key-release", "attestation", &["rats", "verifier", "appraisal-policy", "audit-log", "dsse", "hpke"]),
+    ("witnesses", "attestation", &["audit-log", "channel"]),
     ("release-cedar", "attestation", &["audit-log", "rats", "verifier"]),
     (
         "key-broker",
@@ -76,6 +78,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "release-cedar",
             "audit-log",
             "channel",
+            "witnesses",
             "attester",
         ],
     ),
@@ -121,7 +124,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     (
         "keeper",
         "server",
-        &["ipc", "rats", "attester", "kbs", "key-release", "audit-log", "channel", "confine"],
+        &["ipc", "rats", "attester", "kbs", "key-release", "audit-log", "channel", "witnesses", "confine"],
     ),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
     ("cuda", "server", &["engine", "model", "worker", "ipc", "confine"]),

@@ -8,6 +8,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
 use crate::trust::TrustArgs;
 use crate::{files, output::remark};
+use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{
     Expectations, ExportOptions, ExportSummary, Hash, MAX_EARLIER, Origin, PublicKey, Report, Status,
     VerifierKey, export, verify,
@@ -85,6 +86,12 @@ pub(crate) struct VerifyArgs {
     /// The name that the log must have [default: that of a note key]
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
+    /// A witness whose cosignature of the checkpoint counts, as its operator prints its key; may be repeated
+    #[arg(long, value_name = "KEY", value_parser = witness_key)]
+    witness: Vec<WitnessKey>,
+    /// How many of them must have cosigned
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "witness")]
+    witnesses_needed: usize,
     /// A checkpoint of this log that was seen earlier; may be repeated
     #[arg(long, value_name = "FILE")]
     earlier: Vec<PathBuf>,
@@ -232,6 +239,10 @@ fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+fn witness_key(text: &str) -> Result<WitnessKey, String> {
+    WitnessKey::parse(text).map_err(|e| e.to_string())
+}
+
 fn expectations(args: &VerifyArgs) -> Result<Expectations, Failure> {
     if args.earlier.len() > MAX_EARLIER {
         return Err(Failure::usage(format!("more than {MAX_EARLIER} earlier checkpoints")));
@@ -240,7 +251,14 @@ fn expectations(args: &VerifyArgs) -> Result<Expectations, Failure> {
     let read = |path: &PathBuf| files::read(path, MAX_CHECKPOINT_BYTES);
     let origin = origin.map_err(|e| Failure::usage(format!("--origin: {e}")))?;
     let of_key = args.audit_key.clone().map(AuditKey::expectations).unwrap_or_default();
+    let witnesses = if args.witness.is_empty() {
+        None
+    } else {
+        let quorum = Quorum::new(args.witness.clone(), args.witnesses_needed);
+        Some(quorum.map_err(|e| Failure::usage(format!("--witness: {e}")))?)
+    };
     Ok(Expectations {
+        witnesses,
         origin: origin.or(of_key.origin),
         earlier: args.earlier.iter().map(read).collect::<Result<_, _>>()?,
         audit_key: of_key.audit_key,

@@ -5,7 +5,7 @@ use crate::evidence::Identity;
 use crate::key::HeldKey;
 use crate::settings::Model;
 use anchorhold_audit_log::{BindingInputs, BindingPurpose, Hash};
-use anchorhold_key_release::{AuditTerms, KeyRequest, KeyUse, PinnedBroker, RefusalBody, Session};
+use anchorhold_key_release::{KeyRequest, KeyUse, PinnedBroker, RefusalBody, Session};
 use anchorhold_rats::Sha256Digest;
 use anyhow::anyhow;
 use bytes::Bytes;
@@ -33,7 +33,7 @@ pub(super) fn exchange(
         purpose: KeyUse::Serve,
         instance_id: exchange.identity.instance,
         log_origin: exchange.identity.log_origin.clone(),
-        audit: AuditTerms::default(),
+        audit: exchange.audit,
     };
     let session = Session::begin(&challenge, pinned.clone(), request, exchange.identity.keys())
         .map_err(anyhow::Error::from)?;

@@ -21,4 +21,5 @@ mod store;
 mod support;
 mod tampering;
 mod td;
+mod witnesses;
 mod worker_faults;
