@@ -14,7 +14,10 @@ use std::io::{self, Read, Write};
 use std::sync::LazyLock;
 
 const NONCE: [u8; 32] = [9; 32];
-const AT: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+
+fn at() -> Timestamp {
+    Timestamp::from_unix_seconds(1_800_000_000)
+}
 
 struct Good {
     tpm: SoftwareTpm,
@@ -31,9 +34,9 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
     let mut tpm = SoftwareTpm::after(events).expect("a key");
     tpm.pcrs.remove(&0);
     let authority = TpmAuthority::new().expect("keys");
-    tpm.certificates = authority.sign(&authority.templates(&tpm, AT)).expect("certificates");
+    tpm.certificates = authority.sign(&authority.templates(&tpm, at())).expect("certificates");
     let sent = tpm.attest(&NONCE).expect("evidence");
-    let quote = authenticate(&sent, AT).expect("good evidence");
+    let quote = authenticate(&sent, at()).expect("good evidence");
     let pcrs = quote.pcrs().iter().map(|(pcr, value)| (*pcr, vec![*value])).collect();
     let policy = Policy::strict(vec![quote.key()], pcrs);
     appraise(&quote, &policy, &NONCE).expect("acceptable evidence");
@@ -41,7 +44,7 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
 });
 
 fn judge(sent: &TpmEvidence) -> Option<AuthenticQuote> {
-    let quote = accepted(authenticate(sent, AT))?;
+    let quote = accepted(authenticate(sent, at()))?;
     if let Some(checks) = accepted(appraise(&quote, &GOOD.policy, &NONCE)) {
         assert_eq!(quote.nonce(), NONCE);
         let log = quote.log().expect("a log, which the policy demands");
