@@ -134,10 +134,9 @@ impl Settings {
         });
         let packages = packages.chain(self.store.iter_mut().flat_map(Store::paths));
         let packages = packages.chain(self.collector.iter_mut().map(|collector| &mut collector.program));
-        let more = more
-            .into_iter()
-            .chain(&mut self.endorsements.snp_crls)
-            .chain(&mut self.endorsements.tdx_collateral);
+        let of_tpm = self.tpm.iter_mut().flat_map(|tpm| &mut tpm.certificates);
+        let endorsed = self.endorsements.snp_crls.iter_mut().chain(&mut self.endorsements.tdx_collateral);
+        let more = more.into_iter().chain(of_tpm).chain(endorsed);
         let witnesses = self.audit.witnesses.iter_mut().flat_map(|witnesses| &mut witnesses.witness);
         let more = more.chain(witnesses.map(|witness| &mut witness.certificate));
         let files = own.into_iter().chain(more).chain(self.broker.files()).chain(self.attester.files());
