@@ -20,8 +20,6 @@ pub struct Table {
     pub beside: Vec<Beside>,
     /// The kernel's command line, word by word.
     pub cmdline: Vec<Word>,
-    /// Modules of the initrd, each after what it needs.
-    pub module: Vec<Module>,
     /// Folders of the root.
     pub folder: Vec<Folder>,
     /// Symbolic links of the root.
@@ -30,13 +28,13 @@ pub struct Table {
     pub file: Vec<File>,
 }
 
-/// Where the kernel is.
+/// What the kernel is built from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
-    /// The package.
-    pub package: String,
-    /// Its release, as in the names of its files.
+    /// The package of its source.
+    pub source: String,
+    /// What it calls itself.
     pub release: String,
 }
 
@@ -67,19 +65,6 @@ pub struct Word {
     /// As the kernel reads it.
     pub word: String,
     /// Why it stands there.
-    pub why: String,
-    /// Where; everywhere if it is not written.
-    #[serde(default)]
-    pub only: Option<Vec<String>>,
-}
-
-/// A kernel module.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Module {
-    /// Its path below the modules' `kernel` folder, without `.ko.xz`.
-    pub path: String,
-    /// Why it is needed.
     pub why: String,
     /// Where; everywhere if it is not written.
     #[serde(default)]
@@ -155,6 +140,17 @@ pub enum Flavour {
     Demo,
 }
 
+impl Flavour {
+    /// Which of the kernels that `kernel.sh` builds it has.
+    #[must_use]
+    pub const fn kernel(self) -> &'static str {
+        match self {
+            Self::Production | Self::Debug => "base",
+            Self::Demo => "demo",
+        }
+    }
+}
+
 /// Which machine an image is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -215,7 +211,6 @@ impl Table {
         let table: Self = toml::from_str(text)?;
         ensure!(table.context.matches("{}").count() == 1, "context needs one {{}} for the type");
         let only = table.cmdline.iter().map(|word| &word.only);
-        let only = only.chain(table.module.iter().map(|module| &module.only));
         let only = only.chain(table.file.iter().map(|file| &file.only));
         for name in only.flatten().flatten() {
             let known = name.parse::<Flavour>().is_ok() || name.parse::<Profile>().is_ok();
@@ -257,10 +252,9 @@ mod tests {
         context = "u:r:{}:s0"
         uuid = "0"
         salt = "00"
-        kernel = { package = "linux", release = "6" }
+        kernel = { source = "linux", release = "6" }
         beside = []
-        cmdline = [{ word = "panic=-1", why = "ends" }]
-        module = [{ path = "fs/a", why = "x", only = ["demo"] }]
+        cmdline = [{ word = "panic=-1", why = "ends" }, { word = "quiet", why = "x", only = ["demo"] }]
         folder = [{ path = "/", label = "root_t" }]
         link = [{ path = "/lib", to = "usr/lib", label = "root_t" }]
         file = [{ path = "/a", source = { program = "a" }, mode = "555", label = "a_t" },
