@@ -9,7 +9,7 @@ SECONDS_PER_TARGET ?= 20
 FLAVOUR ?= production
 PROFILE ?= server
 
-.PHONY: sbom advisories measure-test help setup build run demo demo-refuse image boot image-test kernel kernel-check aml-test test test-clients kill-test soak broker-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
+.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test kernel kernel-check aml-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -76,8 +76,16 @@ broker-proofs: setup ## 10,000 random histories of the broker (SEEDS), 1,000 kil
 	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),100) $(CARGO) test --release -p anchorhold-key-broker --test many_brokers
 	TRIES=$(or $(TRIES),10000) $(CARGO) test --release -p anchorhold-key-broker --test measured -- --ignored --nocapture --test-threads 1
 
+audit-proofs: setup ## 10,000 random histories of a log's disk, clocks and crashes (SEEDS), 1,000 kills of a writer (KILLS), each of its system calls failed
+	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release -p anchorhold-audit-log --test simulation -- --nocapture
+	KILLS=$(or $(KILLS),1000) $(CARGO) test --release -p anchorhold-audit-log --test log case_27_what_was -- --nocapture
+	CI=1 $(CARGO) test --release -p anchorhold-audit-log --test syscalls -- --nocapture
+
 lint: setup ## Formatting and lints, warnings refused; the verifier for WebAssembly
 	@CARGO='$(CARGO)' tests/scripts/lint.sh
+
+audit-verifier: setup ## Build the static verifier of audit logs for musl; prints its size and digest
+	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/audit_verifier.sh
 
 python: setup ## Build the Python wheel into target/wheels
 	@tests/scripts/python.sh

@@ -3,17 +3,17 @@
 use crate::checkpoint::Checkpoint;
 use crate::entry::{Entry, EntryError};
 use crate::event::EventType;
-use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, read_frame};
+use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, begins_write, read_frame};
 use crate::merkle::{self, Frontier, TreeHead};
 use crate::note::{MAX_NOTE_BYTES, VerifierKey};
-use crate::storage::{CHECKPOINT_FILE, KEY_FILE, SEGMENT_DIRECTORY, segment_name};
+use crate::storage::{CHECKPOINT_FILE, COSIGNED_FILE, KEY_FILE, SEGMENT_DIRECTORY, segment_name};
 use crate::{BootId, Hash};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// How many places after damage are tried for a whole entry. Hostile bytes may hold more of them.
+/// How many places after damage are tried for a later write. Hostile bytes may hold more of them.
 const MAX_RESUME_TRIES: usize = 4096;
 /// The most bytes after damage that are looked through: one batch of the largest entries.
 const MAX_TAIL_BYTES: u64 = 32 * 1024 * 1024;
@@ -113,6 +113,31 @@ impl std::error::Error for ReadError {
     }
 }
 
+/// The latest checkpoint and its note. Where witnesses cosigned one of the same size or a later one, that; a later one shows that the
+/// other file was set back, and the entries are held to it.
+fn read_checkpoint(path: &Path, key: &VerifierKey) -> Result<(Option<Checkpoint>, Vec<u8>), ReadError> {
+    let read = |name| match read_small(&path.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => {
+            let note = other.map_err(io_error("read the checkpoint"))?;
+            let checkpoint = Checkpoint::verify(&note, key).map_err(ReadError::Checkpoint)?;
+            Ok(Some((checkpoint, note)))
+        }
+    };
+    let (own, cosigned) = (read(CHECKPOINT_FILE)?, read(COSIGNED_FILE)?);
+    let latest = match (own, cosigned) {
+        (Some((own, _)), Some((cosigned, _)))
+            if own.head.size == cosigned.head.size && own.head.root != cosigned.head.root =>
+        {
+            return Err(ReadError::Root { size: own.head.size });
+        }
+        (Some((own, note)), Some((cosigned, _))) if own.head.size > cosigned.head.size => Some((own, note)),
+        (own, None) => own,
+        (_, cosigned) => cosigned,
+    };
+    Ok(latest.map_or((None, Vec::new()), |(checkpoint, note)| (Some(checkpoint), note)))
+}
+
 fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> ReadError {
     move |source| ReadError::Io { doing, source }
 }
@@ -156,15 +181,7 @@ impl LogReader {
         let key = std::str::from_utf8(&key).ok().and_then(|text| text.strip_suffix('\n'));
         let key = key.and_then(|text| VerifierKey::parse(text).ok()).ok_or(ReadError::Key)?;
         // Before the entries: what the checkpoint covers is on disk before the checkpoint is.
-        let checkpoint_note = match read_small(&path.join(CHECKPOINT_FILE)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            other => other.map_err(io_error("read the checkpoint"))?,
-        };
-        let checkpoint = if checkpoint_note.is_empty() {
-            None
-        } else {
-            Some(Checkpoint::verify(&checkpoint_note, &key).map_err(ReadError::Checkpoint)?)
-        };
+        let (checkpoint, checkpoint_note) = read_checkpoint(path, &key)?;
         let survey = Survey::run(path, checkpoint.as_ref().map(|checkpoint| checkpoint.head))?;
         let (boot, last) = survey.boot.zip(survey.last).ok_or(ReadError::Empty)?;
         Ok(Self {
@@ -424,7 +441,7 @@ impl Segments {
     }
 
     /// What follows the last whole entry, if it is what a write under way leaves: in the last segment, not
-    /// longer than one batch, and with no whole entry in it. `None` when the write has ended meanwhile; the
+    /// longer than one batch, and with no later write in it. `None` when the write has ended meanwhile; the
     /// entry is then read again.
     fn torn_tail(&mut self, index: u64) -> Result<Option<TornTail>, ReadError> {
         let mut file = self.open(self.number)?.ok_or_else(|| self.damaged(index))?;
@@ -441,19 +458,19 @@ impl Segments {
             None => true,
         };
         let bytes = tail.len() as u64;
-        if !last || bytes > MAX_TAIL_BYTES || holds_entry(&tail) {
+        if !last || bytes > MAX_TAIL_BYTES || holds_write(&tail) {
             return Err(self.damaged(index));
         }
         Ok(Some(TornTail { segment: self.number, offset: self.offset, bytes }))
     }
 }
 
-fn holds_entry(tail: &[u8]) -> bool {
+/// Whether a whole entry that begins a write stands anywhere in the tail.
+fn holds_write(tail: &[u8]) -> bool {
     let starts = tail.windows(ENTRY_START.len()).enumerate().filter(|(_, window)| *window == ENTRY_START);
     starts.take(MAX_RESUME_TRIES).any(|(at, _)| {
-        at.checked_sub(FRAME_HEADER_BYTES)
-            .and_then(|at| tail.get(at..))
-            .is_some_and(|frame| read_frame(frame).is_some_and(|leaf| Entry::from_bytes(leaf).is_ok()))
+        let frame = at.checked_sub(FRAME_HEADER_BYTES).and_then(|at| tail.get(at..));
+        frame.is_some_and(begins_write)
     })
 }
 

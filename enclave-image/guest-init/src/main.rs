@@ -15,6 +15,7 @@ mod check;
 mod cmdline;
 mod console;
 mod dm;
+mod entropy;
 mod flavour;
 mod groups;
 mod handout;

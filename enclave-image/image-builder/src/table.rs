@@ -283,6 +283,60 @@ mod tests {
         }
     }
 
+    /// The table that the images are built from.
+    fn shipped() -> Table {
+        Table::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs.toml")).unwrap()
+    }
+
+    /// What the kernel of a flavour is told to have (`kernel/*.config`). What is not named there is not built, or needed by what is.
+    fn named(flavour: Flavour) -> Vec<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel");
+        let parts = ["base", flavour.kernel()];
+        let own = if parts[0] == parts[1] { &parts[..1] } else { &parts[..] };
+        let texts =
+            own.iter().map(|part| std::fs::read_to_string(folder.join(format!("{part}.config"))).unwrap());
+        let lines: Vec<String> =
+            texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        let name = |line: &String| Some(line.strip_prefix("CONFIG_")?.strip_suffix("=y")?.to_owned());
+        lines.iter().filter_map(name).collect()
+    }
+
+    #[test]
+    fn case_44_no_image_has_a_driver_for_other_disks_or_for_the_hosts_randomness() {
+        for flavour in [Flavour::Production, Flavour::Debug, Flavour::Demo] {
+            let named = named(flavour);
+            assert!(named.len() > 100 && !named.contains(&"MODULES".to_owned()), "{named:?}");
+            let of = |start: &str, end: &str| {
+                let found = named.iter().filter(|name| name.starts_with(start) && name.ends_with(end));
+                found.map(String::as_str).collect::<Vec<_>>()
+            };
+            assert_eq!(of("VIRTIO_", ""), ["VIRTIO_MENU", "VIRTIO_PCI", "VIRTIO_BLK", "VIRTIO_NET"]);
+            assert_eq!(of("BLK_DEV", ""), ["BLK_DEV", "BLK_DEV_INITRD", "BLK_DEV_DM"]);
+            assert_eq!(of("", "_FS"), ["EROFS_FS", "PROC_FS", "CONFIGFS_FS"]);
+            for kind in ["HW_RANDOM", "SCSI", "ATA", "USB", "MMC", "NET_9P", "FUSE", "INPUT", "VSOCKETS"] {
+                assert!(of(kind, "").is_empty(), "{kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn case_44_only_the_demonstration_reads_files_of_the_hosts_firmware() {
+        let reads = |flavour| named(flavour).iter().any(|name| name.starts_with("FW_CFG"));
+        assert!(!reads(Flavour::Production) && !reads(Flavour::Debug) && reads(Flavour::Demo));
+    }
+
+    #[test]
+    fn case_44_names_and_resolvers_are_those_of_the_settings() {
+        let table = shipped();
+        let at = |path: &str| table.link.iter().find(|link| link.path == path).map(|link| link.to.as_str());
+        assert_eq!(at("/etc/hosts"), Some("anchorhold/hosts"));
+        assert_eq!(at("/etc/resolv.conf"), Some("anchorhold/resolv.conf"));
+        assert!(!table.file.iter().any(|file| file.path.starts_with("/etc/anchorhold")));
+        // No daemon that would ask for names or addresses on its own.
+        let programs = table.file.iter().filter(|file| file.path.starts_with("/usr/bin/"));
+        assert!(programs.into_iter().all(|file| file.path.starts_with("/usr/bin/anchorhold-")));
+    }
+
     #[test]
     fn an_entry_is_everywhere_or_where_it_says() {
         let only = vec!["demo".to_owned(), "small".to_owned()];

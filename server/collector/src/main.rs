@@ -7,7 +7,7 @@ use anchorhold_collector::fold::Folder;
 use anchorhold_collector::record::{self, Record};
 use anchorhold_collector::serials::Serials;
 use anchorhold_collector::socket::{Heard, Hearing, Kernel};
-use anchorhold_confine::{Role, enter};
+use anchorhold_confine::{Role, Starting, enter};
 use anchorhold_ipc::{
     Confinement, FromCollector, KEEPER_LINE, KernelEvent, KernelReport, Line, LineWriter, ToCollector,
     WhyLost, inherited,
@@ -40,7 +40,8 @@ fn main() -> ExitCode {
 /// Opens the socket, gives up everything else, and says so.
 fn start(hearing: Hearing, line: &mut LineWriter<FromCollector>) -> io::Result<Kernel> {
     let started = Kernel::open(hearing).and_then(|kernel| {
-        let layers = enter(&Role::Collector).map_err(io::Error::other)?;
+        // It has nothing left to do before it serves.
+        let layers = enter(&Role::Collector).and_then(Starting::serve).map_err(io::Error::other)?;
         Ok((kernel, layers))
     });
     let said = match &started {

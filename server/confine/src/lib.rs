@@ -1,7 +1,8 @@
 //! Takes away from a process of the guest everything that it does not need.
 //!
 //! Call [`enter`] once, before the first thread is made: namespaces and Landlock hold only the calling thread and
-//! what it starts. Layers that every supported kernel has (no new privileges, resource limits, capabilities, seccomp)
+//! what it starts. Call [`Starting::serve`] when everything is there and before anybody is answered: it takes the system calls that only the
+//! start needed, from every thread. Layers that every supported kernel has (no new privileges, resource limits, capabilities, seccomp)
 //! must hold, or `enter` fails and the process must not go on. Layers that a kernel may lack (namespaces, Landlock, SELinux)
 //! are reported in [`Layers::missing`]; whoever starts the process decides whether it may serve.
 //!
@@ -14,7 +15,8 @@
 //! | no capabilities | yes | yes | yes | yes | `CAP_AUDIT_CONTROL` alone | keeps those its children need to drop |
 //! | Landlock | nothing at all | device nodes and named directories | nothing at all | named directories, no port to listen on | nothing at all | named directories |
 //! | a domain of SELinux or a profile of AppArmor | yes | yes | yes | yes | yes | yes |
-//! | seccomp | allow-list | the worker's, with `ioctl` and `openat` | allow-list | allow-list | allow-list | refuse-list |
+//! | a control group of its own, made by the keeper ([`Group`]) | yes | yes | | | | |
+//! | seccomp, to start and to serve | allow-lists | the worker's, with `ioctl` and `openat` | allow-lists | allow-lists | allow-lists | refuse-lists |
 //!
 //! What a filter or the mandatory policy refuses, the kernel makes an audit record of.
 //!
@@ -26,15 +28,20 @@
 
 mod attributes;
 mod filesystem;
+mod groups;
 mod limits;
 mod mandatory;
 mod namespaces;
+mod required;
 mod seccomp;
 
 pub use filesystem::{Reach, nvidia_nodes};
+pub use groups::{GROUP, Group, Met, Share};
 pub use mandatory::{Beginning, ENFORCE};
+pub use required::{Phase, lacking};
 
 use mandatory::Domain;
+use seccomp::Process;
 
 /// Which of the processes to hold.
 #[derive(Debug, Clone)]
@@ -115,6 +122,43 @@ fn begin(reach: &Reach, layers: &mut Layers) -> Result<(), ConfineError> {
     domain.settle(role.name(), layers)
 }
 
+/// The layer that [`Starting::serve`] adds.
+pub const SERVING: &str = "seccomp serving";
+
+/// A process that is held, and may still make the system calls that only its start needs.
+#[derive(Debug)]
+#[must_use]
+pub struct Starting {
+    layers: Layers,
+    filters: &'static Process,
+}
+
+impl Starting {
+    fn new(role: &Role, mut layers: Layers) -> Result<Self, ConfineError> {
+        let filters = Process::of(role);
+        filters.start()?;
+        layers.active.push("seccomp");
+        Ok(Self { layers, filters })
+    }
+
+    /// What holds the process.
+    #[must_use]
+    pub const fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// Takes the system calls that only the start needed, from every thread. Some of them end the process from here on.
+    ///
+    /// # Errors
+    /// [`ConfineError`] when the filter cannot be added; the process must exit.
+    pub fn serve(self) -> Result<Layers, ConfineError> {
+        let Self { mut layers, filters } = self;
+        filters.serve()?;
+        layers.active.push(SERVING);
+        Ok(layers)
+    }
+}
+
 /// A worker between the two steps of its confinement: it may still load libraries and start what it likes below `reach`.
 #[derive(Debug)]
 pub struct WithDevice(Reach, Layers);
@@ -136,10 +180,9 @@ impl WithDevice {
     ///
     /// # Errors
     /// As for [`enter`].
-    pub fn finish(self) -> Result<Layers, ConfineError> {
-        let Self(reach, mut layers) = self;
-        seccomp::filter(&Role::DeviceWorker(reach), &mut layers)?;
-        Ok(layers)
+    pub fn finish(self) -> Result<Starting, ConfineError> {
+        let Self(reach, layers) = self;
+        Starting::new(&Role::DeviceWorker(reach), layers)
     }
 }
 
@@ -147,7 +190,7 @@ impl WithDevice {
 ///
 /// # Errors
 /// [`ConfineError`] when a layer that must hold does not; the process is then half confined and must exit.
-pub fn enter(role: &Role) -> Result<Layers, ConfineError> {
+pub fn enter(role: &Role) -> Result<Starting, ConfineError> {
     let mut layers = Layers::default();
     let domain = Domain::look();
     limits::no_new_privileges(&mut layers)?;
@@ -186,6 +229,5 @@ pub fn enter(role: &Role) -> Result<Layers, ConfineError> {
     if !matches!(role, Role::DeviceWorker(_)) {
         domain.settle(role.name(), &mut layers)?;
     }
-    seccomp::filter(role, &mut layers)?;
-    Ok(layers)
+    Starting::new(role, layers)
 }

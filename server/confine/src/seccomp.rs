@@ -1,58 +1,73 @@
-//! The system-call filters of `policies/seccomp`, compiled when the process confines itself.
+//! The filters of system calls that `build.rs` compiled from `policies/seccomp/filters.toml`.
 
-use crate::{ConfineError, Layers, Role};
-use seccompiler::{BpfProgramRef, TargetArch};
+use crate::{ConfineError, Role};
+use libc::sock_filter;
 
-const WORKER: &str = include_str!("../../../policies/seccomp/worker.json");
-const DEVICE_WORKER: &str = include_str!("../../../policies/seccomp/worker-device.json");
-const GATEWAY: &str = include_str!("../../../policies/seccomp/gateway.json");
-const FETCHER: &str = include_str!("../../../policies/seccomp/fetcher.json");
-const COLLECTOR: &str = include_str!("../../../policies/seccomp/collector.json");
-const KEEPER: &str = include_str!("../../../policies/seccomp/keeper.json");
+include!(concat!(env!("OUT_DIR"), "/filters.rs"));
+
+/// The filters of one process. Those of the second phase are added to those of the first: a call must pass all of them.
+#[derive(Debug)]
+pub(crate) struct Process {
+    start: &'static [Program],
+    serving: &'static [Program],
+}
+
+#[derive(Debug)]
+struct Program {
+    refusals: Refusals,
+    code: &'static [sock_filter],
+}
 
 /// Whether the kernel makes an audit record of each call that a filter refuses.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusals {
     Logged,
     /// For calls that the C library only tries, and does without.
     Silent,
 }
 
-pub(crate) fn filter(role: &Role, layers: &mut Layers) -> Result<(), ConfineError> {
-    let failed = |reason: &dyn std::fmt::Display| ConfineError::new("seccomp", reason);
-    let text = match role {
-        Role::Worker => WORKER,
-        Role::DeviceWorker(_) => DEVICE_WORKER,
-        Role::Gateway => GATEWAY,
-        Role::Fetcher(_) => FETCHER,
-        Role::Collector => COLLECTOR,
-        Role::Keeper(_) => KEEPER,
-    };
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|e| failed(&e))?;
-    let programs = seccompiler::compile_from_json(text.as_bytes(), arch).map_err(|e| failed(&e))?;
-    // The allow-list comes last, because it does not let another filter be added.
-    for (name, refusals) in
-        [("clone3", Refusals::Silent), ("deny", Refusals::Logged), ("allow", Refusals::Logged)]
-    {
-        if let Some(program) = programs.get(name) {
-            install(program, refusals).map_err(|e| failed(&e))?;
-        }
-    }
-    layers.active.push("seccomp");
-    Ok(())
+const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
 }
 
-/// Adds a filter to every thread of the process. `seccompiler` can install one too, but has no way to ask for records.
+impl Process {
+    pub(crate) const fn of(role: &Role) -> &'static Self {
+        match role {
+            Role::Worker => &WORKER,
+            Role::DeviceWorker(_) => &DEVICE_WORKER,
+            Role::Gateway => &GATEWAY,
+            Role::Fetcher(_) => &FETCHER,
+            Role::Collector => &COLLECTOR,
+            Role::Keeper(_) => &KEEPER,
+        }
+    }
+
+    /// Holds every thread of the process to what it needs to start.
+    pub(crate) fn start(&self) -> Result<(), ConfineError> {
+        add(self.start)
+    }
+
+    /// Holds every thread of the process to what it needs to serve.
+    pub(crate) fn serve(&self) -> Result<(), ConfineError> {
+        add(self.serving)
+    }
+}
+
+fn add(programs: &[Program]) -> Result<(), ConfineError> {
+    programs.iter().try_for_each(install).map_err(|error| ConfineError::new("seccomp", error))
+}
+
+/// Adds a filter to every thread of the process.
 #[expect(unsafe_code, reason = "seccomp(2) has no safe form, and takes the filter by its address")]
-fn install(program: BpfProgramRef<'_>, refusals: Refusals) -> std::io::Result<()> {
-    let len = u16::try_from(program.len()).map_err(std::io::Error::other)?;
-    let fprog = libc::sock_fprog { len, filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut() };
-    let flags = match refusals {
+fn install(program: &Program) -> std::io::Result<()> {
+    let len = u16::try_from(program.code.len()).map_err(std::io::Error::other)?;
+    let fprog = libc::sock_fprog { len, filter: program.code.as_ptr().cast_mut() };
+    let flags = match program.refusals {
         Refusals::Logged => libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_LOG,
         Refusals::Silent => libc::SECCOMP_FILTER_FLAG_TSYNC,
     };
-    // SAFETY: `fprog` names `len` instructions that live until the call returns, in the layout of the kernel's `struct sock_filter`, which
-    // `seccompiler` shares; the kernel copies them, checks them and writes nothing.
+    // SAFETY: `fprog` names `len` instructions that are there as long as the program is; the kernel copies them, checks them and writes
+    // nothing.
     let answer = unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(&fprog))
     };

@@ -3,13 +3,24 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// The layers that must hold on every kernel, and the output of the probe.
 fn probe(role: &str, must_be_active: &[&str]) {
+    let (status, text) = run(&[role]);
+    for layer in must_be_active {
+        assert!(text.contains(&format!("active\t{layer}\n")), "{layer} is not active:\n{text}");
+    }
+    assert!(!text.contains("ALLOWED"), "{text}");
+    assert!(text.matches("\trefused\t").count() >= 11, "{text}");
+    assert!(text.contains("start\tallowed\n") && text.contains("serving\trefused\n"), "{text}");
+    assert!(status.success(), "{text}");
+}
+
+fn run(arguments: &[&str]) -> (ExitStatus, String) {
     let empty = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_anchorhold-confine-probe"))
-        .arg(role)
+        .args(arguments)
         .current_dir(empty.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -17,13 +28,7 @@ fn probe(role: &str, must_be_active: &[&str]) {
         .unwrap();
     child.stdin.take().unwrap().write_all(b"work").unwrap();
     let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    for layer in must_be_active {
-        assert!(text.contains(&format!("active\t{layer}\n")), "{layer} is not active:\n{text}");
-    }
-    assert!(!text.contains("ALLOWED"), "{text}");
-    assert!(text.matches("\trefused\t").count() >= 11, "{text}");
-    assert!(output.status.success(), "{text}");
+    (output.status, String::from_utf8(output.stdout).unwrap())
 }
 
 const ALWAYS: [&str; 4] = ["no new privileges", "no core dump", "no capabilities", "seccomp"];
@@ -46,6 +51,25 @@ fn case_43_a_hostile_gateway_is_refused_everything_and_still_works() {
 #[test]
 fn case_43_a_hostile_fetcher_is_refused_all_but_its_directory_and_connections() {
     probe("fetcher", &ALWAYS);
+}
+
+#[test]
+fn what_only_the_start_needs_is_over_when_collector_and_keeper_serve() {
+    for role in ["collector", "keeper"] {
+        let (status, text) = run(&[role]);
+        assert!(text.contains("start\tallowed\n") && text.contains("serving\trefused\n"), "{role}: {text}");
+        assert!(status.success(), "{role}: {text}");
+    }
+}
+
+#[test]
+fn case_43_whoever_serves_and_runs_a_program_is_ended() {
+    use std::os::unix::process::ExitStatusExt as _;
+    const SIGSYS: i32 = 31;
+    for role in ["worker", "gateway", "fetcher", "device-worker"] {
+        let (status, text) = run(&[role, "run"]);
+        assert_eq!(status.signal(), Some(SIGSYS), "{role}: {status}\n{text}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! that cannot compute. Without a device, a library or its kernels it says what is missing and ends with status 3. `--self-test` asks the
 //! same questions and ends.
 
-use anchorhold_confine::{Reach, begin_with_device, nvidia_nodes};
+use anchorhold_confine::{Layers, Reach, begin_with_device, nvidia_nodes};
 use anchorhold_cuda::{
     Capacity, ConfidentialMode, CudaDecoder, CudaDevice, DeviceError, confidential_mode, self_test,
 };
@@ -56,19 +56,24 @@ fn live() -> anyhow::Result<Exit> {
     let confining = begin_with_device(reach()).context("the process could not be confined")?;
     let mode = confidential_mode();
     let device = tested()?;
-    let layers = confining.finish().context("the process could not be confined")?;
-    let mut active: Vec<String> = layers.active.into_iter().map(str::to_owned).collect();
-    let mut missing = layers.missing;
-    match &mode {
-        Ok(ConfidentialMode::On) => active.push(CONFIDENTIAL.to_owned()),
-        Ok(mode) => missing.push(format!("{CONFIDENTIAL}: {mode}")),
-        Err(error) => missing.push(format!("{CONFIDENTIAL}: {error}")),
-    }
-    let shown = mode.map_or_else(|error| error.to_string(), |mode| mode.to_string());
+    let starting = confining.finish().context("the process could not be confined")?;
+    let shown = mode.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+    let told = |layers: &Layers| {
+        let mut active: Vec<String> = layers.active.iter().map(ToString::to_string).collect();
+        let mut missing = layers.missing.clone();
+        if matches!(mode, Ok(ConfidentialMode::On)) {
+            active.push(CONFIDENTIAL.to_owned());
+        } else {
+            missing.push(format!("{CONFIDENTIAL}: {shown}"));
+        }
+        Confinement { active, missing }
+    };
+    let held = told(starting.layers());
+    let settle = || starting.serve().map(|layers| told(&layers)).map_err(std::io::Error::other);
     let _ = writeln!(std::io::stderr(), "anchorhold-worker-cuda: confidential mode of the device: {shown}");
     let limits = Limits { generation: LIMITS, ..Limits::default() };
     let load = |order, descriptors| load(device, order, descriptors);
-    run(sockets, Confinement { active, missing }, limits, load).context("no thread could be started")
+    run(sockets, (held, settle), limits, load).context("the worker could not serve")
 }
 
 /// The layer by which a keeper can ask for a device in confidential mode (`required_layers`).

@@ -43,12 +43,14 @@ fn live(arguments: &Arguments) -> anyhow::Result<()> {
     let line = inherited(KEEPER_LINE).context("standard input is not the keeper's line")?;
     let mut line: Line<FromFetcher, ToFetcher> = Line::new(line);
     // No thread was made yet, so all of them are held.
-    let layers = anchorhold_confine::enter(&Role::Fetcher(reach(arguments))).context("confinement")?;
+    let starting = anchorhold_confine::enter(&Role::Fetcher(reach(arguments))).context("confinement")?;
+    // Its threads wait for work; with them, what only the start needs is over.
+    let runtime = tokio::runtime::Runtime::new()?;
+    let layers = starting.serve().context("confinement")?;
     let active = layers.active.into_iter().map(str::to_owned).collect();
     line.send(&FromFetcher::Confined(Confinement { active, missing: layers.missing }), &[])?;
     let (ToFetcher::Fetch(wanted), _) = line.receive().context("no order came")?;
     let (writer, _) = line.split();
-    let runtime = tokio::runtime::Runtime::new()?;
     let told = runtime.block_on(order::carry_out(&wanted, &arguments.cache, writer));
     // What still writes a segment is not waited for: it is verified, and the next fetch finds it or fetches it again.
     runtime.shutdown_background();

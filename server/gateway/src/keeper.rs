@@ -5,7 +5,9 @@
 
 use crate::live::Current;
 use crate::pool::Pool;
-use anchorhold_ipc::{AuditEvent, FromGateway, Line, LineReader, LineWriter, ToGateway};
+use anchorhold_ipc::{
+    AuditEvent, FromGateway, Line, LineReader, LineWriter, LogCondition, LogStanding, ToGateway,
+};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,6 +47,7 @@ struct Waiting {
     tickets: Mutex<Tickets>,
     /// Whether the log refused the latest entry that it answered.
     log_refuses: AtomicBool,
+    standing: Mutex<LogStanding>,
     /// Entries of the log that it is known to have.
     entries: AtomicU64,
 }
@@ -106,9 +109,19 @@ impl Keeper {
         self.outgoing.clone().try_reserve_owned().ok()
     }
 
-    /// Whether the log took the latest entry that it answered, or has not answered any.
+    /// Whether the log took the latest entry that it answered, or has not answered any, and is not without witnesses for too long.
     pub(crate) fn log_takes_entries(&self) -> bool {
-        !self.waiting.log_refuses.load(Ordering::Relaxed)
+        self.log_standing().state.allows_new()
+    }
+
+    /// How the log stands, as the keeper last told and the latest answer showed.
+    pub(crate) fn log_standing(&self) -> LogStanding {
+        // A panic while the lock is held leaves a whole value behind.
+        let told = *self.waiting.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.waiting.log_refuses.load(Ordering::Relaxed) {
+            true => LogStanding { state: LogCondition::Failed, ..told },
+            false => told,
+        }
     }
 
     /// Whether the log takes entries and less than half of the queue is taken. Only then may entries be sent that nobody waits for: who is
@@ -235,6 +248,9 @@ fn read(
             }
             // The port is open already.
             ToGateway::Listen { .. } => {}
+            ToGateway::LogStands(standing) => {
+                *waiting.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+            }
             ToGateway::Drain => {
                 draining.send_replace(true);
             }

@@ -7,7 +7,7 @@
 use anchorhold_api_keys::MAX_FILE_BYTES;
 use anchorhold_channel::server::{self, serve};
 use anchorhold_channel::tls::SelfSigned;
-use anchorhold_confine::{Role, enter};
+use anchorhold_confine::{Role, SERVING, enter};
 use anchorhold_gateway::{
     BodyKeys, Clients, Config, Files, Gateway, Opening, Overrides, Written, init_log, shown,
 };
@@ -106,14 +106,15 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let tls_key = *own.tls_key.as_bytes();
 
     // From here on there are no files and no new kinds of socket. No thread was made yet, so all of them are held.
-    let layers = enter(&Role::Gateway).context("confinement")?;
+    let starting = enter(&Role::Gateway).context("confinement")?;
+    let layers = starting.layers();
     let active = layers.active.iter().map(ToString::to_string).collect();
-    let confinement = Confinement { active, missing: layers.missing };
+    let confinement = Confinement { active, missing: layers.missing.clone() };
     let layer_counts = (confinement.active.len(), confinement.missing.len());
     let body_keys = BodyKeys::generate().context("the system gives no randomness")?;
     let named = body_keys.public().map(ToString::to_string).collect();
     line.send(&FromGateway::Hello { tls_key, body_keys: named, confinement }, &[])?;
-    let (opening, document) = opening(&mut line, (body_keys, layer_counts, bound.port()))?;
+    let (mut opening, document) = opening(&mut line, (body_keys, layer_counts, bound.port()))?;
     let own = if config.certificate_evidence {
         let own = own.with_document(&document).context("a certificate with the attestation document")?;
         certificate.write_all(own.certificate_pem().as_bytes()).with_context(place)?;
@@ -131,6 +132,10 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
         let _entered = runtime.enter();
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
+    // Every thread of the runtime is there: what only the start needed is over, before anybody is answered.
+    starting.serve().context("confinement")?;
+    opening.guest.holds("gateway", SERVING);
+    opening.layers.0 += 1;
     line.send(&FromGateway::Listening { address, drain_s: u32::try_from(drain.as_secs())? }, &[])?;
 
     runtime.block_on(async {

@@ -16,6 +16,7 @@
 mod kernel;
 mod line;
 mod message;
+mod standing;
 
 // The words inside the messages, for the process that builds them and needs nothing else of the engine.
 pub use anchorhold_engine::{
@@ -37,3 +38,4 @@ pub use message::{
     SpelledToken, StoreAccess, StoreIdentity, StructureFault, ToFetcher, ToGateway, ToWorker, ToldToken,
     ToolFault, WireSecret, WireText, Work, WorkKind,
 };
+pub use standing::{LogCondition, LogStanding};

@@ -1,5 +1,6 @@
 //! The closed lists of messages. What is not here cannot be said.
 
+use crate::standing::LogStanding;
 use anchorhold_engine::{
     FinishReason, Load, ModelKind, Precision, Prompt, RequestId, Sampling, Shorter, StopRules, Structure,
     Tenancy, TokenField, TokenId,
@@ -68,7 +69,12 @@ pub enum FromWorker {
     /// What holds the worker; sent before anything is loaded.
     Confined(Confinement),
     /// The model is in memory and answers.
-    Loaded(LoadReport),
+    Loaded {
+        /// What was loaded.
+        report: LoadReport,
+        /// What holds the worker from now on.
+        serving: Confinement,
+    },
     /// The package was refused; the worker exits.
     LoadFailed {
         /// Stable code of the stage that refused, such as `segment`.
@@ -276,6 +282,8 @@ pub enum ToGateway {
     },
     /// Answer to [`FromGateway::Record`]: the entry is durable (or could not be made so).
     Appended(Appended),
+    /// How the audit log stands. Said when that changes, and while it has witnesses once a second.
+    LogStands(LogStanding),
     /// Finish what runs and exit.
     Drain,
     /// The settings were read again: put them in force, or go on with the old ones and log why.
@@ -302,6 +310,14 @@ pub struct GuestCard {
     pub log_size: u64,
     /// What held each of its processes then.
     pub held: Vec<HeldProcess>,
+}
+
+impl GuestCard {
+    /// One layer more holds this process.
+    pub fn holds(&mut self, process: &str, layer: &str) {
+        let held = self.held.iter_mut().find(|held| held.process == process);
+        held.into_iter().for_each(|held| held.active.push(layer.to_owned()));
+    }
 }
 
 /// A process of the guest and the layers that hold it, by their names alone.

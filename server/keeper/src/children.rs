@@ -3,7 +3,7 @@
 //! A child's lines are its standard input and output, which are the only descriptors that a program inherits without
 //! being told about numbers. Its standard error is ours.
 
-use anchorhold_confine::{Beginning, Role};
+use anchorhold_confine::{Beginning, Group, Role};
 use anchorhold_ipc::pair;
 use anyhow::Context as _;
 use std::ffi::OsString;
@@ -60,6 +60,8 @@ pub(crate) struct Apart<'a> {
     pub(crate) role: Role,
     /// The model's place in the settings.
     pub(crate) category: u16,
+    /// Its control group, or why it has none.
+    pub(crate) group: Result<&'a Group, &'a str>,
 }
 
 /// Starts a worker.
@@ -68,7 +70,10 @@ pub(crate) fn worker(program: &Path, empty: &Path, apart: &Apart<'_>) -> anyhow:
     let (data, its_data) = pair()?;
     let mut command = command(program, empty);
     command.stdin(Stdio::from(its_control)).stdout(Stdio::from(its_data));
-    let Apart { beginning, role, category } = apart;
+    let Apart { beginning, role, category, group } = apart;
+    if let Ok(group) = group {
+        group.place(&mut command)?;
+    }
     let child = beginning.with_category(role, *category, || command.spawn());
     let child = child.with_context(|| format!("starting {}", program.display()))?;
     Ok(StartedWorker { child, control, data })

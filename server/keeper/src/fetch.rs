@@ -1,12 +1,14 @@
 //! One fetch: a fetcher is started, told what to fetch, heard, and gone at the end.
 
 use crate::children;
+use crate::required::require;
 use crate::run::{Keeper, named};
-use crate::settings::Package;
+use crate::settings::{Package, Settings};
 use crate::stages::Stage;
 use crate::store::{self, Store};
 use crate::worker::MAX_OBJECTS;
 use anchorhold_audit_log::{Code, EventType, Hash, Model as LoggedModel, Outcome};
+use anchorhold_confine::{Phase, Reach, Role};
 use anchorhold_ipc::{Confinement, FetchPackage, FetchReport, FromFetcher, Line, ToFetcher};
 use anchorhold_rats::{Ed25519PublicKey, Sha256Digest};
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -23,6 +25,7 @@ pub(crate) enum Recheck {
 
 /// What to fetch.
 pub(crate) struct FetchOrder<'a> {
+    pub(crate) settings: &'a Settings,
     pub(crate) store: &'a Store,
     pub(crate) address: &'a str,
     pub(crate) digest: Sha256Digest,
@@ -102,6 +105,7 @@ impl Keeper {
         }
         let (model, version) = (slot.model.clone(), key.version);
         let order = FetchOrder {
+            settings: &self.settings,
             store,
             address,
             digest: wanted,
@@ -189,6 +193,7 @@ fn attempt(
     let mut line: Line<ToFetcher, FromFetcher> = Line::new(line);
     let (first, _) = line.receive().context("the fetcher ended before it had confined itself")?;
     let FromFetcher::Confined(layers) = first else { bail!("the fetcher did not confine itself") };
+    require(order.settings, ("fetcher", &Role::Fetcher(Reach::default())), Phase::Serving, &layers)?;
     hear(&News::Started { pid: running.0.id(), layers });
     let wanted = FetchPackage {
         url: order.address.to_owned(),

@@ -6,10 +6,12 @@
 use crate::audit::Recorder;
 use crate::children;
 use crate::clock::Clock;
+use crate::required::require;
 use crate::run::{Happening, named};
-use crate::settings::{Collector, Hearing};
+use crate::settings::{Collector, Hearing, Settings};
 use crate::start::warn;
 use anchorhold_audit_log::{Actor, ActorKind, Code, Event, EventType, Kernel, Layer, Outcome};
+use anchorhold_confine::{Phase, Role};
 use anchorhold_ipc::{
     Confinement, FromCollector, KernelEvent, KernelReport, Line, LineReader, MandatoryPolicy, PolicyDenial,
     ToCollector, WhyLost,
@@ -42,6 +44,14 @@ impl Workers {
         workers.insert(pid, watched);
     }
 
+    /// Whether `count` more refusals make it too many of the worker of this model.
+    pub(crate) fn refused_model(&self, model: &str, count: u64) -> bool {
+        let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = workers.iter().find_map(|(pid, watched)| (watched.model == model).then_some(*pid));
+        drop(workers);
+        pid.and_then(|pid| self.refused(pid, count)).is_some_and(|(_, is_too_many)| is_too_many)
+    }
+
     /// The model of a worker that was refused `count` more, and whether that makes it too many.
     fn refused(&self, pid: u32, count: u64) -> Option<(String, bool)> {
         let mut workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,7 +78,7 @@ impl Drop for Collecting {
 /// # Errors
 /// The records do not come to it, where the settings require that they do.
 pub(crate) fn collect(
-    settings: &Collector,
+    (all, settings): (&Settings, &Collector),
     empty: &Path,
     (recorder, clock): (Recorder, Clock),
     workers: Workers,
@@ -82,6 +92,7 @@ pub(crate) fn collect(
     let (first, _) = reader.receive().context("the collector ended before it had confined itself")?;
     match first {
         FromCollector::Confined(layers) => {
+            require(all, ("collector", &Role::Collector), Phase::Serving, &layers)?;
             tell((collecting.0.id(), &layers));
         }
         FromCollector::Failed { detail } if settings.required => {

@@ -6,6 +6,7 @@
 //!
 //! Standard output: one JSON object a line for each stage ([`stages`]). Standard error: what a person reads.
 
+mod anchor;
 mod attester;
 mod audit;
 mod children;
@@ -19,9 +20,11 @@ mod key;
 mod receipts;
 mod release;
 mod reload;
+mod required;
 mod run;
 mod runtime;
 mod settings;
+mod share;
 mod stages;
 mod start;
 mod store;
@@ -47,6 +50,10 @@ struct Arguments {
     /// win over the gateway's file.
     #[arg(long, value_name = "KEY=VALUE")]
     gateway_set: Vec<String>,
+    /// Serve only if every layer of confinement holds that production needs, whatever the settings say; the image for production starts
+    /// its keeper with this.
+    #[arg(long)]
+    production: bool,
     /// Check the settings file and exit.
     #[arg(long)]
     check_config: bool,
@@ -54,7 +61,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = settings::Settings::read(&arguments.config).and_then(|settings| {
+    let outcome = settings::Settings::read(&arguments.config, arguments.production).and_then(|settings| {
         if arguments.check_config {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! The keeper at work: answering the gateway, watching workers, renewing leases, ending.
 
+use crate::anchor::{self, Anchor, Told};
 use crate::audit::Writer;
 use crate::children::Apart;
 use crate::clock::Clock;
@@ -11,19 +12,22 @@ use crate::kernel::{Collecting, Workers};
 use crate::key::HeldKey;
 use crate::release::{ATTEMPTS_TO_RENEW, Exchange, NoKey, Releaser};
 use crate::reload::GatewayFiles;
+use crate::required::require;
 use crate::settings::{Model, Package, Settings};
+use crate::share::Share;
 use crate::stages::{Memory, Stage, Stages};
 use crate::start::warn;
-use crate::worker::{LoadFailure, LoadOrder, Running, Source, Starting};
+use crate::worker::{self, LoadFailure, LoadOrder, Running, Source, with_group};
 use anchorhold_audit_log::{
-    Actor, ActorKind, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, Model as LoggedModel, ModelId,
-    Outcome,
+    Actor, ActorKind, Code, Event, EventType, Hash, Kernel, Key, KeyId, KeyOperation, Model as LoggedModel,
+    ModelId, Outcome,
 };
 use anchorhold_channel::document::{AuditHead, DocumentState, RuntimeClaims, ServedModel};
 use anchorhold_channel::wrapper;
-use anchorhold_confine::Beginning;
-use anchorhold_ipc::{FromGateway, HeldProcess, ModelInfo, ServingEvidence, ToGateway};
-use anchorhold_rats::Sha256Digest;
+use anchorhold_confine::{Beginning, Phase, Reach, Role, Starting};
+use anchorhold_ipc::{Confinement, FromGateway, HeldProcess, ModelInfo, ServingEvidence, ToGateway};
+use anchorhold_rats::{RuntimeEvent, Sha256Digest};
+use anchorhold_witnesses::Witnesses;
 use anyhow::{Context as _, bail};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -50,6 +54,9 @@ const ASK_LEASE: Duration = Duration::from_secs(30);
 /// How long a model whose key must go may finish what it has begun.
 const RETIRE: Duration = Duration::from_secs(20);
 
+/// The keeper among the processes that are held.
+pub(crate) const KEEPER: &str = "keeper";
+
 /// What the keeper reacts to.
 #[derive(Debug)]
 pub(crate) enum Happening {
@@ -66,6 +73,8 @@ pub(crate) enum Happening {
     },
     /// The kernel's audit records come to nobody any more.
     CollectorGone,
+    /// A witness knows another history of this boot's log.
+    LogForked,
     /// Somebody asked us to stop.
     Terminate,
     /// Somebody changed the gateway's settings.
@@ -80,6 +89,8 @@ pub(crate) struct Slot {
     lease_ends: Instant,
     renew_at: Instant,
     running: Option<Running>,
+    /// How many entries the log had when it told of the worker.
+    logged: u64,
     /// What the worker answers for, and the gateway's end of its line until it is handed over.
     ready: Option<(ModelInfo, Option<OwnedFd>)>,
     generation: u64,
@@ -109,6 +120,7 @@ impl Slot {
             lease_ends: now,
             renew_at: now,
             running: None,
+            logged: 0,
             ready: None,
             generation: 0,
             crashes: Vec::new(),
@@ -152,10 +164,20 @@ pub(crate) struct Keeper {
     pub(crate) runtime: RuntimeClaims,
     pub(crate) releaser: Releaser,
     pub(crate) writer: Writer,
+    /// Who has the log cosigned, once keys were released.
+    pub(crate) anchor: Option<Anchor>,
+    /// How the log stands, as the gateway was told.
+    pub(crate) told: Told,
+    /// Whom it asks; read before the keeper gives up the files.
+    pub(crate) witnesses: Option<Witnesses>,
     pub(crate) happenings: Sender<Happening>,
     pub(crate) empty: PathBuf,
     /// For workers.
     pub(crate) beginning: Beginning,
+    /// The control groups of workers, by the places of their models, or why they have none.
+    pub(crate) groups: Result<Vec<Share>, String>,
+    /// What takes from the keeper what only the start needed, until it has.
+    pub(crate) starting: Option<Starting>,
     pub(crate) slots: Vec<Slot>,
     /// What holds each process, until the gateway is told.
     pub(crate) held: Vec<HeldProcess>,
@@ -210,6 +232,9 @@ impl Keeper {
         let slot = self.slots.get_mut(at).context("no such model")?;
         let key = slot.key.as_ref().context("the lease has ended")?;
         let model = slot.model.clone();
+        // Measured before anything is decrypted, so that no evidence leaves out what may be in memory.
+        let event = RuntimeEvent::model(&model.id, key.version, &key.manifest_digest);
+        self.identity.attester.measure(event).context("measuring the model")?;
         let source = match (&model.package, &slot.fetched) {
             (Package::Directory(directory), _) => Source::Directory(directory),
             (Package::Address(_), Some(fetched)) => Source::Fetched(fetched),
@@ -219,13 +244,13 @@ impl Keeper {
             beginning: &self.beginning,
             role: self.settings.worker.role(),
             category: u16::try_from(at)?,
+            group: self.groups.as_ref().map_err(String::as_str).and_then(|groups| {
+                groups.get(at).map(|share| &share.group).ok_or("none was made for this model")
+            }),
         };
         let workers = self.workers.clone();
         let born = |pid| workers.add(pid, &model.id);
-        let (starting, layers) = Starting::start(&self.settings, &self.empty, &apart, born)?;
-        let held = HeldProcess::new(&format!("worker {}", model.id), &layers);
-        self.held.retain(|other| other.process != held.process);
-        self.held.push(held);
+        let (starting, layers) = worker::Starting::start(&self.settings, &self.empty, &apart, born)?;
         self.stages.tell(&Stage::Worker {
             model: &model.id,
             pid: starting.id(),
@@ -243,10 +268,15 @@ impl Keeper {
             precision: settings.precision,
             at: at_now,
         };
-        let (loaded, report) = match starting.load(&order) {
+        let (loaded, report, serving) = match starting.load(&order) {
             Ok(loaded) => loaded,
             Err(failure) => return Ok(Err(failure)),
         };
+        let serving = with_group(serving, Ok(Ok(apart.group.is_ok())));
+        require(&self.settings, ("worker", &apart.role), Phase::Serving, &serving)?;
+        let held = HeldProcess::new(&format!("worker {}", model.id), &serving);
+        self.held.retain(|other| other.process != held.process);
+        self.held.push(held);
         slot.generation += 1;
         let ended = Happening::WorkerGone { slot: at, generation: slot.generation };
         let (running, data) = loaded.watch(self.happenings.clone(), ended)?;
@@ -255,22 +285,24 @@ impl Keeper {
         let memory = Memory::from(&report);
         slot.running = Some(running);
         slot.ready = Some((report.model, Some(data)));
-        self.record(EventType::ModelLoad, Outcome::Success, |event| {
+        let index = self.record(EventType::ModelLoad, Outcome::Success, |event| {
             event.model = named(&model.id).map(|named| LoggedModel {
                 manifest: Some(manifest),
                 ver: Some(version),
                 ..named
             });
         })?;
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.logged = index + 1;
+        }
         let gigabytes_per_s = report.bytes as f64 / 1e3 / (report.micros.max(1)) as f64;
-        let load_ms = report.micros as f64 / 1e3;
         if let Some(warning) = memory.warning(&model.id) {
             warn(&warning);
         }
         self.stages.tell(&Stage::Loaded {
             model: &model.id,
             bytes: report.bytes,
-            load_ms,
+            load_ms: report.micros as f64 / 1e3,
             gigabytes_per_s,
             memory,
         });
@@ -278,6 +310,9 @@ impl Keeper {
     }
 
     fn load_failed(&mut self, model: &Model, failure: LoadFailure) -> anyhow::Error {
+        let at = self.slots.iter().position(|slot| slot.model.id == model.id);
+        // The log refuses only when it is poisoned, and what follows is refused because of it.
+        let _ = at.map(|at| self.look_at_share(at));
         let (code, detail) = match failure {
             LoadFailure::Refused { code, detail } => (code, detail),
             LoadFailure::Broken(error) => ("worker_lost".to_owned(), format!("{error:#}")),
@@ -296,9 +331,11 @@ impl Keeper {
 
     /// Hands the loaded workers to the gateway, which then listens.
     pub(crate) fn open(&mut self, mut gateway: Gateway, log: &Path) -> anyhow::Result<(Child, Voice)> {
+        self.anchor()?;
         for at in 0..self.slots.len() {
             self.hand_over(at, &gateway.voice);
         }
+        self.settle()?;
         let authenticator_certificate = self.identity.authenticator_key.certificate().to_vec();
         let held = std::mem::take(&mut self.held);
         let guest = Box::new(self.identity.card(self.writer.recorder().head().size, held));
@@ -325,14 +362,30 @@ impl Keeper {
         Ok(opened)
     }
 
-    /// Gives the gateway a worker's line, once.
+    /// Everything runs: what only the start needed is over, and the document says so.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        let Some(starting) = self.starting.take() else { return Ok(()) };
+        let layers = starting.serve().context("confining the keeper")?;
+        let active = layers.active.iter().map(ToString::to_string).collect();
+        let own = Confinement { active, missing: layers.missing };
+        require(&self.settings, ("keeper", &Role::Keeper(Reach::default())), Phase::Serving, &own)?;
+        self.runtime.layers.clone_from(&own.active);
+        self.held.retain(|other| other.process != KEEPER);
+        self.held.insert(0, HeldProcess::new(KEEPER, &own));
+        Ok(())
+    }
+
+    /// Gives the gateway a worker's line, once, and not before the entry that tells of it is cosigned.
     fn hand_over(&mut self, at: usize, voice: &Voice) {
-        self.tell_receipts(at);
-        if let Some(Slot { ready: Some((info, data)), .. }) = self.slots.get_mut(at)
-            && let Some(data) = data.take()
-        {
+        let Some(Slot { ready: Some((info, data)), logged, .. }) = self.slots.get_mut(at) else { return };
+        if self.anchor.as_ref().is_some_and(|anchor| !anchor.covers(*logged)) {
+            return;
+        }
+        if let Some(data) = data.take() {
+            let ready = ToGateway::WorkerReady(info.clone());
+            self.tell_receipts(at);
             // A gateway that is gone is reported by its reading thread.
-            voice.say(&ToGateway::WorkerReady(info.clone()), Some(&data));
+            voice.say(&ready, Some(&data));
         }
     }
 
@@ -364,6 +417,12 @@ impl Keeper {
                         break Err(error);
                     }
                 }
+                Ok(Happening::LogForked) => {
+                    self.record(EventType::LogAnchorFail, Outcome::Failure, |event| {
+                        event.code = Code::from_static("log_forked");
+                    })?;
+                    break Err(anyhow::anyhow!("a witness knows another history of this log"));
+                }
                 Ok(Happening::Terminate) => break self.drain(voice, inbox),
                 Ok(Happening::Reload) => self.reload(voice),
                 Ok(Happening::GatewayGone) | Err(RecvTimeoutError::Disconnected) => {
@@ -374,7 +433,11 @@ impl Keeper {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            for at in 0..self.slots.len() {
+                self.look_at_share(at)?;
+            }
             self.look_after_slots(voice);
+            self.look_after_log(voice);
         };
         self.give_back();
         // The gateway has drained or is gone; one that hangs is ended.
@@ -444,6 +507,9 @@ impl Keeper {
             return Ok(());
         }
         (slot.running, slot.ready) = (None, None);
+        // What ended it, before that it ended.
+        self.look_at_share(at)?;
+        let Some(slot) = self.slots.get_mut(at) else { return Ok(()) };
         let now = Instant::now();
         slot.crashes.retain(|crash| now.duration_since(*crash) < CRASH_WINDOW);
         slot.crashes.push(now);
@@ -474,6 +540,27 @@ impl Keeper {
         recorded.map(drop)
     }
 
+    /// Makes an entry of what a worker met that its share ended at. One that was refused threads too often is ended, as one is that the
+    /// kernel refused too much.
+    pub(crate) fn look_at_share(&mut self, at: usize) -> anyhow::Result<()> {
+        let (Ok(groups), Some(slot)) = (&mut self.groups, self.slots.get(at)) else { return Ok(()) };
+        let Some(more) = groups.get_mut(at).map(Share::look).transpose()?.flatten() else { return Ok(()) };
+        let model = slot.model.id.clone();
+        for (code, count) in [("memory", more.ended_for_memory), ("pids", more.refused_pids)] {
+            if count == 0 {
+                continue;
+            }
+            self.record(EventType::WorkerLimit, Outcome::Denied, |event| {
+                event.actor = Some(Actor::new(ActorKind::Worker));
+                event.model = named(&model);
+                event.code = Code::from_static(code);
+                event.kernel = Some(Kernel::counted(count));
+            })?;
+        }
+        let is_too_many = self.workers.refused_model(&model, more.refused_pids);
+        if is_too_many { self.end_refused(&model) } else { Ok(()) }
+    }
+
     /// Goes on without the kernel's records only where the settings allow that.
     fn collector_gone(&mut self) -> anyhow::Result<()> {
         self.collecting = None;
@@ -489,6 +576,7 @@ impl Keeper {
     /// Restarts that are due, leases to renew, leases that ended.
     fn look_after_slots(&mut self, voice: &Voice) {
         for at in 0..self.slots.len() {
+            self.hand_over(at, voice);
             let now = Instant::now();
             let Some(slot) = self.slots.get_mut(at) else { continue };
             if slot.retires.is_some_and(|due| now >= due) {
@@ -546,6 +634,7 @@ impl Keeper {
             recorder: self.writer.recorder(),
             stages: &mut self.stages,
             clock: self.clock,
+            audit: anchor::terms(self.settings.audit.witnesses.as_ref()),
             evidence_recorded: &mut self.evidence_recorded,
         };
         let renewed = self.releaser.obtain(&mut exchange, &model, ATTEMPTS_TO_RENEW);

@@ -4,10 +4,15 @@ use crate::store::Store;
 use anchorhold_attester::device::tpm;
 use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
-use anchorhold_confine::{Reach, Role};
+use anchorhold_confine::{Reach, Role, Share};
 use anchorhold_ipc::Precision;
 use anchorhold_key_release::PinnedBroker;
-use anchorhold_rats::{Der, Ed25519PublicKey, Endorsements, Kem, ResourcePath};
+use anchorhold_rats::{
+    Der, Ed25519PublicKey, Endorsements, Kem, MAX_CERTIFICATES, ResourcePath, Sha256Digest, TdxCollateral,
+};
+use anchorhold_witnesses::{
+    Clock as SecondsClock, SettingsError, WitnessSettings, Witnesses as LogCosigners,
+};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use serde::{Deserialize, Deserializer};
 use std::io::Read as _;
@@ -16,6 +21,8 @@ use std::path::{Path, PathBuf};
 /// The most models of one guest.
 const MAX_MODELS: usize = 16;
 const MAX_THREADS: u16 = 1024;
+/// A log that no witness has seen for a day is not witnessed.
+const MAX_HELD_S: u32 = 24 * 60 * 60;
 /// How much of a file with an endorsement is read: more than any may have.
 const MAX_ENDORSEMENT_BYTES: u64 = 1024 * 1024;
 
@@ -23,8 +30,14 @@ const MAX_ENDORSEMENT_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
+    /// SHA-256 of the file.
+    #[serde(skip, default = "Settings::unread")]
+    pub(crate) digest: Sha256Digest,
     /// The name under which boots of this deployment are logged.
     pub(crate) deployment: String,
+    /// Whether every layer of confinement must hold that production needs, beside those that are asked for.
+    #[serde(default)]
+    pub(crate) production: bool,
     pub(crate) attester: AttesterKind,
     /// A TPM whose quotes accompany the evidence; none if it is not written.
     pub(crate) tpm: Option<Tpm>,
@@ -111,6 +124,9 @@ pub(crate) struct Tpm {
     /// The kernel's log of the firmware's measurements; that of the first TPM if it is not written.
     #[serde(default = "tpm_event_log")]
     pub(crate) event_log: PathBuf,
+    /// Certificates of the key that quotes, DER, its own first and a root last; none if it is not written.
+    #[serde(default)]
+    pub(crate) certificates: Vec<PathBuf>,
 }
 
 fn tpm_device() -> PathBuf {
@@ -126,7 +142,14 @@ impl Tpm {
         ensure!(!self.pcrs.is_empty(), "tpm.pcrs is empty: there is nothing to quote");
         let over = self.pcrs.iter().find(|pcr| **pcr >= tpm::PCRS);
         ensure!(over.is_none(), "tpm.pcrs has {}, a TPM has PCRs 0 to 23", over.copied().unwrap_or_default());
+        let count = self.certificates.len();
+        ensure!(count <= MAX_CERTIFICATES, "tpm.certificates has {count}, the limit is {MAX_CERTIFICATES}");
         Ok(())
+    }
+
+    /// Reads the certificates. Whether they certify anything, whoever verifies looks.
+    pub(crate) fn read_certificates(&self) -> anyhow::Result<Vec<Der>> {
+        self.certificates.iter().map(|path| Ok(Der(read_endorsement(path)?))).collect()
     }
 }
 
@@ -268,6 +291,61 @@ pub(crate) struct Worker {
     pub(crate) precision: Precision,
     /// Layers of confinement without which a worker may not be given a key.
     pub(crate) required_layers: Vec<String>,
+    /// What each worker may take, in a control group of its own; none where it is not written.
+    pub(crate) group: Option<WorkerGroup>,
+}
+
+/// What one worker may take.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WorkerGroup {
+    /// Memory, in MiB; none of it is written to swap.
+    pub(crate) memory_mib: u32,
+    /// Threads; if it is not written, as many more than `worker.threads` as a worker has beside those.
+    pub(crate) pids: Option<u32>,
+    /// Per cent of one CPU; all there is if it is not written.
+    pub(crate) cpu_percent: Option<u32>,
+    /// CPUs, such as `0-3,8`; all there are if it is not written.
+    pub(crate) cpus: Option<String>,
+}
+
+/// Threads that a worker has beside those that compute, with some to spare.
+const OTHER_THREADS: u32 = 16;
+/// The longest list of CPUs, in bytes.
+const MAX_CPUS_LEN: usize = 256;
+
+impl WorkerGroup {
+    /// As the kernel is told; the limits of a worker with so many threads.
+    pub(crate) fn share(&self, threads: u16) -> Share {
+        Share {
+            memory_bytes: u64::from(self.memory_mib) << 20,
+            pids: self.pids.unwrap_or(u32::from(threads) + OTHER_THREADS),
+            cpu_percent: self.cpu_percent,
+            cpus: self.cpus.clone(),
+        }
+    }
+
+    fn check(&self, threads: u16) -> anyhow::Result<()> {
+        let Self { memory_mib, pids, cpu_percent, cpus } = self;
+        ensure!(*memory_mib >= 16, "worker.group.memory_mib is {memory_mib}, wanted 16 at least");
+        let least = u32::from(threads) + 4;
+        let pids = pids.unwrap_or(least);
+        ensure!(
+            pids >= least,
+            "worker.group.pids is {pids}, wanted {least} at least: a worker has that many threads"
+        );
+        let percent = cpu_percent.unwrap_or(100);
+        ensure!(
+            (1..=100_000).contains(&percent),
+            "worker.group.cpu_percent is {percent}, wanted 1 to 100000"
+        );
+        let is_list = |cpus: &String| {
+            (1..=MAX_CPUS_LEN).contains(&cpus.len())
+                && cpus.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b','))
+        };
+        ensure!(cpus.as_ref().is_none_or(is_list), "worker.group.cpus is no list such as 0-3,8");
+        Ok(())
+    }
 }
 
 /// What a worker computes on.
@@ -308,6 +386,52 @@ impl Worker {
 pub(crate) struct Audit {
     /// Holds one directory for each boot.
     pub(crate) directory: PathBuf,
+    /// Who cosigns the log while it grows; none where nobody does.
+    pub(crate) witnesses: Option<LogWitnesses>,
+}
+
+/// The witnesses of this guest's log, and what happens without them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogWitnesses {
+    /// How many must have cosigned.
+    pub(crate) needed: usize,
+    /// All of them. The key broker is one, for the logs of the guests to which it releases keys.
+    pub(crate) witness: Vec<WitnessSettings>,
+    /// After so many seconds without their cosignatures that is logged; 60 if it is not written.
+    #[serde(default = "late")]
+    pub(crate) late_seconds: u32,
+    /// After so many seconds nothing new is served; 300 if it is not written.
+    #[serde(default = "held")]
+    pub(crate) held_seconds: u32,
+}
+
+const fn late() -> u32 {
+    60
+}
+
+const fn held() -> u32 {
+    300
+}
+
+impl LogWitnesses {
+    /// Who asks them, by this clock.
+    ///
+    /// # Errors
+    /// A key, an address or a certificate is none, or cannot be read.
+    pub(crate) fn clients(&self, clock: SecondsClock) -> Result<LogCosigners, SettingsError> {
+        let settings = anchorhold_witnesses::Settings { needed: self.needed, witness: self.witness.clone() };
+        LogCosigners::new(&settings).map(|witnesses| witnesses.with_clock(clock))
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let (late, held) = (self.late_seconds, self.held_seconds);
+        ensure!(
+            0 < late && late <= held && held <= MAX_HELD_S,
+            "audit.witnesses: wanted 1 <= late_seconds <= held_seconds <= {MAX_HELD_S}"
+        );
+        Ok(())
+    }
 }
 
 /// Who reads the kernel's audit records.
@@ -341,6 +465,15 @@ pub(crate) struct Endorsed {
     /// Revocation lists of AMD's, DER.
     #[serde(default)]
     snp_crls: Vec<PathBuf>,
+    /// Intel's collateral for this platform: the object `tdx` of the endorsements that `anchorhold evidence endorse` writes, JSON.
+    tdx_collateral: Option<PathBuf>,
+}
+
+fn read_endorsement(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+    let mut bytes = Vec::new();
+    file.take(MAX_ENDORSEMENT_BYTES).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
+    Ok(bytes)
 }
 
 impl Endorsed {
@@ -349,17 +482,17 @@ impl Endorsed {
     /// # Errors
     /// A file that cannot be read or is over the limits of documents.
     pub(crate) fn read(&self) -> anyhow::Result<Endorsements> {
-        let crl = |path: &PathBuf| {
-            let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
-            let mut der = Vec::new();
-            file.take(MAX_ENDORSEMENT_BYTES)
-                .read_to_end(&mut der)
-                .with_context(|| path.display().to_string())?;
-            anyhow::Ok(Der(der))
+        let crl = |path: &PathBuf| Ok(Der(read_endorsement(path)?));
+        let collateral = |path: &PathBuf| {
+            serde_json::from_slice::<TdxCollateral>(&read_endorsement(path)?)
+                .with_context(|| path.display().to_string())
         };
-        let snp_crls = self.snp_crls.iter().map(crl).collect::<anyhow::Result<_>>()?;
-        let endorsements = Endorsements { snp_crls, ..Endorsements::default() };
-        endorsements.check_limits().context("endorsements.snp_crls")?;
+        let endorsements = Endorsements {
+            snp_crls: self.snp_crls.iter().map(crl).collect::<anyhow::Result<_>>()?,
+            tdx: self.tdx_collateral.as_ref().map(collateral).transpose()?,
+            ..Endorsements::default()
+        };
+        endorsements.check_limits().context("endorsements")?;
         Ok(endorsements)
     }
 }
@@ -401,17 +534,24 @@ impl From<String> for Package {
 }
 
 impl Settings {
-    /// Reads and checks the file. Relative paths in it are taken from the file's own directory.
+    /// Reads and checks the file. Relative paths in it are taken from the file's own directory. It cannot undo that this is `production`.
     ///
     /// # Errors
     /// What is wrong, with file, line and key.
-    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(path: &Path, production: bool) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
         let mut settings: Self = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
         let base = std::path::absolute(path)?.parent().map(Path::to_owned).unwrap_or_default();
+        settings.production |= production;
+        settings.digest = Sha256Digest::of(text.as_bytes());
         settings.resolve(&base);
         settings.check().with_context(|| format!("{}", path.display()))?;
         Ok(settings)
+    }
+
+    /// Until [`read`](Self::read) has set it.
+    const fn unread() -> Sha256Digest {
+        Sha256Digest::new([0; 32])
     }
 
     fn resolve(&mut self, base: &Path) {
@@ -423,7 +563,12 @@ impl Settings {
         });
         let packages = packages.chain(self.store.iter_mut().flat_map(Store::paths));
         let packages = packages.chain(self.collector.iter_mut().map(|collector| &mut collector.program));
-        let more = more.into_iter().chain(&mut self.endorsements.snp_crls);
+        let more = more
+            .into_iter()
+            .chain(&mut self.endorsements.snp_crls)
+            .chain(&mut self.endorsements.tdx_collateral);
+        let witnesses = self.audit.witnesses.iter_mut().flat_map(|witnesses| &mut witnesses.witness);
+        let more = more.chain(witnesses.map(|witness| &mut witness.certificate));
         let files = own.into_iter().chain(more).chain(self.broker.files()).chain(self.attester.files());
         for path in files.chain(packages).chain(&mut self.gateway.writes) {
             *path = base.join(&*path);
@@ -440,6 +585,7 @@ impl Settings {
         }
         self.tpm.as_ref().map_or(Ok(()), Tpm::check)?;
         self.broker.check()?;
+        self.audit.witnesses.as_ref().map_or(Ok(()), LogWitnesses::check)?;
         ensure!(!self.models.is_empty(), "no [[model]]: there is nothing to serve");
         ensure!(self.models.len() <= MAX_MODELS, "{} models, the limit is {MAX_MODELS}", self.models.len());
         for (at, model) in self.models.iter().enumerate() {
@@ -462,11 +608,23 @@ impl Settings {
             }
         }
         self.store.as_ref().map_or(Ok(()), Store::check)?;
+        if self.production {
+            let collector = self.collector.as_ref();
+            ensure!(
+                collector.is_some_and(|collector| collector.required),
+                "production needs a [collector] that is required: what the kernel refuses goes into the log"
+            );
+            ensure!(
+                self.worker.group.is_some(),
+                "production needs [worker.group]: each worker has its share"
+            );
+        }
         let threads = self.worker.threads;
         ensure!(
             (1..=MAX_THREADS).contains(&threads),
             "worker.threads is {threads}, wanted 1 to {MAX_THREADS}"
         );
+        self.worker.group.as_ref().map_or(Ok(()), |group| group.check(threads))?;
         ensure!(
             self.worker.device == Device::Cpu || !self.worker.pin_threads,
             "worker.pin_threads is for worker.device = \"cpu\""
@@ -624,6 +782,51 @@ mod tests {
             let error = format!("{:#}", with(text).unwrap_err());
             assert!(error.contains(named), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_share_has_a_default_and_limits() {
+        let with = |text: &str| read(&GOOD.replace("[audit]", &format!("[worker.group]\n{text}\n[audit]")));
+        assert_eq!(read(GOOD).unwrap().worker.group, None);
+        let share = with("memory_mib = 64").unwrap().worker.group.unwrap().share(2);
+        assert_eq!(
+            (share.memory_bytes, share.pids, share.cpu_percent, share.cpus),
+            (64 << 20, 18, None, None)
+        );
+        for (text, named) in [
+            ("pids = 40", "memory_mib"),
+            ("memory_mib = 8", "memory_mib"),
+            ("memory_mib = 64\npids = 5", "pids"),
+            ("memory_mib = 64\ncpu_percent = 0", "cpu_percent"),
+            ("memory_mib = 64\ncpus = \"0-3\\n1\"", "cpus"),
+            ("memory_mib = 64\nswap_mib = 1", "unknown field"),
+        ] {
+            let error = format!("{:#}", with(text).unwrap_err());
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn production_needs_the_log_of_the_kernel_and_a_share_for_each_worker() {
+        let production = GOOD.replace("deployment = \"test\"", "deployment = \"test\"\nproduction = true");
+        assert!(read(&production).unwrap_err().to_string().contains("[collector]"));
+        let logged = production.replace("[audit]", "[collector]\nprogram = \"c\"\n[audit]");
+        assert!(read(&logged).unwrap_err().to_string().contains("[worker.group]"));
+        let optional = logged.replace("program = \"c\"", "program = \"c\"\nrequired = false");
+        assert!(read(&optional).unwrap_err().to_string().contains("[collector]"));
+        let whole = logged.replace("[audit]", "[worker.group]\nmemory_mib = 64\n[audit]");
+        assert!(read(&whole).unwrap().production);
+    }
+
+    #[test]
+    fn settings_do_not_undo_production() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keeper.toml");
+        let text = GOOD.replace("deployment = \"test\"", "deployment = \"test\"\nproduction = false");
+        std::fs::write(&file, text.replace("KEY", &"ab".repeat(32))).unwrap();
+        assert!(!Settings::read(&file, false).unwrap().production);
+        let error = format!("{:#}", Settings::read(&file, true).unwrap_err());
+        assert!(error.contains("production needs a [collector]"), "{error}");
     }
 
     #[test]

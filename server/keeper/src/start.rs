@@ -6,7 +6,8 @@
 //! 4. For each model: fetch its package if it is not a directory, start a worker, wait until the model is in memory.
 //! 5. Let the gateway listen.
 
-use crate::audit::Writer;
+use crate::anchor::{self, Told};
+use crate::audit::{Witnessing, Writer};
 use crate::children::{self, Handed};
 use crate::clock::Clock;
 use crate::cpus;
@@ -15,17 +16,21 @@ use crate::gateway::Gateway;
 use crate::kernel::{self, Workers};
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
-use crate::run::{Keeper, Slot};
+use crate::required::require;
+use crate::run::{KEEPER, Keeper, Slot};
 use crate::runtime;
 use crate::settings::{Device, Package, Settings};
+use crate::share;
 use crate::stages::{Stage, Stages};
 use crate::store;
 use anchorhold_attester::device::Device as AttestingDevice;
 use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
 use anchorhold_channel::document::RuntimeClaims;
-use anchorhold_confine::{Beginning, Reach, Role, nvidia_nodes};
+use anchorhold_confine::{Beginning, Phase, Reach, Role, Starting, nvidia_nodes};
 use anchorhold_ipc::{Confinement, FromGateway, HeldProcess};
+use anchorhold_rats::{RuntimeEvent, Sha256Digest};
 use anyhow::{Context as _, bail};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -42,30 +47,29 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let cpus = worker_cpus(&settings);
     let files = GatewayFiles::of(&settings.gateway.config)?;
     let endorsements = settings.endorsements.read()?;
+    let witnesses = settings.audit.witnesses.as_ref();
+    let witnesses = witnesses.map(|witnesses| witnesses.clients(clock.seconds())).transpose()?;
     let beginning = Beginning::here();
-    let (own, runtime) = confined(&settings, &files)?;
+    let groups = share::prepare(&settings);
+    let (starting, own, runtime) = confined(&settings, &files)?;
 
     let boot = Boot::new(&settings.deployment)?;
     let log_directory = settings.audit.directory.join(boot.signer.origin().as_str().replace('/', "-"));
-    let (child, line) =
-        children::gateway(&settings.gateway.program, &settings.gateway.config, handed, &empty)?;
-    let mut gateway = Gateway::new(child, line);
-    let first = gateway.receive().context("the gateway ended before it said which key it holds")?;
-    let FromGateway::Hello { tls_key, body_keys, confinement } = first else {
-        bail!("the gateway did not begin with its key")
-    };
+    let (gateway, keys, confinement) = begin_gateway(&settings, handed, &empty)?;
     stages.tell(&Stage::Gateway {
         pid: gateway.child.id(),
         layers: &confinement.active,
         missing: &confinement.missing,
     });
 
-    let keys = (&GatewayKeys { tls_key, body_keys }, endorsements);
-    let identity = Identity::launch(&settings, (boot.id, boot.voice), keys, clock)?;
+    let keys = (&keys, endorsements);
+    let identity = Identity::launch(&settings, (boot.id, boot.voice), keys, clock, runtime.selinux_policy)?;
+    measure_settings(&identity, &settings, handed)?;
     let boot_id = BootId::new(boot.id);
     let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
         .context("beginning the audit log")?;
-    let writer = Writer::start(log, clock)?;
+    let witnessing = if witnesses.is_some() { Witnessing::Some } else { Witnessing::None };
+    let writer = Writer::start(log, clock, witnessing)?;
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
 
     let (happenings, inbox) = channel();
@@ -78,11 +82,16 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         runtime,
         releaser,
         writer,
+        anchor: None,
+        told: Told::default(),
+        witnesses,
         happenings,
         empty,
         beginning,
+        groups,
+        starting: Some(starting),
         slots: Vec::new(),
-        held: vec![HeldProcess::new("keeper", &own), HeldProcess::new("gateway", &confinement)],
+        held: vec![HeldProcess::new(KEEPER, &own), HeldProcess::new("gateway", &confinement)],
         workers: Workers::default(),
         collecting: None,
         cpus,
@@ -105,17 +114,55 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     }
 }
 
+/// Measures what this guest was told to do, before it says anything of itself: the keeper's settings, and the gateway's with whatever
+/// was handed over beside its file.
+fn measure_settings(identity: &Identity, settings: &Settings, handed: &Handed) -> anyhow::Result<()> {
+    let config = &settings.gateway.config;
+    let mut gateway = std::fs::read(config).with_context(|| config.display().to_string())?;
+    for (name, value) in &handed.environment {
+        gateway.extend([b"\n", name.as_bytes(), b"=", value.as_bytes()].concat());
+    }
+    for set in &handed.sets {
+        gateway.extend([b"\n", set.as_bytes()].concat());
+    }
+    let event = RuntimeEvent::settings(&settings.digest, &Sha256Digest::of(&gateway));
+    identity.attester.measure(event).context("measuring the settings").map(drop)
+}
+
+/// Starts the gateway, which confines itself and says which keys it holds before anything else.
+fn begin_gateway(
+    settings: &Settings,
+    handed: &Handed,
+    empty: &Path,
+) -> anyhow::Result<(Gateway, GatewayKeys, Confinement)> {
+    let (child, line) =
+        children::gateway(&settings.gateway.program, &settings.gateway.config, handed, empty)?;
+    let mut gateway = Gateway::new(child, line);
+    let first = gateway.receive().context("the gateway ended before it said which key it holds")?;
+    let FromGateway::Hello { tls_key, body_keys, confinement } = first else {
+        bail!("the gateway did not begin with its key")
+    };
+    require(settings, ("gateway", &Role::Gateway), Phase::Start, &confinement)?;
+    Ok((gateway, GatewayKeys { tls_key, body_keys }, confinement))
+}
+
 /// Gives up what the keeper does not need, and says what holds it from then on: for the status, and for the document.
-fn confined(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<(Confinement, RuntimeClaims)> {
+fn confined(
+    settings: &Settings,
+    files: &GatewayFiles,
+) -> anyhow::Result<(Starting, Confinement, RuntimeClaims)> {
     let policy = runtime::selinux_policy();
-    let layers =
-        anchorhold_confine::enter(&Role::Keeper(reach(settings, files)?)).context("confining the keeper")?;
+    let role = Role::Keeper(reach(settings, files)?);
+    let starting = anchorhold_confine::enter(&role).context("confining the keeper")?;
+    let layers = starting.layers();
     for missing in &layers.missing {
         warn(&format!("the keeper runs without {missing}"));
     }
-    let claims = runtime::claims(policy, &layers);
-    let active = layers.active.into_iter().map(str::to_owned).collect();
-    Ok((Confinement { active, missing: layers.missing }, claims))
+    let claims = runtime::claims(policy, layers);
+    let active = layers.active.iter().map(ToString::to_string).collect();
+    let own = Confinement { active, missing: layers.missing.clone() };
+    require(settings, (KEEPER, &role), Phase::Start, &own)?;
+    Ok((starting, own, claims))
 }
 
 /// Has the kernel's audit records collected from here on, if that is asked for.
@@ -128,7 +175,8 @@ fn collect(keeper: &mut Keeper) -> anyhow::Result<()> {
         held.push(HeldProcess::new("collector", layers));
     };
     let (workers, happenings) = (keeper.workers.clone(), keeper.happenings.clone());
-    keeper.collecting = kernel::collect(collector, &keeper.empty, log, workers, tell, happenings)?;
+    let all = (&keeper.settings, collector);
+    keeper.collecting = kernel::collect(all, &keeper.empty, log, workers, tell, happenings)?;
     Ok(())
 }
 
@@ -152,6 +200,7 @@ fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
             recorder: keeper.writer.recorder(),
             stages: &mut keeper.stages,
             clock: keeper.clock,
+            audit: anchor::terms(keeper.settings.audit.witnesses.as_ref()),
             evidence_recorded: &mut keeper.evidence_recorded,
         };
         let key = keeper.releaser.obtain(&mut exchange, &model, ATTEMPTS_AT_START);
@@ -210,6 +259,7 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
     read.extend(settings.attester.launch_digest_file().map(Path::to_owned));
     if let Some(tpm) = &settings.tpm {
         read.push(tpm.event_log.clone());
+        read.extend(tpm.certificates.iter().cloned());
         write.push(tpm.device.clone());
     }
     if settings.worker.device == Device::Cuda {

@@ -3,8 +3,10 @@
 use crate::children::{self, Apart, StartedWorker};
 use crate::fetch::Fetched;
 use crate::key::HeldKey;
+use crate::required::require;
 use crate::run::Happening;
 use crate::settings::{Model, Settings};
+use anchorhold_confine::{GROUP, Phase};
 use anchorhold_ipc::{
     Confinement, FromWorker, Line, LineReader, LineWriter, LoadModel, LoadReport, MAX_DESCRIPTORS,
     ObjectDescriptors, Precision, ToWorker, WireSecret,
@@ -81,6 +83,7 @@ impl Starting {
         apart: &Apart<'_>,
         born: impl FnOnce(u32),
     ) -> anyhow::Result<(Self, Confinement)> {
+        let group = apart.group;
         let StartedWorker { child, control, data } =
             children::worker(&settings.worker.program(), empty, apart)?;
         born(child.id());
@@ -88,13 +91,8 @@ impl Starting {
         let running = Running { child, control };
         let (message, _) = reader.receive().context("the worker ended before it had confined itself")?;
         let FromWorker::Confined(layers) = message else { bail!("the worker did not confine itself") };
-        for layer in &settings.worker.required_layers {
-            ensure!(
-                layers.active.contains(layer),
-                "the worker runs without {layer} ({})",
-                layers.missing.join("; ")
-            );
-        }
+        let layers = with_group(layers, group.map(|group| group.holds(running.child.id())));
+        require(settings, ("worker", &apart.role), Phase::Start, &layers)?;
         Ok((Self { running, reader, data }, layers))
     }
 
@@ -104,7 +102,10 @@ impl Starting {
     }
 
     /// Hands over the package and the key, and waits until the model is in memory.
-    pub(crate) fn load(mut self, order: &LoadOrder<'_>) -> Result<(Loaded, LoadReport), LoadFailure> {
+    pub(crate) fn load(
+        mut self,
+        order: &LoadOrder<'_>,
+    ) -> Result<(Loaded, LoadReport, Confinement), LoadFailure> {
         let (load, files) = order.gather().map_err(|error| LoadFailure::Refused {
             code: "unreadable".to_owned(),
             detail: format!("{error:#}"),
@@ -113,8 +114,8 @@ impl Starting {
         let sent = self.running.control.send(&ToWorker::Load(Box::new(load)), &descriptors);
         let outcome: anyhow::Result<_> = sent.map_err(Into::into).and_then(|()| Ok(self.reader.receive()?.0));
         match outcome {
-            Ok(FromWorker::Loaded(report)) => {
-                Ok((Loaded { running: self.running, reader: self.reader, data: self.data }, report))
+            Ok(FromWorker::Loaded { report, serving }) => {
+                Ok((Loaded { running: self.running, reader: self.reader, data: self.data }, report, serving))
             }
             Ok(FromWorker::LoadFailed { code, detail }) => Err(LoadFailure::Refused { code, detail }),
             Ok(FromWorker::Confined(_)) => {
@@ -123,6 +124,20 @@ impl Starting {
             Err(error) => Err(LoadFailure::Broken(error.context("the worker ended while it loaded"))),
         }
     }
+}
+
+/// What a worker says that holds it, and what the keeper knows of its control group.
+pub(crate) fn with_group(
+    mut layers: Confinement,
+    is_inside: Result<std::io::Result<bool>, &str>,
+) -> Confinement {
+    match is_inside {
+        Ok(Ok(true)) => layers.active.push(GROUP.to_owned()),
+        Ok(Ok(false)) => layers.missing.push(format!("{GROUP}: the worker is not in it")),
+        Ok(Err(error)) => layers.missing.push(format!("{GROUP}: {error}")),
+        Err(why) => layers.missing.push(format!("{GROUP}: {why}")),
+    }
+    layers
 }
 
 /// A worker with its model.

@@ -8,6 +8,7 @@ use anchorhold_ipc::{
 use rustix::net::Shutdown;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
 use std::thread;
 
 /// Where the keeper leaves the control line: standard input, one of the descriptors that a child gets without a word.
@@ -73,34 +74,45 @@ impl Exit {
     }
 }
 
-/// Lives: says what holds the process, waits for [`ToWorker::Load`], loads with `load`, and serves until the keeper
-/// sends anything else or either line ends. The model is dropped when this returns.
+/// Lives: says what holds the process, waits for [`ToWorker::Load`], loads with `load`, has `settle` take what only the start needed when
+/// every thread is there, tells the keeper that with the model, and serves until the keeper sends anything else or either line ends. The
+/// model is dropped when this returns.
 ///
 /// A wipe during the load takes effect when the load returns; a wipe while serving, at the end of the step under way.
 ///
 /// # Errors
-/// The system gives no thread.
+/// The system gives no thread, or `settle` has failed.
 pub fn run(
     sockets: Sockets,
-    confinement: Confinement,
+    held: (Confinement, impl FnOnce() -> io::Result<Confinement>),
     limits: Limits,
     load: impl FnOnce(LoadModel, Vec<OwnedFd>) -> Result<(Model, LoadReport), LoadFailure>,
 ) -> io::Result<Exit> {
+    let (confinement, settle) = held;
     let Sockets { control, data, hang_up } = sockets;
     let (mut to_keeper, mut from_keeper) = control.split();
     if to_keeper.send(&FromWorker::Confined(confinement), &[]).is_err() {
         return Ok(Exit::Ended);
     }
     let Ok((ToWorker::Load(order), descriptors)) = from_keeper.receive() else { return Ok(Exit::Ended) };
-    thread::Builder::new().spawn(move || end_with(from_keeper, &hang_up))?;
+    let hang_up = Arc::new(hang_up);
+    let ending = Arc::clone(&hang_up);
+    thread::Builder::new().spawn(move || end_with(from_keeper, &ending))?;
     let mut limits = limits;
     limits.generation.keep_prefixes &= order.keep_prefixes;
     match load(*order, descriptors) {
         Ok((model, report)) => {
-            if to_keeper.send(&FromWorker::Loaded(report), &[]).is_ok() {
-                serve(model, data, limits)?;
-            }
-            Ok(Exit::Ended)
+            let settle = || {
+                let settled = settle();
+                let told =
+                    settled.map(|serving| to_keeper.send(&FromWorker::Loaded { report, serving }, &[]));
+                if !matches!(told, Ok(Ok(()))) {
+                    // The threads that wait for requests would wait on.
+                    hang(&hang_up);
+                }
+                told.map(drop)
+            };
+            serve(model, data, limits, settle).map(|()| Exit::Ended)
         }
         Err(LoadFailure { code, detail }) => {
             // A keeper that is gone learns nothing, and needs nothing.
@@ -115,6 +127,10 @@ pub fn run(
 /// load, a wipe is all that a keeper has to say.
 fn end_with(mut from_keeper: LineReader<ToWorker>, data: &OwnedFd) {
     let _ = from_keeper.receive();
+    hang(data);
+}
+
+fn hang(data: &OwnedFd) {
     // A line that is already closed answers an error, and is closed all the same.
     let _ = rustix::net::shutdown(data, Shutdown::Both);
 }

@@ -63,11 +63,16 @@ pub(crate) trait Steps {
     }
 }
 
-/// Serves until the line ends, then drops the model.
+/// Makes the threads, calls `settle`, and serves until the line ends, then drops the model.
 ///
 /// # Errors
-/// The system gives no thread.
-pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io::Result<()> {
+/// The system gives no thread, or that of `settle`.
+pub(crate) fn serve(
+    model: Model,
+    data: Line<Event, Work>,
+    limits: Limits,
+    settle: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     let Model { language, compute } = model;
     let (writer, reader) = data.split();
     let (events, outgoing) = sync_channel(MAX_EVENTS);
@@ -102,6 +107,8 @@ pub(crate) fn serve(model: Model, data: Line<Event, Work>, limits: Limits) -> io
         thread::Builder::new().spawn_scoped(scope, || write_events(writer, outgoing))?;
         thread::Builder::new().spawn_scoped(scope, move || reading.read(reader))?;
         thread::Builder::new().spawn_scoped(scope, move || working.work())?;
+        // Those that the model computes on are there since it was loaded.
+        settle()?;
         compute_steps(steps.as_mut(), clock, incoming, events);
         Ok(())
     })

@@ -23,7 +23,8 @@ impl Targets {
         }
     }
 
-    fn file(&self) -> i64 {
+    /// The number of that file.
+    pub(crate) fn file(&self) -> i64 {
         self.file.as_ref().map_or(-1, |file| file.as_raw_fd().into())
     }
 }
@@ -32,13 +33,43 @@ impl Targets {
 pub(crate) fn all(targets: &Targets, out: &mut impl Write) {
     let outcomes =
         [sockets(), paths(targets), processes(targets), memory(targets), kernel(), exhaustion(targets)];
-    for (attempt, outcome) in outcomes.into_iter().flatten() {
+    tell("attempt", outcomes.into_iter().flatten(), out);
+}
+
+/// Makes the attempts of one that serves: what it could still do while it started.
+pub(crate) fn serving(targets: &Targets, out: &mut impl Write) {
+    let file = targets.file();
+    let mut byte = 0_u8;
+    let own = address(&raw mut byte);
+    let mask = [1_u64];
+    let made = vec![
+        // It would have the stack of the caller; the filter is met before.
+        ("make a thread", call(libc::SYS_clone, [THREAD, 0, 0, 0, 0, 0])),
+        ("make a thread the newer way", call(libc::SYS_clone3, [own, 88, 0, 0, 0, 0])),
+        ("read a file at a place", call(libc::SYS_pread64, [file, own, 1, 0, 0, 0])),
+        ("look at a file", call(libc::SYS_fstat, [file, own, 0, 0, 0, 0])),
+        ("move in a file", call(libc::SYS_lseek, [file, 0, 0, 0, 0, 0])),
+        ("keep memory out of swap", call(libc::SYS_mlock, [own, 1, 0, 0, 0, 0])),
+        ("copy a descriptor", call(libc::SYS_fcntl, [file, libc::F_DUPFD_CLOEXEC.into(), 0, 0, 0, 0])),
+        ("change a descriptor", call(libc::SYS_fcntl, [file, libc::F_SETFL.into(), 0, 0, 0, 0])),
+        ("go to another CPU", call(libc::SYS_sched_setaffinity, [0, 8, address(mask.as_ptr()), 0, 0, 0])),
+        ("ask what machine it is", call(libc::SYS_uname, [own, 0, 0, 0, 0, 0])),
+        ("add a filter of its own", call(libc::SYS_seccomp, [1, 3, 0, 0, 0, 0])),
+    ];
+    tell("serving", made.into_iter(), out);
+}
+
+/// CLONE_VM, FS, FILES, SIGHAND, THREAD, SYSVSEM.
+const THREAD: i64 = 0x0005_0f00;
+
+fn tell(kind: &str, outcomes: impl Iterator<Item = Made>, out: &mut impl Write) {
+    for (attempt, outcome) in outcomes {
         let met = match outcome {
             Ok(_) => "ALLOWED".to_owned(),
             Err(Met { call, error }) => format!("{}\t{call}", name(error)),
         };
         // A reader that is gone has seen enough.
-        let _ = writeln!(out, "attempt\t{attempt}\t{met}");
+        let _ = writeln!(out, "{kind}\t{attempt}\t{met}");
     }
 }
 
@@ -275,7 +306,17 @@ fn kernel() -> Vec<Made> {
 }
 
 fn exhaustion(targets: &Targets) -> Vec<Made> {
-    vec![("hold many descriptors", hold_descriptors(targets.file()))]
+    let file = targets.file();
+    vec![
+        ("hold many descriptors", hold_descriptors(file)),
+        (
+            "hold a new line",
+            call(libc::SYS_socketpair, [libc::AF_UNIX.into(), libc::SOCK_STREAM.into(), 0, 0, 0, 0]),
+        ),
+        ("fill a disk", call(libc::SYS_fallocate, [file, 0, 0, 1 << 40, 0, 0])),
+        ("make a pipe", call(libc::SYS_pipe2, [0, 0, 0, 0, 0, 0])),
+        ("make shared memory", call(libc::SYS_shmget, [0, 1 << 30, 0o1600, 0, 0, 0])),
+    ]
 }
 
 /// More descriptors than any worker needs; what was taken is given back.

@@ -29,11 +29,16 @@ fn work() -> anyhow::Result<ExitCode> {
     let sockets =
         Sockets::take_inherited().context("standard input and output are not the keeper's sockets")?;
     let targets = attempts::Targets::new();
-    let layers = enter(&Role::Worker)?;
+    let starting = enter(&Role::Worker)?;
     attempts::all(&targets, &mut io::stderr());
-    let active = layers.active.into_iter().map(str::to_owned).collect();
-    let confinement = Confinement { active, missing: layers.missing };
-    let exit = run(sockets, confinement, Limits::default(), |_, _| {
+    let layers = starting.layers();
+    let active = layers.active.iter().map(ToString::to_string).collect();
+    let confinement = Confinement { active, missing: layers.missing.clone() };
+    // As if it served, which it never does.
+    starting.serve()?;
+    attempts::serving(&targets, &mut io::stderr());
+    let held = (confinement.clone(), || Ok(confinement));
+    let exit = run(sockets, held, Limits::default(), |_, _| {
         Err(LoadFailure { code: "hostile".to_owned(), detail: "it has done what it came for".to_owned() })
     });
     Ok(ExitCode::from(exit.context("no thread could be started")?.status()))

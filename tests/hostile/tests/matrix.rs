@@ -12,6 +12,17 @@ const MATRIX: &str = include_str!("../../../policies/cases/hostile.toml");
 #[serde(deny_unknown_fields)]
 struct Matrix {
     attempt: Vec<Attempt>,
+    serving: Vec<Serving>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Serving {
+    name: String,
+    all: BTreeSet<String>,
+    /// As below.
+    #[serde(rename = "record")]
+    _record: u32,
 }
 
 #[derive(Deserialize)]
@@ -31,9 +42,10 @@ struct Attempt {
 #[test]
 fn case_43_every_attempt_of_a_hostile_worker_is_refused_as_the_matrix_says() {
     let matrix: Matrix = toml::from_str(MATRIX).unwrap();
-    let wanted: BTreeMap<_, _> =
-        matrix.attempt.iter().map(|attempt| (attempt.name.as_str(), &attempt.all)).collect();
-    assert_eq!(wanted.len(), matrix.attempt.len(), "an attempt stands twice");
+    let start = matrix.attempt.iter().map(|attempt| (("attempt", attempt.name.as_str()), &attempt.all));
+    let serving = matrix.serving.iter().map(|attempt| (("serving", attempt.name.as_str()), &attempt.all));
+    let wanted: BTreeMap<_, _> = start.chain(serving).collect();
+    assert_eq!(wanted.len(), matrix.attempt.len() + matrix.serving.len(), "an attempt stands twice");
     let empty = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_anchorhold-hostile-worker"))
         .arg("attempts")
@@ -44,12 +56,30 @@ fn case_43_every_attempt_of_a_hostile_worker_is_refused_as_the_matrix_says() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     let mut met = BTreeSet::new();
-    for line in text.lines().filter_map(|line| line.strip_prefix("attempt\t")) {
+    for line in text.lines() {
         let mut words = line.split('\t');
-        let (name, outcome) = (words.next().unwrap(), words.next().unwrap());
-        assert!(wanted[name].contains(outcome), "{name}: met {outcome}, wanted one of {:?}", wanted[name]);
-        assert_ne!(outcome, "ALLOWED", "{name}");
-        met.insert(name);
+        let kind = words.next().unwrap();
+        let Some(kind) = ["attempt", "serving"].into_iter().find(|known| *known == kind) else { continue };
+        let attempt = (kind, words.next().unwrap());
+        let outcome = words.next().unwrap();
+        let wanted = wanted[&attempt];
+        assert!(wanted.contains(outcome), "{attempt:?}: met {outcome}, wanted one of {wanted:?}");
+        assert_ne!(outcome, "ALLOWED", "{attempt:?}");
+        met.insert(attempt);
     }
     assert_eq!(met, wanted.keys().copied().collect(), "attempts and matrix are not of the same names");
+}
+
+#[test]
+fn case_43_a_worker_that_serves_and_runs_a_program_is_ended() {
+    use std::os::unix::process::ExitStatusExt as _;
+    const SIGSYS: i32 = 31;
+    let empty = tempfile::tempdir().unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_anchorhold-hostile-worker"))
+        .arg("killed")
+        .current_dir(empty.path())
+        .stdin(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.signal(), Some(SIGSYS), "{status}");
 }

@@ -1,8 +1,8 @@
-//! `anchorhold-confine-probe worker|device-worker|gateway|fetcher`: confines itself as that process would, then behaves like one that was
+//! `anchorhold-confine-probe worker|device-worker|gateway|fetcher|collector|keeper [run]`: confines itself as that process would, then behaves like one that was
 //! taken over. Prints one line for each layer and each attempt; exit 0 when all attempts were refused and the work that
 //! the process exists for still goes on. Start it in an empty directory.
 
-use anchorhold_confine::{Reach, Role, enter};
+use anchorhold_confine::{Reach, Role, Starting, enter};
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::net::{AddressFamily, SocketType, socket};
 use std::fmt::Display;
@@ -14,23 +14,30 @@ fn main() -> ExitCode {
         Some("worker") => Role::Worker,
         Some("device-worker") => Role::DeviceWorker(Reach { write: vec![DEVICE.into()], ..Reach::default() }),
         Some("gateway") => Role::Gateway,
+        Some("collector") => Role::Collector,
+        Some("keeper") => Role::Keeper(Reach { read: vec![".".into()], ..Reach::default() }),
         Some("fetcher") => Role::Fetcher(Reach { write: vec![".".into()], ..Reach::default() }),
         _ => {
             say(
-                "usage: anchorhold-confine-probe worker|device-worker|gateway|fetcher  (in an empty directory)",
+                "usage: anchorhold-confine-probe worker|device-worker|gateway|fetcher|collector|keeper [run]  (in an empty directory)",
             );
             return ExitCode::from(2);
         }
     };
-    let layers = match enter(&role) {
-        Ok(layers) => layers,
+    let starting = match enter(&role) {
+        Ok(starting) => starting,
         Err(error) => {
             say(&format!("not confined: {error}"));
             return ExitCode::FAILURE;
         }
     };
+    let layers = starting.layers().clone();
     layers.active.iter().for_each(|layer| say(&format!("active\t{layer}")));
     layers.missing.iter().for_each(|layer| say(&format!("missing\t{layer}")));
+    if matches!(role, Role::Collector | Role::Keeper(_)) {
+        // The one has no threads for the work below, and the other starts programs; what they may not is held by the guest's tests.
+        return if changes_phase(starting, &role) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let mut attempts = if matches!(role, Role::Fetcher(_)) { attempts_with_network() } else { attempts() };
     if matches!(role, Role::Fetcher(_) | Role::DeviceWorker(_)) && !layers.active.contains(&"landlock") {
         // The other processes have no root directory either; for this one nothing else holds paths and signals.
@@ -48,7 +55,61 @@ fn main() -> ExitCode {
         && (!matches!(role, Role::Fetcher(_)) || still_fetches())
         && (!matches!(role, Role::DeviceWorker(_)) || still_asks_its_device());
     say(&format!("work\t{}", if works { "goes on" } else { "BROKEN" }));
-    if refused && works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let phases = changes_phase(starting, &role);
+    if std::env::args().nth(2).as_deref() == Some("run") {
+        // Whoever serves and runs a program is ended by the kernel.
+        let _ = Command::new("/bin/true").status();
+        let _ = std::os::unix::process::CommandExt::exec(&mut Command::new("/bin/true"));
+        return ExitCode::FAILURE;
+    }
+    if refused && works && phases { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Serves, and sees that a call which was allowed before is refused from then on.
+fn changes_phase(starting: Starting, role: &Role) -> bool {
+    let before = only_to_start(role);
+    if let Err(error) = starting.serve() {
+        say(&format!("not confined: {error}"));
+        return false;
+    }
+    let after = only_to_start(role);
+    let is_refused = after == Err(rustix::io::Errno::PERM);
+    say(&format!("start\t{}", if before.is_ok() { "allowed" } else { "REFUSED" }));
+    say(&format!("serving\t{}", if is_refused { "refused" } else { "ALLOWED" }));
+    before.is_ok() && is_refused
+}
+
+/// A call that this process makes while it starts and not when it serves.
+fn only_to_start(role: &Role) -> rustix::io::Result<()> {
+    match role {
+        // Threads, of which a worker makes all before it serves.
+        Role::Worker => std::thread::Builder::new().spawn(|| ()).map(drop).map_err(errno),
+        Role::Gateway | Role::Fetcher(_) => {
+            rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).map(drop)
+        }
+        Role::DeviceWorker(_) | Role::Collector => another_filter(),
+        Role::Keeper(_) => match rustix::net::accept(std::io::stdin()) {
+            // It got as far as the descriptor.
+            Err(rustix::io::Errno::NOTSOCK) => Ok(()),
+            other => other.map(drop),
+        },
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn errno(error: std::io::Error) -> rustix::io::Errno {
+    rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::INVAL)
+}
+
+/// A filter without instructions, which the kernel refuses as one (`EFAULT`, `EINVAL`) where the call is allowed.
+#[expect(unsafe_code, reason = "seccomp(2) has no safe form")]
+fn another_filter() -> rustix::io::Result<()> {
+    // SAFETY: the address is null, which the kernel reads nothing from.
+    let answer = unsafe { libc::syscall(libc::SYS_seccomp, 1, 3, std::ptr::null::<libc::sock_fprog>()) };
+    match (answer, errno(std::io::Error::last_os_error())) {
+        (-1, rustix::io::Errno::FAULT) => Ok(()),
+        (_, error) => Err(error),
+    }
 }
 
 fn say(line: &str) {

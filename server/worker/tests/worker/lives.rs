@@ -1,6 +1,6 @@
 //! Start, failure and end.
 
-use crate::rig::{Rig, confinement, generate, load_order, report, text};
+use crate::rig::{Rig, confinement, generate, load_order, report, serving, text};
 use crate::toy::{counter, reciter};
 use anchorhold_ipc::{Event, FromWorker, Line, LineError, ToWorker, pair};
 use anchorhold_worker::{Exit, Limits, LoadFailure, Sockets, quiet_panics, run};
@@ -22,7 +22,7 @@ fn loads_what_the_keeper_hands_over() {
     });
     rig.keeper.send(&load_order(), &[ours.as_fd(), theirs.as_fd()]).unwrap();
     assert_eq!(rig.keeper.receive().unwrap().0, FromWorker::Confined(confinement()));
-    assert!(matches!(rig.keeper.receive().unwrap().0, FromWorker::Loaded(_)));
+    assert!(matches!(rig.keeper.receive().unwrap().0, FromWorker::Loaded { .. }));
     assert_eq!(rig.exit_without_gateway(), Exit::Ended);
 }
 
@@ -81,7 +81,9 @@ fn ends_when_the_gateway_breaks_the_framing() {
     let mut gateway = UnixStream::from(gateway);
     gateway.write_all(&[0, 0, 0, 1, 99]).unwrap();
     let sockets = Sockets::new(control, data).unwrap();
-    let exit = run(sockets, confinement(), Limits::default(), |_, _| Ok((model, report()))).unwrap();
+    let exit =
+        run(sockets, (confinement(), || Ok(serving())), Limits::default(), |_, _| Ok((model, report())))
+            .unwrap();
     assert_eq!(exit, Exit::Ended);
     assert!(watch.dropped.load(Ordering::SeqCst));
 }

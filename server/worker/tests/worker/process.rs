@@ -138,7 +138,7 @@ fn chat(content: &str) -> Prompt {
 fn answers_a_conversation_under_its_confinement() {
     let mut process = Process::start();
     assert!(process.confinement.active.iter().any(|layer| layer == "seccomp"), "{:?}", process.confinement);
-    let FromWorker::Loaded(report) = process.load(|_, _| {}) else { panic!("not loaded") };
+    let FromWorker::Loaded { report, .. } = process.load(|_, _| {}) else { panic!("not loaded") };
     assert_eq!((report.model.id.as_str(), report.model.version), ("anchor-chat", VERSION));
     assert_eq!(report.model.manifest_digest, package().2);
     assert!(report.bytes > 1_000_000 && report.model.max_tokens > 64, "{report:?}");
@@ -160,7 +160,7 @@ fn answers_a_conversation_under_its_confinement() {
 #[test]
 fn keeps_to_forms_under_its_confinement() {
     let mut process = Process::start();
-    assert!(matches!(process.load(|_, _| {}), FromWorker::Loaded(_)));
+    assert!(matches!(process.load(|_, _| {}), FromWorker::Loaded { .. }));
     let formed = |form: Structure, seed| {
         with(generate(chat("hello"), 120, &[]), |asked| {
             *asked.structure = Some(Box::new(form));
@@ -230,7 +230,7 @@ fn objects_that_the_manifest_does_not_name_are_left_alone() {
         files.insert(1, File::open("/dev/null").unwrap());
         files.insert(2, File::open("/dev/null").unwrap());
     });
-    assert!(matches!(loaded, FromWorker::Loaded(_)), "{loaded:?}");
+    assert!(matches!(loaded, FromWorker::Loaded { .. }), "{loaded:?}");
     drop(std::mem::replace(&mut process.gateway, Line::new(pair().unwrap().0)));
     assert_eq!(process.status(), Some(0), "ends with the gateway's line");
 }
@@ -250,7 +250,7 @@ fn does_not_start_without_its_sockets() {
 #[test]
 fn the_tokens_of_a_prompt_are_those_that_a_request_with_it_has() {
     let mut process = Process::start();
-    assert!(matches!(process.load(|_, _| ()), FromWorker::Loaded(_)));
+    assert!(matches!(process.load(|_, _| ()), FromWorker::Loaded { .. }));
     let text = "Ein naïver Satz 🦀 <|im_end|> with specials spelled out";
     for prompt in [Prompt::Text(text.into()), chat(text)] {
         let (specials, spell) = (Specials::Added, true);

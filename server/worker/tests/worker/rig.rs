@@ -30,6 +30,11 @@ pub(crate) fn confinement() -> Confinement {
     Confinement { active: vec!["seccomp".into()], missing: vec!["landlock: too old".into()] }
 }
 
+/// What holds it when it serves.
+pub(crate) fn serving() -> Confinement {
+    Confinement { active: vec!["seccomp".into(), "seccomp serving".into()], missing: Vec::new() }
+}
+
 pub(crate) fn report() -> LoadReport {
     let model = ModelInfo {
         id: "toy".into(),
@@ -75,7 +80,8 @@ impl Rig {
         set_socket_timeout(&keeper, Timeout::Recv, Some(STUCK)).unwrap();
         set_socket_timeout(&gateway, Timeout::Recv, Some(STUCK)).unwrap();
         let sockets = Sockets::new(control, data).unwrap();
-        let worker = thread::spawn(move || run(sockets, confinement(), limits, load).unwrap());
+        let worker =
+            thread::spawn(move || run(sockets, (confinement(), || Ok(serving())), limits, load).unwrap());
         let socket = gateway.try_clone().unwrap();
         Self { keeper: Line::new(keeper), gateway: Line::new(gateway), socket, worker, load: Load::default() }
     }
@@ -94,7 +100,10 @@ impl Rig {
         let mut rig = Self::begin(limits, |_, _| Ok((model, report())));
         rig.keeper.send(order, &[]).unwrap();
         assert_eq!(rig.keeper.receive().unwrap().0, FromWorker::Confined(confinement()));
-        assert_eq!(rig.keeper.receive().unwrap().0, FromWorker::Loaded(report()));
+        assert_eq!(
+            rig.keeper.receive().unwrap().0,
+            FromWorker::Loaded { report: report(), serving: serving() }
+        );
         rig
     }
 

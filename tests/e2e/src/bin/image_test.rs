@@ -2,8 +2,12 @@
 //!
 //! Every check is one line of standard output; the last line counts them.
 
+#[path = "image_test/host_inputs.rs"]
+mod host_inputs;
 #[path = "image_test/production.rs"]
 mod production;
+#[path = "image_test/unified.rs"]
+mod unified;
 
 use anchorhold_e2e::boot::{COMMENT, Deployment, Ended, Image, launch_digest};
 use anchorhold_e2e::client::Caller;
@@ -114,8 +118,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
         })?;
     }
     checks.check("production", || production::check(&deployment, &arguments.production))?;
+    checks.check("what a host adds", || host_inputs::uninvited(&deployment))?;
+    checks.check("a processor without RDRAND", || host_inputs::without_rdrand(&deployment))?;
+    checks.check("a root disk that ends early", || host_inputs::short_disk(&deployment))?;
     checks.check("a byte of the root disk", || changed.panics(|changed| changed.disk()))?;
     checks.check("another root hash", || changed.panics(|changed| changed.root_hash()))?;
+    checks.check("a host that lies to a guest with a TPM", || unified::lies(&image))?;
     Ok(checks.0)
 }
 
