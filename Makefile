@@ -9,7 +9,7 @@ SECONDS_PER_TARGET ?= 20
 FLAVOUR ?= production
 PROFILE ?= server
 
-.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
+.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test kernel kernel-check aml-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,16 @@ demo-refuse: build ## The same start, refused, once for each reason
 
 image: build ## Build the guest's image: FLAVOUR=production, debug or demo, PROFILE=server or small; prints its folder
 	@CARGO='$(CARGO)' enclave-image/image.sh $(FLAVOUR) $(PROFILE)
+
+kernel: setup ## Build the guest's kernels, unless they are there; prints their folder
+	@$(CARGO) build --quiet --release -p anchorhold-image-builder
+	@enclave-image/kernel.sh
+
+kernel-check: kernel ## Build the guest's kernels a second time, elsewhere, and compare every byte
+	@tests/scripts/kernel_check.sh
+
+aml-test: kernel ## Boot the guest's kernel with ACPI programs of a hostile host: they reach Debian's memory and not ours
+	@tests/scripts/aml.sh
 
 boot: build ## The main job with the guest in QEMU, measured before; TPM=1 with UEFI and an emulated TPM; ACCEL=kvm or auto; TEE=snp or tdx shows that host's command line; JSON=FILE writes the stage times
 	@image=$$(CARGO='$(CARGO)' enclave-image/image.sh demo $(PROFILE)) && $(PROGRAMS)/anchorhold-boot --image "$$image" \
