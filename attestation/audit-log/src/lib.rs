@@ -25,6 +25,7 @@ mod event;
 mod export;
 mod frame;
 mod id;
+pub mod live;
 mod log;
 pub mod merkle;
 pub mod note;

@@ -16,6 +16,7 @@ use crate::reload::GatewayFiles;
 use crate::required::require;
 use crate::settings::Settings;
 use crate::share::Share;
+use crate::shelf::Shelf;
 use crate::stages::{Stage, Stages};
 use crate::start::warn;
 use anchorhold_audit_log::{
@@ -151,6 +152,8 @@ impl Keeper {
             clock: self.clock,
             authenticator_key: Arc::clone(&self.identity.authenticator_key),
             receipts: Arc::clone(&self.identity.receipts),
+            shelf: Shelf::start(log.to_owned(), gateway.voice.clone())
+                .context("beginning to read the audit log")?,
         };
         let opened = gateway.listen(desk, self.happenings.clone())?;
         watch_signals(self.happenings.clone())?;
@@ -335,6 +338,7 @@ fn kind_of(message: &FromGateway) -> &'static str {
         FromGateway::Listening { .. } => "listening",
         FromGateway::Attest { .. } => "attest",
         FromGateway::Authenticate { .. } => "authenticate",
+        FromGateway::ReadLog { .. } => "read log",
         FromGateway::Record { .. } => "record",
         FromGateway::Drained => "drained",
     }

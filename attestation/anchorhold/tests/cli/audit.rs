@@ -293,9 +293,8 @@ fn a_dossier_is_made_and_each_question_about_it_answered() {
     let (root, measurement) = (folder.simulated_root(), MEASUREMENT.to_string());
     let at = anchorhold_rats::Timestamp::to_string(&crate::support::now());
     let key = folder.path("exporter.p8");
-    let made = run(["owner", "new", &key, "--json"]);
-    made.expect(0, "");
-    let exporter = made.json()["public_key"].as_str().unwrap().to_owned();
+    run(["owner", "new", &key]).expect(0, "");
+    let exporter = run(["owner", "show", &key]).out.trim().to_owned();
     let seen = std::fs::read(Path::new(&folder.path("log")).join("checkpoint")).unwrap();
     let seen = folder.write("seen.note", seen);
     let trust = ["--measurement", &measurement, "--dangerous-simulated-root", &root, "--at", &at];
