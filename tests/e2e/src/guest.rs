@@ -60,6 +60,10 @@ pub struct Settings {
     pub collector: Option<String>,
     /// Layers without which no worker is given a key.
     pub required_layers: Vec<String>,
+    /// Whether every layer must hold that production needs.
+    pub production: bool,
+    /// What each worker may take, TOML; no control group when there is none.
+    pub group: Option<String>,
 }
 
 /// What a guest needs for the KBS protocol.
@@ -126,6 +130,8 @@ impl Settings {
             store: None,
             collector: None,
             required_layers: ["seccomp", "no new privileges", "no capabilities"].map(str::to_owned).to_vec(),
+            production: false,
+            group: None,
         })
     }
 
@@ -178,10 +184,11 @@ impl Settings {
 
     fn keeper_toml(&self, places: &Places) -> String {
         let mut text = format!(
-            "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n{}\n\
+            "deployment = \"demo\"\nproduction = {}\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n{}\n\
              {}[gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
              [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nprecision = {:?}\nrequired_layers = {:?}\n\n\
              [audit]\ndirectory = {}\n",
+            self.production,
             self.report_version,
             self.debug,
             self.launch_digest_file
@@ -197,6 +204,10 @@ impl Settings {
             self.required_layers,
             quoted(&places.state.join("audit")),
         );
+        if let Some(group) = &self.group {
+            text.push_str("\n[worker.group]\n");
+            text.push_str(group);
+        }
         if let Some(collector) = &self.collector {
             text.push_str("\n[collector]\n");
             text.push_str(collector);
