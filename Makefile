@@ -9,7 +9,7 @@ SECONDS_PER_TARGET ?= 20
 FLAVOUR ?= production
 PROFILE ?= server
 
-.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test kernel kernel-check aml-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
+.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test kernel kernel-check aml-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux apparmor-test deny cuda gpu-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -108,6 +108,9 @@ verdicts: setup ## Write anew what refusals say and what every profile says of e
 
 selinux: setup ## Compile the guest's SELinux policy, try to break each of its claims, compare what processes may do with the golden texts
 	@tests/scripts/selinux.sh
+
+apparmor-test: build ## Load the profiles for AppArmor into a kernel in QEMU and try to break out of the worker's
+	@tests/scripts/apparmor.sh
 
 deny: ## Licences, sources and second versions of dependencies
 	$(CARGO) deny check bans licenses sources

@@ -1,4 +1,4 @@
-//! The control group of everything that serves: how much memory and how many threads it may take.
+//! The control group of everything that serves: how much memory and how many threads it may take. The keeper makes those of its workers below.
 
 use crate::settings::Memory;
 use anyhow::Context as _;
@@ -27,6 +27,8 @@ impl Group {
     fn make(root: &Path, memory: &Memory) -> anyhow::Result<Self> {
         let group = root.join(NAME);
         write(&root.join("cgroup.subtree_control"), "+cpu +memory +pids")?;
+        // For settings that give workers CPUs of their own; a kernel without it refuses those settings when they come.
+        let _ = write(&root.join("cgroup.subtree_control"), "+cpuset");
         std::fs::create_dir(&group).with_context(|| group.display().to_string())?;
         write(&group.join("memory.max"), &(u64::from(memory.serving_mib) * MIB).to_string())?;
         write_if_there(&group.join("memory.swap.max"), "0")?;

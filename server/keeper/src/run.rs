@@ -242,9 +242,17 @@ impl Keeper {
         // The gateway has drained or is gone; one that hangs is ended.
         let _ = child.kill();
         let _ = child.wait();
+        self.collect_rest();
         let ended = if outcome.is_ok() { Outcome::Success } else { Outcome::Failure };
         self.record(EventType::BootStop, ended, |_| {})?;
         outcome.and(self.writer.close())
+    }
+
+    /// What the kernel has told of those that have ended goes into the log before it is closed.
+    pub(crate) fn collect_rest(&mut self) {
+        if let Some(collecting) = self.collecting.take() {
+            collecting.finish();
+        }
     }
 
     /// Ends the workers, wipes the keys, and tells the broker, so that the next boot finds the places free.

@@ -106,6 +106,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         Err(error) => {
             // Slots are dropped first: a worker that was loaded must not outlive a start that failed.
             keeper.give_back();
+            keeper.collect_rest();
             match keeper.writer.close() {
                 Ok(()) => Err(error),
                 Err(log) => Err(log.context(error)),
