@@ -36,6 +36,8 @@ seeds() {
         kek_transit) echo tests/vectors/kek/transit-*.json ;;
         signed_note) echo tests/vectors/audit/checkpoint.note ;;
         snp_report) echo tests/vectors/simulated/report-v5.bin ;;
+        tlog_policy) echo tests/vectors/audit/policy.txt ;;
+        tlog_proof) echo tests/vectors/audit/leaf.tlog-proof ;;
         store_url) echo tests/vectors/store/*.txt ;;
         kernel_record) echo tests/vectors/kernel-audit/*.txt ;;
         x509_certificate) echo tests/vectors/simulated/vcek.der attestation/attester/fixtures/ask.der ;;

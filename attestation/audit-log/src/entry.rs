@@ -152,6 +152,9 @@ pub enum Route {
     /// A witness's `/add-checkpoint`.
     #[serde(rename = "add-checkpoint")]
     AddCheckpoint,
+    /// `/v1/audit` and below.
+    #[serde(rename = "audit")]
+    Audit,
     /// Any other route.
     #[serde(rename = "other")]
     Other,
@@ -404,6 +407,9 @@ pub enum Layer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogState {
+    /// There is an entry at least every so many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beat_s: Option<u32>,
     /// The most entries that can be lost, because no checkpoint covers them yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost_max: Option<u64>,
@@ -415,6 +421,14 @@ pub struct LogState {
     /// A tree size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+}
+
+impl LogState {
+    /// Of a log of this name, and nothing more.
+    #[must_use]
+    pub const fn of(origin: Origin) -> Self {
+        Self { beat_s: None, lost_max: None, origin, root: None, size: None }
+    }
 }
 
 /// What is to be logged. The log adds the index, the boot and an id.

@@ -96,12 +96,18 @@ event_types! {
     LogOpen = "log.open", 1008, 6;
     /// The last entry of a log that ended on purpose.
     LogClose = "log.close", 1008, 7;
+    /// Witnesses cosigned the log up to `log.size`; written once a minute.
+    LogAnchor = "log.anchor", 1008, 99;
+    /// Nothing else happened for a minute, so that silence is silence.
+    LogHeartbeat = "log.heartbeat", 1008, 99;
     /// A witness did not cosign, or could not be reached.
     LogAnchorFail = "log.anchor_fail", 1008, 99;
     /// A log is witnessed from now on.
     LogRegister = "log.register", 1008, 99;
     /// The log was exported.
     LogExport = "log.export", 1008, 3;
+    /// A part of the log was read by who may.
+    LogRead = "log.read", 1008, 99;
     /// A release policy came into force.
     PolicyLoad = "policy.load", 3004, 10;
     /// A release policy was refused.
@@ -138,7 +144,69 @@ pub enum Outcome {
     Error,
 }
 
+/// What has to be true of an entry before what it tells may have effects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// It lies on the log's medium.
+    Durable,
+    /// And witnesses have cosigned a checkpoint that covers it, where the log has any.
+    Critical,
+}
+
 impl EventType {
+    /// What has to be true of an entry of this kind before what it tells may have effects. An entry about what has happened already,
+    /// such as a crash, waits for nothing; critical ones are brought to the witnesses at once all the same.
+    #[must_use]
+    pub const fn durability(self) -> Durability {
+        match self {
+            Self::AttestRequest
+            | Self::AuthFailure
+            | Self::InferCancel
+            | Self::InferComplete
+            | Self::InferError
+            | Self::InferReject
+            | Self::KernelLost
+            | Self::LogExport
+            | Self::LogRead
+            | Self::LogHeartbeat
+            | Self::ModelFetch
+            | Self::ModelUnload
+            | Self::ModelVerify
+            | Self::PolicyDenial
+            | Self::SyscallDenial
+            | Self::SyscallKill
+            | Self::WorkerLimit
+            | Self::LogAnchor
+            | Self::LogAnchorFail => Durability::Durable,
+            Self::AttestRejected
+            | Self::AttestVerified
+            | Self::BootEvidence
+            | Self::BootReady
+            | Self::BootStart
+            | Self::BootStop
+            | Self::BreakGlass
+            | Self::ComponentCrash
+            | Self::ComponentRestart
+            | Self::ConfigChange
+            | Self::KeyDestroy
+            | Self::KeyExpire
+            | Self::KeyImport
+            | Self::KeyRefuse
+            | Self::KeyRelease
+            | Self::KeyRenew
+            | Self::KeyRevoke
+            | Self::KeyRotate
+            | Self::LogClose
+            | Self::LogOpen
+            | Self::LogRegister
+            | Self::ModelLoad
+            | Self::ModelReject
+            | Self::PolicyLoad
+            | Self::PolicyMode
+            | Self::PolicyReject => Durability::Critical,
+        }
+    }
+
     /// The OCSF severity: 1 informational, 3 medium for what a rule forbade, 4 high for a failure, 5
     /// critical for a crash.
     #[must_use]

@@ -10,7 +10,7 @@
 //! Entries are numbers, enums, digests and short identifiers. There is no field for text, so a prompt or an
 //! answer cannot be logged; a [`Receipt`] lets the caller alone show which request an entry is about.
 //!
-//! Formats: Merkle trees of RFC 6962; notes, checkpoints, cosignatures and the witness protocol of C2SP. The crate has no clock: times are
+//! Formats: Merkle trees of RFC 6962; notes, checkpoints, cosignatures, the witness protocol, tiles, proofs and policies of C2SP. The crate has no clock: times are
 //! arguments. It does not encrypt entries at rest, so the host may read them.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at a surprise"))]
 
@@ -25,6 +25,7 @@ mod event;
 mod export;
 mod frame;
 mod id;
+pub mod live;
 mod log;
 pub mod merkle;
 pub mod note;
@@ -33,7 +34,8 @@ mod reader;
 mod receipt;
 mod report;
 mod storage;
-mod tar;
+pub mod tar;
+pub mod tlog;
 mod verify;
 pub mod witness;
 
@@ -46,7 +48,7 @@ pub use entry::{
     KeyOperation, Layer, LogState, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_PERMISSIONS, MAX_SIGNERS, Model,
     Platform, Request, Route, SCHEMA_VERSION, Setting, Stamp, Tcb, Tee,
 };
-pub use event::{EventType, Outcome};
+pub use event::{Durability, EventType, Outcome};
 pub use export::{
     ExportError, ExportOptions, ExportSummary, LogSource, VisitLeaf, export, export_from, export_jsonl,
     export_jsonl_from,
@@ -54,7 +56,7 @@ pub use export::{
 pub use id::{
     Claim, Code, CorrelationId, GrantId, IdError, KeyId, ModelId, Origin, PolicyId, RequestId, TenantId, Ulid,
 };
-pub use log::{Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES, encode_entry};
+pub use log::{HEARTBEAT_S, Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES, encode_entry};
 pub use note::{Signer, VerifierKey};
 pub use reader::{LogReader, ReadError, TornTail};
 pub use receipt::{

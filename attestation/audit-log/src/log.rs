@@ -6,9 +6,11 @@ use crate::entry::{Entry, EntryError, Event, LogState, Platform, Slot, Stamp, Te
 use crate::event::{EventType, Outcome};
 use crate::frame::push_frame;
 use crate::id::Ulid;
-use crate::merkle::{self, Frontier, TreeHead};
+use crate::merkle::{self, Growth, TreeHead};
 use crate::note::{NoteError, Signer, VerifierKey};
-use crate::storage::{BINDING_FILE, CHECKPOINT_FILE, Directory, EVIDENCE_FILE, KEY_FILE, Storage};
+use crate::storage::{
+    BINDING_FILE, CHECKPOINT_FILE, COSIGNED_FILE, Directory, EVIDENCE_FILE, KEY_FILE, Storage,
+};
 use crate::{BootId, Hash};
 use std::path::Path;
 use std::{fmt, io};
@@ -17,6 +19,8 @@ use std::{fmt, io};
 pub const MAX_BATCH: usize = 1024;
 /// The most entries that no checkpoint covers; the log signs one by itself before it holds more.
 pub const MAX_UNCOVERED: u64 = 1024;
+/// There is an entry at least this often, whatever happens; `log.open` announces it.
+pub const HEARTBEAT_S: u32 = 60;
 /// A segment is followed by the next before it grows beyond this many bytes.
 pub const SEGMENT_BYTES: usize = 64 * 1024 * 1024;
 
@@ -52,6 +56,8 @@ pub enum LogError {
     Random,
     /// There are as many segments as can be numbered.
     Full,
+    /// The log was ended; nothing was written.
+    Ended,
 }
 
 impl fmt::Display for LogError {
@@ -70,6 +76,7 @@ impl fmt::Display for LogError {
             Self::Sign(error) => write!(f, "checkpoint cannot be signed: {error}"),
             Self::Random => f.write_str("the system gives no randomness"),
             Self::Full => f.write_str("the log has as many segments as can be numbered"),
+            Self::Ended => f.write_str("the log was ended"),
         }
     }
 }
@@ -109,18 +116,32 @@ enum Medium {
     Failed,
 }
 
+/// Who has to be shown that the log grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum History {
+    /// Nobody: what came before is forgotten at each checkpoint.
+    Alone,
+    /// Witnesses.
+    Witnessed,
+}
+
 /// The log of one boot, owned by one process. Not a lock: callers order their appends by `&mut`.
 #[derive(Debug)]
 pub struct Log<S: Storage = Directory> {
     storage: S,
     signer: Signer,
     boot: BootId,
-    frontier: Frontier,
+    growth: Growth,
+    history: History,
+    checkpoint: Vec<u8>,
     covered: u64,
     segment: u32,
     segment_bytes: usize,
     evidence: Option<Hash>,
+    last_mono_ns: u64,
+    anchored: (u64, u64),
     medium: Medium,
+    has_ended: bool,
 }
 
 impl Log<Directory> {
@@ -146,22 +167,26 @@ impl<S: Storage> Log<S> {
             storage,
             signer,
             boot,
-            frontier: Frontier::new(),
+            growth: Growth::new(),
+            history: History::Alone,
+            checkpoint: Vec::new(),
             covered: 0,
             segment: 0,
             segment_bytes: 0,
             evidence: None,
+            last_mono_ns: 0,
+            anchored: (0, 0),
             medium: Medium::Sound,
+            has_ended: false,
         };
         let key = format!("{}\n", log.signer.key());
         log.store("write the log's key", |storage| storage.replace(KEY_FILE, key.as_bytes()))?;
         log.store("begin a segment", |storage| storage.begin_segment(0))?;
         let mut open = Event::new(EventType::LogOpen, Outcome::Success, at);
         open.log = Some(LogState {
+            beat_s: Some(HEARTBEAT_S),
             lost_max: Some(MAX_UNCOVERED),
-            origin: log.signer.origin().clone(),
-            root: None,
-            size: None,
+            ..LogState::of(log.signer.origin().clone())
         });
         log.append(&[open])?;
         log.checkpoint()?;
@@ -193,6 +218,9 @@ impl<S: Storage> Log<S> {
         if self.medium == Medium::Failed {
             return Err(LogError::Poisoned);
         }
+        if self.has_ended {
+            return Err(LogError::Ended);
+        }
         if events.is_empty() || events.len() > MAX_BATCH {
             return Err(LogError::BatchLength { observed: events.len() });
         }
@@ -200,8 +228,7 @@ impl<S: Storage> Log<S> {
             self.checkpoint()?;
         }
         let first = self.size();
-        let mut frontier = self.frontier.clone();
-        let frames = self.encode_frames(events, &mut frontier)?;
+        let (frames, leaves) = self.encode_frames(events)?;
         if self.segment_bytes > 0 && self.segment_bytes + frames.len() > SEGMENT_BYTES {
             let next = self.segment.checked_add(1).ok_or(LogError::Full)?;
             self.store("begin a segment", |storage| storage.begin_segment(next))?;
@@ -210,22 +237,46 @@ impl<S: Storage> Log<S> {
         self.store("write entries", |storage| storage.append(&frames))?;
         self.store("make entries durable", Storage::sync)?;
         self.segment_bytes += frames.len();
-        self.frontier = frontier;
+        leaves.into_iter().for_each(|leaf| self.growth.push(leaf));
+        self.last_mono_ns = events.last().map_or(self.last_mono_ns, |event| event.at.mono_ns);
         Ok(first)
     }
 
-    fn encode_frames(&self, events: &[Event], frontier: &mut Frontier) -> Result<Vec<u8>, LogError> {
+    fn encode_frames(&self, events: &[Event]) -> Result<(Vec<u8>, Vec<Hash>), LogError> {
         // One call for the whole batch; the system's generator is slow for a few bytes.
         let mut random = vec![0; 10 * events.len()];
         crate::random::fill(&mut random).map_err(|_| LogError::Random)?;
         let (random, _) = random.as_chunks::<10>();
         let mut frames = Vec::with_capacity(512 * events.len());
-        for (event, random) in events.iter().zip(random) {
-            let leaf = encode(event, (frontier.size(), self.boot), *random)?;
-            frontier.push(merkle::leaf_hash(&leaf));
+        let mut leaves = Vec::with_capacity(events.len());
+        for ((event, random), seq) in events.iter().zip(random).zip(self.size()..) {
+            let leaf = encode(event, (seq, self.boot), *random)?;
+            leaves.push(merkle::leaf_hash(&leaf));
             push_frame(&mut frames, &leaf);
         }
-        Ok(frames)
+        Ok((frames, leaves))
+    }
+
+    /// Appends the entry that shows that the log is alive, if it is time for one: `log.anchor` every [`HEARTBEAT_S`] seconds while
+    /// witnesses go on to cosign, `log.heartbeat` when there was no other entry for so long. `cosigned` is the size that they have. To be
+    /// called more often than that.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn beat(&mut self, at: Stamp, cosigned: Option<u64>) -> Result<bool, LogError> {
+        let is_due = |last_ns| at.mono_ns.saturating_sub(last_ns) >= u64::from(HEARTBEAT_S) * 1_000_000_000;
+        let (anchored_ns, anchored) = self.anchored;
+        let kind = match cosigned.filter(|size| *size > anchored) {
+            Some(size) if is_due(anchored_ns) => {
+                self.anchored = (at.mono_ns, size);
+                EventType::LogAnchor
+            }
+            _ if is_due(self.last_mono_ns) => EventType::LogHeartbeat,
+            _ => return Ok(false),
+        };
+        let mut event = Event::new(kind, Outcome::Success, at);
+        event.log = Some(LogState { size: cosigned, ..LogState::of(self.signer.origin().clone()) });
+        self.append(&[event]).map(|_| true)
     }
 
     /// Stores the boot's evidence, what its report data was made of, and a `boot.evidence` entry with its
@@ -267,7 +318,41 @@ impl<S: Storage> Log<S> {
         let note = checkpoint.sign(&self.signer).map_err(LogError::Sign)?;
         self.store("write the checkpoint", |storage| storage.replace(CHECKPOINT_FILE, &note))?;
         self.covered = self.size();
+        self.checkpoint.clone_from(&note);
+        if self.history == History::Alone {
+            self.growth.rebase(self.size());
+        }
         Ok(note)
+    }
+
+    /// Keeps, from now on, what it takes to prove to witnesses that the log grew and nothing else; see [`Growth`].
+    pub fn keep_growth(&mut self) {
+        self.history = History::Witnessed;
+    }
+
+    /// The consistency proof from `old_size` to `size`; `None` when it cannot be made of what is kept.
+    #[must_use]
+    pub fn prove(&self, old_size: u64, size: u64) -> Option<Vec<Hash>> {
+        self.growth.prove(old_size, size)
+    }
+
+    /// Stores a checkpoint with its cosignatures, and forgets what only proofs from before `known` need: the smallest size that a
+    /// witness has cosigned.
+    ///
+    /// # Errors
+    /// [`LogError`]; [`LogError::Sign`] when the note is not a checkpoint of this log.
+    pub fn store_cosigned(&mut self, note: &[u8], known: u64) -> Result<(), LogError> {
+        let verified = Checkpoint::verify(note, self.signer.key());
+        let Ok(_) = verified else { return Err(LogError::Sign(NoteError::NotSigned)) };
+        self.store("write the cosigned checkpoint", |storage| storage.replace(COSIGNED_FILE, note))?;
+        self.growth.rebase(known);
+        Ok(())
+    }
+
+    /// The latest checkpoint, as the note that was signed, and its size.
+    #[must_use]
+    pub fn latest_checkpoint(&self) -> (u64, &[u8]) {
+        (self.covered, &self.checkpoint)
     }
 
     /// Ends the log: a `log.close` entry and the final checkpoint, which is given back.
@@ -275,28 +360,36 @@ impl<S: Storage> Log<S> {
     /// # Errors
     /// [`LogError`]; the log is then left as one that ended uncleanly.
     pub fn close(mut self, at: Stamp) -> Result<Vec<u8>, LogError> {
+        self.end(at)
+    }
+
+    /// The same, for a log whose last checkpoint witnesses still have to see. Nothing can be appended afterwards.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn end(&mut self, at: Stamp) -> Result<Vec<u8>, LogError> {
         let head = self.head();
         let mut close = Event::new(EventType::LogClose, Outcome::Success, at);
         close.log = Some(LogState {
-            lost_max: None,
-            origin: self.signer.origin().clone(),
             root: Some(head.root),
             size: Some(head.size),
+            ..LogState::of(self.signer.origin().clone())
         });
         self.append(&[close])?;
+        self.has_ended = true;
         self.checkpoint()
     }
 
     /// How many entries there are.
     #[must_use]
     pub const fn size(&self) -> u64 {
-        self.frontier.size()
+        self.growth.size()
     }
 
     /// Size and root hash.
     #[must_use]
     pub fn head(&self) -> TreeHead {
-        self.frontier.head()
+        self.growth.head()
     }
 
     /// How many durable entries no checkpoint covers yet. A caller that wants a bound in time signs a

@@ -3,17 +3,17 @@
 use crate::checkpoint::Checkpoint;
 use crate::entry::{Entry, EntryError};
 use crate::event::EventType;
-use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, read_frame};
+use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, begins_write, read_frame};
 use crate::merkle::{self, Frontier, TreeHead};
 use crate::note::{MAX_NOTE_BYTES, VerifierKey};
-use crate::storage::{CHECKPOINT_FILE, KEY_FILE, SEGMENT_DIRECTORY, segment_name};
+use crate::storage::{CHECKPOINT_FILE, COSIGNED_FILE, KEY_FILE, SEGMENT_DIRECTORY, segment_name};
 use crate::{BootId, Hash};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// How many places after damage are tried for a whole entry. Hostile bytes may hold more of them.
+/// How many places after damage are tried for a later write. Hostile bytes may hold more of them.
 const MAX_RESUME_TRIES: usize = 4096;
 /// The most bytes after damage that are looked through: one batch of the largest entries.
 const MAX_TAIL_BYTES: u64 = 32 * 1024 * 1024;
@@ -113,7 +113,35 @@ impl std::error::Error for ReadError {
     }
 }
 
-fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> ReadError {
+/// The latest checkpoint and its note. Where witnesses cosigned one of the same size or a later one, that; a later one shows that the
+/// other file was set back, and the entries are held to it.
+pub(crate) fn read_checkpoint(
+    path: &Path,
+    key: &VerifierKey,
+) -> Result<(Option<Checkpoint>, Vec<u8>), ReadError> {
+    let read = |name| match read_small(&path.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => {
+            let note = other.map_err(io_error("read the checkpoint"))?;
+            let checkpoint = Checkpoint::verify(&note, key).map_err(ReadError::Checkpoint)?;
+            Ok(Some((checkpoint, note)))
+        }
+    };
+    let (own, cosigned) = (read(CHECKPOINT_FILE)?, read(COSIGNED_FILE)?);
+    let latest = match (own, cosigned) {
+        (Some((own, _)), Some((cosigned, _)))
+            if own.head.size == cosigned.head.size && own.head.root != cosigned.head.root =>
+        {
+            return Err(ReadError::Root { size: own.head.size });
+        }
+        (Some((own, note)), Some((cosigned, _))) if own.head.size > cosigned.head.size => Some((own, note)),
+        (own, None) => own,
+        (_, cosigned) => cosigned,
+    };
+    Ok(latest.map_or((None, Vec::new()), |(checkpoint, note)| (Some(checkpoint), note)))
+}
+
+pub(crate) fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> ReadError {
     move |source| ReadError::Io { doing, source }
 }
 
@@ -152,19 +180,9 @@ impl LogReader {
     /// # Errors
     /// [`ReadError`] naming the first entry that is not as it was written.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let key = read_small(&path.join(KEY_FILE)).map_err(io_error("read the log's key"))?;
-        let key = std::str::from_utf8(&key).ok().and_then(|text| text.strip_suffix('\n'));
-        let key = key.and_then(|text| VerifierKey::parse(text).ok()).ok_or(ReadError::Key)?;
+        let key = read_key(path)?;
         // Before the entries: what the checkpoint covers is on disk before the checkpoint is.
-        let checkpoint_note = match read_small(&path.join(CHECKPOINT_FILE)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            other => other.map_err(io_error("read the checkpoint"))?,
-        };
-        let checkpoint = if checkpoint_note.is_empty() {
-            None
-        } else {
-            Some(Checkpoint::verify(&checkpoint_note, &key).map_err(ReadError::Checkpoint)?)
-        };
+        let (checkpoint, checkpoint_note) = read_checkpoint(path, &key)?;
         let survey = Survey::run(path, checkpoint.as_ref().map(|checkpoint| checkpoint.head))?;
         let (boot, last) = survey.boot.zip(survey.last).ok_or(ReadError::Empty)?;
         Ok(Self {
@@ -277,6 +295,13 @@ impl LogReader {
     }
 }
 
+/// The key that the directory says is the log's.
+pub(crate) fn read_key(path: &Path) -> Result<VerifierKey, ReadError> {
+    let key = read_small(&path.join(KEY_FILE)).map_err(io_error("read the log's key"))?;
+    let key = std::str::from_utf8(&key).ok().and_then(|text| text.strip_suffix('\n'));
+    key.and_then(|text| VerifierKey::parse(text).ok()).ok_or(ReadError::Key)
+}
+
 /// Reads a file that is never long.
 pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -344,7 +369,7 @@ impl Survey {
 }
 
 /// What stands at the current place.
-enum Step {
+pub(crate) enum Step {
     /// A whole entry, now in `leaf`.
     Leaf,
     /// Nothing: the segments end here.
@@ -354,18 +379,37 @@ enum Step {
 }
 
 /// The segment files in order.
-struct Segments {
+#[derive(Debug)]
+pub(crate) struct Segments {
     directory: PathBuf,
     number: u32,
     file: Option<BufReader<File>>,
     offset: u64,
-    leaf: Vec<u8>,
+    pub(crate) leaf: Vec<u8>,
 }
 
 impl Segments {
-    fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         let directory = path.join(SEGMENT_DIRECTORY);
         Self { directory, number: 0, file: None, offset: 0, leaf: Vec::new() }
+    }
+
+    /// The same, from where an entry ended or another begins.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`].
+    pub(crate) fn from_place(path: &Path, (number, offset): (u32, u64)) -> Result<Self, ReadError> {
+        let mut segments = Self { number, offset, ..Self::new(path) };
+        if let Some(mut file) = segments.open(number)? {
+            file.seek(SeekFrom::Start(offset)).map_err(io_error("read a segment"))?;
+            segments.file = Some(BufReader::with_capacity(READ_BUFFER_BYTES, file));
+        }
+        Ok(segments)
+    }
+
+    /// The segment, and where in it the next entry begins unless that begins the next segment.
+    pub(crate) const fn place(&self) -> (u32, u64) {
+        (self.number, self.offset)
     }
 
     fn open(&self, number: u32) -> Result<Option<File>, ReadError> {
@@ -376,7 +420,7 @@ impl Segments {
         }
     }
 
-    fn next_leaf(&mut self) -> Result<Step, ReadError> {
+    pub(crate) fn next_leaf(&mut self) -> Result<Step, ReadError> {
         loop {
             if self.file.is_none() {
                 match self.open(self.number)? {
@@ -419,12 +463,12 @@ impl Segments {
         Ok(Step::Leaf)
     }
 
-    const fn damaged(&self, index: u64) -> ReadError {
+    pub(crate) const fn damaged(&self, index: u64) -> ReadError {
         ReadError::Damaged { index, segment: self.number, offset: self.offset }
     }
 
     /// What follows the last whole entry, if it is what a write under way leaves: in the last segment, not
-    /// longer than one batch, and with no whole entry in it. `None` when the write has ended meanwhile; the
+    /// longer than one batch, and with no later write in it. `None` when the write has ended meanwhile; the
     /// entry is then read again.
     fn torn_tail(&mut self, index: u64) -> Result<Option<TornTail>, ReadError> {
         let mut file = self.open(self.number)?.ok_or_else(|| self.damaged(index))?;
@@ -441,19 +485,19 @@ impl Segments {
             None => true,
         };
         let bytes = tail.len() as u64;
-        if !last || bytes > MAX_TAIL_BYTES || holds_entry(&tail) {
+        if !last || bytes > MAX_TAIL_BYTES || holds_write(&tail) {
             return Err(self.damaged(index));
         }
         Ok(Some(TornTail { segment: self.number, offset: self.offset, bytes }))
     }
 }
 
-fn holds_entry(tail: &[u8]) -> bool {
+/// Whether a whole entry that begins a write stands anywhere in the tail.
+fn holds_write(tail: &[u8]) -> bool {
     let starts = tail.windows(ENTRY_START.len()).enumerate().filter(|(_, window)| *window == ENTRY_START);
     starts.take(MAX_RESUME_TRIES).any(|(at, _)| {
-        at.checked_sub(FRAME_HEADER_BYTES)
-            .and_then(|at| tail.get(at..))
-            .is_some_and(|frame| read_frame(frame).is_some_and(|leaf| Entry::from_bytes(leaf).is_ok()))
+        let frame = at.checked_sub(FRAME_HEADER_BYTES).and_then(|at| tail.get(at..));
+        frame.is_some_and(begins_write)
     })
 }
 

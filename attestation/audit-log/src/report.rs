@@ -19,12 +19,18 @@ pub enum Check {
     Root,
     /// The audit key signed the checkpoint.
     Signature,
+    /// Enough of the witnesses that the caller names cosigned the checkpoint.
+    Witnessed,
     /// Key and log are those that the caller expects.
     Expected,
     /// The evidence is the one that the log names.
     Evidence,
     /// How the log ended.
     Closure,
+    /// There was an entry as often as the log announced, so that nothing is hidden in silence.
+    Silence,
+    /// Its clocks agree.
+    Clock,
     /// Checkpoints that the caller saw earlier are of the same history.
     Earlier,
 }
@@ -39,9 +45,12 @@ impl Check {
             Self::Leaves => "leaves",
             Self::Root => "root",
             Self::Signature => "signature",
+            Self::Witnessed => "witnessed",
             Self::Expected => "expected",
             Self::Evidence => "evidence",
             Self::Closure => "closure",
+            Self::Silence => "silence",
+            Self::Clock => "clock",
             Self::Earlier => "earlier",
         }
     }
@@ -134,6 +143,11 @@ pub enum Finding {
     },
     /// The checkpoint was refused.
     Checkpoint(CheckpointError),
+    /// Fewer of the named witnesses than needed cosigned the checkpoint.
+    TooFewWitnesses {
+        /// How many are needed.
+        needed: usize,
+    },
     /// The bundle's audit key is not the expected one.
     OtherKey,
     /// The bundle is of another log than the expected one.
@@ -152,6 +166,22 @@ pub enum Finding {
         lost_max: u64,
         /// How many of them lay on disk when the bundle was made, by its own account.
         uncovered: u64,
+    },
+    /// The log announces no heartbeat, as that of a key broker.
+    NotAnnounced,
+    /// There was no entry for longer than the log announced; the first time.
+    Silent {
+        /// The entry that ended the silence.
+        index: u64,
+        /// How long it was.
+        seconds: u64,
+    },
+    /// The wall clock was set, or the time since boot ran back; the first time.
+    ClockStepped {
+        /// The entry after it.
+        index: u64,
+        /// By how much the wall clock went ahead of the time since boot.
+        seconds: i64,
     },
     /// The log signed two histories. The two checkpoints are the proof.
     Equivocation {
@@ -189,6 +219,7 @@ impl Finding {
             Self::Proof(_) => "proof",
             Self::Size { .. } => "size",
             Self::Checkpoint(_) => "checkpoint",
+            Self::TooFewWitnesses { .. } => "too_few_witnesses",
             Self::OtherKey => "other_key",
             Self::OtherLog => "other_log",
             Self::OtherEvidence => "other_evidence",
@@ -196,6 +227,9 @@ impl Finding {
             Self::NoEvidence => "no_evidence",
             Self::Closed => "closed",
             Self::NotClosed { .. } => "not_closed",
+            Self::NotAnnounced => "not_announced",
+            Self::Silent { .. } => "silent",
+            Self::ClockStepped { .. } => "clock_stepped",
             Self::Equivocation { .. } => "equivocation",
             Self::Outdated { .. } => "outdated",
         }
@@ -226,6 +260,9 @@ impl fmt::Display for Finding {
                 write!(f, "the manifest says {announced} entries, the checkpoint {observed}")
             }
             Self::Checkpoint(error) => write!(f, "{error}"),
+            Self::TooFewWitnesses { needed } => {
+                write!(f, "fewer than {needed} of the named witnesses cosigned the checkpoint")
+            }
             Self::OtherKey => f.write_str("audit key is not the expected one"),
             Self::OtherLog => f.write_str("log is not the expected one"),
             Self::OtherEvidence => f.write_str("evidence is not the one that the log names"),
@@ -237,6 +274,13 @@ impl fmt::Display for Finding {
                 "the log was not closed: at most {lost_max} entries after the last are unaccounted for \
                  ({uncovered} lay on disk without proof)"
             ),
+            Self::NotAnnounced => f.write_str("the log announces no heartbeat"),
+            Self::Silent { index, seconds } => {
+                write!(f, "no entry for {seconds} s before entry {index}, longer than the log announced")
+            }
+            Self::ClockStepped { index, seconds } => {
+                write!(f, "the wall clock stepped by {seconds} s before entry {index}")
+            }
             Self::Equivocation { size } => write!(f, "the log signed two histories of {size} entries"),
             Self::Outdated { seen } => write!(f, "a checkpoint of {seen} entries was seen earlier"),
         }
@@ -267,6 +311,8 @@ pub struct Report {
     pub manifest: Option<Manifest>,
     /// The checkpoint, if its signature was verified.
     pub checkpoint: Option<Checkpoint>,
+    /// The checkpoint as it came: a note, with whatever cosignatures it has; empty when it was not reached.
+    pub checkpoint_note: Vec<u8>,
     /// The evidence JSON, if there is any.
     pub evidence: Option<Vec<u8>>,
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) const SEGMENT_DIRECTORY: &str = "entries";
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
+pub(crate) const COSIGNED_FILE: &str = "checkpoint.cosigned";
 pub(crate) const KEY_FILE: &str = "key.vkey";
 pub(crate) const EVIDENCE_FILE: &str = "evidence.json";
 pub(crate) const BINDING_FILE: &str = "binding.json";

@@ -1,11 +1,15 @@
 //! Checking an evidence bundle offline. The bundle is hostile: its shape is fixed, every size is bounded,
 //! nothing is written anywhere.
 
+mod time;
+
+use self::time::Times;
 use crate::bundle::{
     CHECKPOINT, ENTRIES, EVIDENCE, LEAF_HASHES, MANIFEST, MAX_LINE_BYTES, MAX_LOCATED_ENTRIES,
     MAX_MANIFEST_BYTES, MAX_PROOF_BYTES, MAX_README_BYTES, Manifest, PROOF, README, RangeProof,
 };
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::cosignature::Quorum;
 use crate::entry::Entry;
 use crate::event::EventType;
 use crate::merkle::{self, Frontier, Range, TreeHead};
@@ -26,6 +30,8 @@ pub struct Expectations {
     pub audit_key: Option<PublicKey>,
     /// The log's name.
     pub origin: Option<Origin>,
+    /// Who must have cosigned the checkpoint. Without it cosignatures are not looked at.
+    pub witnesses: Option<Quorum>,
     /// Checkpoints of this log that were seen earlier, as notes; at most [`MAX_EARLIER`].
     pub earlier: Vec<Vec<u8>>,
 }
@@ -133,6 +139,7 @@ struct Pass {
     evidence: Option<Hash>,
     last: Option<EventType>,
     lost_max: u64,
+    times: Times,
 }
 
 impl Pass {
@@ -154,6 +161,7 @@ impl Pass {
             evidence: None,
             last: None,
             lost_max: MAX_UNCOVERED,
+            times: Times::default(),
         };
         pass.note_head();
         pass
@@ -245,6 +253,7 @@ impl Pass {
         if entry.kind == EventType::BootEvidence && self.evidence.is_none() {
             self.evidence = entry.platform.as_ref().and_then(|platform| platform.evidence);
         }
+        self.times.take(index, entry);
         self.last = Some(entry.kind);
     }
 }
@@ -259,9 +268,12 @@ fn broken(finding: Finding) -> Report {
         Check::Leaves,
         Check::Root,
         Check::Signature,
+        Check::Witnessed,
         Check::Expected,
         Check::Evidence,
         Check::Closure,
+        Check::Silence,
+        Check::Clock,
         Check::Earlier,
     ];
     let mut verdicts = vec![Verdict { check: Check::Structure, status: Status::Failed, finding }];
@@ -270,7 +282,7 @@ fn broken(finding: Finding) -> Report {
         status: Status::NotApplicable,
         finding: Finding::NotReached,
     }));
-    Report { verdicts, manifest: None, checkpoint: None, evidence: None }
+    Report { verdicts, manifest: None, checkpoint: None, checkpoint_note: Vec::new(), evidence: None }
 }
 
 fn judge(parts: Parts, pass: &Pass, structure: Finding, expectations: &Expectations) -> Report {
@@ -285,9 +297,12 @@ fn judge(parts: Parts, pass: &Pass, structure: Finding, expectations: &Expectati
         leaves(&parts, pass),
         passed_unless(Check::Root, root(&parts, pass)),
         passed_unless(Check::Signature, signed.as_ref().err().map(|error| Finding::Checkpoint(*error))),
+        witnessed(&parts.checkpoint, expectations.witnesses.as_ref()),
         expected(&parts.manifest, expectations),
         evidence(&parts, pass),
         closure(&parts.manifest, pass),
+        pass.times.silence(),
+        pass.times.clock(),
     ];
     if expectations.earlier.is_empty() {
         verdicts.push(verdict(Check::Earlier, Status::NotApplicable, Finding::NotAsked));
@@ -305,6 +320,7 @@ fn judge(parts: Parts, pass: &Pass, structure: Finding, expectations: &Expectati
         verdicts,
         checkpoint: signed.ok().map(|(checkpoint, _)| checkpoint),
         manifest: Some(parts.manifest),
+        checkpoint_note: parts.checkpoint,
         evidence: parts.evidence,
     }
 }
@@ -314,7 +330,13 @@ fn not_reached(verdicts: &mut [Verdict]) {
     for verdict in verdicts {
         let rests_on_entries = matches!(
             verdict.check,
-            Check::Order | Check::Leaves | Check::Evidence | Check::Closure | Check::Earlier
+            Check::Order
+                | Check::Leaves
+                | Check::Evidence
+                | Check::Closure
+                | Check::Silence
+                | Check::Clock
+                | Check::Earlier
         );
         if rests_on_entries && verdict.status != Status::Failed {
             (verdict.status, verdict.finding) = (Status::NotApplicable, Finding::NotReached);
@@ -363,6 +385,21 @@ fn root(parts: &Parts, pass: &Pass) -> Option<Finding> {
         None => pass.frontier.root(),
     };
     (root != checkpoint.head.root).then_some(Finding::RootMismatch)
+}
+
+fn witnessed(note: &[u8], quorum: Option<&Quorum>) -> Verdict {
+    let Some(quorum) = quorum else {
+        return verdict(Check::Witnessed, Status::NotApplicable, Finding::NotAsked);
+    };
+    let met = Note::parse(note).and_then(|note| quorum.is_met_by(&note));
+    passed_unless(
+        Check::Witnessed,
+        match met {
+            Ok(true) => None,
+            Ok(false) => Some(Finding::TooFewWitnesses { needed: quorum.needed() }),
+            Err(error) => Some(Finding::Checkpoint(CheckpointError::Note(error))),
+        },
+    )
 }
 
 fn expected(manifest: &Manifest, expectations: &Expectations) -> Verdict {

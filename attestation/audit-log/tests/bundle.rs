@@ -10,8 +10,8 @@
 mod fixture;
 
 use anchorhold_audit_log::{
-    Check, Entry, Expectations, ExportError, ExportOptions, Finding, Hash, Log, LogReader, Manifest, Origin,
-    PublicKey, Report, Signer, Status, Tee, export, export_jsonl, verify, verify_each,
+    Check, Entry, Event, Expectations, ExportError, ExportOptions, Finding, Hash, Log, LogReader, Manifest,
+    Origin, PublicKey, Report, Signer, Stamp, Status, Tee, export, export_jsonl, verify, verify_each,
 };
 use fixture::{
     EVIDENCE, End, Members, binding, boot, bundle, bundle_of, lines, member, pack, refusal_event,
@@ -61,6 +61,7 @@ fn a_closed_log_is_accepted_and_its_export_is_deterministic() {
     assert_eq!(pack(&unpack(&bytes)), bytes);
     let mut kinds = Vec::new();
     let expectations = Expectations {
+        witnesses: None,
         audit_key: Some(signer().key().public_key()),
         origin: Some(signer().origin().clone()),
         earlier: vec![],
@@ -103,6 +104,50 @@ fn an_unclosed_log_states_what_may_be_lost() {
     let mut jsonl = Vec::new();
     assert_eq!(export_jsonl(&path, &mut jsonl).unwrap(), 5);
     assert_eq!(jsonl.split(|byte| *byte == b'\n').filter(|line| Entry::from_bytes(line).is_ok()).count(), 5);
+}
+
+/// The report on a log with one request at each of these times since the boot, in seconds, on the wall and on its own clock.
+fn with_requests_at(times: &[(i64, u64)]) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = Log::create(&path, signer(), boot(), stamp(0)).unwrap();
+    for (wall, mono) in times {
+        let at = Stamp { wall_ns: stamp(0).wall_ns + wall * 1_000_000_000, mono_ns: mono * 1_000_000_000 };
+        log.append(&[Event { at, ..request_event(0) }]).unwrap();
+    }
+    log.checkpoint().unwrap();
+    let report = check(&bundle_of(&path));
+    assert!(report.is_accepted(), "{:?}", report.verdicts);
+    assert_eq!(found(&report, Check::Order).0, Status::Passed, "entries are ordered by index");
+    report
+}
+
+#[test]
+fn case_32_a_clock_that_is_set_orders_nothing_anew_and_is_told_of() {
+    const DAY_S: i64 = 24 * 60 * 60;
+    let sound = with_requests_at(&[(1, 1), (59, 59), (119, 119)]);
+    assert_eq!(found(&sound, Check::Clock), (Status::Passed, Finding::AsExpected));
+    for (step_s, told) in [(-365 * DAY_S, -365 * DAY_S), (DAY_S, DAY_S)] {
+        let stepped = with_requests_at(&[(1, 1), (2 + step_s, 2), (3 + step_s, 3)]);
+        assert_eq!(
+            found(&stepped, Check::Clock),
+            (Status::Noted, Finding::ClockStepped { index: 2, seconds: told })
+        );
+        assert_eq!(found(&stepped, Check::Silence).0, Status::Passed);
+    }
+    // A clock that loses a little with each entry, as threads that queue do, is none that was set.
+    let slow = with_requests_at(&[(1, 2), (2, 4), (3, 6)]);
+    assert_eq!(found(&slow, Check::Clock).0, Status::Passed);
+    let back = with_requests_at(&[(20, 20), (21, 9)]);
+    assert_eq!(found(&back, Check::Clock), (Status::Noted, Finding::ClockStepped { index: 2, seconds: 12 }));
+}
+
+#[test]
+fn silence_is_told_of() {
+    let silent = with_requests_at(&[(10, 10), (86, 86), (300, 300)]);
+    assert_eq!(found(&silent, Check::Silence), (Status::Noted, Finding::Silent { index: 2, seconds: 76 }));
+    let just = with_requests_at(&[(10, 10), (85, 85)]);
+    assert_eq!(found(&just, Check::Silence), (Status::Passed, Finding::AsExpected));
 }
 
 #[test]

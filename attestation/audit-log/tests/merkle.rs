@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use std::collections::HashMap;
 
-const LEAVES: usize = 300;
+const LEAVES: usize = 600;
 
 fn leaves(count: usize) -> Vec<Hash> {
     (0..count).map(|index| leaf_hash(format!("leaf {index}").as_bytes())).collect()
@@ -92,12 +92,45 @@ impl Naive {
     }
 }
 
+/// Every index and every old size of every tree up to 600 leaves: proofs from stored nodes, and their verification.
 #[test]
-fn roots_and_proofs_are_those_of_the_definition_up_to_300_leaves() {
+fn roots_and_proofs_are_those_of_the_definition_up_to_600_leaves() {
     let leaves = leaves(LEAVES);
     let mut naive = Naive { leaves: leaves.clone(), roots: HashMap::new() };
     let mut frontier = Frontier::new();
-    for size in 0..=LEAVES {
+    let mut nodes: HashMap<Node, Hash> = HashMap::new();
+    for size in 1..=LEAVES {
+        frontier.push_completing(leaves[size - 1], |node, hash| assert!(nodes.insert(node, hash).is_none()));
+        let head = TreeHead { size: size as u64, root: naive.root(0, size) };
+        assert_eq!(frontier.head(), head);
+        let mut read = |node| nodes.get(&node).copied().ok_or(node);
+        assert_eq!(frontier_from(head.size, &mut read), Ok(frontier.clone()));
+        for (index, leaf) in leaves.iter().enumerate().take(size) {
+            let place = Place { index: index as u64, size: head.size };
+            let proof = naive.path(index, 0, size);
+            assert_eq!(verify_inclusion(leaf, place, &proof, &head.root), Ok(()));
+            assert_eq!(inclusion_proof_from(place, &mut read), Ok(Some(proof)));
+            let old = TreeHead { size: place.index + 1, root: naive.root(0, index + 1) };
+            let proof = naive.subproof(index + 1, (0, size), true);
+            assert_eq!(verify_consistency(&old, &head, &proof), Ok(()));
+            assert_eq!(consistency_proof_from(old.size, head.size, &mut read), Ok(Some(proof)));
+        }
+    }
+    // Every complete subtree was told once, and nothing else.
+    assert_eq!(nodes.len(), [600, 300, 150, 75, 37, 18, 9, 4, 2, 1].iter().sum::<usize>());
+}
+
+/// The sizes around each power of two, and some between.
+fn telling_sizes() -> impl Iterator<Item = usize> {
+    (0..=130).chain(254..=258).chain(510..=514).chain([300, 383, 384, 599, 600])
+}
+
+#[test]
+fn roots_and_proofs_from_leaves_are_those_of_the_definition() {
+    let leaves = leaves(LEAVES);
+    let mut naive = Naive { leaves: leaves.clone(), roots: HashMap::new() };
+    for size in telling_sizes() {
+        let frontier: Frontier = leaves[..size].iter().copied().collect();
         let tree = &leaves[..size];
         let head = TreeHead { size: size as u64, root: naive.root(0, size) };
         assert_eq!(frontier.root(), head.root);
@@ -116,40 +149,17 @@ fn roots_and_proofs_are_those_of_the_definition_up_to_300_leaves() {
         assert_eq!(inclusion_proof(tree, size), None);
         assert_eq!(consistency_proof(tree, 0), None);
         assert_eq!(consistency_proof(tree, size + 1), None);
-        if let Some(next) = leaves.get(size) {
-            frontier.push(*next);
-        }
     }
 }
 
 #[test]
-fn proofs_from_stored_nodes_are_those_from_leaves_up_to_300_leaves() {
-    let leaves = leaves(LEAVES);
-    let mut frontier = Frontier::new();
-    let mut nodes: HashMap<Node, Hash> = HashMap::new();
-    for size in 1..=LEAVES {
-        frontier.push_completing(leaves[size - 1], |node, hash| assert!(nodes.insert(node, hash).is_none()));
-        let tree = &leaves[..size];
-        assert_eq!(frontier.root(), root(tree));
-        // A node that the tree does not have is never asked for.
-        let mut read = |node| nodes.get(&node).copied().ok_or(node);
-        for index in 0..size {
-            let place = Place { index: index as u64, size: size as u64 };
-            assert_eq!(inclusion_proof_from(place, &mut read), Ok(inclusion_proof(tree, index)));
-            let old = index as u64 + 1;
-            assert_eq!(
-                consistency_proof_from(old, place.size, &mut read),
-                Ok(consistency_proof(tree, index + 1))
-            );
-        }
-        assert_eq!(frontier_from(size as u64, &mut read), Ok(frontier.clone()));
-        let outside = Place { index: size as u64, size: size as u64 };
-        assert_eq!(inclusion_proof_from(outside, &mut read), Ok(None));
-        assert_eq!(consistency_proof_from(0, outside.size, &mut read), Ok(None));
-        assert_eq!(consistency_proof_from(outside.size + 1, outside.size, &mut read), Ok(None));
+fn proofs_from_stored_nodes_are_none_outside_of_the_tree() {
+    let never = |node: Node| Err::<Hash, Node>(node);
+    for size in [0, 1, 2, 300] {
+        assert_eq!(inclusion_proof_from(Place { index: size, size }, never), Ok(None));
+        assert_eq!(consistency_proof_from(0, size, never), Ok(None));
+        assert_eq!(consistency_proof_from(size + 1, size, never), Ok(None));
     }
-    // Every complete subtree was told once, and nothing else: 300 leaves, 150 pairs, 75, 37, 18, 9, 4, 2, 1.
-    assert_eq!(nodes.len(), 300 + 150 + 75 + 37 + 18 + 9 + 4 + 2 + 1);
 }
 
 #[test]
@@ -192,6 +202,7 @@ fn growth_proves_nothing_before_its_base_or_beyond_its_end() {
     growth.rebase(21);
     assert_eq!(growth.base(), 7);
     assert_eq!((growth.prove(6, 20), growth.prove(8, 21), growth.prove(12, 11)), (None, None, None));
+    assert_eq!((growth.prove(0, 20), growth.prove(0, 21)), (Some(Vec::new()), None));
     assert!(growth.prove(7, 20).is_some());
     growth.rebase(20);
     assert_eq!((growth.kept(), growth.prove(20, 20)), (2, Some(Vec::new())));

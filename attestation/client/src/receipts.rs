@@ -272,6 +272,7 @@ mod tests {
                 policy_digest: None,
             }),
             measurement: anchorhold_audit_log::Measurement::new([5; 48]),
+            selinux_policy: None,
             tokens_in: 1,
             tokens_out: 1,
             commitments: Receipt::new(commit(&KEY, b"question"), commit(&KEY, ANSWER)),

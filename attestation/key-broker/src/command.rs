@@ -5,7 +5,7 @@ mod sources;
 
 use self::kek::{Asked, KekCommand, KekOptions};
 use crate::admin;
-use crate::anchor::{Anchor, Witnesses};
+use crate::anchor::{Anchor, witnesses_from_file};
 use crate::broker::{self, Beginning, Broker, NewPolicy, Replaces, Surroundings};
 use crate::endorser::Fetched;
 use crate::kek_admin::{self, ShareOrder};
@@ -19,6 +19,7 @@ use anchorhold_kbs::MAX_RESOURCE_BYTES;
 use anchorhold_key_release::{MAX_IMPORT_BYTES, MAX_POLICY_BYTES, Revoked, SignerSet};
 use anchorhold_rats::Timestamp;
 use anchorhold_verifier::TrustAnchors;
+use anchorhold_witnesses::Witnesses;
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
@@ -418,7 +419,7 @@ async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
     if let Some(policy) = &serve.policy {
         read(policy, MAX_ENVELOPE_BYTES).context("--policy")?;
     }
-    let witnesses = serve.witnesses.as_deref().map_or_else(|| Ok(Witnesses::none()), Witnesses::from_file)?;
+    let witnesses = serve.witnesses.as_deref().map_or_else(|| Ok(Witnesses::none()), witnesses_from_file)?;
     let mut around = surroundings();
     if let Some(folder) = &serve.sources.endorsements {
         let runtime = tokio::runtime::Handle::current();
@@ -433,6 +434,9 @@ async fn listen(serve: Serve, anchors: TrustAnchors) -> anyhow::Result<()> {
     let config = tls::server_config(chain, key.map_err(|why| anyhow::anyhow!("tls key: {why}"))?)?;
     log_start(&broker, EventType::BootStart).await?;
     if witnesses.quorum().needed() > 0 {
+        let clock = Arc::clone(&around.clock);
+        let seconds = move || u64::try_from(clock().wall_ns / 1_000_000_000).unwrap_or(0);
+        let witnesses = witnesses.with_clock(Arc::new(seconds));
         let mut anchor = Anchor::new(Arc::clone(&broker), witnesses);
         wait_for_witnesses(&mut anchor).await?;
         tokio::spawn(anchor.run(Arc::clone(&around.clock)));

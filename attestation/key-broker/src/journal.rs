@@ -147,7 +147,7 @@ impl Visit {
         };
         (event.model, event.key) = model_and_key(&terms, KeyOperation::Release);
         let origin = request.request().log_origin.clone();
-        event.log = Some(LogState { lost_max: None, origin, root: None, size: None });
+        event.log = Some(LogState::of(origin));
         event
     }
 

@@ -193,12 +193,7 @@ impl Ledger {
         let id = BootId::new(*id.expose());
         let ledger = Self::new(store, seed, id)?;
         let mut open = Event::new(EventType::LogOpen, Outcome::Success, at);
-        open.log = Some(LogState {
-            lost_max: Some(0),
-            origin: ledger.signer.origin().clone(),
-            root: None,
-            size: None,
-        });
+        open.log = Some(LogState { lost_max: Some(0), ..LogState::of(ledger.signer.origin().clone()) });
         let (mut first, mut head) = (Some(first), None);
         ledger.store.write(&mut |change| {
             if change.get(Table::Meta, ORIGIN)?.is_some() {

@@ -2,7 +2,6 @@
 
 mod kbs;
 
-use crate::anchor::ADD_CHECKPOINT;
 use crate::broker::{Answer, Broker, BrokerError};
 use anchorhold_audit_log::witness::MAX_REQUEST_BYTES;
 use anchorhold_channel::server::{BodyError, read_body};
@@ -10,6 +9,7 @@ use anchorhold_key_release::{
     Denied, Explain, InstanceId, LeaseEnd, MAX_LEASE_END_BYTES, MAX_RELEASE_JSON_BYTES, Refusal, RefusalBody,
     RefusalError,
 };
+use anchorhold_witnesses::ADD_CHECKPOINT;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};

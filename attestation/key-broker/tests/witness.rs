@@ -15,11 +15,12 @@ use anchorhold_audit_log::note::Note;
 use anchorhold_audit_log::witness::{AddCheckpoint, with_signatures};
 use anchorhold_audit_log::{Checkpoint, Hash, Origin, Signer};
 use anchorhold_channel::{server, tls};
-use anchorhold_key_broker::anchor::{Anchor, AnchorError, Witnesses};
+use anchorhold_key_broker::anchor::{Anchor, AnchorError, witnesses_from_file};
 use anchorhold_key_broker::broker::Broker;
 use anchorhold_key_broker::state;
 use anchorhold_key_broker::store::look_up;
 use anchorhold_rats::Ed25519PublicKey;
+use anchorhold_witnesses::Witnesses;
 use axum::body::Body;
 use common::simulated::{Fault, Simulated};
 use common::{Guest, Site, challenge, entries, post, refusal};
@@ -204,7 +205,7 @@ impl WitnessSite {
             self.certificate
         );
         std::fs::write(&path, text).unwrap();
-        Witnesses::from_file(&path).unwrap()
+        witnesses_from_file(&path).unwrap()
     }
 }
 
@@ -287,7 +288,7 @@ async fn a_witness_that_is_away_or_another_is_not_counted() {
         text.replace(&witness.broker.cosigner().key().to_string(), &other.key().to_string()),
     )
     .unwrap();
-    let mut anchor = Anchor::new(Arc::clone(&broker), Witnesses::from_file(&path).unwrap());
+    let mut anchor = Anchor::new(Arc::clone(&broker), witnesses_from_file(&path).unwrap());
     let error = anchor.cosign().await.unwrap_err();
     assert!(
         matches!(&error, AnchorError::TooFew { first, .. } if matches!(first.1, AnchorError::Answer(_))),
@@ -316,7 +317,7 @@ fn refuses_witness_settings_that_prove_nothing() {
     );
     let read = |text: &str| {
         std::fs::write(&path, text).unwrap();
-        Witnesses::from_file(&path)
+        witnesses_from_file(&path)
     };
     assert!(read(&format!("needed = 1\n{witness}")).is_ok());
     for bad in [

@@ -22,5 +22,5 @@ pub use anchorhold_rats::MAX_BUNDLE_JSON_BYTES;
 pub use floor::Floor;
 pub use judge::{Judged, endorsements, judge_document, judge_evidence};
 pub use note::{NoteVerification, judge_note};
-pub use receipt::{Exchange, RECEIPT_FORMAT, ReceiptVerification, judge_receipt, verify_receipt};
+pub use receipt::{Exchange, RECEIPT_FORMAT, ReceiptVerification, Wanted, judge_receipt, verify_receipt};
 pub use roots::{RootsError, read_roots};

@@ -1,9 +1,9 @@
 //! Receipts: who signed one, and what it is about.
 
-use anchorhold_audit_log::{PublicKey, RECEIPT_KEY_BYTES, ReceiptError, SignedReceipt, split_stream};
+use anchorhold_audit_log::{Hash, PublicKey, RECEIPT_KEY_BYTES, ReceiptError, SignedReceipt, split_stream};
 use anchorhold_document::AttestedServer;
 use anchorhold_evaluation::Verdict;
-use anchorhold_rats::{Checks, Ed25519PublicKey, Secret, Stage};
+use anchorhold_rats::{Checks, Ed25519PublicKey, Secret, Sha256Digest, Stage};
 use serde::Serialize;
 
 /// The value of `format`. Keys are only ever added under one format.
@@ -18,6 +18,34 @@ pub struct Exchange<'a> {
     pub response: &'a [u8],
     /// The key of this one request.
     pub key: &'a Secret<RECEIPT_KEY_BYTES>,
+}
+
+/// What the caller wants a receipt to say of the guest, without a document or beside it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// SHA-256 of the SELinux policy that the guest's kernel enforced.
+    pub selinux_policy: Option<Sha256Digest>,
+    /// SHA-256 of the release policy under which the model's key was granted.
+    pub release_policy: Option<Sha256Digest>,
+}
+
+impl Wanted {
+    /// Records whether the receipt says so. What it does not say, it does not say as wanted.
+    pub fn of(&self, receipt: &SignedReceipt, checks: &mut Checks) {
+        let release_policy = receipt.model.as_ref().and_then(|model| model.policy_digest);
+        for (code, wanted, said) in [
+            ("receipt_selinux_policy", self.selinux_policy, receipt.selinux_policy),
+            ("receipt_release_policy", self.release_policy, release_policy),
+        ] {
+            let Some(wanted) = wanted else { continue };
+            let (wanted, said) = (wanted.to_string(), text(said));
+            checks.record((Stage::Policy, code), wanted == said, wanted.clone(), said);
+        }
+    }
+}
+
+fn text(digest: Option<Hash>) -> String {
+    digest.map_or_else(|| "none".to_owned(), |digest| digest.to_string())
 }
 
 /// The outcome, for scripts.
@@ -90,4 +118,11 @@ fn about_guest(checks: &mut Checks, receipt: &SignedReceipt, server: &AttestedSe
     let (says, named) = (receipt.measurement.to_string(), receipt.origin.as_str());
     checks.record((Stage::Binding, "receipt_measurement"), measured == says, measured.clone(), says.clone());
     checks.record((Stage::Binding, "receipt_log"), log == named, log.clone(), named);
+    // One process of the guest says both, once and for all, when it starts.
+    let runtime = server.state().runtime.as_ref().and_then(|claims| claims.selinux_policy);
+    let (claimed, said) = (
+        runtime.map_or_else(|| "none".to_owned(), |digest| digest.to_string()),
+        text(receipt.selinux_policy),
+    );
+    checks.record((Stage::Binding, "receipt_selinux_policy"), claimed == said, claimed.clone(), said);
 }

@@ -18,6 +18,7 @@ pub(crate) fn all(flavour: Flavour) -> anyhow::Result<()> {
     ensure!(dm::is_intact()?, "the root is not on an intact dm-verity device");
     let mounts = std::fs::read_to_string("/proc/self/mounts").context("/proc/self/mounts")?;
     root_is_verified(&mounts)?;
+    nothing_else_is_on_a_disk(&mounts)?;
     sysctl::check()?;
     selinux::check()?;
     let keeper = std::fs::read_to_string(settings::KEEPER).context(settings::KEEPER)?;
@@ -52,6 +53,24 @@ fn root_is_verified(mounts: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Kinds of file systems that hold what the kernel or this guest put there, and no disk's bytes.
+const WITHOUT_DISK: [&str; 9] =
+    ["rootfs", "proc", "sysfs", "devtmpfs", "tmpfs", "securityfs", "selinuxfs", "configfs", "cgroup2"];
+
+/// Whatever disks the host adds, nothing of them is mounted: besides the verified root there are only file systems without a disk.
+fn nothing_else_is_on_a_disk(mounts: &str) -> anyhow::Result<()> {
+    for line in mounts.lines() {
+        let mut words = line.split(' ');
+        let (device, at, kind) = (words.next(), words.next(), words.next());
+        let is_root = device == Some(dm::DEVICE) && at == Some("/");
+        ensure!(
+            is_root || kind.is_some_and(|kind| WITHOUT_DISK.contains(&kind)),
+            "something is mounted that is not of this image: {line}"
+        );
+    }
+    Ok(())
+}
+
 /// A simulated attester proves nothing, so only the image that is made to show things may have one.
 fn attester_fits(flavour: Flavour, keeper: &str) -> anyhow::Result<()> {
     let keeper: toml::Table = keeper.parse().context(settings::KEEPER)?;
@@ -80,6 +99,22 @@ mod tests {
             &format!("{good}tmpfs / tmpfs ro 0 0\n"),
         ] {
             assert!(root_is_verified(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn case_44_no_other_disk_is_mounted_anywhere() {
+        let good = "none / rootfs rw 0 0\n/dev/dm-0 / erofs ro,nodev,noatime 0 0\nproc /proc proc rw 0 0\ntmpfs /run tmpfs rw 0 0\n";
+        nothing_else_is_on_a_disk(good).unwrap();
+        for more in [
+            "/dev/vdb /run/x erofs ro 0 0",
+            "/dev/dm-0 /run/x erofs ro 0 0",
+            "host /run/x 9p rw 0 0",
+            "x /run/x virtiofs rw 0 0",
+            "",
+            "x",
+        ] {
+            assert!(nothing_else_is_on_a_disk(&format!("{good}{more}\n")).is_err(), "{more}");
         }
     }
 

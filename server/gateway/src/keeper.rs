@@ -5,7 +5,9 @@
 
 use crate::live::Current;
 use crate::pool::Pool;
-use anchorhold_ipc::{AuditEvent, FromGateway, Line, LineReader, LineWriter, ToGateway};
+use anchorhold_ipc::{
+    AuditEvent, FromGateway, Line, LineReader, LineWriter, LogCondition, LogFile, LogStanding, ToGateway,
+};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +22,8 @@ const MAX_QUEUED: usize = 2048;
 const APPEND_WAIT: Duration = Duration::from_secs(10);
 /// How long a caller waits for an attestation document or a signature.
 const ATTEST_WAIT: Duration = Duration::from_secs(10);
+/// How long an auditor waits for a file of the log. The first one of a long log takes the time to read all of it.
+const READ_WAIT: Duration = Duration::from_secs(60);
 /// How long the last message may take to leave.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -45,6 +49,7 @@ struct Waiting {
     tickets: Mutex<Tickets>,
     /// Whether the log refused the latest entry that it answered.
     log_refuses: AtomicBool,
+    standing: Mutex<LogStanding>,
     /// Entries of the log that it is known to have.
     entries: AtomicU64,
 }
@@ -55,6 +60,8 @@ struct Tickets {
     appended: HashMap<u64, oneshot::Sender<Durable>>,
     /// Those who wait for a document or for a signature.
     answered: HashMap<u64, oneshot::Sender<Option<Vec<u8>>>>,
+    /// Those who wait for a file of the log.
+    read: HashMap<u64, oneshot::Sender<LogFile>>,
 }
 
 /// What the keeper says of an entry: its receipt where it has one, or `None` when it is not in the log.
@@ -106,9 +113,19 @@ impl Keeper {
         self.outgoing.clone().try_reserve_owned().ok()
     }
 
-    /// Whether the log took the latest entry that it answered, or has not answered any.
+    /// Whether the log took the latest entry that it answered, or has not answered any, and is not without witnesses for too long.
     pub(crate) fn log_takes_entries(&self) -> bool {
-        !self.waiting.log_refuses.load(Ordering::Relaxed)
+        self.log_standing().state.allows_new()
+    }
+
+    /// How the log stands, as the keeper last told and the latest answer showed.
+    pub(crate) fn log_standing(&self) -> LogStanding {
+        // A panic while the lock is held leaves a whole value behind.
+        let told = *self.waiting.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.waiting.log_refuses.load(Ordering::Relaxed) {
+            true => LogStanding { state: LogCondition::Failed, ..told },
+            false => told,
+        }
     }
 
     /// Whether the log takes entries and less than half of the queue is taken. Only then may entries be sent that nobody waits for: who is
@@ -157,6 +174,24 @@ impl Keeper {
     /// The signature for an authenticator with this transcript.
     pub(crate) async fn authenticate(&self, transcript_hash: Vec<u8>) -> Result<Vec<u8>, NoAnswer> {
         self.ask(|ticket| FromGateway::Authenticate { ticket, transcript_hash }).await
+    }
+
+    /// A file of the audit log, for an auditor.
+    pub(crate) async fn read_log(&self, path: String) -> LogFile {
+        let Some(slot) = self.reserve() else { return LogFile::Unavailable };
+        let ticket = self.next_ticket();
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut tickets = self.waiting.lock();
+            if tickets.closed {
+                return LogFile::Unavailable;
+            }
+            tickets.read.insert(ticket, sender);
+        }
+        slot.send(FromGateway::ReadLog { ticket, path });
+        let answer = timeout(READ_WAIT, receiver).await;
+        self.waiting.lock().read.remove(&ticket);
+        answer.ok().and_then(Result::ok).unwrap_or(LogFile::Unavailable)
     }
 
     async fn ask(&self, message: impl FnOnce(u64) -> FromGateway) -> Result<Vec<u8>, NoAnswer> {
@@ -222,6 +257,10 @@ fn read(
             ToGateway::WorkerRetires { model } => pool.retire(&model),
             ToGateway::Attested(answer) => waiting.answer(answer.ticket, answer.document),
             ToGateway::Authenticated { ticket, signature } => waiting.answer(ticket, signature),
+            ToGateway::LogFile { ticket, file } => {
+                let waiter = waiting.lock().read.remove(&ticket);
+                let _ = waiter.map(|waiter| waiter.send(file));
+            }
             ToGateway::Appended(answer) => {
                 waiting.log_refuses.store(answer.index.is_none(), Ordering::Relaxed);
                 let entries = answer.index.map_or(0, |index| index.saturating_add(1));
@@ -235,6 +274,9 @@ fn read(
             }
             // The port is open already.
             ToGateway::Listen { .. } => {}
+            ToGateway::LogStands(standing) => {
+                *waiting.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+            }
             ToGateway::Drain => {
                 draining.send_replace(true);
             }

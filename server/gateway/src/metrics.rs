@@ -6,13 +6,15 @@ mod text;
 
 use self::aliases::Aliases;
 use crate::log::{outcome_word, route_word};
-use anchorhold_ipc::{Load, RequestOutcome, RequestRecord, Route};
+use anchorhold_ipc::{Load, LogCondition, LogStanding, RequestOutcome, RequestRecord, Route};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 /// Bounds of latencies, in seconds.
 const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
@@ -39,6 +41,9 @@ pub(crate) struct Metrics {
     pub(crate) authenticators: Counter,
     attestation_time: Gauge,
     audit_entries: Gauge,
+    audit_state: Family<Labels<1>, Gauge>,
+    audit_cosigned: Gauge,
+    audit_uncosigned: Gauge<f64, AtomicU64>,
     keys_expiring: Gauge,
     confinement: Family<Labels<1>, Gauge>,
     aliases: Aliases,
@@ -68,6 +73,9 @@ impl Metrics {
             authenticators: Counter::default(),
             attestation_time: Gauge::default(),
             audit_entries: Gauge::default(),
+            audit_state: Family::default(),
+            audit_cosigned: Gauge::default(),
+            audit_uncosigned: Gauge::default(),
             keys_expiring: Gauge::default(),
             confinement: Family::default(),
             aliases: Aliases::new(),
@@ -132,11 +140,7 @@ impl Metrics {
             "When the latest attestation document was handed out, in seconds since 1970; 0 before the first",
             metrics.attestation_time.clone(),
         );
-        registry.register(
-            "audit_entries",
-            "Entries that the audit log is known to have",
-            metrics.audit_entries.clone(),
-        );
+        self.register_log(registry);
         registry.register(
             "keys_expiring",
             "Keys that are good now and will not be in a week",
@@ -146,6 +150,30 @@ impl Metrics {
             "confinement_layers",
             "Layers that hold the gateway, and layers that its kernel refused",
             metrics.confinement.clone(),
+        );
+    }
+
+    fn register_log(&self, registry: &mut Registry) {
+        let metrics = self;
+        registry.register(
+            "audit_entries",
+            "Entries that the audit log is known to have",
+            metrics.audit_entries.clone(),
+        );
+        registry.register(
+            "audit_state",
+            "How the audit log stands: 1 for one of well, late, held (nothing new is taken) and failed",
+            metrics.audit_state.clone(),
+        );
+        registry.register(
+            "audit_cosigned_entries",
+            "Entries that enough witnesses have cosigned; 0 without witnesses",
+            metrics.audit_cosigned.clone(),
+        );
+        registry.register(
+            "audit_uncosigned_seconds",
+            "For how long the oldest entry that they have not has waited",
+            metrics.audit_uncosigned.clone(),
         );
     }
 
@@ -163,10 +191,22 @@ impl Metrics {
         self.attestation_time.set(i64::try_from(at).unwrap_or(i64::MAX));
     }
 
-    /// What was not counted as it happened: the size of the log, keys that are about to end, and what each model's worker told last.
-    pub(crate) fn refresh(&self, audit_entries: u64, keys_expiring: usize, loads: &[(String, Load)]) {
+    /// What was not counted as it happened: size and standing of the log, keys that are about to end, and what each model's worker told
+    /// last.
+    pub(crate) fn refresh(
+        &self,
+        (audit_entries, log): (u64, LogStanding),
+        keys_expiring: usize,
+        loads: &[(String, Load)],
+    ) {
         self.keys_expiring.set(i64::try_from(keys_expiring).unwrap_or(i64::MAX));
         self.audit_entries.set(i64::try_from(audit_entries).unwrap_or(i64::MAX));
+        for state in LogCondition::ALL {
+            let labels = [("state", state.name())];
+            self.audit_state.get_or_create(&labels).set((state == log.state).into());
+        }
+        self.audit_cosigned.set(log.cosigned.map_or(0, |size| i64::try_from(size).unwrap_or(i64::MAX)));
+        self.audit_uncosigned.set(Duration::from_millis(log.waited_ms).as_secs_f64());
         loads.iter().for_each(|(model, load)| self.aliases.load(model, load));
     }
 

@@ -8,7 +8,7 @@ use crate::exchange::{Answer, Exchange};
 use crate::front::{Caller, front, route_of};
 use crate::generate;
 use crate::keys::expiring;
-use crate::refuse::{json, refuse};
+use crate::refuse::{audit_unavailable, json, refuse};
 use crate::rerank;
 use crate::status;
 use crate::tokenize;
@@ -16,7 +16,7 @@ use crate::words::{hex, now};
 use anchorhold_api::{ApiError, ModelCard, model, models};
 use anchorhold_body_encryption::{KEYS_MEDIA_TYPE, ehbp::KEYS_PATH};
 use anchorhold_channel::{authenticator, document};
-use anchorhold_ipc::{HeldProcess, ModelInfo, ModelKind, Route};
+use anchorhold_ipc::{HeldProcess, LogFile, LogStanding, MAX_LOG_PATH_BYTES, ModelInfo, ModelKind, Route};
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
@@ -64,6 +64,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/detokenize", post(detokenizing))
         .route("/v1/models", get(all_models))
         .route("/v1/models/{*id}", get(one_model))
+        .route("/v1/audit/{*path}", get(log_file))
         .route("/", get(status::page))
         .route("/openapi.json", get(openapi))
         .route("/health", get(health))
@@ -196,6 +197,32 @@ async fn one_model(
     at_once(&app, caller, Route::Models, result).await
 }
 
+/// A file of the audit log, for a key that may read it. That it was read is itself in the log before the answer leaves.
+async fn log_file(
+    State(app): Shared,
+    Extension(caller): Extension<Caller>,
+    path: Result<Path<String>, PathRejection>,
+) -> Response {
+    let path = path.map_or_else(|_| String::new(), |Path(path)| path);
+    let is_checkpoint = path == "checkpoint";
+    let file =
+        if path.len() > MAX_LOG_PATH_BYTES { LogFile::Missing } else { app.keeper.read_log(path).await };
+    let result = match file {
+        LogFile::Found(content) => Ok(content),
+        LogFile::Missing => Err(ApiError::unknown_route()),
+        LogFile::Unavailable => {
+            Err(ApiError::unavailable("audit_log_busy", "the audit log cannot be read now"))
+        }
+    };
+    let is_found = result.is_ok();
+    let mut response = at_once(&app, caller, Route::Audit, result).await;
+    if is_found && response.status() == StatusCode::OK {
+        let kind = if is_checkpoint { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    response
+}
+
 fn card((info, created): &(ModelInfo, u64)) -> ModelCard {
     let kind = match info.kind {
         ModelKind::Chat => "chat",
@@ -220,16 +247,21 @@ async fn health() -> Response {
 
 async fn ready(State(app): Shared) -> Response {
     if app.pool.ready(&app.current.get().config.models) && !*app.draining.borrow() {
-        return json(StatusCode::OK, readiness(&app.guest.held));
+        let log = app.keeper.log_standing();
+        return match log.state.allows_new() {
+            true => json(StatusCode::OK, readiness(&app.guest.held, log)),
+            false => refuse(&audit_unavailable()),
+        };
     }
     refuse(&ApiError::unavailable("not_ready", "not every model can answer now"))
 }
 
-/// That every model can answer, and which layers held each process when the port was opened.
-fn readiness(held: &[HeldProcess]) -> String {
+/// That every model can answer, how the audit log stands, and which layers held each process when the port was opened.
+fn readiness(held: &[HeldProcess], log: LogStanding) -> String {
     let process = |held: &HeldProcess| serde_json::json!({ "process": held.process, "layers": held.active, "missing": held.missing });
     let held: Vec<_> = held.iter().map(process).collect();
-    serde_json::json!({ "confinement": held, "status": "ready" }).to_string()
+    let log = serde_json::json!({ "cosigned": log.cosigned, "state": log.state.name() });
+    serde_json::json!({ "audit": log, "confinement": held, "status": "ready" }).to_string()
 }
 
 async fn version() -> Response {
@@ -246,7 +278,7 @@ async fn openapi() -> Response {
 /// that takes none is just when they are needed.
 async fn metrics(State(app): Shared, Extension(caller): Extension<Caller>, headers: HeaderMap) -> Response {
     let expiring = expiring(&caller.live.config.keys, now());
-    app.metrics.refresh(app.keeper.entries(), expiring, &app.pool.loads());
+    app.metrics.refresh((app.keeper.entries(), app.keeper.log_standing()), expiring, &app.pool.loads());
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (text, kind) = if accept.contains("application/openmetrics-text") {
         (app.metrics.open_metrics(), OPEN_METRICS)

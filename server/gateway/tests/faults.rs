@@ -5,7 +5,8 @@
 mod common;
 
 use anchorhold_ipc::{
-    Event, FinishReason, FromGateway, ModelKind, RequestError, RequestOutcome, ToGateway, Work,
+    Event, FinishReason, FromGateway, LogCondition, LogStanding, ModelKind, RequestError, RequestOutcome,
+    ToGateway, Work,
 };
 use axum::body::Body;
 use common::{FakeWorker, RECEIPT, Rig, aside, chat, eventually, get, post, with};
@@ -227,6 +228,45 @@ async fn nothing_is_served_while_the_log_takes_no_entries() {
     rig.manners.log_refuses.store(false, Ordering::SeqCst);
     rig.send(get("/v1/models")).await;
     assert_eq!(rig.send(streaming("x")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn case_31_a_log_without_its_witnesses_is_told_of_and_then_takes_nothing_new() {
+    let rig = Rig::new();
+    rig.worker("chat", ModelKind::Chat).await.serve();
+    let ask = async || {
+        let ready = rig.send(get("/readyz")).await;
+        let answer = rig.send(post("/v1/chat/completions", &chat("x"))).await;
+        (
+            ready.status,
+            ready.json()["audit"]["state"].clone(),
+            answer.status,
+            rig.send(get("/metrics")).await.text(),
+        )
+    };
+    let (ok, unavailable) = (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE);
+    for (state, expected) in [
+        (LogCondition::Well, (ok, json!("well"), ok)),
+        (LogCondition::Late, (ok, json!("late"), ok)),
+        (LogCondition::Held, (unavailable, json!(null), unavailable)),
+        (LogCondition::Failed, (unavailable, json!(null), unavailable)),
+        (LogCondition::Well, (ok, json!("well"), ok)),
+    ] {
+        rig.tell(&ToGateway::LogStands(LogStanding { state, cosigned: Some(17), waited_ms: 61_500 }));
+        rig.settle().await;
+        let (ready, told, answer, metrics) = ask().await;
+        assert_eq!((ready, told, answer), expected, "{state:?}");
+        for other in LogCondition::ALL {
+            let line = format!(
+                "anchorhold_audit_state{{state=\"{}\"}} {}\n",
+                other.name(),
+                u8::from(other == state)
+            );
+            assert!(metrics.contains(&line), "{line} in {metrics}");
+        }
+        assert!(metrics.contains("anchorhold_audit_cosigned_entries 17\n"), "{metrics}");
+        assert!(metrics.contains("anchorhold_audit_uncosigned_seconds 61.5\n"), "{metrics}");
+    }
 }
 
 #[tokio::test]

@@ -233,7 +233,8 @@ async fn ready_means_that_every_expected_model_answers() {
     let ready = rig.send(get("/readyz")).await;
     assert_eq!(ready.status, StatusCode::OK);
     let held = json!({"process": "gateway", "layers": ["seccomp"], "missing": ["landlock"]});
-    assert_eq!(ready.json(), json!({"status": "ready", "confinement": [held]}));
+    let log = json!({"state": "well", "cosigned": null});
+    assert_eq!(ready.json(), json!({"status": "ready", "confinement": [held], "audit": log}));
     rig.gateway.drain();
     assert_eq!(rig.send(get("/readyz")).await.status, StatusCode::SERVICE_UNAVAILABLE);
 }

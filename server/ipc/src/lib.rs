@@ -16,6 +16,7 @@
 mod kernel;
 mod line;
 mod message;
+mod standing;
 
 // The words inside the messages, for the process that builds them and needs nothing else of the engine.
 pub use anchorhold_engine::{
@@ -32,8 +33,9 @@ pub use line::{
 };
 pub use message::{
     Appended, AuditEvent, CallPart, CallerAuth, Confinement, Event, FetchPackage, FetchReport, FromFetcher,
-    FromGateway, FromWorker, GuestCard, HeldProcess, LoadModel, LoadReport, ModelInfo, ObjectDescriptors,
-    RejectReason, RequestError, RequestOutcome, RequestRecord, Route, ServingEvidence, Specials,
-    SpelledToken, StoreAccess, StoreIdentity, StructureFault, ToFetcher, ToGateway, ToWorker, ToldToken,
-    ToolFault, WireSecret, WireText, Work, WorkKind,
+    FromGateway, FromWorker, GuestCard, HeldProcess, LoadModel, LoadReport, LogFile, MAX_LOG_PATH_BYTES,
+    ModelInfo, ObjectDescriptors, RejectReason, RequestError, RequestOutcome, RequestRecord, Route,
+    ServingEvidence, Specials, SpelledToken, StoreAccess, StoreIdentity, StructureFault, ToFetcher,
+    ToGateway, ToWorker, ToldToken, ToolFault, WireSecret, WireText, Work, WorkKind,
 };
+pub use standing::{LogCondition, LogStanding};

@@ -4,10 +4,11 @@
 
 use crate::clock::Clock;
 use anchorhold_audit_log::merkle::TreeHead;
-use anchorhold_audit_log::{BindingInputs, Event, Log, Stamp, Tee};
+use anchorhold_audit_log::{BindingInputs, Durability, Event, Hash, Log, MAX_UNCOVERED, Stamp, Tee};
 use anyhow::Context as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,14 +17,31 @@ const MAX_WAITING: usize = 1024;
 /// Entries that become durable with one write.
 const MAX_TOGETHER: usize = 256;
 /// A checkpoint is at most this old while there is something new.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
+/// A checkpoint follows a round of the writer after which more entries lack one: the next round might bring them over the limit.
+const MAX_LEFT: u64 = MAX_UNCOVERED - MAX_TOGETHER as u64;
+/// The longest time that an entry stays without a cosignature while witnesses answer: a quarter of it until there is a checkpoint, the
+/// rest for the witnesses.
+pub(crate) const ANCHOR_MS: u32 = 1000;
+/// How long the end of a log waits for its cosignatures.
+const LAST_COSIGNATURE: Duration = Duration::from_secs(3);
 
 type Reply = Box<dyn FnOnce(Option<u64>) + Send>;
 
 enum Order {
     Append(Box<Event>, Reply),
     Evidence(Box<BootEvidence>, Reply),
+    /// The proof from an old size to a later one.
+    Prove((u64, u64), SyncSender<Option<Vec<Hash>>>),
+    /// A checkpoint with its cosignatures, and the smallest size that a witness knows.
+    Cosigned(Vec<u8>, u64),
     Close,
+}
+
+impl Order {
+    fn is_critical(&self) -> bool {
+        matches!(self, Self::Append(event, _) if event.kind.durability() == Durability::Critical)
+    }
 }
 
 /// The evidence of this boot, as it goes beside the log.
@@ -39,6 +57,8 @@ pub(crate) struct BootEvidence {
 pub(crate) struct Recorder {
     orders: SyncSender<Order>,
     head: Arc<Mutex<TreeHead>>,
+    has_failed: Arc<AtomicBool>,
+    checkpoints: Arc<Checkpoints>,
 }
 
 impl Recorder {
@@ -81,6 +101,29 @@ impl Recorder {
             .context("the audit log does not take the evidence")
     }
 
+    /// The consistency proof between two sizes of the log; `None` when it cannot be made any more.
+    pub(crate) fn prove(&self, old_size: u64, size: u64) -> Option<Vec<Hash>> {
+        let (done, wait) = sync_channel(1);
+        self.orders.send(Order::Prove((old_size, size), done)).ok()?;
+        wait.recv().ok().flatten()
+    }
+
+    /// Stores a cosigned checkpoint beside the log.
+    pub(crate) fn store_cosigned(&self, note: Vec<u8>, known: u64) {
+        // A log that is gone needs it no more.
+        let _ = self.orders.send(Order::Cosigned(note, known));
+    }
+
+    /// Where the newest checkpoint is told.
+    pub(crate) fn checkpoints(&self) -> &Arc<Checkpoints> {
+        &self.checkpoints
+    }
+
+    /// Whether the log's medium failed; it then takes nothing more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
     /// Size and root of what is durable now.
     pub(crate) fn head(&self) -> TreeHead {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
@@ -94,14 +137,21 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(log: Log, clock: Clock) -> anyhow::Result<Self> {
+    /// `witnesses` says whether somebody has to be shown that the log grows.
+    pub(crate) fn start(mut log: Log, clock: Clock, witnesses: Witnessing) -> anyhow::Result<Self> {
+        if witnesses == Witnessing::Some {
+            log.keep_growth();
+        }
         let head = Arc::new(Mutex::new(log.head()));
+        let checkpoints = Arc::new(Checkpoints::default());
         let (orders, waiting) = sync_channel(MAX_WAITING);
-        let shared = Arc::clone(&head);
-        let thread = std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || write(log, &waiting, &shared, clock))?;
-        Ok(Self { recorder: Recorder { orders, head }, thread })
+        let recorder = Recorder { orders, head, has_failed: Arc::default(), checkpoints };
+        let (head, has_failed) = (Arc::clone(&recorder.head), Arc::clone(&recorder.has_failed));
+        let checkpoints = Arc::clone(&recorder.checkpoints);
+        let writing = Writing { log, head, has_failed, checkpoints, clock, witnesses };
+        let thread =
+            std::thread::Builder::new().name("audit".to_owned()).spawn(move || writing.run(&waiting))?;
+        Ok(Self { recorder, thread })
     }
 
     pub(crate) fn recorder(&self) -> &Recorder {
@@ -118,36 +168,192 @@ impl Writer {
     }
 }
 
-fn write(
-    mut log: Log,
-    waiting: &Receiver<Order>,
-    head: &Mutex<TreeHead>,
-    clock: Clock,
-) -> anyhow::Result<()> {
-    let mut checkpointed = Instant::now();
-    loop {
-        let first = match waiting.recv_timeout(CHECKPOINT_EVERY) {
-            Ok(order) => Some(order),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => break,
-        };
-        let mut orders: Vec<Order> = first.into_iter().collect();
-        while orders.len() < MAX_TOGETHER
-            && let Ok(order) = waiting.try_recv()
-        {
-            orders.push(order);
-        }
-        if !obey(&mut log, orders) {
-            break;
-        }
-        *head.lock().unwrap_or_else(PoisonError::into_inner) = log.head();
-        if log.uncovered() > 0 && checkpointed.elapsed() >= CHECKPOINT_EVERY {
-            // A failure poisons the log, and the next entry is refused because of it.
-            let _ = log.checkpoint();
-            checkpointed = Instant::now();
+/// Whether a log has witnesses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Witnessing {
+    None,
+    Some,
+}
+
+/// The newest checkpoint and what witnesses have cosigned, for those who wait for either.
+#[derive(Default)]
+pub(crate) struct Checkpoints {
+    state: Mutex<Checkpointed>,
+    changed: Condvar,
+}
+
+/// What is told of checkpoints.
+#[derive(Default)]
+struct Checkpointed {
+    newest: Option<(TreeHead, Vec<u8>)>,
+    cosigned: u64,
+    /// Since when there is a checkpoint that is not cosigned.
+    waiting_since: Option<Instant>,
+    /// Nobody will cosign any more.
+    over: bool,
+}
+
+impl Checkpoints {
+    fn state(&self) -> MutexGuard<'_, Checkpointed> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, head: TreeHead, note: &[u8]) {
+        let mut state = self.state();
+        if state.newest.as_ref().is_none_or(|(newest, _)| newest.size < head.size) {
+            state.newest = Some((head, note.to_vec()));
+            state.waiting_since.get_or_insert_with(Instant::now);
+            self.changed.notify_all();
         }
     }
-    log.close(clock.stamp()).context("closing the audit log").map(|_| ())
+
+    /// Waits for a checkpoint that is larger than what is cosigned, at most until then; `Err` when there is nobody to wait for.
+    pub(crate) fn next(&self, within: Duration) -> Result<Option<(TreeHead, Vec<u8>)>, Over> {
+        let mut state = self.state();
+        let until = Instant::now() + within;
+        loop {
+            if state.over {
+                return Err(Over);
+            }
+            if let Some((head, note)) = &state.newest
+                && head.size > state.cosigned
+            {
+                return Ok(Some((*head, note.clone())));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Tells that witnesses cosigned up to this size.
+    pub(crate) fn cosigned(&self, size: u64) {
+        let mut state = self.state();
+        state.cosigned = state.cosigned.max(size);
+        let behind = state.newest.as_ref().is_some_and(|(newest, _)| newest.size > state.cosigned);
+        state.waiting_since = behind.then(Instant::now);
+        self.changed.notify_all();
+    }
+
+    /// Lets so much time pass, unless all waiting ends.
+    pub(crate) fn pause(&self, pause: Duration) -> Result<(), Over> {
+        let waited = self.changed.wait_timeout_while(self.state(), pause, |state| !state.over);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.over { Err(Over) } else { Ok(()) }
+    }
+
+    /// Ends all waiting.
+    pub(crate) fn end(&self) {
+        self.state().over = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until witnesses have cosigned up to this size; false when they did not in time.
+    pub(crate) fn wait_for(&self, size: u64, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        let mut state = self.state();
+        while state.cosigned < size && !state.over {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.cosigned >= size
+    }
+
+    /// For how long the oldest checkpoint that is not cosigned has waited, and the size that is.
+    pub(crate) fn lateness(&self) -> (Duration, u64) {
+        let state = self.state();
+        (state.waiting_since.map_or(Duration::ZERO, |since| since.elapsed()), state.cosigned)
+    }
+}
+
+/// Nothing is cosigned any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Over;
+
+/// The thread that owns the log.
+struct Writing {
+    log: Log,
+    head: Arc<Mutex<TreeHead>>,
+    has_failed: Arc<AtomicBool>,
+    checkpoints: Arc<Checkpoints>,
+    clock: Clock,
+    witnesses: Witnessing,
+}
+
+impl Writing {
+    fn run(mut self, waiting: &Receiver<Order>) -> anyhow::Result<()> {
+        let mut checkpointed = Instant::now();
+        self.publish();
+        loop {
+            let first = match waiting.recv_timeout(CHECKPOINT_EVERY) {
+                Ok(order) => Some(order),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let mut orders: Vec<Order> = first.into_iter().collect();
+            while orders.len() < MAX_TOGETHER
+                && let Ok(order) = waiting.try_recv()
+            {
+                orders.push(order);
+            }
+            let is_critical = self.witnesses == Witnessing::Some && orders.iter().any(Order::is_critical);
+            if !obey(&mut self.log, orders) {
+                break;
+            }
+            self.beat();
+            *self.head.lock().unwrap_or_else(PoisonError::into_inner) = self.log.head();
+            let uncovered = self.log.uncovered();
+            let is_due = is_critical || uncovered > MAX_LEFT || checkpointed.elapsed() >= CHECKPOINT_EVERY;
+            if uncovered > 0 && is_due {
+                // A failure poisons the log, and the next entry is refused because of it.
+                let _ = self.log.checkpoint();
+                checkpointed = Instant::now();
+            }
+            self.has_failed.store(self.log.is_poisoned(), Ordering::Relaxed);
+            self.publish();
+        }
+        self.log.end(self.clock.stamp()).context("closing the audit log")?;
+        self.publish();
+        if self.witnesses == Witnessing::Some {
+            self.show_the_end(waiting);
+        }
+        Ok(())
+    }
+
+    /// Shows that the log is alive, when it is time.
+    fn beat(&mut self) {
+        let cosigned = match self.witnesses {
+            Witnessing::Some => Some(self.checkpoints.lateness().1),
+            Witnessing::None => None,
+        };
+        // As for checkpoints.
+        let _ = self.log.beat(self.clock.stamp(), cosigned);
+    }
+
+    fn publish(&self) {
+        let (size, note) = self.log.latest_checkpoint();
+        // Only a checkpoint of all there is can be told with its head; the next round tells what came meanwhile.
+        if size == self.log.size() {
+            self.checkpoints.publish(self.log.head(), note);
+        }
+    }
+
+    /// Gives witnesses a moment to cosign the last checkpoint, so that the log is seen to have ended on purpose.
+    fn show_the_end(&mut self, waiting: &Receiver<Order>) {
+        let until = Instant::now() + LAST_COSIGNATURE;
+        while let Ok(order) = waiting.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            let last = matches!(&order, Order::Cosigned(note, _) if note.starts_with(self.log.latest_checkpoint().1));
+            let _ = obey(&mut self.log, vec![order]);
+            if last {
+                return;
+            }
+        }
+    }
 }
 
 /// Carries out what waited; false when the log is to be ended.
@@ -166,6 +372,14 @@ fn obey(log: &mut Log, orders: Vec<Order>) -> bool {
                 let BootEvidence { json, inputs, tee, at } = *evidence;
                 reply(log.record_evidence(&json, &inputs, tee, at).ok());
             }
+            Order::Prove((old_size, size), reply) => {
+                // Whoever asked may have given up.
+                let _ = reply.send(log.prove(old_size, size));
+            }
+            Order::Cosigned(note, known) => {
+                // A failure poisons the log, and the next entry is refused because of it.
+                let _ = log.store_cosigned(&note, known);
+            }
             Order::Close => go_on = false,
         }
     }
@@ -181,5 +395,98 @@ fn flush(log: &mut Log, events: &mut Vec<Event>, replies: &mut Vec<Reply>) {
     events.clear();
     for (reply, at) in replies.drain(..).zip(0..) {
         reply(first.map(|index| index + at));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anchorhold_audit_log::{EventType, LogReader, Origin, Outcome, Signer};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn writer(path: &std::path::Path, witnesses: Witnessing) -> (Writer, Clock) {
+        let clock = Clock::start();
+        let signer = Signer::from_seed(Origin::new("acme/1").unwrap(), &[1; 32]).unwrap();
+        let boot = anchorhold_audit_log::BootId::new([2; 16]);
+        let log = Log::create(path, signer, boot, clock.stamp()).unwrap();
+        (Writer::start(log, clock, witnesses).unwrap(), clock)
+    }
+
+    fn event(clock: Clock, kind: EventType) -> Event {
+        Event::new(kind, Outcome::Success, clock.stamp())
+    }
+
+    #[test]
+    fn no_more_entries_than_promised_lack_a_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, clock) = writer(&folder.path().join("log"), Witnessing::Some);
+        let recorder = writer.recorder();
+        let (done, indexes) = std::sync::mpsc::channel();
+        for _ in 0..4000 {
+            let done = done.clone();
+            recorder.record_then(event(clock, EventType::InferComplete), move |index| {
+                done.send(index).unwrap();
+            });
+        }
+        for expected in 1..=4000 {
+            let index = indexes.recv_timeout(PATIENCE).unwrap().unwrap();
+            assert_eq!(index, expected, "in the order in which they were recorded");
+            let newest = recorder.checkpoints().state().newest.as_ref().map_or(0, |(head, _)| head.size);
+            assert!(index < newest + MAX_UNCOVERED, "{index} is durable and {newest} are covered");
+        }
+        writer.close().unwrap();
+        let log = LogReader::open(&folder.path().join("log")).unwrap();
+        assert!(log.is_closed());
+        assert_eq!(log.head().size, 4002);
+    }
+
+    #[test]
+    fn what_is_cosigned_is_told_and_stored_and_the_end_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (writer, clock) = writer(&path, Witnessing::Some);
+        let recorder = writer.recorder().clone();
+        let checkpoints = Arc::clone(recorder.checkpoints());
+        assert!(!checkpoints.wait_for(1, Duration::ZERO), "nobody has cosigned");
+        recorder.record(event(clock, EventType::ModelLoad)).unwrap();
+        // The witness: it takes every checkpoint that there is, the last one too.
+        let (of_thread, store) = (Arc::clone(&checkpoints), recorder.clone());
+        let witness = std::thread::spawn(move || {
+            let mut known = 0;
+            while let Ok(newest) = of_thread.next(PATIENCE) {
+                let Some((head, note)) = newest else { continue };
+                assert!(known == 0 || store.prove(known, head.size).is_some());
+                known = head.size;
+                store.store_cosigned(note, known);
+                of_thread.cosigned(known);
+            }
+            known
+        });
+        assert!(checkpoints.wait_for(2, PATIENCE));
+        assert!(checkpoints.lateness().1 >= 2);
+        writer.close().unwrap();
+        checkpoints.end();
+        assert_eq!(witness.join().unwrap(), 3, "log.close is cosigned");
+        assert_eq!(checkpoints.next(PATIENCE), Err(Over));
+        assert!(!checkpoints.wait_for(9, PATIENCE), "whoever waits is sent away at the end");
+        let own = std::fs::read(path.join("checkpoint")).unwrap();
+        assert_eq!(std::fs::read(path.join("checkpoint.cosigned")).unwrap(), own);
+    }
+
+    #[test]
+    fn case_30_a_failed_medium_is_told_and_takes_nothing_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (writer, clock) = writer(&path, Witnessing::None);
+        let recorder = writer.recorder().clone();
+        recorder.record(event(clock, EventType::ModelLoad)).unwrap();
+        assert!(!recorder.has_failed());
+        std::fs::remove_dir_all(&path).unwrap();
+        // The next checkpoint finds no directory, and then no entry is taken.
+        while recorder.record(event(clock, EventType::ModelLoad)).is_ok() {}
+        assert!(recorder.record(event(clock, EventType::ModelLoad)).is_err());
+        assert!(recorder.has_failed());
+        assert!(writer.close().is_err());
     }
 }

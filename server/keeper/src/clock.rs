@@ -5,7 +5,7 @@
 
 use anchorhold_audit_log::Stamp;
 use anchorhold_rats::Timestamp;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The broker's time when its first answer came. Set once for the process, so that wall times of entries do not jump with each
@@ -54,6 +54,11 @@ impl Clock {
             mono_ns: u64::try_from(now.saturating_duration_since(self.started).as_nanos())
                 .unwrap_or(u64::MAX),
         }
+    }
+
+    /// The wall clock in seconds, for those who hold the times of others against it.
+    pub(crate) fn seconds(self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
+        Arc::new(move || u64::try_from(self.stamp().wall_ns / 1_000_000_000).unwrap_or(0))
     }
 
     /// Seconds of the wall clock: used only where the software attester dates its certificates and for tokens of other brokers.

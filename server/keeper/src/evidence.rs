@@ -30,7 +30,8 @@ pub(crate) struct Identity {
     pub(crate) authenticator_key: Arc<AuthenticatorKey>,
     /// What callers may encrypt to; the private halves are the gateway's.
     body_keys: Vec<WrappingKey>,
-    endorsements: Endorsements,
+    /// What the settings have of what vendors say about this machine's parts.
+    pub(crate) endorsements: Endorsements,
     pub(crate) receipts: Arc<Receipts>,
 }
 
@@ -71,6 +72,7 @@ impl Identity {
         (id, voice): ([u8; 16], Signer),
         (gateway, endorsements): (&GatewayKeys, Endorsements),
         clock: Clock,
+        selinux_policy: Option<Sha256Digest>,
     ) -> anyhow::Result<Self> {
         let attester = Attester::open(settings, clock)?;
         let measurement = attester.measurement();
@@ -90,7 +92,7 @@ impl Identity {
             ),
             body_keys,
             endorsements,
-            receipts: Arc::new(Receipts::new(Arc::clone(&voice), measurement)),
+            receipts: Arc::new(Receipts::new(Arc::clone(&voice), measurement, selinux_policy)),
             voice,
         })
     }

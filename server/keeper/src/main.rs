@@ -6,6 +6,7 @@
 //!
 //! Standard output: one JSON object a line for each stage ([`stages`]). Standard error: what a person reads.
 
+mod anchor;
 mod attester;
 mod audit;
 mod children;
@@ -24,6 +25,7 @@ mod run;
 mod runtime;
 mod settings;
 mod share;
+mod shelf;
 mod stages;
 mod start;
 mod store;

@@ -13,14 +13,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct Receipts {
     signer: Arc<Signer>,
     measurement: LoggedMeasurement,
+    selinux_policy: Option<Hash>,
     /// Every model that was ever served, as it was last; held for single map operations.
     models: Mutex<BTreeMap<String, ReceiptModel>>,
 }
 
 impl Receipts {
-    pub(crate) fn new(signer: Arc<Signer>, measurement: Measurement) -> Self {
+    /// Receipts of a guest with this measurement, whose kernel enforces this SELinux policy.
+    pub(crate) fn new(
+        signer: Arc<Signer>,
+        measurement: Measurement,
+        selinux_policy: Option<Sha256Digest>,
+    ) -> Self {
         let measurement = LoggedMeasurement::new(*measurement.as_bytes());
-        Self { signer, measurement, models: Mutex::default() }
+        let selinux_policy = selinux_policy.map(|digest| Hash::new(*digest.as_bytes()));
+        Self { signer, measurement, selinux_policy, models: Mutex::default() }
     }
 
     /// A model answers from now on.
@@ -48,6 +55,7 @@ impl Receipts {
             status: record.status,
             model,
             measurement: self.measurement,
+            selinux_policy: self.selinux_policy,
             tokens_in: record.tokens_in,
             tokens_out: record.tokens_out,
             commitments: Receipt::new(Hash::new(request), Hash::new(response)),

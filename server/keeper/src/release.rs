@@ -15,7 +15,7 @@ use anchorhold_audit_log::{
 use anchorhold_channel::client::{Answer, Client, Limits, Pinned, Target};
 use anchorhold_channel::tls;
 use anchorhold_kbs::TokenRules;
-use anchorhold_key_release::{PinnedBroker, RefusalError};
+use anchorhold_key_release::{AuditTerms, PinnedBroker, RefusalError};
 use anchorhold_rats::{Evidence, ReportData};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::Bytes;
@@ -173,6 +173,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) recorder: &'a Recorder,
     pub(crate) stages: &'a mut Stages,
     pub(crate) clock: Clock,
+    /// How this boot's log is witnessed.
+    pub(crate) audit: AuditTerms,
     /// Whether the log already holds this boot's evidence.
     pub(crate) evidence_recorded: &'a mut bool,
 }

@@ -54,6 +54,8 @@ pub struct BrokerKeys {
     pub import_key: String,
     /// Verifies its audit log: name, id and key.
     pub log_key: String,
+    /// Verifies its cosignatures as a witness of guests' logs.
+    pub witness_key: String,
     /// Its TLS certificate, PEM.
     pub tls_certificate: PathBuf,
     /// The keys of its tokens, a JSON web key set.

@@ -30,6 +30,10 @@ pub struct Settings {
     pub broker_signing_key: String,
     /// The verifier key of the broker's log.
     pub broker_log_key: String,
+    /// The key of the broker's cosignatures.
+    pub broker_witness_key: String,
+    /// Whether the broker witnesses the guest's log, and after how many seconds without it that is logged and nothing new is served.
+    pub witnessed: Option<(u32, u32)>,
     /// Whether the broker is asked over the KBS protocol instead of its own.
     pub over_kbs: Option<OverKbs>,
     /// The owner of the models, hex.
@@ -42,6 +46,8 @@ pub struct Settings {
     pub report_version: u8,
     /// Where a guest in a virtual machine has the launch digest that its host computed; of the programs that run if there is none.
     pub launch_digest_file: Option<PathBuf>,
+    /// Intel's collateral for a guest that is a simulated TD, JSON; it is a simulated SEV-SNP guest if there is none.
+    pub tdx_collateral: Option<PathBuf>,
     /// The PCRs of the guest's TPM that it quotes; it has none if there are none.
     pub quoted_pcrs: Vec<u8>,
     /// Where the gateway listens.
@@ -115,12 +121,15 @@ impl Settings {
             broker_certificate: broker.keys.tls_certificate.clone(),
             broker_signing_key: broker.keys.signing_key.clone(),
             broker_log_key: broker.keys.log_key.clone(),
+            broker_witness_key: broker.keys.witness_key.clone(),
+            witnessed: None,
             over_kbs: None,
             owner_key: owner.public_key.clone(),
             models: models.collect(),
             debug: false,
             report_version: 5,
             launch_digest_file: None,
+            tdx_collateral: None,
             quoted_pcrs: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
             api_key: api_key()?,
@@ -184,12 +193,15 @@ impl Settings {
 
     fn keeper_toml(&self, places: &Places) -> String {
         let mut text = format!(
-            "deployment = \"demo\"\nproduction = {}\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n{}\n\
+            "deployment = \"demo\"\nproduction = {}\n\n[attester]\n{}debug = {}\n{}\n\
              {}[gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
              [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nprecision = {:?}\nrequired_layers = {:?}\n\n\
              [audit]\ndirectory = {}\n",
             self.production,
-            self.report_version,
+            match self.tdx_collateral {
+                None => format!("kind = \"software\"\nreport_version = {}\n", self.report_version),
+                Some(_) => "kind = \"software-tdx\"\n".to_owned(),
+            },
             self.debug,
             self.launch_digest_file
                 .as_ref()
@@ -204,6 +216,16 @@ impl Settings {
             self.required_layers,
             quoted(&places.state.join("audit")),
         );
+        if let Some((late, held)) = self.witnessed {
+            // Writing to a string cannot fail.
+            let _ = write!(
+                text,
+                "witnesses = {{ needed = 1, late_seconds = {late}, held_seconds = {held}, witness = [{{ key = {:?}, url = {:?}, certificate = {} }}] }}\n",
+                self.broker_witness_key,
+                self.broker_url,
+                quoted(&self.broker_certificate)
+            );
+        }
         if let Some(group) = &self.group {
             text.push_str("\n[worker.group]\n");
             text.push_str(group);
@@ -215,6 +237,10 @@ impl Settings {
         if !self.quoted_pcrs.is_empty() {
             // Writing to a string cannot fail.
             let _ = write!(text, "\n[tpm]\npcrs = {:?}\n", self.quoted_pcrs);
+        }
+        if let Some(collateral) = &self.tdx_collateral {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n[endorsements]\ntdx_collateral = {}\n", quoted(collateral));
         }
         if let Some(store) = &self.store {
             text.push_str("\n[store]\n");

@@ -64,10 +64,12 @@ fn runs(image: &Image, folder: &Path) -> anyhow::Result<()> {
         kernel: image.file(files::KERNEL),
         initrd: image.file(files::INITRD),
         cmdline: "console=ttyS0 quiet panic=-1".to_owned(),
+        unified: None,
         root: image.file(files::ROOT),
         forward: None,
         console: folder.join("probe"),
         simulated_digest: None,
+        uninvited: Vec::new(),
     };
     let mut qemu = Command::new(image.tools.join("run/qemu-system-x86_64"))
         .args(qemu::arguments(&machine))

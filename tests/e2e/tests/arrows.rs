@@ -25,10 +25,13 @@ use std::process::Command;
 /// * `key-release` uses `audit-log`: a guest takes no key whose release is not proven to stand in the broker's log.
 /// * `fetcher` is a program of its own, because what it needs to speak to stores has no business beside weights keys.
 /// * `collector` is a program of its own, because it reads what hostile processes had a hand in, and holds the kernel's socket.
+/// * `witnesses` is a crate of its own because guests and key brokers both keep a log in front of witnesses, over HTTPS.
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
 /// * `gateway` uses `evaluation` for its reader of signed tokens and key sets, so that there is one.
 /// * `audit-report` is a crate of its own because `audit-log` is the part that has to be trusted, and tables and pages are not.
+/// * `dossier` is a crate of its own because the command line and the static `audit-verifier` both judge dossiers, and `audit-log` signs nothing.
+/// * `audit-verifier` is a program of its own because it is to be small: what the command line knows of servers and keys is not in it.
 /// * `api-keys` is a crate of its own because the command line writes the file that the gateway reads.
 /// * `measure` is a crate of its own because the command line predicts measurements and whatever starts an image does too.
 /// * `image-builder` and `guest-init` share no crate: what one writes and the other reads is text of three lines.
@@ -38,6 +41,8 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
     ("audit-log", "attestation", &[]),
     ("audit-report", "attestation", &["rats", "audit-log"]),
+    ("dossier", "attestation", &["rats", "verifier", "evaluation", "audit-log", "audit-report", "dsse"]),
+    ("audit-verifier", "attestation", &["rats", "verifier", "relying-party", "audit-log", "dsse", "dossier"]),
     ("api-keys", "attestation", &["rats"]),
     ("dsse", "attestation", &[]),
     ("sealed-weights", "attestation", &["dsse"]),
@@ -62,6 +67,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("hpke", "attestation", &["rats"]),
     ("body-encryption", "attestation", &["rats", "hpke"]),
     ("key-release", "attestation", &["rats", "verifier", "appraisal-policy", "audit-log", "dsse", "hpke"]),
+    ("witnesses", "attestation", &["audit-log", "channel"]),
     ("release-cedar", "attestation", &["audit-log", "rats", "verifier"]),
     (
         "key-broker",
@@ -76,6 +82,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "release-cedar",
             "audit-log",
             "channel",
+            "witnesses",
             "attester",
         ],
     ),
@@ -88,6 +95,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "appraisal-policy",
             "audit-log",
             "audit-report",
+            "dossier",
             "dsse",
             "endorsements",
             "evaluation",
@@ -121,7 +129,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     (
         "keeper",
         "server",
-        &["ipc", "rats", "attester", "kbs", "key-release", "audit-log", "channel", "confine"],
+        &["ipc", "rats", "attester", "kbs", "key-release", "audit-log", "channel", "witnesses", "confine"],
     ),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
     ("cuda", "server", &["engine", "model", "worker", "ipc", "confine"]),

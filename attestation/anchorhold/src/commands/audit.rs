@@ -1,19 +1,20 @@
 //! `anchorhold audit`: export bundles, and verify them with the evidence that vouches for the audit key.
 
+mod dossier;
 mod entries;
-mod evidence;
 mod report;
 
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
 use crate::trust::TrustArgs;
 use crate::{files, output::remark};
+use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{
     Expectations, ExportOptions, ExportSummary, Hash, MAX_EARLIER, Origin, PublicKey, Report, Status,
     VerifierKey, export, verify,
 };
 use anchorhold_channel::Verdict;
-use evidence::Attestation;
+use anchorhold_dossier::attestation::{self, Attestation};
 use serde::Serialize;
 use std::fs::File;
 use std::path::PathBuf;
@@ -41,6 +42,11 @@ pub(crate) enum Command {
         --audit-key $BROKER_LOG_KEY --out report.html"
     )]
     Report(Box<report::ReportArgs>),
+    #[command(
+        after_help = "Example:\n  anchorhold audit dossier guest.tar broker.tar --measurement $MEASUREMENT \
+        --audit-key $BROKER_LOG_KEY --sign exporter.p8 --decided-by release.toml --out dossier.tar"
+    )]
+    Dossier(Box<dossier::DossierArgs>),
     #[command(after_help = "Examples:\n  anchorhold audit verify bundle.tar --measurement $MEASUREMENT\n  \
         anchorhold audit verify broker.tar --log-only --audit-key $BROKER_AUDIT_KEY")]
     Verify(Box<VerifyArgs>),
@@ -64,17 +70,20 @@ pub(crate) struct ExportArgs {
     format: Format,
 }
 
-/// Verify a bundle: the log, and the evidence that its key is a guest's
+/// Verify a bundle or a dossier: the logs, and the evidence that their keys are guests'
 ///
 /// An intact log shows that the holder of the audit key wrote these entries in this order. Whose key that is, only the
 /// evidence in the bundle can say, so --measurement or --policy is needed. A key broker's log holds no evidence: say
-/// --log-only and give its key.
+/// --log-only and give its key. In a dossier, the exporter, the witnesses and the completeness of the boots are judged too, each with a
+/// verdict of its own.
 #[derive(clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The bundle
+    /// The bundle, or the dossier
     file: PathBuf,
     #[command(flatten)]
     trust: TrustArgs,
+    #[command(flatten)]
+    dossier: dossier::ExpectedArgs,
     /// Judge the log alone, under a key that is known beforehand
     #[arg(long, requires = "audit_key", conflicts_with_all = ["measurement", "policy"])]
     log_only: bool,
@@ -85,6 +94,12 @@ pub(crate) struct VerifyArgs {
     /// The name that the log must have [default: that of a note key]
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
+    /// A witness whose cosignature of the checkpoint counts, as its operator prints its key; may be repeated
+    #[arg(long, value_name = "KEY", value_parser = witness_key)]
+    witness: Vec<WitnessKey>,
+    /// How many of them must have cosigned
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "witness")]
+    witnesses_needed: usize,
     /// A checkpoint of this log that was seen earlier; may be repeated
     #[arg(long, value_name = "FILE")]
     earlier: Vec<PathBuf>,
@@ -125,6 +140,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Export(args) => run_export(args),
         Command::Entries(args) => entries::run(args),
         Command::Report(args) => report::run(args),
+        Command::Dossier(args) => dossier::run(args),
         Command::Verify(args) => run_verify(args),
     }
 }
@@ -206,11 +222,16 @@ struct LogSubject {
 }
 
 fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
+    if dossier::is_dossier(&args.file)? {
+        return dossier::run_verify(args);
+    }
+    args.dossier.require_none()?;
     let trust = if args.log_only { None } else { Some(args.trust.read()?) };
     let expectations = expectations(args)?;
     let file = File::open(&args.file).map_err(|e| files::failed("open", &args.file, &e))?;
     let report = verify(file, &expectations).map_err(|e| files::failed("read", &args.file, &e))?;
-    let attestation = trust.map(|trust| evidence::judge(&report, &trust));
+    let attestation =
+        trust.map(|trust| attestation::judge(&report, &trust.anchors, &trust.policies, trust.at));
     let exit = match &attestation {
         _ if !report.is_accepted() => Exit::NotProven,
         Some(attestation) => attestation.verdict.into(),
@@ -232,6 +253,10 @@ fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+fn witness_key(text: &str) -> Result<WitnessKey, String> {
+    WitnessKey::parse(text).map_err(|e| e.to_string())
+}
+
 fn expectations(args: &VerifyArgs) -> Result<Expectations, Failure> {
     if args.earlier.len() > MAX_EARLIER {
         return Err(Failure::usage(format!("more than {MAX_EARLIER} earlier checkpoints")));
@@ -240,7 +265,14 @@ fn expectations(args: &VerifyArgs) -> Result<Expectations, Failure> {
     let read = |path: &PathBuf| files::read(path, MAX_CHECKPOINT_BYTES);
     let origin = origin.map_err(|e| Failure::usage(format!("--origin: {e}")))?;
     let of_key = args.audit_key.clone().map(AuditKey::expectations).unwrap_or_default();
+    let witnesses = if args.witness.is_empty() {
+        None
+    } else {
+        let quorum = Quorum::new(args.witness.clone(), args.witnesses_needed);
+        Some(quorum.map_err(|e| Failure::usage(format!("--witness: {e}")))?)
+    };
     Ok(Expectations {
+        witnesses,
         origin: origin.or(of_key.origin),
         earlier: args.earlier.iter().map(read).collect::<Result<_, _>>()?,
         audit_key: of_key.audit_key,

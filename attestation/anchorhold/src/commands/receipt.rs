@@ -7,8 +7,8 @@ use crate::output::{self, Format, line};
 use crate::trust::TrustArgs;
 use anchorhold_audit_log::{MAX_RECEIPT_BYTES, RECEIPT_KEY_BYTES, SignedReceipt, split_stream};
 use anchorhold_channel::AttestedServer;
-use anchorhold_rats::{Checks, Ed25519PublicKey, Secret};
-use anchorhold_relying_party::{Exchange, ReceiptVerification, verify_receipt};
+use anchorhold_rats::{Checks, Ed25519PublicKey, Secret, Sha256Digest};
+use anchorhold_relying_party::{Exchange, ReceiptVerification, Wanted, verify_receipt};
 use std::path::{Path, PathBuf};
 
 const EXAMPLE: &str = "\
@@ -55,6 +55,12 @@ pub(crate) struct Args {
     /// A file with the value of x-anchorhold-receipt-key
     #[arg(long, value_name = "FILE", requires = "request")]
     receipt_key: Option<PathBuf>,
+    /// The SELinux policy that the receipt has to name: the SHA-256 digest of the policy file of the guest's image, in hex
+    #[arg(long, value_name = "HEX")]
+    selinux_policy: Option<Sha256Digest>,
+    /// The release policy that the receipt has to name, by its SHA-256 digest, in hex
+    #[arg(long, value_name = "HEX")]
+    release_policy: Option<Sha256Digest>,
     #[command(flatten)]
     format: Format,
 }
@@ -96,7 +102,12 @@ fn judge(args: &Args, checks: &mut Checks) -> Result<Option<SignedReceipt>, Fail
         (Some(request), Some(response), Some(key)) => Some(Exchange { request, response, key }),
         _ => None,
     };
-    Ok(verify_receipt(&text, (&key, server.as_deref()), exchange.as_ref(), checks))
+    let receipt = verify_receipt(&text, (&key, server.as_deref()), exchange.as_ref(), checks);
+    if let Some(receipt) = &receipt {
+        let wanted = Wanted { selinux_policy: args.selinux_policy, release_policy: args.release_policy };
+        wanted.of(receipt, checks);
+    }
+    Ok(receipt)
 }
 
 /// The guest of the saved document, if one is named and accepted.
@@ -131,6 +142,8 @@ fn text(report: &ReceiptVerification) -> String {
         line(&mut out, "request", &format!("{}, status {}", receipt.rid.as_str(), receipt.status));
         line(&mut out, "tokens", &format!("{} in, {} out", receipt.tokens_in, receipt.tokens_out));
         line(&mut out, "measurement", &receipt.measurement.to_string());
+        let selinux = receipt.selinux_policy.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
+        line(&mut out, "SELinux policy", &selinux);
         if let Some(model) = &receipt.model {
             let served = format!(
                 "{} version {}, manifest {}",
@@ -139,6 +152,8 @@ fn text(report: &ReceiptVerification) -> String {
                 model.manifest_digest
             );
             line(&mut out, "model", &served);
+            let policy = model.policy_digest.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
+            line(&mut out, "release policy", &policy);
         }
     }
     line(&mut out, "verdict", &report.verdict.to_string());

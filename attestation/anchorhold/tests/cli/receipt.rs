@@ -28,6 +28,7 @@ fn receipt(measurement: [u8; 48]) -> SignedReceipt {
             policy_digest: None,
         }),
         measurement: Measurement::new(measurement),
+        selinux_policy: None,
         tokens_in: 7,
         tokens_out: 9,
         commitments: Receipt::new(commit(&KEY, b"question"), commit(&KEY, b"data: [DONE]\n\n")),
@@ -115,4 +116,57 @@ fn a_receipt_without_a_key_or_a_document_is_a_usage_error() {
     let key = audit_key(5);
     folder.write("key", "abc");
     assert_eq!(verify(&folder, &[&["--audit-key", &key][..], &BODIES[..]].concat()).code, 2);
+}
+
+#[test]
+fn a_receipt_is_asked_for_the_policies_that_it_names() {
+    let said = SignedReceipt { selinux_policy: Some(Hash::new([4; 32])), ..receipt([5; 48]) };
+    let (folder, key) = (kept(&said), audit_key(5));
+    let (named, other) = ("04".repeat(32), "05".repeat(32));
+    let failed = |more: &[&str]| {
+        let ran = verify(&folder, &[&["@receipt", "--audit-key", &key][..], more].concat());
+        let checks = ran.json()["checks"].as_array().unwrap().clone();
+        let failed = checks.iter().filter(|check| check["outcome"] == "failed");
+        failed.map(|check| check["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(failed(&["--selinux-policy", &named]).is_empty());
+    assert_eq!(failed(&["--selinux-policy", &other]), ["receipt_selinux_policy"]);
+    // It names no release policy at all.
+    assert_eq!(failed(&["--release-policy", &named]), ["receipt_release_policy"]);
+    let shown = run([
+        "receipt".to_owned(),
+        "verify".to_owned(),
+        folder.path("receipt"),
+        "--audit-key".to_owned(),
+        key,
+    ]);
+    assert!(shown.out.contains(&named), "{}", shown.out);
+}
+
+#[test]
+fn a_receipt_names_the_selinux_policy_of_the_attested_guest() {
+    // The guest of the document says that its kernel enforces none.
+    let folder =
+        kept(&SignedReceipt { selinux_policy: Some(Hash::new([4; 32])), ..receipt(*MEASUREMENT.as_bytes()) });
+    let key = Ed25519PublicKey::new(*signer(5).key().public_key().as_bytes());
+    folder.write("document", document_with_audit_key(&guest(), (NONCE, TLS_KEY), key));
+    let (root, measurement) = (folder.simulated_root(), MEASUREMENT.to_string());
+    let (nonce, tls_key) = (NONCE.to_string(), TLS_KEY.to_string());
+    let args = [
+        "@receipt",
+        "--document",
+        "@document",
+        "--nonce",
+        &nonce,
+        "--tls-key",
+        &tls_key,
+        "--measurement",
+        &measurement,
+        "--dangerous-simulated-root",
+        &root,
+    ];
+    let ran = verify(&folder, &args);
+    ran.expect(3, "");
+    let text = ran.json()["checks"].to_string();
+    assert!(text.contains("receipt_selinux_policy"), "{text}");
 }

@@ -29,6 +29,12 @@ impl Growth {
         });
     }
 
+    /// How many leaves there are.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
     /// Size and root hash.
     #[must_use]
     pub fn head(&self) -> TreeHead {
@@ -45,11 +51,11 @@ impl Growth {
     /// `None` when the old size is before the base or above the size, or the size is above the tree's.
     #[must_use]
     pub fn prove(&self, old_size: u64, size: u64) -> Option<Vec<Hash>> {
-        if old_size < self.base || size > self.frontier.size() {
-            return None;
-        }
         if old_size == 0 {
-            return Some(Vec::new());
+            return (size <= self.size()).then(Vec::new);
+        }
+        if old_size < self.base || size > self.size() {
+            return None;
         }
         consistency_proof_from(old_size, size, |node| self.nodes.get(&node).copied().ok_or(())).ok().flatten()
     }

@@ -74,6 +74,10 @@ pub struct SignedReceipt {
     pub model: Option<ReceiptModel>,
     /// The guest's launch measurement.
     pub measurement: Measurement,
+    /// SHA-256 of the SELinux policy that the guest's kernel enforced when the guest started; left out where it enforced none, so that
+    /// receipts without one are what they were before there was this key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selinux_policy: Option<Hash>,
     /// Tokens of the prompt.
     pub tokens_in: u64,
     /// Tokens of the answer.
@@ -172,6 +176,7 @@ mod tests {
                 policy_digest: None,
             }),
             measurement: Measurement::new([5; 48]),
+            selinux_policy: None,
             tokens_in: 7,
             tokens_out: 9,
             commitments: Receipt::new(commit(&[1; 32], b"question"), commit(&[1; 32], b"answer")),
@@ -189,6 +194,16 @@ mod tests {
         assert_eq!(read, receipt());
         assert!(read.commitments.opens(&[1; 32], b"question", b"answer"));
         assert!(text.is_ascii() && !text.contains('\n'));
+    }
+
+    #[test]
+    fn the_policy_of_the_guest_is_signed_and_left_out_where_there_is_none() {
+        let payload = |receipt: &SignedReceipt| serde_json::to_value(receipt).unwrap();
+        assert_eq!(payload(&receipt()).get("selinux_policy"), None);
+        let confined = SignedReceipt { selinux_policy: Some(Hash::new([4; 32])), ..receipt() };
+        assert_eq!(payload(&confined)["selinux_policy"], "04".repeat(32));
+        let key = signer(1).key().public_key();
+        assert_eq!(SignedReceipt::verify(&confined.sign(&signer(1)).unwrap(), &key), Ok(confined));
     }
 
     #[test]

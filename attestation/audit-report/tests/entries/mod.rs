@@ -69,7 +69,7 @@ pub(crate) fn bare_and_full(kind: EventType, outcome: Outcome) -> [Event; 2] {
     });
     full.key = Some(Key { kek: None, kid: KeyId::new("kid-1").unwrap(), op: KeyOperation::Release });
     full.log =
-        Some(LogState { lost_max: Some(5), origin: Origin::new(ORIGIN).unwrap(), root: None, size: Some(9) });
+        Some(LogState { lost_max: Some(5), size: Some(9), ..LogState::of(Origin::new(ORIGIN).unwrap()) });
     full.setting = Some(Setting {
         approved_by: vec![Hash::new([5; 32])],
         name: Code::from_static("release_policy"),

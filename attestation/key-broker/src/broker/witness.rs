@@ -46,7 +46,7 @@ impl Broker {
     pub fn witness_log(&self, key: &VerifierKey) -> Result<(), BrokerError> {
         let mut event = self.operator_event(EventType::LogRegister, Outcome::Success);
         let origin = Origin::new(key.name()).map_err(|_| BrokerError::LogKey)?;
-        event.log = Some(LogState { lost_max: None, origin, root: None, size: None });
+        event.log = Some(LogState::of(origin));
         let key = key.clone();
         let (known, _) = self.ledger.commit(move |writing| {
             let known = state::witnessed(&*writing.tables(), key.name())?;
@@ -79,10 +79,9 @@ fn take(writing: &mut Writing<'_>, request: &AddCheckpoint, mut event: Event) ->
             if refusal.suggests_equivocation() && row.contradiction.is_none() {
                 event.code = Code::from_static("log_contradiction");
                 event.log = Origin::new(request.origin()).ok().map(|origin| LogState {
-                    lost_max: None,
-                    origin,
                     root: Some(row.root),
                     size: Some(row.size),
+                    ..LogState::of(origin)
                 });
                 writing.append(&event)?;
                 row.contradiction = Some(String::from_utf8_lossy(request.note()).into_owned());

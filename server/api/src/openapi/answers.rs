@@ -43,7 +43,13 @@ fn readiness() -> Schema {
     let layers = || Schema::all(Schema::words());
     let held =
         Schema::answer(vec![("process", Schema::words()), ("layers", layers()), ("missing", layers())]);
-    Schema::answer(vec![("status", Schema::one_of_words(&["ready"])), ("confinement", Schema::all(held))])
+    let states = Schema::one_of_words(&["well", "late"]);
+    let log = Schema::answer(vec![("state", states), ("cosigned", Schema::count().or_null())]);
+    Schema::answer(vec![
+        ("status", Schema::one_of_words(&["ready"])),
+        ("audit", log),
+        ("confinement", Schema::all(held)),
+    ])
 }
 
 fn object(kind: &str) -> Field {

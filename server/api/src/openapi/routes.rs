@@ -178,7 +178,7 @@ fn operators() -> Map<String, Value> {
             "/readyz",
             tells_anybody(
                 "ready",
-                "Whether every model can answer, and what holds each process",
+                "Whether every model can answer, how the audit log stands, and what holds each process",
                 &json_of("Readiness"),
             ),
         ),

@@ -5,7 +5,7 @@ use crate::evidence::Identity;
 use crate::key::HeldKey;
 use crate::settings::Model;
 use anchorhold_audit_log::{BindingInputs, BindingPurpose, Hash};
-use anchorhold_key_release::{AuditTerms, KeyRequest, KeyUse, PinnedBroker, RefusalBody, Session};
+use anchorhold_key_release::{KeyRequest, KeyUse, PinnedBroker, RefusalBody, Session};
 use anchorhold_rats::Sha256Digest;
 use anyhow::anyhow;
 use bytes::Bytes;
@@ -33,13 +33,14 @@ pub(super) fn exchange(
         purpose: KeyUse::Serve,
         instance_id: exchange.identity.instance,
         log_origin: exchange.identity.log_origin.clone(),
-        audit: AuditTerms::default(),
+        audit: exchange.audit,
     };
     let session = Session::begin(&challenge, pinned.clone(), request, exchange.identity.keys())
         .map_err(anyhow::Error::from)?;
     let evidence = exchange.attest(model, &session.report_data(Sha256Digest::of(b"")))?;
     exchange.record_evidence(&evidence, inputs(exchange.identity, &session))?;
-    let (body, awaiting) = session.send(evidence);
+    // Where the broker has no newer ones of its own, these must do.
+    let (body, awaiting) = session.send_endorsed(evidence, exchange.identity.endorsements.clone());
     let answer = post(http, "/v1/release", body.into())?;
     let key = awaiting.open(&answer, &exchange.identity.release_key).map_err(anyhow::Error::from)?;
     exchange.clock.follow(key.decided_ns());

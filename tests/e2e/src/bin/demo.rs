@@ -78,6 +78,7 @@ fn run(arguments: &Arguments, show: &mut Show) -> anyhow::Result<()> {
         stand.serve(&packages, &measurement)
     })?;
     let mut settings = Settings::new(&stand.broker, &stand.owner, &packages)?;
+    settings.witnessed = Some((60, 300));
     if arguments.stay {
         settings.listen = arguments.listen.clone().unwrap_or_else(|| LISTEN.to_owned());
     }

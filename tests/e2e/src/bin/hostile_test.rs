@@ -42,6 +42,9 @@ struct Arguments {
     /// anchorhold-guest-init, linked statically
     #[arg(long, value_name = "FILE")]
     init: PathBuf,
+    /// The folder that enclave-image/kernel.sh made
+    #[arg(long, value_name = "DIR")]
+    kernels: PathBuf,
     /// The compiled SELinux policy
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
@@ -124,7 +127,7 @@ struct Stand {
 }
 
 fn prepare(arguments: &Arguments, in_place_of: InPlaceOf<'_>) -> anyhow::Result<Stand> {
-    let Arguments { repository, programs, init, policy, tools, cache } = arguments;
+    let Arguments { repository, programs, init, kernels, policy, tools, cache } = arguments;
     let folder = tempfile::tempdir()?;
     let (mixed, out) = (folder.path().join("programs"), folder.path().join("image"));
     std::fs::create_dir(&mixed)?;
@@ -144,6 +147,7 @@ fn prepare(arguments: &Arguments, in_place_of: InPlaceOf<'_>) -> anyhow::Result<
         repository,
         programs: &mixed,
         init,
+        kernels,
         policy: Some(policy),
         tools,
         cache,

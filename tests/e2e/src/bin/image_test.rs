@@ -2,8 +2,12 @@
 //!
 //! Every check is one line of standard output; the last line counts them.
 
+#[path = "image_test/host_inputs.rs"]
+mod host_inputs;
 #[path = "image_test/production.rs"]
 mod production;
+#[path = "image_test/unified.rs"]
+mod unified;
 
 use anchorhold_e2e::boot::{COMMENT, Deployment, Ended, Image, launch_digest};
 use anchorhold_e2e::client::Caller;
@@ -45,6 +49,9 @@ struct Arguments {
     /// anchorhold-guest-init, linked statically
     #[arg(long, value_name = "FILE")]
     init: PathBuf,
+    /// The folder that enclave-image/kernel.sh made
+    #[arg(long, value_name = "DIR")]
+    kernels: PathBuf,
     /// The compiled SELinux policy
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -111,8 +118,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
         })?;
     }
     checks.check("production", || production::check(&deployment, &arguments.production))?;
+    checks.check("what a host adds", || host_inputs::uninvited(&deployment))?;
+    checks.check("a processor without RDRAND", || host_inputs::without_rdrand(&deployment))?;
+    checks.check("a root disk that ends early", || host_inputs::short_disk(&deployment))?;
     checks.check("a byte of the root disk", || changed.panics(|changed| changed.disk()))?;
     checks.check("another root hash", || changed.panics(|changed| changed.root_hash()))?;
+    checks.check("a host that lies to a guest with a TPM", || unified::lies(&image))?;
     Ok(checks.0)
 }
 
@@ -243,8 +254,7 @@ impl Changed<'_> {
 
     fn cmdline(&self) -> anyhow::Result<Machine> {
         let machine = self.machine();
-        let cmdline =
-            machine.cmdline.replacen("lockdown=confidentiality ", "lockdown=confidentiality nosmt ", 1);
+        let cmdline = machine.cmdline.replacen("panic=-1 ", "panic=-1 nosmt ", 1);
         Ok(Machine { cmdline, ..machine })
     }
 
@@ -264,7 +274,7 @@ impl Changed<'_> {
 
     /// The image built again from something else, with the same settings.
     fn rebuilt(&self, table: &Table, policy: Option<&Path>, name: &str) -> anyhow::Result<Machine> {
-        let Arguments { repository, programs, init, tools, cache, .. } = self.arguments;
+        let Arguments { repository, programs, init, kernels, tools, cache, .. } = self.arguments;
         let lock = Lock::read(&repository.join("enclave-image/image.lock"))?;
         let out = self.deployment.stand.path().join(name);
         build(&Inputs {
@@ -275,6 +285,7 @@ impl Changed<'_> {
             repository,
             programs,
             init,
+            kernels,
             policy,
             tools,
             cache,

@@ -1,0 +1,515 @@
+//! A log in a small world that a seed decides: a disk that tears, loses, reorders and misdirects writes or fails a call, clocks that jump,
+//! crashes at any moment, and a host that puts back what it kept.
+//!
+//! `SEEDS=10000 cargo test --release -p anchorhold-audit-log --test simulation` runs that many; a failure names its seed, and `SEED=…`
+//! runs it alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    reason = "tests stop at a surprise"
+)]
+
+mod fixture;
+
+use anchorhold_audit_log::merkle::{Frontier, TreeHead, leaf_hash};
+use anchorhold_audit_log::{
+    Check, Entry, Event, Expectations, ExportOptions, Finding, Log, LogError, LogReader, ReadError, Stamp,
+    Status, Storage, export, verify,
+};
+use fixture::{boot, refusal_event, request_event, signer};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+
+const SEEDS: u64 = 400;
+const STEPS: usize = 24;
+/// What a disk writes whole.
+const SECTOR: usize = 512;
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// What a write of entries meets that the writer is not told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lie {
+    /// It goes to another place of the segment.
+    Misdirected,
+    /// It is said to be durable and lost.
+    Lost,
+}
+
+/// Sectors of a file that were written and not made durable.
+type Pending = Vec<(usize, Vec<u8>)>;
+
+/// The medium. Files as they are after a power cut now, and what may or may not be added to them.
+struct Disk {
+    random: Random,
+    files: BTreeMap<String, Vec<u8>>,
+    segment: String,
+    /// The current segment as the process sees it.
+    seen: Vec<u8>,
+    pending: Pending,
+    /// Which call fails, counted from now.
+    fails_in: Option<usize>,
+    /// Which call is never finished, counted from now.
+    crashes_in: Option<usize>,
+    lie: Option<Lie>,
+    has_crashed: bool,
+}
+
+impl Disk {
+    /// Whether this call works, fails, or is the last.
+    fn step(&mut self) -> io::Result<()> {
+        assert!(!self.has_crashed, "the process is gone");
+        for (counter, kind) in
+            [(&mut self.crashes_in, io::ErrorKind::Interrupted), (&mut self.fails_in, io::ErrorKind::Other)]
+        {
+            match counter {
+                Some(0) => {
+                    *counter = None;
+                    self.has_crashed = kind == io::ErrorKind::Interrupted;
+                    return Err(kind.into());
+                }
+                Some(left) => *left -= 1,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        self.seen.resize(self.seen.len().max(at + bytes.len()), 0);
+        self.seen[at..at + bytes.len()].copy_from_slice(bytes);
+        for sector in at / SECTOR..(at + bytes.len()).div_ceil(SECTOR) {
+            let end = ((sector + 1) * SECTOR).min(self.seen.len());
+            self.pending.push((sector, self.seen[sector * SECTOR..end].to_vec()));
+        }
+    }
+
+    /// A power cut: of the sectors under way, any subset arrives, in any order; a file that has grown over one that did not arrive holds
+    /// zeros or what lay there before.
+    fn cut_power(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        let mut content = self.files.get(&self.segment).cloned().unwrap_or_default();
+        let durable = content.len();
+        let garbage = self.random.one_in(2);
+        for (sector, bytes) in pending {
+            if self.random.one_in(2) {
+                continue;
+            }
+            let at = sector * SECTOR;
+            let length = content.len().max(at + bytes.len());
+            while content.len() < length {
+                let byte = if garbage { self.random.next() as u8 } else { 0 };
+                content.push(byte);
+            }
+            // The part of the sector that was durable is what it was.
+            let from = at.max(durable) - at;
+            if from < bytes.len() {
+                content[at + from..at + bytes.len()].copy_from_slice(&bytes[from..]);
+            }
+        }
+        if !self.segment.is_empty() {
+            self.files.insert(self.segment.clone(), content);
+        }
+    }
+
+    fn write_to(&self, path: &Path) {
+        std::fs::create_dir_all(path.join("entries")).unwrap();
+        for (name, content) in &self.files {
+            std::fs::write(path.join(name), content).unwrap();
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Handle(Rc<RefCell<Disk>>);
+
+impl Storage for Handle {
+    fn begin_segment(&mut self, number: u32) -> io::Result<()> {
+        let mut disk = self.0.borrow_mut();
+        let name = format!("entries/{number:08}.seg");
+        let result = disk.step();
+        if result.is_ok() || disk.random.one_in(2) {
+            disk.files.insert(name.clone(), Vec::new());
+            (disk.segment, disk.seen) = (name, Vec::new());
+        }
+        result
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut disk = self.0.borrow_mut();
+        let result = disk.step();
+        let end = disk.seen.len();
+        let written = if result.is_ok() { bytes.len() } else { disk.random.below(bytes.len() + 1) };
+        if disk.lie == Some(Lie::Misdirected) && end > 0 {
+            disk.lie = None;
+            let at = disk.random.below(end);
+            disk.write(at, &bytes[..written]);
+            // The writer's own place goes on as if it had been right.
+            disk.seen.resize(end + written, 0);
+        } else {
+            disk.write(end, &bytes[..written]);
+        }
+        result
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut disk = self.0.borrow_mut();
+        disk.step()?;
+        if disk.lie == Some(Lie::Lost) {
+            disk.lie = None;
+            disk.pending.clear();
+            let durable = disk.files.get(&disk.segment).map_or(0, Vec::len);
+            disk.seen[durable..].fill(0);
+            return Ok(());
+        }
+        disk.pending.clear();
+        let (name, content) = (disk.segment.clone(), disk.seen.clone());
+        disk.files.insert(name, content);
+        Ok(())
+    }
+
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut disk = self.0.borrow_mut();
+        let result = disk.step();
+        if result.is_err() {
+            let whole = disk.random.one_in(2);
+            let written = if whole { bytes.len() } else { disk.random.below(bytes.len()) };
+            disk.files.insert(format!("{name}.new"), bytes[..written].to_vec());
+            if !whole || disk.random.one_in(2) {
+                return result;
+            }
+        }
+        disk.files.insert(name.to_owned(), bytes.to_vec());
+        result
+    }
+}
+
+/// What the writer was told, and what it tried.
+#[derive(Default)]
+struct Known {
+    acknowledged: u64,
+    /// The largest checkpoint that it handed out, for example to a witness.
+    checkpoint: Option<Vec<u8>>,
+    failed: bool,
+}
+
+/// What a run was to prove, and what came of it.
+#[derive(Default)]
+struct Count {
+    crashes: u64,
+    failures: u64,
+    torn: u64,
+    lies: u64,
+    lies_found: u64,
+    put_back: u64,
+    verified: u64,
+}
+
+fn some_event(random: &mut Random, at: Stamp) -> Event {
+    let event = if random.one_in(5) { refusal_event(0) } else { request_event(0) };
+    Event { at, ..event }
+}
+
+/// The clocks: the host sets one of them as it likes.
+fn tick(random: &mut Random, at: &mut Stamp) -> Stamp {
+    const YEAR_S: i64 = 365 * 24 * 60 * 60;
+    at.mono_ns += random.next() % 20_000_000_000;
+    at.wall_ns += match random.below(12) {
+        0 => -YEAR_S * 1_000_000_000,
+        1 => 24 * 60 * 60 * 1_000_000_000,
+        _ => (random.next() % 20_000_000_000) as i64,
+    };
+    *at
+}
+
+/// Runs the writer until it ends, fails or crashes.
+fn write(random: &mut Random, disk: &Handle) -> Known {
+    let mut known = Known::default();
+    let mut at = Stamp { wall_ns: 1_790_000_000_000_000_000, mono_ns: 0 };
+    let mut log = match Log::create_in(disk.clone(), signer(), boot(), at) {
+        Ok(log) => log,
+        Err(error) => {
+            assert!(matches!(error, LogError::Storage { .. }));
+            return Known { failed: true, ..known };
+        }
+    };
+    (known.acknowledged, known.checkpoint) = (log.size(), Some(log.latest_checkpoint().1.to_vec()));
+    if random.one_in(2) {
+        log.keep_growth();
+    }
+    for _ in 0..STEPS {
+        if disk.0.borrow().has_crashed {
+            return known;
+        }
+        let now = tick(random, &mut at);
+        let outcome = match random.below(8) {
+            0 => log.checkpoint().map(drop),
+            1 => {
+                let (size, note) = log.latest_checkpoint();
+                let note = note.to_vec();
+                log.store_cosigned(&note, size)
+            }
+            2 => match log.beat(now, random.one_in(2).then(|| log.size())) {
+                // It was not time.
+                Ok(false) => continue,
+                other => other.map(drop),
+            },
+            3 if random.one_in(6) => log.end(now).map(drop),
+            _ => {
+                let events: Vec<_> = (0..=random.below(6)).map(|_| some_event(random, now)).collect();
+                log.append(&events).map(drop)
+            }
+        };
+        match outcome {
+            Ok(()) => {
+                assert!(!known.failed, "acknowledged after a failure");
+                known.acknowledged = log.size();
+                known.checkpoint = Some(log.latest_checkpoint().1.to_vec());
+            }
+            Err(LogError::Storage { .. }) => known.failed = true,
+            Err(LogError::Poisoned) => assert!(known.failed && log.is_poisoned()),
+            Err(LogError::Ended) => assert!(!known.failed),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    known
+}
+
+/// What the entries on the disk lead to, read by this test alone.
+fn heads_of(leaves: &[Vec<u8>]) -> Vec<TreeHead> {
+    let mut frontier = Frontier::new();
+    let mut heads = vec![frontier.head()];
+    for leaf in leaves {
+        frontier.push(leaf_hash(leaf));
+        heads.push(frontier.head());
+    }
+    heads
+}
+
+fn leaves_of(reader: &LogReader) -> Vec<Vec<u8>> {
+    let mut leaves = Vec::new();
+    let read = reader.for_each_leaf::<ReadError>(reader.head().size, |index, leaf| {
+        assert_eq!(Entry::from_bytes(leaf).unwrap().seq, index);
+        leaves.push(leaf.to_vec());
+        Ok(())
+    });
+    read.unwrap();
+    leaves
+}
+
+/// The bundle of the log verifies, and follows from the checkpoint that was handed out.
+fn bundle_is_accepted(path: &Path, seen: &[u8]) -> Result<(), Finding> {
+    let mut bundle = Vec::new();
+    export(path, &mut bundle, &ExportOptions::default()).unwrap();
+    let expectations = Expectations {
+        audit_key: Some(signer().key().public_key()),
+        earlier: vec![seen.to_vec()],
+        ..Expectations::default()
+    };
+    let report = verify(bundle.as_slice(), &expectations).unwrap();
+    match report.verdicts.iter().find(|verdict| verdict.status == Status::Failed) {
+        None => Ok(()),
+        Some(verdict) => {
+            assert_eq!(verdict.check, Check::Earlier, "{:?}", report.verdicts);
+            Err(verdict.finding)
+        }
+    }
+}
+
+/// After a crash or a failed call of a disk that does not lie: everything acknowledged is there, and a tail is cut at an entry.
+fn recovers(path: &Path, known: &Known, count: &mut Count, thorough: bool) {
+    let reader = match LogReader::recover(path) {
+        Ok(reader) => reader,
+        Err(ReadError::Empty | ReadError::Io { .. }) if known.acknowledged == 0 => return,
+        Err(error) => panic!("{error}"),
+    };
+    assert!(reader.head().size >= known.acknowledged, "{} < {}", reader.head().size, known.acknowledged);
+    count.torn += u64::from(reader.torn_tail().is_some());
+    let again = LogReader::open(path).unwrap();
+    assert_eq!((again.head(), again.torn_tail()), (reader.head(), None));
+    let leaves = leaves_of(&again);
+    assert_eq!(heads_of(&leaves).last(), Some(&again.head()));
+    if thorough && let Some(seen) = &known.checkpoint {
+        assert_eq!(bundle_is_accepted(path, seen), Ok(()));
+        count.verified += 1;
+    }
+}
+
+fn run(seed: u64, count: &mut Count) {
+    let mut random = Random(seed);
+    let scenario = random.below(4);
+    let disk = Disk {
+        random: Random(!seed),
+        files: BTreeMap::new(),
+        segment: String::new(),
+        seen: Vec::new(),
+        pending: Vec::new(),
+        fails_in: None,
+        crashes_in: None,
+        lie: None,
+        has_crashed: false,
+    };
+    let disk = Handle(Rc::new(RefCell::new(disk)));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let thorough = seed.is_multiple_of(8);
+    match scenario {
+        // A crash at any call; sometimes after a call that failed.
+        0 | 1 => {
+            let at = random.below(60);
+            disk.0.borrow_mut().crashes_in = Some(at);
+            if random.one_in(4) {
+                disk.0.borrow_mut().fails_in = Some(random.below(at + 1));
+            }
+            let known = write(&mut random, &disk);
+            count.crashes += u64::from(disk.0.borrow().has_crashed);
+            count.failures += u64::from(known.failed && !disk.0.borrow().has_crashed);
+            disk.0.borrow_mut().cut_power();
+            disk.0.borrow().write_to(&path);
+            recovers(&path, &known, count, thorough);
+        }
+        // A disk that lies once.
+        2 => lies(&mut random, &disk, &path, count),
+        // A host that puts back the disk of an earlier moment.
+        _ => is_put_back(&mut random, &disk, &path, count),
+    }
+}
+
+/// Writes entries that are known by their bytes, with one lie among them.
+fn lies(random: &mut Random, disk: &Handle, path: &Path, count: &mut Count) {
+    let mut at = Stamp { wall_ns: 0, mono_ns: 0 };
+    let mut log = Log::create_in(disk.clone(), signer(), boot(), at).unwrap();
+    let batches = 2 + random.below(8);
+    let lie_at = random.below(batches);
+    let mut written = Vec::new();
+    for batch in 0..batches {
+        if batch == lie_at {
+            disk.0.borrow_mut().lie = Some(if random.one_in(2) { Lie::Misdirected } else { Lie::Lost });
+        }
+        let now = tick(random, &mut at);
+        let events: Vec<_> = (0..=random.below(4)).map(|_| some_event(random, now)).collect();
+        log.append(&events).unwrap();
+        written.push(log.head());
+        if random.one_in(3) {
+            log.checkpoint().unwrap();
+        }
+    }
+    let covered = log.size() - log.uncovered();
+    disk.0.borrow_mut().cut_power();
+    disk.0.borrow().write_to(path);
+    count.lies += 1;
+    count.lies_found += u64::from(finds(path, &written, covered));
+}
+
+/// The entries are a beginning of what was written, whole batches or not, or the log is refused.
+fn finds(path: &Path, heads: &[TreeHead], covered: u64) -> bool {
+    match LogReader::open(path) {
+        Ok(reader) => {
+            assert!(reader.head().size >= covered, "what a checkpoint covers is missing");
+            let read = heads_of(&leaves_of(&reader));
+            for head in heads {
+                let at = usize::try_from(head.size).unwrap();
+                assert!(read.get(at).is_none_or(|read| read == head), "another history");
+            }
+            read.last() != heads.last()
+        }
+        Err(error) => {
+            assert!(
+                matches!(
+                    error,
+                    ReadError::Damaged { .. }
+                        | ReadError::Missing { .. }
+                        | ReadError::Misplaced { .. }
+                        | ReadError::Root { .. }
+                ),
+                "{error}"
+            );
+            true
+        }
+    }
+}
+
+/// The directory of an earlier moment is sound by itself; the checkpoint that a witness has seen shows what is missing.
+fn is_put_back(random: &mut Random, disk: &Handle, path: &Path, count: &mut Count) {
+    let mut at = Stamp { wall_ns: 0, mono_ns: 0 };
+    let mut log = Log::create_in(disk.clone(), signer(), boot(), at).unwrap();
+    let earlier = random.below(6);
+    let mut kept = disk.0.borrow().files.clone();
+    for batch in 0..6 + random.below(6) {
+        let now = tick(random, &mut at);
+        log.append(&[some_event(random, now)]).unwrap();
+        log.checkpoint().unwrap();
+        if batch == earlier {
+            kept = disk.0.borrow().files.clone();
+        }
+    }
+    let seen = log.latest_checkpoint().1.to_vec();
+    disk.0.borrow_mut().files = kept;
+    disk.0.borrow().write_to(path);
+    let size = LogReader::open(path).unwrap().head().size;
+    let gone = bundle_is_accepted(path, &seen);
+    match size == log.size() {
+        true => assert_eq!(gone, Ok(())),
+        false => assert_eq!(gone, Err(Finding::Outdated { seen: log.size() })),
+    }
+    count.put_back += u64::from(size < log.size());
+}
+
+#[test]
+fn case_28_a_log_outlives_its_disk_and_its_clock_in_every_history() {
+    let number = |name| std::env::var(name).ok().map(|text: String| text.parse::<u64>().unwrap());
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(SEEDS),
+    };
+    let mut count = Count::default();
+    let asked = seeds.end - seeds.start;
+    for seed in seeds {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed, &mut count)));
+        assert!(outcome.is_ok(), "SEED={seed}");
+    }
+    eprintln!(
+        "{asked} histories: {} crashes ({} torn tails cut), {} failed calls, {} lies of the disk ({} found at opening), {} put back and found \
+         by the checkpoint that was seen, {} bundles verified",
+        count.crashes,
+        count.torn,
+        count.failures,
+        count.lies,
+        count.lies_found,
+        count.put_back,
+        count.verified
+    );
+    if asked >= SEEDS {
+        assert!(
+            [count.crashes, count.torn, count.failures, count.lies_found, count.put_back]
+                .iter()
+                .all(|n| *n > 0)
+        );
+        assert!(count.put_back > asked / 16);
+    }
+}
