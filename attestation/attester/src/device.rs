@@ -9,6 +9,7 @@
 
 mod error;
 mod files;
+mod runtime_log;
 pub mod snp;
 pub mod tdx;
 pub mod tpm;
@@ -16,11 +17,13 @@ pub mod tsm;
 
 pub use error::Error;
 pub use files::{Access, Files, System};
+pub use runtime_log::{MAX_RUNTIME_EVENTS, RuntimeLog};
 pub use tsm::{Provider, Tsm, TsmReport};
 
-use anchorhold_rats::{CertificateTable, Der, Evidence, Measurement, ReportData, Tee};
+use anchorhold_rats::{CertificateTable, Der, Evidence, Measurement, ReportData, RuntimeEvent, Tee};
 use snp::SevGuest;
 use std::path::{Path, PathBuf};
+use tdx::{Register, Registers};
 
 /// What attests here.
 #[derive(Debug)]
@@ -28,6 +31,17 @@ pub struct Device<F = System> {
     files: F,
     source: Source<F>,
     event_log: PathBuf,
+    registers: Registers<F>,
+    runtime: RuntimeLog,
+}
+
+/// Where an event of the running guest went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measured {
+    /// Into a register that quotes show.
+    InRegister,
+    /// Nowhere: this machine has no register for it.
+    Nowhere,
 }
 
 #[derive(Debug)]
@@ -50,26 +64,30 @@ impl Device {
             Some(provider) => Source::Tsm(tsm, provider),
             None => Source::SevGuest(SevGuest::open()?.ok_or(Error::NoDevice)?),
         };
-        Ok(Self { files: System, source, event_log: tdx::CCEL.into() })
+        let (registers, runtime) = (Registers::default(), RuntimeLog::default());
+        Ok(Self { files: System, source, event_log: tdx::CCEL.into(), registers, runtime })
     }
 
     /// The files below which a confined process must still reach what [`find`](Self::find) found: those that are only read, and
     /// those that are written too.
     #[must_use]
-    pub fn paths() -> ([&'static Path; 1], [&'static Path; 2]) {
-        ([Path::new(tdx::CCEL)], [Path::new(tsm::REPORTS), Path::new(snp::SEV_GUEST)])
+    pub fn paths() -> ([&'static Path; 1], [&'static Path; 3]) {
+        let writes = [tsm::REPORTS, snp::SEV_GUEST, tdx::MEASUREMENTS];
+        ([Path::new(tdx::CCEL)], writes.map(Path::new))
     }
 }
 
 impl<F: Files + Clone> Device<F> {
-    /// What attests through this interface, and the file with the event log of a TD.
+    /// What attests through this interface, and of a TD the file with the event log and the folder of registers.
     ///
     /// # Errors
     /// [`Error::NoDevice`] where there is no such interface.
-    pub fn of_tsm(files: F, reports: &Path, event_log: &Path) -> Result<Self, Error> {
+    pub fn of_tsm(files: F, reports: &Path, event_log: &Path, registers: &Path) -> Result<Self, Error> {
         let tsm = Tsm::new(files.clone(), reports);
         let provider = tsm.provider()?.ok_or(Error::NoDevice)?;
-        Ok(Self { files, source: Source::Tsm(tsm, provider), event_log: event_log.to_owned() })
+        let (source, event_log) = (Source::Tsm(tsm, provider), event_log.to_owned());
+        let registers = Registers::new(files.clone(), registers);
+        Ok(Self { files, source, event_log, registers, runtime: RuntimeLog::default() })
     }
 }
 
@@ -83,8 +101,27 @@ impl<F: Files> Device<F> {
         }
     }
 
+    /// Measures an event of the running guest, where the processor and the kernel have a register for that (RTMR3 of a TD, from Linux
+    /// 6.16 on), and keeps it for the event log of later evidence. The same event is measured once.
+    ///
+    /// # Errors
+    /// [`Error`] of a register that is there and was not extended, after which it may be in doubt; [`Error::Full`].
+    pub fn measure(&mut self, event: RuntimeEvent) -> Result<Measured, Error> {
+        if self.provider() != Provider::Tdx || self.registers.read(Register::Rtmr3)?.is_none() {
+            return Ok(Measured::Nowhere);
+        }
+        if !self.runtime.holds(&event) {
+            if !self.runtime.has_room() {
+                return Err(Error::Full { limit: MAX_RUNTIME_EVENTS });
+            }
+            self.registers.extend(Register::Rtmr3, &event.digest())?;
+            self.runtime.push(event);
+        }
+        Ok(Measured::InRegister)
+    }
+
     /// Evidence for this report data: for SNP the report with the certificates that the host has for it, which may be
-    /// none; for TDX the quote with the firmware's event log.
+    /// none; for TDX the quote with the firmware's event log, and behind it what was measured since.
     ///
     /// # Errors
     /// [`Error`].
@@ -97,6 +134,7 @@ impl<F: Files> Device<F> {
             Provider::Snp => snp_evidence(report),
             Provider::Tdx => {
                 let event_log = tdx::event_log(&self.files, &self.event_log)?;
+                let event_log = event_log.map(|log| self.runtime.behind(log, &self.event_log)).transpose()?;
                 Ok(Evidence { event_log: event_log.map(Der), ..Evidence::tdx(report.report) })
             }
         }

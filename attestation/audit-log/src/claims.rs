@@ -319,6 +319,9 @@ pub struct TpmClaims {
     pub log: Option<Vec<u8>>,
     /// The quoted PCRs in the order of their numbers; at most [`MAX_PCRS`].
     pub pcrs: Vec<Pcr>,
+    /// The SHA-256 digest of the root certificate below which the key is certified, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Hash>,
 }
 
 /// A PCR of the SHA-256 bank.

@@ -119,7 +119,8 @@ fn claims(tee: TeeClaims) -> Claims {
 
 /// With a TPM in the place of the paravisor.
 fn of_tpm(tee: TeeClaims) -> Claims {
-    let tpm = TpmClaims { key: Hash::new([0xff; 32]), log: Some(vec![23; MAX_PCRS]), pcrs: pcrs() };
+    let tpm =
+        TpmClaims { key: Hash::new([0xff; 32]), log: Some(vec![23; MAX_PCRS]), pcrs: pcrs(), root: None };
     Claims { paravisor: None, tpm: Some(tpm), ..claims(tee) }
 }
 

@@ -107,8 +107,7 @@ fn broker_log(served: &[&str]) -> Vec<u8> {
     let mut log = Log::create(&path, signer("broker.example"), BootId::new([7; 16]), stamp(0)).unwrap();
     for origin in served {
         let mut event = Event::new(EventType::KeyRelease, Ended::Success, stamp(1));
-        event.log =
-            Some(LogState { lost_max: None, origin: Origin::new(origin).unwrap(), root: None, size: None });
+        event.log = Some(LogState::of(Origin::new(origin).unwrap()));
         event.decision = Some(Decision {
             checks: Vec::new(),
             claims: None,

@@ -183,7 +183,8 @@ fn of_tpm(stated: &tpm::Stated<'_>, key: &PseudonymKey) -> Option<TpmClaims> {
         stated.pcrs.iter().filter(fits).map(|(index, _)| *index).collect()
     };
     let log = stated.log.map(given);
-    Some(TpmClaims { key: Hash::new(key.tpm(&stated.key)), log, pcrs: of_pcrs(stated.pcrs)? })
+    let root = stated.root.map(|root| Hash::new(*root.as_bytes()));
+    Some(TpmClaims { key: Hash::new(key.tpm(&stated.key)), log, pcrs: of_pcrs(stated.pcrs)?, root })
 }
 
 fn of_pcrs(pcrs: &BTreeMap<u8, [u8; 32]>) -> Option<Vec<Pcr>> {

@@ -91,6 +91,10 @@ pub struct TpmEvidence {
     /// The measured-boot event log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_log: Option<Der>,
+    /// DER certificates of the key, its own first, then its issuers up to a root. They say who vouches for the key; which root may,
+    /// the policy says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<Der>,
 }
 
 /// What an attester sends. Untrusted until a verifier has authenticated and appraised it.
@@ -166,7 +170,7 @@ impl std::error::Error for EvidenceError {}
 
 impl TpmEvidence {
     /// Each limit, with whether it is broken.
-    fn rules(&self) -> [(bool, &'static str, usize); 4] {
+    fn rules(&self) -> [(bool, &'static str, usize); 6] {
         let longest = [&self.key, &self.quote, &self.signature].map(Vec::len).into_iter().max();
         let log = self.event_log.as_ref().map_or(0, |log| log.0.len());
         let long_pcr = self.pcrs.iter().any(|pcr| pcr.0.len() > MAX_PCR_BYTES);
@@ -175,6 +179,12 @@ impl TpmEvidence {
             (self.pcrs.len() > MAX_PCRS, "tpm pcrs", MAX_PCRS),
             (long_pcr, "tpm pcr bytes", MAX_PCR_BYTES),
             (log > MAX_EVENT_LOG_BYTES, "tpm event log bytes", MAX_EVENT_LOG_BYTES),
+            (self.certificates.len() > MAX_CERTIFICATES, "tpm certificates", MAX_CERTIFICATES),
+            (
+                self.certificates.iter().any(|der| der.0.len() > MAX_CERTIFICATE_BYTES),
+                "tpm certificate bytes",
+                MAX_CERTIFICATE_BYTES,
+            ),
         ]
     }
 }

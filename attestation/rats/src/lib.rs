@@ -16,6 +16,7 @@ mod endorsements;
 mod evidence;
 mod foreign;
 mod resource;
+mod runtime_event;
 mod secret;
 mod time;
 mod wrapping_key;
@@ -32,6 +33,7 @@ pub use evidence::{
 };
 pub use foreign::MAX_FOREIGN_JSON_BYTES;
 pub use resource::{ParsePathError, ResourcePath};
+pub use runtime_event::{RUNTIME_EVENT_TYPE, RuntimeEvent};
 pub use secret::{RandomError, Secret};
 pub use time::{ParseTimestampError, Timestamp};
 pub use wrapping_key::{Kem, ParseWrappingKeyError, WrappingKey};

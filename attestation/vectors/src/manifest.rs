@@ -93,6 +93,8 @@ pub enum Platform {
     Nvidia,
     /// A virtual TPM below Azure's paravisor.
     Azure,
+    /// A TPM of the guest's own. Other readers of the format do not know this platform.
+    Tpm,
 }
 
 /// Which root is the trust anchor.

@@ -5,10 +5,11 @@ mod nvidia;
 mod profile;
 mod snp;
 mod tdx;
+mod tpm;
 
 use crate::corpus::{Error, Files};
 use crate::manifest::{Case, Pin, Platform};
-use anchorhold_rats::{Checks, Code, Endorsements, Evidence, GpuEvidence, Stage};
+use anchorhold_rats::{Checks, Code, Endorsements, Evidence, GpuEvidence, Stage, TpmEvidence};
 use anchorhold_verifier::dangerous::{SimulatedRoots, simulated_anchors};
 use anchorhold_verifier::{Refusal, TrustAnchors};
 
@@ -19,16 +20,19 @@ pub(crate) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
         Platform::Tdx => tdx::judge(case, files),
         Platform::Azure => azure::judge(case, files),
         Platform::Nvidia => nvidia::judge(case, files),
+        Platform::Tpm => tpm::judge(case, files),
     }
 }
 
 /// What a case presents, in the verifier's types. Nothing of it was judged.
 #[derive(Debug, Clone)]
 pub struct Presented {
-    /// The TEE's evidence; `None` in a case of devices alone.
+    /// The TEE's evidence; `None` in a case of devices or of a TPM alone.
     pub tee: Option<Evidence>,
     /// The devices of a case of devices alone.
     pub devices: Vec<GpuEvidence>,
+    /// The quote of a case of a TPM alone.
+    pub tpm: Option<TpmEvidence>,
     /// What the vendors say about the parts.
     pub endorsements: Endorsements,
     /// The roots that the files name.
@@ -88,8 +92,10 @@ pub(crate) fn present(case: &Case, files: &Files) -> Result<Result<Presented, Ch
         Platform::Tdx => tdx::present(files)?,
         Platform::Azure => azure::present(files)?,
         Platform::Nvidia => return nvidia::present(files),
+        Platform::Tpm => return tpm::present(files).map(Ok),
     };
-    Ok(Ok(Presented { tee: Some(tee), devices: Vec::new(), endorsements, roots: Roots::read(files) }))
+    let (devices, roots) = (Vec::new(), Roots::read(files));
+    Ok(Ok(Presented { tee: Some(tee), devices, tpm: None, endorsements, roots }))
 }
 
 fn of_refusal(refusal: Refusal) -> Checks {

@@ -143,7 +143,7 @@ pub fn authenticate(
         let input = azure::Input::new(paravisor, evidence.tee, &evidence.report);
         azure::judge(&input, &mut checks).map(Box::new)
     });
-    let tpm = evidence.tpm.as_ref().and_then(|tpm| tpm::judge(tpm, &mut checks).map(Box::new));
+    let tpm = evidence.tpm.as_ref().and_then(|tpm| tpm::judge(tpm, at, &mut checks).map(Box::new));
     let devices =
         nvidia::Input { devices: &evidence.gpus, rims: &endorsements.rims, ocsp: &endorsements.ocsp };
     let gpus = nvidia::judge(&devices, anchors, at, &mut checks);

@@ -1,8 +1,8 @@
 //! A TPM beside the TEE's report: a quote of its PCRs by a key that the policy names, and the event log of the boot.
 //!
 //! A TPM says what was started, not that anything is secret: who runs the machine below it reads its memory. Beside the report of a
-//! TEE it adds the history of the boot; alone it shows one to whoever trusts the machine. Nobody certifies its key here, so a
-//! signature means as much as the policy that names the key.
+//! TEE it adds the history of the boot; alone it shows one to whoever trusts the machine. A signature means as much as the policy
+//! that names the key, or the root of the certificates that came with it.
 //!
 //! 1. [`authenticate`] the quote: gives the key that signed it, and the PCRs.
 //! 2. [`appraise`] key, PCRs, log and nonce.
@@ -12,6 +12,7 @@
 
 mod attest;
 mod authenticate;
+mod certificates;
 pub mod codes;
 mod key;
 mod log;

@@ -188,6 +188,7 @@ fn case_09_hostile_lengths_depths_and_counts_stay_within_bounded_memory() {
                 signature: vec![0xff; 1024],
                 pcrs: vec![Der(vec![0xff; 64]); 24],
                 event_log: Some(Der(log)),
+                certificates: vec![Der(vec![0x30; 8 * 1024]); 8],
             };
             measured(&Evidence { paravisor: None, tpm: Some(tpm), ..evidence }, &endorsements, &anchors);
             reached += 1;

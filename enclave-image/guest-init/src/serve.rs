@@ -6,7 +6,7 @@ use crate::groups::Group;
 use crate::settings::{KEEPER, Settings};
 use crate::{check, handout, network};
 use anyhow::{Context as _, ensure};
-use rustix::mount::{MountFlags, mount, mount_remount};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 use rustix::process::{Resource, Rlimit, WaitOptions, setrlimit, wait};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
@@ -19,6 +19,10 @@ const LOG: &str = "/run/anchorhold/audit";
 /// What the host said the launch digest is, in the image that simulates.
 const DIGEST: &str = "/run/anchorhold/simulated-launch-digest";
 const FIRMWARE: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/anchorhold/simulated-launch-digest/raw";
+/// There with the kernel's driver for it.
+const CONFIGFS: &str = "/sys/kernel/config";
+/// There in a TD whose kernel gives its registers out.
+const REGISTERS: &str = "/sys/devices/virtual/misc/tdx_guest/measurements";
 /// A SHA-384 digest in hex.
 const DIGEST_LEN: usize = 96;
 
@@ -62,7 +66,20 @@ fn mount_rest(settings: &Settings) -> anyhow::Result<()> {
     for folder in ["audit", "public", "cache"] {
         std::fs::DirBuilder::new().mode(0o700).create(Path::new(STATE).join(folder))?;
     }
-    mount_remount("/sys", flags | MountFlags::RDONLY, c"").context("closing /sys")
+    close_sys(flags)
+}
+
+/// Nothing of `/sys` is written any more, but by whom the policy lets: the entries by which reports are asked for, which are a file system of
+/// their own, and the registers of a TD, which stay as they are under a mount of their own.
+fn close_sys(flags: MountFlags) -> anyhow::Result<()> {
+    if Path::new(CONFIGFS).exists() {
+        mount("configfs", CONFIGFS, "configfs", flags, None).context("mounting configfs")?;
+    }
+    if Path::new(REGISTERS).exists() {
+        mount_bind(REGISTERS, REGISTERS).context("mounting the registers")?;
+    }
+    // Of this mount alone and not of the file system, which the registers are of too.
+    mount_remount("/sys", flags | MountFlags::BIND | MountFlags::RDONLY, c"").context("closing /sys")
 }
 
 /// In the image that simulates, the host plays the firmware: it says the launch digest of what it started. Nothing but the software

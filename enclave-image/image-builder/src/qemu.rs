@@ -48,6 +48,8 @@ pub struct Machine {
     pub initrd: PathBuf,
     /// The kernel's command line.
     pub cmdline: String,
+    /// Kernel, initrd and command line as one program for UEFI, which is started in their place; only with firmware that runs it.
+    pub unified: Option<PathBuf>,
     /// The root and its hash tree.
     pub root: PathBuf,
     /// Port of this machine's loopback and port of the guest that it leads to.
@@ -83,8 +85,12 @@ pub fn arguments(machine: &Machine) -> Vec<OsString> {
     line.words(&["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     tee(&mut line, machine);
     line.option("-smp", machine.cpus.to_string()).option("-m", format!("{}M", machine.memory_mib));
-    line.path("-kernel", "", &machine.kernel).path("-initrd", "", &machine.initrd);
-    line.option("-append", machine.cmdline.clone());
+    if let Some(unified) = &machine.unified {
+        line.path("-kernel", "", unified);
+    } else {
+        line.path("-kernel", "", &machine.kernel).path("-initrd", "", &machine.initrd);
+        line.option("-append", machine.cmdline.clone());
+    }
     line.path("-drive", "if=none,id=root,format=raw,readonly=on,cache=unsafe,file=", &machine.root);
     line.words(&["-device", "virtio-blk-pci,drive=root"]);
     let forward =
@@ -189,6 +195,7 @@ mod tests {
             kernel: "k".into(),
             initrd: "i".into(),
             cmdline: "panic=-1 quiet".into(),
+            unified: None,
             root: "a,b".into(),
             forward: Some((4000, 8443)),
             console: "console".into(),
@@ -223,6 +230,15 @@ mod tests {
         assert!(line.contains("-bios|OVMF.fd|-chardev|socket,id=tpm,path=t,,p|-tpmdev|emulator,"), "{line}");
         let snp = machine(Tee::Snp { firmware: "f".into(), cpu: "EPYC-v4".into() });
         assert!(!text(&Machine { tpm, ..snp }).contains("tpm"));
+    }
+
+    #[test]
+    fn a_unified_image_is_started_alone() {
+        let line = text(&Machine { unified: Some("u.efi".into()), ..machine(Tee::None) });
+        assert!(
+            line.contains("-kernel|u.efi|") && !line.contains("-initrd") && !line.contains("-append"),
+            "{line}"
+        );
     }
 
     #[test]

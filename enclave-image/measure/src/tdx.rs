@@ -7,9 +7,11 @@
 mod hob;
 mod metadata;
 mod mrtd;
+mod rtmr0;
 
 pub use hob::{MAX_MEMORY_BYTES, memory_list_digest, variables_digest};
 pub use mrtd::{PageOrder, mrtd};
+pub use rtmr0::{AcpiDigests, rtmr0};
 
 use crate::boot::{Event, SEPARATOR};
 use crate::digest::sha384;

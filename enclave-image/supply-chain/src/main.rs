@@ -10,6 +10,7 @@ use anchorhold_supply_chain::{Component, cargo, debian, sbom};
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser as _;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -19,6 +20,8 @@ const MAX_FILE_BYTES: usize = 4 << 30;
 /// The most advisories of one database.
 const MAX_ADVISORIES: usize = 100_000;
 const MAX_KEY_BYTES: usize = 1024;
+/// The permissions of everybody but the owner.
+const OTHERS: u32 = 0o077;
 
 /// What an image is made of, how it was made, and which advisories are about it
 #[derive(clap::Parser)]
@@ -145,7 +148,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let signed = match sign {
                 None => json.into_bytes(),
                 Some(path) => {
-                    let key = SigningKey::from_pkcs8(&bytes(&path, MAX_KEY_BYTES)?)?;
+                    let key = SigningKey::from_pkcs8(&secret(&path, MAX_KEY_BYTES)?)?;
                     anchorhold_dsse::sign(PAYLOAD_TYPE, json.as_bytes(), &[&key])?
                 }
             };
@@ -249,15 +252,31 @@ fn files(named: &[Named]) -> anyhow::Result<Vec<File>> {
     named.iter().map(file).collect()
 }
 
+/// A file that nobody but its owner can read. The open file is asked, so that no other takes its place in between.
+fn secret(path: &Path, limit: usize) -> anyhow::Result<Vec<u8>> {
+    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+    let mode = file.metadata()?.mode();
+    ensure!(
+        mode & OTHERS == 0,
+        "{}: others may read the key (mode {:o}): chmod 600 it",
+        path.display(),
+        mode & 0o777
+    );
+    whole(file, limit).with_context(|| path.display().to_string())
+}
+
 fn bytes(path: &Path, limit: usize) -> anyhow::Result<Vec<u8>> {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut out = Vec::new();
-        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-        std::fs::File::open(path)?.take(most).read_to_end(&mut out)?;
-        Ok(out)
-    };
-    let out = read().with_context(|| path.display().to_string())?;
-    ensure!(out.len() <= limit, "{}: over the limit of {limit} bytes", path.display());
+    std::fs::File::open(path)
+        .map_err(anyhow::Error::from)
+        .and_then(|file| whole(file, limit))
+        .with_context(|| path.display().to_string())
+}
+
+fn whole(file: std::fs::File, limit: usize) -> anyhow::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(most).read_to_end(&mut out)?;
+    ensure!(out.len() <= limit, "over the limit of {limit} bytes");
     Ok(out)
 }
 

@@ -3,6 +3,7 @@
 
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -30,7 +31,32 @@ fn key(folder: &TempDir, name: &str) -> (String, String) {
     let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
     let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
     let public = pair.public_key().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    (write(folder, name, document.as_ref()), public)
+    let file = write(folder, name, document.as_ref());
+    permit(&file, 0o600);
+    (file, public)
+}
+
+fn permit(file: &str, mode: u32) {
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_key_that_others_may_read_signs_nothing() {
+    let folder = TempDir::new().unwrap();
+    let (key_file, _) = key(&folder, "builder.key");
+    let subject = format!("image={}", write(&folder, "image", b"an image"));
+    let material = format!("image.lock={}", vector("image.lock"));
+    let sign = || run(&["provenance", "--subject", &subject, "--material", &material, "--sign", &key_file]);
+    assert!(sign().status.success());
+    for mode in [0o640, 0o604, 0o620, 0o666] {
+        permit(&key_file, mode);
+        let refused = sign();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(
+            !refused.status.success() && refused.stdout.is_empty() && said.contains("chmod 600"),
+            "{mode:o}: {said}"
+        );
+    }
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use crate::clock::Clock;
 use crate::settings::{self, AttesterKind, Settings};
-use anchorhold_attester::device::{self, Device, Provider, System, tpm};
+use anchorhold_attester::device::{self, Device, Measured, Provider, System, tpm};
 use anchorhold_attester::software::tdx::{TdConfig, TdxGuest};
 use anchorhold_attester::software::{Debug, LaunchConfig, ReportVersion, SoftwareGuest, measure_components};
 use anchorhold_audit_log::Tee as LoggedTee;
-use anchorhold_rats::{Der, Evidence, Measurement, ReportData, Tee, TpmEvidence};
+use anchorhold_rats::{Der, Evidence, Measurement, ReportData, RuntimeEvent, Tee, TpmEvidence};
 use anyhow::{Context as _, bail, ensure};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// TDATTRIBUTES.DEBUG.
 const TD_DEBUG: u64 = 1;
@@ -17,9 +18,12 @@ const MAX_DIGEST_FILE_BYTES: u64 = 128;
 
 /// What makes this boot's evidence.
 pub(crate) struct Attester {
-    source: Source,
+    /// Held for one measurement or one piece of evidence, so that register and event log of a quote are of one moment.
+    source: Mutex<Source>,
+    tee: Tee,
+    is_simulated: bool,
     measurement: Measurement,
-    tpm: Option<settings::Tpm>,
+    tpm: Option<(settings::Tpm, Vec<Der>)>,
 }
 
 enum Source {
@@ -35,7 +39,10 @@ impl Attester {
     /// What is missing, or what the device answered.
     pub(crate) fn open(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
         let (source, measurement) = Source::open(settings, clock)?;
-        Ok(Self { source, measurement, tpm: settings.tpm.clone() })
+        let (tee, is_simulated) = (source.tee(), !matches!(source, Source::Device(_)));
+        let tpm = settings.tpm.as_ref().map(|tpm| anyhow::Ok((tpm.clone(), tpm.read_certificates()?)));
+        let tpm = tpm.transpose().context("tpm.certificates")?;
+        Ok(Self { source: Mutex::new(source), tee, is_simulated, measurement, tpm })
     }
 
     /// What was launched, as the evidence will say it.
@@ -43,30 +50,46 @@ impl Attester {
         self.measurement
     }
 
+    /// Measures what this guest does from now on, where it has a register for that: RTMR3 of a TD.
+    ///
+    /// # Errors
+    /// What the register answered. It is there and does not say what the guest does, so the guest must not do it.
+    pub(crate) fn measure(&self, event: RuntimeEvent) -> anyhow::Result<Measured> {
+        match &mut *self.lock() {
+            Source::Device(device) => device.measure(event).context("extending RTMR3"),
+            Source::Software(_) => Ok(Measured::Nowhere),
+            Source::SoftwareTd(guest) => {
+                guest.measure(&event);
+                Ok(Measured::InRegister)
+            }
+        }
+    }
+
     /// Evidence over this report data.
     pub(crate) fn attest(&self, report_data: &ReportData) -> anyhow::Result<Evidence> {
-        let evidence = match &self.source {
+        let evidence = match &*self.lock() {
             Source::Device(device) => device.attest(report_data).context("making evidence")?,
             Source::Software(guest) => guest.attest(report_data).context("making evidence")?,
             Source::SoftwareTd(guest) => guest.attest(report_data).context("making evidence")?,
         };
-        let tpm = self.tpm.as_ref().map(|tpm| quote(tpm, report_data)).transpose()?;
+        let quoted = |(tpm, certificates): &(settings::Tpm, Vec<Der>)| {
+            anyhow::Ok(TpmEvidence { certificates: certificates.clone(), ..quote(tpm, report_data)? })
+        };
+        let tpm = self.tpm.as_ref().map(quoted).transpose()?;
         Ok(Evidence { tpm, ..evidence })
     }
 
+    fn lock(&self) -> std::sync::MutexGuard<'_, Source> {
+        // A panic while it was held left the device's own state as it was.
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) const fn tee(&self) -> Tee {
-        match &self.source {
-            Source::Device(device) => match device.provider() {
-                Provider::Snp => Tee::Snp,
-                Provider::Tdx => Tee::Tdx,
-            },
-            Source::Software(_) => Tee::Snp,
-            Source::SoftwareTd(_) => Tee::Tdx,
-        }
+        self.tee
     }
 
     pub(crate) const fn is_simulated(&self) -> bool {
-        !matches!(self.source, Source::Device(_))
+        self.is_simulated
     }
 
     /// How the audit log names it.
@@ -89,6 +112,17 @@ impl Attester {
 }
 
 impl Source {
+    const fn tee(&self) -> Tee {
+        match self {
+            Self::Device(device) => match device.provider() {
+                Provider::Snp => Tee::Snp,
+                Provider::Tdx => Tee::Tdx,
+            },
+            Self::Software(_) => Tee::Snp,
+            Self::SoftwareTd(_) => Tee::Tdx,
+        }
+    }
+
     fn open(settings: &Settings, clock: Clock) -> anyhow::Result<(Self, Measurement)> {
         let launch = || simulated_measurement(settings);
         match &settings.attester {

@@ -30,7 +30,8 @@ pub(crate) struct Identity {
     pub(crate) authenticator_key: Arc<AuthenticatorKey>,
     /// What callers may encrypt to; the private halves are the gateway's.
     body_keys: Vec<WrappingKey>,
-    endorsements: Endorsements,
+    /// What the settings have of what vendors say about this machine's parts.
+    pub(crate) endorsements: Endorsements,
     pub(crate) receipts: Arc<Receipts>,
 }
 

@@ -28,7 +28,9 @@ use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
 use anchorhold_channel::document::RuntimeClaims;
 use anchorhold_confine::{Beginning, Phase, Reach, Role, Starting, nvidia_nodes};
 use anchorhold_ipc::{Confinement, FromGateway, HeldProcess};
+use anchorhold_rats::{RuntimeEvent, Sha256Digest};
 use anyhow::{Context as _, bail};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -53,22 +55,16 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
 
     let boot = Boot::new(&settings.deployment)?;
     let log_directory = settings.audit.directory.join(boot.signer.origin().as_str().replace('/', "-"));
-    let (child, line) =
-        children::gateway(&settings.gateway.program, &settings.gateway.config, handed, &empty)?;
-    let mut gateway = Gateway::new(child, line);
-    let first = gateway.receive().context("the gateway ended before it said which key it holds")?;
-    let FromGateway::Hello { tls_key, body_keys, confinement } = first else {
-        bail!("the gateway did not begin with its key")
-    };
-    require(&settings, ("gateway", &Role::Gateway), Phase::Start, &confinement)?;
+    let (gateway, keys, confinement) = begin_gateway(&settings, handed, &empty)?;
     stages.tell(&Stage::Gateway {
         pid: gateway.child.id(),
         layers: &confinement.active,
         missing: &confinement.missing,
     });
 
-    let keys = (&GatewayKeys { tls_key, body_keys }, endorsements);
+    let keys = (&keys, endorsements);
     let identity = Identity::launch(&settings, (boot.id, boot.voice), keys, clock, runtime.selinux_policy)?;
+    measure_settings(&identity, &settings, handed)?;
     let boot_id = BootId::new(boot.id);
     let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
         .context("beginning the audit log")?;
@@ -110,12 +106,45 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         Err(error) => {
             // Slots are dropped first: a worker that was loaded must not outlive a start that failed.
             keeper.give_back();
+            keeper.collect_rest();
             match keeper.writer.close() {
                 Ok(()) => Err(error),
                 Err(log) => Err(log.context(error)),
             }
         }
     }
+}
+
+/// Measures what this guest was told to do, before it says anything of itself: the keeper's settings, and the gateway's with whatever
+/// was handed over beside its file.
+fn measure_settings(identity: &Identity, settings: &Settings, handed: &Handed) -> anyhow::Result<()> {
+    let config = &settings.gateway.config;
+    let mut gateway = std::fs::read(config).with_context(|| config.display().to_string())?;
+    for (name, value) in &handed.environment {
+        gateway.extend([b"\n", name.as_bytes(), b"=", value.as_bytes()].concat());
+    }
+    for set in &handed.sets {
+        gateway.extend([b"\n", set.as_bytes()].concat());
+    }
+    let event = RuntimeEvent::settings(&settings.digest, &Sha256Digest::of(&gateway));
+    identity.attester.measure(event).context("measuring the settings").map(drop)
+}
+
+/// Starts the gateway, which confines itself and says which keys it holds before anything else.
+fn begin_gateway(
+    settings: &Settings,
+    handed: &Handed,
+    empty: &Path,
+) -> anyhow::Result<(Gateway, GatewayKeys, Confinement)> {
+    let (child, line) =
+        children::gateway(&settings.gateway.program, &settings.gateway.config, handed, empty)?;
+    let mut gateway = Gateway::new(child, line);
+    let first = gateway.receive().context("the gateway ended before it said which key it holds")?;
+    let FromGateway::Hello { tls_key, body_keys, confinement } = first else {
+        bail!("the gateway did not begin with its key")
+    };
+    require(settings, ("gateway", &Role::Gateway), Phase::Start, &confinement)?;
+    Ok((gateway, GatewayKeys { tls_key, body_keys }, confinement))
 }
 
 /// Gives up what the keeper does not need, and says what holds it from then on: for the status, and for the document.
@@ -231,6 +260,7 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
     read.extend(settings.attester.launch_digest_file().map(Path::to_owned));
     if let Some(tpm) = &settings.tpm {
         read.push(tpm.event_log.clone());
+        read.extend(tpm.certificates.iter().cloned());
         write.push(tpm.device.clone());
     }
     if settings.worker.device == Device::Cuda {

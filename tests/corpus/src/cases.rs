@@ -6,6 +6,7 @@ mod nvidia;
 mod profile;
 mod snp;
 mod tdx;
+mod tpm;
 
 use crate::Suite;
 
@@ -17,5 +18,6 @@ pub fn write_all(suite: &mut Suite) -> anyhow::Result<()> {
     snp::write(suite)?;
     tdx::write(suite)?;
     nvidia::write(suite)?;
-    azure::write(suite)
+    azure::write(suite)?;
+    tpm::write(suite)
 }

@@ -15,32 +15,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Codes that no case of a folder can show, with the reason.
-const NO_TPM: &str =
-    "the contract of the vectors has no TPM by itself; each is shown in attestation/verifier/tests/tpm";
 const WITHOUT_A_CASE: &[(&str, &str)] = &[
     ("snp_certificate_count", "a case has one file for each place of the chain"),
     ("snp_simulated", "a case that names its root accepts it"),
     ("tdx_simulated", "a case that names its root accepts it"),
     ("nvidia_simulated", "a case that names its root accepts it"),
     ("eventlog_registers_empty", "no profile can name an empty list of registers"),
-    ("tpm_key_malformed", NO_TPM),
-    ("tpm_key_type", NO_TPM),
-    ("tpm_quote_malformed", NO_TPM),
-    ("tpm_quote_type", NO_TPM),
-    ("tpm_pcr_selection", NO_TPM),
-    ("tpm_pcr_count", NO_TPM),
-    ("tpm_key_attributes", NO_TPM),
-    ("tpm_signer", NO_TPM),
-    ("tpm_quote_signature", NO_TPM),
-    ("tpm_pcr_digest", NO_TPM),
-    ("tpm_keys_empty", NO_TPM),
-    ("tpm_key", NO_TPM),
-    ("tpm_pcrs_empty", NO_TPM),
-    ("tpm_pcr_not_quoted", NO_TPM),
-    ("tpm_pcr_value", NO_TPM),
-    ("tpm_log_missing", NO_TPM),
-    ("tpm_log_replay", NO_TPM),
-    ("tpm_nonce", NO_TPM),
+    ("tpm_keys_empty", "no profile can name an empty list of keys"),
 ];
 /// The suite shall not shrink.
 const LEAST_CASES: usize = 250;

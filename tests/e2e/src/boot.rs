@@ -12,9 +12,9 @@ use crate::store::PackageStore;
 use crate::tpm::{self, EmulatedTpm, Running};
 use anchorhold_image_builder::build::files;
 use anchorhold_image_builder::qemu::{self, Accelerator, Machine, Tee};
-use anchorhold_image_builder::settings as deployment;
-use anchorhold_measure::DirectBoot;
+use anchorhold_image_builder::{settings as deployment, uki};
 use anchorhold_measure::snp::{self, Hypervisor, Launch, SNP_ACTIVE};
+use anchorhold_measure::{DirectBoot, UnifiedKernel, boot as measured};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -35,17 +35,8 @@ const CPUS: u16 = 2;
 const MEMORY_MIB: u32 = 1024;
 /// The processor of SNP guests, in whose registers the launch digest begins.
 pub const CPU: &str = "EPYC-v4";
-/// What must hold a worker before it is given a key: in the guest the kernel has all of it.
-const LAYERS: [&str; 8] = [
-    "no new privileges",
-    "no core dump",
-    "network namespace",
-    "empty root",
-    "landlock",
-    "no capabilities",
-    "selinux",
-    "seccomp",
-];
+/// What a worker may take of that.
+const WORKER_GROUP: &str = "memory_mib = 384\npids = 24\ncpu_percent = 200\n";
 const BROKER_CERTIFICATE: &str = "broker.pem";
 
 /// An image and what is needed to boot it.
@@ -87,6 +78,8 @@ pub struct Deployment {
 pub enum WithTpm {
     /// It has one, and the policies demand its quote.
     Yes,
+    /// The same for a guest that is started as a unified kernel image.
+    Unified,
     /// It has none.
     No,
 }
@@ -147,8 +140,10 @@ impl Deployment {
         settings.replace_in_store("cache_max_bytes = 1073741824", "cache_max_bytes = 134217728");
         let collector = places.programs.join("anchorhold-collector");
         settings.collector = Some(format!("program = {:?}\n", collector.to_string_lossy()));
-        settings.required_layers = LAYERS.map(str::to_owned).to_vec();
-        if with_tpm == WithTpm::Yes {
+        // The attester is simulated; what holds the processes is not.
+        settings.production = true;
+        settings.group = Some(WORKER_GROUP.to_owned());
+        if with_tpm != WithTpm::No {
             settings.quoted_pcrs = (0..anchorhold_verifier::tpm::PCRS).collect();
         }
         let folder = stand.path().join("settings");
@@ -159,11 +154,16 @@ impl Deployment {
 
         let initrd = stand.path().join("initrd");
         deployment::append(&image.folder, &folder, &initrd)?;
-        let machine = machine(image, initrd, stand.path().join("console"))?;
+        let mut machine = machine(image, initrd, stand.path().join("console"))?;
+        if with_tpm == WithTpm::Unified {
+            let unified = stand.path().join("unified.efi");
+            uki::write(&image.folder, &machine.initrd, &image.tools, &unified)?;
+            machine.unified = Some(unified);
+        }
         let measurement = launch_digest(image, &machine)?;
         let tpm = match with_tpm {
             WithTpm::No => None,
-            WithTpm::Yes => {
+            WithTpm::Yes | WithTpm::Unified => {
                 let tpm = EmulatedTpm::make(&image.tools.join("run/swtpm"), &stand.path().join("tpm"))?;
                 let policy = expected_of(&tpm, &machine)?;
                 Some((tpm, policy))
@@ -234,8 +234,13 @@ impl Deployment {
 /// What the TPM's quotes must show after a boot of this machine.
 fn expected_of(tpm: &EmulatedTpm, machine: &Machine) -> anyhow::Result<anchorhold_verifier::tpm::Policy> {
     let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
+    if let Some(unified) = &machine.unified {
+        let unified = read(unified)?;
+        return tpm.policy(&measured::Boot::Unified(&UnifiedKernel::parse(&unified)?));
+    }
     let (kernel, initrd) = (read(&machine.kernel)?, read(&machine.initrd)?);
-    tpm.policy(DirectBoot { kernel: &kernel, initrd: &initrd, command_line: &machine.cmdline })
+    let direct = DirectBoot { kernel: &kernel, initrd: &initrd, command_line: &machine.cmdline };
+    tpm.policy(&measured::Boot::Direct(direct))
 }
 
 fn machine(image: &Image, initrd: PathBuf, console: PathBuf) -> anyhow::Result<Machine> {
@@ -247,6 +252,7 @@ fn machine(image: &Image, initrd: PathBuf, console: PathBuf) -> anyhow::Result<M
         kernel: image.file(files::KERNEL),
         initrd,
         cmdline: std::fs::read_to_string(image.file(files::CMDLINE)).context("the image's command line")?,
+        unified: None,
         root: image.file(files::ROOT),
         forward: None,
         console,

@@ -1,6 +1,7 @@
 //! A caller who verifies before it asks.
 
 use crate::guest::Guest;
+use anchorhold_attester::software::tdx::simulated_intel_root_der;
 use anchorhold_channel::client::{
     Answer, Attested, Client, Connection, Limits, Streaming, Target, connect_unverified_for_attestation,
 };
@@ -9,7 +10,7 @@ use anchorhold_channel::{AttestedServer, verify_document};
 use anchorhold_rats::{Endorsements, Measurement, Nonce, Timestamp};
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
 use anchorhold_verifier::snp::{GenoaTcb, MinimumTcb, Policy};
-use anchorhold_verifier::{AppraisalPolicy, TrustAnchors};
+use anchorhold_verifier::{AppraisalPolicy, TrustAnchors, event_log, tdx};
 use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
@@ -31,11 +32,13 @@ pub fn now() -> Timestamp {
     Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
-/// The root of the software attester, which the demonstration names explicitly.
+/// The roots of the software attester, which the demonstration names explicitly.
 pub fn simulated_anchors() -> anyhow::Result<TrustAnchors> {
-    Ok(dangerous::simulated_anchors(
-        &SimulatedRoots::amd(anchorhold_attester::software::simulated_ark_der()),
-    )?)
+    let roots = SimulatedRoots {
+        intel: Some(simulated_intel_root_der()),
+        ..SimulatedRoots::amd(anchorhold_attester::software::simulated_ark_der())
+    };
+    Ok(dangerous::simulated_anchors(&roots)?)
 }
 
 /// Accepts simulated evidence with this launch digest and the demonstration's firmware floor.
@@ -44,6 +47,15 @@ pub fn appraisal(measurement: &str) -> anyhow::Result<AppraisalPolicy> {
     let genoa = GenoaTcb { bootloader: 10, tee: 0, snp: 23, microcode: 84 };
     let min_tcb = MinimumTcb { genoa: Some(genoa), ..MinimumTcb::default() };
     Ok(dangerous::allow_simulated(Policy::strict(vec![measurement], min_tcb)).into())
+}
+
+/// Accepts simulated evidence of a TD with this MRTD and these run-time registers, whose event log gives all of them.
+pub fn td_appraisal(mrtd: &str, rtmrs: [[u8; 48]; 4]) -> anyhow::Result<AppraisalPolicy> {
+    let mrtd: Measurement = mrtd.parse().map_err(|e| anyhow!("MRTD: {e}"))?;
+    let mut policy = tdx::Policy::strict(vec![mrtd]);
+    policy.rtmrs = rtmrs.map(Some);
+    let event_log = Some(event_log::Policy::strict());
+    Ok(AppraisalPolicy { event_log, ..dangerous::allow_simulated(policy).into() })
 }
 
 impl Caller {

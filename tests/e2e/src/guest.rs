@@ -46,6 +46,8 @@ pub struct Settings {
     pub report_version: u8,
     /// Where a guest in a virtual machine has the launch digest that its host computed; of the programs that run if there is none.
     pub launch_digest_file: Option<PathBuf>,
+    /// Intel's collateral for a guest that is a simulated TD, JSON; it is a simulated SEV-SNP guest if there is none.
+    pub tdx_collateral: Option<PathBuf>,
     /// The PCRs of the guest's TPM that it quotes; it has none if there are none.
     pub quoted_pcrs: Vec<u8>,
     /// Where the gateway listens.
@@ -64,6 +66,10 @@ pub struct Settings {
     pub collector: Option<String>,
     /// Layers without which no worker is given a key.
     pub required_layers: Vec<String>,
+    /// Whether every layer must hold that production needs.
+    pub production: bool,
+    /// What each worker may take, TOML; no control group when there is none.
+    pub group: Option<String>,
 }
 
 /// What a guest needs for the KBS protocol.
@@ -123,6 +129,7 @@ impl Settings {
             debug: false,
             report_version: 5,
             launch_digest_file: None,
+            tdx_collateral: None,
             quoted_pcrs: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
             api_key: api_key()?,
@@ -132,6 +139,8 @@ impl Settings {
             store: None,
             collector: None,
             required_layers: ["seccomp", "no new privileges", "no capabilities"].map(str::to_owned).to_vec(),
+            production: false,
+            group: None,
         })
     }
 
@@ -184,11 +193,15 @@ impl Settings {
 
     fn keeper_toml(&self, places: &Places) -> String {
         let mut text = format!(
-            "deployment = \"demo\"\n\n[attester]\nkind = \"software\"\nreport_version = {}\ndebug = {}\n{}\n\
+            "deployment = \"demo\"\nproduction = {}\n\n[attester]\n{}debug = {}\n{}\n\
              {}[gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
              [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nprecision = {:?}\nrequired_layers = {:?}\n\n\
              [audit]\ndirectory = {}\n",
-            self.report_version,
+            self.production,
+            match self.tdx_collateral {
+                None => format!("kind = \"software\"\nreport_version = {}\n", self.report_version),
+                Some(_) => "kind = \"software-tdx\"\n".to_owned(),
+            },
             self.debug,
             self.launch_digest_file
                 .as_ref()
@@ -213,6 +226,10 @@ impl Settings {
                 quoted(&self.broker_certificate)
             );
         }
+        if let Some(group) = &self.group {
+            text.push_str("\n[worker.group]\n");
+            text.push_str(group);
+        }
         if let Some(collector) = &self.collector {
             text.push_str("\n[collector]\n");
             text.push_str(collector);
@@ -220,6 +237,10 @@ impl Settings {
         if !self.quoted_pcrs.is_empty() {
             // Writing to a string cannot fail.
             let _ = write!(text, "\n[tpm]\npcrs = {:?}\n", self.quoted_pcrs);
+        }
+        if let Some(collateral) = &self.tdx_collateral {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n[endorsements]\ntdx_collateral = {}\n", quoted(collateral));
         }
         if let Some(store) = &self.store {
             text.push_str("\n[store]\n");

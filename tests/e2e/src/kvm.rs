@@ -64,6 +64,7 @@ fn runs(image: &Image, folder: &Path) -> anyhow::Result<()> {
         kernel: image.file(files::KERNEL),
         initrd: image.file(files::INITRD),
         cmdline: "console=ttyS0 quiet panic=-1".to_owned(),
+        unified: None,
         root: image.file(files::ROOT),
         forward: None,
         console: folder.join("probe"),

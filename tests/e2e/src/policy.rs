@@ -25,20 +25,27 @@ impl Policy<'_> {
         let mut text = self.head();
         for (id, version_min) in *models {
             // Writing to a string cannot fail.
-            let _ = write!(
-                text,
-                r#"
-[[grant]]
-name          = "{id}"
-model         = {{ id = "{id}", version_min = {version_min}, manifest = "any" }}
-purpose       = ["serve"]
-lease         = "{lease}"
-max_instances = {max_instances}
-kem           = ["x25519", "x-wing"]
-audit         = {{ anchor_max = "any", witnesses = 0 }}
-"#
-            );
+            let _ = write!(text, "{}", grant(id, *version_min, lease, *max_instances));
             text.push_str(&self.platform("grant"));
+        }
+        text
+    }
+
+    /// The same for TDs whose MRTD is the measurement, with one of these sets of RTMR0 to RTMR3, TOML.
+    #[must_use]
+    pub fn to_toml_for_tds(&self, rtmrs: &[[[u8; 48]; 4]]) -> String {
+        let Self { measurement, models, lease, max_instances, .. } = self;
+        let mut text = self.head();
+        for (id, version_min) in *models {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{}", grant(id, *version_min, lease, *max_instances));
+            for registers in rtmrs {
+                let _ = write!(text, "\n[[grant.image.tdx]]\nmrtd = \"sha384:{measurement}\"\n");
+                for (number, value) in registers.iter().enumerate() {
+                    let _ = writeln!(text, "rtmr{number} = \"sha384:{}\"", anchorhold_rats::hex(value));
+                }
+            }
+            text.push_str(TDX);
         }
         text
     }
@@ -84,3 +91,36 @@ min_tcb             = {{ genoa = {{ bl = 10, tee = 0, snp = 23, ucode = 84 }} }}
         )
     }
 }
+
+/// A grant of one model, up to what its guest must be.
+fn grant(id: &str, version_min: u64, lease: &str, max_instances: u32) -> String {
+    format!(
+        r#"
+[[grant]]
+name          = "{id}"
+model         = {{ id = "{id}", version_min = {version_min}, manifest = "any" }}
+purpose       = ["serve"]
+lease         = "{lease}"
+max_instances = {max_instances}
+kem           = ["x25519", "x-wing"]
+audit         = {{ anchor_max = "any", witnesses = 0 }}
+"#
+    )
+}
+
+/// What a TD must be beside its image.
+const TDX: &str = r#"
+[grant.tdx]
+debug                     = false
+profiling                 = false
+migration                 = false
+statuses                  = ["UpToDate"]
+grace                     = "none"
+accepted_advisories       = "none"
+min_tcb_evaluation_number = 1
+machines                  = "any"
+mr_config_id              = "any"
+allowed_service_tds       = "none"
+attributes                = { require_sept_ve_disable = true, allow_perfmon = false }
+platform                  = { smt = "any" }
+"#;

@@ -2,7 +2,7 @@
 
 use anchorhold_attester::device::tpm::Tpm;
 use anchorhold_measure::boot::{Boot, events};
-use anchorhold_measure::{DirectBoot, tpm};
+use anchorhold_measure::tpm;
 use anchorhold_verifier::tpm::{KeyName, Policy};
 use anyhow::Context as _;
 use std::os::fd::{AsFd, AsRawFd};
@@ -58,8 +58,8 @@ impl EmulatedTpm {
     }
 
     /// Accepts quotes of this TPM after a boot of exactly these files.
-    pub fn policy(&self, direct: DirectBoot<'_>) -> anyhow::Result<Policy> {
-        let events = events(&Boot::Direct(direct))?;
+    pub fn policy(&self, boot: &Boot<'_>) -> anyhow::Result<Policy> {
+        let events = events(boot)?;
         let value = |pcr: u32| Ok((u8::try_from(pcr)?, vec![tpm::pcr_sha256(&events, pcr)]));
         let pcrs = tpm::PREDICTED.into_iter().map(value).collect::<anyhow::Result<_>>()?;
         Ok(Policy::strict(vec![self.key], pcrs))

@@ -1,12 +1,15 @@
 //! Event logs, binary and of dstack: read without a panic, and only the digests of the good log give its registers.
 #![no_main]
 
+use anchorhold_attester::device::RuntimeLog;
 use anchorhold_attester::software::tdx::{Boot, EventLog, replay};
 use anchorhold_fuzz::edit::raw_or_edited;
 use anchorhold_fuzz::{accepted, assert_named};
-use anchorhold_verifier::event_log::{MAX_EVENTS, Policy, Replayed, appraise, dstack, read};
+use anchorhold_rats::{RuntimeEvent, Sha256Digest};
+use anchorhold_verifier::event_log::{MAX_EVENTS, MAX_LOG_BYTES, Policy, Replayed, appraise, dstack, read};
 use libfuzzer_sys::fuzz_target;
 use ring::digest::{SHA384, digest};
+use std::path::Path;
 use std::sync::LazyLock;
 
 static GOOD: LazyLock<(Vec<u8>, Replayed, [[u8; 48]; 4])> = LazyLock::new(|| {
@@ -15,6 +18,13 @@ static GOOD: LazyLock<(Vec<u8>, Replayed, [[u8; 48]; 4])> = LazyLock::new(|| {
     let replayed = read(&bytes).expect("a good log");
     appraise(Some(&replayed), &replay(&log.events), &Policy::strict()).expect("an acceptable log");
     (bytes, replayed, replay(&log.events))
+});
+
+/// One event of the running guest.
+static RUNTIME: LazyLock<RuntimeLog> = LazyLock::new(|| {
+    let mut log = RuntimeLog::default();
+    log.push(RuntimeEvent::model("acme/chat", 1, &Sha256Digest::new([7; 32])));
+    log
 });
 
 /// A boot event, and a runtime event whose digest is right.
@@ -42,7 +52,14 @@ fuzz_target!(|input: &[u8]| {
         }
         return;
     }
-    let Some(log) = accepted(read(&raw_or_edited(rest, good))) else { return };
+    let firmware = raw_or_edited(rest, good);
+    let longer = RUNTIME.behind(firmware.clone(), Path::new("CCEL"));
+    let Some(log) = accepted(read(&firmware)) else { return };
+    // A guest finds the end of every log that verifiers read, and what it adds there they read too.
+    if firmware.len() < MAX_LOG_BYTES / 2 && log.events().len() < MAX_EVENTS / 2 {
+        let longer = read(&longer.expect("an end")).expect("a log with one event more");
+        assert_eq!(longer.events().len(), log.events().len() + 1);
+    }
     assert!(log.events().len() <= MAX_EVENTS);
     let digests = |log: &Replayed| {
         log.events().iter().map(|event| (event.register(), *event.digest())).collect::<Vec<_>>()

@@ -1,19 +1,23 @@
-//! A TPM's key, quote, PCR values and event log, changed without or with new signatures, and what a TPM answers to commands: what the
+//! A TPM's key, its certificates, quote, PCR values and event log, changed without or with new signatures, and what a TPM answers to commands: what the
 //! key did not sign is not believed, a log is believed as far as quoted PCRs, and no response is read past its end.
 #![no_main]
 
 use anchorhold_attester::device::tpm::Tpm;
 use anchorhold_attester::software::SoftwareTpm;
-use anchorhold_attester::software::tpm::PcrEvent;
+use anchorhold_attester::software::tpm::{PcrEvent, TpmAuthority};
 use anchorhold_fuzz::edit::{Script, raw_or_edited};
 use anchorhold_fuzz::{accepted, assert_named};
-use anchorhold_rats::{Sha256Digest, TpmEvidence};
+use anchorhold_rats::{Sha256Digest, Timestamp, TpmEvidence};
 use anchorhold_verifier::tpm::{Attest, AuthenticQuote, MAX_NONCE_BYTES, Policy, appraise, authenticate};
 use libfuzzer_sys::fuzz_target;
 use std::io::{self, Read, Write};
 use std::sync::LazyLock;
 
 const NONCE: [u8; 32] = [9; 32];
+
+fn at() -> Timestamp {
+    Timestamp::from_unix_seconds(1_800_000_000)
+}
 
 struct Good {
     tpm: SoftwareTpm,
@@ -29,8 +33,10 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
     ];
     let mut tpm = SoftwareTpm::after(events).expect("a key");
     tpm.pcrs.remove(&0);
+    let authority = TpmAuthority::new().expect("keys");
+    tpm.certificates = authority.sign(&authority.templates(&tpm, at())).expect("certificates");
     let sent = tpm.attest(&NONCE).expect("evidence");
-    let quote = authenticate(&sent).expect("good evidence");
+    let quote = authenticate(&sent, at()).expect("good evidence");
     let pcrs = quote.pcrs().iter().map(|(pcr, value)| (*pcr, vec![*value])).collect();
     let policy = Policy::strict(vec![quote.key()], pcrs);
     appraise(&quote, &policy, &NONCE).expect("acceptable evidence");
@@ -38,7 +44,7 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
 });
 
 fn judge(sent: &TpmEvidence) -> Option<AuthenticQuote> {
-    let quote = accepted(authenticate(sent))?;
+    let quote = accepted(authenticate(sent, at()))?;
     if let Some(checks) = accepted(appraise(&quote, &GOOD.policy, &NONCE)) {
         assert_eq!(quote.nonce(), NONCE);
         let log = quote.log().expect("a log, which the policy demands");
@@ -70,7 +76,7 @@ impl Read for Device<'_> {
 fuzz_target!(|input: &[u8]| {
     let mut script = Script(input);
     let mut sent = GOOD.sent.clone();
-    match script.byte() % 8 {
+    match script.byte() % 9 {
         0 => {
             if let Some(attest) = accepted(Attest::parse(&raw_or_edited(script.0, &sent.quote))) {
                 assert!(attest.nonce.len() <= MAX_NONCE_BYTES);
@@ -93,6 +99,16 @@ fuzz_target!(|input: &[u8]| {
             script.edit(&mut sent.pcrs[at].0);
         }
         6 => {
+            let at = script.below(sent.certificates.len());
+            script.edit(&mut sent.certificates[at].0);
+            // Of another root whatever is said of it: it has another digest.
+            if let Some(quote) = judge(&sent) {
+                let root = Sha256Digest::of(&sent.certificates[sent.certificates.len() - 1].0);
+                assert_eq!(quote.root(), Some(root));
+            }
+            return;
+        }
+        7 => {
             script.edit(&mut sent.quote);
             let Ok(signature) = GOOD.tpm.sign(&sent.quote) else { return };
             sent.signature = signature;

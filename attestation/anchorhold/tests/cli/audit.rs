@@ -1,6 +1,7 @@
 //! `audit export`, `audit verify`, `audit entries`, `audit report` and `audit dossier`.
 
 use crate::support::{Folder, MEASUREMENT, Ran, guest, run};
+use anchorhold_audit_log::cosignature::Cosigner;
 use anchorhold_audit_log::{
     BindingInputs, BindingPurpose, BootId, Event, EventType, Hash, Log, Origin, Outcome, Signer, Stamp, Tee,
     VerifierKey,
@@ -109,6 +110,26 @@ fn a_bundle_without_evidence_is_not_authentic_unless_the_key_is_known_beforehand
         .expect(2, "malformed verifier key");
     run(["audit", "verify", &bundle, "--log-only"]).expect(2, "--audit-key");
     run(["audit", "verify", &bundle]).expect(2, "what is accepted is not said");
+}
+
+#[test]
+fn witnesses_that_the_auditor_names_must_have_cosigned() {
+    let folder = Folder::new();
+    let bundle = bundle(&folder, Some(audit_key()));
+    let ran = verify(&folder, &bundle, &[]);
+    assert!(ran.out.contains("witnessed    not_applicable"), "{}", ran.out);
+    assert!(
+        ran.out.contains("silence      passed") && ran.out.contains("clock        passed"),
+        "{}",
+        ran.out
+    );
+    let key = Cosigner::from_seed("witness.example/1", &SEED).unwrap().key().to_string();
+    let ran = verify(&folder, &bundle, &["--witness", &key]);
+    ran.expect(6, "");
+    assert!(ran.out.contains("witnessed    failed"), "{}", ran.out);
+    verify(&folder, &bundle, &["--witness", &key, "--witnesses-needed", "2"]).expect(2, "--witness");
+    verify(&folder, &bundle, &["--witness", "acme/1+x"]).expect(2, "malformed");
+    verify(&folder, &bundle, &["--witnesses-needed", "2"]).expect(2, "--witness");
 }
 
 #[test]

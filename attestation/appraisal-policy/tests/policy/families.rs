@@ -171,7 +171,16 @@ fn every_rule_of_a_tpm_can_be_written_and_nothing_else() {
     assert_eq!(read(&profile.to_toml()).tpm(), Some(&wanted));
     assert!(!read(&rules(&keys, &pcrs, "require_event_log = false")).tpm().unwrap().require_event_log);
     assert_eq!(read(&all()).tpm(), None);
+    let certified = rules(&keys, &pcrs, &format!("roots = [{key:?}]"));
+    let without_keys = certified.replace(&format!("keys = [{keys}]\n"), "");
+    for (text, named) in [(&certified, 1), (&without_keys, 0)] {
+        let profile = read(text);
+        let policy = profile.tpm().unwrap();
+        assert_eq!((policy.keys.len(), policy.roots.as_slice()), (named, &[Sha256Digest::new([11; 32])][..]));
+        assert_eq!(read(&profile.to_toml()).tpm(), Some(policy));
+    }
     for (text, path) in [
+        (certified.replace(&format!("roots = [{key:?}]"), "roots = []"), ("empty", "tpm.roots")),
         (rules("", &pcrs, ""), ("empty", "tpm.keys")),
         (rules("\"0B\"", &pcrs, ""), ("value", "tpm.keys[0]")),
         (rules(&keys, "4 = [\"00\"]", ""), ("value", "tpm.pcrs.4[0]")),

@@ -52,7 +52,7 @@ type Whole = (Evidence, Endorsements, TrustAnchors);
 /// The whole evidence of a case, or the rule that its files break before there is any. Devices alone are carried by a good
 /// guest on Genoa, since a profile judges whole evidence.
 fn whole(presented: Presented, case: &Case) -> Result<Whole, Checks> {
-    let Presented { tee, devices, mut endorsements, mut roots } = presented;
+    let Presented { tee, devices, tpm, mut endorsements, mut roots } = presented;
     if let Some(evidence) = tee {
         return Ok((evidence, endorsements, roots.anchors(case.pin)?));
     }
@@ -69,6 +69,7 @@ fn whole(presented: Presented, case: &Case) -> Result<Whole, Checks> {
     };
     let (mut evidence, list) = carrier(case.at);
     evidence.gpus = devices;
+    evidence.tpm = tpm;
     endorsements.snp_crls.push(list);
     Ok((evidence, endorsements, anchors))
 }
@@ -235,6 +236,7 @@ fn beside(case: &Case) -> (&'static str, &'static str) {
         Platform::Tdx => ("tdx", "tdx-good-v5-td15"),
         Platform::Nvidia => ("gpu", "nvidia-good-strict"),
         Platform::Azure => ("paravisor", "azure-good-bound"),
+        Platform::Tpm => ("tpm", "tpm-good"),
     }
 }
 

@@ -73,6 +73,11 @@ pub enum Error {
     Certificates(TableError),
     /// The TPM gave no quote.
     Tpm(TpmError),
+    /// As many events as evidence may carry were measured already.
+    Full {
+        /// How many that is.
+        limit: usize,
+    },
     /// The system's random generator gave nothing.
     Random,
 }
@@ -139,6 +144,7 @@ impl fmt::Display for Error {
             Self::Firmware { code } => write!(f, "the firmware or the host answered with error {code:#x}"),
             Self::Certificates(error) => write!(f, "{error}"),
             Self::Tpm(error) => write!(f, "{error}"),
+            Self::Full { limit } => write!(f, "{limit} events were measured, which is the limit"),
             Self::Random => f.write_str("the system's random generator gave nothing"),
         }
     }

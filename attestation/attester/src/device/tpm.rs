@@ -142,7 +142,7 @@ impl<T: Read + Write> Tpm<T> {
         // A key that stays takes one of the few places that the TPM has, so this must be said.
         self.exchange(Command::plain(FLUSH_CONTEXT).word(handle))?;
         let Quoted { quote, signature, values: pcrs } = quoted?;
-        Ok(TpmEvidence { key, quote, signature, pcrs, event_log: None })
+        Ok(TpmEvidence { key, quote, signature, pcrs, event_log: None, certificates: Vec::new() })
     }
 
     /// The values of these PCRs, in the order of their numbers.

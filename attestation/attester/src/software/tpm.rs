@@ -1,5 +1,9 @@
 //! A TPM without hardware or emulator: PCRs, an event log, and a key that quotes.
 
+mod authority;
+
+pub use authority::{TpmAuthority, TpmTemplates};
+
 use super::{Curve, Error, SigningKey};
 use anchorhold_rats::{Der, TpmEvidence};
 use ring::digest::{SHA256, digest};
@@ -41,6 +45,8 @@ pub struct SoftwareTpm {
     pub pcrs: BTreeMap<u8, [u8; 32]>,
     /// The event log. Default: none.
     pub log: Option<Vec<PcrEvent>>,
+    /// Certificates of the key, its own first and a root last. Default: none.
+    pub certificates: Vec<Der>,
 }
 
 impl SoftwareTpm {
@@ -55,7 +61,7 @@ impl SoftwareTpm {
             *value = sha256(&[&value[..], &event.digest].concat());
         }
         let key = SigningKey::generate(Curve::P256)?;
-        Ok(Self { key, attributes: 0x0005_0072, pcrs, log: Some(events) })
+        Ok(Self { key, attributes: 0x0005_0072, pcrs, log: Some(events), certificates: Vec::new() })
     }
 
     /// TPMT_PUBLIC of the quoting key.
@@ -65,6 +71,11 @@ impl SoftwareTpm {
         let scheme: [u8; 10] = [0, 0x10, 0, 0x18, 0, 0x0b, 0, 3, 0, 0x10];
         [&[0, 0x23, 0, 0x0b][..], &self.attributes.to_be_bytes(), &[0, 0], &scheme, &[0, 32], x, &[0, 32], y]
             .concat()
+    }
+
+    /// SubjectPublicKeyInfo of the quoting key.
+    pub(super) fn key_info(&self) -> Vec<u8> {
+        self.key.key_info()
     }
 
     /// A quote for this nonce, with all that accompanies it.
@@ -79,6 +90,7 @@ impl SoftwareTpm {
             quote,
             pcrs: self.pcrs.values().map(|value| Der(value.to_vec())).collect(),
             event_log: self.log.as_ref().map(|events| Der(encode_log(events))),
+            certificates: self.certificates.clone(),
         })
     }
 

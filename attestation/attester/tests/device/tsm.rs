@@ -52,7 +52,7 @@ fn tsm(files: &Configfs) -> Tsm<Configfs> {
 }
 
 fn device(files: &Configfs) -> Device<Configfs> {
-    Device::of_tsm(files.clone(), Path::new("/reports"), Path::new("/ccel")).unwrap()
+    Device::of_tsm(files.clone(), Path::new("/reports"), Path::new("/ccel"), Path::new("/m")).unwrap()
 }
 
 /// No entry is left behind, whatever happened.
@@ -246,7 +246,8 @@ fn without_a_provider_there_is_no_device() {
     let files = snp();
     files.state().name = None;
     assert_eq!(tsm(&files).provider().unwrap(), None);
-    let error = Device::of_tsm(files, Path::new("/reports"), Path::new("/ccel")).err().unwrap();
+    let error =
+        Device::of_tsm(files, Path::new("/reports"), Path::new("/ccel"), Path::new("/m")).err().unwrap();
     assert!(matches!(error, Error::NoDevice), "{error}");
     assert_eq!(Tsm::new(snp(), "/elsewhere").provider().unwrap(), None);
 }

@@ -1,4 +1,4 @@
-//! A key broker for trials without SEV-SNP: it accepts the software attester's root and no other. Whoever has the
+//! A key broker for trials without a TEE: it accepts the software attester's roots and no others. Whoever has the
 //! source can forge that evidence, so the keys that it releases are not protected.
 
 use anchorhold_verifier::dangerous::{self, SimulatedRoots};
@@ -8,16 +8,18 @@ use std::process::ExitCode;
 const NAME: &str = "anchorhold-key-broker-simulated";
 const BANNER: &str = "\
 **********************************************************************
-*  SIMULATED: this broker trusts the software attester's root.       *
+*  SIMULATED: this broker trusts the software attester's roots.      *
 *  Anybody can forge its evidence. It protects nothing.              *
 **********************************************************************";
 
 fn main() -> ExitCode {
     let mut stderr = std::io::stderr();
     let _ = writeln!(stderr, "{BANNER}");
-    match dangerous::simulated_anchors(&SimulatedRoots::amd(
-        anchorhold_attester::software::simulated_ark_der(),
-    )) {
+    let roots = SimulatedRoots {
+        intel: Some(anchorhold_attester::software::tdx::simulated_intel_root_der()),
+        ..SimulatedRoots::amd(anchorhold_attester::software::simulated_ark_der())
+    };
+    match dangerous::simulated_anchors(&roots) {
         Ok(anchors) => anchorhold_key_broker::command::run(NAME, anchors),
         Err(error) => {
             let _ = writeln!(stderr, "{NAME}: error: {error}");

@@ -41,6 +41,7 @@ struct Tpm {
     key: KeyName,
     pcrs: BTreeMap<u8, [u8; 32]>,
     log: Option<PcrLog>,
+    root: Option<Sha256Digest>,
 }
 
 enum Tee {
@@ -112,6 +113,7 @@ impl Parts {
             key: tpm.key,
             pcrs: &tpm.pcrs,
             log: tpm.log.as_ref(),
+            root: tpm.root,
             nonce: REPORT_DATA.as_bytes(),
         });
         let gpus = self.gpus.iter().map(|device| nvidia::Stated {
@@ -378,6 +380,7 @@ fn of_tpm(claims: &TpmClaims) -> Tpm {
         // The pseudonym stands in the place of the name.
         key: KeyName::new(Sha256Digest::new(*claims.key.as_bytes())),
         log: claims.log.as_deref().map(of_log),
+        root: claims.root.map(|root| Sha256Digest::new(*root.as_bytes())),
         pcrs,
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn judge(case: &Case, files: &Files) -> Result<Checks, Error> {
 pub(super) fn present(files: &Files) -> Result<Result<Presented, Checks>, Error> {
     only_known(files)?;
     let (roots, endorsements) = (roots(files), endorsements(files, &DEVICE_RIMS));
-    Ok(devices(files)?.map(|devices| Presented { tee: None, devices, endorsements, roots }))
+    Ok(devices(files)?.map(|devices| Presented { tee: None, devices, tpm: None, endorsements, roots }))
 }
 
 fn only_known(files: &Files) -> Result<(), Error> {

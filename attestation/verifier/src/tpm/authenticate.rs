@@ -1,9 +1,9 @@
 //! Whether a TPM's quote is authentic.
 
 use super::key::QuotingKey;
-use super::{Attest, ClockInfo, KeyName, PcrLog, codes, record_pcrs};
+use super::{Attest, ClockInfo, KeyName, PcrLog, certificates, codes, record_pcrs};
 use crate::Refusal;
-use anchorhold_rats::{Checks, TpmEvidence};
+use anchorhold_rats::{Checks, Sha256Digest, Timestamp, TpmEvidence};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ pub struct AuthenticQuote {
     attest: Attest,
     pcrs: BTreeMap<u8, [u8; 32]>,
     log: Option<PcrLog>,
+    root: Option<Sha256Digest>,
 }
 
 impl AuthenticQuote {
@@ -21,6 +22,13 @@ impl AuthenticQuote {
     #[must_use]
     pub const fn key(&self) -> KeyName {
         self.key
+    }
+
+    /// The SHA-256 digest of the root certificate below which the key is certified, where its certificates came. Nobody but a
+    /// policy vouches for it.
+    #[must_use]
+    pub const fn root(&self) -> Option<Sha256Digest> {
+        self.root
     }
 
     /// The nonce that the quote was made for.
@@ -56,8 +64,8 @@ impl AuthenticQuote {
     /// What a policy judges.
     #[must_use]
     pub fn stated(&self) -> Stated<'_> {
-        let Self { key, attest, pcrs, log } = self;
-        Stated { key: *key, pcrs, log: log.as_ref(), nonce: &attest.nonce }
+        let Self { key, attest, pcrs, log, root } = self;
+        Stated { key: *key, root: *root, pcrs, log: log.as_ref(), nonce: &attest.nonce }
     }
 }
 
@@ -66,6 +74,8 @@ impl AuthenticQuote {
 pub struct Stated<'a> {
     /// The key that signed.
     pub key: KeyName,
+    /// The SHA-256 digest of the root certificate below which it is certified, where it is.
+    pub root: Option<Sha256Digest>,
     /// The quoted PCRs of the SHA-256 bank.
     pub pcrs: &'a BTreeMap<u8, [u8; 32]>,
     /// The event log, replayed.
@@ -77,18 +87,19 @@ pub struct Stated<'a> {
 /// Judges whether a TPM's quote is authentic.
 ///
 /// Establishes that the key with [`AuthenticQuote::key`] signed exactly the received quote, that by its attributes this key signs
-/// nothing that its TPM did not make, and that the PCR values are the quoted ones. Presumes nothing about whose TPM it is: that is
-/// for the policy that names the key, as is the nonce.
+/// nothing that its TPM did not make, that the PCR values are the quoted ones, and that the certificates which came with it, if any, are
+/// of this key, valid at `at` and issued one by the next. Presumes nothing about whose TPM it is: that is for the policy that names the
+/// key or the root, as is the nonce.
 ///
 /// # Errors
 /// [`Refusal`], with the rules of the first stage that failed.
-pub fn authenticate(evidence: &TpmEvidence) -> Result<AuthenticQuote, Refusal> {
+pub fn authenticate(evidence: &TpmEvidence, at: Timestamp) -> Result<AuthenticQuote, Refusal> {
     let mut checks = Checks::new();
-    judge(evidence, &mut checks).filter(|_| checks.none_failed()).ok_or_else(|| Refusal::new(checks))
+    judge(evidence, at, &mut checks).filter(|_| checks.none_failed()).ok_or_else(|| Refusal::new(checks))
 }
 
 /// Everything that was found; `None` when a rule failed.
-pub(crate) fn judge(evidence: &TpmEvidence, checks: &mut Checks) -> Option<AuthenticQuote> {
+pub(crate) fn judge(evidence: &TpmEvidence, at: Timestamp, checks: &mut Checks) -> Option<AuthenticQuote> {
     let key = QuotingKey::read(&evidence.key, checks)?;
     let attest = Attest::read(&evidence.quote, &codes::QUOTE, checks)?;
     let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &key.point);
@@ -103,5 +114,9 @@ pub(crate) fn judge(evidence: &TpmEvidence, checks: &mut Checks) -> Option<Authe
         Some(log) => Some(PcrLog::read(&log.0, checks)?),
         None => None,
     };
-    Some(AuthenticQuote { key: key.name, attest, pcrs, log })
+    let root = match evidence.certificates.as_slice() {
+        [] => None,
+        presented => Some(certificates::judge(presented, &key.point, at, checks)?),
+    };
+    Some(AuthenticQuote { key: key.name, attest, pcrs, log, root })
 }

@@ -14,6 +14,15 @@ crate::codes::codes! {
     /// There is a value of 32 bytes for each PCR that was quoted.
     PCR_COUNT = Parse "tpm_pcr_count";
 
+    /// The certificates of the key are X.509, its own first and a root last.
+    CERTIFICATES = Parse "tpm_certificates";
+
+    /// The first certificate is of the key that quotes.
+    CERTIFIED_KEY = Identity "tpm_certified_key";
+    /// The first certificate is for attestation keys (extended key usage 2.23.133.8.3) and of no certificate authority.
+    CERTIFIED_USE = Identity "tpm_certified_use";
+    /// Each certificate is valid and issued by the next, and the last by itself.
+    CHAIN = Chain "tpm_chain";
     /// The key can sign only what its TPM made, was made in it and cannot leave it: restricted, sign, not decrypt, fixedTPM,
     /// fixedParent, sensitiveDataOrigin.
     KEY_ATTRIBUTES = Identity "tpm_key_attributes" @ "tpm key" 4 4;
@@ -25,9 +34,9 @@ crate::codes::codes! {
     /// The digest in the quote is that of the given PCR values.
     PCR_DIGEST = Signature "tpm_pcr_digest";
 
-    /// The policy names at least one key.
+    /// The policy names at least one key, or a root of certificates.
     KEYS_EMPTY = Policy "tpm_keys_empty";
-    /// The key is one that the policy names.
+    /// The key is one that the policy names, or certified below a root that it names.
     KEY = Policy "tpm_key";
     /// The policy names at least one PCR.
     PCRS_EMPTY = Policy "tpm_pcrs_empty";

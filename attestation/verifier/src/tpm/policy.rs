@@ -3,14 +3,17 @@
 use super::{AuthenticQuote, KeyName, Stated, codes, judge_pcrs};
 use crate::Refusal;
 use crate::show::{hex, join};
-use anchorhold_rats::Checks;
+use anchorhold_rats::{Checks, Sha256Digest};
 use std::collections::BTreeMap;
 
 /// What a relying party accepts. Start from [`strict`](Self::strict) and change what differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// The keys that may quote. None at all refuses everything.
+    /// The keys that may quote. Neither a key nor a root refuses everything.
     pub keys: Vec<KeyName>,
+    /// Root certificates, by their SHA-256 digests: every key that is certified below one as a TPM's attestation key may quote. Default:
+    /// none.
+    pub roots: Vec<Sha256Digest>,
     /// The accepted values of each PCR (SHA-256 bank) that counts. None at all refuses everything.
     pub pcrs: BTreeMap<u8, Vec<[u8; 32]>>,
     /// An event log must be there and add up to each of these PCRs. Default: yes. The values say what was measured; the log lets
@@ -22,7 +25,7 @@ impl Policy {
     /// The policy for these keys and PCR values, with all other rules at their defaults.
     #[must_use]
     pub const fn strict(keys: Vec<KeyName>, pcrs: BTreeMap<u8, Vec<[u8; 32]>>) -> Self {
-        Self { keys, pcrs, require_event_log: true }
+        Self { keys, roots: Vec::new(), pcrs, require_event_log: true }
     }
 }
 
@@ -41,10 +44,16 @@ pub fn appraise(quote: &AuthenticQuote, policy: &Policy, nonce: &[u8]) -> Result
 
 /// Records every rule of the policy.
 pub(crate) fn judge_policy(quote: &Stated<'_>, policy: &Policy, nonce: &[u8], checks: &mut Checks) {
-    let count = policy.keys.len();
-    checks.record(codes::KEYS_EMPTY, count > 0, "at least one key in the policy", count.to_string());
-    let named = policy.keys.contains(&quote.key);
-    checks.record(codes::KEY, named, join(&policy.keys), quote.key.to_string());
+    let count = policy.keys.len().saturating_add(policy.roots.len());
+    checks.record(codes::KEYS_EMPTY, count > 0, "at least one key or root in the policy", count.to_string());
+    let certified = quote.root.is_some_and(|root| policy.roots.contains(&root));
+    let accepted = policy.keys.contains(&quote.key) || certified;
+    let below = |root: Sha256Digest| format!("below {root}");
+    let wanted = policy.keys.iter().map(KeyName::to_string).chain(policy.roots.iter().copied().map(below));
+    let wanted: Vec<_> = wanted.collect();
+    let observed =
+        quote.root.map_or_else(|| quote.key.to_string(), |root| format!("{} {}", quote.key, below(root)));
+    checks.record(codes::KEY, accepted, join(&wanted), observed);
     judge_pcrs(quote.pcrs, &policy.pcrs, &codes::QUOTE, checks);
     judge_log(quote, policy, checks);
     checks.record(codes::NONCE, quote.nonce == nonce, hex(nonce), hex(quote.nonce));

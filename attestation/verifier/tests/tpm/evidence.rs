@@ -2,15 +2,11 @@
 
 use crate::support::*;
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
-use anchorhold_rats::{Endorsements, Evidence, Measurement, Outcome, ReportData, Timestamp};
+use anchorhold_rats::{Endorsements, Evidence, Measurement, Outcome, ReportData};
 use anchorhold_verifier::dangerous::{SimulatedRoots, allow_simulated, simulated_anchors};
 use anchorhold_verifier::{AppraisalPolicy, appraise, authenticate, snp, tpm};
 
 const MEASUREMENT: Measurement = Measurement::new([7; 48]);
-
-fn at() -> Timestamp {
-    "2026-10-01T00:00:00Z".parse().unwrap()
-}
 
 fn evidence(tpm: Option<&anchorhold_attester::software::SoftwareTpm>) -> Evidence {
     let guest = SoftwareGuest::launch(LaunchConfig::new(MEASUREMENT), at()).unwrap();
@@ -44,7 +40,7 @@ fn judged(evidence: &Evidence, policy: &AppraisalPolicy, report_data: [u8; 64]) 
 #[test]
 fn both_are_accepted_for_one_report_data() {
     let tpm = tpm();
-    let policy = policy(&tpm::authenticate(&sent(&tpm)).unwrap());
+    let policy = policy(&tpm::authenticate(&sent(&tpm), at()).unwrap());
     assert_eq!(judged(&evidence(Some(&tpm)), &appraisal(Some(policy.clone())), NONCE), [""; 0]);
     let codes = judged(&evidence(Some(&tpm)), &appraisal(Some(policy)), [6; 64]);
     assert_eq!(codes, ["tpm_nonce", "snp_report_data"]);
@@ -53,7 +49,7 @@ fn both_are_accepted_for_one_report_data() {
 #[test]
 fn refuses_a_tpm_that_the_policy_does_not_name_and_demands_one_that_it_does() {
     let tpm = tpm();
-    let policy = policy(&tpm::authenticate(&sent(&tpm)).unwrap());
+    let policy = policy(&tpm::authenticate(&sent(&tpm), at()).unwrap());
     assert_eq!(judged(&evidence(Some(&tpm)), &appraisal(None), NONCE), ["family_denied"]);
     assert_eq!(judged(&evidence(None), &appraisal(Some(policy)), NONCE), ["family_missing"]);
     assert_eq!(judged(&evidence(None), &appraisal(None), NONCE), [""; 0]);

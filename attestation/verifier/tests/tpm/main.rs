@@ -1,6 +1,8 @@
 //! A TPM's quote, simulated: one test for each refusal, and mutations.
 
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod evidence;
 #[cfg(test)]
 mod mutation;

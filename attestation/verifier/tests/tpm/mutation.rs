@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use anchorhold_rats::{Der, TpmEvidence};
-use anchorhold_verifier::tpm::{Attest, authenticate};
+use anchorhold_verifier::tpm::Attest;
 use proptest::prelude::*;
 
 #[test]

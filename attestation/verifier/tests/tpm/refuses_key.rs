@@ -1,7 +1,6 @@
 //! Keys that do not vouch for what they sign.
 
 use crate::support::*;
-use anchorhold_verifier::tpm::authenticate;
 
 #[test]
 fn refuses_a_public_area_that_is_not_one_of_an_ecc_key() {

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use anchorhold_attester::software::tpm::PcrEvent;
-use anchorhold_verifier::tpm::{KeyName, Policy, authenticate};
+use anchorhold_verifier::tpm::{KeyName, Policy};
 use std::collections::BTreeMap;
 
 #[test]

@@ -3,7 +3,6 @@
 use crate::support::*;
 use anchorhold_attester::software::tpm::{PcrEvent, encode_log};
 use anchorhold_rats::Der;
-use anchorhold_verifier::tpm::authenticate;
 
 /// Where the selection begins, after a nonce of 64 bytes.
 const SELECTION_AT: usize = 6 + 36 + 66 + 17 + 8;

@@ -1,13 +1,22 @@
 use anchorhold_attester::software::SoftwareTpm;
 use anchorhold_attester::software::tpm::PcrEvent;
-use anchorhold_rats::{Outcome, TpmEvidence};
-use anchorhold_verifier::tpm::{AuthenticQuote, KeyName, Policy, appraise, authenticate};
+use anchorhold_rats::{Outcome, Timestamp, TpmEvidence};
+use anchorhold_verifier::Refusal;
+use anchorhold_verifier::tpm::{self, AuthenticQuote, KeyName, Policy, appraise};
 use std::collections::BTreeMap;
 
 pub(crate) const NONCE: [u8; 64] = [5; 64];
 const SEPARATOR: u32 = 4;
 const IPL: u32 = 0xd;
 const APPLICATION: u32 = 0x8000_0003;
+
+pub(crate) fn at() -> Timestamp {
+    "2026-10-01T00:00:00Z".parse().unwrap()
+}
+
+pub(crate) fn authenticate(evidence: &TpmEvidence) -> Result<AuthenticQuote, Refusal> {
+    tpm::authenticate(evidence, at())
+}
 
 /// A boot that measures a program, a command line and a separator.
 pub(crate) fn tpm() -> SoftwareTpm {

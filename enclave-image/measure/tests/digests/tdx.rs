@@ -3,7 +3,7 @@
 use crate::support::Vector;
 use anchorhold_measure::Error;
 use anchorhold_measure::tdx::{
-    MAX_MEMORY_BYTES, PageOrder, extended, memory_list_digest, mrtd, variables_digest,
+    AcpiDigests, MAX_MEMORY_BYTES, PageOrder, extended, memory_list_digest, mrtd, rtmr0, variables_digest,
 };
 use anchorhold_rats::hex;
 
@@ -108,4 +108,21 @@ fn a_register_is_extended_by_one_event_after_another() {
     let digest = ring::digest::digest(&ring::digest::SHA384, &[0; 96]);
     assert_eq!(once.as_bytes(), digest.as_ref());
     assert_ne!(extended([&[0; 48], &[1; 48]]), extended([&[1; 48], &[0; 48]]));
+}
+
+#[test]
+fn case_44_memory_firmware_and_each_table_change_rtmr0() {
+    let vector = Vector::read();
+    let acpi = AcpiDigests::of(b"loader", b"rsdp", b"tables");
+    let of = |firmware: &[u8], memory, acpi: &AcpiDigests| rtmr0(firmware, memory, acpi).unwrap();
+    let good = of(&vector.firmware, 4 << 30, &acpi);
+    assert_ne!(of(&vector.firmware, 5 << 30, &acpi), good);
+    assert_ne!(of(&vector.changed(0x17f, &[0]), 4 << 30, &acpi), good);
+    for (loader, rsdp, tables) in
+        [("loade", "rsdp", "tables"), ("loader", "rsd", "tables"), ("loader", "rsdp", "table")]
+    {
+        let other = AcpiDigests::of(loader.as_bytes(), rsdp.as_bytes(), tables.as_bytes());
+        assert_ne!(of(&vector.firmware, 4 << 30, &other), good);
+    }
+    assert!(rtmr0(&vector.firmware, 1, &acpi).is_err());
 }

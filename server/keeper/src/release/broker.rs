@@ -39,7 +39,8 @@ pub(super) fn exchange(
         .map_err(anyhow::Error::from)?;
     let evidence = exchange.attest(model, &session.report_data(Sha256Digest::of(b"")))?;
     exchange.record_evidence(&evidence, inputs(exchange.identity, &session))?;
-    let (body, awaiting) = session.send(evidence);
+    // Where the broker has no newer ones of its own, these must do.
+    let (body, awaiting) = session.send_endorsed(evidence, exchange.identity.endorsements.clone());
     let answer = post(http, "/v1/release", body.into())?;
     let key = awaiting.open(&answer, &exchange.identity.release_key).map_err(anyhow::Error::from)?;
     exchange.clock.follow(key.decided_ns());

@@ -97,6 +97,6 @@ pub(crate) fn judge(folder: &Path, case: &Case) -> Verdict {
                     .unwrap(),
             }
         }
-        Platform::Nvidia | Platform::Azure => panic!("no peer"),
+        Platform::Nvidia | Platform::Azure | Platform::Tpm => panic!("no peer"),
     }
 }

@@ -20,5 +20,6 @@ mod soak;
 mod store;
 mod support;
 mod tampering;
+mod td;
 mod witnesses;
 mod worker_faults;

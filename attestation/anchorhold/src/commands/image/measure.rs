@@ -4,14 +4,21 @@ use super::inputs::{
     BootArgs, DirectArgs, Named, PAGE_ORDERS, ProcessorArgs, hypervisor_word, launches, read_firmware, wrong,
 };
 use crate::exit::{Exit, Failure};
+use crate::files;
 use crate::output::{self, Format, line};
 use anchorhold_attester::software::measure_components;
 use anchorhold_measure::boot::Event;
 use anchorhold_measure::{tdx, tpm};
-use anchorhold_rats::{Measurement, hex};
+use anchorhold_rats::{Measurement, RuntimeEvent, Sha256Digest, hex};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// The longest file with tables of ACPI, in bytes.
+const MAX_TABLES_BYTES: usize = 16 * 1024 * 1024;
+/// The longest file of settings, in bytes.
+const MAX_SETTINGS_BYTES: usize = 1024 * 1024;
 
 /// For which hardware.
 #[derive(clap::Subcommand)]
@@ -26,6 +33,10 @@ pub(crate) enum Command {
     Tdx(TdxArgs),
     #[command(after_help = "Example:\n  anchorhold image measure tpm --uki anchorhold.efi --on-disk")]
     Tpm(TpmArgs),
+    #[command(
+        after_help = "Example:\n  anchorhold image measure rtmr3 --keeper-settings keeper.toml --gateway-settings gateway.toml \\\n    --model acme/chat-70b=7=$MANIFEST_SHA256"
+    )]
+    Rtmr3(Rtmr3Args),
     /// The simulated launch digest of the software guest that runs without an image
     ///
     /// Covers the names and contents of the files. This is what the software guest reports as its measurement. It is
@@ -60,8 +71,8 @@ pub(crate) struct SnpArgs {
 
 /// The registers of TDX quotes: MRTD, and those of RTMR0 to RTMR2 that the named files determine
 ///
-/// RTMR0 holds the settings of the machine beside the firmware: its ACPI tables, variables and boot order. Name the digests
-/// of these events, which a boot of the same machine logs, to have it computed.
+/// RTMR0 holds the settings of the machine beside the firmware: its ACPI tables, variables and boot order. Name the tables, or the
+/// digests of all these events, which a boot of the same machine logs, to have it computed.
 #[derive(clap::Args)]
 pub(crate) struct TdxArgs {
     /// The firmware
@@ -75,8 +86,54 @@ pub(crate) struct TdxArgs {
     /// A digest that extends RTMR0 after the list of memory and the firmware's variables, in hex; repeat for each, in order
     #[arg(long, value_name = "HEX", requires = "memory")]
     rtmr0_event: Vec<Measurement>,
+    /// A folder with the tables of ACPI that QEMU hands over: the files table-loader, rsdp and tables, which `etc/table-loader`,
+    /// `etc/acpi/rsdp` and `etc/acpi/tables` of fw_cfg are; of firmware without Secure Boot keys they determine the rest of RTMR0
+    #[arg(long, value_name = "DIR", requires = "memory", conflicts_with = "rtmr0_event")]
+    acpi: Option<PathBuf>,
     #[command(flatten)]
     format: Format,
+}
+
+/// RTMR3 of a TD's quotes, as its keeper extends it
+///
+/// One line for each moment: when the guest asks for its keys, and after each model that it then loads, in the order of its
+/// settings. A policy that names RTMR3 names the first and the last.
+#[derive(clap::Args)]
+pub(crate) struct Rtmr3Args {
+    /// The guest's keeper.toml
+    #[arg(long, value_name = "FILE")]
+    keeper_settings: PathBuf,
+    /// The guest's gateway.toml
+    #[arg(long, value_name = "FILE")]
+    gateway_settings: PathBuf,
+    /// A model with its version and the SHA-256 digest of its signed manifest; repeat for each, in order
+    #[arg(long, value_name = "ID=VERSION=DIGEST")]
+    model: Vec<Model>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// A model that a guest loads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Model {
+    id: String,
+    version: u64,
+    manifest: Sha256Digest,
+}
+
+impl FromStr for Model {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WANTED: &str = "wanted ID=VERSION=DIGEST";
+        let mut parts = text.rsplitn(3, '=');
+        let (Some(manifest), Some(version), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(WANTED);
+        };
+        let (manifest, version) =
+            (manifest.parse().map_err(|_| WANTED)?, version.parse().map_err(|_| WANTED)?);
+        if id.is_empty() { Err(WANTED) } else { Ok(Self { id: id.to_owned(), version, manifest }) }
+    }
 }
 
 /// The PCRs of a TPM after a measured boot, of both banks
@@ -98,6 +155,7 @@ pub(super) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Snp(args) => snp(args)?,
         Command::Tdx(args) => tdx(args)?,
         Command::Tpm(args) => tpm(args)?,
+        Command::Rtmr3(args) => rtmr3(args)?,
         Command::Simulated { component } => simulated(component)?,
     }
     Ok(Exit::Ok)
@@ -184,11 +242,46 @@ fn tdx(args: &TdxArgs) -> Result<(), Failure> {
 
 /// RTMR0, when the events that no file determines were named.
 fn rtmr0(firmware: &[u8], args: &TdxArgs) -> Result<Option<Measurement>, Failure> {
-    let Some(memory) = args.memory.filter(|_| !args.rtmr0_event.is_empty()) else { return Ok(None) };
+    let Some(memory) = args.memory else { return Ok(None) };
+    if let Some(folder) = &args.acpi {
+        let table = |name: &str| files::read(&folder.join(name), MAX_TABLES_BYTES);
+        let acpi = tdx::AcpiDigests::of(&table("table-loader")?, &table("rsdp")?, &table("tables")?);
+        return tdx::rtmr0(firmware, memory, &acpi).map(Some).map_err(wrong);
+    }
+    if args.rtmr0_event.is_empty() {
+        return Ok(None);
+    }
     let list = tdx::memory_list_digest(firmware, memory).map_err(wrong)?;
     let variables = tdx::variables_digest(firmware).map_err(wrong)?;
     let rest = args.rtmr0_event.iter().map(Measurement::as_bytes);
     Ok(Some(tdx::extended([&list, &variables].into_iter().chain(rest))))
+}
+
+#[derive(Serialize)]
+struct Moment {
+    rtmr3: Measurement,
+    event: String,
+}
+
+fn rtmr3(args: &Rtmr3Args) -> Result<(), Failure> {
+    let digest = |path: &Path| Ok(Sha256Digest::of(&files::read(path, MAX_SETTINGS_BYTES)?));
+    let settings = RuntimeEvent::settings(&digest(&args.keeper_settings)?, &digest(&args.gateway_settings)?);
+    let models =
+        args.model.iter().map(|model| RuntimeEvent::model(&model.id, model.version, &model.manifest));
+    let (mut digests, mut moments) = (Vec::new(), Vec::new());
+    for event in std::iter::once(settings).chain(models) {
+        digests.push(event.digest());
+        moments.push(Moment { rtmr3: tdx::extended(&digests), event: event.to_string() });
+    }
+    if args.format.json {
+        return output::json(&moments);
+    }
+    let mut out = String::new();
+    for Moment { rtmr3, event } in &moments {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "sha384:{rtmr3} {event}");
+    }
+    output::text(&out)
 }
 
 #[derive(Serialize)]
@@ -254,6 +347,22 @@ fn simulated(component: &[Named]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_is_an_id_a_version_and_a_digest() {
+        let digest = "0a".repeat(32);
+        let model = Model { id: "a=b/c".into(), version: 7, manifest: Sha256Digest::new([10; 32]) };
+        assert_eq!(format!("a=b/c=7={digest}").parse(), Ok(model));
+        for text in [
+            digest.clone(),
+            format!("7={digest}"),
+            format!("=7={digest}"),
+            format!("m=x={digest}"),
+            "m=7=0a".into(),
+        ] {
+            assert!(text.parse::<Model>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_component_is_a_name_and_a_path() {

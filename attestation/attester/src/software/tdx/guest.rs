@@ -2,16 +2,21 @@
 
 use super::collateral::qe_signer;
 use super::{
-    CollateralTemplate, EnclaveReport, INTEL_QE_VENDOR, QuoteFields, QuoteHeader, QuoteVersion, Registers,
-    SgxExtension, SignatureData, Td15, TdBody, TdConfig, TdxAuthority, assemble, intel_name, replay,
+    CollateralTemplate, EnclaveReport, Event, INTEL_QE_VENDOR, QuoteFields, QuoteHeader, QuoteVersion,
+    Registers, SgxExtension, SignatureData, Td15, TdBody, TdConfig, TdxAuthority, assemble, intel_name,
+    replay,
 };
 use crate::software::certificate::{Extension, Template};
 use crate::software::{Curve, Error, SigningKey, pem};
-use anchorhold_rats::{Der, Evidence, ReportData, TdxCollateral, Timestamp};
+use anchorhold_rats::{
+    Der, Evidence, RUNTIME_EVENT_TYPE, ReportData, RuntimeEvent, TdxCollateral, Timestamp,
+};
 use ring::digest::{SHA256, SHA384, digest};
 
 /// Certificates are valid from this long before the launch, for verifiers whose clock is behind.
 const BACKDATED_SECONDS: i64 = 86_400;
+/// RTMR3 in an event log.
+const RTMR3: u32 = 4;
 const PCK_CRL: &str = "https://simulated.anchorhold.invalid/sgx/pck.crl";
 
 /// A TD whose quotes are signed with keys made at launch. The keys are lost when it is dropped.
@@ -114,6 +119,16 @@ impl TdxGuest {
                 td15: has_td15.then_some(td15),
                 td15_ex: has_td15_ex.then(|| config.td15_ex.clone()),
             },
+        }
+    }
+
+    /// Extends RTMR3 with an event of the running guest, once, and adds it to the log; a guest whose registers are fixed values has neither.
+    pub fn measure(&mut self, event: &RuntimeEvent) {
+        if let Registers::Log(log) = &mut self.config.registers {
+            let event = Event::new(RTMR3, RUNTIME_EVENT_TYPE, &event.data(), &event.data());
+            if !log.events.contains(&event) {
+                log.events.push(event);
+            }
         }
     }
 
