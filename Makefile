@@ -9,7 +9,7 @@ SECONDS_PER_TARGET ?= 20
 FLAVOUR ?= production
 PROFILE ?= server
 
-.PHONY: sbom advisories measure-test help setup build run demo demo-refuse image boot image-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux deny cuda gpu-check
+.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test kernel kernel-check aml-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux apparmor-test deny cuda gpu-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,16 @@ demo-refuse: build ## The same start, refused, once for each reason
 
 image: build ## Build the guest's image: FLAVOUR=production, debug or demo, PROFILE=server or small; prints its folder
 	@CARGO='$(CARGO)' enclave-image/image.sh $(FLAVOUR) $(PROFILE)
+
+kernel: setup ## Build the guest's kernels, unless they are there; prints their folder
+	@$(CARGO) build --quiet --release -p anchorhold-image-builder
+	@enclave-image/kernel.sh
+
+kernel-check: kernel ## Build the guest's kernels a second time, elsewhere, and compare every byte
+	@tests/scripts/kernel_check.sh
+
+aml-test: kernel ## Boot the guest's kernel with ACPI programs of a hostile host: they reach Debian's memory and not ours
+	@tests/scripts/aml.sh
 
 boot: build ## The main job with the guest in QEMU, measured before; TPM=1 with UEFI and an emulated TPM; ACCEL=kvm or auto; TEE=snp or tdx shows that host's command line; JSON=FILE writes the stage times
 	@image=$$(CARGO='$(CARGO)' enclave-image/image.sh demo $(PROFILE)) && $(PROGRAMS)/anchorhold-boot --image "$$image" \
@@ -66,12 +76,16 @@ broker-proofs: setup ## 10,000 random histories of the broker (SEEDS), 1,000 kil
 	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),100) $(CARGO) test --release -p anchorhold-key-broker --test many_brokers
 	TRIES=$(or $(TRIES),10000) $(CARGO) test --release -p anchorhold-key-broker --test measured -- --ignored --nocapture --test-threads 1
 
-audit-proofs: setup ## 10,000 random histories of a log's disk, clocks and crashes (SEEDS), 1,000 kills of a writer (KILLS)
+audit-proofs: setup ## 10,000 random histories of a log's disk, clocks and crashes (SEEDS), 1,000 kills of a writer (KILLS), each of its system calls failed
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release -p anchorhold-audit-log --test simulation -- --nocapture
 	KILLS=$(or $(KILLS),1000) $(CARGO) test --release -p anchorhold-audit-log --test log case_27_what_was -- --nocapture
+	CI=1 $(CARGO) test --release -p anchorhold-audit-log --test syscalls -- --nocapture
 
 lint: setup ## Formatting and lints, warnings refused; the verifier for WebAssembly
 	@CARGO='$(CARGO)' tests/scripts/lint.sh
+
+audit-verifier: setup ## Build the static verifier of audit logs for musl; prints its size and digest
+	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/audit_verifier.sh
 
 python: setup ## Build the Python wheel into target/wheels
 	@tests/scripts/python.sh
@@ -94,6 +108,9 @@ verdicts: setup ## Write anew what refusals say and what every profile says of e
 
 selinux: setup ## Compile the guest's SELinux policy, try to break each of its claims, compare what processes may do with the golden texts
 	@tests/scripts/selinux.sh
+
+apparmor-test: build ## Load the profiles for AppArmor into a kernel in QEMU and try to break out of the worker's
+	@tests/scripts/apparmor.sh
 
 deny: ## Licences, sources and second versions of dependencies
 	$(CARGO) deny check bans licenses sources

@@ -6,6 +6,7 @@ flavour=$1 profile=${2:-server}
 target=${CARGO_TARGET_DIR:-$PWD/target}
 . enclave-image/apt.sh
 tools=$(enclave-image/tools.sh)
+kernels=$(enclave-image/kernel.sh)
 init=$(enclave-image/init.sh)
 policy=()
 # ANCHORHOLD_SELINUX=0 leaves the policy out, for finding out what it refuses. Such an image has another measurement.
@@ -17,6 +18,6 @@ fi
 out=$target/image/$flavour-$profile
 rm -rf "$out"
 "$target/release/anchorhold-image" build --flavour "$flavour" --profile "$profile" --repository . --programs "$target/release" \
-    --init "$init" ${policy[@]+"${policy[@]}"} --tools "$tools" --cache "$target/image/packages" --mirror "$(debian_mirror)" \
+    --init "$init" --kernels "$kernels" ${policy[@]+"${policy[@]}"} --tools "$tools" --cache "$target/image/packages" --mirror "$(debian_mirror)" \
     --jobs "$(nproc)" --out "$out" >&2
 echo "$out"

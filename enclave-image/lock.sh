@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Prints image.lock anew: the packages that rootfs.toml names, in the versions that Debian has now.
+# Prints image.lock anew, the packages that images are made of, in the versions that Debian has now; with `build`, build.lock.
 set -euo pipefail
+which=${1:-image}
 cd "$(dirname "$0")/.."
 apt=$(mktemp -d)
 trap 'rm -rf "$apt"' EXIT
@@ -8,8 +9,12 @@ trap 'rm -rf "$apt"' EXIT
 apt_config "$apt" trixie forky
 apt-get -qq update
 
+case $which in
+image) echo '# The Debian packages that images are made of. Written by enclave-image/lock.sh; review every line that changes.' ;;
+build) echo '# Debian packages that are in no image. Written by enclave-image/lock.sh build; review every line that changes.' ;;
+*) echo "lock: image or build" >&2; exit 2 ;;
+esac
 cat <<'HEAD'
-# The Debian packages that images are made of. Written by enclave-image/lock.sh; review every line that changes.
 # A mirror keeps a version only for a while: a release keeps the packages themselves.
 
 # The time that everything in an image has: 2026-01-01.
@@ -26,8 +31,19 @@ lock() {
             printf "\n[[package]]\nname    = \"%s\"\nversion = \"%s\"\narchive = \"%s\"\npath    = \"%s\"\nsha256  = \"%s\"\n", name, version, archive, path, digest
         }'
 }
-# The kernel's package has its version in its name.
-lock "$(awk -F'"' '/^kernel / { print $2 }' enclave-image/rootfs.toml)"
-for package in libc6/trixie libgcc-s1/trixie systemd-boot-efi/trixie ovmf-amdsev/forky ovmf-inteltdx/forky; do
-    lock "${package%/*}=$(apt-cache madison "${package%/*}" | awk -F' *[|] *' -v suite="${package#*/}" '$3 ~ suite { print $2; exit }')"
+version() { # PACKAGE SUITE
+    apt-cache madison "$1" | awk -F' *[|] *' -v suite="$2" '$3 ~ suite { print $2; exit }'
+}
+if [ "$which" = build ]; then
+    printf '\n# What the bytes of a kernel depend on beside its source: the compiler, and what packs it.\n'
+    for package in gcc-14-x86-64-linux-gnu cpp-14-x86-64-linux-gnu binutils-x86-64-linux-gnu libelf1t64 libzstd1; do
+        lock "$package=$(version "$package" trixie)"
+    done
+    printf "\n# Debian's own kernel, which tests hold ours against. Its package has its version in its name.\n"
+    lock "$(apt-cache show "linux-image-cloud-amd64=$(version linux-image-cloud-amd64 trixie)" | sed -n 's/^Depends: \(linux-image-[^ ,]*\).*/\1/p')"
+    exit
+fi
+source=$(awk -F'"' '/^kernel / { print $2 }' enclave-image/rootfs.toml)
+for package in "$source/trixie" libc6/trixie libgcc-s1/trixie systemd-boot-efi/trixie ovmf-amdsev/forky ovmf-inteltdx/forky; do
+    lock "${package%/*}=$(version "${package%/*}" "${package#*/}")"
 done

@@ -11,9 +11,10 @@ tools=${ANCHORHOLD_TOOLS:-${CARGO_TARGET_DIR:-target}/image-tools}
 case $tools in /*) ;; *) tools=$PWD/$tools ;; esac
 
 packages=(qemu-system-x86 ovmf swtpm swtpm-tools secilc setools checkpolicy policycoreutils erofs-utils systemd-ukify
-    systemd-boot-efi cryptsetup-bin zstd cpio kmod xz-utils apparmor tpm2-tools python3-minimal)
+    systemd-boot-efi cryptsetup-bin zstd cpio kmod xz-utils apparmor tpm2-tools python3-minimal
+    gcc-14 binutils libc6-dev libelf-dev flex bison bc make patch acpica-tools)
 wrapped=(qemu-system-x86_64 swtpm swtpm_setup swtpm_ioctl secilc sesearch seinfo sediff checkpolicy mkfs.erofs fsck.erofs dump.erofs
-    ukify veritysetup zstd cpio modinfo depmod xz apparmor_parser tpm2)
+    ukify veritysetup zstd cpio modinfo depmod xz apparmor_parser tpm2 flex bison m4 bc make patch iasl)
 
 # Made anew when this file changes, and never left half made.
 stamp=$(sha256sum "$0" | cut -d' ' -f1)
@@ -55,6 +56,7 @@ for tool in "${wrapped[@]}"; do
         echo '#!/bin/sh'
         echo 'tools=$(dirname "$(dirname "$(readlink -f "$0")")")'
         echo 'export QEMU_MODULE_DIR="$tools/usr/lib/x86_64-linux-gnu/qemu" PATH="$tools/run:$PATH"'
+        case $tool in flex | bison) echo 'export M4="$tools/run/m4" BISON_PKGDATADIR="$tools/usr/share/bison"' ;; esac
         echo 'libraries=$tools/usr/lib/x86_64-linux-gnu:$tools/usr/lib/x86_64-linux-gnu/swtpm:$tools/usr/lib/x86_64-linux-gnu/systemd'
         case $(head -c 64 "$new/$at" | tr -d '\0' | head -1) in
         '#!'*python3*)
@@ -71,6 +73,26 @@ for tool in "${wrapped[@]}"; do
     } >"$new/run/$tool"
     chmod 755 "$new/run/$tool"
 done
+
+# The compiler that kernels are built with. It starts programs of its own, so each of those has a wrapper as well, where -B lets it
+# find them. A wrapper is called thousands of times and starts nothing but its program.
+mkdir "$new/compiler"
+compiler() { # NAME PROGRAM ARGUMENTS...
+    local name=$1 program=$2
+    shift 2
+    [ -e "$new/$program" ] || { echo "tools: no package brought $program" >&2; exit 1; }
+    {
+        echo '#!/bin/sh'
+        echo 'tools=${0%/compiler/*}'
+        echo "exec \"\$tools/lib64/ld-linux-x86-64.so.2\" --library-path \"\$tools/usr/lib/x86_64-linux-gnu\" --argv0 \"\$tools/$program\" \"\$tools/$program\" $* \"\$@\""
+    } >"$new/compiler/$name"
+    chmod 755 "$new/compiler/$name"
+}
+compiler gcc usr/bin/x86_64-linux-gnu-gcc-14 '-B"$tools/compiler/"'
+# For programs that run while a kernel is built: they are started by the tree's loader, not by the machine's.
+compiler hostcc usr/bin/x86_64-linux-gnu-gcc-14 '-B"$tools/compiler/" --sysroot="$tools" -Wl,--dynamic-linker="$tools/lib64/ld-linux-x86-64.so.2" -Wl,-rpath,"$tools/usr/lib/x86_64-linux-gnu"'
+for program in cc1 collect2; do compiler $program usr/libexec/gcc/x86_64-linux-gnu/14/$program; done
+for program in as ld ar nm objcopy objdump readelf strip; do compiler $program usr/bin/x86_64-linux-gnu-$program; done
 
 echo "$stamp" >"$new/stamp"
 rm -rf "$tools"

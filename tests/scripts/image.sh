@@ -16,11 +16,12 @@ since() { awk -v from="$1" -v to="$(date +%s.%N)" 'BEGIN { printf "%.1f", to - f
 
 begun=$(date +%s.%N)
 tools=$(enclave-image/tools.sh)
+kernels=$(enclave-image/kernel.sh)
 image=$(enclave-image/image.sh demo 2>/dev/null)
 built_s=$(since "$begun")
 
 # The same from another folder, another day, another time zone, with another mask for new files and another number of jobs. The
-# first process is compiled anew there, from a copy of the sources.
+# first process is compiled anew there, from a copy of the sources; the kernel is taken as it is (make kernel-check builds that anew).
 begun=$(date +%s.%N)
 there="$work/another place"
 mkdir -p "$there/source" "$there/programs"
@@ -35,7 +36,7 @@ policy=()
     umask 077
     cd "$there"
     TZ=Pacific/Kiritimati LC_ALL=C "$programs/anchorhold-image" build --flavour demo --repository source --programs programs --init "$init" \
-        ${policy[@]+"${policy[@]}"} --tools "$tools" --cache "$target/image/packages" --jobs 1 --out "$there/image" >/dev/null
+        --kernels "$kernels" ${policy[@]+"${policy[@]}"} --tools "$tools" --cache "$target/image/packages" --jobs 1 --out "$there/image" >/dev/null
 )
 # A deployment's settings, and everything as one program.
 mkdir "$work/settings"
@@ -61,16 +62,16 @@ fi
 
 for flavour in production debug; do
     "$programs/anchorhold-image" build --flavour $flavour --repository . --programs "$programs" --init "$(enclave-image/init.sh)" \
-        ${policy[@]+"${policy[@]}"} --tools "$tools" --cache "$target/image/packages" --jobs 2 --out "$work/$flavour" >/dev/null
+        --kernels "$kernels" ${policy[@]+"${policy[@]}"} --tools "$tools" --cache "$target/image/packages" --jobs 2 --out "$work/$flavour" >/dev/null
     ! cmp -s "$image/cmdline" "$work/$flavour/cmdline" || { echo "demo and $flavour have one root hash" >&2; exit 1; }
 done
 ! cmp -s "$work/production/cmdline" "$work/debug/cmdline" || { echo "production and debug have one root hash" >&2; exit 1; }
 ok "flavours: three roots"
 
 "$programs/anchorhold-image-test" --image "$image" --production "$work/production" --tools "$tools" --programs "$programs" --init "$(enclave-image/init.sh)" \
-    ${policy[@]+"${policy[@]}"} ${other[@]+"${other[@]}"} --cache "$target/image/packages" --passed "$passed"
+    --kernels "$kernels" ${policy[@]+"${policy[@]}"} ${other[@]+"${other[@]}"} --cache "$target/image/packages" --passed "$passed"
 if [ "${#policy[@]}" -gt 0 ]; then
-    "$programs/anchorhold-hostile-test" --programs "$programs" --init "$(enclave-image/init.sh)" "${policy[@]}" --tools "$tools" \
+    "$programs/anchorhold-hostile-test" --programs "$programs" --init "$(enclave-image/init.sh)" --kernels "$kernels" "${policy[@]}" --tools "$tools" \
         --cache "$target/image/packages"
 fi
 if [ -n "${JSON:-}" ]; then

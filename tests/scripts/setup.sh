@@ -13,6 +13,8 @@ command -v python3 >/dev/null || missing+=(python3)
 command -v openssl >/dev/null || missing+=(openssl)
 # A software HSM, for the tests of the key broker's PKCS#11 backend.
 command -v softhsm2-util >/dev/null || missing+=(softhsm2)
+# Fails the system calls of a program one by one, for the tests of the audit log.
+command -v strace >/dev/null || missing+=(strace)
 # An emulated TPM, for the tests of the TPM client.
 command -v swtpm >/dev/null || missing+=(swtpm)
 # A PostgreSQL server, for the tests of several brokers on one database. They start their own; none is left running.

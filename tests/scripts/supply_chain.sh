@@ -28,7 +28,8 @@ sbom)
         subjects=(--subject "sbom.json=$out/sbom.json")
         for file in "$IMAGE"/*; do [ ! -f "$file" ] || subjects+=(--subject "$(basename "$file")=$file"); done
         materials=()
-        for file in Cargo.lock enclave-image/image.lock enclave-image/rootfs.toml rust-toolchain.toml; do materials+=(--material "$file=$file"); done
+        for file in Cargo.lock enclave-image/{image.lock,build.lock,rootfs.toml} enclave-image/kernel/*.config enclave-image/kernel/patches/*.patch \
+            rust-toolchain.toml; do materials+=(--material "$file=$file"); done
         "$program" provenance "${subjects[@]}" "${materials[@]}" ${SIGN:+--sign "$SIGN"} >"$out/provenance.json"
         echo "$out/provenance.json"
     fi

@@ -152,6 +152,9 @@ pub enum Route {
     /// A witness's `/add-checkpoint`.
     #[serde(rename = "add-checkpoint")]
     AddCheckpoint,
+    /// `/v1/audit` and below.
+    #[serde(rename = "audit")]
+    Audit,
     /// Any other route.
     #[serde(rename = "other")]
     Other,

@@ -106,6 +106,8 @@ event_types! {
     LogRegister = "log.register", 1008, 99;
     /// The log was exported.
     LogExport = "log.export", 1008, 3;
+    /// A part of the log was read by who may.
+    LogRead = "log.read", 1008, 99;
     /// A release policy came into force.
     PolicyLoad = "policy.load", 3004, 10;
     /// A release policy was refused.
@@ -165,6 +167,7 @@ impl EventType {
             | Self::InferReject
             | Self::KernelLost
             | Self::LogExport
+            | Self::LogRead
             | Self::LogHeartbeat
             | Self::ModelFetch
             | Self::ModelUnload

@@ -115,7 +115,10 @@ impl std::error::Error for ReadError {
 
 /// The latest checkpoint and its note. Where witnesses cosigned one of the same size or a later one, that; a later one shows that the
 /// other file was set back, and the entries are held to it.
-fn read_checkpoint(path: &Path, key: &VerifierKey) -> Result<(Option<Checkpoint>, Vec<u8>), ReadError> {
+pub(crate) fn read_checkpoint(
+    path: &Path,
+    key: &VerifierKey,
+) -> Result<(Option<Checkpoint>, Vec<u8>), ReadError> {
     let read = |name| match read_small(&path.join(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         other => {
@@ -138,7 +141,7 @@ fn read_checkpoint(path: &Path, key: &VerifierKey) -> Result<(Option<Checkpoint>
     Ok(latest.map_or((None, Vec::new()), |(checkpoint, note)| (Some(checkpoint), note)))
 }
 
-fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> ReadError {
+pub(crate) fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> ReadError {
     move |source| ReadError::Io { doing, source }
 }
 
@@ -177,9 +180,7 @@ impl LogReader {
     /// # Errors
     /// [`ReadError`] naming the first entry that is not as it was written.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let key = read_small(&path.join(KEY_FILE)).map_err(io_error("read the log's key"))?;
-        let key = std::str::from_utf8(&key).ok().and_then(|text| text.strip_suffix('\n'));
-        let key = key.and_then(|text| VerifierKey::parse(text).ok()).ok_or(ReadError::Key)?;
+        let key = read_key(path)?;
         // Before the entries: what the checkpoint covers is on disk before the checkpoint is.
         let (checkpoint, checkpoint_note) = read_checkpoint(path, &key)?;
         let survey = Survey::run(path, checkpoint.as_ref().map(|checkpoint| checkpoint.head))?;
@@ -294,6 +295,13 @@ impl LogReader {
     }
 }
 
+/// The key that the directory says is the log's.
+pub(crate) fn read_key(path: &Path) -> Result<VerifierKey, ReadError> {
+    let key = read_small(&path.join(KEY_FILE)).map_err(io_error("read the log's key"))?;
+    let key = std::str::from_utf8(&key).ok().and_then(|text| text.strip_suffix('\n'));
+    key.and_then(|text| VerifierKey::parse(text).ok()).ok_or(ReadError::Key)
+}
+
 /// Reads a file that is never long.
 pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -361,7 +369,7 @@ impl Survey {
 }
 
 /// What stands at the current place.
-enum Step {
+pub(crate) enum Step {
     /// A whole entry, now in `leaf`.
     Leaf,
     /// Nothing: the segments end here.
@@ -371,18 +379,37 @@ enum Step {
 }
 
 /// The segment files in order.
-struct Segments {
+#[derive(Debug)]
+pub(crate) struct Segments {
     directory: PathBuf,
     number: u32,
     file: Option<BufReader<File>>,
     offset: u64,
-    leaf: Vec<u8>,
+    pub(crate) leaf: Vec<u8>,
 }
 
 impl Segments {
-    fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         let directory = path.join(SEGMENT_DIRECTORY);
         Self { directory, number: 0, file: None, offset: 0, leaf: Vec::new() }
+    }
+
+    /// The same, from where an entry ended or another begins.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`].
+    pub(crate) fn from_place(path: &Path, (number, offset): (u32, u64)) -> Result<Self, ReadError> {
+        let mut segments = Self { number, offset, ..Self::new(path) };
+        if let Some(mut file) = segments.open(number)? {
+            file.seek(SeekFrom::Start(offset)).map_err(io_error("read a segment"))?;
+            segments.file = Some(BufReader::with_capacity(READ_BUFFER_BYTES, file));
+        }
+        Ok(segments)
+    }
+
+    /// The segment, and where in it the next entry begins unless that begins the next segment.
+    pub(crate) const fn place(&self) -> (u32, u64) {
+        (self.number, self.offset)
     }
 
     fn open(&self, number: u32) -> Result<Option<File>, ReadError> {
@@ -393,7 +420,7 @@ impl Segments {
         }
     }
 
-    fn next_leaf(&mut self) -> Result<Step, ReadError> {
+    pub(crate) fn next_leaf(&mut self) -> Result<Step, ReadError> {
         loop {
             if self.file.is_none() {
                 match self.open(self.number)? {
@@ -436,7 +463,7 @@ impl Segments {
         Ok(Step::Leaf)
     }
 
-    const fn damaged(&self, index: u64) -> ReadError {
+    pub(crate) const fn damaged(&self, index: u64) -> ReadError {
         ReadError::Damaged { index, segment: self.number, offset: self.offset }
     }
 

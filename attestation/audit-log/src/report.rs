@@ -311,6 +311,8 @@ pub struct Report {
     pub manifest: Option<Manifest>,
     /// The checkpoint, if its signature was verified.
     pub checkpoint: Option<Checkpoint>,
+    /// The checkpoint as it came: a note, with whatever cosignatures it has; empty when it was not reached.
+    pub checkpoint_note: Vec<u8>,
     /// The evidence JSON, if there is any.
     pub evidence: Option<Vec<u8>>,
 }

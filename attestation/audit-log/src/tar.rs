@@ -5,8 +5,8 @@
 use std::io::{self, Read, Write};
 
 const BLOCK: usize = 512;
-/// The largest member: what 11 octal digits can say.
-pub(crate) const MAX_MEMBER_BYTES: u64 = (1 << 33) - 1;
+/// The largest member, in bytes: what 11 octal digits can say.
+pub const MAX_MEMBER_BYTES: u64 = (1 << 33) - 1;
 
 /// The ustar header (POSIX.1-1988) of a regular file with mode 0644, owner 0 and time 0.
 fn header(name: &str, size: u64) -> [u8; BLOCK] {
@@ -37,17 +37,23 @@ fn padding(size: u64) -> usize {
     (BLOCK - over) % BLOCK
 }
 
-pub(crate) struct Writer<W: Write> {
+/// Writes an archive.
+#[derive(Debug)]
+pub struct Writer<W: Write> {
     out: W,
 }
 
 impl<W: Write> Writer<W> {
-    pub(crate) const fn new(out: W) -> Self {
+    /// An archive that begins in `out`.
+    pub const fn new(out: W) -> Self {
         Self { out }
     }
 
     /// Begins a member; the caller writes exactly `size` bytes and then [`end`](Self::end)s it.
-    pub(crate) fn begin(&mut self, name: &str, size: u64) -> io::Result<&mut W> {
+    ///
+    /// # Errors
+    /// Those of the medium; a member over [`MAX_MEMBER_BYTES`].
+    pub fn begin(&mut self, name: &str, size: u64) -> io::Result<&mut W> {
         if size > MAX_MEMBER_BYTES {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "member is over 8 GiB"));
         }
@@ -55,17 +61,29 @@ impl<W: Write> Writer<W> {
         Ok(&mut self.out)
     }
 
-    pub(crate) fn end(&mut self, size: u64) -> io::Result<()> {
+    /// Ends a member of `size` bytes.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    pub fn end(&mut self, size: u64) -> io::Result<()> {
         self.out.write_all([0; BLOCK].get(..padding(size)).unwrap_or_default())
     }
 
-    pub(crate) fn member(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    /// Writes a whole member.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn member(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let size = bytes.len() as u64;
         self.begin(name, size)?.write_all(bytes)?;
         self.end(size)
     }
 
-    pub(crate) fn finish(mut self) -> io::Result<()> {
+    /// Ends the archive.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    pub fn finish(mut self) -> io::Result<()> {
         self.out.write_all(&[0; 2 * BLOCK])?;
         self.out.flush()
     }
@@ -73,7 +91,7 @@ impl<W: Write> Writer<W> {
 
 /// Why the next bytes are not the member that must come next.
 #[derive(Debug)]
-pub(crate) enum TarError {
+pub enum TarError {
     /// The source failed.
     Io(io::Error),
     /// The bytes end early, or are not the only header this member can have.
@@ -88,12 +106,15 @@ impl From<io::Error> for TarError {
     }
 }
 
-pub(crate) struct Reader<R: Read> {
+/// Reads an archive whose members are known beforehand, one after the other.
+#[derive(Debug)]
+pub struct Reader<R: Read> {
     source: R,
 }
 
 impl<R: Read> Reader<R> {
-    pub(crate) const fn new(source: R) -> Self {
+    /// An archive that begins in `source`.
+    pub const fn new(source: R) -> Self {
         Self { source }
     }
 
@@ -103,8 +124,11 @@ impl<R: Read> Reader<R> {
         Ok(block)
     }
 
-    /// Reads the header of member `name`, which must come next, and gives its size.
-    pub(crate) fn begin(&mut self, name: &str, limit: u64) -> Result<u64, TarError> {
+    /// Reads the header of member `name`, which must come next, and gives its size, `limit` at most.
+    ///
+    /// # Errors
+    /// [`TarError`].
+    pub fn begin(&mut self, name: &str, limit: u64) -> Result<u64, TarError> {
         let block = self.block()?;
         let digits = block.get(124..135).ok_or(TarError::Shape)?;
         let mut size = 0_u64;
@@ -119,11 +143,15 @@ impl<R: Read> Reader<R> {
     }
 
     /// The member's content; the caller reads all of it and then [`end`](Self::end)s it.
-    pub(crate) const fn content(&mut self) -> &mut R {
+    pub const fn content(&mut self) -> &mut R {
         &mut self.source
     }
 
-    pub(crate) fn end(&mut self, size: u64) -> Result<(), TarError> {
+    /// Ends a member of `size` bytes whose content was read.
+    ///
+    /// # Errors
+    /// [`TarError::Shape`] when its padding is not zeros.
+    pub fn end(&mut self, size: u64) -> Result<(), TarError> {
         let mut rest = [0; BLOCK];
         let rest = rest.get_mut(..padding(size)).ok_or(TarError::Shape)?;
         self.source.read_exact(rest)?;
@@ -131,7 +159,10 @@ impl<R: Read> Reader<R> {
     }
 
     /// Reads a whole small member.
-    pub(crate) fn member(&mut self, name: &str, limit: u64) -> Result<Vec<u8>, TarError> {
+    ///
+    /// # Errors
+    /// [`TarError`].
+    pub fn member(&mut self, name: &str, limit: u64) -> Result<Vec<u8>, TarError> {
         let size = self.begin(name, limit)?;
         let mut bytes = Vec::new();
         (&mut self.source).take(size).read_to_end(&mut bytes)?;
@@ -143,7 +174,10 @@ impl<R: Read> Reader<R> {
     }
 
     /// Holds the archive to end here.
-    pub(crate) fn finish(mut self) -> Result<(), TarError> {
+    ///
+    /// # Errors
+    /// [`TarError::Shape`] when anything follows.
+    pub fn finish(mut self) -> Result<(), TarError> {
         let zeros = self.block()? == [0; BLOCK] && self.block()? == [0; BLOCK];
         let mut more = [0];
         if !zeros || self.source.read(&mut more)? != 0 {

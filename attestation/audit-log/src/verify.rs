@@ -282,7 +282,7 @@ fn broken(finding: Finding) -> Report {
         status: Status::NotApplicable,
         finding: Finding::NotReached,
     }));
-    Report { verdicts, manifest: None, checkpoint: None, evidence: None }
+    Report { verdicts, manifest: None, checkpoint: None, checkpoint_note: Vec::new(), evidence: None }
 }
 
 fn judge(parts: Parts, pass: &Pass, structure: Finding, expectations: &Expectations) -> Report {
@@ -320,6 +320,7 @@ fn judge(parts: Parts, pass: &Pass, structure: Finding, expectations: &Expectati
         verdicts,
         checkpoint: signed.ok().map(|(checkpoint, _)| checkpoint),
         manifest: Some(parts.manifest),
+        checkpoint_note: parts.checkpoint,
         evidence: parts.evidence,
     }
 }

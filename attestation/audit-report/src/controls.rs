@@ -7,7 +7,6 @@ use std::fmt;
 /// The largest file of controls, in bytes.
 pub const MAX_CONTROLS_BYTES: usize = 256 * 1024;
 const FORMAT: &str = "anchorhold-controls-v1";
-const BUILT_IN: &str = include_str!("../../../policies/controls/controls.json");
 
 /// A checked file of controls.
 #[derive(Debug, Clone, Deserialize)]
@@ -77,6 +76,9 @@ impl fmt::Display for ControlsError {
 impl std::error::Error for ControlsError {}
 
 impl Controls {
+    /// The file that comes with the program.
+    pub const BUILT_IN: &str = include_str!("../../../policies/controls/controls.json");
+
     /// Reads a file of controls.
     ///
     /// # Errors
@@ -107,7 +109,7 @@ impl Controls {
     /// # Errors
     /// Never for a build whose tests passed.
     pub fn built_in() -> Result<Self, ControlsError> {
-        Self::from_json(BUILT_IN)
+        Self::from_json(Self::BUILT_IN)
     }
 }
 
@@ -146,9 +148,12 @@ mod tests {
             let error = Controls::from_json(&with(wrong)).unwrap_err();
             assert_eq!(error, ControlsError::Entries { control: "x 1".to_owned() });
         }
-        for wrong in
-            ["", "{}", &BUILT_IN.replacen("-v1", "-v2", 1), &BUILT_IN.replacen("\"asks\"", "\"ask\"", 1)]
-        {
+        for wrong in [
+            "",
+            "{}",
+            &Controls::BUILT_IN.replacen("-v1", "-v2", 1),
+            &Controls::BUILT_IN.replacen("\"asks\"", "\"ask\"", 1),
+        ] {
             assert_eq!(Controls::from_json(wrong).unwrap_err(), ControlsError::Malformed);
         }
         assert_eq!(

@@ -1,8 +1,8 @@
 //! From the initrd to the verified root.
 //!
 //! 1. Mount what the kernel shows: devices, processes, its own state.
-//! 2. Load the modules that the initrd lists, in its order, and close the door behind them: none can be loaded afterwards. Set the
-//!    kernel's other switches, which under the policy nobody may write. See that randomness is the processor's.
+//! 2. Set the kernel's switches, which under the policy nobody may write. See that randomness is the processor's. The kernel has no modules,
+//!    so there is none to load.
 //! 3. Put the disk under dm-verity with the measured root hash and mount it, read-only.
 //! 4. Copy the settings out of the measured initrd, make the root the root, load the SELinux policy.
 //! 5. Execute the second stage from the root.
@@ -24,12 +24,8 @@ use std::time::{Duration, Instant};
 pub(crate) const SECOND_STAGE: &str = "from-root";
 /// This program in the root.
 pub(crate) const PROGRAM: &str = "/usr/bin/anchorhold-guest-init";
-const MODULES: &str = "/modules";
-/// Names of module files, one a line, each after what it needs.
-const ORDER: &str = "/modules/order";
-const MAX_MODULES: usize = 64;
 const NEW_ROOT: &str = "/root";
-/// How long the disk may take to appear after its driver was loaded.
+/// How long the disk may take to appear.
 const DISK_WITHIN: Duration = Duration::from_secs(10);
 
 /// Does not return when all went well.
@@ -39,7 +35,6 @@ const DISK_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) fn run() -> anyhow::Result<()> {
     mount_kernel_views()?;
     let flavour = Flavour::read(Path::new("/"))?;
-    load_modules()?;
     sysctl::set_all()?;
     entropy::check()?;
     let cmdline = std::fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
@@ -68,23 +63,8 @@ fn mount_kernel_views() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load_modules() -> anyhow::Result<()> {
-    let order = std::fs::read_to_string(ORDER).context(ORDER)?;
-    ensure!(order.lines().count() <= MAX_MODULES, "{ORDER} lists more than {MAX_MODULES} modules");
-    for name in order.lines() {
-        let path = Path::new(MODULES).join(name);
-        let file = File::open(&path).with_context(|| path.display().to_string())?;
-        match rustix::system::finit_module(&file, c"", 0) {
-            // A driver for hardware that this machine lacks, such as that of another vendor's TEE.
-            Ok(()) | Err(rustix::io::Errno::NODEV) => {}
-            Err(error) => return Err(error).with_context(|| format!("loading {name}")),
-        }
-    }
-    Ok(())
-}
-
-/// The driver makes the disk's node before its module is loaded, unless the host is slow to answer it. There is nothing to wait on:
-/// this is before the first event could be subscribed to, and a node either can be opened or cannot.
+/// The kernel has made the disk's node before it starts the first process, unless the host is slow to answer it. There is nothing to wait
+/// on: this is before the first event could be subscribed to, and a node either can be opened or cannot.
 fn wait_for_disk() -> anyhow::Result<()> {
     let until = Instant::now() + DISK_WITHIN;
     loop {
@@ -126,10 +106,7 @@ fn enter_root() -> anyhow::Result<()> {
 
 /// Gives the initrd's memory back. This program itself stays, until the second stage takes its place.
 fn forget_initrd() -> anyhow::Result<()> {
-    for folder in [MODULES, settings::IN_INITRD] {
-        std::fs::remove_dir_all(folder).with_context(|| folder.to_owned())?;
-    }
-    Ok(())
+    std::fs::remove_dir_all(settings::IN_INITRD).context(settings::IN_INITRD)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! `anchorhold-guest-init`: the first process of a guest.
 //!
-//! It runs twice. From the initrd it loads the few modules, puts the root disk under dm-verity with the root hash of the measured
-//! command line, loads the SELinux policy and executes itself from that root ([`boot`]). From the root it sets up the network and
-//! memory file systems, closes what only a boot needs, checks that everything it relies on is really in force, and starts the keeper
-//! ([`serve`]). When the keeper ends, the guest is switched off.
+//! It runs twice. From the initrd it puts the root disk under dm-verity with the root hash of the measured command line, loads the SELinux
+//! policy and executes itself from that root ([`boot`]). From the root it sets up the network and memory file systems, closes what only a
+//! boot needs, checks that everything it relies on is really in force, and starts the keeper ([`serve`]). When the keeper ends, the guest
+//! is switched off.
 //!
 //! There is no shell and no login, and nothing here reads what a host can choose but a handful of values that are checked:
 //! what is mounted is named by the measured command line, and the settings are part of the measured initrd.

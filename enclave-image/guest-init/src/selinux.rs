@@ -1,7 +1,7 @@
 //! Loading the SELinux policy of the root, without libselinux: `selinuxfs` takes the policy's bytes.
 //!
-//! The measured command line says `enforcing=1`, so the policy is enforced from the moment it is loaded, and no domain in it may
-//! load another or leave enforcement.
+//! The kernel is built without a switch for enforcement, so the policy is enforced from the moment it is loaded, and no domain in it may
+//! load another.
 
 use anyhow::{Context as _, ensure};
 use rustix::mount::{MountFlags, mount};
@@ -57,7 +57,7 @@ pub(crate) fn load() -> anyhow::Result<()> {
     }
     let policy = std::fs::read(POLICY).context(POLICY)?;
     mount("selinuxfs", FILES, "selinuxfs", MountFlags::NOSUID | MountFlags::NOEXEC, None)
-        .context("this kernel runs without SELinux: it is not in lsm=")?;
+        .context("this kernel runs without SELinux")?;
     std::fs::write(Path::new(FILES).join("load"), policy).context("loading the SELinux policy")?;
     check()?;
     NODES.iter().try_for_each(|(kind, names)| names.iter().try_for_each(|name| label(name, kind)))

@@ -6,20 +6,13 @@ use std::path::{Path, PathBuf};
 const FILES: &str = "/proc/sys";
 
 /// Name, value and why. All are set before anything but this program runs, and held against what the kernel then says.
-pub(crate) const TABLE: &[(&str, &str, &str)] = &[
-    ("kernel.modules_disabled", "1", "no code enters the kernel after the boot; cannot be set back"),
-    ("kernel.kexec_load_disabled", "1", "no other kernel is started from this one; cannot be set back"),
-    ("kernel.core_pattern", "|/bin/false", "no core file, and no helper that the kernel would run for one"),
-    ("kernel.core_pipe_limit", "0", "as above"),
+const TABLE: &[(&str, &str, &str)] = &[
     ("fs.suid_dumpable", "0", "memory of a process that changed its rights is not written out"),
     ("kernel.dmesg_restrict", "1", "the kernel's log names addresses and devices"),
     ("kernel.kptr_restrict", "2", "addresses of the kernel help whoever attacks it"),
     ("kernel.perf_event_paranoid", "4", "no counters that measure what another process does"),
-    ("kernel.unprivileged_bpf_disabled", "2", "no programs for the kernel's interpreter"),
     ("kernel.yama.ptrace_scope", "3", "no process reads another's memory; cannot be set back"),
-    ("kernel.sysrq", "0", "the host's keyboard and serial BREAK command the kernel otherwise"),
     ("kernel.ctrl-alt-del", "0", "the host's keyboard ends the guest otherwise without giving back leases"),
-    ("kernel.io_uring_disabled", "2", "system calls that seccomp does not see one by one"),
     ("kernel.panic_on_oops", "1", "a kernel that has failed once is not trusted with keys"),
     ("kernel.panic", "-1", "a guest that panicked ends at once and is not left to be looked at"),
     ("kernel.randomize_va_space", "2", "addresses differ from one start of a program to the next"),
@@ -28,7 +21,6 @@ pub(crate) const TABLE: &[(&str, &str, &str)] = &[
         "1 1 1 1",
         "after the boot only the kernel's last words reach the console, which the host reads",
     ),
-    ("vm.unprivileged_userfaultfd", "0", "page faults that a process times are a common part of attacks"),
     ("vm.mmap_min_addr", "65536", "a null pointer of the kernel's points to nothing"),
     ("vm.overcommit_memory", "0", "the kernel's own guess; memory is limited by control groups"),
     ("dev.tty.ldisc_autoload", "0", "no line disciplines are loaded for a terminal"),
@@ -39,13 +31,26 @@ pub(crate) const TABLE: &[(&str, &str, &str)] = &[
     ("net.ipv4.conf.all.send_redirects", "0", "this guest is no router"),
     ("net.ipv4.ip_forward", "0", "this guest is no router"),
     ("net.ipv4.tcp_syncookies", "1", "half-open connections do not fill the listener's queue"),
+    ("user.max_user_namespaces", "64", "the processes of the guest make a few; nobody makes many"),
+];
+
+/// Switches of what the kernel is built without (`enclave-image/kernel/base.config`). Where one is there all the same, it is set and held
+/// like the others.
+const LEFT_OUT: &[(&str, &str, &str)] = &[
+    ("kernel.modules_disabled", "1", "no code enters the kernel after the boot; cannot be set back"),
+    ("kernel.kexec_load_disabled", "1", "no other kernel is started from this one; cannot be set back"),
+    ("kernel.core_pattern", "|/bin/false", "no core file, and no helper that the kernel would run for one"),
+    ("kernel.core_pipe_limit", "0", "as above"),
+    ("kernel.unprivileged_bpf_disabled", "2", "no programs for the kernel's interpreter"),
+    ("kernel.sysrq", "0", "the host's keyboard and serial BREAK command the kernel otherwise"),
+    ("kernel.io_uring_disabled", "2", "system calls that seccomp does not see one by one"),
+    ("vm.unprivileged_userfaultfd", "0", "page faults that a process times are a common part of attacks"),
     (
         "net.ipv6.conf.all.disable_ipv6",
         "1",
         "addresses are fixed IPv4; what advertises routers is the host's",
     ),
     ("net.ipv6.conf.default.disable_ipv6", "1", "as above"),
-    ("user.max_user_namespaces", "64", "the processes of the guest make a few; nobody makes many"),
 ];
 
 fn file(name: &str) -> PathBuf {
@@ -58,19 +63,22 @@ fn set(name: &str, value: &str) -> anyhow::Result<()> {
 
 /// Sets all that do not have their value yet: some cannot be written twice.
 pub(crate) fn set_all() -> anyhow::Result<()> {
-    TABLE
-        .iter()
-        .filter(|(name, value, _)| !has(name, value))
-        .try_for_each(|(name, value, _)| set(name, value))
+    wanted().filter(|(name, value)| !has(name, value)).try_for_each(|(name, value)| set(name, value))
 }
 
 /// # Errors
 /// One of them has another value.
 pub(crate) fn check() -> anyhow::Result<()> {
-    TABLE.iter().try_for_each(|(name, value, _)| {
+    wanted().try_for_each(|(name, value)| {
         ensure!(has(name, value), "{name} is not {value}");
         Ok(())
     })
+}
+
+/// Names and values that must hold in this kernel.
+fn wanted() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let present = LEFT_OUT.iter().filter(|(name, ..)| !matches!(file(name).try_exists(), Ok(false)));
+    TABLE.iter().chain(present).map(|&(name, value, _)| (name, value))
 }
 
 fn has(name: &str, value: &str) -> bool {
@@ -89,10 +97,11 @@ mod tests {
 
     #[test]
     fn every_switch_stands_once_and_has_a_reason() {
-        let names: BTreeSet<_> = TABLE.iter().map(|(name, ..)| name).collect();
-        assert_eq!(names.len(), TABLE.len());
+        let switches = || TABLE.iter().chain(LEFT_OUT);
+        let names: BTreeSet<_> = switches().map(|(name, ..)| name).collect();
+        assert_eq!(names.len(), switches().count());
         assert!(
-            TABLE.iter().all(|(name, value, why)| !value.is_empty()
+            switches().all(|(name, value, why)| !value.is_empty()
                 && !why.is_empty()
                 && file(name).starts_with(FILES))
         );

@@ -51,6 +51,8 @@ pub struct Inputs<'a> {
     pub programs: &'a Path,
     /// The first process, which is linked statically: the initrd has no libraries.
     pub init: &'a Path,
+    /// The folder of the kernels, as `kernel.sh` builds them.
+    pub kernels: &'a Path,
     /// The compiled SELinux policy.
     pub policy: Option<&'a Path>,
     /// The folder of tools, as `tools.sh` makes it.
@@ -70,9 +72,8 @@ pub fn build(inputs: &Inputs<'_>) -> anyhow::Result<serde_json::Value> {
     std::fs::create_dir_all(inputs.out)?;
     let packages = Packages::unpack(inputs)?;
     let (root, tree) = root(inputs, &packages)?;
-    let kernel = packages
-        .file(&inputs.table.kernel.package, &format!("boot/vmlinuz-{}", inputs.table.kernel.release))?;
-    let initrd = initrd(inputs, &packages)?;
+    let kernel = read(&inputs.kernels.join(inputs.flavour.kernel()))?;
+    let initrd = initrd(inputs)?;
     let cmdline = cmdline(inputs, &tree);
     let mut manifest = json!({
         "flavour": inputs.flavour, "profile": inputs.profile, "epoch": inputs.lock.epoch, "root_hash": hex(&tree.root_hash),
@@ -106,7 +107,9 @@ struct Packages {
 impl Packages {
     fn unpack(inputs: &Inputs<'_>) -> anyhow::Result<Self> {
         let folder = inputs.out.join("unpacked");
-        let mut versions = BTreeMap::new();
+        // What the kernel is built from is said, and not unpacked again.
+        let source = &inputs.table.kernel.source;
+        let mut versions = BTreeMap::from([(source.clone(), inputs.lock.package(source)?.version.clone())]);
         let of_files = inputs.table.file.iter().filter_map(|file| match &file.source {
             Source::Package(package) if is_in(file.only.as_deref(), inputs.flavour, inputs.profile) => {
                 Some(&package.name)
@@ -114,7 +117,7 @@ impl Packages {
             _ => None,
         });
         let beside = inputs.table.beside.iter().map(|beside| &beside.package.name);
-        for name in of_files.chain([&inputs.table.kernel.package]).chain(beside) {
+        for name in of_files.chain(beside) {
             if versions.contains_key(name) {
                 continue;
             }
@@ -202,32 +205,16 @@ fn flavour_file(flavour: Flavour) -> Vec<u8> {
     format!("{}\n", flavour.name()).into_bytes()
 }
 
-/// The initrd: the first process, the modules and their order. Modules are unpacked, so that the archive as a whole packs better and
-/// the guest unpacks one thing.
-fn initrd(inputs: &Inputs<'_>, packages: &Packages) -> anyhow::Result<Vec<u8>> {
+/// The initrd: the first process, and what it finds there.
+fn initrd(inputs: &Inputs<'_>) -> anyhow::Result<Vec<u8>> {
     let mut archive = Archive::default();
-    for folder in ["dev", "proc", "sys", "root", "modules", "usr", "usr/lib", "usr/lib/anchorhold"] {
+    for folder in ["dev", "proc", "sys", "root", "usr", "usr/lib", "usr/lib/anchorhold"] {
         archive.folder(folder, 0o755)?;
     }
     // What the kernel opens for the first process before that has mounted anything.
     archive.node("dev/console", 0o600, (5, 1))?;
     archive.file("init", 0o555, &read(inputs.init)?)?;
     archive.file(FLAVOUR, 0o444, &flavour_file(inputs.flavour))?;
-    let kernel = &inputs.table.kernel;
-    let mut order = String::new();
-    for module in &inputs.table.module {
-        if !is_in(module.only.as_deref(), inputs.flavour, inputs.profile) {
-            continue;
-        }
-        let file = format!("usr/lib/modules/{}/kernel/{}.ko.xz", kernel.release, module.path);
-        let packed = packages.file(&kernel.package, &file)?;
-        let name = format!("{}.ko", module.path.rsplit('/').next().unwrap_or(&module.path));
-        let plain = run(Command::new(inputs.tools.join("run/xz")).arg("-dc"), &packed)?;
-        archive.file(&format!("modules/{name}"), 0o444, &plain)?;
-        order.push_str(&name);
-        order.push('\n');
-    }
-    archive.file("modules/order", 0o444, order.as_bytes())?;
     // One thread always: with several the bytes depend on how many.
     run(Command::new(inputs.tools.join("run/zstd")).args(["-19", "-T1", "-c", "-q"]), &archive.finish()?)
 }

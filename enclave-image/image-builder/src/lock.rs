@@ -1,4 +1,4 @@
-//! `image.lock`: the Debian packages that an image is made of, each by version and digest.
+//! `image.lock` and `build.lock`: the Debian packages that an image is made of, and those it is built with, each by version and digest.
 
 use crate::sha256;
 use anyhow::{Context as _, bail, ensure};
@@ -73,7 +73,7 @@ impl Lock {
     /// The package with this name.
     pub fn package(&self, name: &str) -> anyhow::Result<&Package> {
         let found = self.packages.iter().find(|package| package.name == name);
-        found.with_context(|| format!("image.lock has no {name}"))
+        found.with_context(|| format!("{name} is not locked"))
     }
 }
 
@@ -127,7 +127,7 @@ impl Package {
         let digest = sha256(&bytes);
         ensure!(
             digest == self.sha256,
-            "{} {}: the digest is {digest}, image.lock says {}",
+            "{} {}: the digest is {digest}, the lock says {}",
             self.name,
             self.version,
             self.sha256
@@ -172,7 +172,7 @@ mod tests {
         std::fs::write(package.kept(cache.path()), b"right").unwrap();
         package.fetch(cache.path(), None).unwrap();
         std::fs::write(package.kept(cache.path()), b"wrong").unwrap();
-        assert!(package.fetch(cache.path(), None).unwrap_err().to_string().contains("image.lock says"));
+        assert!(package.fetch(cache.path(), None).unwrap_err().to_string().contains("the lock says"));
     }
 
     #[test]

@@ -23,8 +23,23 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Order {
-    /// Build kernel, initrd, root and command line into a folder
+    /// Put kernel, initrd, root and command line into a folder
     Build(Build),
+    /// Fetch a locked package, hold it against its digest, and print where it is
+    Fetch {
+        /// image.lock or build.lock
+        #[arg(long, value_name = "FILE")]
+        lock: PathBuf,
+        /// Its name there
+        #[arg(long, value_name = "NAME")]
+        package: String,
+        /// The folder of fetched packages
+        #[arg(long, value_name = "DIR")]
+        cache: PathBuf,
+        /// The Debian mirror for packages that are not there, such as http://host/debian
+        #[arg(long, value_name = "URL")]
+        mirror: Option<String>,
+    },
     /// Write an initrd that has the settings of a deployment after the image's own
     Settings {
         /// The folder of the image
@@ -71,6 +86,9 @@ struct Build {
     /// anchorhold-guest-init, linked statically
     #[arg(long, value_name = "FILE")]
     init: PathBuf,
+    /// The folder that enclave-image/kernel.sh made
+    #[arg(long, value_name = "DIR")]
+    kernels: PathBuf,
     /// The compiled SELinux policy
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -113,6 +131,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 repository: &order.repository,
                 programs: &order.programs,
                 init: &order.init,
+                kernels: &order.kernels,
                 policy: order.policy.as_deref(),
                 tools: &order.tools,
                 cache: &order.cache,
@@ -121,6 +140,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 out: &order.out,
             })?;
             writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&manifest)?)?;
+            Ok(())
+        }
+        Order::Fetch { lock, package, cache, mirror } => {
+            let path = Lock::read(lock)?.package(package)?.fetch(cache, mirror.as_deref())?;
+            writeln!(std::io::stdout(), "{}", path.display())?;
             Ok(())
         }
         Order::Settings { image, settings, out } => settings::append(image, settings, out),

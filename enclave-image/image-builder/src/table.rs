@@ -20,8 +20,6 @@ pub struct Table {
     pub beside: Vec<Beside>,
     /// The kernel's command line, word by word.
     pub cmdline: Vec<Word>,
-    /// Modules of the initrd, each after what it needs.
-    pub module: Vec<Module>,
     /// Folders of the root.
     pub folder: Vec<Folder>,
     /// Symbolic links of the root.
@@ -30,13 +28,13 @@ pub struct Table {
     pub file: Vec<File>,
 }
 
-/// Where the kernel is.
+/// What the kernel is built from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
-    /// The package.
-    pub package: String,
-    /// Its release, as in the names of its files.
+    /// The package of its source.
+    pub source: String,
+    /// What it calls itself.
     pub release: String,
 }
 
@@ -67,19 +65,6 @@ pub struct Word {
     /// As the kernel reads it.
     pub word: String,
     /// Why it stands there.
-    pub why: String,
-    /// Where; everywhere if it is not written.
-    #[serde(default)]
-    pub only: Option<Vec<String>>,
-}
-
-/// A kernel module.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Module {
-    /// Its path below the modules' `kernel` folder, without `.ko.xz`.
-    pub path: String,
-    /// Why it is needed.
     pub why: String,
     /// Where; everywhere if it is not written.
     #[serde(default)]
@@ -155,6 +140,17 @@ pub enum Flavour {
     Demo,
 }
 
+impl Flavour {
+    /// Which of the kernels that `kernel.sh` builds it has.
+    #[must_use]
+    pub const fn kernel(self) -> &'static str {
+        match self {
+            Self::Production | Self::Debug => "base",
+            Self::Demo => "demo",
+        }
+    }
+}
+
 /// Which machine an image is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -215,7 +211,6 @@ impl Table {
         let table: Self = toml::from_str(text)?;
         ensure!(table.context.matches("{}").count() == 1, "context needs one {{}} for the type");
         let only = table.cmdline.iter().map(|word| &word.only);
-        let only = only.chain(table.module.iter().map(|module| &module.only));
         let only = only.chain(table.file.iter().map(|file| &file.only));
         for name in only.flatten().flatten() {
             let known = name.parse::<Flavour>().is_ok() || name.parse::<Profile>().is_ok();
@@ -257,10 +252,9 @@ mod tests {
         context = "u:r:{}:s0"
         uuid = "0"
         salt = "00"
-        kernel = { package = "linux", release = "6" }
+        kernel = { source = "linux", release = "6" }
         beside = []
-        cmdline = [{ word = "panic=-1", why = "ends" }]
-        module = [{ path = "fs/a", why = "x", only = ["demo"] }]
+        cmdline = [{ word = "panic=-1", why = "ends" }, { word = "quiet", why = "x", only = ["demo"] }]
         folder = [{ path = "/", label = "root_t" }]
         link = [{ path = "/lib", to = "usr/lib", label = "root_t" }]
         file = [{ path = "/a", source = { program = "a" }, mode = "555", label = "a_t" },
@@ -294,44 +288,40 @@ mod tests {
         Table::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs.toml")).unwrap()
     }
 
-    fn drivers(flavour: Flavour) -> Vec<String> {
-        let table = shipped();
-        let of = |profile| {
-            let held =
-                table.module.iter().filter(move |module| is_in(module.only.as_deref(), flavour, profile));
-            held.map(|module| module.path.clone()).collect::<Vec<_>>()
-        };
-        [of(Profile::Server), of(Profile::Small)].concat()
+    /// What the kernel of a flavour is told to have (`kernel/*.config`). What is not named there is not built, or needed by what is.
+    fn named(flavour: Flavour) -> Vec<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel");
+        let parts = ["base", flavour.kernel()];
+        let own = if parts[0] == parts[1] { &parts[..1] } else { &parts[..] };
+        let texts =
+            own.iter().map(|part| std::fs::read_to_string(folder.join(format!("{part}.config"))).unwrap());
+        let lines: Vec<String> =
+            texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        let name = |line: &String| Some(line.strip_prefix("CONFIG_")?.strip_suffix("=y")?.to_owned());
+        lines.iter().filter_map(name).collect()
     }
 
     #[test]
     fn case_44_no_image_has_a_driver_for_other_disks_or_for_the_hosts_randomness() {
         for flavour in [Flavour::Production, Flavour::Debug, Flavour::Demo] {
-            for path in drivers(flavour) {
-                let is_block = path.starts_with("drivers/block/") || path.starts_with("drivers/nvme/");
-                assert!(!is_block || path == "drivers/block/virtio_blk", "{path}");
-                let is_files = path.starts_with("fs/");
-                assert!(
-                    !is_files || path.starts_with("fs/erofs/") || path.starts_with("fs/configfs/"),
-                    "{path}"
-                );
-                for kind in [
-                    "drivers/char/",
-                    "drivers/scsi/",
-                    "drivers/ata/",
-                    "drivers/usb/",
-                    "drivers/mmc/",
-                    "net/9p",
-                ] {
-                    assert!(!path.starts_with(kind), "{path}");
-                }
+            let named = named(flavour);
+            assert!(named.len() > 100 && !named.contains(&"MODULES".to_owned()), "{named:?}");
+            let of = |start: &str, end: &str| {
+                let found = named.iter().filter(|name| name.starts_with(start) && name.ends_with(end));
+                found.map(String::as_str).collect::<Vec<_>>()
+            };
+            assert_eq!(of("VIRTIO_", ""), ["VIRTIO_MENU", "VIRTIO_PCI", "VIRTIO_BLK", "VIRTIO_NET"]);
+            assert_eq!(of("BLK_DEV", ""), ["BLK_DEV", "BLK_DEV_INITRD", "BLK_DEV_DM"]);
+            assert_eq!(of("", "_FS"), ["EROFS_FS", "PROC_FS", "CONFIGFS_FS"]);
+            for kind in ["HW_RANDOM", "SCSI", "ATA", "USB", "MMC", "NET_9P", "FUSE", "INPUT", "VSOCKETS"] {
+                assert!(of(kind, "").is_empty(), "{kind}");
             }
         }
     }
 
     #[test]
     fn case_44_only_the_demonstration_reads_files_of_the_hosts_firmware() {
-        let reads = |flavour| drivers(flavour).iter().any(|path| path.contains("fw_cfg"));
+        let reads = |flavour| named(flavour).iter().any(|name| name.starts_with("FW_CFG"));
         assert!(!reads(Flavour::Production) && !reads(Flavour::Debug) && reads(Flavour::Demo));
     }
 

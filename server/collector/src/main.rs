@@ -21,6 +21,13 @@ use std::time::{Duration, Instant};
 /// How long repeats are held back, and a number may be late.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How many ticks may pass with more to read before a number is late all the same.
+const MAX_BEHIND: u32 = 10;
+/// Messages that are read after the keeper has ended the line: more than the kernel keeps for a daemon, in both of its queues.
+const MAX_LAST: usize = 32_768;
+/// Who has told nothing for so long has nothing to tell.
+const LAST_PAUSE: Duration = Duration::from_millis(100);
+
 fn main() -> ExitCode {
     let hearing = match std::env::args().nth(1).as_deref() {
         None => Hearing::Daemon,
@@ -65,12 +72,16 @@ struct Collector {
     serials: Serials,
     /// What the kernel said last of how many records it lost; `None` before it said anything.
     lost: Option<u32>,
+    /// Whether there was nothing to read since the last look at numbers: only then is one that did not come late.
+    has_caught_up: bool,
+    /// For how many ticks there always was.
+    behind: u32,
 }
 
 impl Collector {
     fn new(hearing: Hearing, kernel: Kernel, line: LineWriter<FromCollector>, watched: OwnedFd) -> Self {
         let (folder, serials) = (Folder::default(), Serials::default());
-        Self { hearing, kernel, line, watched, folder, serials, lost: None }
+        Self { hearing, kernel, line, watched, folder, serials, lost: None, has_caught_up: false, behind: 0 }
     }
 
     /// Tells until the line ends.
@@ -94,8 +105,9 @@ impl Collector {
             let [kernel, line] = waited.map(|fd| !fd.revents().is_empty());
             if line {
                 // The keeper has nothing to say: whatever comes, it is the end.
-                return Ok(());
+                return self.finish();
             }
+            self.has_caught_up |= !kernel;
             if kernel || self.kernel.has_early() {
                 self.hear()?;
             }
@@ -115,6 +127,8 @@ impl Collector {
                 let before = self.lost.replace(total).unwrap_or(0);
                 return self.tell_lost(WhyLost::Kernel, total.wrapping_sub(before).into());
             }
+            // The kernel tells so when it waited for us for a tenth of a second, and sends it again; what it gave up, it counts.
+            Heard::Overrun if self.hearing == Hearing::Daemon => None,
             Heard::Overrun => Some(KernelEvent::Lost(WhyLost::Kernel)),
             Heard::Other => None,
         };
@@ -128,9 +142,37 @@ impl Collector {
         for report in self.folder.tick() {
             self.tell(report)?;
         }
-        let missing = self.serials.tick();
-        self.tell_lost(WhyLost::Gap, missing)?;
+        // What the kernel sends again comes out of its order: as long as there is more to read, a number may be in it.
+        if self.has_caught_up || self.behind >= MAX_BEHIND {
+            let missing = self.serials.tick();
+            self.tell_lost(WhyLost::Gap, missing)?;
+            self.behind = 0;
+        } else {
+            self.behind += 1;
+        }
+        self.has_caught_up = false;
         if self.hearing == Hearing::Daemon { self.kernel.ask_lost() } else { Ok(()) }
+    }
+
+    /// Tells all that the kernel has before the end, so that whoever ends the keeper does not end what is told of it.
+    fn finish(&mut self) -> io::Result<()> {
+        let pause = Timespec::try_from(LAST_PAUSE).map_err(io::Error::other)?;
+        if self.hearing == Hearing::Daemon {
+            self.kernel.ask_lost()?;
+        }
+        for _ in 0..MAX_LAST {
+            let idle = !self.kernel.has_early()
+                && matches!(poll(&mut [self.kernel.poll_fd()], Some(&pause)), Ok(0) | Err(_));
+            if idle {
+                break;
+            }
+            self.hear()?;
+        }
+        for report in self.folder.tick() {
+            self.tell(report)?;
+        }
+        let missing = self.serials.tick().saturating_add(self.serials.tick());
+        self.tell_lost(WhyLost::Gap, missing)
     }
 
     fn tell_lost(&mut self, why: WhyLost, count: u64) -> io::Result<()> {

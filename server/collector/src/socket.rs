@@ -50,7 +50,7 @@ pub enum Heard {
     },
     /// So many records were lost since the kernel started.
     LostSoFar(u32),
-    /// Some did not fit into the socket.
+    /// Some did not fit into the socket. To a daemon the kernel sends them again; beside one they are gone.
     Overrun,
     /// Nothing of concern.
     Other,
@@ -184,6 +184,9 @@ impl Kernel {
     }
 }
 
+/// `AUDIT_LOGIN`, the one record that is numbered among the requests.
+const LOGIN: u16 = 1006;
+
 /// What a message says. The kinds from 1100 on are records.
 fn heard(kind: u16, body: &[u8]) -> Heard {
     /// Where `lost` lies in `struct audit_status`.
@@ -193,7 +196,29 @@ fn heard(kind: u16, body: &[u8]) -> Heard {
             let lost = body.get(LOST_AT..LOST_AT + 4).and_then(|lost| lost.try_into().ok());
             lost.map_or(Heard::Other, |lost| Heard::LostSoFar(u32::from_ne_bytes(lost)))
         }
-        1100.. => Heard::Record { kind, text: body.to_vec() },
+        LOGIN | 1100.. => Heard::Record { kind, text: body.to_vec() },
         _ => Heard::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_record_that_has_a_number_is_one() {
+        for kind in [LOGIN, 1100, 1305, 1326, 1400, 2000] {
+            assert_eq!(heard(kind, b"x"), Heard::Record { kind, text: b"x".to_vec() }, "{kind}");
+        }
+        for kind in [ANSWER, SET, 1010] {
+            assert_eq!(heard(kind, b"x"), Heard::Other, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_lost_is_read_out_of_its_status() {
+        let status: Vec<u8> = (0..10_u32).flat_map(u32::to_ne_bytes).collect();
+        assert_eq!(heard(GET, &status), Heard::LostSoFar(6));
+        assert_eq!(heard(GET, &status[..27]), Heard::Other);
     }
 }

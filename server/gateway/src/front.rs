@@ -171,6 +171,7 @@ pub(crate) fn route_of(path: &str) -> Route {
         "/v1/responses" => Route::Responses,
         path if path.starts_with("/v1/responses/") => Route::Responses,
         path if path.starts_with("/v1/models/") => Route::Models,
+        path if path.starts_with("/v1/audit/") => Route::Audit,
         _ => Route::Other,
     }
 }

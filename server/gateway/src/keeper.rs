@@ -6,7 +6,7 @@
 use crate::live::Current;
 use crate::pool::Pool;
 use anchorhold_ipc::{
-    AuditEvent, FromGateway, Line, LineReader, LineWriter, LogCondition, LogStanding, ToGateway,
+    AuditEvent, FromGateway, Line, LineReader, LineWriter, LogCondition, LogFile, LogStanding, ToGateway,
 };
 use std::collections::HashMap;
 use std::io;
@@ -22,6 +22,8 @@ const MAX_QUEUED: usize = 2048;
 const APPEND_WAIT: Duration = Duration::from_secs(10);
 /// How long a caller waits for an attestation document or a signature.
 const ATTEST_WAIT: Duration = Duration::from_secs(10);
+/// How long an auditor waits for a file of the log. The first one of a long log takes the time to read all of it.
+const READ_WAIT: Duration = Duration::from_secs(60);
 /// How long the last message may take to leave.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -58,6 +60,8 @@ struct Tickets {
     appended: HashMap<u64, oneshot::Sender<Durable>>,
     /// Those who wait for a document or for a signature.
     answered: HashMap<u64, oneshot::Sender<Option<Vec<u8>>>>,
+    /// Those who wait for a file of the log.
+    read: HashMap<u64, oneshot::Sender<LogFile>>,
 }
 
 /// What the keeper says of an entry: its receipt where it has one, or `None` when it is not in the log.
@@ -172,6 +176,24 @@ impl Keeper {
         self.ask(|ticket| FromGateway::Authenticate { ticket, transcript_hash }).await
     }
 
+    /// A file of the audit log, for an auditor.
+    pub(crate) async fn read_log(&self, path: String) -> LogFile {
+        let Some(slot) = self.reserve() else { return LogFile::Unavailable };
+        let ticket = self.next_ticket();
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut tickets = self.waiting.lock();
+            if tickets.closed {
+                return LogFile::Unavailable;
+            }
+            tickets.read.insert(ticket, sender);
+        }
+        slot.send(FromGateway::ReadLog { ticket, path });
+        let answer = timeout(READ_WAIT, receiver).await;
+        self.waiting.lock().read.remove(&ticket);
+        answer.ok().and_then(Result::ok).unwrap_or(LogFile::Unavailable)
+    }
+
     async fn ask(&self, message: impl FnOnce(u64) -> FromGateway) -> Result<Vec<u8>, NoAnswer> {
         let slot = self.reserve().ok_or(NoAnswer)?;
         let ticket = self.next_ticket();
@@ -235,6 +257,10 @@ fn read(
             ToGateway::WorkerRetires { model } => pool.retire(&model),
             ToGateway::Attested(answer) => waiting.answer(answer.ticket, answer.document),
             ToGateway::Authenticated { ticket, signature } => waiting.answer(ticket, signature),
+            ToGateway::LogFile { ticket, file } => {
+                let waiter = waiting.lock().read.remove(&ticket);
+                let _ = waiter.map(|waiter| waiter.send(file));
+            }
             ToGateway::Appended(answer) => {
                 waiting.log_refuses.store(answer.index.is_none(), Ordering::Relaxed);
                 let entries = answer.index.map_or(0, |index| index.saturating_add(1));

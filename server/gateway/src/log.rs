@@ -69,6 +69,7 @@ pub(crate) fn route_word(route: Route) -> &'static str {
         Route::Tokenize => "tokenize",
         Route::Models => "models",
         Route::Responses => "responses",
+        Route::Audit => "audit",
         Route::Other => "other",
     }
 }

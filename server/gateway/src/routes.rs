@@ -16,7 +16,7 @@ use crate::words::{hex, now};
 use anchorhold_api::{ApiError, ModelCard, model, models};
 use anchorhold_body_encryption::{KEYS_MEDIA_TYPE, ehbp::KEYS_PATH};
 use anchorhold_channel::{authenticator, document};
-use anchorhold_ipc::{HeldProcess, LogStanding, ModelInfo, ModelKind, Route};
+use anchorhold_ipc::{HeldProcess, LogFile, LogStanding, MAX_LOG_PATH_BYTES, ModelInfo, ModelKind, Route};
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
@@ -64,6 +64,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/detokenize", post(detokenizing))
         .route("/v1/models", get(all_models))
         .route("/v1/models/{*id}", get(one_model))
+        .route("/v1/audit/{*path}", get(log_file))
         .route("/", get(status::page))
         .route("/openapi.json", get(openapi))
         .route("/health", get(health))
@@ -194,6 +195,32 @@ async fn one_model(
         known.iter().find(|(info, _)| Some(&info.id) == wanted.as_ref() && caller.tenant.may_ask(&info.id));
     let result = found.map(|found| model(&card(found))).ok_or_else(ApiError::model_not_found);
     at_once(&app, caller, Route::Models, result).await
+}
+
+/// A file of the audit log, for a key that may read it. That it was read is itself in the log before the answer leaves.
+async fn log_file(
+    State(app): Shared,
+    Extension(caller): Extension<Caller>,
+    path: Result<Path<String>, PathRejection>,
+) -> Response {
+    let path = path.map_or_else(|_| String::new(), |Path(path)| path);
+    let is_checkpoint = path == "checkpoint";
+    let file =
+        if path.len() > MAX_LOG_PATH_BYTES { LogFile::Missing } else { app.keeper.read_log(path).await };
+    let result = match file {
+        LogFile::Found(content) => Ok(content),
+        LogFile::Missing => Err(ApiError::unknown_route()),
+        LogFile::Unavailable => {
+            Err(ApiError::unavailable("audit_log_busy", "the audit log cannot be read now"))
+        }
+    };
+    let is_found = result.is_ok();
+    let mut response = at_once(&app, caller, Route::Audit, result).await;
+    if is_found && response.status() == StatusCode::OK {
+        let kind = if is_checkpoint { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    response
 }
 
 fn card((info, created): &(ModelInfo, u64)) -> ModelCard {

@@ -16,7 +16,7 @@ fn operation(route: Route) -> Option<&'static str> {
         Route::Embeddings => Some("embeddings"),
         Route::Rerank => Some("rerank"),
         Route::Tokenize => Some("tokenize"),
-        Route::Models | Route::Other => None,
+        Route::Models | Route::Audit | Route::Other => None,
     }
 }
 

@@ -280,6 +280,13 @@ pub enum ToGateway {
         /// The Ed25519 signature; `None` when what was to be signed is no hash.
         signature: Option<Vec<u8>>,
     },
+    /// Answer to [`FromGateway::ReadLog`].
+    LogFile {
+        /// The gateway's number for this file.
+        ticket: u64,
+        /// What the file holds.
+        file: LogFile,
+    },
     /// Answer to [`FromGateway::Record`]: the entry is durable (or could not be made so).
     Appended(Appended),
     /// How the audit log stands. Said when that changes, and while it has witnesses once a second.
@@ -293,6 +300,20 @@ pub enum ToGateway {
         /// The files that they name, by their paths as written there, and their texts.
         files: Vec<(String, String)>,
     },
+}
+
+/// The longest path of a file of the audit log that is asked for.
+pub const MAX_LOG_PATH_BYTES: usize = 64;
+
+/// A file of the audit log, as far as it can be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogFile {
+    /// Its content.
+    Found(Vec<u8>),
+    /// The log has no such file, or not yet.
+    Missing,
+    /// Too many are being read, or the log cannot be read.
+    Unavailable,
 }
 
 /// What anybody may know of a guest: the same as its attestation documents show, which are signed.
@@ -398,6 +419,13 @@ pub enum FromGateway {
         /// SHA-256 or SHA-384.
         transcript_hash: Vec<u8>,
     },
+    /// Read a file of the audit log, which an auditor asked for.
+    ReadLog {
+        /// Echoed in the answer.
+        ticket: u64,
+        /// Its path as c2sp.org/tlog-tiles writes it, at most [`MAX_LOG_PATH_BYTES`] bytes of a caller's choice.
+        path: String,
+    },
     /// Append this to the audit log.
     Record {
         /// Echoed in the answer.
@@ -493,6 +521,8 @@ pub enum Route {
     Tokenize,
     /// `/v1/responses` and below.
     Responses,
+    /// `/v1/audit` and below.
+    Audit,
 }
 
 /// From the gateway to a worker.

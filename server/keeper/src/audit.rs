@@ -397,3 +397,96 @@ fn flush(log: &mut Log, events: &mut Vec<Event>, replies: &mut Vec<Reply>) {
         reply(first.map(|index| index + at));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anchorhold_audit_log::{EventType, LogReader, Origin, Outcome, Signer};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn writer(path: &std::path::Path, witnesses: Witnessing) -> (Writer, Clock) {
+        let clock = Clock::start();
+        let signer = Signer::from_seed(Origin::new("acme/1").unwrap(), &[1; 32]).unwrap();
+        let boot = anchorhold_audit_log::BootId::new([2; 16]);
+        let log = Log::create(path, signer, boot, clock.stamp()).unwrap();
+        (Writer::start(log, clock, witnesses).unwrap(), clock)
+    }
+
+    fn event(clock: Clock, kind: EventType) -> Event {
+        Event::new(kind, Outcome::Success, clock.stamp())
+    }
+
+    #[test]
+    fn no_more_entries_than_promised_lack_a_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, clock) = writer(&folder.path().join("log"), Witnessing::Some);
+        let recorder = writer.recorder();
+        let (done, indexes) = std::sync::mpsc::channel();
+        for _ in 0..4000 {
+            let done = done.clone();
+            recorder.record_then(event(clock, EventType::InferComplete), move |index| {
+                done.send(index).unwrap();
+            });
+        }
+        for expected in 1..=4000 {
+            let index = indexes.recv_timeout(PATIENCE).unwrap().unwrap();
+            assert_eq!(index, expected, "in the order in which they were recorded");
+            let newest = recorder.checkpoints().state().newest.as_ref().map_or(0, |(head, _)| head.size);
+            assert!(index < newest + MAX_UNCOVERED, "{index} is durable and {newest} are covered");
+        }
+        writer.close().unwrap();
+        let log = LogReader::open(&folder.path().join("log")).unwrap();
+        assert!(log.is_closed());
+        assert_eq!(log.head().size, 4002);
+    }
+
+    #[test]
+    fn what_is_cosigned_is_told_and_stored_and_the_end_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (writer, clock) = writer(&path, Witnessing::Some);
+        let recorder = writer.recorder().clone();
+        let checkpoints = Arc::clone(recorder.checkpoints());
+        assert!(!checkpoints.wait_for(1, Duration::ZERO), "nobody has cosigned");
+        recorder.record(event(clock, EventType::ModelLoad)).unwrap();
+        // The witness: it takes every checkpoint that there is, the last one too.
+        let (of_thread, store) = (Arc::clone(&checkpoints), recorder.clone());
+        let witness = std::thread::spawn(move || {
+            let mut known = 0;
+            while let Ok(newest) = of_thread.next(PATIENCE) {
+                let Some((head, note)) = newest else { continue };
+                assert!(known == 0 || store.prove(known, head.size).is_some());
+                known = head.size;
+                store.store_cosigned(note, known);
+                of_thread.cosigned(known);
+            }
+            known
+        });
+        assert!(checkpoints.wait_for(2, PATIENCE));
+        assert!(checkpoints.lateness().1 >= 2);
+        writer.close().unwrap();
+        checkpoints.end();
+        assert_eq!(witness.join().unwrap(), 3, "log.close is cosigned");
+        assert_eq!(checkpoints.next(PATIENCE), Err(Over));
+        assert!(!checkpoints.wait_for(9, PATIENCE), "whoever waits is sent away at the end");
+        let own = std::fs::read(path.join("checkpoint")).unwrap();
+        assert_eq!(std::fs::read(path.join("checkpoint.cosigned")).unwrap(), own);
+    }
+
+    #[test]
+    fn case_30_a_failed_medium_is_told_and_takes_nothing_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (writer, clock) = writer(&path, Witnessing::None);
+        let recorder = writer.recorder().clone();
+        recorder.record(event(clock, EventType::ModelLoad)).unwrap();
+        assert!(!recorder.has_failed());
+        std::fs::remove_dir_all(&path).unwrap();
+        // The next checkpoint finds no directory, and then no entry is taken.
+        while recorder.record(event(clock, EventType::ModelLoad)).is_ok() {}
+        assert!(recorder.record(event(clock, EventType::ModelLoad)).is_err());
+        assert!(recorder.has_failed());
+        assert!(writer.close().is_err());
+    }
+}

@@ -4,6 +4,7 @@ use crate::audit::Recorder;
 use crate::clock::Clock;
 use crate::receipts::Receipts;
 use crate::run::Happening;
+use crate::shelf::Shelf;
 use anchorhold_audit_log::{
     Actor, ActorKind, AuthMethod, Event, EventType, Hash, Outcome, Receipt, Request, RequestId, Route,
     TenantId,
@@ -62,6 +63,10 @@ impl Gateway {
                         desk.authenticate(ticket, &transcript_hash);
                         Ok(())
                     }
+                    FromGateway::ReadLog { ticket, path } => {
+                        desk.shelf.read(ticket, path);
+                        Ok(())
+                    }
                     other => happenings.send(Happening::Gateway(other)),
                 };
                 if sent.is_err() {
@@ -82,6 +87,7 @@ pub(crate) struct Desk {
     pub(crate) clock: Clock,
     pub(crate) authenticator_key: Arc<AuthenticatorKey>,
     pub(crate) receipts: Arc<Receipts>,
+    pub(crate) shelf: Shelf,
 }
 
 impl Desk {
@@ -124,6 +130,9 @@ impl Desk {
 
     fn request(&self, record: &RequestRecord) -> Option<Event> {
         let (kind, outcome) = match record.outcome {
+            RequestOutcome::Complete if record.route == anchorhold_ipc::Route::Audit => {
+                (EventType::LogRead, Outcome::Success)
+            }
             RequestOutcome::Complete => (EventType::InferComplete, Outcome::Success),
             RequestOutcome::Rejected => (EventType::InferReject, Outcome::Denied),
             RequestOutcome::Cancelled => (EventType::InferCancel, Outcome::Cancelled),
@@ -167,6 +176,7 @@ fn route(route: anchorhold_ipc::Route) -> Route {
         anchorhold_ipc::Route::Tokenize => Route::Tokenize,
         anchorhold_ipc::Route::Responses => Route::Responses,
         anchorhold_ipc::Route::Models => Route::Models,
+        anchorhold_ipc::Route::Audit => Route::Audit,
         anchorhold_ipc::Route::Other => Route::Other,
     }
 }

@@ -17,11 +17,15 @@ use anchorhold_ipc::{
     ToCollector, WhyLost,
 };
 use anyhow::{Context as _, bail};
+use rustix::net::Shutdown;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Child;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A worker of which the kernel refused more than this is ended. One that is sound is refused nothing.
 const MAX_REFUSALS: u64 = 1_000;
@@ -62,14 +66,34 @@ impl Workers {
     }
 }
 
+/// How long the collector may take to tell the rest.
+const LAST_RECORDS: Duration = Duration::from_secs(20);
+
 /// The collector's process; ended when it is dropped.
-pub(crate) struct Collecting(Child);
+pub(crate) struct Collecting {
+    child: Child,
+    /// The line to it once more, to end it.
+    line: OwnedFd,
+    /// Is closed when nothing more is made an entry of.
+    over: Receiver<Infallible>,
+}
+
+impl Collecting {
+    /// Has the rest told and made entries of.
+    pub(crate) fn finish(self) {
+        // One that has ended has told all it could.
+        let _ = rustix::net::shutdown(&self.line, Shutdown::Write);
+        if self.over.recv_timeout(LAST_RECORDS) == Err(RecvTimeoutError::Timeout) {
+            warn("the collector did not end: the last of the kernel's audit records are not logged");
+        }
+    }
+}
 
 impl Drop for Collecting {
     fn drop(&mut self) {
         // One that has ended cannot be killed, and that is as good.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -87,13 +111,14 @@ pub(crate) fn collect(
 ) -> anyhow::Result<Option<Collecting>> {
     let beside = settings.hearing == Hearing::Beside;
     let (child, line) = children::collector(&settings.program, beside, empty)?;
-    let collecting = Collecting(child);
+    let (until, over) = channel();
+    let collecting = Collecting { child, line: line.try_clone()?, over };
     let mut reader = Line::<ToCollector, FromCollector>::new(line).split().1;
     let (first, _) = reader.receive().context("the collector ended before it had confined itself")?;
     match first {
         FromCollector::Confined(layers) => {
             require(all, ("collector", &Role::Collector), Phase::Serving, &layers)?;
-            tell((collecting.0.id(), &layers));
+            tell((collecting.child.id(), &layers));
         }
         FromCollector::Failed { detail } if settings.required => {
             bail!("the kernel's audit records cannot be read: {detail}")
@@ -105,7 +130,10 @@ pub(crate) fn collect(
         FromCollector::Told(_) => bail!("the collector did not confine itself"),
     }
     let desk = Desk { recorder, clock, workers, happenings };
-    std::thread::Builder::new().name("kernel".to_owned()).spawn(move || desk.read(reader))?;
+    std::thread::Builder::new().name("kernel".to_owned()).spawn(move || {
+        desk.read(reader);
+        drop(until);
+    })?;
     Ok(Some(collecting))
 }
 

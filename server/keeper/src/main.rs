@@ -25,6 +25,7 @@ mod run;
 mod runtime;
 mod settings;
 mod share;
+mod shelf;
 mod stages;
 mod start;
 mod store;

@@ -1,30 +1,26 @@
 //! The settings file: read into plain structs that refuse unknown keys, then checked.
 
+mod attester;
+mod audit;
+mod broker;
+mod worker;
+
+pub(crate) use attester::{AttesterKind, Endorsed, Tpm};
+pub(crate) use audit::{Audit, Collector, Hearing, LogWitnesses};
+pub(crate) use broker::{Broker, Kbs};
+pub(crate) use worker::{Device, Worker};
+
 use crate::store::Store;
-use anchorhold_attester::device::tpm;
-use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
-use anchorhold_audit_log::{ModelId, Origin, VerifierKey};
-use anchorhold_confine::{Reach, Role, Share};
+use anchorhold_audit_log::{ModelId, Origin};
 use anchorhold_ipc::Precision;
-use anchorhold_key_release::PinnedBroker;
-use anchorhold_rats::{
-    Der, Ed25519PublicKey, Endorsements, Kem, MAX_CERTIFICATES, ResourcePath, Sha256Digest, TdxCollateral,
-};
-use anchorhold_witnesses::{
-    Clock as SecondsClock, SettingsError, WitnessSettings, Witnesses as LogCosigners,
-};
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anchorhold_rats::{Ed25519PublicKey, ResourcePath, Sha256Digest};
+use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Deserializer};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The most models of one guest.
 const MAX_MODELS: usize = 16;
 const MAX_THREADS: u16 = 1024;
-/// A log that no witness has seen for a day is not witnessed.
-const MAX_HELD_S: u32 = 24 * 60 * 60;
-/// How much of a file with an endorsement is read: more than any may have.
-const MAX_ENDORSEMENT_BYTES: u64 = 1024 * 1024;
 
 /// What the file says.
 #[derive(Debug, Clone, Deserialize)]
@@ -56,205 +52,6 @@ pub(crate) struct Settings {
     pub(crate) models: Vec<Model>,
 }
 
-/// What attests this guest. Nothing is chosen that is weaker than what is written here.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) enum AttesterKind {
-    /// Whatever this machine has, if it is a TEE.
-    Auto {},
-    /// This machine, which must be an SEV-SNP guest.
-    Snp {},
-    /// This machine, which must be a TD.
-    Tdx {},
-    /// A simulated SEV-SNP guest: real formats under a root that protects nothing.
-    Software {
-        /// The report version, 3 or 5.
-        report_version: u8,
-        /// Whether the simulated guest policy allows debugging, so that refusals can be shown.
-        debug: bool,
-        /// A file with the launch digest to report, in hex; of the programs that run if it is not written.
-        #[serde(default)]
-        launch_digest_file: Option<PathBuf>,
-    },
-    /// A simulated TD, likewise.
-    SoftwareTdx {
-        /// Whether the simulated TD allows debugging.
-        debug: bool,
-        /// A file with the MRTD to report, in hex; of the programs that run if it is not written.
-        #[serde(default)]
-        launch_digest_file: Option<PathBuf>,
-    },
-}
-
-impl AttesterKind {
-    /// Whether no hardware stands behind its evidence.
-    pub(crate) const fn is_simulated(&self) -> bool {
-        matches!(self, Self::Software { .. } | Self::SoftwareTdx { .. })
-    }
-
-    /// Where a simulated guest's launch digest is.
-    pub(crate) fn launch_digest_file(&self) -> Option<&Path> {
-        match self {
-            Self::Software { launch_digest_file, .. } | Self::SoftwareTdx { launch_digest_file, .. } => {
-                launch_digest_file.as_deref()
-            }
-            Self::Auto {} | Self::Snp {} | Self::Tdx {} => None,
-        }
-    }
-
-    fn files(&mut self) -> Option<&mut PathBuf> {
-        match self {
-            Self::Software { launch_digest_file, .. } | Self::SoftwareTdx { launch_digest_file, .. } => {
-                launch_digest_file.as_mut()
-            }
-            Self::Auto {} | Self::Snp {} | Self::Tdx {} => None,
-        }
-    }
-}
-
-/// A TPM of this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Tpm {
-    /// The PCRs that are quoted.
-    pub(crate) pcrs: Vec<u8>,
-    /// Its device; the kernel's resource manager if it is not written.
-    #[serde(default = "tpm_device")]
-    pub(crate) device: PathBuf,
-    /// The kernel's log of the firmware's measurements; that of the first TPM if it is not written.
-    #[serde(default = "tpm_event_log")]
-    pub(crate) event_log: PathBuf,
-    /// Certificates of the key that quotes, DER, its own first and a root last; none if it is not written.
-    #[serde(default)]
-    pub(crate) certificates: Vec<PathBuf>,
-}
-
-fn tpm_device() -> PathBuf {
-    tpm::TPM.into()
-}
-
-fn tpm_event_log() -> PathBuf {
-    tpm::EVENT_LOG.into()
-}
-
-impl Tpm {
-    fn check(&self) -> anyhow::Result<()> {
-        ensure!(!self.pcrs.is_empty(), "tpm.pcrs is empty: there is nothing to quote");
-        let over = self.pcrs.iter().find(|pcr| **pcr >= tpm::PCRS);
-        ensure!(over.is_none(), "tpm.pcrs has {}, a TPM has PCRs 0 to 23", over.copied().unwrap_or_default());
-        let count = self.certificates.len();
-        ensure!(count <= MAX_CERTIFICATES, "tpm.certificates has {count}, the limit is {MAX_CERTIFICATES}");
-        Ok(())
-    }
-
-    /// Reads the certificates. Whether they certify anything, whoever verifies looks.
-    pub(crate) fn read_certificates(&self) -> anyhow::Result<Vec<Der>> {
-        self.certificates.iter().map(|path| Ok(Der(read_endorsement(path)?))).collect()
-    }
-}
-
-/// Who releases weights keys, and over which protocol.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(tag = "protocol", rename_all = "lowercase")]
-pub(crate) enum Broker {
-    /// Anchorhold's key broker.
-    Anchorhold(KeyBroker),
-    /// A KBS of Confidential Containers, such as Trustee's.
-    Kbs(Kbs),
-}
-
-/// The key broker, known by its keys.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct KeyBroker {
-    /// `https://host:port`.
-    pub(crate) url: String,
-    /// PEM file with the one certificate whose key the broker must hold.
-    pub(crate) certificate: PathBuf,
-    /// The Ed25519 key that signs its answers, hex.
-    pub(crate) signing_key: Ed25519PublicKey,
-    /// The verifier key of its log.
-    pub(crate) log_key: String,
-    /// Who must have seen its log with a release in it before the key is used.
-    pub(crate) witnesses: Witnesses,
-    /// To which kind of key weights keys are wrapped: `x-wing` or `x25519`.
-    pub(crate) kem: String,
-}
-
-/// A KBS, known by its TLS key and by the keys that sign its tokens.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Kbs {
-    /// `https://host:port`.
-    pub(crate) url: String,
-    /// PEM file with the one certificate whose key the KBS must hold.
-    pub(crate) certificate: PathBuf,
-    /// File with the JSON web key set of whoever signs tokens.
-    pub(crate) token_keys: PathBuf,
-}
-
-/// Witnesses of the broker's log.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Witnesses {
-    /// How many of them.
-    pub(crate) needed: usize,
-    /// Their verifier keys.
-    pub(crate) keys: Vec<String>,
-}
-
-impl KeyBroker {
-    /// The broker as releases are held to it.
-    pub(crate) fn pinned(&self) -> anyhow::Result<PinnedBroker> {
-        let log_key = VerifierKey::parse(&self.log_key).map_err(|e| anyhow!("broker.log_key: {e}"))?;
-        let keys = self.witnesses.keys.iter().map(|key| WitnessKey::parse(key)).collect::<Result<_, _>>();
-        let keys = keys.map_err(|e| anyhow!("broker.witnesses.keys: {e}"))?;
-        let witnesses = Quorum::new(keys, self.witnesses.needed).context("broker.witnesses")?;
-        Ok(PinnedBroker { signing_key: self.signing_key, log_key, witnesses })
-    }
-}
-
-impl Broker {
-    /// Where it is.
-    pub(crate) fn url(&self) -> &str {
-        match self {
-            Self::Anchorhold(KeyBroker { url, .. }) | Self::Kbs(Kbs { url, .. }) => url,
-        }
-    }
-
-    /// The file with its certificate.
-    pub(crate) fn certificate(&self) -> &Path {
-        match self {
-            Self::Anchorhold(KeyBroker { certificate, .. }) | Self::Kbs(Kbs { certificate, .. }) => {
-                certificate
-            }
-        }
-    }
-
-    /// The kind of the boot's release key. A KBS encrypts to a key of each exchange instead, so there it is never used.
-    pub(crate) fn kem(&self) -> anyhow::Result<Kem> {
-        match self {
-            Self::Anchorhold(broker) => Kem::named(&broker.kem).context("broker.kem is not x-wing or x25519"),
-            Self::Kbs(_) => Ok(Kem::XWing),
-        }
-    }
-
-    fn files(&mut self) -> Vec<&mut PathBuf> {
-        match self {
-            Self::Anchorhold(broker) => vec![&mut broker.certificate],
-            Self::Kbs(kbs) => vec![&mut kbs.certificate, &mut kbs.token_keys],
-        }
-    }
-
-    fn check(&self) -> anyhow::Result<()> {
-        self.kem()?;
-        match self {
-            Self::Anchorhold(broker) => broker.pinned().map(drop),
-            Self::Kbs(_) => Ok(()),
-        }
-    }
-}
-
 /// The gateway.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -266,235 +63,9 @@ pub(crate) struct Gateway {
     pub(crate) writes: Vec<PathBuf>,
 }
 
+/// What is on where nothing is written.
 const fn keeps() -> bool {
     true
-}
-
-/// The workers.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Worker {
-    pub(crate) program: PathBuf,
-    /// What workers compute on; the processor if it is not written.
-    #[serde(default)]
-    pub(crate) device: Device,
-    /// Threads of each worker.
-    pub(crate) threads: u16,
-    /// Whether each of these threads is bound to a CPU of its own, for a guest that has its CPUs to itself.
-    #[serde(default)]
-    pub(crate) pin_threads: bool,
-    /// Whether a worker keeps what it computed for a prompt, for later ones of the same tenant that begin alike.
-    #[serde(default = "keeps")]
-    pub(crate) keep_prefixes: bool,
-    /// How exactly models compute: `f32`, also if it is not written, `bf16`, or `stored`, for GGUF files that are quantised.
-    #[serde(default)]
-    pub(crate) precision: Precision,
-    /// Layers of confinement without which a worker may not be given a key.
-    pub(crate) required_layers: Vec<String>,
-    /// What each worker may take, in a control group of its own; none where it is not written.
-    pub(crate) group: Option<WorkerGroup>,
-}
-
-/// What one worker may take.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WorkerGroup {
-    /// Memory, in MiB; none of it is written to swap.
-    pub(crate) memory_mib: u32,
-    /// Threads; if it is not written, as many more than `worker.threads` as a worker has beside those.
-    pub(crate) pids: Option<u32>,
-    /// Per cent of one CPU; all there is if it is not written.
-    pub(crate) cpu_percent: Option<u32>,
-    /// CPUs, such as `0-3,8`; all there are if it is not written.
-    pub(crate) cpus: Option<String>,
-}
-
-/// Threads that a worker has beside those that compute, with some to spare.
-const OTHER_THREADS: u32 = 16;
-/// The longest list of CPUs, in bytes.
-const MAX_CPUS_LEN: usize = 256;
-
-impl WorkerGroup {
-    /// As the kernel is told; the limits of a worker with so many threads.
-    pub(crate) fn share(&self, threads: u16) -> Share {
-        Share {
-            memory_bytes: u64::from(self.memory_mib) << 20,
-            pids: self.pids.unwrap_or(u32::from(threads) + OTHER_THREADS),
-            cpu_percent: self.cpu_percent,
-            cpus: self.cpus.clone(),
-        }
-    }
-
-    fn check(&self, threads: u16) -> anyhow::Result<()> {
-        let Self { memory_mib, pids, cpu_percent, cpus } = self;
-        ensure!(*memory_mib >= 16, "worker.group.memory_mib is {memory_mib}, wanted 16 at least");
-        let least = u32::from(threads) + 4;
-        let pids = pids.unwrap_or(least);
-        ensure!(
-            pids >= least,
-            "worker.group.pids is {pids}, wanted {least} at least: a worker has that many threads"
-        );
-        let percent = cpu_percent.unwrap_or(100);
-        ensure!(
-            (1..=100_000).contains(&percent),
-            "worker.group.cpu_percent is {percent}, wanted 1 to 100000"
-        );
-        let is_list = |cpus: &String| {
-            (1..=MAX_CPUS_LEN).contains(&cpus.len())
-                && cpus.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b','))
-        };
-        ensure!(cpus.as_ref().is_none_or(is_list), "worker.group.cpus is no list such as 0-3,8");
-        Ok(())
-    }
-}
-
-/// What a worker computes on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Device {
-    #[default]
-    Cpu,
-    /// A GPU of NVIDIA's, by the program beside the worker whose name ends in `-cuda`.
-    Cuda,
-}
-
-impl Worker {
-    /// As which its domain is named; what it reaches is its own to say.
-    pub(crate) fn role(&self) -> Role {
-        match self.device {
-            Device::Cpu => Role::Worker,
-            Device::Cuda => Role::DeviceWorker(Reach::default()),
-        }
-    }
-
-    /// The program that is started.
-    pub(crate) fn program(&self) -> PathBuf {
-        match self.device {
-            Device::Cpu => self.program.clone(),
-            Device::Cuda => {
-                let mut name = self.program.file_name().unwrap_or_default().to_owned();
-                name.push("-cuda");
-                self.program.with_file_name(name)
-            }
-        }
-    }
-}
-
-/// The audit log.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Audit {
-    /// Holds one directory for each boot.
-    pub(crate) directory: PathBuf,
-    /// Who cosigns the log while it grows; none where nobody does.
-    pub(crate) witnesses: Option<LogWitnesses>,
-}
-
-/// The witnesses of this guest's log, and what happens without them.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct LogWitnesses {
-    /// How many must have cosigned.
-    pub(crate) needed: usize,
-    /// All of them. The key broker is one, for the logs of the guests to which it releases keys.
-    pub(crate) witness: Vec<WitnessSettings>,
-    /// After so many seconds without their cosignatures that is logged; 60 if it is not written.
-    #[serde(default = "late")]
-    pub(crate) late_seconds: u32,
-    /// After so many seconds nothing new is served; 300 if it is not written.
-    #[serde(default = "held")]
-    pub(crate) held_seconds: u32,
-}
-
-const fn late() -> u32 {
-    60
-}
-
-const fn held() -> u32 {
-    300
-}
-
-impl LogWitnesses {
-    /// Who asks them, by this clock.
-    ///
-    /// # Errors
-    /// A key, an address or a certificate is none, or cannot be read.
-    pub(crate) fn clients(&self, clock: SecondsClock) -> Result<LogCosigners, SettingsError> {
-        let settings = anchorhold_witnesses::Settings { needed: self.needed, witness: self.witness.clone() };
-        LogCosigners::new(&settings).map(|witnesses| witnesses.with_clock(clock))
-    }
-
-    fn check(&self) -> anyhow::Result<()> {
-        let (late, held) = (self.late_seconds, self.held_seconds);
-        ensure!(
-            0 < late && late <= held && held <= MAX_HELD_S,
-            "audit.witnesses: wanted 1 <= late_seconds <= held_seconds <= {MAX_HELD_S}"
-        );
-        Ok(())
-    }
-}
-
-/// Who reads the kernel's audit records.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Collector {
-    pub(crate) program: PathBuf,
-    /// How the records come to it: `daemon`, also if it is not written, or `beside`.
-    #[serde(default)]
-    pub(crate) hearing: Hearing,
-    /// Whether nothing is served without them, also if it is not written.
-    #[serde(default = "keeps")]
-    pub(crate) required: bool,
-}
-
-/// How the kernel's audit records come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Hearing {
-    /// To the collector alone, which loses none: for a guest of ours.
-    #[default]
-    Daemon,
-    /// Beside a machine's own audit daemon, best effort.
-    Beside,
-}
-
-/// Files that go into attestation documents.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Endorsed {
-    /// Revocation lists of AMD's, DER.
-    #[serde(default)]
-    snp_crls: Vec<PathBuf>,
-    /// Intel's collateral for this platform: the object `tdx` of the endorsements that `anchorhold evidence endorse` writes, JSON.
-    tdx_collateral: Option<PathBuf>,
-}
-
-fn read_endorsement(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
-    let mut bytes = Vec::new();
-    file.take(MAX_ENDORSEMENT_BYTES).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
-    Ok(bytes)
-}
-
-impl Endorsed {
-    /// Reads the files. Whether their vendors have signed them, whoever verifies looks.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is over the limits of documents.
-    pub(crate) fn read(&self) -> anyhow::Result<Endorsements> {
-        let crl = |path: &PathBuf| Ok(Der(read_endorsement(path)?));
-        let collateral = |path: &PathBuf| {
-            serde_json::from_slice::<TdxCollateral>(&read_endorsement(path)?)
-                .with_context(|| path.display().to_string())
-        };
-        let endorsements = Endorsements {
-            snp_crls: self.snp_crls.iter().map(crl).collect::<anyhow::Result<_>>()?,
-            tdx: self.tdx_collateral.as_ref().map(collateral).transpose()?,
-            ..Endorsements::default()
-        };
-        endorsements.check_limits().context("endorsements")?;
-        Ok(endorsements)
-    }
 }
 
 /// One sealed model.
@@ -542,8 +113,8 @@ impl Settings {
         let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
         let mut settings: Self = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
         let base = std::path::absolute(path)?.parent().map(Path::to_owned).unwrap_or_default();
-        settings.digest = Sha256Digest::of(text.as_bytes());
         settings.production |= production;
+        settings.digest = Sha256Digest::of(text.as_bytes());
         settings.resolve(&base);
         settings.check().with_context(|| format!("{}", path.display()))?;
         Ok(settings)
@@ -771,7 +342,10 @@ mod tests {
         let with = |text: &str| read(&GOOD.replace("[broker]", &format!("[tpm]\n{text}\n[broker]")));
         assert_eq!(read(GOOD).unwrap().tpm, None);
         let tpm = with("pcrs = [4, 9]").unwrap().tpm.unwrap();
-        assert_eq!((tpm.device, tpm.event_log), (tpm_device(), tpm_event_log()));
+        assert_eq!(
+            (tpm.device, tpm.event_log),
+            ("/dev/tpmrm0".into(), "/sys/kernel/security/tpm0/binary_bios_measurements".into())
+        );
         for (text, named) in [
             ("pcrs = []", "nothing to quote"),
             ("pcrs = [24]", "PCRs 0 to 23"),

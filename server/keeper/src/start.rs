@@ -55,21 +55,14 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
 
     let boot = Boot::new(&settings.deployment)?;
     let log_directory = settings.audit.directory.join(boot.signer.origin().as_str().replace('/', "-"));
-    let (child, line) =
-        children::gateway(&settings.gateway.program, &settings.gateway.config, handed, &empty)?;
-    let mut gateway = Gateway::new(child, line);
-    let first = gateway.receive().context("the gateway ended before it said which key it holds")?;
-    let FromGateway::Hello { tls_key, body_keys, confinement } = first else {
-        bail!("the gateway did not begin with its key")
-    };
-    require(&settings, ("gateway", &Role::Gateway), Phase::Start, &confinement)?;
+    let (gateway, keys, confinement) = begin_gateway(&settings, handed, &empty)?;
     stages.tell(&Stage::Gateway {
         pid: gateway.child.id(),
         layers: &confinement.active,
         missing: &confinement.missing,
     });
 
-    let keys = (&GatewayKeys { tls_key, body_keys }, endorsements);
+    let keys = (&keys, endorsements);
     let identity = Identity::launch(&settings, (boot.id, boot.voice), keys, clock, runtime.selinux_policy)?;
     measure_settings(&identity, &settings, handed)?;
     let boot_id = BootId::new(boot.id);
@@ -113,6 +106,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         Err(error) => {
             // Slots are dropped first: a worker that was loaded must not outlive a start that failed.
             keeper.give_back();
+            keeper.collect_rest();
             match keeper.writer.close() {
                 Ok(()) => Err(error),
                 Err(log) => Err(log.context(error)),
@@ -134,6 +128,23 @@ fn measure_settings(identity: &Identity, settings: &Settings, handed: &Handed) -
     }
     let event = RuntimeEvent::settings(&settings.digest, &Sha256Digest::of(&gateway));
     identity.attester.measure(event).context("measuring the settings").map(drop)
+}
+
+/// Starts the gateway, which confines itself and says which keys it holds before anything else.
+fn begin_gateway(
+    settings: &Settings,
+    handed: &Handed,
+    empty: &Path,
+) -> anyhow::Result<(Gateway, GatewayKeys, Confinement)> {
+    let (child, line) =
+        children::gateway(&settings.gateway.program, &settings.gateway.config, handed, empty)?;
+    let mut gateway = Gateway::new(child, line);
+    let first = gateway.receive().context("the gateway ended before it said which key it holds")?;
+    let FromGateway::Hello { tls_key, body_keys, confinement } = first else {
+        bail!("the gateway did not begin with its key")
+    };
+    require(settings, ("gateway", &Role::Gateway), Phase::Start, &confinement)?;
+    Ok((gateway, GatewayKeys { tls_key, body_keys }, confinement))
 }
 
 /// Gives up what the keeper does not need, and says what holds it from then on: for the status, and for the document.

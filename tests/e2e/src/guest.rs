@@ -66,6 +66,10 @@ pub struct Settings {
     pub collector: Option<String>,
     /// Layers without which no worker is given a key.
     pub required_layers: Vec<String>,
+    /// Whether every layer must hold that production needs.
+    pub production: bool,
+    /// What each worker may take, TOML; no control group when there is none.
+    pub group: Option<String>,
 }
 
 /// What a guest needs for the KBS protocol.
@@ -135,6 +139,8 @@ impl Settings {
             store: None,
             collector: None,
             required_layers: ["seccomp", "no new privileges", "no capabilities"].map(str::to_owned).to_vec(),
+            production: false,
+            group: None,
         })
     }
 
@@ -187,10 +193,11 @@ impl Settings {
 
     fn keeper_toml(&self, places: &Places) -> String {
         let mut text = format!(
-            "deployment = \"demo\"\n\n[attester]\n{}debug = {}\n{}\n\
+            "deployment = \"demo\"\nproduction = {}\n\n[attester]\n{}debug = {}\n{}\n\
              {}[gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
              [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nprecision = {:?}\nrequired_layers = {:?}\n\n\
              [audit]\ndirectory = {}\n",
+            self.production,
             match self.tdx_collateral {
                 None => format!("kind = \"software\"\nreport_version = {}\n", self.report_version),
                 Some(_) => "kind = \"software-tdx\"\n".to_owned(),
@@ -218,6 +225,10 @@ impl Settings {
                 self.broker_url,
                 quoted(&self.broker_certificate)
             );
+        }
+        if let Some(group) = &self.group {
+            text.push_str("\n[worker.group]\n");
+            text.push_str(group);
         }
         if let Some(collector) = &self.collector {
             text.push_str("\n[collector]\n");

@@ -30,6 +30,8 @@ use std::process::Command;
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
 /// * `gateway` uses `evaluation` for its reader of signed tokens and key sets, so that there is one.
 /// * `audit-report` is a crate of its own because `audit-log` is the part that has to be trusted, and tables and pages are not.
+/// * `dossier` is a crate of its own because the command line and the static `audit-verifier` both judge dossiers, and `audit-log` signs nothing.
+/// * `audit-verifier` is a program of its own because it is to be small: what the command line knows of servers and keys is not in it.
 /// * `api-keys` is a crate of its own because the command line writes the file that the gateway reads.
 /// * `measure` is a crate of its own because the command line predicts measurements and whatever starts an image does too.
 /// * `image-builder` and `guest-init` share no crate: what one writes and the other reads is text of three lines.
@@ -39,6 +41,8 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
     ("audit-log", "attestation", &[]),
     ("audit-report", "attestation", &["rats", "audit-log"]),
+    ("dossier", "attestation", &["rats", "verifier", "evaluation", "audit-log", "audit-report", "dsse"]),
+    ("audit-verifier", "attestation", &["rats", "verifier", "relying-party", "audit-log", "dsse", "dossier"]),
     ("api-keys", "attestation", &["rats"]),
     ("dsse", "attestation", &[]),
     ("sealed-weights", "attestation", &["dsse"]),
@@ -91,6 +95,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "appraisal-policy",
             "audit-log",
             "audit-report",
+            "dossier",
             "dsse",
             "endorsements",
             "evaluation",

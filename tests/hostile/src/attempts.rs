@@ -288,7 +288,12 @@ fn kernel() -> Vec<Made> {
         ("load a module", call(libc::SYS_init_module, [at, 8, text(c""), 0, 0, 0])),
         ("load another kernel", call(libc::SYS_kexec_load, [0, 0, 0, 0, 0, 0])),
         ("read the kernel's messages", call(libc::SYS_syslog, [3, at, 8, 0, 0, 0])),
-        ("set the clock", call(libc::SYS_clock_settime, [libc::CLOCK_REALTIME.into(), at, 0, 0, 0, 0])),
+        ("set the clock", {
+            // Of its own: a ring that was made has written to the other.
+            let time = [0_u64; 2];
+            let time = address(time.as_ptr());
+            call(libc::SYS_clock_settime, [libc::CLOCK_REALTIME.into(), time, 0, 0, 0, 0])
+        }),
         ("set the host's name", call(libc::SYS_sethostname, [text(c"x"), 1, 0, 0, 0, 0])),
         ("swap memory out", call(libc::SYS_swapon, [text(c"/dev/vda"), 0, 0, 0, 0, 0])),
         ("reach ports of devices", call(libc::SYS_iopl, [3, 0, 0, 0, 0, 0])),
@@ -309,10 +314,14 @@ fn exhaustion(targets: &Targets) -> Vec<Made> {
     let file = targets.file();
     vec![
         ("hold many descriptors", hold_descriptors(file)),
-        (
-            "hold a new line",
-            call(libc::SYS_socketpair, [libc::AF_UNIX.into(), libc::SOCK_STREAM.into(), 0, 0, 0, 0]),
-        ),
+        ("hold a new line", {
+            let mut pair = [0_i32; 2];
+            let family = libc::AF_UNIX.into();
+            call(
+                libc::SYS_socketpair,
+                [family, libc::SOCK_STREAM.into(), 0, address(pair.as_mut_ptr()), 0, 0],
+            )
+        }),
         ("fill a disk", call(libc::SYS_fallocate, [file, 0, 0, 1 << 40, 0, 0])),
         ("make a pipe", call(libc::SYS_pipe2, [0, 0, 0, 0, 0, 0])),
         ("make shared memory", call(libc::SYS_shmget, [0, 1 << 30, 0o1600, 0, 0, 0])),

@@ -6,6 +6,7 @@
 //! anchorhold-hostile-worker attempts    by itself, for the layers of this machine; standard output
 //! anchorhold-hostile-worker killed      serves, and runs a program: the kernel ends it
 //! anchorhold-hostile-worker selinux     the same, held by the domain of SELinux and nothing else
+//! anchorhold-hostile-worker apparmor    the same, held by its profile of AppArmor and nothing else
 //! anchorhold-hostile-worker idle        goes into that domain and does nothing until standard input ends: somebody to reach
 //! anchorhold-hostile-worker --config F  in the place of the keeper, in an image for tests: starts the collector and these, F unread
 //! ```
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         [] => work().map(|exit| ExitCode::from(exit.status())),
         ["attempts"] => confined().map(|()| ExitCode::SUCCESS),
+        ["apparmor"] => under_apparmor().map(|()| ExitCode::SUCCESS),
         ["selinux"] => under_selinux().map(|()| ExitCode::SUCCESS),
         ["killed"] => killed().map(|()| ExitCode::SUCCESS),
         ["idle"] => idle().map(|()| ExitCode::SUCCESS),
@@ -102,6 +104,16 @@ fn under_selinux() -> anyhow::Result<()> {
     let serving = settle()?;
     let mut out = io::stdout();
     writeln!(out, "context\t{serving}")?;
+    attempts::all(&targets, &mut out);
+    Ok(())
+}
+
+/// As above, for a profile.
+fn under_apparmor() -> anyhow::Result<()> {
+    let targets = attempts::Targets::new();
+    let context = std::fs::read_to_string("/proc/self/attr/current").context("no AppArmor here")?;
+    let mut out = io::stdout();
+    writeln!(out, "context\t{}", context.trim_end())?;
     attempts::all(&targets, &mut out);
     Ok(())
 }

@@ -37,6 +37,9 @@ struct Attempt {
     /// What it may meet under the domain of SELinux and nothing else; for the guest.
     #[serde(rename = "selinux")]
     _selinux: BTreeSet<String>,
+    /// The same for its profile of AppArmor.
+    #[serde(rename = "apparmor")]
+    _apparmor: BTreeSet<String>,
 }
 
 #[test]

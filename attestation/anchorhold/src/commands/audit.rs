@@ -1,7 +1,7 @@
 //! `anchorhold audit`: export bundles, and verify them with the evidence that vouches for the audit key.
 
+mod dossier;
 mod entries;
-mod evidence;
 mod report;
 
 use crate::exit::{Exit, Failure};
@@ -14,7 +14,7 @@ use anchorhold_audit_log::{
     VerifierKey, export, verify,
 };
 use anchorhold_channel::Verdict;
-use evidence::Attestation;
+use anchorhold_dossier::attestation::{self, Attestation};
 use serde::Serialize;
 use std::fs::File;
 use std::path::PathBuf;
@@ -42,6 +42,11 @@ pub(crate) enum Command {
         --audit-key $BROKER_LOG_KEY --out report.html"
     )]
     Report(Box<report::ReportArgs>),
+    #[command(
+        after_help = "Example:\n  anchorhold audit dossier guest.tar broker.tar --measurement $MEASUREMENT \
+        --audit-key $BROKER_LOG_KEY --sign exporter.p8 --decided-by release.toml --out dossier.tar"
+    )]
+    Dossier(Box<dossier::DossierArgs>),
     #[command(after_help = "Examples:\n  anchorhold audit verify bundle.tar --measurement $MEASUREMENT\n  \
         anchorhold audit verify broker.tar --log-only --audit-key $BROKER_AUDIT_KEY")]
     Verify(Box<VerifyArgs>),
@@ -65,17 +70,20 @@ pub(crate) struct ExportArgs {
     format: Format,
 }
 
-/// Verify a bundle: the log, and the evidence that its key is a guest's
+/// Verify a bundle or a dossier: the logs, and the evidence that their keys are guests'
 ///
 /// An intact log shows that the holder of the audit key wrote these entries in this order. Whose key that is, only the
 /// evidence in the bundle can say, so --measurement or --policy is needed. A key broker's log holds no evidence: say
-/// --log-only and give its key.
+/// --log-only and give its key. In a dossier, the exporter, the witnesses and the completeness of the boots are judged too, each with a
+/// verdict of its own.
 #[derive(clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The bundle
+    /// The bundle, or the dossier
     file: PathBuf,
     #[command(flatten)]
     trust: TrustArgs,
+    #[command(flatten)]
+    dossier: dossier::ExpectedArgs,
     /// Judge the log alone, under a key that is known beforehand
     #[arg(long, requires = "audit_key", conflicts_with_all = ["measurement", "policy"])]
     log_only: bool,
@@ -132,6 +140,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Export(args) => run_export(args),
         Command::Entries(args) => entries::run(args),
         Command::Report(args) => report::run(args),
+        Command::Dossier(args) => dossier::run(args),
         Command::Verify(args) => run_verify(args),
     }
 }
@@ -213,11 +222,16 @@ struct LogSubject {
 }
 
 fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
+    if dossier::is_dossier(&args.file)? {
+        return dossier::run_verify(args);
+    }
+    args.dossier.require_none()?;
     let trust = if args.log_only { None } else { Some(args.trust.read()?) };
     let expectations = expectations(args)?;
     let file = File::open(&args.file).map_err(|e| files::failed("open", &args.file, &e))?;
     let report = verify(file, &expectations).map_err(|e| files::failed("read", &args.file, &e))?;
-    let attestation = trust.map(|trust| evidence::judge(&report, &trust));
+    let attestation =
+        trust.map(|trust| attestation::judge(&report, &trust.anchors, &trust.policies, trust.at));
     let exit = match &attestation {
         _ if !report.is_accepted() => Exit::NotProven,
         Some(attestation) => attestation.verdict.into(),

@@ -1,6 +1,7 @@
-//! `audit export`, `audit verify`, `audit entries` and `audit report`.
+//! `audit export`, `audit verify`, `audit entries`, `audit report` and `audit dossier`.
 
 use crate::support::{Folder, MEASUREMENT, Ran, guest, run};
+use anchorhold_audit_log::cosignature::Cosigner;
 use anchorhold_audit_log::{
     BindingInputs, BindingPurpose, BootId, Event, EventType, Hash, Log, Origin, Outcome, Signer, Stamp, Tee,
     VerifierKey,
@@ -109,6 +110,26 @@ fn a_bundle_without_evidence_is_not_authentic_unless_the_key_is_known_beforehand
         .expect(2, "malformed verifier key");
     run(["audit", "verify", &bundle, "--log-only"]).expect(2, "--audit-key");
     run(["audit", "verify", &bundle]).expect(2, "what is accepted is not said");
+}
+
+#[test]
+fn witnesses_that_the_auditor_names_must_have_cosigned() {
+    let folder = Folder::new();
+    let bundle = bundle(&folder, Some(audit_key()));
+    let ran = verify(&folder, &bundle, &[]);
+    assert!(ran.out.contains("witnessed    not_applicable"), "{}", ran.out);
+    assert!(
+        ran.out.contains("silence      passed") && ran.out.contains("clock        passed"),
+        "{}",
+        ran.out
+    );
+    let key = Cosigner::from_seed("witness.example/1", &SEED).unwrap().key().to_string();
+    let ran = verify(&folder, &bundle, &["--witness", &key]);
+    ran.expect(6, "");
+    assert!(ran.out.contains("witnessed    failed"), "{}", ran.out);
+    verify(&folder, &bundle, &["--witness", &key, "--witnesses-needed", "2"]).expect(2, "--witness");
+    verify(&folder, &bundle, &["--witness", "acme/1+x"]).expect(2, "malformed");
+    verify(&folder, &bundle, &["--witnesses-needed", "2"]).expect(2, "--witness");
 }
 
 #[test]
@@ -263,4 +284,53 @@ fn a_log_without_evidence_needs_its_key_in_a_report() {
     run(["audit", "report", &broker, "--out", &folder.path("b.html")]).expect(6, "the page says");
     let controls = folder.write("controls.json", "{}");
     run(["audit", "report", &broker, "--out", &out, "--controls", &controls]).expect(2, "not the JSON of");
+}
+
+#[test]
+fn a_dossier_is_made_and_each_question_about_it_answered() {
+    let folder = Folder::new();
+    let guest = bundle(&folder, Some(audit_key()));
+    let (root, measurement) = (folder.simulated_root(), MEASUREMENT.to_string());
+    let at = anchorhold_rats::Timestamp::to_string(&crate::support::now());
+    let key = folder.path("exporter.p8");
+    run(["owner", "new", &key]).expect(0, "");
+    let exporter = run(["owner", "show", &key]).out.trim().to_owned();
+    let seen = std::fs::read(Path::new(&folder.path("log")).join("checkpoint")).unwrap();
+    let seen = folder.write("seen.note", seen);
+    let trust = ["--measurement", &measurement, "--dangerous-simulated-root", &root, "--at", &at];
+    let dossier = |out: &str, more: &[&str]| {
+        let args = ["audit", "dossier", &guest, "--sign", &key, "--out", out, "--seen", &seen];
+        run(args.iter().chain(&trust).chain(more))
+    };
+    let (one, two) = (folder.path("one.tar"), folder.path("two.tar"));
+    let sample = ["--sample", "2", "--word", "kestrel"];
+    dossier(&one, &sample).expect(0, "SIMULATED ROOT");
+    dossier(&two, &sample).expect(0, "");
+    assert!(std::fs::read(&one).unwrap() == std::fs::read(&two).unwrap());
+    dossier(&one, &[]).expect(1, "cannot create");
+    dossier(&folder.path("three.tar"), &["--tenant", "clinic"]).expect(2, "whole logs");
+
+    let verify = |file: &str, more: &[&str]| run(["audit", "verify", file].iter().chain(&trust).chain(more));
+    let ran = verify(&one, &["--exporter", &exporter, "--json"]);
+    ran.expect(0, "");
+    let json = ran.json();
+    let status = |check: &str| {
+        let checks = json["checks"].as_array().unwrap();
+        checks.iter().find(|found| found["check"] == check).unwrap()["status"].clone()
+    };
+    for check in ["structure", "exporter", "members", "logs", "keys", "measurements", "checkpoints", "sample"]
+    {
+        assert_eq!(status(check), "passed", "{check}");
+    }
+    assert_eq!((status("boots"), status("endings")), ("not_applicable".into(), "noted".into()));
+    verify(&one, &["--exporter", &"99".repeat(32)]).expect(3, "");
+    verify(&one, &["--log-only", "--audit-key", &"99".repeat(32)]).expect(2, "");
+    verify(&guest, &["--exporter", &exporter]).expect(2, "for dossiers");
+    let witnesses = folder.write("witnesses.txt", "quorum none\n");
+    verify(&one, &["--witnesses", &witnesses]).expect(0, "");
+    verify(&one, &["--witnesses", &folder.write("bad.txt", "quorum x\n")]).expect(2, "line 1");
+    let mut changed = std::fs::read(&one).unwrap();
+    let at = changed.windows(10).rposition(|window| window == b"log.export").unwrap();
+    changed[at..at + 10].copy_from_slice(b"log.anchor");
+    verify(&folder.write("changed.tar", changed), &[]).expect(6, "");
 }

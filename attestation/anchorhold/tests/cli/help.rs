@@ -19,6 +19,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("evidence-endorse", &["evidence", "endorse"]),
     ("evidence-save", &["evidence", "save"]),
     ("evidence-token-verify", &["evidence", "token", "verify"]),
+    ("audit-dossier", &["audit", "dossier"]),
     ("audit-entries", &["audit", "entries"]),
     ("audit-export", &["audit", "export"]),
     ("audit-report", &["audit", "report"]),

@@ -133,6 +133,7 @@ impl Guest {
             status: 200,
             model: None,
             measurement: audit::Measurement::new(*self.says.lock().unwrap().measurement.as_bytes()),
+            selinux_policy: None,
             tokens_in: 1,
             tokens_out: 1,
             commitments: Receipt::new(commit(&RECEIPT_KEY, request), commit(&RECEIPT_KEY, response)),

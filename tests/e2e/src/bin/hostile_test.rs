@@ -23,6 +23,8 @@ use std::process::ExitCode;
 
 /// Gives back what it found, in words.
 type Check = fn(&Arguments, &Matrix) -> anyhow::Result<String>;
+/// The system call of the flood: `socket`.
+const FLOODING: u64 = 41;
 const MATRIX: &str = "policies/cases/hostile.toml";
 /// Which program lies in the image in the place of which.
 type InPlaceOf<'a> = &'a [(&'a str, &'a str)];
@@ -40,6 +42,9 @@ struct Arguments {
     /// anchorhold-guest-init, linked statically
     #[arg(long, value_name = "FILE")]
     init: PathBuf,
+    /// The folder that enclave-image/kernel.sh made
+    #[arg(long, value_name = "DIR")]
+    kernels: PathBuf,
     /// The compiled SELinux policy
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
@@ -55,6 +60,16 @@ struct Arguments {
 #[serde(deny_unknown_fields)]
 struct Matrix {
     attempt: Vec<Attempt>,
+    serving: Vec<Serving>,
+}
+
+/// See the head of the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Serving {
+    name: String,
+    all: BTreeSet<String>,
+    record: u64,
 }
 
 /// See the head of the file.
@@ -65,6 +80,8 @@ struct Attempt {
     all: BTreeSet<String>,
     record: Option<u64>,
     selinux: BTreeSet<String>,
+    #[serde(rename = "apparmor")]
+    _apparmor: BTreeSet<String>,
 }
 
 fn main() -> ExitCode {
@@ -88,9 +105,11 @@ fn say(text: &str) {
 
 fn run(arguments: &Arguments) -> anyhow::Result<usize> {
     let matrix: Matrix = toml::from_str(&std::fs::read_to_string(arguments.repository.join(MATRIX))?)?;
-    let checks: [(&str, Check); 3] = [
+    let checks: [(&str, Check); 5] = [
         ("case 43: under SELinux alone", alone),
         ("case 43: under all layers, and in the log", logged),
+        ("case 43: what it takes ends it alone, and is in the log", limited),
+        ("case 43: a flood of refusals is in the log whole", flooded),
         ("case 43: the guest goes on", goes_on),
     ];
     for (name, check) in checks {
@@ -108,7 +127,7 @@ struct Stand {
 }
 
 fn prepare(arguments: &Arguments, in_place_of: InPlaceOf<'_>) -> anyhow::Result<Stand> {
-    let Arguments { repository, programs, init, policy, tools, cache } = arguments;
+    let Arguments { repository, programs, init, kernels, policy, tools, cache } = arguments;
     let folder = tempfile::tempdir()?;
     let (mixed, out) = (folder.path().join("programs"), folder.path().join("image"));
     std::fs::create_dir(&mixed)?;
@@ -128,6 +147,7 @@ fn prepare(arguments: &Arguments, in_place_of: InPlaceOf<'_>) -> anyhow::Result<
         repository,
         programs: &mixed,
         init,
+        kernels,
         policy: Some(policy),
         tools,
         cache,
@@ -179,9 +199,20 @@ fn alone(arguments: &Arguments, matrix: &Matrix) -> anyhow::Result<String> {
         words.contains("context\tsystem_u:system_r:worker_t:s0:c3"),
         "the worker is in another domain: {words}"
     );
+    compare_serving(matrix, words)?;
     ensure!(words.contains("active\tselinux"), "the worker does not know that SELinux holds it");
     let refused = matrix.attempt.iter().filter(|attempt| !attempt.selinux.contains("ALLOWED")).count();
     Ok(format!("{refused} of {} attempts refused in worker_t", matrix.attempt.len()))
+}
+
+/// As `compare`, for what it tries when it serves.
+fn compare_serving(matrix: &Matrix, words: &str) -> anyhow::Result<()> {
+    for Serving { name, all, .. } in &matrix.serving {
+        let line = words.lines().find_map(|line| line.strip_prefix(&format!("serving\t{name}\t")));
+        let outcome = line.and_then(|line| line.split('\t').next()).unwrap_or_default();
+        ensure!(all.contains(outcome), "{name}, serving: met {outcome:?}, wanted one of {all:?}");
+    }
+    Ok(())
 }
 
 fn boot_to_the_end(deployment: &Deployment) -> anyhow::Result<Ended> {
@@ -195,12 +226,8 @@ fn logged(arguments: &Arguments, matrix: &Matrix) -> anyhow::Result<String> {
     let Ended { refusal, words, console, .. } = &ended;
     ensure!(refusal.by == "worker" && refusal.code == "hostile", "{refusal:?}\n{words}\n{console}");
     compare(matrix, &met(words, None), |attempt| &attempt.all)?;
-
-    let folder = tempfile::tempdir()?;
-    ended.write_logs(folder.path())?;
-    let log = the_one_log(folder.path())?;
-    verify(&log, &stand.deployment.measurement)?;
-    let entries = log_entries(&log)?;
+    compare_serving(matrix, words)?;
+    let entries = verified_entries(&stand, &ended)?;
     let of_worker =
         |entry: &&Value| word(entry, "/type") == "seccomp.denial" && word(entry, "/model/id") == EMBEDDING;
     let told: BTreeSet<u64> = entries
@@ -212,20 +239,82 @@ fn logged(arguments: &Arguments, matrix: &Matrix) -> anyhow::Result<String> {
         let Some(call) = attempt.record else { continue };
         ensure!(told.contains(&call), "{}: no entry tells of system call {call}", attempt.name);
     }
+    for Serving { name, record, .. } in &matrix.serving {
+        ensure!(told.contains(record), "{name}, serving: no entry tells of system call {record}");
+    }
     let is_in_domain = |entry: &Value| word(entry, "/kernel/source") == "worker_t";
     ensure!(
         entries.iter().filter(of_worker).all(is_in_domain),
         "an entry tells of another domain than worker_t"
     );
-    // Nothing but the worker's attempts meets the policy: a denial of SELinux would be a rule that is missing.
-    let foreign: Vec<_> = entries.iter().filter(|entry| word(entry, "/type") == "selinux.denial").collect();
-    ensure!(foreign.is_empty(), "something was refused that is not the worker's doing: {foreign:?}");
+    nothing_foreign(&entries)?;
     Ok(format!(
         "{} attempts refused, {} entries of {} system calls, log verified",
         matrix.attempt.len(),
         entries.len(),
         told.len()
     ))
+}
+
+/// The entries of the one log that a guest handed out, which verifies by the measurement that was computed before the boot.
+fn verified_entries(stand: &Stand, ended: &Ended) -> anyhow::Result<Vec<Value>> {
+    let folder = tempfile::tempdir()?;
+    ended.write_logs(folder.path())?;
+    let log = the_one_log(folder.path())?;
+    verify(&log, &stand.deployment.measurement)?;
+    log_entries(&log)
+}
+
+/// Nothing but the worker's attempts meets a filter or the policy, and no record of the kernel is lost: another entry would be a rule that is
+/// missing, or a hole.
+fn nothing_foreign(entries: &[Value]) -> anyhow::Result<()> {
+    let of_kernel = ["selinux.denial", "selinux.mode", "seccomp.denial", "seccomp.kill", "kernel.lost"];
+    let is_foreign = |entry: &&Value| {
+        let kind = word(entry, "/type");
+        of_kernel.contains(&kind) && !(kind == "seccomp.denial" && word(entry, "/model/id") == EMBEDDING)
+    };
+    let foreign: Vec<_> = entries.iter().filter(is_foreign).collect();
+    ensure!(foreign.is_empty(), "something was told that is not the worker's doing: {foreign:?}");
+    Ok(())
+}
+
+/// The worker takes threads until none is given and memory until it is ended. Its control group is met, and nobody else.
+fn limited(arguments: &Arguments, _: &Matrix) -> anyhow::Result<String> {
+    let stand = prepare(arguments, &[("worker", "hostile-glutton")])?;
+    let ended = boot_to_the_end(&stand.deployment)?;
+    let Ended { refusal, words, console, .. } = &ended;
+    ensure!(refusal.code == "worker_lost", "{refusal:?}\n{words}\n{console}");
+    ensure!(!words.contains("ALLOWED"), "it was given all that it asked for: {words}");
+    let entries = verified_entries(&stand, &ended)?;
+    for code in ["memory", "pids"] {
+        let is_told = |entry: &Value| {
+            word(entry, "/type") == "worker.limit"
+                && word(entry, "/code") == code
+                && word(entry, "/model/id") == EMBEDDING
+        };
+        ensure!(entries.iter().any(is_told), "no entry tells that the worker met its limit of {code}");
+    }
+    nothing_foreign(&entries)?;
+    Ok("threads refused, ended for memory, keeper and log went on".to_owned())
+}
+
+/// The worker is refused as fast as it can, and then quits: every refusal is counted, and none is lost.
+fn flooded(arguments: &Arguments, _: &Matrix) -> anyhow::Result<String> {
+    let stand = prepare(arguments, &[("worker", "hostile-flood")])?;
+    let ended = boot_to_the_end(&stand.deployment)?;
+    let Ended { words, console, .. } = &ended;
+    let made = words.lines().find_map(|line| line.strip_prefix("flood\t")?.parse::<u64>().ok());
+    let made = made.with_context(|| format!("the worker did not flood: {words}\n{console}"))?;
+    let entries = verified_entries(&stand, &ended)?;
+    let of_flood = |entry: &&Value| {
+        word(entry, "/type") == "seccomp.denial" && entry.pointer("/kernel/syscall") == Some(&FLOODING.into())
+    };
+    let counts = entries.iter().filter(of_flood).filter_map(|entry| entry.pointer("/kernel/count")?.as_u64());
+    let told: u64 = counts.sum();
+    nothing_foreign(&entries)?;
+    ensure!(told == made, "{made} refusals were made and {told} told");
+    let limit = entries.iter().any(|entry| word(entry, "/type") == "worker.limit");
+    Ok(format!("{told} refusals in {} entries, none lost; ended for them: {limit}", entries.len()))
 }
 
 /// A text of an entry by its JSON pointer; empty if there is none.

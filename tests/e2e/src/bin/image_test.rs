@@ -49,6 +49,9 @@ struct Arguments {
     /// anchorhold-guest-init, linked statically
     #[arg(long, value_name = "FILE")]
     init: PathBuf,
+    /// The folder that enclave-image/kernel.sh made
+    #[arg(long, value_name = "DIR")]
+    kernels: PathBuf,
     /// The compiled SELinux policy
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -260,8 +263,7 @@ impl Changed<'_> {
 
     fn cmdline(&self) -> anyhow::Result<Machine> {
         let machine = self.machine();
-        let cmdline =
-            machine.cmdline.replacen("lockdown=confidentiality ", "lockdown=confidentiality nosmt ", 1);
+        let cmdline = machine.cmdline.replacen("panic=-1 ", "panic=-1 nosmt ", 1);
         Ok(Machine { cmdline, ..machine })
     }
 
@@ -281,7 +283,7 @@ impl Changed<'_> {
 
     /// The image built again from something else, with the same settings.
     fn rebuilt(&self, table: &Table, policy: Option<&Path>, name: &str) -> anyhow::Result<Machine> {
-        let Arguments { repository, programs, init, tools, cache, .. } = self.arguments;
+        let Arguments { repository, programs, init, kernels, tools, cache, .. } = self.arguments;
         let lock = Lock::read(&repository.join("enclave-image/image.lock"))?;
         let out = self.deployment.stand.path().join(name);
         build(&Inputs {
@@ -292,6 +294,7 @@ impl Changed<'_> {
             repository,
             programs,
             init,
+            kernels,
             policy,
             tools,
             cache,

@@ -26,13 +26,28 @@ fn seals_attests_and_answers() {
     embeds(&served);
     streams_what_it_says_whole(&served);
     lets_in_only_who_has_a_key(&served);
-    assert_eq!(served.get("/readyz").status, 200);
+    is_held_to_what_serving_needs(&served);
 
     let entries = served.stop();
     assert_eq!(entries.first().unwrap()["type"], "log.open");
     assert_eq!(entries.last().unwrap()["type"], "log.close");
     for (kind, wanted) in [("key.release", 2), ("model.load", 2), ("boot.ready", 1), ("boot.stop", 1)] {
         assert_eq!(count(&entries, kind), wanted, "{kind}");
+    }
+}
+
+/// Every process has given up what only its start needed, and says so.
+fn is_held_to_what_serving_needs(served: &Served) {
+    let answer = served.get("/readyz");
+    assert_eq!(answer.status, 200);
+    let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let processes = told["confinement"].as_array().unwrap();
+    assert_eq!(processes.len(), 4, "keeper, gateway and two workers: {told}");
+    for process in processes {
+        let layers = process["layers"].as_array().unwrap();
+        for layer in ["seccomp", "seccomp serving"] {
+            assert!(layers.iter().any(|active| active == layer), "{layer}: {process}");
+        }
     }
 }
 

@@ -138,3 +138,24 @@ fn case_05_the_state_of_a_simulated_broker_does_not_make_the_production_broker_o
     stand.broker.serve().unwrap();
     check_no_anchor(&start(&stand, &settings));
 }
+
+#[test]
+fn case_43_production_serves_only_under_all_its_layers() {
+    let mut stand = Stand::new().unwrap();
+    let mut settings = stand.with_chat().unwrap();
+    settings.production = true;
+    settings.group = Some("memory_mib = 512\n".to_owned());
+    // Without a collector that must hear, the settings are refused.
+    let refusal = start(&stand, &settings);
+    assert!(refusal.text.contains("production needs a [collector]"), "{}", refusal.text);
+    let collector = Programs::beside_this_one().unwrap().path("anchorhold-collector");
+    settings.collector = Some(format!("program = {collector:?}\nhearing = \"beside\"\n"));
+    if std::fs::exists("/sys/fs/selinux/enforce").unwrap()
+        || std::fs::exists("/sys/kernel/security/apparmor").unwrap()
+    {
+        // A machine with a mandatory policy may have it all; the guest's test sees that production serves there.
+        return;
+    }
+    let refusal = start(&stand, &settings);
+    assert!(refusal.text.contains("the keeper runs without selinux or apparmor"), "{}", refusal.text);
+}

@@ -74,6 +74,7 @@ fn case_31_without_its_witness_a_guest_says_so_and_then_takes_nothing_new() {
         }
         assert_eq!((answer.status.as_u16(), code(&answer).as_str()), (503, "audit_unavailable"));
         assert!(answer.headers.contains_key("retry-after"));
+        assert_eq!(served.get("/readyz").status, 503);
         Some(())
     });
     served.stand.broker.serve().unwrap();
@@ -119,4 +120,24 @@ fn case_29_a_log_that_was_set_back_is_found_by_the_cosigned_checkpoint() {
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("the checkpoint covers") || said.contains("damaged"), "{said}");
+}
+
+#[test]
+fn case_30_a_log_whose_medium_fails_ends_what_is_served_and_that_is_told() {
+    let served = Served::chat();
+    assert_eq!(served.post("/v1/chat/completions", &chat("hello")).status, 200);
+    let ready = served.get("/readyz");
+    assert_eq!(ready.status, 200);
+    // The next checkpoint finds no directory.
+    std::fs::remove_dir_all(&served.guest.audit_log).unwrap();
+    until("nothing is served any more", SOON, || {
+        let answer = served.post("/v1/chat/completions", &chat("hello"));
+        (answer.status != 200).then(|| assert_eq!(code(&answer), "audit_unavailable"))
+    });
+    until("it is told", SOON, || (served.get("/readyz").status == 503).then_some(()));
+    // Nothing brings it back but another boot.
+    std::fs::create_dir_all(served.guest.audit_log.join("entries")).unwrap();
+    let answer = served.post("/v1/chat/completions", &chat("hello"));
+    assert_eq!((answer.status.as_u16(), code(&answer).as_str()), (503, "audit_unavailable"));
+    assert!(served.guest.stop().is_err(), "a log that failed does not end well");
 }

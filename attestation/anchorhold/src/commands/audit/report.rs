@@ -1,7 +1,6 @@
 //! `anchorhold audit report`: the page for an auditor, from verified bundles.
 
 use super::entries::{Bundle, Choice};
-use super::evidence::{self, Attestation};
 use super::{AuditKey, log_check, verdict};
 use crate::exit::{Exit, Failure};
 use crate::files;
@@ -12,6 +11,7 @@ use anchorhold_audit_report::Summary;
 use anchorhold_audit_report::controls::{Controls, MAX_CONTROLS_BYTES};
 use anchorhold_audit_report::html::{Drawn, Judged, LogPart, Report as Page, page};
 use anchorhold_channel::Verdict;
+use anchorhold_dossier::attestation::{self, Attestation};
 use anchorhold_rats::{Check as Rule, Outcome};
 use serde::Serialize;
 use std::cell::OnceCell;
@@ -27,24 +27,39 @@ const MAX_BUNDLES: usize = 256;
 /// also when a log is not proven, and says so; the command then does not end with 0.
 #[derive(clap::Args)]
 pub(crate) struct ReportArgs {
-    /// The bundles: one for each boot, and those of key brokers
-    #[arg(required = true, num_args = 1..=MAX_BUNDLES)]
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    page: PageArgs,
     /// The page to make; must not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// What a page is made of.
+#[derive(clap::Args)]
+pub(super) struct PageArgs {
+    /// The bundles: one for each boot, and those of key brokers
+    #[arg(required = true, num_args = 1..=MAX_BUNDLES)]
+    pub(super) files: Vec<PathBuf>,
     #[command(flatten)]
     trust: TrustArgs,
     /// The key of a log without evidence: in hex, or as a note key; may be repeated
     #[arg(long, value_name = "KEY")]
     audit_key: Vec<AuditKey>,
     #[command(flatten)]
-    choice: Choice,
+    pub(super) choice: Choice,
     /// Tables of controls instead of those that come with the program
     #[arg(long, value_name = "FILE")]
     controls: Option<PathBuf>,
-    #[command(flatten)]
-    format: Format,
+}
+
+/// A page, and what it says.
+pub(super) struct MadePage {
+    pub(super) text: String,
+    pub(super) controls_json: Vec<u8>,
+    pub(super) worst: Exit,
+    pub(super) logs: Vec<LogPart>,
 }
 
 #[derive(Serialize)]
@@ -61,12 +76,14 @@ struct MadeLog {
     entries: u64,
 }
 
-pub(super) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
-    let controls = match &args.controls {
-        None => Controls::built_in(),
-        Some(path) => Controls::from_json(&files::read_text(path, MAX_CONTROLS_BYTES)?),
+pub(super) fn make_page(args: &PageArgs) -> Result<MadePage, Failure> {
+    let controls_json = match &args.controls {
+        None => Controls::BUILT_IN.as_bytes().to_vec(),
+        Some(path) => files::read(path, MAX_CONTROLS_BYTES)?,
     };
-    let controls = controls.map_err(|e| Failure::usage(e.to_string()))?;
+    let controls =
+        std::str::from_utf8(&controls_json).map_err(|e| Failure::usage(format!("--controls: {e}")))?;
+    let controls = Controls::from_json(controls).map_err(|e| Failure::usage(e.to_string()))?;
     let trust = OnceCell::new();
     let mut worst = Exit::Ok;
     let mut logs = Vec::new();
@@ -81,6 +98,11 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let at = trust.get().map(|trust| trust.at.to_string());
     let text =
         page(&Page { scope: scope.as_deref(), judged_at: at.as_deref(), logs: &logs, controls: &controls });
+    Ok(MadePage { text, controls_json, worst, logs })
+}
+
+pub(super) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
+    let MadePage { text, worst, logs, .. } = make_page(&args.page)?;
     let file = files::create_private(&args.out)?;
     files::write(&file, &args.out, text.as_bytes())?;
     let of_log = |log: &LogPart| MadeLog {
@@ -111,7 +133,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
 }
 
 /// Verifies one bundle, judges whose key signed it, and counts.
-fn log_part(args: &ReportArgs, path: &Path, trust: &OnceCell<Trust>) -> Result<(Exit, LogPart), Failure> {
+fn log_part(args: &PageArgs, path: &Path, trust: &OnceCell<Trust>) -> Result<(Exit, LogPart), Failure> {
     let expectations = Expectations::default();
     let bundle = Bundle { path, expectations: &expectations };
     let filter = args.choice.filter()?;
@@ -143,7 +165,7 @@ fn log_part(args: &ReportArgs, path: &Path, trust: &OnceCell<Trust>) -> Result<(
 
 /// Whether the log's key is one that evidence vouches for, or one that was given.
 fn whose(
-    args: &ReportArgs,
+    args: &PageArgs,
     report: &Report,
     trust: &OnceCell<Trust>,
 ) -> Result<(Exit, Option<Attestation>), Failure> {
@@ -167,7 +189,7 @@ fn whose(
             trust.get_or_init(|| read)
         }
     };
-    let attestation = evidence::judge(report, trust);
+    let attestation = attestation::judge(report, &trust.anchors, &trust.policies, trust.at);
     Ok((attestation.verdict.into(), Some(attestation)))
 }
 

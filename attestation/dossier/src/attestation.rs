@@ -1,32 +1,45 @@
 //! Whether the evidence in a bundle vouches for the log's key.
 
-use crate::trust::Trust;
 use anchorhold_audit_log::{BindingInputs, BindingPurpose, Report};
-use anchorhold_channel::Verdict;
+use anchorhold_evaluation::Verdict;
 use anchorhold_rats::{
     Checks, Ed25519PublicKey, Endorsements, Evidence, KeyBinding, Measurement, Nonce, Purpose, Sha256Digest,
     Stage, Timestamp,
 };
-use anchorhold_verifier::{AttestationResult, appraise, authenticate};
+use anchorhold_verifier::{AppraisalPolicy, AttestationResult, TrustAnchors, appraise, authenticate};
 use serde::Serialize;
 
 /// What was found out about the evidence.
-#[derive(Serialize)]
-pub(super) struct Attestation {
-    pub(super) verdict: Verdict,
-    pub(super) at: Timestamp,
-    pub(super) simulated: bool,
-    pub(super) measurement: Option<Measurement>,
-    pub(super) checks: Checks,
+#[derive(Debug, Serialize)]
+pub struct Attestation {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The time for which it was judged.
+    pub at: Timestamp,
+    /// Whether the roots are simulated ones, under which nothing is protected.
+    pub simulated: bool,
+    /// The measurement, where the evidence is accepted.
+    pub measurement: Option<Measurement>,
+    /// Every rule that was looked at.
+    pub checks: Checks,
 }
 
-/// Establishes, when the verdict is `Accepted`, that a guest which the policy accepts holds the audit key of this
+/// Establishes, when the verdict is `Accepted`, that a guest which one of the policies accepts holds the audit key of this
 /// report's manifest. Presumes that the report is accepted: otherwise the manifest is a claim.
-pub(super) fn judge(report: &Report, trust: &Trust) -> Attestation {
+#[must_use]
+pub fn judge(
+    report: &Report,
+    anchors: &TrustAnchors,
+    policies: &[AppraisalPolicy],
+    at: Timestamp,
+) -> Attestation {
     let mut checks = Checks::new();
+    if policies.is_empty() {
+        checks.record((Stage::Policy, "audit_policy"), false, "a policy that accepts something", "none");
+    }
     let result = vouched(report, &mut checks).and_then(|(evidence, binding)| {
-        let nearest = trust.policies.iter().map(|policy| {
-            authenticate(&evidence, &Endorsements::default(), &trust.anchors, trust.at)
+        let nearest = policies.iter().map(|policy| {
+            authenticate(&evidence, &Endorsements::default(), anchors, at)
                 .and_then(|authentic| appraise(authentic, policy, &binding.expected()))
         });
         let nearest =
@@ -44,8 +57,8 @@ pub(super) fn judge(report: &Report, trust: &Trust) -> Attestation {
     }
     Attestation {
         verdict: Verdict::of(&checks),
-        at: trust.at,
-        simulated: trust.anchors.are_simulated(),
+        at,
+        simulated: anchors.are_simulated(),
         measurement: result.as_ref().map(AttestationResult::measurement),
         checks,
     }

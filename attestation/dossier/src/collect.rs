@@ -1,0 +1,57 @@
+//! What has to be known of all logs together, gathered in bounded memory while their entries stream by.
+
+use anchorhold_audit_log::{Entry, EventType, Hash, Origin, Outcome};
+use std::collections::BTreeSet;
+
+/// The most logs that brokers' entries may name, and the most policies.
+const MAX_NAMED: usize = 100_000;
+
+/// A set that says when it could not hold everything.
+#[derive(Debug)]
+pub(crate) struct Named<T> {
+    pub(crate) all: BTreeSet<T>,
+    pub(crate) is_complete: bool,
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self { all: BTreeSet::new(), is_complete: true }
+    }
+}
+
+impl<T: Ord> Named<T> {
+    fn add(&mut self, item: T) {
+        if self.all.len() < MAX_NAMED || self.all.contains(&item) {
+            self.all.insert(item);
+        } else {
+            self.is_complete = false;
+        }
+    }
+
+    pub(crate) fn append(&mut self, other: Self) {
+        self.is_complete &= other.is_complete;
+        other.all.into_iter().for_each(|item| self.add(item));
+    }
+}
+
+/// What one log names.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// The logs of guests that were given a key.
+    pub(crate) served: Named<Origin>,
+    /// The policies by which was decided.
+    pub(crate) policies: Named<Hash>,
+}
+
+impl Names {
+    pub(crate) fn take(&mut self, entry: &Entry) {
+        if let Some(decision) = &entry.decision {
+            self.policies.add(decision.policy_digest);
+        }
+        let released = matches!(entry.kind, EventType::KeyRelease | EventType::KeyRenew)
+            && entry.out == Outcome::Success;
+        if let Some(state) = entry.log.as_ref().filter(|_| released) {
+            self.served.add(state.origin.clone());
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Answering the questions from what reading found.
+
+use crate::collect::{Named, Names};
+use crate::manifest::{Manifest, Member, Sampled};
+use crate::report::{Check, LogReport, Report, Status, Verdict};
+use crate::verify::Expected;
+use anchorhold_audit_log::tlog::policy::Policy;
+use anchorhold_audit_log::{
+    Check as BundleCheck, Finding, Hash, Origin, Status as BundleStatus, VerifierKey,
+};
+use anchorhold_evaluation::Verdict as Evaluation;
+use std::collections::BTreeSet;
+
+/// How many names one line lists.
+const MAX_LISTED: usize = 5;
+
+/// One log, and what it names.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) log: LogReport,
+    pub(crate) names: Names,
+    pub(crate) drawn: Option<Vec<u64>>,
+}
+
+impl Gathered {
+    fn is_registry(&self) -> bool {
+        self.log.bundle.evidence.is_none()
+    }
+}
+
+/// What reading found.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// The keys that signed, or why not; `None` when nobody asked.
+    pub(crate) exporter: Option<Result<String, String>>,
+    /// The first member that is not the one that was signed.
+    pub(crate) changed: Option<String>,
+    pub(crate) policies: BTreeSet<Hash>,
+    pub(crate) logs: Vec<Gathered>,
+}
+
+impl Facts {
+    pub(crate) fn compare(&mut self, member: &Member, bytes: u64, sha256: Hash) {
+        if (bytes, sha256) != (member.bytes, member.sha256) {
+            self.changed.get_or_insert_with(|| member.name.clone());
+        }
+    }
+}
+
+type Answer = (Status, String);
+
+fn passed(detail: impl Into<String>) -> Answer {
+    (Status::Passed, detail.into())
+}
+
+fn failed(detail: impl Into<String>) -> Answer {
+    (Status::Failed, detail.into())
+}
+
+fn not_asked(detail: &str) -> Answer {
+    (Status::NotApplicable, detail.to_owned())
+}
+
+/// Answers every question. Where the file broke off, only what was seen is judged, and nothing is called complete.
+pub(crate) fn judge(facts: Facts, read: Result<Option<&Manifest>, String>, expected: &Expected) -> Report {
+    let exporter = exporter(facts.exporter.as_ref());
+    let known = facts.exporter.as_ref().and_then(|signed| signed.as_ref().ok()).cloned();
+    let answers: Vec<(Check, Answer)> = match read {
+        Err(detail) => {
+            let reached = |check: &Check| !matches!(check, Check::Structure | Check::Exporter);
+            let rest = Check::ALL.into_iter().filter(reached).map(|check| (check, not_asked("not reached")));
+            let first = [(Check::Structure, failed(detail)), (Check::Exporter, exporter)];
+            first.into_iter().chain(rest).collect()
+        }
+        Ok(manifest) => vec![
+            (Check::Structure, structure(manifest)),
+            (Check::Exporter, exporter),
+            (Check::Members, members(&facts, manifest)),
+            (Check::Logs, logs(&facts.logs)),
+            (Check::Keys, keys(&facts.logs, expected)),
+            (Check::Measurements, measurements(&facts.logs)),
+            (Check::Cosignatures, cosigned(facts.logs.iter().filter(|log| !log.is_registry()), expected)),
+            (Check::Checkpoints, checkpoints(&facts.logs)),
+            (
+                Check::Boots,
+                if manifest.is_some() {
+                    boots(&facts.logs, expected)
+                } else {
+                    not_asked("a bundle is of one boot")
+                },
+            ),
+            (Check::Registry, cosigned(facts.logs.iter().filter(|log| log.is_registry()), expected)),
+            (Check::Endings, endings(&facts.logs)),
+            (Check::Policies, policies(&facts, manifest)),
+            (Check::Sample, sample(&facts.logs, manifest.and_then(|manifest| manifest.sample.as_ref()))),
+        ],
+    };
+    let verdict = |(check, (status, detail))| Verdict { check, status, detail };
+    Report {
+        verdicts: answers.into_iter().map(verdict).collect(),
+        logs: facts.logs.into_iter().map(|gathered| gathered.log).collect(),
+        exporter: known,
+    }
+}
+
+fn structure(manifest: Option<&Manifest>) -> Answer {
+    passed(match manifest {
+        Some(manifest) => format!("{} members", manifest.members.len() + 1),
+        None => "the bundle of one log".to_owned(),
+    })
+}
+
+fn members(facts: &Facts, manifest: Option<&Manifest>) -> Answer {
+    match (&facts.changed, manifest) {
+        (_, None) => not_asked("nobody signs the list of a bundle"),
+        (None, Some(_)) => passed("as they were signed"),
+        (Some(name), Some(_)) => failed(format!("{name} is not the one that was signed")),
+    }
+}
+
+fn exporter(signed: Option<&Result<String, String>>) -> Answer {
+    match signed {
+        None => not_asked("no exporter's key was given"),
+        Some(Ok(keys)) => passed(format!("signed by {keys}")),
+        Some(Err(error)) => failed(error.clone()),
+    }
+}
+
+/// A few of these names, and how many more.
+fn some(names: &[String]) -> String {
+    let shown = names.iter().take(MAX_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_LISTED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+fn named<'a>(logs: impl Iterator<Item = &'a Gathered>) -> Vec<String> {
+    logs.map(|gathered| gathered.log.name.clone()).collect()
+}
+
+fn logs(logs: &[Gathered]) -> Answer {
+    let wrong = named(logs.iter().filter(|gathered| !gathered.log.bundle.is_accepted()));
+    if wrong.is_empty() {
+        passed(format!("{} logs prove their entries", logs.len()))
+    } else {
+        failed(format!("{} of {} do not prove their entries: {}", wrong.len(), logs.len(), some(&wrong)))
+    }
+}
+
+fn is_known(gathered: &Gathered, keys: &[VerifierKey]) -> bool {
+    gathered.log.bundle.manifest.as_ref().is_some_and(|manifest| {
+        keys.iter()
+            .any(|key| key.name() == manifest.origin.as_str() && key.public_key() == manifest.audit_key)
+    })
+}
+
+fn keys(logs: &[Gathered], expected: &Expected) -> Answer {
+    if expected.trusted.is_none() && expected.log_keys.is_empty() {
+        return not_asked("nothing was said of which keys or measurements are known");
+    }
+    let vouched = |gathered: &&Gathered| match &gathered.log.attestation {
+        Some(attestation) => {
+            matches!(attestation.verdict, Evaluation::Accepted | Evaluation::NotAcceptable)
+        }
+        None => is_known(gathered, &expected.log_keys),
+    };
+    let wrong = named(logs.iter().filter(|gathered| !vouched(gathered)));
+    if wrong.is_empty() {
+        let at = expected.trusted.as_ref().map(|trusted| format!(" as of {}", trusted.at));
+        passed(format!("every log's key is vouched for or known{}", at.unwrap_or_default()))
+    } else {
+        failed(format!("neither evidence nor a given key vouches for {}", some(&wrong)))
+    }
+}
+
+fn measurements(logs: &[Gathered]) -> Answer {
+    let judged: Vec<_> = logs
+        .iter()
+        .filter_map(|gathered| gathered.log.attestation.as_ref().map(|attestation| (gathered, attestation)))
+        .filter(|(_, attestation)| {
+            matches!(attestation.verdict, Evaluation::Accepted | Evaluation::NotAcceptable)
+        })
+        .collect();
+    if judged.is_empty() {
+        return not_asked("no evidence was judged");
+    }
+    let wrong = judged.iter().filter(|(_, attestation)| attestation.verdict != Evaluation::Accepted);
+    let wrong = named(wrong.map(|(gathered, _)| *gathered));
+    if wrong.is_empty() {
+        passed(format!("{} guests are what is accepted", judged.len()))
+    } else {
+        failed(format!("not acceptable: {}", some(&wrong)))
+    }
+}
+
+fn is_cosigned(gathered: &Gathered, policy: &Policy) -> bool {
+    let manifest = gathered.log.bundle.manifest.as_ref();
+    let key =
+        manifest.and_then(|manifest| VerifierKey::new(manifest.origin.as_str(), manifest.audit_key).ok());
+    key.is_some_and(|key| {
+        let policy = policy.clone().for_logs(vec![key]);
+        policy.judge(&gathered.log.bundle.checkpoint_note).is_ok()
+    })
+}
+
+fn cosigned<'a>(logs: impl Iterator<Item = &'a Gathered>, expected: &Expected) -> Answer {
+    let logs: Vec<&Gathered> = logs.collect();
+    let Some(policy) = &expected.witnesses else { return not_asked("no witnesses were named") };
+    if logs.is_empty() {
+        return not_asked("no such log");
+    }
+    let wrong = named(logs.iter().filter(|gathered| !is_cosigned(gathered, policy)).copied());
+    if wrong.is_empty() {
+        passed(format!("{} logs have the quorum", logs.len()))
+    } else {
+        failed(format!("without the quorum: {}", some(&wrong)))
+    }
+}
+
+fn checkpoints(logs: &[Gathered]) -> Answer {
+    let of_log = |gathered: &Gathered| {
+        let verdicts = gathered.log.bundle.verdicts.iter();
+        verdicts
+            .filter(|verdict| verdict.check == BundleCheck::Earlier && verdict.finding != Finding::NotAsked)
+            .map(|verdict| (gathered.log.name.clone(), verdict.status))
+            .collect::<Vec<_>>()
+    };
+    let all: Vec<_> = logs.iter().flat_map(of_log).collect();
+    let with = |wanted| -> Vec<String> {
+        all.iter().filter(|(_, status)| *status == wanted).map(|(name, _)| name.clone()).collect()
+    };
+    let (wrong, open) = (with(BundleStatus::Failed), with(BundleStatus::NotApplicable));
+    if all.is_empty() {
+        not_asked("none was seen elsewhere")
+    } else if !wrong.is_empty() {
+        failed(format!("of another history: {}", some(&wrong)))
+    } else if !open.is_empty() {
+        (Status::Noted, format!("outside of the exported range: {}", some(&open)))
+    } else {
+        passed(format!("{} checkpoints are of these histories", all.len()))
+    }
+}
+
+/// The boots that had a key are those that brokers' logs name; a broker's log that is not whole cannot say which.
+fn boots(logs: &[Gathered], expected: &Expected) -> Answer {
+    let brokers: Vec<&Gathered> =
+        logs.iter().filter(|log| log.is_registry() && log.log.bundle.is_accepted()).collect();
+    if brokers.is_empty() {
+        return not_asked("no broker's log is here to say which boots had a key");
+    }
+    let partial = |log: &&&Gathered| !log.log.bundle.manifest.as_ref().is_some_and(|m| m.is_whole());
+    let partial = named(brokers.iter().filter(partial).copied());
+    let unknown = named(brokers.iter().filter(|log| !is_known(log, &expected.log_keys)).copied());
+    let served = |log: &&Gathered| log.names.served.all.iter().cloned().collect::<Vec<Origin>>();
+    let served: BTreeSet<Origin> = brokers.iter().flat_map(served).collect();
+    let here: BTreeSet<&str> = logs
+        .iter()
+        .filter(|log| !log.is_registry() && log.log.bundle.is_accepted())
+        .filter_map(|log| log.log.bundle.manifest.as_ref().map(|manifest| manifest.origin.as_str()))
+        .collect();
+    let missing: Vec<String> =
+        served.iter().filter(|origin| !here.contains(origin.as_str())).map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        failed(format!("{} boots had a key and have no log here: {}", missing.len(), some(&missing)))
+    } else if !brokers.iter().all(|log| log.names.served.is_complete) {
+        failed("more boots than can be compared")
+    } else if !partial.is_empty() {
+        (Status::Noted, format!("a part of a broker's log cannot name all boots: {}", some(&partial)))
+    } else if !unknown.is_empty() {
+        (Status::Noted, format!("by a broker's log whose key was not given: {}", some(&unknown)))
+    } else {
+        passed(format!("all {} boots that had a key have their log here", served.len()))
+    }
+}
+
+fn endings(logs: &[Gathered]) -> Answer {
+    let open: Vec<String> = logs
+        .iter()
+        .filter_map(|gathered| {
+            let verdict = gathered.log.bundle.verdict(BundleCheck::Closure)?;
+            match verdict.finding {
+                Finding::NotClosed { lost_max, .. } => {
+                    Some(format!("{} (at most {lost_max} entries unaccounted for)", gathered.log.name))
+                }
+                _ => None,
+            }
+        })
+        .collect();
+    if open.is_empty() {
+        passed("no log ended otherwise than on purpose")
+    } else {
+        (Status::Noted, format!("not closed: {}", some(&open)))
+    }
+}
+
+fn policies(facts: &Facts, manifest: Option<&Manifest>) -> Answer {
+    if manifest.is_none() {
+        return not_asked("a bundle holds no policies");
+    }
+    let mut named = Named::<Hash>::default();
+    for gathered in &facts.logs {
+        named.append(Named {
+            all: gathered.names.policies.all.clone(),
+            is_complete: gathered.names.policies.is_complete,
+        });
+    }
+    let missing: Vec<String> = named.all.difference(&facts.policies).map(ToString::to_string).collect();
+    if named.all.is_empty() {
+        not_asked("no decision names a policy")
+    } else if !named.is_complete {
+        failed("more policies than can be compared")
+    } else if missing.is_empty() {
+        passed(format!("all {} policies that decided are here", named.all.len()))
+    } else {
+        failed(format!("decisions name policies that are not here: {}", some(&missing)))
+    }
+}
+
+fn sample(logs: &[Gathered], sample: Option<&Sampled>) -> Answer {
+    let Some(sample) = sample else { return not_asked("none was drawn") };
+    let pairs = logs.iter().zip(&sample.drawn);
+    let wrong = named(pairs.filter(|(log, drawn)| log.drawn.as_ref() != Some(drawn)).map(|(log, _)| log));
+    if wrong.is_empty() {
+        passed(format!("the word `{}` draws it again", sample.word))
+    } else {
+        failed(format!("the word does not draw it: {}", some(&wrong)))
+    }
+}

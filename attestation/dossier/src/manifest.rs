@@ -1,0 +1,197 @@
+//! What a dossier holds, and in which order: the payload that the exporter signs.
+
+use anchorhold_audit_log::Hash;
+use serde::{Deserialize, Serialize};
+
+/// The payload type of the signed list.
+pub const PAYLOAD_TYPE: &str = "application/vnd.anchorhold.audit-dossier.v1+json";
+pub(crate) const FORMAT: &str = "anchorhold-audit-dossier-v1";
+/// The name of the first member, by which a dossier is told from the bundle of one log.
+pub const FIRST_MEMBER: &str = "manifest.dsse.json";
+
+/// The most logs of one dossier.
+pub const MAX_LOGS: usize = 256;
+/// The most policies.
+pub const MAX_POLICIES: usize = 256;
+/// The most checkpoints that were seen elsewhere.
+pub const MAX_SEEN: usize = 512;
+/// The longest report page, in bytes.
+pub const MAX_REPORT_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_README_BYTES: u64 = 64 * 1024;
+const MAX_CONTROLS_BYTES: u64 = 256 * 1024;
+const MAX_WITNESSES_BYTES: u64 = 64 * 1024;
+const MAX_POLICY_BYTES: u64 = 1024 * 1024;
+const MAX_NOTE_BYTES: u64 = 128 * 1024;
+/// The longest bundle: what the tar subset can say.
+const MAX_BUNDLE_BYTES: u64 = (1 << 33) - 1;
+
+/// What a member is, which its name tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Readme,
+    Page,
+    Controls,
+    Witnesses,
+    Policy(usize),
+    /// A checkpoint of the log with this number, and its own number.
+    Seen(usize, usize),
+    Log(usize),
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Readme => "README.txt".to_owned(),
+            Self::Page => "report.html".to_owned(),
+            Self::Controls => "controls.json".to_owned(),
+            Self::Witnesses => "trust.tlog-policy".to_owned(),
+            Self::Policy(at) => format!("policy-{at:03}.toml"),
+            Self::Seen(log, at) => format!("seen-{log:03}-{at:03}.note"),
+            Self::Log(at) => format!("log-{at:03}.tar"),
+        }
+    }
+
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        let number = |text: &str| {
+            let digits = text.len() == 3 && text.bytes().all(|c| c.is_ascii_digit());
+            digits.then(|| text.parse::<usize>().ok()).flatten()
+        };
+        let between = |start, end| name.strip_prefix(start)?.strip_suffix(end);
+        match name {
+            "README.txt" => return Some(Self::Readme),
+            "report.html" => return Some(Self::Page),
+            "controls.json" => return Some(Self::Controls),
+            "trust.tlog-policy" => return Some(Self::Witnesses),
+            _ => {}
+        }
+        if let Some(at) = between("policy-", ".toml") {
+            return number(at).map(Self::Policy);
+        }
+        if let Some(at) = between("log-", ".tar") {
+            return number(at).map(Self::Log);
+        }
+        let (log, at) = between("seen-", ".note")?.split_once('-')?;
+        Some(Self::Seen(number(log)?, number(at)?))
+    }
+
+    pub(crate) const fn limit(self) -> u64 {
+        match self {
+            Self::Readme => MAX_README_BYTES,
+            Self::Page => MAX_REPORT_BYTES,
+            Self::Controls => MAX_CONTROLS_BYTES,
+            Self::Witnesses => MAX_WITNESSES_BYTES,
+            Self::Policy(_) => MAX_POLICY_BYTES,
+            Self::Seen(..) => MAX_NOTE_BYTES,
+            Self::Log(_) => MAX_BUNDLE_BYTES,
+        }
+    }
+}
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// How long it is.
+    pub bytes: u64,
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its content.
+    pub sha256: Hash,
+}
+
+/// A draw among all entries of each log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampled {
+    /// The indexes drawn, for each log.
+    pub drawn: Vec<Vec<u64>>,
+    /// How many were to be drawn of each log.
+    pub wanted: usize,
+    /// The auditor's word.
+    pub word: String,
+}
+
+/// What the exporter signs. Its members stand in the file in this order, after the envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Always `anchorhold-audit-dossier-v1`.
+    pub format: String,
+    /// The members.
+    pub members: Vec<Member>,
+    /// The sample, if one was drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sampled>,
+}
+
+impl Manifest {
+    pub(crate) fn to_bytes(&self) -> Option<Vec<u8>> {
+        serde_json::to_vec(self).ok()
+    }
+
+    /// Reads a manifest in its one spelling, whose members are known, within their limits and in their order.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let manifest: Self = serde_json::from_slice(bytes).ok()?;
+        (manifest.fits() && manifest.to_bytes()? == bytes).then_some(manifest)
+    }
+
+    fn fits(&self) -> bool {
+        let kinds: Option<Vec<Kind>> = self.members.iter().map(|member| Kind::of(&member.name)).collect();
+        let Some(kinds) = kinds else { return false };
+        let ascending = kinds.windows(2).all(|pair| matches!(pair, [a, b] if a < b));
+        let within = kinds.iter().zip(&self.members).all(|(kind, member)| member.bytes <= kind.limit());
+        let count = |wanted: fn(&Kind) -> bool| kinds.iter().filter(|kind| wanted(kind)).count();
+        let logs = count(|kind| matches!(kind, Kind::Log(_)));
+        let policies = count(|kind| matches!(kind, Kind::Policy(_)));
+        let seen = count(|kind| matches!(kind, Kind::Seen(..)));
+        let numbered = kinds.iter().all(|kind| match kind {
+            Kind::Log(at) => *at < logs,
+            Kind::Policy(at) => *at < policies,
+            Kind::Seen(log, _) => *log < logs,
+            _ => true,
+        });
+        let sampled = self.sample.as_ref().is_none_or(|sample| sample.drawn.len() == logs);
+        self.format == FORMAT
+            && ascending
+            && within
+            && numbered
+            && sampled
+            && (1..=MAX_LOGS).contains(&logs)
+            && policies <= MAX_POLICIES
+            && seen <= MAX_SEEN
+            && kinds.starts_with(&[Kind::Readme, Kind::Page, Kind::Controls])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_kinds_are_one() {
+        let kinds = [
+            Kind::Readme,
+            Kind::Page,
+            Kind::Controls,
+            Kind::Witnesses,
+            Kind::Policy(7),
+            Kind::Seen(1, 23),
+            Kind::Log(255),
+        ];
+        assert!(kinds.windows(2).all(|pair| pair[0] < pair[1]));
+        for kind in kinds {
+            assert_eq!(Kind::of(&kind.name()), Some(kind));
+        }
+        for name in [
+            "",
+            "log-1.tar",
+            "log-0001.tar",
+            "log-+01.tar",
+            "log-001.tar/",
+            "../log-001.tar",
+            "seen-001.note",
+        ] {
+            assert_eq!(Kind::of(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! Each question about a dossier answered with yes, and with no for its own reason and no other.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test stops at a surprise")]
+
+use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_roots_pem};
+use anchorhold_audit_log::cosignature::Cosigner;
+use anchorhold_audit_log::note::Note;
+use anchorhold_audit_log::tlog::policy::Policy;
+use anchorhold_audit_log::{
+    BindingInputs, BindingPurpose, BootId, Decision, Event, EventType, ExportOptions, Hash, Log, LogState,
+    Origin, Outcome as Ended, PolicyId, Signer, Stamp, Tee, VerifierKey, export,
+};
+use anchorhold_audit_report::Sample;
+use anchorhold_dossier::{
+    Check, Contents, Expected, MakeError, Outcome, Report, Sampled, Status, Trusted, make, verify,
+    verify_bundle,
+};
+use anchorhold_dsse::{SigningKey, TrustedSigners};
+use anchorhold_rats::{Ed25519PublicKey, KeyBinding, Measurement, Nonce, Purpose, Sha256Digest, Timestamp};
+use anchorhold_relying_party::Accepted;
+use std::io::{Cursor, Read};
+use std::path::Path;
+use std::sync::LazyLock;
+
+const MEASUREMENT: Measurement = Measurement::new([0x5a; 48]);
+const RELEASE_POLICY: &[u8] = b"the release policy";
+const WITNESS_TIME: u64 = 1_790_000_000;
+
+fn at() -> Timestamp {
+    Timestamp::from_unix_seconds(1_790_000_000)
+}
+
+fn stamp(second: i64) -> Stamp {
+    Stamp { wall_ns: (1_790_000_000 + second) * 1_000_000_000, mono_ns: 1 }
+}
+
+fn signer(origin: &str) -> Signer {
+    let seed = *Hash::of(origin.as_bytes()).as_bytes();
+    Signer::from_seed(Origin::new(origin).unwrap(), &seed).unwrap()
+}
+
+fn exporter() -> SigningKey {
+    SigningKey::from_seed(&[3; 32]).unwrap()
+}
+
+static GUEST: LazyLock<SoftwareGuest> =
+    LazyLock::new(|| SoftwareGuest::launch(LaunchConfig::new(MEASUREMENT), at()).unwrap());
+
+fn evidence(audit_key: [u8; 32]) -> (Vec<u8>, BindingInputs) {
+    let inputs = BindingInputs {
+        context: Hash::new([4; 32]),
+        nonce: Hash::new([1; 32]),
+        purpose: BindingPurpose::KeyRelease,
+        release_key: Hash::new([3; 32]),
+        tls_key: Hash::new([2; 32]),
+    };
+    let binding = KeyBinding {
+        purpose: Purpose::KeyRelease,
+        nonce: Nonce::new([1; 32]),
+        tls_key: Sha256Digest::new([2; 32]),
+        release_key: Sha256Digest::new([3; 32]),
+        audit_key: Ed25519PublicKey::new(audit_key),
+        context: Sha256Digest::new([4; 32]),
+        gpu_evidence: Sha256Digest::of(b""),
+    };
+    let evidence = GUEST.attest(&binding.report_data()).unwrap();
+    (serde_json::to_vec(&evidence).unwrap(), inputs)
+}
+
+fn cosigned(note: &[u8]) -> Vec<u8> {
+    let text = Note::parse(note).unwrap().unverified_text().to_owned();
+    let line = witness().cosign(&text, WITNESS_TIME);
+    [note, line.as_bytes()].concat()
+}
+
+fn witness() -> Cosigner {
+    Cosigner::from_seed("w.example", &[8; 32]).unwrap()
+}
+
+fn bundle_of(path: &Path) -> Vec<u8> {
+    let note = std::fs::read(path.join("checkpoint")).unwrap();
+    std::fs::write(path.join("checkpoint"), cosigned(&note)).unwrap();
+    let mut out = Vec::new();
+    export(path, &mut out, &ExportOptions::default()).unwrap();
+    out
+}
+
+/// A guest's log; with it the note of a checkpoint that it signed on the way.
+fn guest_log(origin: &str, requests: i64) -> (Vec<u8>, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let signer = signer(origin);
+    let (evidence, inputs) = evidence(*signer.key().public_key().as_bytes());
+    let mut log = Log::create(&path, signer, BootId::new([6; 16]), stamp(0)).unwrap();
+    log.record_evidence(&evidence, &inputs, Tee::SnpSimulated, stamp(1)).unwrap();
+    for second in 0..requests {
+        log.append(&[Event::new(EventType::InferComplete, Ended::Success, stamp(second))]).unwrap();
+    }
+    let seen = log.checkpoint().unwrap();
+    log.close(stamp(9)).unwrap();
+    (bundle_of(&path), seen)
+}
+
+/// A broker's log that released a key to each of these logs' boots.
+fn broker_log(served: &[&str]) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = Log::create(&path, signer("broker.example"), BootId::new([7; 16]), stamp(0)).unwrap();
+    for origin in served {
+        let mut event = Event::new(EventType::KeyRelease, Ended::Success, stamp(1));
+        event.log = Some(LogState::of(Origin::new(origin).unwrap()));
+        event.decision = Some(Decision {
+            checks: Vec::new(),
+            claims: None,
+            grant: None,
+            lease_s: Some(60),
+            policy_digest: Hash::of(RELEASE_POLICY),
+            policy_id: PolicyId::new("acme").unwrap(),
+            policy_ver: 1,
+        });
+        log.append(&[event]).unwrap();
+    }
+    log.close(stamp(9)).unwrap();
+    bundle_of(&path)
+}
+
+/// The contents of a dossier that every question is answered with yes for.
+struct Case {
+    logs: Vec<Vec<u8>>,
+    seen: Vec<Vec<Vec<u8>>>,
+    policies: Vec<Vec<u8>>,
+    sample: Option<Sampled>,
+}
+
+impl Case {
+    fn good() -> Self {
+        let (one, seen) = guest_log("acme/1", 5);
+        let (two, _) = guest_log("acme/2", 0);
+        let logs = vec![one, two, broker_log(&["acme/1", "acme/2"])];
+        let drawn = logs.iter().map(|log| draw(log, "kestrel", 3)).collect();
+        let sample = Some(Sampled { drawn, wanted: 3, word: "kestrel".into() });
+        let policies = vec![RELEASE_POLICY.to_vec(), b"another".to_vec()];
+        Self { logs, seen: vec![vec![seen], vec![], vec![]], policies, sample }
+    }
+
+    fn make(&self) -> Vec<u8> {
+        self.try_make().unwrap()
+    }
+
+    fn try_make(&self) -> Result<Vec<u8>, MakeError> {
+        let mut out = Vec::new();
+        let mut logs: Vec<Cursor<&[u8]>> = self.logs.iter().map(|log| Cursor::new(log.as_slice())).collect();
+        let mut contents = Contents {
+            report_html: b"<!doctype html>",
+            controls_json: b"{}",
+            witnesses: Some(b"quorum none\n"),
+            policies: &self.policies,
+            seen: &self.seen,
+            logs: &mut logs,
+            sample: self.sample.clone(),
+            verifier_sha256: Some(Hash::new([0xab; 32])),
+        };
+        make(&mut out, &mut contents, &exporter()).map(|_| out)
+    }
+}
+
+fn draw(bundle: &[u8], word: &str, wanted: usize) -> Vec<u64> {
+    let report =
+        anchorhold_audit_log::verify(bundle, &anchorhold_audit_log::Expectations::default()).unwrap();
+    let head = report.checkpoint.unwrap().head;
+    let mut sample = Sample::new(head.root, word, wanted);
+    (0..head.size).for_each(|index| sample.offer(index));
+    sample.drawn()
+}
+
+fn expected() -> Expected {
+    let accepted = Accepted {
+        measurements: vec![MEASUREMENT],
+        dangerous_simulated_roots: Some(simulated_roots_pem()),
+        ..Accepted::default()
+    };
+    let trust = accepted.trust(at()).unwrap();
+    let witnesses = format!("witness w {}\nquorum w\n", witness().key());
+    Expected {
+        exporters: Some(TrustedSigners::one(&exporter().public_key())),
+        log_keys: vec![signer("broker.example").key().clone()],
+        trusted: Some(Trusted { anchors: trust.anchors, policies: vec![trust.policy], at: at() }),
+        witnesses: Some(Policy::parse(witnesses.as_bytes()).unwrap()),
+    }
+}
+
+fn judged(dossier: &[u8], expected: &Expected) -> Report {
+    verify(dossier, expected).unwrap()
+}
+
+fn status(report: &Report, check: Check) -> Status {
+    report.verdict(check).unwrap().status
+}
+
+/// The questions that are answered with no.
+fn failed(report: &Report) -> Vec<Check> {
+    let failed = report.verdicts.iter().filter(|verdict| verdict.status == Status::Failed);
+    failed.map(|verdict| verdict.check).collect()
+}
+
+#[test]
+fn every_question_is_answered_with_yes() {
+    let dossier = Case::good().make();
+    let report = judged(&dossier, &expected());
+    for verdict in &report.verdicts {
+        assert_eq!(verdict.status, Status::Passed, "{verdict:?}\n{}", report.to_text());
+    }
+    let asked: Vec<Check> = report.verdicts.iter().map(|verdict| verdict.check).collect();
+    assert_eq!(asked, Check::ALL);
+    assert_eq!((report.outcome(), report.outcome().exit_code()), (Outcome::Accepted, 0));
+    assert_eq!(report.exporter, Some(Hash::new(exporter().public_key()).to_string()));
+    let json = report.to_json();
+    assert_eq!((&json["verdict"], json["logs"].as_array().unwrap().len()), (&"accepted".into(), 3));
+    assert!(report.to_text().ends_with("verdict        accepted\n"), "{}", report.to_text());
+}
+
+#[test]
+fn the_same_contents_give_the_same_bytes() {
+    let case = Case::good();
+    assert_eq!(case.make(), case.make());
+}
+
+#[test]
+fn what_is_not_asked_is_not_answered() {
+    let dossier = Case::good().make();
+    let report = judged(&dossier, &Expected::default());
+    for check in [Check::Exporter, Check::Keys, Check::Measurements, Check::Cosignatures, Check::Registry] {
+        assert_eq!(status(&report, check), Status::NotApplicable, "{check:?}");
+    }
+    // Whose word the list of boots is, nobody said.
+    assert_eq!(status(&report, Check::Boots), Status::Noted);
+    assert_eq!(report.outcome(), Outcome::Accepted);
+}
+
+#[test]
+fn an_unknown_exporter_is_not_authentic() {
+    let dossier = Case::good().make();
+    let exporters = Some(TrustedSigners::one(&[9; 32]));
+    let report = judged(&dossier, &Expected { exporters, ..expected() });
+    assert_eq!((failed(&report), report.outcome()), (vec![Check::Exporter], Outcome::NotAuthentic));
+}
+
+#[test]
+fn case_36_a_member_that_was_changed_or_exchanged_is_found() {
+    let case = Case::good();
+    let good = case.make();
+    // A byte of the page: all else stands.
+    let mut page = good.clone();
+    let at = page.windows(15).position(|window| window == b"<!doctype html>").unwrap();
+    page[at + 3] ^= 1;
+    let report = judged(&page, &expected());
+    assert_eq!((failed(&report), report.outcome()), (vec![Check::Members], Outcome::NotProven));
+    // Another log of the same length under the old list.
+    let mut other = Case::good();
+    other.logs[1] = guest_log("acme/3", 0).0;
+    let other = other.make();
+    assert_eq!(other.len(), good.len());
+    let size = bytes_of_first(&good);
+    let mixed = [&good[..size], &other[size..]].concat();
+    let report = judged(&mixed, &expected());
+    assert!(failed(&report).contains(&Check::Members), "{}", report.to_text());
+}
+
+/// Where the second member begins.
+fn bytes_of_first(dossier: &[u8]) -> usize {
+    let size = usize::from_str_radix(std::str::from_utf8(&dossier[124..135]).unwrap(), 8).unwrap();
+    512 + size.div_ceil(512) * 512
+}
+
+#[test]
+fn case_27_a_changed_entry_is_not_proven() {
+    let mut case = Case::good();
+    let at = case.logs[0].windows(14).rposition(|window| window == b"infer.complete").unwrap();
+    case.logs[0][at..at + 14].copy_from_slice(b"boot.evidence\"");
+    let report = judged(&case.make(), &expected());
+    assert!(failed(&report).contains(&Check::Logs), "{}", report.to_text());
+    assert_eq!(report.outcome(), Outcome::NotProven);
+}
+
+#[test]
+fn case_28_a_boot_that_had_a_key_and_is_left_out_is_named() {
+    let mut case = Case::good();
+    case.logs.remove(1);
+    (case.seen, case.sample) = (vec![], None);
+    let report = judged(&case.make(), &expected());
+    assert_eq!((failed(&report), report.outcome()), (vec![Check::Boots], Outcome::NotProven));
+    let detail = &report.verdict(Check::Boots).unwrap().detail;
+    assert!(detail.ends_with("acme/2"), "{detail}");
+    // Without a broker's log nobody says which boots there were.
+    case.logs.pop();
+    assert_eq!(status(&judged(&case.make(), &expected()), Check::Boots), Status::NotApplicable);
+}
+
+#[test]
+fn a_broker_that_nobody_knows_vouches_for_nothing() {
+    let dossier = Case::good().make();
+    let log_keys = vec![VerifierKey::new("broker.example", [9; 32].into()).unwrap()];
+    let report = judged(&dossier, &Expected { log_keys, ..expected() });
+    assert_eq!((failed(&report), report.outcome()), (vec![Check::Keys], Outcome::NotAuthentic));
+    assert_eq!(status(&report, Check::Boots), Status::Noted);
+}
+
+#[test]
+fn another_measurement_is_not_acceptable_and_another_root_not_authentic() {
+    let dossier = Case::good().make();
+    let trusted = |accepted: Accepted| {
+        let trust = accepted.trust(at()).unwrap();
+        Some(Trusted { anchors: trust.anchors, policies: vec![trust.policy], at: at() })
+    };
+    let roots = Some(simulated_roots_pem());
+    let other = Measurement::new([1; 48]);
+    let accepted =
+        Accepted { measurements: vec![other], dangerous_simulated_roots: roots, ..Accepted::default() };
+    let report = judged(&dossier, &Expected { trusted: trusted(accepted), ..expected() });
+    assert_eq!((failed(&report), report.outcome()), (vec![Check::Measurements], Outcome::NotAcceptable));
+    let accepted = Accepted { measurements: vec![MEASUREMENT], ..Accepted::default() };
+    let report = judged(&dossier, &Expected { trusted: trusted(accepted), ..expected() });
+    assert_eq!((failed(&report), report.outcome()), (vec![Check::Keys], Outcome::NotAuthentic));
+    // A policy that accepts nothing accepts nothing.
+    let mut none = expected();
+    none.trusted.as_mut().unwrap().policies.clear();
+    assert_eq!(judged(&dossier, &none).outcome(), Outcome::NotAcceptable);
+}
+
+#[test]
+fn case_29_missing_witnesses_and_another_history_are_found() {
+    let mut case = Case::good();
+    let stranger = Cosigner::from_seed("w.example", &[1; 32]).unwrap();
+    let policy = format!("witness w {}\nquorum w\n", stranger.key());
+    let witnesses = Some(Policy::parse(policy.as_bytes()).unwrap());
+    let report = judged(&case.make(), &Expected { witnesses, ..expected() });
+    assert_eq!(failed(&report), [Check::Cosignatures, Check::Registry]);
+    // A checkpoint of the same size that the same key signed over other entries.
+    let (_, forked) = guest_log("acme/1", 5);
+    case.seen[0].push(forked);
+    let report = judged(&case.make(), &expected());
+    assert!(failed(&report).contains(&Check::Checkpoints), "{}", report.to_text());
+    assert_eq!(report.outcome(), Outcome::NotProven);
+}
+
+#[test]
+fn a_policy_that_decided_and_is_not_there_is_missed() {
+    let mut case = Case::good();
+    case.policies.remove(0);
+    let report = judged(&case.make(), &expected());
+    assert_eq!((failed(&report), report.outcome()), (vec![Check::Policies], Outcome::NotProven));
+}
+
+#[test]
+fn a_sample_that_was_picked_is_not_the_one_that_is_drawn() {
+    let mut case = Case::good();
+    let sample = case.sample.as_mut().unwrap();
+    sample.drawn[0] = vec![0, 1, 2];
+    let report = judged(&case.make(), &expected());
+    assert_eq!((failed(&report), report.outcome()), (vec![Check::Sample], Outcome::NotProven));
+}
+
+#[test]
+fn a_log_that_did_not_end_on_purpose_is_noted_with_its_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let signer = signer("acme/9");
+    let (evidence, inputs) = evidence(*signer.key().public_key().as_bytes());
+    let mut log = Log::create(&path, signer, BootId::new([6; 16]), stamp(0)).unwrap();
+    log.record_evidence(&evidence, &inputs, Tee::SnpSimulated, stamp(1)).unwrap();
+    drop(log);
+    let case = Case { logs: vec![bundle_of(&path)], seen: vec![], policies: vec![], sample: None };
+    let report = judged(&case.make(), &expected());
+    assert_eq!((status(&report, Check::Endings), report.outcome()), (Status::Noted, Outcome::Accepted));
+    assert!(report.verdict(Check::Endings).unwrap().detail.contains("at most 1024 entries"));
+}
+
+#[test]
+fn case_36_every_cut_is_refused_and_nothing_may_follow() {
+    let case = Case { logs: vec![guest_log("acme/1", 0).0], seen: vec![], policies: vec![], sample: None };
+    let good = case.make();
+    assert_eq!(judged(&good, &Expected::default()).outcome(), Outcome::Accepted);
+    for length in (0..good.len()).step_by(97).chain(good.len() - 1030..good.len()) {
+        let report = judged(&good[..length], &Expected::default());
+        assert_eq!(report.outcome(), Outcome::NotProven, "cut at {length}");
+    }
+    let longer = [good.as_slice(), b"\0"].concat();
+    assert_eq!(failed(&judged(&longer, &Expected::default())), [Check::Structure]);
+    assert_eq!(failed(&judged(b"", &Expected::default())), [Check::Structure]);
+}
+
+#[test]
+fn case_36_endless_zeros_are_given_up_at_once() {
+    let good = Case::good().make();
+    for start in [0, 512, bytes_of_first(&good), good.len() - 2000] {
+        let source = Cursor::new(good[..start].to_vec()).chain(std::io::repeat(0).take(1 << 40));
+        assert_eq!(
+            verify(source, &Expected::default()).unwrap().outcome(),
+            Outcome::NotProven,
+            "from {start}"
+        );
+    }
+}
+
+#[test]
+fn refuses_to_make_what_it_would_not_read() {
+    let mut case = Case::good();
+    case.logs.clear();
+    assert!(matches!(case.try_make(), Err(MakeError::Limits)));
+    let mut case = Case::good();
+    case.policies = vec![Vec::new(); 257];
+    assert!(matches!(case.try_make(), Err(MakeError::Limits)));
+    let mut case = Case::good();
+    case.sample.as_mut().unwrap().drawn.pop();
+    assert!(matches!(case.try_make(), Err(MakeError::Limits)));
+}
+
+#[test]
+fn the_bundle_of_one_log_is_asked_the_same_questions() {
+    let (bundle, _) = guest_log("acme/1", 2);
+    let report = verify_bundle("bundle.tar", bundle.as_slice(), &expected()).unwrap();
+    assert_eq!((failed(&report), report.outcome()), (vec![], Outcome::Accepted));
+    for check in [Check::Logs, Check::Keys, Check::Measurements, Check::Cosignatures, Check::Endings] {
+        assert_eq!(status(&report, check), Status::Passed, "{check:?}");
+    }
+    let report = verify_bundle("bundle.tar", &bundle[..bundle.len() / 2], &expected()).unwrap();
+    assert_eq!(report.outcome(), Outcome::NotProven);
+}

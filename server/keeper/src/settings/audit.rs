@@ -1,0 +1,89 @@
+//! The audit log, who cosigns it, and who brings the kernel's records.
+
+use anchorhold_witnesses::{
+    Clock as SecondsClock, SettingsError, WitnessSettings, Witnesses as LogCosigners,
+};
+use anyhow::ensure;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// A log that no witness has seen for a day is not witnessed.
+const MAX_HELD_S: u32 = 24 * 60 * 60;
+
+/// The audit log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Audit {
+    /// Holds one directory for each boot.
+    pub(crate) directory: PathBuf,
+    /// Who cosigns the log while it grows; none where nobody does.
+    pub(crate) witnesses: Option<LogWitnesses>,
+}
+
+/// The witnesses of this guest's log, and what happens without them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogWitnesses {
+    /// How many must have cosigned.
+    pub(crate) needed: usize,
+    /// All of them. The key broker is one, for the logs of the guests to which it releases keys.
+    pub(crate) witness: Vec<WitnessSettings>,
+    /// After so many seconds without their cosignatures that is logged; 60 if it is not written.
+    #[serde(default = "late")]
+    pub(crate) late_seconds: u32,
+    /// After so many seconds nothing new is served; 300 if it is not written.
+    #[serde(default = "held")]
+    pub(crate) held_seconds: u32,
+}
+
+const fn late() -> u32 {
+    60
+}
+
+const fn held() -> u32 {
+    300
+}
+
+impl LogWitnesses {
+    /// Who asks them, by this clock.
+    ///
+    /// # Errors
+    /// A key, an address or a certificate is none, or cannot be read.
+    pub(crate) fn clients(&self, clock: SecondsClock) -> Result<LogCosigners, SettingsError> {
+        let settings = anchorhold_witnesses::Settings { needed: self.needed, witness: self.witness.clone() };
+        LogCosigners::new(&settings).map(|witnesses| witnesses.with_clock(clock))
+    }
+
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let (late, held) = (self.late_seconds, self.held_seconds);
+        ensure!(
+            0 < late && late <= held && held <= MAX_HELD_S,
+            "audit.witnesses: wanted 1 <= late_seconds <= held_seconds <= {MAX_HELD_S}"
+        );
+        Ok(())
+    }
+}
+
+/// Who reads the kernel's audit records.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Collector {
+    pub(crate) program: PathBuf,
+    /// How the records come to it: `daemon`, also if it is not written, or `beside`.
+    #[serde(default)]
+    pub(crate) hearing: Hearing,
+    /// Whether nothing is served without them, also if it is not written.
+    #[serde(default = "super::keeps")]
+    pub(crate) required: bool,
+}
+
+/// How the kernel's audit records come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Hearing {
+    /// To the collector alone, which loses none: for a guest of ours.
+    #[default]
+    Daemon,
+    /// Beside a machine's own audit daemon, best effort.
+    Beside,
+}
