@@ -55,7 +55,8 @@ pub(crate) struct Args {
     /// A file with the value of x-anchorhold-receipt-key
     #[arg(long, value_name = "FILE", requires = "request")]
     receipt_key: Option<PathBuf>,
-    /// The SELinux policy that the receipt has to name: the SHA-256 digest of the policy file of the guest's image, in hex
+    /// The SELinux policy that the receipt has to name: the SHA-256 digest of what the guest's kernel gives back of it, in hex, which the
+    /// attestation document of a guest of the same image says too
     #[arg(long, value_name = "HEX")]
     selinux_policy: Option<Sha256Digest>,
     /// The release policy that the receipt has to name, by its SHA-256 digest, in hex

@@ -39,6 +39,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("image-measure-snp", &["image", "measure", "snp"]),
     ("image-measure-tdx", &["image", "measure", "tdx"]),
     ("image-measure-tpm", &["image", "measure", "tpm"]),
+    ("image-measure-rtmr3", &["image", "measure", "rtmr3"]),
     ("image-measure-simulated", &["image", "measure", "simulated"]),
     ("image-reference-values", &["image", "reference-values"]),
     ("image-verify", &["image", "verify"]),
