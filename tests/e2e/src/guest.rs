@@ -218,9 +218,9 @@ impl Settings {
         );
         if let Some((late, held)) = self.witnessed {
             // Writing to a string cannot fail.
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "witnesses = {{ needed = 1, late_seconds = {late}, held_seconds = {held}, witness = [{{ key = {:?}, url = {:?}, certificate = {} }}] }}\n",
+                "witnesses = {{ needed = 1, late_seconds = {late}, held_seconds = {held}, witness = [{{ key = {:?}, url = {:?}, certificate = {} }}] }}",
                 self.broker_witness_key,
                 self.broker_url,
                 quoted(&self.broker_certificate)
