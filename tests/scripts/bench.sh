@@ -27,6 +27,7 @@ bench anchorhold-key-broker release
 bench anchorhold-sealed-weights sealed_load
 bench anchorhold-weights-store fetch
 bench anchorhold-audit-log append
+bench anchorhold-audit-report export
 bench anchorhold-body-encryption bodies
 bench anchorhold-client proxy
 bench anchorhold-gateway overhead

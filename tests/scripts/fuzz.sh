@@ -21,7 +21,7 @@ seeds() {
         certificate_wrapper) echo tests/vectors/fuzz/wrapper.bin ;;
         metrics_text) echo tests/vectors/fuzz/metrics.txt ;;
         client_files) echo tests/vectors/client/*.json* ;;
-        audit_bundle) echo tests/vectors/audit/bundle.tar ;;
+        audit_bundle | audit_dossier) echo tests/vectors/audit/bundle.tar ;;
         audit_entry) echo tests/vectors/audit/entries.jsonl ;;
         release_policy) echo policies/release/*.toml ;;
         sealed_manifest) echo tests/vectors/sealed-weights/seeds/manifest.json ;;

@@ -53,6 +53,13 @@ pub fn header() -> String {
 /// One entry as a line, with its line end.
 #[must_use]
 pub fn row(entry: &Entry) -> String {
+    let quoted = |value: Option<String>| value.map_or_else(String::new, |value| cell(&value));
+    cells(entry).into_iter().map(quoted).collect::<Vec<_>>().join(",") + "\r\n"
+}
+
+/// The values of one entry in the order of [`COLUMNS`], as they are.
+#[must_use]
+pub fn cells(entry: &Entry) -> Vec<Option<String>> {
     let mut row = Row::default();
     row.add(Some(entry.seq));
     row.add(Some(utc(entry.t)));
@@ -84,7 +91,7 @@ pub fn row(entry: &Entry) -> String {
     row.add(entry.corr.as_ref());
     row.add(Some(&entry.id));
     row.add(leaf_hash(entry));
-    row.text + "\r\n"
+    row.cells
 }
 
 fn add_request(row: &mut Row, entry: &Entry) {
@@ -125,18 +132,12 @@ pub(crate) fn word(value: &impl serde::Serialize) -> Option<String> {
 
 #[derive(Default)]
 struct Row {
-    text: String,
-    begun: bool,
+    cells: Vec<Option<String>>,
 }
 
 impl Row {
     fn add(&mut self, value: Option<impl Display>) {
-        if std::mem::replace(&mut self.begun, true) {
-            self.text.push(',');
-        }
-        if let Some(value) = value {
-            self.text.push_str(&cell(&value.to_string()));
-        }
+        self.cells.push(value.map(|value| value.to_string()));
     }
 }
 

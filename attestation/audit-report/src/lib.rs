@@ -1,6 +1,7 @@
 //! What people and their tools read of an audit log.
 //!
-//! [`ocsf::event`] gives an entry as an event of the Open Cybersecurity Schema Framework 1.8, [`csv`] as a row for a spreadsheet.
+//! [`ocsf::event`] gives an entry as an event of the Open Cybersecurity Schema Framework 1.8, [`csv`] as a row for a spreadsheet,
+//! [`parquet`] all of them as a file of typed columns.
 //! [`Filter`] and [`Sample`] choose entries; a sample is drawn by the log's own root and a word of the auditor's, so that nobody can pick
 //! it. [`Summary`] counts what a log tells while it streams by, and [`html::page`] makes the report of one or several logs of it, with the
 //! tables of [`controls`].
@@ -14,6 +15,7 @@ pub mod csv;
 mod filter;
 pub mod html;
 pub mod ocsf;
+pub mod parquet;
 mod sample;
 mod summary;
 mod time;

@@ -4,7 +4,7 @@
 //! group with groups below it may hold no process. It keeps what it needs of them open; no path to them is left to it afterwards.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -160,7 +160,6 @@ fn count(text: &str, name: &str) -> io::Result<u64> {
 }
 
 fn read(mut file: &File) -> io::Result<String> {
-    use std::io::{Read as _, Seek as _};
     file.rewind()?;
     let mut bytes = Vec::new();
     let len = u64::try_from(MAX_FILE_LEN).map_err(io::Error::other)?;
@@ -176,8 +175,10 @@ fn make(group: &Path) -> io::Result<()> {
     }
 }
 
+/// The kernel has made the file; the policy lets nobody make one there.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    std::fs::write(path, bytes).map_err(|error| named(path, &error))
+    let written = File::options().write(true).open(path).and_then(|mut file| file.write_all(bytes));
+    written.map_err(|error| named(path, &error))
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
@@ -209,14 +210,45 @@ mod tests {
     }
 
     /// Plain files in the place of the kernel's.
+    fn files() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (group, names) in [
+            ("", &["cgroup.subtree_control"][..]),
+            ("keeper", &["cgroup.procs"][..]),
+            (
+                "worker-0",
+                &[
+                    "cgroup.procs",
+                    "memory.max",
+                    "memory.swap.max",
+                    "memory.oom.group",
+                    "memory.events",
+                    "pids.max",
+                    "pids.events",
+                    "cpu.max",
+                ][..],
+            ),
+        ] {
+            std::fs::create_dir_all(folder.path().join(group)).unwrap();
+            names.iter().for_each(|name| std::fs::write(folder.path().join(group).join(name), "").unwrap());
+        }
+        folder
+    }
+
+    #[test]
+    fn a_kernel_without_swap_is_taken_and_one_without_a_limit_of_memory_is_not() {
+        let folder = files();
+        std::fs::remove_file(folder.path().join("worker-0/memory.swap.max")).unwrap();
+        Group::create_below(folder.path(), 1, &SHARE).unwrap();
+        std::fs::remove_file(folder.path().join("worker-0/memory.max")).unwrap();
+        let error = Group::create_below(folder.path(), 1, &SHARE).unwrap_err();
+        assert!(error.to_string().contains("memory.max"), "{error}");
+    }
+
     #[test]
     fn every_limit_is_written_and_events_are_read_anew() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = files();
         let group = folder.path().join("worker-0");
-        std::fs::create_dir(&group).unwrap();
-        for name in ["cgroup.procs", "memory.events", "pids.events"] {
-            std::fs::write(group.join(name), "").unwrap();
-        }
         let groups = Group::create_below(folder.path(), 1, &SHARE).unwrap();
         let text = |path: &Path| std::fs::read_to_string(path).unwrap();
         assert_eq!(text(&folder.path().join("keeper/cgroup.procs")), "0");
@@ -240,12 +272,8 @@ mod tests {
 
     #[test]
     fn a_program_is_in_the_group_before_it_runs() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = files();
         let group = folder.path().join("worker-0");
-        std::fs::create_dir(&group).unwrap();
-        for name in ["cgroup.procs", "memory.events", "pids.events"] {
-            std::fs::write(group.join(name), "").unwrap();
-        }
         let groups = Group::create_below(folder.path(), 1, &SHARE).unwrap();
         let mut command = Command::new("/bin/cat");
         command.arg(group.join("cgroup.procs"));

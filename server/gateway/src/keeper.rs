@@ -6,7 +6,8 @@
 use crate::live::Current;
 use crate::pool::Pool;
 use anchorhold_ipc::{
-    AuditEvent, FromGateway, Line, LineReader, LineWriter, LogCondition, LogFile, LogStanding, ToGateway,
+    AuditEvent, FromGateway, Line, LineReader, LineWriter, LogCondition, LogFile, LogPart, LogStanding,
+    ToGateway,
 };
 use std::collections::HashMap;
 use std::io;
@@ -177,7 +178,7 @@ impl Keeper {
     }
 
     /// A file of the audit log, for an auditor.
-    pub(crate) async fn read_log(&self, path: String) -> LogFile {
+    pub(crate) async fn read_log(&self, part: LogPart) -> LogFile {
         let Some(slot) = self.reserve() else { return LogFile::Unavailable };
         let ticket = self.next_ticket();
         let (sender, receiver) = oneshot::channel();
@@ -188,7 +189,7 @@ impl Keeper {
             }
             tickets.read.insert(ticket, sender);
         }
-        slot.send(FromGateway::ReadLog { ticket, path });
+        slot.send(FromGateway::ReadLog { ticket, part });
         let answer = timeout(READ_WAIT, receiver).await;
         self.waiting.lock().read.remove(&ticket);
         answer.ok().and_then(Result::ok).unwrap_or(LogFile::Unavailable)

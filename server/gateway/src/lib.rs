@@ -29,6 +29,7 @@ mod keeper;
 mod keys;
 mod live;
 mod log;
+mod log_part;
 mod metrics;
 mod oidc;
 mod padding;

@@ -7,7 +7,7 @@
 use anchorhold_api_keys::MAX_FILE_BYTES;
 use anchorhold_channel::server::{self, serve};
 use anchorhold_channel::tls::SelfSigned;
-use anchorhold_confine::{Role, SERVING, enter};
+use anchorhold_confine::{Role, SERVING, Starting, enter};
 use anchorhold_gateway::{
     BodyKeys, Clients, Config, Files, Gateway, Opening, Overrides, Written, init_log, shown,
 };
@@ -132,10 +132,7 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
         let _entered = runtime.enter();
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
-    // Every thread of the runtime is there: what only the start needed is over, before anybody is answered.
-    starting.serve().context("confinement")?;
-    opening.guest.holds("gateway", SERVING);
-    opening.layers.0 += 1;
+    settle(starting, &mut opening)?;
     line.send(&FromGateway::Listening { address, drain_s: u32::try_from(drain.as_secs())? }, &[])?;
 
     runtime.block_on(async {
@@ -165,6 +162,14 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
         anyhow::Ok(())
     })?;
     runtime.shutdown_timeout(LAST_WORDS);
+    Ok(())
+}
+
+/// Every thread of the runtime is there: what only the start needed is over, before anybody is answered.
+fn settle(starting: Starting, opening: &mut Opening) -> anyhow::Result<()> {
+    starting.serve().context("confinement")?;
+    opening.guest.holds("gateway", SERVING);
+    opening.layers.0 += 1;
     Ok(())
 }
 

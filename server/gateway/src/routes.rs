@@ -8,6 +8,7 @@ use crate::exchange::{Answer, Exchange};
 use crate::front::{Caller, front, route_of};
 use crate::generate;
 use crate::keys::expiring;
+use crate::log_part;
 use crate::refuse::{audit_unavailable, json, refuse};
 use crate::rerank;
 use crate::status;
@@ -16,7 +17,7 @@ use crate::words::{hex, now};
 use anchorhold_api::{ApiError, ModelCard, model, models};
 use anchorhold_body_encryption::{KEYS_MEDIA_TYPE, ehbp::KEYS_PATH};
 use anchorhold_channel::{authenticator, document};
-use anchorhold_ipc::{HeldProcess, LogFile, LogStanding, MAX_LOG_PATH_BYTES, ModelInfo, ModelKind, Route};
+use anchorhold_ipc::{HeldProcess, LogFile, LogPart, LogStanding, ModelInfo, ModelKind, Route};
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
@@ -203,10 +204,11 @@ async fn log_file(
     Extension(caller): Extension<Caller>,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let path = path.map_or_else(|_| String::new(), |Path(path)| path);
-    let is_checkpoint = path == "checkpoint";
-    let file =
-        if path.len() > MAX_LOG_PATH_BYTES { LogFile::Missing } else { app.keeper.read_log(path).await };
+    let part = path.ok().and_then(|Path(path)| log_part::parse(&path));
+    let file = match part {
+        Some(part) => app.keeper.read_log(part).await,
+        None => LogFile::Missing,
+    };
     let result = match file {
         LogFile::Found(content) => Ok(content),
         LogFile::Missing => Err(ApiError::unknown_route()),
@@ -217,7 +219,8 @@ async fn log_file(
     let is_found = result.is_ok();
     let mut response = at_once(&app, caller, Route::Audit, result).await;
     if is_found && response.status() == StatusCode::OK {
-        let kind = if is_checkpoint { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+        let is_text = part == Some(LogPart::Checkpoint);
+        let kind = if is_text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     }
     response

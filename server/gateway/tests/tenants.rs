@@ -6,7 +6,7 @@ mod common;
 
 use anchorhold_evaluation::ear::{Jwks, Signer, VerifyingKey};
 use anchorhold_gateway::Config;
-use anchorhold_ipc::{CallerAuth, Event, FinishReason, ModelKind, RequestOutcome, ToGateway};
+use anchorhold_ipc::{CallerAuth, Event, FinishReason, ModelKind, RequestOutcome, Route, ToGateway};
 use axum::body::Body;
 use common::{Answer, KEY, OTHER_KEY, Rig, aside, chat, eventually, get, post, request, settings, with};
 use http::{Request, StatusCode};
@@ -68,6 +68,41 @@ async fn a_key_opens_what_its_scopes_name_and_is_told_what_it_lacks() {
     // The other tenant's key has all that callers have, and no numbers.
     assert_eq!(rig.send(with_key(get("/v1/models"), OTHER_KEY)).await.status, StatusCode::OK);
     check_refused(&rig.send(with_key(get("/metrics"), OTHER_KEY)).await, 403, "permission_denied");
+}
+
+#[tokio::test]
+async fn an_auditors_key_reads_the_log_and_every_reading_is_an_entry() {
+    let text = with_key_lines("scopes = [\"audit\"]").replace("\"metrics\"]", "\"metrics\", \"audit\"]");
+    let rig = serving(Rig::of(&text)).await;
+    let checkpoint = rig.send(get("/v1/audit/checkpoint")).await;
+    assert_eq!((checkpoint.status, checkpoint.text().as_str()), (StatusCode::OK, "a note"));
+    assert_eq!(checkpoint.header("content-type"), "text/plain; charset=utf-8");
+    let record = rig.next_record();
+    assert_eq!((record.route, record.status, record.tenant.as_str()), (Route::Audit, 200, "acme"));
+    assert_eq!(record.outcome, RequestOutcome::Complete);
+    let bundle = rig.send(get("/v1/audit/tile/entries/000.p/3")).await;
+    assert_eq!((bundle.status, bundle.body.as_ref()), (StatusCode::OK, [0, 1, b'e'].as_slice()));
+    assert_eq!(bundle.header("content-type"), "application/octet-stream");
+    assert_eq!(rig.next_record().route, Route::Audit);
+    for path in [
+        "tile/0/000",
+        "tile/0/0",
+        "tile/entries/x000/000",
+        "../audit/checkpoint",
+        "key.vkey",
+        "entries/00000000.seg",
+    ] {
+        let answer = rig.send(get(&format!("/v1/audit/{path}"))).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(rig.next_record().outcome, RequestOutcome::Rejected);
+    }
+    check_refused(&rig.send(get("/v1/audit/tile/entries/001")).await, 503, "audit_log_busy");
+    // Whoever may ask models may not read the log.
+    check_refused(
+        &rig.send(with_key(get("/v1/audit/checkpoint"), OTHER_KEY)).await,
+        403,
+        "permission_denied",
+    );
 }
 
 #[tokio::test]

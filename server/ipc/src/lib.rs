@@ -33,9 +33,9 @@ pub use line::{
 };
 pub use message::{
     Appended, AuditEvent, CallPart, CallerAuth, Confinement, Event, FetchPackage, FetchReport, FromFetcher,
-    FromGateway, FromWorker, GuestCard, HeldProcess, LoadModel, LoadReport, LogFile, MAX_LOG_PATH_BYTES,
-    ModelInfo, ObjectDescriptors, RejectReason, RequestError, RequestOutcome, RequestRecord, Route,
-    ServingEvidence, Specials, SpelledToken, StoreAccess, StoreIdentity, StructureFault, ToFetcher,
-    ToGateway, ToWorker, ToldToken, ToolFault, WireSecret, WireText, Work, WorkKind,
+    FromGateway, FromWorker, GuestCard, HeldProcess, LoadModel, LoadReport, LogFile, LogPart, ModelInfo,
+    ObjectDescriptors, RejectReason, RequestError, RequestOutcome, RequestRecord, Route, ServingEvidence,
+    Specials, SpelledToken, StoreAccess, StoreIdentity, StructureFault, ToFetcher, ToGateway, ToWorker,
+    ToldToken, ToolFault, WireSecret, WireText, Work, WorkKind,
 };
 pub use standing::{LogCondition, LogStanding};

@@ -302,8 +302,28 @@ pub enum ToGateway {
     },
 }
 
-/// The longest path of a file of the audit log that is asked for.
-pub const MAX_LOG_PATH_BYTES: usize = 64;
+/// Which file of the audit log, as c2sp.org/tlog-tiles divides it: numbers, since the keeper reads nothing that a caller wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogPart {
+    /// The latest checkpoint.
+    Checkpoint,
+    /// A tile of hashes.
+    Hashes {
+        /// Its level, 0 to 63.
+        level: u8,
+        /// Its place in the level.
+        index: u64,
+        /// How many hashes, 1 to 256.
+        width: u16,
+    },
+    /// A bundle of entries.
+    Entries {
+        /// Its place.
+        index: u64,
+        /// How many entries, 1 to 256.
+        width: u16,
+    },
+}
 
 /// A file of the audit log, as far as it can be had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -423,8 +443,8 @@ pub enum FromGateway {
     ReadLog {
         /// Echoed in the answer.
         ticket: u64,
-        /// Its path as c2sp.org/tlog-tiles writes it, at most [`MAX_LOG_PATH_BYTES`] bytes of a caller's choice.
-        path: String,
+        /// Which file.
+        part: LogPart,
     },
     /// Append this to the audit log.
     Record {

@@ -63,8 +63,8 @@ impl Gateway {
                         desk.authenticate(ticket, &transcript_hash);
                         Ok(())
                     }
-                    FromGateway::ReadLog { ticket, path } => {
-                        desk.shelf.read(ticket, path);
+                    FromGateway::ReadLog { ticket, part } => {
+                        desk.shelf.read(ticket, part);
                         Ok(())
                     }
                     other => happenings.send(Happening::Gateway(other)),

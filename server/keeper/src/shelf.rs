@@ -3,8 +3,9 @@
 
 use crate::gateway::Voice;
 use anchorhold_audit_log::live::{LiveFile, LiveLog};
-use anchorhold_ipc::{LogFile, ToGateway};
-use std::path::PathBuf;
+use anchorhold_audit_log::tlog::tiles::{Tile, TileKind};
+use anchorhold_ipc::{LogFile, LogPart, ToGateway};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Files that may wait to be read; who asks for more is told that the log is busy.
@@ -12,7 +13,7 @@ const MAX_WAITING: usize = 16;
 
 /// Asks the thread that reads.
 pub(crate) struct Shelf {
-    orders: SyncSender<(u64, String)>,
+    orders: SyncSender<(u64, LogPart)>,
     voice: Voice,
 }
 
@@ -31,28 +32,35 @@ impl Shelf {
     }
 
     /// Has a file read; the gateway is answered in any case.
-    pub(crate) fn read(&self, ticket: u64, path: String) {
-        if self.orders.try_send((ticket, path)).is_err() {
+    pub(crate) fn read(&self, ticket: u64, part: LogPart) {
+        if self.orders.try_send((ticket, part)).is_err() {
             // A gateway that is gone needs no answer.
             let _ = self.voice.say(&ToGateway::LogFile { ticket, file: LogFile::Unavailable }, None);
         }
     }
 }
 
-fn serve(directory: &std::path::Path, waiting: &Receiver<(u64, String)>, voice: &Voice) {
+fn serve(directory: &Path, waiting: &Receiver<(u64, LogPart)>, voice: &Voice) {
     let mut live: Option<LiveLog> = None;
-    while let Ok((ticket, path)) = waiting.recv() {
-        let file = match path.parse::<LiveFile>() {
-            Err(_) => LogFile::Missing,
-            Ok(wanted) => read(directory, &mut live, wanted),
-        };
+    while let Ok((ticket, part)) = waiting.recv() {
+        let file = named(part).map_or(LogFile::Missing, |wanted| read(directory, &mut live, wanted));
+        // A gateway that is gone needs no answer.
         let _ = voice.say(&ToGateway::LogFile { ticket, file }, None);
     }
 }
 
+fn named(part: LogPart) -> Option<LiveFile> {
+    let (kind, index, width) = match part {
+        LogPart::Checkpoint => return Some(LiveFile::Checkpoint),
+        LogPart::Hashes { level, index, width } => (TileKind::Hashes { level }, index, width),
+        LogPart::Entries { index, width } => (TileKind::Entries, index, width),
+    };
+    Tile::new(kind, index, width).map(LiveFile::Tile)
+}
+
 /// Reads one file as of the latest checkpoint. After an error the next one begins anew: a log that was changed on its medium is refused each
 /// time, and one that could not be read for a moment is not lost.
-fn read(directory: &std::path::Path, live: &mut Option<LiveLog>, wanted: LiveFile) -> LogFile {
+fn read(directory: &Path, live: &mut Option<LiveLog>, wanted: LiveFile) -> LogFile {
     let mut log = match live.take().map_or_else(|| LiveLog::open(directory), Ok) {
         Ok(log) => log,
         Err(_) => return LogFile::Unavailable,

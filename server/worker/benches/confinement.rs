@@ -53,7 +53,10 @@ fn main() {
     let package = Package::seal(Path::new(model));
     let mut workers = WAYS.map(|way| Worker::start(way, &package));
     let mut took = [(0.0, 0.0); WAYS.len()];
-    workers.iter_mut().for_each(|worker| drop(worker.round()));
+    for worker in &mut workers {
+        // What is done once is done.
+        let _ = worker.round();
+    }
     for round in 0..rounds {
         for turn in 0..WAYS.len() {
             // Another one is first each time.

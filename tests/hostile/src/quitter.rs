@@ -34,11 +34,13 @@ fn work() -> anyhow::Result<ExitCode> {
     let layers = starting.layers();
     let active = layers.active.iter().map(ToString::to_string).collect();
     let confinement = Confinement { active, missing: layers.missing.clone() };
-    // As if it served, which it never does.
-    starting.serve()?;
-    attempts::serving(&targets, &mut io::stderr());
     let held = (confinement.clone(), || Ok(confinement));
     let exit = run(sockets, held, Limits::default(), |_, _| {
+        // As if it served, which it never does.
+        match starting.serve() {
+            Ok(_) => attempts::serving(&targets, &mut io::stderr()),
+            Err(error) => drop(writeln!(io::stderr(), "anchorhold-hostile-quitter: error: {error}")),
+        }
         Err(LoadFailure { code: "hostile".to_owned(), detail: "it has done what it came for".to_owned() })
     });
     Ok(ExitCode::from(exit.context("no thread could be started")?.status()))

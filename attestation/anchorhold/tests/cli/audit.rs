@@ -205,6 +205,11 @@ fn entries_are_written_of_a_proven_log_only_and_as_asked() {
     assert_eq!(lines(&["--tenant", "clinic"]).len(), 0);
     let drawn = lines(&["--sample", "2", "--word", "kestrel"]);
     assert!(drawn.len() == 2 && drawn == lines(&["--sample", "2", "--word", "kestrel"]));
+    let columns = folder.path("entries.parquet");
+    run(["audit", "entries", &bundle, "--as", "parquet", "--out", &columns]).expect(0, "wrote 3 entries");
+    let columns = std::fs::read(columns).unwrap();
+    assert!(columns.starts_with(b"PAR1") && columns.ends_with(b"PAR1"));
+    run(["audit", "entries", &bundle, "--as", "parquet"]).expect(2, "--out");
     run(["audit", "entries", &bundle, "--type", "log.opened"]).expect(2, "no such kind");
     run(["audit", "entries", &bundle, "--sample", "2"]).expect(2, "--word");
     run(["audit", "entries", &bundle, "--audit-key", &"99".repeat(32)]).expect(6, "nothing was written");

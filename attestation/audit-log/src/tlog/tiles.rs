@@ -80,6 +80,13 @@ impl Tile {
         (width > 0).then_some(Self { kind, index, width })
     }
 
+    /// The tile with this name; `None` when no tile has such a level or width.
+    #[must_use]
+    pub fn new(kind: TileKind, index: u64, width: u16) -> Option<Self> {
+        let has_level = !matches!(kind, TileKind::Hashes { level } if level > MAX_LEVEL);
+        (has_level && (1..=TILE_WIDTH).contains(&width)).then_some(Self { kind, index, width })
+    }
+
     /// What it holds.
     #[must_use]
     pub const fn kind(&self) -> TileKind {

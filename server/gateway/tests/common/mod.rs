@@ -12,8 +12,8 @@
 use anchorhold_gateway::{BodyKeys, Files, Gateway, Opening, Overrides, Written};
 use anchorhold_ipc::{
     Appended, AuditEvent, Event, FinishReason, FromGateway, GuestCard, HeldProcess, Line, LineReader,
-    LineWriter, ModelInfo, ModelKind, Prompt, RequestRecord, ServingEvidence, Shorter, ToGateway, Work,
-    WorkKind, pair,
+    LineWriter, LogFile, LogPart, ModelInfo, ModelKind, Prompt, RequestRecord, ServingEvidence, Shorter,
+    ToGateway, Work, WorkKind, pair,
 };
 use anchorhold_rats::{Sha256Digest, WrappingKey};
 use axum::Router;
@@ -231,6 +231,15 @@ fn keep(
                 let document = format!("{{\"document for\":\"{nonce:?}\"}}").into_bytes();
                 let document = (!manners.no_evidence.load(Ordering::SeqCst)).then_some(document);
                 Some(ToGateway::Attested(Box::new(ServingEvidence { ticket: *ticket, document })))
+            }
+            FromGateway::ReadLog { ticket, part } => {
+                let file = match part {
+                    LogPart::Checkpoint => LogFile::Found(b"a note".to_vec()),
+                    LogPart::Entries { index: 0, width: 3 } => LogFile::Found(vec![0, 1, b'e']),
+                    LogPart::Entries { index: 1, .. } => LogFile::Unavailable,
+                    _ => LogFile::Missing,
+                };
+                Some(ToGateway::LogFile { ticket: *ticket, file })
             }
             _ => None,
         };

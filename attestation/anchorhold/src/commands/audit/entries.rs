@@ -5,7 +5,7 @@ use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{self, Meter, remark};
 use anchorhold_audit_log::{Entry, Expectations, Hash, Outcome, Report, TenantId, verify_each};
-use anchorhold_audit_report::{Filter, MAX_SAMPLE, Sample, csv, ocsf};
+use anchorhold_audit_report::{Filter, MAX_SAMPLE, Sample, csv, ocsf, parquet};
 use anchorhold_rats::Timestamp;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -42,6 +42,8 @@ enum Form {
     Ocsf,
     /// Rows for a spreadsheet
     Csv,
+    /// Columns for DuckDB, pandas and the like; needs --out
+    Parquet,
 }
 
 /// Which entries.
@@ -152,6 +154,9 @@ impl Bundle<'_> {
 }
 
 pub(super) fn run(args: &EntriesArgs) -> Result<Exit, Failure> {
+    if args.form == Form::Parquet && args.out.is_none() {
+        return Err(Failure::usage("--as parquet is not for a terminal: name a file with --out"));
+    }
     let filter = args.choice.filter()?;
     let expectations = args.audit_key.clone().map(AuditKey::expectations).unwrap_or_default();
     let bundle = Bundle { path: &args.file, expectations: &expectations };
@@ -203,17 +208,32 @@ fn not_proven(report: &Report) -> Exit {
 
 /// Writes entries and remembers the first failure, after which it writes nothing.
 struct EntryWriter<W: Write> {
-    out: BufWriter<W>,
+    out: Out<W>,
     form: Form,
     origin: String,
     written: u64,
     failed: Option<std::io::Error>,
 }
 
+/// Lines, or a file of columns.
+enum Out<W: Write> {
+    Lines(BufWriter<W>),
+    Columns(Box<parquet::Writer<BufWriter<W>>>),
+    /// It could not be begun.
+    None,
+}
+
 impl<W: Write> EntryWriter<W> {
     fn begin(out: W, form: Form, origin: String) -> Self {
-        let mut writer =
-            Self { out: BufWriter::with_capacity(256 * 1024, out), form, origin, written: 0, failed: None };
+        let out = BufWriter::with_capacity(256 * 1024, out);
+        let (out, failed) = match form {
+            Form::Parquet => match parquet::Writer::new(out) {
+                Ok(writer) => (Out::Columns(Box::new(writer)), None),
+                Err(error) => (Out::None, Some(error)),
+            },
+            Form::Jsonl | Form::Ocsf | Form::Csv => (Out::Lines(out), None),
+        };
+        let mut writer = Self { out, form, origin, written: 0, failed };
         if form == Form::Csv {
             writer.put(csv::header().as_bytes());
         }
@@ -221,25 +241,36 @@ impl<W: Write> EntryWriter<W> {
     }
 
     fn write(&mut self, entry: &Entry) {
+        self.written += 1;
         let bytes = match self.form {
+            Form::Parquet => return self.put_row(entry),
             Form::Csv => csv::row(entry).into_bytes(),
             Form::Ocsf => line(ocsf::event(entry, &self.origin).to_string().into_bytes()),
             Form::Jsonl => line(entry.to_bytes().unwrap_or_default()),
         };
         self.put(&bytes);
-        self.written += 1;
     }
 
-    fn put(&mut self, bytes: &[u8]) {
-        if self.failed.is_none() {
-            self.failed = self.out.write_all(bytes).err();
+    fn put_row(&mut self, entry: &Entry) {
+        if let (None, Out::Columns(writer)) = (&self.failed, &mut self.out) {
+            self.failed = writer.write(entry).err();
         }
     }
 
-    fn end(mut self) -> std::io::Result<u64> {
-        match self.failed.take() {
-            Some(error) => Err(error),
-            None => self.out.flush().map(|()| self.written),
+    fn put(&mut self, bytes: &[u8]) {
+        if let (None, Out::Lines(out)) = (&self.failed, &mut self.out) {
+            self.failed = out.write_all(bytes).err();
+        }
+    }
+
+    fn end(self) -> std::io::Result<u64> {
+        match (self.failed, self.out) {
+            (Some(error), _) => Err(error),
+            (None, Out::Lines(mut out)) => out.flush().map(|()| self.written),
+            (None, Out::Columns(writer)) => {
+                writer.finish().and_then(|mut out| out.flush()).map(|()| self.written)
+            }
+            (None, Out::None) => Ok(0),
         }
     }
 }
