@@ -236,6 +236,9 @@ fn refuses_tiles_that_are_not_the_checkpoints_and_other_keys() {
     tail(&key, &other_log, &tls_key).expect(6, "checkpoint: ");
     tail(&key, &note_key(SEED), &"5a".repeat(32)).expect(1, "server has TLS key");
     tail(&key, &"99".repeat(32), &tls_key).expect(2, "--audit-key");
+    // What would be ignored is refused.
+    server.tail(&folder, &["--measurement", &MEASUREMENT.to_string()]).expect(2, "cannot be used with");
+    server.tail(&folder, &["--offline"]).expect(2, "cannot be used with");
     let kept = folder.write("kept.note", "something else\n");
     server.tail(&folder, &["--state", &kept]).expect(6, "each boot of a guest has a log of its own");
     tail(&key_file(&folder, "other"), &note_key(SEED), &tls_key)

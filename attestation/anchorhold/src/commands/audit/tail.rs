@@ -24,6 +24,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
+/// What is said of evidence and what vouches for it, which is not asked for where the log's key is given.
+const OF_EVIDENCE: [&str; 13] = [
+    "measurement",
+    "policy",
+    "profile",
+    "machines",
+    "profile_signer",
+    "dangerous_simulated_root",
+    "at",
+    "cache",
+    "offline",
+    "pccs",
+    "kds",
+    "rim_service",
+    "ocsp_service",
+];
+
 /// Print the entries of a running guest's log as they come, each proven before it is printed
 ///
 /// Reads the checkpoint and the tiles that the guest serves for auditors. An entry is printed when a checkpoint that is signed by
@@ -39,7 +56,7 @@ pub(crate) struct TailArgs {
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
     /// The log's key as a note key; no evidence is asked for, and the server is known by --certificate or --tls-key
-    #[arg(long, value_name = "KEY", value_parser = note_key, conflicts_with_all = ["measurement", "policy", "profile"])]
+    #[arg(long, value_name = "KEY", value_parser = note_key, conflicts_with_all = OF_EVIDENCE)]
     audit_key: Option<VerifierKey>,
     /// The server's certificate, PEM
     #[arg(long, value_name = "FILE", requires = "audit_key")]
