@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod audit;
+mod caller;
 mod evidence;
 mod image;
 mod key;
@@ -35,7 +36,7 @@ pub(crate) enum Command {
     Proxy(Box<proxy::Args>),
     #[command(subcommand)]
     Evidence(evidence::Command),
-    /// Export or verify an audit log
+    /// Follow, export, verify and read audit logs
     #[command(subcommand)]
     Audit(audit::Command),
     /// Make, list and revoke the API keys of a gateway

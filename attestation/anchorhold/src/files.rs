@@ -115,7 +115,7 @@ impl<'a> Replaced<'a> {
     }
 
     /// Puts these bytes in its place: whoever reads it finds all of the old ones or all of the new ones, after a crash too.
-    pub(crate) fn finish(self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn replace(&self, bytes: &[u8]) -> Result<(), Failure> {
         let new = beside(self.path, "new")?;
         // One that was left by a run that was killed is nobody's.
         match std::fs::remove_file(&new) {

@@ -5,7 +5,8 @@ use anchorhold_rats::{Check, Checks, Outcome};
 use anchorhold_sealed_weights::Progress;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::fs::File;
+use std::io::{IsTerminal as _, Read, Write as _};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -88,6 +89,42 @@ impl Meter {
         if self.shown.load(Ordering::Relaxed) > 0 {
             remark("");
         }
+    }
+}
+
+/// What is shown of the progress of a log, from here on in bytes: less takes no time to speak of.
+const LOG_SHOWN_FROM: u64 = 64 << 20;
+
+/// A file of a log that shows on a terminal how much of it was read.
+pub(crate) struct Metered {
+    file: File,
+    meter: Meter,
+    done: u64,
+    total: u64,
+}
+
+impl Metered {
+    pub(crate) fn new(file: File, what: &'static str) -> Self {
+        // Of what has no length, such as a pipe, there is no share.
+        let total = file.metadata().map_or(0, |metadata| metadata.len());
+        Self { file, meter: Meter::new(what), done: 0, total }
+    }
+}
+
+impl Read for Metered {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.done = self.done.saturating_add(read as u64);
+        if self.total >= LOG_SHOWN_FROM {
+            self.meter.show_share(self.done, self.total);
+        }
+        Ok(read)
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        self.meter.end();
     }
 }
 

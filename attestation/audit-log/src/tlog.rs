@@ -1,5 +1,6 @@
 //! The formats in which other people's tools read a log: tiles, proofs and policies as C2SP specifies them.
 
+pub mod follow;
 pub mod policy;
 pub mod proof;
 pub mod tiles;

@@ -4,7 +4,7 @@
 //! [`parquet`] all of them as a file of typed columns.
 //! [`Filter`] and [`Sample`] choose entries; a sample is drawn by the log's own root and a word of the auditor's, so that nobody can pick
 //! it. [`Summary`] counts what a log tells while it streams by, and [`html::page`] makes the report of one or several logs of it, with the
-//! tables of [`controls`].
+//! tables of [`controls`]. [`Stats`] counts names, tokens and the longest silence, for a quick look.
 //!
 //! Nothing here verifies: an entry is taken as it comes. Who exports from a bundle verifies the bundle in the same pass, with
 //! [`anchorhold_audit_log::verify_each`], and shows the verdicts beside. No clock, no files.
@@ -17,10 +17,12 @@ pub mod html;
 pub mod ocsf;
 pub mod parquet;
 mod sample;
+mod stats;
 mod summary;
 mod time;
 
 pub use filter::Filter;
 pub use sample::{MAX_SAMPLE, Sample};
+pub use stats::{MAX_NAMES, Silence, Stats, Tally};
 pub use summary::{MAX_REASONS, Reason, SAMPLES_KEPT, Summary, Told};
 pub use time::utc;

@@ -172,7 +172,7 @@ impl Summary {
     }
 }
 
-fn model_name(model: &Model) -> String {
+pub(crate) fn model_name(model: &Model) -> String {
     let id: &ModelId = &model.id;
     model.ver.map_or_else(|| id.to_string(), |version| format!("{id} version {version}"))
 }

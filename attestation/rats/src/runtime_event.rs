@@ -71,7 +71,7 @@ mod tests {
         let digests: std::collections::BTreeSet<_> = events.iter().map(RuntimeEvent::digest).collect();
         assert_eq!(digests.len(), events.len());
         let data = RuntimeEvent::model("m", 1, &a).data();
-        assert_eq!(data[..8], [b'A', b'N', b'C', b'H', 96, 0, 0, 0]);
-        assert_eq!(data.len(), 8 + 96);
+        assert_eq!(data[..8], [b'A', b'N', b'C', b'H', 101, 0, 0, 0]);
+        assert_eq!(data.len(), 8 + 101);
     }
 }

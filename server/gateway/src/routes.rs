@@ -65,7 +65,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/detokenize", post(detokenizing))
         .route("/v1/models", get(all_models))
         .route("/v1/models/{*id}", get(one_model))
-        .route("/v1/audit/{*path}", get(log_file))
+        .route("/v1/audit/checkpoint", get(log_file))
+        .route("/v1/audit/tile/{*tile}", get(log_file))
         .route("/", get(status::page))
         .route("/openapi.json", get(openapi))
         .route("/health", get(health))
@@ -199,12 +200,8 @@ async fn one_model(
 }
 
 /// A file of the audit log, for a key that may read it. That it was read is itself in the log before the answer leaves.
-async fn log_file(
-    State(app): Shared,
-    Extension(caller): Extension<Caller>,
-    path: Result<Path<String>, PathRejection>,
-) -> Response {
-    let part = path.ok().and_then(|Path(path)| log_part::parse(&path));
+async fn log_file(State(app): Shared, Extension(caller): Extension<Caller>, uri: Uri) -> Response {
+    let part = uri.path().strip_prefix("/v1/audit/").and_then(log_part::parse);
     let file = match part {
         Some(part) => app.keeper.read_log(part).await,
         None => LogFile::Missing,

@@ -17,8 +17,8 @@ use std::process::Command;
 /// Says to the second process which package it loads, and the limit in bytes.
 const FOLDER: &str = "ANCHORHOLD_LOCKED_FOLDER";
 const LIMIT: &str = "ANCHORHOLD_LOCKED_LIMIT";
-/// The tables, matrices and norms of the small model take more than this.
-const SHORT: u64 = 16 << 10;
+/// The tables, matrices and norms of the small model take more than this; what loading leaves locked at the ends of its buffers, less.
+const SHORT: u64 = 32 << 10;
 
 /// What the system counts as locked of this process, in bytes.
 fn counted() -> u64 {

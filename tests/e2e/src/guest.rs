@@ -56,6 +56,8 @@ pub struct Settings {
     pub api_key: String,
     /// A second tenant's.
     pub other_key: String,
+    /// An auditor's, with which nothing but the log can be read.
+    pub auditor_key: String,
     /// Whether workers keep what they computed for a prompt.
     pub keep_prefixes: bool,
     /// How exactly models compute: `f32`, `bf16` or `stored`.
@@ -134,6 +136,7 @@ impl Settings {
             listen: "127.0.0.1:0".to_owned(),
             api_key: api_key()?,
             other_key: api_key()?,
+            auditor_key: api_key()?,
             keep_prefixes: true,
             precision: "f32".to_owned(),
             store: None,
@@ -267,12 +270,15 @@ impl Settings {
             "keys_file = \"keys.toml\"\nlisten = \"{}\"\nnames = [\"localhost\", \"127.0.0.1\"]\ncertificate = {:?}\nmodels = {ids:?}\n\n\
              [[tenant]]\nname = \"demo\"\nscopes = [\"generate\", \"embed\", \"rerank\", \"models\", \"tokenize\", \"metrics\"]\n\n\
              [[tenant]]\nname = \"other\"\n\n\
+             [[tenant]]\nname = \"auditor\"\nscopes = [\"audit\"]\n\n\
              [[key]]\ntenant = \"demo\"\nsha256 = \"{}\"\n\n\
-             [[key]]\ntenant = \"other\"\nsha256 = \"{}\"\n",
+             [[key]]\ntenant = \"other\"\nsha256 = \"{}\"\n\n\
+             [[key]]\ntenant = \"auditor\"\nsha256 = \"{}\"\n",
             self.listen,
             places.state.join("public/server.pem").to_string_lossy(),
             Sha256Digest::of(self.api_key.as_bytes()),
-            Sha256Digest::of(self.other_key.as_bytes())
+            Sha256Digest::of(self.other_key.as_bytes()),
+            Sha256Digest::of(self.auditor_key.as_bytes())
         )
     }
 }

@@ -2,7 +2,10 @@
 
 mod dossier;
 mod entries;
+mod progress;
 mod report;
+mod stats;
+mod tail;
 
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
@@ -10,8 +13,8 @@ use crate::trust::TrustArgs;
 use crate::{files, output::remark};
 use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{
-    Expectations, ExportOptions, ExportSummary, Hash, MAX_EARLIER, Origin, PublicKey, Report, Status,
-    VerifierKey, export, verify,
+    Expectations, ExportOptions, ExportSummary, Hash, LogReader, MAX_EARLIER, Origin, PublicKey, Report,
+    Status, VerifierKey, export_from, verify,
 };
 use anchorhold_channel::Verdict;
 use anchorhold_dossier::attestation::{self, Attestation};
@@ -50,6 +53,16 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  anchorhold audit verify bundle.tar --measurement $MEASUREMENT\n  \
         anchorhold audit verify broker.tar --log-only --audit-key $BROKER_AUDIT_KEY")]
     Verify(Box<VerifyArgs>),
+    #[command(after_help = "Examples:\n  anchorhold audit stats bundle.tar\n  \
+        anchorhold audit stats bundle.tar --tenant clinic --since 2026-01-01T00:00:00Z --json")]
+    Stats(Box<stats::StatsArgs>),
+    #[command(
+        after_help = "Examples:\n  anchorhold audit tail --url https://models.example --key-file auditor.key \\\n      \
+        --measurement $MEASUREMENT --state seen.note\n  \
+        anchorhold audit tail --url https://models.example --key-file auditor.key --audit-key $LOG_KEY \\\n      \
+        --tls-key $TLS_KEY --as ocsf --once"
+    )]
+    Tail(Box<tail::TailArgs>),
 }
 
 #[derive(clap::Args)]
@@ -142,6 +155,8 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Report(args) => report::run(args),
         Command::Dossier(args) => dossier::run(args),
         Command::Verify(args) => run_verify(args),
+        Command::Stats(args) => stats::run(args),
+        Command::Tail(args) => tail::run(args),
     }
 }
 
@@ -157,8 +172,10 @@ struct Exported {
 
 fn run_export(args: &ExportArgs) -> Result<Exit, Failure> {
     let range = args.from.zip(args.to).map(|(from, to)| from..to);
+    let shown = progress::Shown::new(LogReader::open(&args.log).map_err(Failure::other)?);
     let out = files::create_private(&args.out)?;
-    let made = export(&args.log, &out, &ExportOptions { range }).map_err(Failure::other);
+    let made = export_from(&shown, &out, &ExportOptions { range }).map_err(Failure::other);
+    drop(shown);
     let made = made.and_then(|summary| {
         out.sync_all().map_err(|e| files::failed("write", &args.out, &e)).map(|()| summary)
     });

@@ -166,7 +166,7 @@ fn create(args: &Create) -> Result<Exit, Failure> {
     let held = files::Replaced::begin(path)?;
     let file = read(path, Missing::IsEmpty)?;
     let file = file.with(entry.clone()).map_err(|e| refused(path, &e))?;
-    held.finish(file.to_toml().as_bytes())?;
+    held.replace(file.to_toml().as_bytes())?;
     if args.place.format.json {
         output::json(&Shown { key: Some(secret.expose()), ..Shown::of(&entry, now) })?;
     } else {
@@ -197,7 +197,7 @@ fn revoke(args: &Revoke) -> Result<Exit, Failure> {
     let path = &args.place.file;
     let held = files::Replaced::begin(path)?;
     let (file, gone) = read(path, Missing::IsWrong)?.without(&args.id).map_err(|e| refused(path, &e))?;
-    held.finish(file.to_toml().as_bytes())?;
+    held.replace(file.to_toml().as_bytes())?;
     if args.place.format.json {
         output::json(&Shown::of(&gone, now()?))?;
     } else {

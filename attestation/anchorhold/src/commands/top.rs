@@ -5,14 +5,12 @@ mod samples;
 
 use self::report::Report;
 use self::samples::Samples;
+use crate::commands::caller::{self, Authorization};
 use crate::exit::{Exit, Failure};
-use crate::files;
 use crate::output;
 use anchorhold_channel::client::{Client, Limits, Pinned, Target};
-use anchorhold_channel::tls::{certificates_from_pem, tls_key_of};
 use anchorhold_rats::Sha256Digest;
-use http::header::AUTHORIZATION;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,10 +20,6 @@ Examples:
   anchorhold top --url https://models.example --key-file operator.key --certificate gateway.pem
   anchorhold top --url https://models.example --key-file operator.key --tls-key $TLS_KEY --once --json";
 
-/// The longest key file, in bytes.
-const MAX_KEY_BYTES: usize = 1024;
-/// The longest certificate file, in bytes.
-const MAX_CERTIFICATE_BYTES: usize = 64 * 1024;
 /// Puts the cursor home and clears what is below it.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
@@ -86,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
 /// A server, and the key with which it is asked.
 struct Watched {
     client: Client<Pinned>,
-    authorization: [(HeaderName, HeaderValue); 1],
+    authorization: Authorization,
 }
 
 /// What was seen at one time.
@@ -97,25 +91,10 @@ struct Look {
 
 impl Watched {
     fn new(args: &Args) -> Result<Self, Failure> {
-        let tls_key = match (&args.tls_key, &args.certificate) {
-            (Some(key), _) => *key,
-            (None, Some(path)) => {
-                let pem = files::read(path, MAX_CERTIFICATE_BYTES)?;
-                let certificates = certificates_from_pem(&pem).map_err(Failure::other)?;
-                let first = certificates
-                    .first()
-                    .ok_or_else(|| Failure::other(format!("{}: no certificate", path.display())))?;
-                tls_key_of(first).map_err(Failure::other)?
-            }
-            (None, None) => return Err(Failure::usage("wanted --certificate or --tls-key")),
-        };
-        let key = files::read_private(&args.key_file, MAX_KEY_BYTES)?;
-        let no_key = || Failure::other(format!("{}: not an API key", args.key_file.display()));
-        let key = std::str::from_utf8(&key).map_err(|_| no_key())?.trim();
-        let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| no_key())?;
-        value.set_sensitive(true);
+        let tls_key = caller::tls_key(args.tls_key.as_ref(), args.certificate.as_deref())?;
+        let authorization = caller::authorization(&args.key_file)?;
         let client = Client::pinned(args.url.clone(), tls_key, Limits::default());
-        Ok(Self { client, authorization: [(AUTHORIZATION, value)] })
+        Ok(Self { client, authorization })
     }
 
     /// Asks once, and holds the answer against what was seen before.
@@ -124,10 +103,7 @@ impl Watched {
         let metrics = self.client.get("/metrics", &self.authorization).await.map_err(Failure::other)?;
         match metrics.status {
             StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED => {
-                let failure = Failure::other("the server does not know the key");
-                return Err(failure.hint("--key-file must hold an API key that is in the gateway's settings"));
-            }
+            StatusCode::UNAUTHORIZED => return Err(caller::unknown_key()),
             StatusCode::FORBIDDEN => {
                 return Err(Failure::other("the key may not read the metrics"));
             }

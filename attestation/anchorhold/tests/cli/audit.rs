@@ -224,6 +224,33 @@ fn entries_are_written_of_a_proven_log_only_and_as_asked() {
 }
 
 #[test]
+fn stats_count_a_proven_log_and_say_nothing_of_another() {
+    let folder = Folder::new();
+    let bundle = bundle(&folder, Some(audit_key()));
+    let ran = run(["audit", "stats", &bundle]);
+    ran.expect(0, "");
+    for wanted in [
+        "log          acme/1\nentries      3\nfirst        2027-01-15T08:00:00.000Z\n",
+        "\nsilence      0.000 s at most, before entry 1\ntokens       0 in, 0 out\n",
+        "\nkinds\n           1  boot.evidence\n           1  log.export\n           1  log.open\n",
+        "\noutcomes\n           3  success\n",
+    ] {
+        assert!(ran.out.contains(wanted), "{wanted:?} in {}", ran.out);
+    }
+    let json = run(["audit", "stats", &bundle, "--type", "log.export", "--json"]).json();
+    assert_eq!(
+        (&json["format"], &json["scope"]),
+        (&"urn:anchorhold:audit-stats:v1".into(), &"kind log.export".into())
+    );
+    assert_eq!((&json["entries"], &json["kinds"]["named"]["log.export"]), (&1.into(), &1.into()));
+    assert_eq!((&json["silence"], &json["reasons"]["others"]), (&serde_json::Value::Null, &0.into()));
+    run(["audit", "stats", &bundle, "--type", "log.opened"]).expect(2, "no such kind");
+    let ran = run(["audit", "stats", &bundle, "--audit-key", &"99".repeat(32)]);
+    ran.expect(6, "not proven");
+    assert!(ran.out.is_empty());
+}
+
+#[test]
 fn a_report_is_the_same_each_time_and_says_what_is_not_proven() {
     let folder = Folder::new();
     let guest = bundle(&folder, Some(audit_key()));

@@ -23,6 +23,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("audit-entries", &["audit", "entries"]),
     ("audit-export", &["audit", "export"]),
     ("audit-report", &["audit", "report"]),
+    ("audit-stats", &["audit", "stats"]),
+    ("audit-tail", &["audit", "tail"]),
     ("audit-verify", &["audit", "verify"]),
     ("package-fetch", &["package", "fetch"]),
     ("key-create", &["key", "create"]),

@@ -16,6 +16,7 @@ mod receipt;
 mod release;
 mod seal;
 mod support;
+mod tail;
 mod token;
 mod top;
 mod trust;

@@ -171,6 +171,11 @@ fn operators() -> Map<String, Value> {
     let document = content([("application/json", Schema::object())]);
     let numbers =
         content([("text/plain", Schema::words()), ("application/openmetrics-text", Schema::words())]);
+    let signed = content([("text/plain", Schema::words().about("A checkpoint of c2sp.org/tlog-checkpoint"))]);
+    let octets = content([("application/octet-stream", Schema::words())]);
+    let about = "Hashes or entries of the audit log, as c2sp.org/tlog-tiles has them below `tile/`";
+    let name = json!([{"name": "tile", "in": "path", "required": true, "schema": {"type": "string"}}]);
+    let tile = Operation::new("auditTile", about, &octets, &TOLD).with("parameters", name).on("get");
     Map::from_iter([
         path("/", tells_anybody("status", "What is served and how to verify it, for people", &page)),
         path("/health", tells_anybody("health", "Whether the server is alive", &json_of("Status"))),
@@ -185,6 +190,8 @@ fn operators() -> Map<String, Value> {
         path("/version", tells_anybody("version", "The server's version", &json_of("Version"))),
         path("/openapi.json", tells_anybody("openapi", "This document", &document)),
         path("/metrics", tells("metrics", "Numbers for operators", &numbers)),
+        path("/v1/audit/checkpoint", tells("auditCheckpoint", "The end of the audit log, signed", &signed)),
+        path("/v1/audit/tile/{tile}", tile),
     ])
 }
 

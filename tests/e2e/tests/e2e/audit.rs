@@ -1,7 +1,7 @@
 //! What an auditor gets: one entry for each request, receipts that only the caller can open, and a bundle in which no
 //! change goes unnoticed.
 
-use crate::support::{Served, chat, count, with};
+use crate::support::{SOON, Served, chat, count, until, with};
 use anchorhold_attester::software::simulated_ark_der;
 use anchorhold_audit_log::{PublicKey, Receipt, SignedReceipt, VerifierKey, split_stream};
 use anchorhold_e2e::client::Caller;
@@ -105,6 +105,63 @@ fn each_request_has_one_entry_that_its_caller_can_open() {
     assert!(!receipt(requests[0]).opens(&key, streamed.to_string().as_bytes(), &answer));
     assert!(!receipt(requests[0]).opens(&key, &request, &streamed_bytes));
     assert!(!receipt(requests[1]).opens(&key, &request, &answer));
+}
+
+#[test]
+fn an_auditor_follows_the_log_of_a_running_guest_and_each_reading_is_in_it() {
+    let mut stand = Stand::new().unwrap();
+    let settings = stand.with_chat().unwrap();
+    let served = Served::start(stand, &settings);
+    assert_eq!(served.post("/v1/chat/completions", &chat("What is Anchorhold?")).status, 200);
+    // A caller's key reads nothing of it.
+    assert_eq!(served.get("/v1/audit/checkpoint").status, 403);
+    let (root, state) = (root(&served.stand), served.stand.path().join("seen.note"));
+    let url = format!("https://{}", served.guest.address);
+    let key = served.stand.path().join("auditor.key");
+    std::fs::write(&key, &settings.auditor_key).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let tail = || {
+        let arguments: [&dyn AsRef<std::ffi::OsStr>; 13] = [
+            &"audit",
+            &"tail",
+            &"--once",
+            &"--url",
+            &url,
+            &"--key-file",
+            &key,
+            &"--state",
+            &state,
+            &"--measurement",
+            &served.stand.measurement,
+            &"--dangerous-simulated-root",
+            &root,
+        ];
+        let output = served.stand.programs.output("anchorhold", &arguments).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    let is_reading = |entry: &Value| entry["type"] == "log.read" && entry["actor"]["tenant"] == "auditor";
+    // The answer to a reading leaves after its entry; the checkpoint that covers it comes a moment later.
+    let mut told = Vec::new();
+    until("the request and two readings in what was read", SOON, || {
+        told.extend(tail());
+        let readings = told.iter().filter(|entry| is_reading(entry)).count();
+        (count(&told, "infer.complete") == 1 && readings >= 2).then_some(())
+    });
+    assert_eq!((count(&told, "log.open"), count(&told, "infer.reject")), (1, 1));
+    let log = served.guest.audit_log.clone();
+    let Served { stand, guest, .. } = served;
+    guest.stop().unwrap();
+    let whole = anchorhold_e2e::guest::log_entries(&log).unwrap();
+    assert!(whole.len() > told.len(), "the last reading is in none");
+    assert!(told.iter().zip(&whole).all(|(told, entry)| told == entry));
+    // What was seen while the log grew holds for the bundle that was exported in the end.
+    let (bundle, seen) = (export(&stand, &log, "bundle.tar"), state.display().to_string());
+    let trust =
+        ["--measurement", &stand.measurement, "--dangerous-simulated-root", &root, "--earlier", &seen];
+    let (exit, verdict) = verify(&stand, &bundle, &trust);
+    assert_eq!(exit, Some(0), "{verdict}");
 }
 
 /// What somebody does to the entries of a bundle.

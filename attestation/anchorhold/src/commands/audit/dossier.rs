@@ -86,7 +86,7 @@ struct Made {
 }
 
 pub(super) fn run(args: &DossierArgs) -> Result<Exit, Failure> {
-    if args.page.choice.words().is_some() {
+    if args.page.choice.which.words().is_some() {
         let text = "a dossier holds whole logs; of flags that choose entries, it takes --sample and --word";
         return Err(Failure::usage(text));
     }

@@ -3,7 +3,7 @@
 use super::{AuditKey, log_check};
 use crate::exit::{Exit, Failure};
 use crate::files;
-use crate::output::{self, Meter, remark};
+use crate::output::{self, Metered, remark};
 use anchorhold_audit_log::{Entry, Expectations, Hash, Outcome, Report, TenantId, verify_each};
 use anchorhold_audit_report::{Filter, MAX_SAMPLE, Sample, csv, ocsf, parquet};
 use anchorhold_rats::Timestamp;
@@ -46,9 +46,9 @@ enum Form {
     Parquet,
 }
 
-/// Which entries.
+/// Which entries, by what stands in them.
 #[derive(clap::Args)]
-pub(super) struct Choice {
+pub(super) struct Which {
     /// Only from this time on, such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
@@ -64,6 +64,13 @@ pub(super) struct Choice {
     /// Only with this end
     #[arg(long, value_name = "OUTCOME", value_enum)]
     outcome: Option<Ended>,
+}
+
+/// Which entries, and how many of them.
+#[derive(clap::Args)]
+pub(super) struct Choice {
+    #[command(flatten)]
+    pub(super) which: Which,
     /// Only this many of them, drawn by the log's root hash and the word
     #[arg(long, value_name = "N", requires = "word", value_parser = clap::value_parser!(u64).range(1..=MAX_SAMPLE as u64))]
     sample: Option<u64>,
@@ -82,7 +89,7 @@ enum Ended {
     Error,
 }
 
-impl Choice {
+impl Which {
     pub(super) fn filter(&self) -> Result<Filter, Failure> {
         let ns = |at: Timestamp| at.unix_seconds().saturating_mul(1_000_000_000);
         let mut filter = Filter {
@@ -114,7 +121,9 @@ impl Choice {
         words.extend(self.outcome.map(|ended| format!("outcome {ended:?}").to_lowercase()));
         (!words.is_empty()).then(|| words.join(", "))
     }
+}
 
+impl Choice {
     /// The draw, if there is one: its word and how many.
     pub(super) fn draw(&self) -> Option<(&str, usize)> {
         let wanted = self.sample.and_then(|wanted| usize::try_from(wanted).ok());
@@ -132,6 +141,7 @@ impl Bundle<'_> {
     /// Verifies the bundle and calls `visit` with each entry.
     pub(super) fn verify_each(&self, visit: impl FnMut(&Entry)) -> Result<Report, Failure> {
         let file = File::open(self.path).map_err(|e| files::failed("open", self.path, &e))?;
+        let file = Metered::new(file, "read");
         verify_each(file, self.expectations, visit).map_err(|e| files::failed("read", self.path, &e))
     }
 
@@ -157,7 +167,7 @@ pub(super) fn run(args: &EntriesArgs) -> Result<Exit, Failure> {
     if args.form == Form::Parquet && args.out.is_none() {
         return Err(Failure::usage("--as parquet is not for a terminal: name a file with --out"));
     }
-    let filter = args.choice.filter()?;
+    let filter = args.choice.which.filter()?;
     let expectations = args.audit_key.clone().map(AuditKey::expectations).unwrap_or_default();
     let bundle = Bundle { path: &args.file, expectations: &expectations };
     let report = bundle.verify_each(|_| ())?;
@@ -180,14 +190,11 @@ pub(super) fn run(args: &EntriesArgs) -> Result<Exit, Failure> {
         None => Box::new(std::io::stdout().lock()),
     };
     let mut writer = EntryWriter::begin(out, args.form, manifest.origin.to_string());
-    let meter = Meter::new("written");
     let again = bundle.verify_each(|entry| {
         if filter.takes(entry) && chosen.as_ref().is_none_or(|chosen| chosen.contains(&entry.seq)) {
             writer.write(entry);
         }
-        meter.show_share(entry.seq - manifest.first + 1, manifest.count);
     })?;
-    meter.end();
     let written = writer.end();
     let synced = written.and_then(|written| file.as_ref().map_or(Ok(()), File::sync_all).map(|()| written));
     let written = synced.map_err(|e| Failure::other(format!("write the entries: {e}")))?;
@@ -198,7 +205,8 @@ pub(super) fn run(args: &EntriesArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn not_proven(report: &Report) -> Exit {
+/// Says which checks failed, of a log of which nothing was given out.
+pub(super) fn not_proven(report: &Report) -> Exit {
     for check in report.verdicts.iter().map(log_check).filter(|check| check.status == "failed") {
         remark(&format!("{}: {}", check.check, output::plain(&check.detail)));
     }

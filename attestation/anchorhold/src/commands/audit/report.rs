@@ -94,7 +94,7 @@ pub(super) fn make_page(args: &PageArgs) -> Result<MadePage, Failure> {
         }
         logs.push(part);
     }
-    let scope = args.choice.words();
+    let scope = args.choice.which.words();
     let at = trust.get().map(|trust| trust.at.to_string());
     let text =
         page(&Page { scope: scope.as_deref(), judged_at: at.as_deref(), logs: &logs, controls: &controls });
@@ -136,7 +136,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
 fn log_part(args: &PageArgs, path: &Path, trust: &OnceCell<Trust>) -> Result<(Exit, LogPart), Failure> {
     let expectations = Expectations::default();
     let bundle = Bundle { path, expectations: &expectations };
-    let filter = args.choice.filter()?;
+    let filter = args.choice.which.filter()?;
     let report = bundle.verify_each(|_| ())?;
     let drawn = match (args.choice.draw(), &report.checkpoint) {
         (Some(draw), Some(checkpoint)) if report.is_accepted() => {
