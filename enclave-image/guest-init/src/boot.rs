@@ -2,14 +2,14 @@
 //!
 //! 1. Mount what the kernel shows: devices, processes, its own state.
 //! 2. Set the kernel's switches, which under the policy nobody may write. See that randomness is the processor's. The kernel has no modules,
-//!    so there is none to load.
+//!    so there is none to load; where GPUs are promised, their nodes are made.
 //! 3. Put the disk under dm-verity with the measured root hash and mount it, read-only.
 //! 4. Copy the settings out of the measured initrd, make the root the root, load the SELinux policy.
 //! 5. Execute the second stage from the root.
 
 use crate::cmdline::Root;
 use crate::flavour::{FILE as FLAVOUR, Flavour};
-use crate::{dm, entropy, selinux, settings, sysctl};
+use crate::{dm, entropy, gpu, selinux, settings, sysctl};
 use anyhow::{Context as _, ensure};
 use rustix::mount::{MountFlags, mount, mount_move, mount_remount};
 use rustix::process::{chdir, chroot};
@@ -39,6 +39,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     entropy::check()?;
     let cmdline = std::fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
     let root = Root::parse(&cmdline)?;
+    gpu::make_nodes(&cmdline)?;
     wait_for_disk()?;
     dm::create(&root)?;
     let read_only = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOATIME;

@@ -17,6 +17,7 @@ mod console;
 mod dm;
 mod entropy;
 mod flavour;
+mod gpu;
 mod groups;
 mod handout;
 mod network;
