@@ -34,6 +34,7 @@ bench anchorhold-gateway overhead
 bench anchorhold-e2e tenants
 bench anchorhold-e2e topics
 bench anchorhold-e2e connections
+bench anchorhold-worker confinement "$PWD/$minilm" 8 "JSON=$parts/confinement.json"
 echo "== streams held, and overload"
 JSON="$parts/hold.json" tests/scripts/clients.sh bench
 for threads in 1 2; do
