@@ -13,16 +13,24 @@
 //!
 //! This crate decides nothing and logs nothing.
 
+mod fetcher;
+mod gateway;
 mod kernel;
 mod line;
-mod message;
 mod standing;
+mod work;
+mod worker;
 
 // The words inside the messages, for the process that builds them and needs nothing else of the engine.
 pub use anchorhold_engine::{
     CacheDomain, CallName, Calling, ChatMessage, Conversation, FinishReason, Load, MAX_CHOICES, MAX_LOGPROBS,
     ModelKind, MustCall, Precision, Prompt, RequestId, Sampling, Shorter, StopRules, Structure, Tenancy,
     TokenField, TokenId, Tool, ToolCall,
+};
+pub use fetcher::{FetchPackage, FetchReport, FromFetcher, StoreAccess, StoreIdentity, ToFetcher};
+pub use gateway::{
+    Appended, AuditEvent, CallerAuth, FromGateway, GuestCard, HeldProcess, LogFile, LogPart, RequestOutcome,
+    RequestRecord, Route, ServingEvidence, ToGateway,
 };
 pub use kernel::{
     FromCollector, KernelEvent, KernelReport, MandatoryPolicy, PolicyDenial, ToCollector, WhyLost,
@@ -31,11 +39,12 @@ pub use line::{
     GATEWAY_LINE, KEEPER_LINE, Line, LineError, LineReader, LineWriter, MAX_DESCRIPTORS, MAX_FRAME_BYTES,
     inherited, pair,
 };
-pub use message::{
-    Appended, AuditEvent, CallPart, CallerAuth, Confinement, Event, FetchPackage, FetchReport, FromFetcher,
-    FromGateway, FromWorker, GuestCard, HeldProcess, LoadModel, LoadReport, LogFile, LogPart, ModelInfo,
-    ObjectDescriptors, RejectReason, RequestError, RequestOutcome, RequestRecord, Route, ServingEvidence,
-    Specials, SpelledToken, StoreAccess, StoreIdentity, StructureFault, ToFetcher, ToGateway, ToWorker,
-    ToldToken, ToolFault, WireSecret, WireText, Work, WorkKind,
-};
 pub use standing::{LogCondition, LogStanding};
+pub use work::{
+    CallPart, Event, RejectReason, RequestError, Specials, SpelledToken, StructureFault, ToldToken,
+    ToolFault, Work, WorkKind,
+};
+pub use worker::{
+    Confinement, FromWorker, LoadModel, LoadReport, ModelInfo, ObjectDescriptors, ToWorker, WireSecret,
+    WireText,
+};
