@@ -3,10 +3,8 @@
 //!
 //! Never part of an image that is for use.
 
-use anchorhold_confine::{Role, enter};
-use anchorhold_ipc::Confinement;
-use anchorhold_worker::{Limits, LoadFailure, Sockets, quiet_panics, run};
-use anyhow::Context as _;
+mod taken;
+
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::thread;
@@ -19,34 +17,11 @@ const MIB: usize = 1 << 20;
 const STACK: usize = 64 * 1024;
 
 fn main() -> ExitCode {
-    quiet_panics();
-    match work() {
-        Ok(code) => code,
-        Err(error) => {
-            // Without a place to write to, the status still tells.
-            let _ = writeln!(io::stderr(), "anchorhold-hostile-glutton: error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn work() -> anyhow::Result<ExitCode> {
-    let sockets =
-        Sockets::take_inherited().context("standard input and output are not the keeper's sockets")?;
-    let starting = enter(&Role::Worker)?;
-    let layers = starting.layers();
-    let active = layers.active.iter().map(ToString::to_string).collect();
-    let confinement = Confinement { active, missing: layers.missing.clone() };
-    let held = (confinement.clone(), || Ok(confinement));
-    let exit = run(sockets, held, Limits::default(), |_, _| {
+    let take = || {
         take_threads();
         take_memory();
-        Err(LoadFailure {
-            code: "hostile".to_owned(),
-            detail: "it was given all that it asked for".to_owned(),
-        })
-    });
-    Ok(ExitCode::from(exit.context("no thread could be started")?.status()))
+    };
+    taken::worker("anchorhold-hostile-glutton", take, "it was given all that it asked for")
 }
 
 /// Takes threads that wait for ever.
