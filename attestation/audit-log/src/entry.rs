@@ -5,16 +5,20 @@
 
 mod actor;
 mod decision;
+mod keeping;
 mod kernel;
 mod platform;
 mod request;
+mod sealed;
 mod state;
 
 pub use actor::{Actor, ActorKind, AuthMethod};
 pub use decision::{CheckResult, Decision, Key, KeyOperation, MAX_CHECKS, MAX_SIGNERS, Setting};
+pub use keeping::{Keeping, MAX_PROFILES};
 pub use kernel::{Kernel, Layer, MAX_PERMISSIONS};
 pub use platform::{Platform, Tcb, Tee};
 pub use request::{Finish, Model, Request, Route};
+pub use sealed::{Ciphertext, MAX_SEALED_BYTES, Sealed, SubjectKeyId};
 pub use state::LogState;
 
 use crate::BootId;
@@ -69,6 +73,10 @@ pub struct Event {
     pub setting: Option<Setting>,
     /// What ties entries of two logs together.
     pub correlation: Option<CorrelationId>,
+    /// The act of an archive.
+    pub keeping: Option<Keeping>,
+    /// The personal part, sealed.
+    pub sealed: Option<Sealed>,
 }
 
 impl Event {
@@ -90,6 +98,8 @@ impl Event {
             log: None,
             setting: None,
             correlation: None,
+            keeping: None,
+            sealed: None,
         }
     }
 }
@@ -120,6 +130,9 @@ pub struct Entry {
     pub decision: Option<Decision>,
     /// The entry's own id.
     pub id: Ulid,
+    /// The act of an archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keeping>,
     /// What the kernel refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<Kernel>,
@@ -142,6 +155,9 @@ pub struct Entry {
     /// One request in numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub req: Option<Request>,
+    /// The personal part, sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
     /// The entry's index in the log.
     pub seq: u64,
     /// OCSF severity.
@@ -226,6 +242,7 @@ impl Entry {
             corr: event.correlation,
             decision: event.decision,
             id: slot.id,
+            keep: event.keeping,
             kernel: event.kernel,
             key: event.key,
             log: event.log,
@@ -234,6 +251,7 @@ impl Entry {
             out: event.outcome,
             platform: event.platform,
             req: event.request,
+            sealed: event.sealed,
             seq: slot.seq,
             sev: event.kind.severity(event.outcome),
             t: event.at.wall_ns,
@@ -250,10 +268,12 @@ impl Entry {
         let claims = self.decision.as_ref().and_then(|decision| decision.claims.as_ref());
         let signers = self.cfg.as_ref().map_or(0, |setting| setting.approved_by.len());
         let permissions = self.kernel.as_ref().map_or(0, |kernel| kernel.perms.len());
+        let profiles = self.keep.as_ref().map_or(0, |keeping| keeping.profiles.len());
         let excess = claims
             .and_then(Claims::excess)
             .or((signers > MAX_SIGNERS).then_some("signers"))
-            .or((permissions > MAX_PERMISSIONS).then_some("permissions"));
+            .or((permissions > MAX_PERMISSIONS).then_some("permissions"))
+            .or((profiles > MAX_PROFILES).then_some("profiles"));
         if let Some(what) = excess {
             return Err(EntryError::TooMany { what });
         }

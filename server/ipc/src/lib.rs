@@ -29,8 +29,8 @@ pub use anchorhold_engine::{
 };
 pub use fetcher::{FetchPackage, FetchReport, FromFetcher, StoreAccess, StoreIdentity, ToFetcher};
 pub use gateway::{
-    Appended, AuditEvent, CallerAuth, FromGateway, GuestCard, HeldProcess, LogFile, LogPart, RequestOutcome,
-    RequestRecord, Route, ServingEvidence, ToGateway,
+    Appended, AuditEvent, CallerAuth, CallerPart, FromGateway, GuestCard, HeldProcess, LogFile, LogPart,
+    RequestOutcome, RequestRecord, Route, ServingEvidence, ToGateway,
 };
 pub use kernel::{
     FromCollector, KernelEvent, KernelReport, MandatoryPolicy, PolicyDenial, ToCollector, WhyLost,

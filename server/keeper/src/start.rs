@@ -14,6 +14,7 @@ use crate::cpus;
 use crate::evidence::{Boot, GatewayKeys, Identity};
 use crate::gateway::Gateway;
 use crate::kernel::{self, Workers};
+use crate::personal::Personal;
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
 use crate::required::require;
@@ -70,6 +71,10 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         .context("beginning the audit log")?;
     let witnessing = if witnesses.is_some() { Witnessing::Some } else { Witnessing::None };
     let writer = Writer::start(log, clock, witnessing)?;
+    let personal = settings.audit.personal.as_ref();
+    let personal = personal
+        .map(|terms| Personal::begin(&settings.audit.directory, &terms.recipient, boot_id))
+        .transpose()?;
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
 
     let (happenings, inbox) = channel();
@@ -85,6 +90,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         anchor: None,
         told: Told::default(),
         witnesses,
+        personal,
         happenings,
         empty,
         beginning,

@@ -30,6 +30,8 @@ use std::process::Command;
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
 /// * `gateway` uses `evaluation` for its reader of signed tokens and key sets, so that there is one.
 /// * `audit-report` is a crate of its own because `audit-log` is the part that has to be trusted, and tables and pages are not.
+/// * `audit-personal` is a crate of its own because the keeper seals what the command line opens, and `audit-log` needs no HPKE.
+/// * `audit-archive` is a crate of its own because it removes things: nothing of that is linked into a guest or a verifier.
 /// * `dossier` is a crate of its own because the command line and the static `audit-verifier` both judge dossiers, and `audit-log` signs nothing.
 /// * `audit-verifier` is a program of its own because it is to be small: what the command line knows of servers and keys is not in it.
 /// * `api-keys` is a crate of its own because the command line writes the file that the gateway reads.
@@ -40,6 +42,8 @@ use std::process::Command;
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
     ("audit-log", "attestation", &[]),
+    ("audit-personal", "attestation", &["rats", "hpke", "audit-log"]),
+    ("audit-archive", "attestation", &["audit-log", "audit-personal"]),
     ("audit-report", "attestation", &["rats", "audit-log"]),
     ("dossier", "attestation", &["rats", "verifier", "evaluation", "audit-log", "audit-report", "dsse"]),
     ("audit-verifier", "attestation", &["rats", "verifier", "relying-party", "audit-log", "dsse", "dossier"]),
@@ -93,7 +97,9 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "rats",
             "api-keys",
             "appraisal-policy",
+            "audit-archive",
             "audit-log",
+            "audit-personal",
             "audit-report",
             "dossier",
             "dsse",
@@ -129,7 +135,18 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     (
         "keeper",
         "server",
-        &["ipc", "rats", "attester", "kbs", "key-release", "audit-log", "channel", "witnesses", "confine"],
+        &[
+            "ipc",
+            "rats",
+            "attester",
+            "kbs",
+            "key-release",
+            "audit-log",
+            "audit-personal",
+            "channel",
+            "witnesses",
+            "confine",
+        ],
     ),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
     ("cuda", "server", &["engine", "model", "worker", "ipc", "confine"]),

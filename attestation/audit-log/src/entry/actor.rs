@@ -1,5 +1,6 @@
 //! Who acted.
 
+use crate::Hash;
 use crate::id::TenantId;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,9 @@ pub struct Actor {
     pub auth: Option<AuthMethod>,
     /// What it is.
     pub kind: ActorKind,
+    /// A keyed pseudonym, the same for all entries of one caller in one boot and period. Its key is in no store, and goes with either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pseud: Option<Hash>,
     /// For which tenant it acted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
@@ -21,7 +25,7 @@ impl Actor {
     /// An actor without a tenant.
     #[must_use]
     pub const fn new(kind: ActorKind) -> Self {
-        Self { auth: None, kind, tenant: None }
+        Self { auth: None, kind, pseud: None, tenant: None }
     }
 }
 
