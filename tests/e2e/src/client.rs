@@ -1,6 +1,7 @@
 //! A caller who verifies before it asks.
 
 use crate::guest::Guest;
+use anchorhold_attester::software::gpu::{simulated_nvidia_device_root_der, simulated_nvidia_rim_root_der};
 use anchorhold_attester::software::tdx::simulated_intel_root_der;
 use anchorhold_channel::client::{
     Answer, Attested, Client, Connection, Limits, Streaming, Target, connect_unverified_for_attestation,
@@ -41,6 +42,8 @@ pub fn now() -> Timestamp {
 pub fn simulated_anchors() -> anyhow::Result<TrustAnchors> {
     let roots = SimulatedRoots {
         intel: Some(simulated_intel_root_der()),
+        nvidia_device: Some(simulated_nvidia_device_root_der()),
+        nvidia_rim: Some(simulated_nvidia_rim_root_der()),
         ..SimulatedRoots::amd(anchorhold_attester::software::simulated_ark_der())
     };
     Ok(dangerous::simulated_anchors(&roots)?)
