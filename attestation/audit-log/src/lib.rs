@@ -41,7 +41,7 @@ pub mod witness;
 
 pub use binding::{BindingInputs, BindingPurpose, MAX_EVIDENCE_BYTES};
 pub use bundle::{MAX_LOCATED_ENTRIES, Manifest};
-pub use bytes::{BootId, Hash, Hex, HexError, Measurement, PublicKey};
+pub use bytes::{BootId, DeviceId, Hash, Hex, HexError, Measurement, PublicKey};
 pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};
 pub use entry::{
     Actor, ActorKind, AuthMethod, CheckResult, Ciphertext, Decision, Entry, EntryError, Event, Finish,

@@ -15,6 +15,7 @@ mod cpus;
 mod evidence;
 mod fetch;
 mod gateway;
+mod gpus;
 mod kernel;
 mod key;
 mod personal;

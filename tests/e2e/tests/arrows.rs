@@ -13,7 +13,8 @@ use std::process::Command;
 /// * `endorsements` uses `verifier`, for its readers of reports, certificates and revocation lists; it judges nothing.
 /// * `key-broker` uses `channel`, because it serves HTTPS as the gateway does, with the same limits; and `attester`, for
 ///   the fixture root of `anchorhold-key-broker-simulated` alone.
-/// * `keeper` uses `channel`, as a client of the broker and for the attestation document. It needs no `verifier`.
+/// * `keeper` uses `channel`, as a client of the broker and for the attestation document; of `verifier` it has the
+///   readers of certificates, to name its own GPUs.
 /// * `client` is a crate of its own because programs link it, and `channel` needs neither a pool nor receipts; it uses `audit-log` for
 ///   the receipts that it checks, and holds no policy files and no endorsements.
 /// * `document` is a crate of its own because browsers judge documents too, and what `channel` stands on does not build for them.
@@ -25,6 +26,7 @@ use std::process::Command;
 /// * `key-release` uses `audit-log`: a guest takes no key whose release is not proven to stand in the broker's log.
 /// * `fetcher` is a program of its own, because what it needs to speak to stores has no business beside weights keys.
 /// * `collector` is a program of its own, because it reads what hostile processes had a hand in, and holds the kernel's socket.
+/// * `gpu-attester` is a program of its own, because NVIDIA's library is asked there, and neither the keeper nor a worker loads it for that.
 /// * `witnesses` is a crate of its own because guests and key brokers both keep a log in front of witnesses, over HTTPS.
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
@@ -132,12 +134,14 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ),
     ("fetcher", "server", &["ipc", "confine", "weights-store"]),
     ("collector", "server", &["ipc", "confine"]),
+    ("gpu-attester", "server", &["ipc", "confine"]),
     (
         "keeper",
         "server",
         &[
             "ipc",
             "rats",
+            "verifier",
             "attester",
             "kbs",
             "key-release",
