@@ -17,6 +17,7 @@
 mod binding;
 mod bundle;
 mod bytes;
+mod canonical;
 mod checkpoint;
 pub mod claims;
 pub mod cosignature;
