@@ -5,7 +5,7 @@ use anchorhold_e2e::client::{Caller, appraisal, cosine};
 use anchorhold_e2e::kvm::{Wish, choose};
 use anchorhold_e2e::models::EMBEDDING;
 use anchorhold_image_builder::build::files;
-use anchorhold_image_builder::qemu::{self, Accelerator, Tee};
+use anchorhold_image_builder::qemu::{self, Accelerator, PciAddress, Tee};
 use anchorhold_verifier::AppraisalPolicy;
 use anyhow::{bail, ensure};
 use clap::Parser;
@@ -19,6 +19,9 @@ const SENTENCES: [&str; 3] = [
     "A doctor measured the pulse of the sick man.",
     "The stock market fell sharply on Monday.",
 ];
+
+/// A GPU's libraries and pinned buffers, and weights on their way to it.
+const MEMORY_WITH_GPU_MIB: u32 = 16 << 10;
 
 /// Boots the image, verifies the guest as a client would, and asks it.
 #[derive(Debug, Parser)]
@@ -49,6 +52,9 @@ struct Arguments {
     /// Boot through UEFI firmware with an emulated TPM, and demand its quote and event log beside the simulated report
     #[arg(long, conflicts_with = "tee")]
     tpm: bool,
+    /// A GPU of this machine that is bound to vfio-pci, as 0000:41:00.0; repeat for each
+    #[arg(long, value_name = "ADDRESS")]
+    gpu: Vec<PciAddress>,
     /// The firmware of a TDX guest
     #[arg(long, value_name = "FILE", required_if_eq("tee", "tdx"))]
     firmware: Option<PathBuf>,
@@ -78,6 +84,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     );
     let with_tpm = if arguments.tpm { WithTpm::Yes } else { WithTpm::No };
     let mut deployment = Deployment::prepare_with(&image, with_tpm)?;
+    if !arguments.gpu.is_empty() {
+        deployment.machine.gpus.clone_from(&arguments.gpu);
+        deployment.machine.memory_mib = MEMORY_WITH_GPU_MIB;
+    }
     deployment.machine.accelerator = choose(arguments.accelerator, &image, deployment.stand.path())?;
     say(&format!("launch digest, computed before the boot: {}", deployment.measurement));
     if let Some((_, policy)) = &deployment.tpm {
