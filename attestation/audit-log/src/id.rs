@@ -124,6 +124,10 @@ text_newtype!(
     /// Ties entries of the broker to those of the guest. Alphabet of [`ModelId`].
     CorrelationId, 64, "correlation id", is_name
 );
+text_newtype!(
+    /// The name of a legal hold. Alphabet of [`ModelId`].
+    HoldId, 64, "hold id", is_name
+);
 
 fn is_code(text: &str, limit_bytes: usize) -> bool {
     !text.is_empty()
@@ -195,11 +199,13 @@ impl Ulid {
         for byte in random {
             value = value << 8 | u128::from(byte);
         }
-        let mut text = String::with_capacity(ULID_LEN);
-        for position in (0..ULID_LEN).rev() {
-            let digit = (value >> (5 * position) & 31) as usize;
-            text.push(ULID_ALPHABET.get(digit).copied().map_or('0', char::from));
+        let mut text = [0; ULID_LEN];
+        for character in text.iter_mut().rev() {
+            let [low, ..] = value.to_le_bytes();
+            *character = ULID_ALPHABET.get(usize::from(low & 31)).copied().unwrap_or(b'0');
+            value >>= 5;
         }
+        let text = String::from_utf8_lossy(&text).into_owned();
         Self(Cow::Owned(text))
     }
 }
