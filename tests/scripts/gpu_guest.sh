@@ -8,7 +8,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 tools=$(enclave-image/tools.sh)
 kernels=$(enclave-image/kernel.sh)
-with_driver=$(enclave-image/kernel.sh gpu)
 init=$(enclave-image/init.sh)
 work=$(mktemp -d "${TMPDIR:-/tmp}/anchorhold-gpu-XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -19,14 +18,8 @@ pack() { # FOLDER
 mkdir -p "$work"/base/{dev,proc,sys,root,usr/lib/anchorhold}
 install -m 755 "$init" "$work/base/init"
 echo production >"$work/base/usr/lib/anchorhold/flavour"
-cp -r "$work/base" "$work/gpu"
-cp -r "$with_driver/modules" "$work/gpu/usr/lib/anchorhold"
-mkdir -p "$work"/probe/{dev,proc,sys}
-cc -O1 -static -D_GNU_SOURCE -Wall -Werror -o "$work/probe/init" tests/scripts/gpu_modules.c
-cp "$with_driver"/modules/{nvidia,qemu_fw_cfg}.ko "$work/probe"
-for initrd in base gpu probe; do pack $initrd; done
+pack base
 cp "$kernels/base" "$work/base.kernel"
-for kernel in gpu probe; do cp "$with_driver/gpu" "$work/$kernel.kernel"; done
 
 digest=$(printf 'ab%.0s' {1..32})
 boot() { # NAME KIND WORD...
@@ -47,6 +40,16 @@ says unknown "guest-init: error: anchorhold.gpu= is not nvidia"
 boot without base
 says without "guest-init: error: /dev/vda"
 
+with_driver=$(enclave-image/kernel.sh gpu)
+cp -r "$work/base" "$work/gpu"
+cp -r "$with_driver/modules" "$work/gpu/usr/lib/anchorhold"
+mkdir -p "$work"/probe/{dev,proc,sys}
+cc -O1 -static -D_GNU_SOURCE -Wall -Werror -o "$work/probe/init" tests/scripts/gpu_modules.c
+cp "$with_driver"/modules/{nvidia,qemu_fw_cfg}.ko "$work/probe"
+for kind in gpu probe; do
+    pack $kind
+    cp "$with_driver/gpu" "$work/$kind.kernel"
+done
 boot driver-promised gpu anchorhold.gpu=nvidia
 says driver-promised "NVRM: No NVIDIA GPU found."
 says driver-promised "guest-init: error: nvidia.ko finds no device"
