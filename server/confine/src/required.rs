@@ -11,6 +11,7 @@ const CHILDREN: &[&[&str]] =
 const WITHOUT_PATHS: &[&[&str]] = &[&["empty root"]];
 const WITHOUT_CAPABILITIES: &[&[&str]] = &[&["no capabilities"]];
 const FEW_CAPABILITIES: &[&[&str]] = &[&["few capabilities"]];
+const WITHOUT_NETWORK: &[&[&str]] = &[&["network namespace"]];
 /// Of who computes.
 const WORKERS: &[&[&str]] = &[&["network namespace"], &[crate::GROUP]];
 const SERVES: &[&[&str]] = &[&[SERVING]];
@@ -33,6 +34,9 @@ pub fn lacking(role: &Role, phase: Phase, active: &[impl AsRef<str>]) -> Vec<Str
         Role::Keeper(_) => {}
         Role::Worker => sets.extend([CHILDREN, WITHOUT_CAPABILITIES, WITHOUT_PATHS, WORKERS]),
         Role::DeviceWorker(_) => sets.extend([CHILDREN, WITHOUT_CAPABILITIES, WORKERS]),
+        // These compute nothing, so they have no share of their own.
+        Role::GpuAttester(_) => sets.extend([CHILDREN, WITHOUT_CAPABILITIES, WITHOUT_NETWORK]),
+        Role::GpuAcceptor(_) => sets.extend([CHILDREN, FEW_CAPABILITIES, WITHOUT_NETWORK]),
         Role::Gateway => sets.extend([CHILDREN, WITHOUT_CAPABILITIES, WITHOUT_PATHS]),
         Role::Fetcher(_) => sets.extend([CHILDREN, WITHOUT_CAPABILITIES]),
         Role::Collector => sets.extend([CHILDREN, FEW_CAPABILITIES, WITHOUT_PATHS]),
