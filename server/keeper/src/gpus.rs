@@ -12,7 +12,7 @@ use anchorhold_rats::{Der, Endorsements, GpuEvidence, MAX_CERTIFICATES, Nonce};
 use anchorhold_verifier::{nvidia::unverified_identity, pem};
 use anyhow::{Context as _, bail, ensure};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -30,10 +30,11 @@ pub(crate) struct Gpus {
 enum Source {
     None,
     Software(Box<Board>),
-    Nvidia(Mutex<Asked>),
+    /// Those of the machine, and the program that lets them take work.
+    Nvidia(Mutex<Asked>, PathBuf),
 }
 
-/// The process that asks NVIDIA's library; ended when it is dropped.
+/// A process that asks NVIDIA's library; ended when it is dropped.
 struct Asked {
     child: Child,
     line: Line<ToGpuAttester, FromGpuAttester>,

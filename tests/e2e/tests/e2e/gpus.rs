@@ -72,7 +72,9 @@ fn gpus_are_judged_by_broker_and_caller_and_named_in_receipts() {
 #[test]
 fn a_guest_without_the_gpus_of_the_policy_gets_no_key() {
     let (stand, mut settings) = stand(HGX.0, HGX.2);
-    for (gpus, code) in [(None, "family_missing"), (Some("kind = \"software\"\nboard = \"single\"\n"), "nvidia_gpu_count")] {
+    for (gpus, code) in
+        [(None, "family_missing"), (Some("kind = \"software\"\nboard = \"single\"\n"), "nvidia_gpu_count")]
+    {
         settings.gpus = gpus.map(str::to_owned);
         let refusal = start(&stand, &settings).refused().unwrap();
         assert_eq!(refusal.by, "key broker", "{gpus:?}");
