@@ -19,7 +19,7 @@ use crate::personal::Personal;
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
 use crate::required::require;
-use crate::run::{KEEPER, Keeper, Slot};
+use crate::run::{Happening, KEEPER, Keeper, Slot};
 use crate::runtime;
 use crate::settings::{self, Device, Package, Settings};
 use crate::share;
@@ -34,7 +34,7 @@ use anchorhold_rats::{RuntimeEvent, Sha256Digest};
 use anyhow::{Context as _, bail};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 /// Starts everything and serves until told to stop.
@@ -85,7 +85,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
 
     let (happenings, inbox) = channel();
-    let mut keeper = Keeper {
+    let keeper = Keeper {
         settings,
         files,
         clock,
@@ -111,11 +111,20 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         evidence_recorded: false,
         drain_within: Duration::ZERO,
     };
+    open_and_run(keeper, (gateway, &log_directory), &inbox)
+}
+
+/// Obtains keys, loads models, opens the port and serves; a start that fails gives back what there is.
+fn open_and_run(
+    mut keeper: Keeper,
+    (gateway, log_directory): (Gateway, &Path),
+    inbox: &Receiver<Happening>,
+) -> anyhow::Result<()> {
     let outcome = collect(&mut keeper)
         .and_then(|()| obtain_and_load(&mut keeper))
-        .and_then(|()| keeper.open(gateway, &log_directory));
+        .and_then(|()| keeper.open(gateway, log_directory));
     match outcome {
-        Ok((child, voice)) => keeper.run(child, &voice, &inbox),
+        Ok((child, voice)) => keeper.run(child, &voice, inbox),
         Err(error) => {
             // Slots are dropped first: a worker that was loaded must not outlive a start that failed.
             keeper.give_back();
