@@ -135,7 +135,10 @@ impl Acts {
         let mut bytes = Vec::new();
         for (event, seq) in events.iter().zip(first..) {
             if seq >= MAX_ACTS {
-                return Err(Error::TooMany { what: "acts", limit: MAX_ACTS as usize });
+                return Err(Error::TooMany {
+                    what: "acts",
+                    limit: usize::try_from(MAX_ACTS).unwrap_or(usize::MAX),
+                });
             }
             let leaf = encode_entry(event, seq, self.boot)?;
             state.take(&Entry::from_bytes(&leaf)?).map_err(Error::Acts)?;
