@@ -7,10 +7,12 @@ mod erase;
 mod hold;
 mod personal;
 mod progress;
+mod proof;
 mod prune;
 mod report;
 mod stats;
 mod tail;
+mod tiles;
 
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
@@ -68,6 +70,16 @@ pub(crate) enum Command {
         --tls-key $TLS_KEY --as ocsf --once"
     )]
     Tail(Box<tail::TailArgs>),
+    #[command(after_help = "Examples:\n  anchorhold audit prove bundle.tar --index 4711 --out proof\n  \
+        anchorhold audit prove bundle.tar --from 4700 --to 4800 --audit-key $LOG_KEY --out proofs")]
+    Prove(Box<proof::ProveArgs>),
+    #[command(
+        after_help = "Examples:\n  anchorhold audit check-proof proof/4711.tlog-proof proof/4711.json --audit-key $LOG_KEY\n  \
+        anchorhold audit check-proof 4711.tlog-proof 4711.json --log-policy witnesses.policy"
+    )]
+    CheckProof(Box<proof::CheckProofArgs>),
+    #[command(after_help = "Example:\n  anchorhold audit tiles bundle.tar --out /var/www/log")]
+    Tiles(Box<tiles::TilesArgs>),
     /// Keep exported logs for years, with a log of their own about what is done with them
     #[command(subcommand)]
     Archive(archive::Command),
@@ -187,6 +199,9 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Verify(args) => run_verify(args),
         Command::Stats(args) => stats::run(args),
         Command::Tail(args) => tail::run(args),
+        Command::Prove(args) => proof::prove(args),
+        Command::CheckProof(args) => proof::check(args),
+        Command::Tiles(args) => tiles::run(args),
         Command::Archive(command) => archive::run(command),
         Command::Hold(command) => hold::run(command),
         Command::Prune(args) => prune::run(args),

@@ -13,6 +13,7 @@ mod key;
 mod owner;
 mod package;
 mod policy;
+mod proof;
 mod receipt;
 mod release;
 mod seal;
