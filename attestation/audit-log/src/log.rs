@@ -9,8 +9,10 @@ use crate::id::Ulid;
 use crate::merkle::{self, Growth, TreeHead};
 use crate::note::{NoteError, Signer, VerifierKey};
 use crate::storage::{
-    BINDING_FILE, CHECKPOINT_FILE, COSIGNED_FILE, Directory, EVIDENCE_FILE, KEY_FILE, Storage,
+    BINDING_FILE, CHECKPOINT_FILE, COSIGNED_FILE, Directory, EVIDENCE_FILE, KEY_COPIES_FILE, KEY_FILE,
+    Storage,
 };
+use crate::storage_key::StorageKey;
 use crate::{BootId, Hash};
 use std::path::Path;
 use std::{fmt, io};
@@ -125,10 +127,39 @@ enum History {
     Witnessed,
 }
 
+/// What a log begins with.
+#[derive(Debug)]
+pub struct Beginning {
+    /// Its key and its name.
+    pub signer: Signer,
+    /// The boot that writes it.
+    pub boot: BootId,
+    /// When.
+    pub at: Stamp,
+    /// What its entries are encrypted under, with copies for those who may read them, which are stored beside the entries before the first
+    /// of them; no copies, no file. `None` writes entries as they are: for media that nobody else reads.
+    pub storage_key: Option<(StorageKey, Vec<u8>)>,
+}
+
+impl Beginning {
+    /// A log whose entries are not encrypted.
+    #[must_use]
+    pub const fn new(signer: Signer, boot: BootId, at: Stamp) -> Self {
+        Self { signer, boot, at, storage_key: None }
+    }
+
+    /// Encrypts the entries; see [`storage_key`](Self::storage_key).
+    #[must_use]
+    pub fn encrypted(self, key: StorageKey, copies: Vec<u8>) -> Self {
+        Self { storage_key: Some((key, copies)), ..self }
+    }
+}
+
 /// The log of one boot, owned by one process. Not a lock: callers order their appends by `&mut`.
 #[derive(Debug)]
 pub struct Log<S: Storage = Directory> {
     storage: S,
+    storage_key: Option<StorageKey>,
     signer: Signer,
     boot: BootId,
     growth: Growth,
@@ -145,26 +176,37 @@ pub struct Log<S: Storage = Directory> {
 }
 
 impl Log<Directory> {
-    /// Begins the log of `boot` in the directory `path`, which must not exist. The log's name is the
-    /// signer's origin. Entry 0 is `log.open`, and a checkpoint covers it.
+    /// Begins the log of `boot` in the directory `path`, which must not exist, with entries in the clear. The log's name is the signer's
+    /// origin.
     ///
     /// # Errors
     /// [`LogError`].
     pub fn create(path: &Path, signer: Signer, boot: BootId, at: Stamp) -> Result<Self, LogError> {
+        Self::begin(path, Beginning::new(signer, boot, at))
+    }
+
+    /// Begins a log in the directory `path`, which must not exist. Entry 0 is `log.open`, and a checkpoint covers it.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn begin(path: &Path, beginning: Beginning) -> Result<Self, LogError> {
         let storage = Directory::create(path)
             .map_err(|source| LogError::Storage { doing: "make the log's directory", source })?;
-        Self::create_in(storage, signer, boot, at)
+        Self::begin_in(storage, beginning)
     }
 }
 
 impl<S: Storage> Log<S> {
-    /// Begins a log in empty storage; see [`Log::create`].
+    /// Begins a log in empty storage; see [`Log::begin`].
     ///
     /// # Errors
     /// [`LogError`].
-    pub fn create_in(storage: S, signer: Signer, boot: BootId, at: Stamp) -> Result<Self, LogError> {
+    pub fn begin_in(storage: S, beginning: Beginning) -> Result<Self, LogError> {
+        let Beginning { signer, boot, at, storage_key } = beginning;
+        let (storage_key, copies) = storage_key.unzip();
         let mut log = Self {
             storage,
+            storage_key,
             signer,
             boot,
             growth: Growth::new(),
@@ -181,6 +223,11 @@ impl<S: Storage> Log<S> {
         };
         let key = format!("{}\n", log.signer.key());
         log.store("write the log's key", |storage| storage.replace(KEY_FILE, key.as_bytes()))?;
+        if let Some(copies) = copies.filter(|copies| !copies.is_empty()) {
+            log.store("write the copies of the log's key", |storage| {
+                storage.replace(KEY_COPIES_FILE, &copies)
+            })?;
+        }
         log.store("begin a segment", |storage| storage.begin_segment(0))?;
         let mut open = Event::new(EventType::LogOpen, Outcome::Success, at);
         open.log = Some(LogState {
@@ -252,7 +299,7 @@ impl<S: Storage> Log<S> {
         for ((event, random), seq) in events.iter().zip(random).zip(self.size()..) {
             let leaf = encode(event, (seq, self.boot), *random)?;
             leaves.push(merkle::leaf_hash(&leaf));
-            push_frame(&mut frames, &leaf);
+            push_frame(&mut frames, seq, &leaf, self.storage_key.as_ref());
         }
         Ok((frames, leaves))
     }

@@ -11,6 +11,8 @@ pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
 pub(crate) const COSIGNED_FILE: &str = "checkpoint.cosigned";
 pub(crate) const KEY_FILE: &str = "key.vkey";
 pub(crate) const EVIDENCE_FILE: &str = "evidence.json";
+/// Copies of the key to the entries, for those who may read them; what is in it is theirs and the writer's.
+pub(crate) const KEY_COPIES_FILE: &str = "storage-key.json";
 pub(crate) const BINDING_FILE: &str = "binding.json";
 
 pub(crate) fn segment_name(number: u32) -> String {

@@ -17,6 +17,7 @@ mod fetch;
 mod gateway;
 mod kernel;
 mod key;
+mod log_key;
 mod receipts;
 mod release;
 mod reload;

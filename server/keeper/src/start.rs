@@ -14,6 +14,7 @@ use crate::cpus;
 use crate::evidence::{Boot, GatewayKeys, Identity};
 use crate::gateway::Gateway;
 use crate::kernel::{self, Workers};
+use crate::log_key::LogKey;
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
 use crate::required::require;
@@ -24,7 +25,9 @@ use crate::share;
 use crate::stages::{Stage, Stages};
 use crate::store;
 use anchorhold_attester::device::Device as AttestingDevice;
-use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
+use anchorhold_audit_log::{
+    Beginning as LogBeginning, BootId, Event, EventType, Log, Outcome, ReadingKey, Signer,
+};
 use anchorhold_channel::document::RuntimeClaims;
 use anchorhold_confine::{Beginning, Phase, Reach, Role, Starting, nvidia_nodes};
 use anchorhold_ipc::{Confinement, FromGateway, HeldProcess};
@@ -65,9 +68,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let keys = (&keys, endorsements);
     let identity = Identity::launch(&settings, (boot.id, boot.voice), keys, clock, runtime.selinux_policy)?;
     measure_settings(&identity, &settings, handed)?;
-    let boot_id = BootId::new(boot.id);
-    let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
-        .context("beginning the audit log")?;
+    let (log, reading) = begin_log(&settings, (boot.id, boot.signer), &log_directory, clock)?;
     let witnessing = if witnesses.is_some() { Witnessing::Some } else { Witnessing::None };
     let writer = Writer::start(log, clock, witnessing)?;
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
@@ -100,7 +101,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     };
     let outcome = collect(&mut keeper)
         .and_then(|()| obtain_and_load(&mut keeper))
-        .and_then(|()| keeper.open(gateway, &log_directory));
+        .and_then(|()| keeper.open(gateway, &log_directory, reading));
     match outcome {
         Ok((child, voice)) => keeper.run(child, &voice, &inbox),
         Err(error) => {
@@ -113,6 +114,23 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
             }
         }
     }
+}
+
+/// Begins the boot's log, encrypted, and gives back what opens its entries.
+fn begin_log(
+    settings: &Settings,
+    (boot, signer): ([u8; 16], Signer),
+    directory: &Path,
+    clock: Clock,
+) -> anyhow::Result<(Log, ReadingKey)> {
+    let LogKey { storage, reading, copies } = LogKey::new(&settings.audit, signer.origin())?;
+    if copies.is_empty() {
+        warn("audit.readers names nobody: nobody can read the log when this guest is gone");
+    }
+    let beginning = LogBeginning::new(signer, BootId::new(boot), clock.stamp());
+    let log =
+        Log::begin(directory, beginning.encrypted(storage, copies)).context("beginning the audit log")?;
+    Ok((log, reading))
 }
 
 /// Measures what this guest was told to do, before it says anything of itself: the keeper's settings, and the gateway's with whatever

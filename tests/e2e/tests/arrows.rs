@@ -25,6 +25,8 @@ use std::process::Command;
 /// * `key-release` uses `audit-log`: a guest takes no key whose release is not proven to stand in the broker's log.
 /// * `fetcher` is a program of its own, because what it needs to speak to stores has no business beside weights keys.
 /// * `collector` is a program of its own, because it reads what hostile processes had a hand in, and holds the kernel's socket.
+/// * `log-key` is a crate of its own because the keeper writes copies of a log's key and the command line opens them, and `audit-log`
+///   decrypts nothing that was encrypted to a public key.
 /// * `witnesses` is a crate of its own because guests and key brokers both keep a log in front of witnesses, over HTTPS.
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
@@ -67,6 +69,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("hpke", "attestation", &["rats"]),
     ("body-encryption", "attestation", &["rats", "hpke"]),
     ("key-release", "attestation", &["rats", "verifier", "appraisal-policy", "audit-log", "dsse", "hpke"]),
+    ("log-key", "attestation", &["rats", "hpke"]),
     ("witnesses", "attestation", &["audit-log", "channel"]),
     ("release-cedar", "attestation", &["audit-log", "rats", "verifier"]),
     (
@@ -129,7 +132,18 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     (
         "keeper",
         "server",
-        &["ipc", "rats", "attester", "kbs", "key-release", "audit-log", "channel", "witnesses", "confine"],
+        &[
+            "ipc",
+            "rats",
+            "attester",
+            "kbs",
+            "key-release",
+            "audit-log",
+            "log-key",
+            "channel",
+            "witnesses",
+            "confine",
+        ],
     ),
     ("worker", "server", &["ipc", "engine", "model", "confine", "sealed-weights"]),
     ("cuda", "server", &["engine", "model", "worker", "ipc", "confine"]),

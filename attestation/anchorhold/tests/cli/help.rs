@@ -22,6 +22,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("audit-dossier", &["audit", "dossier"]),
     ("audit-entries", &["audit", "entries"]),
     ("audit-export", &["audit", "export"]),
+    ("audit-reader-new", &["audit", "reader", "new"]),
+    ("audit-reader-show", &["audit", "reader", "show"]),
     ("audit-report", &["audit", "report"]),
     ("audit-stats", &["audit", "stats"]),
     ("audit-tail", &["audit", "tail"]),

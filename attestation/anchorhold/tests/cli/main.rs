@@ -12,6 +12,7 @@ mod key;
 mod owner;
 mod package;
 mod policy;
+mod reader;
 mod receipt;
 mod release;
 mod seal;
