@@ -9,7 +9,7 @@ SECONDS_PER_TARGET ?= 20
 FLAVOUR ?= production
 PROFILE ?= server
 
-.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test kernel kernel-check aml-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench selinux apparmor-test deny cuda gpu-check gpu-guest-check
+.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test kernel kernel-check aml-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench bench-guest selinux apparmor-test deny cuda gpu-check gpu-guest-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,7 +29,7 @@ demo: build ## The same without staying up; JSON=FILE writes the stage times
 demo-refuse: build ## The same start, refused, once for each reason
 	@$(PROGRAMS)/anchorhold-demo --refuse
 
-image: build ## Build the guest's image: FLAVOUR=production, debug or demo, PROFILE=server or small; prints its folder
+image: build ## Build the guest's image: FLAVOUR=production, debug or demo, PROFILE=server, small or gpu (NVIDIA's driver and libraries, 0.9 GB of sources); prints its folder
 	@CARGO='$(CARGO)' enclave-image/image.sh $(FLAVOUR) $(PROFILE)
 
 kernel: setup ## Build the guest's kernels, unless they are there; prints their folder
@@ -42,15 +42,15 @@ kernel-check: kernel ## Build the guest's kernels a second time, elsewhere, and 
 aml-test: kernel ## Boot the guest's kernel with ACPI programs of a hostile host: they reach Debian's memory and not ours
 	@tests/scripts/aml.sh
 
-boot: build ## The main job with the guest in QEMU, measured before; TPM=1 with UEFI and an emulated TPM; ACCEL=kvm or auto; TEE=snp or tdx shows that host's command line; JSON=FILE writes the stage times
+boot: build ## The main job with the guest in QEMU, measured before; TPM=1 with UEFI and an emulated TPM; ACCEL=kvm or auto; TEE=snp or tdx shows that host's command line; PROFILE=gpu GPU=0000:41:00.0 passes a GPU through; JSON=FILE writes the stage times
 	@image=$$(CARGO='$(CARGO)' enclave-image/image.sh demo $(PROFILE)) && $(PROGRAMS)/anchorhold-boot --image "$$image" \
-	    --tools "$$(enclave-image/tools.sh)" $(if $(TPM),--tpm) $(if $(ACCEL),--accelerator '$(ACCEL)') $(if $(TEE),--tee '$(TEE)') $(if $(FIRMWARE),--firmware '$(FIRMWARE)') $(if $(JSON),--json '$(JSON)')
+	    --tools "$$(enclave-image/tools.sh)" $(if $(TPM),--tpm) $(if $(ACCEL),--accelerator '$(ACCEL)') $(if $(TEE),--tee '$(TEE)') $(if $(FIRMWARE),--firmware '$(FIRMWARE)') $(if $(GPU),--gpu '$(GPU)') $(if $(JSON),--json '$(JSON)')
 
 image-sbom: setup ## Write the image's components as CycloneDX, and unsigned provenance if IMAGE names its folder, into target/supply-chain
-	@CARGO='$(CARGO)' IMAGE='$(IMAGE)' tests/scripts/supply_chain.sh sbom
+	@CARGO='$(CARGO)' IMAGE='$(IMAGE)' PROFILE='$(PROFILE)' tests/scripts/supply_chain.sh sbom
 
 advisories: setup ## Hold the image's components against advisory databases: RUSTSEC=folder, DEBIAN=tracker.json; RELEASE=trixie
-	@CARGO='$(CARGO)' RUSTSEC='$(RUSTSEC)' DEBIAN='$(DEBIAN)' RELEASE='$(RELEASE)' tests/scripts/supply_chain.sh advisories
+	@CARGO='$(CARGO)' RUSTSEC='$(RUSTSEC)' DEBIAN='$(DEBIAN)' RELEASE='$(RELEASE)' PROFILE='$(PROFILE)' tests/scripts/supply_chain.sh advisories
 
 measure-test: build ## What image measure computes against sev-snp-measure, the sev crate and systemd-measure
 	@CARGO='$(CARGO)' tests/scripts/measure.sh
@@ -122,8 +122,11 @@ cuda: setup ## Compile the CUDA kernels with nvcc from PyPI and build the worker
 gpu-check: setup ## Parity and throughput on a GPU (ANCHORHOLD_GPU_MODEL: a model's folder); ends with error 3 where there is none
 	@CARGO='$(CARGO)' tests/scripts/gpu_check.sh
 
-gpu-guest-check: kernel ## Boot a guest that was promised GPUs on a machine without: it ends before it opens its disk
+gpu-guest-check: kernel ## Boot guests that were promised GPUs on a machine without, with NVIDIA's driver and without: each ends before it opens its disk
 	@CARGO='$(CARGO)' tests/scripts/gpu_guest.sh
+
+bench-guest: kernel ## What confinement costs the main job in the guest's kernel, control groups included; JSON=FILE writes the figures
+	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/confinement_guest.sh
 
 bench: build ## Measure; JSON=FILE writes name, value, unit, peer and ratio
 	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/bench.sh

@@ -11,9 +11,9 @@ debian_mirror() {
 }
 
 # `apt_config FOLDER SUITE...` makes an apt in FOLDER that knows only these Debian suites and no installed package, and points
-# APT_CONFIG at it.
+# APT_CONFIG at it. ANCHORHOLD_COMPONENTS: of their components (main).
 apt_config() {
-    local folder=$1 mirror security suite
+    local folder=$1 mirror security suite components=${ANCHORHOLD_COMPONENTS:-main}
     shift
     mirror=$(debian_mirror)
     security=${mirror}-security
@@ -24,12 +24,12 @@ apt_config() {
         case $suite in
         # A mirror may have stopped following a suite that is not released. What is taken from it is pinned by digest.
         forky | sid)
-            echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg check-valid-until=no] $mirror $suite main"
+            echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg check-valid-until=no] $mirror $suite $components"
             ;;
         *)
-            echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
-            echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite-updates main"
-            echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $security $suite-security main"
+            echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite $components"
+            echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite-updates $components"
+            echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $security $suite-security $components"
             ;;
         esac
     done >"$folder/etc/apt/sources.list"

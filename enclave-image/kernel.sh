@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Builds the guest's kernels from Debian's source: `base`, and `demo` for the image of the demonstration. Prints their folder. What was
-# built is kept for as long as nothing changes that it is built from.
+# Builds the guest's kernels from Debian's source: `base`, and `demo` for the image of the demonstration; or `gpu` and its modules, which are
+# NVIDIA's driver and, for the demonstration, the driver of fw_cfg. Prints their folder. What was built is kept for as long as nothing
+# changes that it is built from.
 #
-# kernel.sh            the kernels, built if they are not there
-# kernel.sh DIR        builds them into DIR, whatever is there, and the other way round: first demo, then base
+# kernel.sh [gpu]      the kernels, built if they are not there
+# kernel.sh [gpu] DIR  builds them into DIR, whatever is there, and the other way round: first demo, then base
 #
 # ANCHORHOLD_KERNEL_JOBS   compilers at one time (one for each processor)
 set -euo pipefail
@@ -12,6 +13,12 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 tools=$(enclave-image/tools.sh)
 files=enclave-image/kernel
 . enclave-image/apt.sh
+# What is built, and from which files.
+order=(base demo) inputs=("$files"/{base,demo}.config) patches=("$files"/patches/*.patch)
+if [ "${1:-}" = gpu ]; then
+    shift
+    order=(gpu) inputs=("$files"/{base,gpu}.config "$files"/patches/driver/*.patch) patches+=("$files"/patches/gpu/*.patch)
+fi
 
 # `locked NAME PACKAGE` prints the digest of a package of NAME.lock.
 locked() {
@@ -23,6 +30,8 @@ locked() {
 
 source=$(awk -F'"' '/^kernel / { print $2 }' enclave-image/rootfs.toml)
 release=$(awk -F'"' '/^kernel / { print $4 }' enclave-image/rootfs.toml)
+driver=$(awk -F'"' '/^driver / { print $2 }' enclave-image/rootfs.toml)
+driver_release=$(awk -F'"' '/^driver / { print $4 }' enclave-image/rootfs.toml)
 epoch=$(awk -F' *= *' '$1 == "epoch" { print $2 }' enclave-image/image.lock)
 # What the bytes of a kernel depend on, beside its source.
 compiler=(gcc-14-x86-64-linux-gnu cpp-14-x86-64-linux-gnu binutils-x86-64-linux-gnu libelf1t64 libzstd1)
@@ -34,16 +43,22 @@ for package in "${compiler[@]}"; do
     }
 done
 key=$({
-    sha256sum "$files"/*.config "$files"/patches/*.patch enclave-image/kernel.sh
-    echo "$release $epoch"
+    sha256sum "${inputs[@]}" "${patches[@]}" enclave-image/kernel.sh
+    echo "${order[*]} $release $epoch"
     locked image "$source"
+    [ "${order[0]}" != gpu ] || { echo "$driver_release" && locked gpu "$driver"; }
     for package in "${compiler[@]}"; do locked build "$package"; done
 } | sha256sum | cut -c1-16)
 
-out=${1:-$target/image/kernels/$key} order=(base demo)
+# The kernels come last: where they are, everything is.
+is_there() {
+    local kernel
+    for kernel in "${order[@]}"; do [ -e "$out/$kernel" ] || return 1; done
+}
+out=${1:-$target/image/kernels/$key}
 if [ $# -gt 0 ]; then
-    order=(demo base)
-elif [ -e "$out/base" ] && [ -e "$out/demo" ]; then
+    [ "${order[0]}" = gpu ] || order=(demo base)
+elif is_there; then
     echo "$out"
     exit 0
 fi
@@ -53,7 +68,10 @@ mkdir -p "$out"
 work=$(mktemp -d "$out/build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-package=$("$target/release/anchorhold-image" fetch --lock enclave-image/image.lock --package "$source" --cache "$target/image/packages" --mirror "$(debian_mirror)")
+fetched() { # LOCK PACKAGE
+    "$target/release/anchorhold-image" fetch --lock "enclave-image/$1.lock" --package "$2" --cache "$target/image/packages" --mirror "$(debian_mirror)"
+}
+package=$(fetched image "$source")
 echo "kernel: unpacking $source" >&2
 # What other machines, sound and graphics are made of is never compiled here, and is a third of the source.
 unused=()
@@ -61,9 +79,14 @@ for folder in tools/testing sound drivers/gpu drivers/media; do unused+=(--exclu
 dpkg-deb --fsys-tarfile "$package" | tar -x --to-stdout "./usr/src/$source.tar.xz" | "$tools/run/xz" -dc -T2 |
     tar -x -C "$work" --no-same-owner --exclude='linux-source-*/Documentation/*.[^K]*' --exclude='linux-source-*/arch/*.dts*' "${unused[@]}"
 tree=$work/$source
-for patch in "$files"/patches/*.patch; do
-    "$tools/run/patch" -d "$tree" -p1 -s --fuzz=0 <"$patch" || { echo "kernel: $patch does not fit the source" >&2; exit 1; }
-done
+apply() { # FOLDER PATCH...
+    local folder=$1 patch
+    shift
+    for patch in "$@"; do
+        "$tools/run/patch" -d "$folder" -p1 -s --fuzz=0 <"$patch" || { echo "kernel: $patch does not fit the source" >&2; return 1; }
+    done
+}
+apply "$tree" "${patches[@]}"
 
 # Nothing of the machine, its user or its clock is in a kernel, nor of this environment. The compilers are the tools', by their names.
 environment=(PATH="$tools/run:$PATH" HOME="$work" LC_ALL=C TZ=UTC KBUILD_BUILD_USER=anchorhold KBUILD_BUILD_HOST=anchorhold
@@ -89,19 +112,65 @@ holds() {
         *=n) ! grep -q "^$name=" "$tree/.config" || { echo "kernel: $line, but Linux has $(grep "^$name=" "$tree/.config")" >&2; wrong=1; } ;;
         *) grep -qxF -- "$line" "$tree/.config" || { echo "kernel: $line is not what Linux has" >&2; wrong=1; } ;;
         esac
-    done < <(grep -h '^CONFIG_' "$@")
+    done <"$1"
     return $wrong
 }
 
-for kernel in "${order[@]}"; do
-    parts=("$files/base.config")
-    [ "$kernel" = base ] || parts+=("$files/$kernel.config")
-    cat "${parts[@]}" >"$work/wanted"
+# Of lines with one name the last counts.
+merged() {
+    awk -F= '/^CONFIG_/ { if (!($1 in line)) name[++count] = $1; line[$1] = $0 } END { for (at = 1; at <= count; at++) print line[name[at]] }' "$@"
+}
+
+# NVIDIA's driver, beside the kernel that it is for. Its core is an object file of Debian's package, which is compiled from its source there;
+# the interface to the kernel is compiled here, with the kernel's compiler and flags. UBSAN's traps are left out of both: the driver indexes
+# arrays past their declared ends where it means to, and no GPU was there to find each such place.
+build_driver() {
+    local at=$tree/nvidia-open package module
+    package=$(fetched gpu "$driver")
+    dpkg-deb --fsys-tarfile "$package" | tar -x --to-stdout ./usr/src/nvidia-open-kernel.tar.xz | "$tools/run/xz" -dc |
+        tar -x -C "$work" --no-same-owner modules/nvidia-open-kernel/{Kbuild,Makefile,conftest.sh,header-presence-tests.mk,common,nvidia,nvidia-uvm}
+    # Within the tree, so that no path of this machine is a name of one of its files.
+    mv "$work/modules/nvidia-open-kernel" "$at"
+    apply "$at" "$files"/patches/driver/*.patch
+    "$tools/compiler/strip" --strip-debug "$at/nvidia/nv-kernel.o_binary"
+    build -j"$jobs" M=nvidia-open NV_KERNEL_MODULES="nvidia nvidia-uvm" NV_KERNEL_SOURCES="$tree" NV_KERNEL_OUTPUT="$tree" NV_SPECTRE_V2=1 \
+        UBSAN_SANITIZE=n modules
+    for module in nvidia nvidia-uvm; do
+        [ "$("$tools/run/modinfo" -F version "$at/$module.ko")" = "$driver_release" ] ||
+            { echo "kernel: rootfs.toml names $driver_release of $driver, which is another" >&2; return 1; }
+    done
+    "$tools/compiler/nm" -u "$at/nvidia.ko" | grep -q ' crypto_alloc_aead$' ||
+        { echo "kernel: the driver was built without its half of confidential mode" >&2; return 1; }
+}
+
+# Modules as they lie in an initrd.
+take_modules() {
+    local module
+    mkdir -p "$out/modules"
+    for module in "$tree"/nvidia-open/nvidia.ko "$tree"/nvidia-open/nvidia-uvm.ko "$tree"/drivers/firmware/qemu_fw_cfg.ko; do
+        "$tools/compiler/strip" --strip-debug -o "$out/modules/$(basename "$module")" "$module"
+    done
+}
+
+jobs=${ANCHORHOLD_KERNEL_JOBS:-$(nproc)}
+configure() { # KERNEL
+    local parts=("$files/base.config")
+    [ "$1" = base ] || parts+=("$files/$1.config")
+    merged "${parts[@]}" >"$work/wanted"
     build KCONFIG_ALLCONFIG="$work/wanted" allnoconfig
-    holds "${parts[@]}"
+    holds "$work/wanted"
+}
+
+for kernel in "${order[@]}"; do
+    configure "$kernel"
     begun=$SECONDS
     echo "kernel: compiling $kernel" >&2
-    build -j"${ANCHORHOLD_KERNEL_JOBS:-$(nproc)}" bzImage
+    build -j"$jobs" bzImage
+    if [ "$kernel" = gpu ]; then
+        build -j"$jobs" modules
+        build_driver
+        take_modules
+    fi
     echo "kernel: compiled $kernel in $((SECONDS - begun)) s" >&2
     [ "$(cat "$tree/include/config/kernel.release")" = "$release" ] ||
         { echo "kernel: rootfs.toml names $release, the source is $(cat "$tree/include/config/kernel.release")" >&2; exit 1; }
@@ -111,4 +180,9 @@ for kernel in "${order[@]}"; do
     cp "$tree/System.map" "$out/$kernel.map"
     mv "$out/$kernel.part" "$out/$kernel"
 done
+# The kernel for GPUs is compiled only where one is asked for. That it could be configured is seen here.
+if [ "${order[0]}" != gpu ]; then
+    apply "$tree" "$files"/patches/gpu/*.patch
+    configure gpu
+fi
 echo "$out"

@@ -50,9 +50,12 @@ done
 echo "== guest"
 image=$(enclave-image/image.sh demo)
 programs=${CARGO_TARGET_DIR:-target}/release
-"$programs/anchorhold-boot" --image "$image" --tools "$(enclave-image/tools.sh)" --json "$parts/boot.told"
-"$programs/anchorhold-demo" --json "$parts/demo.told" >/dev/null
+"$programs/anchorhold-boot" --image "$image" --tools "$(enclave-image/tools.sh)" --rate 4 --json "$parts/boot.told"
+"$programs/anchorhold-demo" --rate 40 --json "$parts/demo.told" >/dev/null
 python3 tests/scripts/guest_figures.py "$image" "$parts/boot.told" "$parts/demo.told" "$parts/guest.json"
+
+echo "== confinement in the guest's kernel"
+JSON="$parts/confinement_guest.json" tests/scripts/confinement_guest.sh
 
 echo "== sizes"
 JSON="$parts/verifier_size.json" tests/scripts/verifier_size.sh

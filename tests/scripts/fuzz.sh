@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for a while. usage: fuzz.sh SECONDS
+# Runs each fuzz target for a while, as many at a time as there are processors. usage: fuzz.sh SECONDS
 #
 # The sanitizer needs unstable compiler flags; RUSTC_BOOTSTRAP lets the stable compiler take them, so that no second
 # toolchain is needed.
@@ -51,7 +51,14 @@ for target in $targets; do
     if [ "$target" = sealed_manifest ]; then # it signs what it is given, so it begins with a payload too
         sed 's/.*"payload":"\([^"]*\)".*/\1/' tests/vectors/sealed-weights/seeds/manifest.json | base64 -d >tests/fuzz/corpus/sealed_manifest/payload
     fi
-    out=$("$cargo" fuzz run --fuzz-dir tests/fuzz "$target" "tests/fuzz/corpus/$target" -- \
-        -max_total_time="$seconds" -len_control=0 -rss_limit_mb=2048 -timeout=10 2>&1) || { echo "$out" | tail -40; exit 1; }
-    echo "fuzz $target: $(echo "$out" | grep -E '^Done|DONE' | tail -1)"
 done
+run() {
+    local out
+    out=$("$cargo" fuzz run --fuzz-dir tests/fuzz "$1" "tests/fuzz/corpus/$1" -- \
+        -max_total_time="$seconds" -len_control=0 -rss_limit_mb=2048 -timeout=10 2>&1) || { echo "$out" | tail -40; return 1; }
+    echo "fuzz $1: $(echo "$out" | grep -E '^Done|DONE' | tail -1)"
+}
+export -f run
+export cargo seconds
+# Each is built already; xargs ends with an error if one of them found something.
+printf '%s\n' $targets | xargs -P "$(nproc)" -I{} bash -c 'run {}'

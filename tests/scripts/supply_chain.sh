@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # usage: supply_chain.sh sbom|advisories
 #
+# PROFILE=gpu is about images with GPUs: their worker and NVIDIA's packages are in the list too.
 # sbom writes target/supply-chain/sbom.json; with IMAGE, an image's folder, provenance.json beside it, over the image's files and the list.
 # advisories holds the list against RUSTSEC, a folder with RustSec's database, and DEBIAN, Debian's security tracker as JSON. What it prints
 # ends with what a rebuild would fix.
@@ -16,8 +17,10 @@ program=$target/release/anchorhold-supply-chain
 "$cargo" metadata --format-version 1 --locked --filter-platform x86_64-unknown-linux-gnu >"$out/metadata.json"
 roots=()
 for package in keeper gateway worker fetcher guest-init; do roots+=(--root "anchorhold-$package"); done
+locks=(enclave-image/image.lock)
+if [ "${PROFILE:-}" = gpu ]; then roots+=(--root anchorhold-cuda) locks+=(enclave-image/gpu.lock); fi
 epoch=$(awk -F ' *= *' '$1 == "epoch" { print $2 }' enclave-image/image.lock)
-"$program" sbom --metadata "$out/metadata.json" --lock Cargo.lock --packages enclave-image/image.lock "${roots[@]}" --name anchorhold \
+"$program" sbom --metadata "$out/metadata.json" --lock Cargo.lock "${locks[@]/#/--packages=}" "${roots[@]}" --name anchorhold \
     --version "$(awk -F '"' '/^version = / { print $2; exit }' Cargo.toml)" --at "$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" >"$out/sbom.json"
 rm "$out/metadata.json"
 
@@ -28,8 +31,8 @@ sbom)
         subjects=(--subject "sbom.json=$out/sbom.json")
         for file in "$IMAGE"/*; do [ ! -f "$file" ] || subjects+=(--subject "$(basename "$file")=$file"); done
         materials=()
-        for file in Cargo.lock enclave-image/{image.lock,build.lock,rootfs.toml} enclave-image/kernel/*.config enclave-image/kernel/patches/*.patch \
-            rust-toolchain.toml; do materials+=(--material "$file=$file"); done
+        for file in Cargo.lock "${locks[@]}" enclave-image/{build.lock,rootfs.toml} enclave-image/kernel/*.config \
+            enclave-image/kernel/patches/{,*/}*.patch rust-toolchain.toml; do materials+=(--material "$file=$file"); done
         "$program" provenance "${subjects[@]}" "${materials[@]}" ${SIGN:+--sign "$SIGN"} >"$out/provenance.json"
         echo "$out/provenance.json"
     fi

@@ -20,6 +20,7 @@ pub use guest::SoftwareGuest;
 pub use launch::{Debug, LaunchConfig, MigrationAgent, Product, ReportVersion, Signer, TcbBytes};
 pub use measure::measure_components;
 pub use paravisor::SoftwareParavisor;
+pub use pem::certificates_pem;
 pub use tpm::SoftwareTpm;
 
 use std::fmt;
@@ -53,7 +54,7 @@ impl std::error::Error for Error {}
 /// All simulated roots as one PEM file: of SEV-SNP, TDX, NVIDIA's devices and NVIDIA's manifests.
 #[must_use]
 pub fn simulated_roots_pem() -> String {
-    pem::certificates(&[
+    certificates_pem([
         simulated_ark_der(),
         tdx::simulated_intel_root_der(),
         gpu::simulated_nvidia_device_root_der(),

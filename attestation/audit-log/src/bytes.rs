@@ -12,6 +12,8 @@ pub type Hash = Hex<32>;
 pub type Measurement = Hex<48>;
 /// The random name of one boot.
 pub type BootId = Hex<16>;
+/// The identity of a GPU or switch (PDI), as its certificate names it.
+pub type DeviceId = Hex<8>;
 /// An Ed25519 public key (RFC 8032).
 pub type PublicKey = Hex<32>;
 

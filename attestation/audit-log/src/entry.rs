@@ -3,23 +3,33 @@
 //! The bytes stored are the bytes hashed and the bytes exported. Reading them back holds them to the same
 //! form, so an entry has exactly one spelling.
 
+mod actor;
+mod decision;
+mod keeping;
+mod kernel;
+mod platform;
+mod request;
+mod sealed;
+mod state;
+
+pub use actor::{Actor, ActorKind, AuthMethod};
+pub use decision::{CheckResult, Decision, Key, KeyOperation, MAX_CHECKS, MAX_SIGNERS, Setting};
+pub use keeping::{Keeping, MAX_PROFILES};
+pub use kernel::{Kernel, Layer, MAX_PERMISSIONS};
+pub use platform::{Platform, Tcb, Tee};
+pub use request::{Finish, Model, Request, Route};
+pub use sealed::{Ciphertext, MAX_SEALED_BYTES, Sealed, SubjectKeyId};
+pub use state::LogState;
+
+use crate::BootId;
 use crate::claims::Claims;
 use crate::event::{EventType, Outcome};
-use crate::id::{
-    Claim, Code, CorrelationId, GrantId, KeyId, ModelId, Origin, PolicyId, RequestId, TenantId, Ulid,
-};
-use crate::{BootId, Hash, Measurement, Receipt};
+use crate::id::{Code, CorrelationId, Ulid};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The longest entry, in bytes.
 pub const MAX_ENTRY_BYTES: usize = 16 * 1024;
-/// The most rules that one decision may list.
-pub const MAX_CHECKS: usize = 64;
-/// The most keys that one changed document may name as its signers.
-pub const MAX_SIGNERS: usize = 16;
-/// The most permissions that one denial may list: as many as a class of the kernel has.
-pub const MAX_PERMISSIONS: usize = 32;
 /// The schema that this crate writes and reads.
 pub const SCHEMA_VERSION: u8 = 1;
 
@@ -30,405 +40,6 @@ pub struct Stamp {
     pub wall_ns: i64,
     /// Nanoseconds since boot; never steps back.
     pub mono_ns: u64,
-}
-
-/// Who acted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Actor {
-    /// How it showed who it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub auth: Option<AuthMethod>,
-    /// What it is.
-    pub kind: ActorKind,
-    /// For which tenant it acted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<TenantId>,
-}
-
-impl Actor {
-    /// An actor without a tenant.
-    #[must_use]
-    pub const fn new(kind: ActorKind) -> Self {
-        Self { auth: None, kind, tenant: None }
-    }
-}
-
-/// What kind of actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ActorKind {
-    /// A caller of the API.
-    Client,
-    /// A person who runs the system.
-    Operator,
-    /// A key broker.
-    Broker,
-    /// A process that holds one model.
-    Worker,
-    /// The guest itself.
-    System,
-}
-
-/// How an actor showed who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AuthMethod {
-    /// A bearer key.
-    ApiKey,
-    /// A token of an identity provider.
-    Token,
-    /// A certificate of the connection.
-    Certificate,
-    /// Evidence.
-    Attestation,
-    /// It did not.
-    None,
-}
-
-/// One request in numbers; nothing of its text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Request {
-    /// Why generation ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub finish: Option<Finish>,
-    /// From the first byte of the request to the last of the answer, in milliseconds.
-    pub ms: u64,
-    /// Commitments that only the caller can open.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub receipt: Option<Receipt>,
-    /// Our own id of the request.
-    pub rid: RequestId,
-    /// Which route.
-    pub route: Route,
-    /// The HTTP status.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// Whether the answer was streamed.
-    pub stream: bool,
-    /// Prompt tokens.
-    pub tin: u64,
-    /// Generated tokens.
-    pub tout: u64,
-    /// Until the first token, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ttft_ms: Option<u64>,
-}
-
-/// The routes that the log tells apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Route {
-    /// `/v1/chat/completions`.
-    #[serde(rename = "chat.completions")]
-    ChatCompletions,
-    /// `/v1/completions`.
-    #[serde(rename = "completions")]
-    Completions,
-    /// `/v1/embeddings`.
-    #[serde(rename = "embeddings")]
-    Embeddings,
-    /// `/v1/rerank`.
-    #[serde(rename = "rerank")]
-    Rerank,
-    /// `/tokenize` and `/detokenize`.
-    #[serde(rename = "tokenize")]
-    Tokenize,
-    /// `/v1/responses` and below.
-    #[serde(rename = "responses")]
-    Responses,
-    /// `/v1/models` and below.
-    #[serde(rename = "models")]
-    Models,
-    /// The key broker's `/v1/challenge`.
-    #[serde(rename = "challenge")]
-    Challenge,
-    /// The key broker's `/v1/release`.
-    #[serde(rename = "release")]
-    Release,
-    /// The key broker's `/kbs/v0`: the protocol of Confidential Containers.
-    #[serde(rename = "kbs")]
-    Kbs,
-    /// A witness's `/add-checkpoint`.
-    #[serde(rename = "add-checkpoint")]
-    AddCheckpoint,
-    /// `/v1/audit` and below.
-    #[serde(rename = "audit")]
-    Audit,
-    /// Any other route.
-    #[serde(rename = "other")]
-    Other,
-}
-
-/// Why generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finish {
-    /// The model or a stop string ended it.
-    Stop,
-    /// The limit on tokens ended it.
-    Length,
-    /// The model called a tool.
-    ToolCalls,
-}
-
-/// Which model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    /// Its name.
-    pub id: ModelId,
-    /// SHA-256 of its sealed manifest.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub manifest: Option<Hash>,
-    /// Its version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ver: Option<u64>,
-}
-
-/// What evidence said of the platform.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Platform {
-    /// HMAC of the chip id, so that chips can be told apart and not named.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub chip: Option<Hash>,
-    /// SHA-256 of the evidence JSON.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<Hash>,
-    /// The launch measurement.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub meas: Option<Measurement>,
-    /// The guest policy bits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub policy_bits: Option<u64>,
-    /// Firmware versions.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tcb: Option<Tcb>,
-    /// Which TEE.
-    pub tee: Tee,
-}
-
-impl Platform {
-    /// A platform of which nothing is known.
-    #[must_use]
-    pub const fn new(tee: Tee) -> Self {
-        Self { chip: None, evidence: None, meas: None, policy_bits: None, tcb: None, tee }
-    }
-
-    /// A platform of which only the evidence's digest is known.
-    #[must_use]
-    pub const fn of_evidence(tee: Tee, evidence: Hash) -> Self {
-        Self { evidence: Some(evidence), ..Self::new(tee) }
-    }
-}
-
-/// Which TEE made the evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Tee {
-    /// AMD SEV-SNP under AMD's root.
-    #[serde(rename = "snp")]
-    Snp,
-    /// The software attester's simulated root: protects nothing.
-    #[serde(rename = "snp-simulated")]
-    SnpSimulated,
-    /// Intel TDX under Intel's root.
-    #[serde(rename = "tdx")]
-    Tdx,
-    /// TDX under the software attester's simulated root: protects nothing.
-    #[serde(rename = "tdx-simulated")]
-    TdxSimulated,
-}
-
-/// SNP firmware versions (security patch levels).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tcb {
-    /// Boot loader.
-    pub bl: u8,
-    /// FMC, on products that have one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fmc: Option<u8>,
-    /// SNP firmware.
-    pub snp: u8,
-    /// PSP operating system.
-    pub tee: u8,
-    /// Microcode.
-    pub ucode: u8,
-}
-
-/// A key release decision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Decision {
-    /// The rules that were looked at, at most [`MAX_CHECKS`].
-    pub checks: Vec<CheckResult>,
-    /// What was asked, and the claims of the evidence, where it was authentic.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub claims: Option<Claims>,
-    /// The grant that allowed it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grant: Option<GrantId>,
-    /// How long the key may be used, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lease_s: Option<u64>,
-    /// SHA-256 of the policy's bytes.
-    pub policy_digest: Hash,
-    /// The policy's name.
-    pub policy_id: PolicyId,
-    /// The policy's version.
-    pub policy_ver: u64,
-}
-
-/// One rule of a decision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CheckResult {
-    /// What was there.
-    pub got: Claim,
-    /// The rule.
-    pub id: Code,
-    /// Whether it held.
-    pub ok: bool,
-    /// What the rule asked for.
-    pub want: Claim,
-}
-
-/// A thing that was set, by digests of what it was and is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Setting {
-    /// The ids of the keys that approved it (SHA-256 of the raw public key), in ascending order; at most [`MAX_SIGNERS`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub approved_by: Vec<Hash>,
-    /// What was set.
-    pub name: Code,
-    /// What it is now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub new: Option<Hash>,
-    /// What it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub old: Option<Hash>,
-}
-
-/// Which key, and what was done with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Key {
-    /// The key-encryption key that it is under now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kek: Option<KeyId>,
-    /// Its public name.
-    pub kid: KeyId,
-    /// What was done.
-    pub op: KeyOperation,
-}
-
-/// What was done with a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyOperation {
-    /// It was wrapped.
-    Wrap,
-    /// It was unwrapped.
-    Unwrap,
-    /// It was given to a guest.
-    Release,
-    /// It was wrapped under another key-encryption key.
-    Rotate,
-    /// It must not be released any more.
-    Revoke,
-    /// It was erased.
-    Destroy,
-}
-
-/// What the kernel's audit records said, in words of the guest's policy: types, classes, permissions, numbers. No path, name or argument.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Kernel {
-    /// The class of what was to be reached, such as `tcp_socket`; for AppArmor, the operation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub class: Option<Code>,
-    /// How often, since this was last told.
-    pub count: u64,
-    /// Whether it was refused, or, for a change of mode, whether the policy is enforced now.
-    pub enforced: bool,
-    /// Who refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub layer: Option<Layer>,
-    /// The permissions that were wanted, at most [`MAX_PERMISSIONS`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub perms: Vec<Code>,
-    /// The signal that ended the process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub signal: Option<u32>,
-    /// The domain of the process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<Code>,
-    /// The number of the system call on this architecture.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub syscall: Option<u32>,
-    /// The type of what was to be reached.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<Code>,
-}
-
-impl Kernel {
-    /// So many of something of which nothing more is known.
-    #[must_use]
-    pub const fn counted(count: u64) -> Self {
-        Self {
-            class: None,
-            count,
-            enforced: true,
-            layer: None,
-            perms: Vec::new(),
-            signal: None,
-            source: None,
-            syscall: None,
-            target: None,
-        }
-    }
-}
-
-/// A layer of the kernel that refuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Layer {
-    /// SELinux.
-    Selinux,
-    /// AppArmor.
-    Apparmor,
-    /// The filter of system calls.
-    Seccomp,
-}
-
-/// The state of a log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogState {
-    /// There is an entry at least every so many seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub beat_s: Option<u32>,
-    /// The most entries that can be lost, because no checkpoint covers them yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lost_max: Option<u64>,
-    /// The log's name.
-    pub origin: Origin,
-    /// The root hash over the first `size` entries.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub root: Option<Hash>,
-    /// A tree size.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
-}
-
-impl LogState {
-    /// Of a log of this name, and nothing more.
-    #[must_use]
-    pub const fn of(origin: Origin) -> Self {
-        Self { beat_s: None, lost_max: None, origin, root: None, size: None }
-    }
 }
 
 /// What is to be logged. The log adds the index, the boot and an id.
@@ -462,6 +73,10 @@ pub struct Event {
     pub setting: Option<Setting>,
     /// What ties entries of two logs together.
     pub correlation: Option<CorrelationId>,
+    /// The act of an archive.
+    pub keeping: Option<Keeping>,
+    /// The personal part, sealed.
+    pub sealed: Option<Sealed>,
 }
 
 impl Event {
@@ -483,6 +98,8 @@ impl Event {
             log: None,
             setting: None,
             correlation: None,
+            keeping: None,
+            sealed: None,
         }
     }
 }
@@ -513,6 +130,9 @@ pub struct Entry {
     pub decision: Option<Decision>,
     /// The entry's own id.
     pub id: Ulid,
+    /// The act of an archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keeping>,
     /// What the kernel refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<Kernel>,
@@ -535,6 +155,9 @@ pub struct Entry {
     /// One request in numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub req: Option<Request>,
+    /// The personal part, sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
     /// The entry's index in the log.
     pub seq: u64,
     /// OCSF severity.
@@ -619,6 +242,7 @@ impl Entry {
             corr: event.correlation,
             decision: event.decision,
             id: slot.id,
+            keep: event.keeping,
             kernel: event.kernel,
             key: event.key,
             log: event.log,
@@ -627,6 +251,7 @@ impl Entry {
             out: event.outcome,
             platform: event.platform,
             req: event.request,
+            sealed: event.sealed,
             seq: slot.seq,
             sev: event.kind.severity(event.outcome),
             t: event.at.wall_ns,
@@ -643,10 +268,12 @@ impl Entry {
         let claims = self.decision.as_ref().and_then(|decision| decision.claims.as_ref());
         let signers = self.cfg.as_ref().map_or(0, |setting| setting.approved_by.len());
         let permissions = self.kernel.as_ref().map_or(0, |kernel| kernel.perms.len());
+        let profiles = self.keep.as_ref().map_or(0, |keeping| keeping.profiles.len());
         let excess = claims
             .and_then(Claims::excess)
             .or((signers > MAX_SIGNERS).then_some("signers"))
-            .or((permissions > MAX_PERMISSIONS).then_some("permissions"));
+            .or((permissions > MAX_PERMISSIONS).then_some("permissions"))
+            .or((profiles > MAX_PROFILES).then_some("profiles"));
         if let Some(what) = excess {
             return Err(EntryError::TooMany { what });
         }

@@ -108,6 +108,16 @@ event_types! {
     LogExport = "log.export", 1008, 3;
     /// A part of the log was read by who may.
     LogRead = "log.read", 1008, 99;
+    /// An exported log came into an archive, whose log this is.
+    LogArchive = "log.archive", 1008, 4;
+    /// Entries of an archived log came to the end of their time and are gone; their hashes and the checkpoints stay.
+    LogPrune = "log.prune", 1008, 2;
+    /// Entries must be kept, whatever their time.
+    HoldPlace = "hold.place", 3004, 1;
+    /// They need not be any more.
+    HoldRelease = "hold.release", 3004, 4;
+    /// The key of a subject was destroyed: the personal parts under it are unreadable from here on.
+    Erasure = "erasure", 3004, 4;
     /// A release policy came into force.
     PolicyLoad = "policy.load", 3004, 10;
     /// A release policy was refused.
@@ -188,6 +198,9 @@ impl EventType {
             | Self::ComponentCrash
             | Self::ComponentRestart
             | Self::ConfigChange
+            | Self::Erasure
+            | Self::HoldPlace
+            | Self::HoldRelease
             | Self::KeyDestroy
             | Self::KeyExpire
             | Self::KeyImport
@@ -196,8 +209,10 @@ impl EventType {
             | Self::KeyRenew
             | Self::KeyRevoke
             | Self::KeyRotate
+            | Self::LogArchive
             | Self::LogClose
             | Self::LogOpen
+            | Self::LogPrune
             | Self::LogRegister
             | Self::ModelLoad
             | Self::ModelReject

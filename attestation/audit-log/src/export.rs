@@ -46,7 +46,9 @@ impl fmt::Display for ExportError {
             Self::Source(error) => write!(f, "{error}"),
             Self::Write(error) => write!(f, "write the bundle: {error}"),
             Self::NoCheckpoint => f.write_str("the log has no checkpoint"),
-            Self::Range { size } => write!(f, "the range is empty or goes beyond the {size} covered entries"),
+            Self::Range { size } => {
+                write!(f, "the range is empty, or not among the {size} covered entries that are there")
+            }
             Self::TooLong => write!(f, "a range holds at most {MAX_LOCATED_ENTRIES} entries"),
             Self::Binding => f.write_str("the inputs of the evidence's report data are malformed"),
         }
@@ -102,6 +104,15 @@ struct Plan {
     proof: Option<Vec<Hash>>,
 }
 
+/// The first leaves of a log whose entries came to the end of their time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Their hashes, which stay; the entries that are visited begin after them.
+    pub hashes: Vec<Hash>,
+    /// The evidence beside the log, if one of them named it.
+    pub evidence: Option<Hash>,
+}
+
 /// What is called with the index and bytes of each entry.
 pub type VisitLeaf<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), ExportError>;
 
@@ -119,7 +130,15 @@ pub trait LogSource {
     /// How many entries there are, those included that no checkpoint covers.
     fn size(&self) -> u64;
 
-    /// Calls `visit` with the index and bytes of each of the first `count` entries.
+    /// What is gone of the log. A log that is written loses nothing.
+    ///
+    /// # Errors
+    /// [`ExportError::Source`].
+    fn pruned(&self) -> Result<Pruned, ExportError> {
+        Ok(Pruned::default())
+    }
+
+    /// Calls `visit` with the index and bytes of each of the first `count` entries that are not pruned.
     ///
     /// # Errors
     /// [`ExportError::Read`] or [`ExportError::Source`], or the error of `visit`.
@@ -218,8 +237,10 @@ pub fn export_from(
 }
 
 fn plan(source: &dyn LogSource, size: u64, options: &ExportOptions) -> Result<Plan, ExportError> {
-    let range = options.range.clone().unwrap_or(0..size);
-    if range.is_empty() || range.end > size {
+    let pruned = source.pruned()?;
+    let gone = pruned.hashes.len() as u64;
+    let range = options.range.clone().unwrap_or(gone..size);
+    if range.is_empty() || range.end > size || range.start < gone {
         return Err(ExportError::Range { size });
     }
     let whole = range == (0..size);
@@ -230,9 +251,10 @@ fn plan(source: &dyn LogSource, size: u64, options: &ExportOptions) -> Result<Pl
     }
     let mut inside = Vec::new();
     let mut entries_bytes = 0;
-    let mut evidence = None;
+    let mut evidence = pruned.evidence;
     let tree_range = Range { first: range.start, end: range.end, size };
     let mut prover = RangeProver::new(tree_range).ok_or(ExportError::Range { size })?;
+    pruned.hashes.into_iter().for_each(|hash| prover.push(hash));
     source.visit_leaves(size, &mut |index, leaf| {
         let hash = merkle::leaf_hash(leaf);
         if evidence.is_none() {

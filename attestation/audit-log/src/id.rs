@@ -124,6 +124,10 @@ text_newtype!(
     /// Ties entries of the broker to those of the guest. Alphabet of [`ModelId`].
     CorrelationId, 64, "correlation id", is_name
 );
+text_newtype!(
+    /// The name of a legal hold. Alphabet of [`ModelId`].
+    HoldId, 64, "hold id", is_name
+);
 
 fn is_code(text: &str, limit_bytes: usize) -> bool {
     !text.is_empty()

@@ -46,20 +46,22 @@ pub mod witness;
 
 pub use binding::{BindingInputs, BindingPurpose, MAX_EVIDENCE_BYTES};
 pub use bundle::{MAX_LOCATED_ENTRIES, Manifest};
-pub use bytes::{BootId, Hash, Hex, HexError, Measurement, PublicKey};
+pub use bytes::{BootId, DeviceId, Hash, Hex, HexError, Measurement, PublicKey};
 pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};
 pub use entry::{
-    Actor, ActorKind, AuthMethod, CheckResult, Decision, Entry, EntryError, Event, Finish, Kernel, Key,
-    KeyOperation, Layer, LogState, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_PERMISSIONS, MAX_SIGNERS, Model,
-    Platform, Request, Route, SCHEMA_VERSION, Setting, Stamp, Tcb, Tee,
+    Actor, ActorKind, AuthMethod, CheckResult, Ciphertext, Decision, Entry, EntryError, Event, Finish,
+    Keeping, Kernel, Key, KeyOperation, Layer, LogState, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_PERMISSIONS,
+    MAX_PROFILES, MAX_SEALED_BYTES, MAX_SIGNERS, Model, Platform, Request, Route, SCHEMA_VERSION, Sealed,
+    Setting, Stamp, SubjectKeyId, Tcb, Tee,
 };
 pub use event::{Durability, EventType, Outcome};
 pub use export::{
-    ExportError, ExportOptions, ExportSummary, LogSource, VisitLeaf, export, export_from, export_jsonl,
-    export_jsonl_from,
+    ExportError, ExportOptions, ExportSummary, LogSource, Pruned, VisitLeaf, export, export_from,
+    export_jsonl, export_jsonl_from,
 };
 pub use id::{
-    Claim, Code, CorrelationId, GrantId, IdError, KeyId, ModelId, Origin, PolicyId, RequestId, TenantId, Ulid,
+    Claim, Code, CorrelationId, GrantId, HoldId, IdError, KeyId, ModelId, Origin, PolicyId, RequestId,
+    TenantId, Ulid,
 };
 pub use log::{Beginning, HEARTBEAT_S, Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES, encode_entry};
 pub use note::{Signer, VerifierKey};

@@ -194,6 +194,14 @@ impl Signer {
         Self::new(origin, key_pair)
     }
 
+    /// Signs for `origin` with the key in a PKCS #8 document, for a log that goes on longer than one process.
+    ///
+    /// # Errors
+    /// As [`Signer::new`].
+    pub fn from_pkcs8(origin: Origin, document: &[u8]) -> Result<Self, NoteError> {
+        Self::new(origin, Ed25519KeyPair::from_pkcs8(document).map_err(|_| NoteError::VerifierKey)?)
+    }
+
     /// Signs for `origin` with a fresh key.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ mod snp;
 mod tdx;
 
 use crate::Tee;
-use anchorhold_rats::{Endorsements, Evidence, EvidenceError, Paravisor};
+use anchorhold_rats::{Endorsements, Evidence, EvidenceError, GpuEvidence, Paravisor};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::fmt;
@@ -116,8 +116,8 @@ impl WrittenEvidence {
     /// Writes the evidence of devices as the text of `additional_evidence`; empty where there is none. It comes first: the
     /// TEE's evidence commits to it.
     #[must_use]
-    pub fn additional(evidence: &Evidence) -> String {
-        nvidia::write(&evidence.gpus)
+    pub fn additional(gpus: &[GpuEvidence]) -> String {
+        nvidia::write(gpus)
     }
 }
 

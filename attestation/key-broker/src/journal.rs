@@ -109,8 +109,12 @@ impl Visit {
         let now = (self.clock)();
         let ms = now.mono_ns.saturating_sub(self.began.mono_ns) / 1_000_000;
         let mut event = Event::new(kind, outcome, now);
-        event.actor =
-            Some(Actor { auth: Some(AuthMethod::Attestation), kind: ActorKind::Client, tenant: None });
+        event.actor = Some(Actor {
+            auth: Some(AuthMethod::Attestation),
+            kind: ActorKind::Client,
+            pseud: None,
+            tenant: None,
+        });
         event.request = Some(Request {
             finish: None,
             ms,

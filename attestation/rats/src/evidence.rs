@@ -284,20 +284,26 @@ impl Evidence {
     /// by the count of its certificates (8 bytes, big-endian). Of no GPU it is the digest of nothing, not zero.
     #[must_use]
     pub fn gpu_digest(&self) -> Sha256Digest {
-        let mut context = digest::Context::new(&digest::SHA256);
-        let mut item = |bytes: &[u8]| {
-            context.update(&(bytes.len() as u64).to_be_bytes());
-            context.update(bytes);
-        };
-        for gpu in &self.gpus {
-            item(&(gpu.certificates.len() as u64).to_be_bytes());
-            item(&gpu.report);
-            gpu.certificates.iter().for_each(|certificate| item(&certificate.0));
-        }
-        let mut out = [0; 32];
-        out.copy_from_slice(context.finish().as_ref());
-        Sha256Digest::new(out)
+        gpu_digest(&self.gpus)
     }
+}
+
+/// The same, before the rest of the evidence is made: the report data holds it.
+#[must_use]
+pub fn gpu_digest(gpus: &[GpuEvidence]) -> Sha256Digest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut item = |bytes: &[u8]| {
+        context.update(&(bytes.len() as u64).to_be_bytes());
+        context.update(bytes);
+    };
+    for gpu in gpus {
+        item(&(gpu.certificates.len() as u64).to_be_bytes());
+        item(&gpu.report);
+        gpu.certificates.iter().for_each(|certificate| item(&certificate.0));
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    Sha256Digest::new(out)
 }
 
 #[cfg(test)]

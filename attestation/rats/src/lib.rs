@@ -29,7 +29,7 @@ pub use check::{Check, Checks, Code, Outcome, Source, Stage};
 pub use endorsements::{Endorsements, TdxCollateral};
 pub use evidence::{
     Der, Evidence, EvidenceError, GpuEvidence, MAX_CERTIFICATES, MAX_EVIDENCE_JSON_BYTES, Paravisor, Tee,
-    TpmEvidence,
+    TpmEvidence, gpu_digest,
 };
 pub use foreign::MAX_FOREIGN_JSON_BYTES;
 pub use resource::{ParsePathError, ResourcePath};

@@ -24,7 +24,7 @@ pub use appraise::appraise;
 pub(crate) use appraise::judge_policy;
 pub(crate) use authenticate::judge;
 pub use authenticate::{AuthenticDevice, Input, Stated, authenticate};
-pub use chain::CHAIN_LEN;
+pub use chain::{CHAIN_LEN, unverified_identity};
 pub use device::{Architecture, DriverVersion, Kind, Mode, ParseVersionError, Pdi, VbiosVersion};
 pub use ocsp::{Answer, DEFAULT_LIFETIME_SECONDS, MAX_ANSWERS, Standing, Subject};
 pub use opaque::{

@@ -1,15 +1,17 @@
 //! From the initrd to the verified root.
 //!
 //! 1. Mount what the kernel shows: devices, processes, its own state.
-//! 2. Set the kernel's switches, which under the policy nobody may write. See that randomness is the processor's. The kernel has no modules,
-//!    so there is none to load; where GPUs are promised, their nodes are made.
-//! 3. Put the disk under dm-verity with the measured root hash and mount it, read-only.
-//! 4. Copy the settings out of the measured initrd, make the root the root, load the SELinux policy.
-//! 5. Execute the second stage from the root.
+//! 2. Load the modules of the measured initrd, if the image has some, then close the loader and lock the kernel down.
+//! 3. Set the kernel's switches, which under the policy nobody may write. See that randomness is the processor's. Where GPUs are promised,
+//!    make their nodes.
+//! 4. Put the disk under dm-verity with the measured root hash and mount it, read-only.
+//! 5. Copy the settings out of the measured initrd, make the root the root, load the SELinux policy.
+//! 6. Execute the second stage from the root.
 
 use crate::cmdline::Root;
 use crate::flavour::{FILE as FLAVOUR, Flavour};
-use crate::{dm, entropy, gpu, selinux, settings, sysctl};
+use crate::gpu::{self, Promise};
+use crate::{dm, entropy, modules, selinux, settings, sysctl};
 use anyhow::{Context as _, ensure};
 use rustix::mount::{MountFlags, mount, mount_move, mount_remount};
 use rustix::process::{chdir, chroot};
@@ -35,11 +37,14 @@ const DISK_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) fn run() -> anyhow::Result<()> {
     mount_kernel_views()?;
     let flavour = Flavour::read(Path::new("/"))?;
+    let cmdline = std::fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
+    let promise = Promise::parse(&cmdline)?;
+    modules::load(promise, flavour)?;
+    modules::close()?;
     sysctl::set_all()?;
     entropy::check()?;
-    let cmdline = std::fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
     let root = Root::parse(&cmdline)?;
-    gpu::make_nodes(&cmdline)?;
+    gpu::make_nodes(promise)?;
     wait_for_disk()?;
     dm::create(&root)?;
     let read_only = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOATIME;

@@ -1,14 +1,12 @@
 //! What must be in force before anything listens. A guest in which one of these does not hold ends.
 
 use crate::flavour::Flavour;
-use crate::{dm, selinux, settings, sysctl};
+use crate::{dm, modules, selinux, settings, sysctl};
 use anyhow::{Context as _, ensure};
 use std::path::Path;
 
 /// Security modules without which the guest does not serve.
 const MODULES: [&str; 3] = ["landlock", "lockdown", "yama"];
-/// How far the kernel is closed even to root: nothing reads its memory.
-const LOCKDOWN: &str = "[confidentiality]";
 const SECURITY: &str = "/sys/kernel/security";
 
 /// # Errors
@@ -35,7 +33,7 @@ fn security_modules() -> anyhow::Result<()> {
     for module in MODULES.into_iter().chain(selinux::is_wanted().then_some("selinux")) {
         ensure!(active.contains(&module), "the security module {module} is not active");
     }
-    ensure!(read("lockdown")?.contains(LOCKDOWN), "the kernel is not locked down");
+    ensure!(modules::is_closed(&read("lockdown")?), "the kernel is not locked down");
     Ok(())
 }
 

@@ -1,8 +1,7 @@
 //! NVIDIA's GPUs: the nodes through which a worker reaches them.
 //!
-//! The driver is a part of the kernel and makes no nodes; elsewhere a privileged program of NVIDIA's does. Here the first process makes
-//! them, before the policy is in force: afterwards no process may make a device. A guest whose measured command line promises GPUs and that
-//! finds none ends.
+//! The driver makes no nodes; elsewhere a privileged program of NVIDIA's does. Here the first process makes them, before the policy is in
+//! force: afterwards no process may make a device. A guest whose measured command line promises GPUs and that finds none ends.
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
@@ -33,12 +32,33 @@ struct Node {
     minor: u32,
 }
 
-/// Makes the nodes if the command line promises GPUs.
+/// What the measured command line says of GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Promise {
+    /// Nothing.
+    None,
+    /// There are some of NVIDIA's.
+    Nvidia,
+}
+
+impl Promise {
+    /// # Errors
+    /// The promise is none that this program knows, or stands there twice.
+    pub(crate) fn parse(cmdline: &str) -> anyhow::Result<Self> {
+        let mut found = cmdline.split_ascii_whitespace().filter_map(|word| word.strip_prefix(PARAMETER));
+        let Some(kind) = found.next() else { return Ok(Self::None) };
+        ensure!(found.next().is_none(), "the command line says {PARAMETER} twice");
+        ensure!(kind == NVIDIA, "{PARAMETER} is not {NVIDIA}");
+        Ok(Self::Nvidia)
+    }
+}
+
+/// Makes the nodes if GPUs are promised.
 ///
 /// # Errors
-/// The promise is none that this program knows, or there is no GPU, or a node cannot be made.
-pub(crate) fn make_nodes(cmdline: &str) -> anyhow::Result<()> {
-    if !is_promised(cmdline)? {
+/// There is no GPU, or a node cannot be made.
+pub(crate) fn make_nodes(promise: Promise) -> anyhow::Result<()> {
+    if promise == Promise::None {
         return Ok(());
     }
     let drivers = std::fs::read_to_string(DRIVERS).context(DRIVERS)?;
@@ -48,14 +68,6 @@ pub(crate) fn make_nodes(cmdline: &str) -> anyhow::Result<()> {
             .with_context(|| path.display().to_string())?;
     }
     Ok(())
-}
-
-fn is_promised(cmdline: &str) -> anyhow::Result<bool> {
-    let mut found = cmdline.split_ascii_whitespace().filter_map(|word| word.strip_prefix(PARAMETER));
-    let Some(kind) = found.next() else { return Ok(false) };
-    ensure!(found.next().is_none(), "the command line says {PARAMETER} twice");
-    ensure!(kind == NVIDIA, "{PARAMETER} is not {NVIDIA}");
-    Ok(true)
 }
 
 /// The number that the driver gave each GPU; none where it has found none.
@@ -111,10 +123,10 @@ mod tests {
 
     #[test]
     fn a_promise_is_one_word_that_is_known() {
-        assert!(!is_promised("quiet panic=-1").unwrap());
-        assert!(is_promised("quiet anchorhold.gpu=nvidia panic=-1\n").unwrap());
+        assert_eq!(Promise::parse("quiet panic=-1").unwrap(), Promise::None);
+        assert_eq!(Promise::parse("quiet anchorhold.gpu=nvidia panic=-1\n").unwrap(), Promise::Nvidia);
         for bad in ["anchorhold.gpu=", "anchorhold.gpu=amd", "anchorhold.gpu=nvidia anchorhold.gpu=nvidia"] {
-            assert!(is_promised(bad).is_err(), "{bad}");
+            assert!(Promise::parse(bad).is_err(), "{bad}");
         }
     }
 

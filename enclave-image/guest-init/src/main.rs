@@ -20,6 +20,7 @@ mod flavour;
 mod gpu;
 mod groups;
 mod handout;
+mod modules;
 mod network;
 mod selinux;
 mod serve;

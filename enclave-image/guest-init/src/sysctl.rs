@@ -37,7 +37,7 @@ const TABLE: &[(&str, &str, &str)] = &[
 /// Switches of what the kernel is built without (`enclave-image/kernel/base.config`). Where one is there all the same, it is set and held
 /// like the others.
 const LEFT_OUT: &[(&str, &str, &str)] = &[
-    ("kernel.modules_disabled", "1", "no code enters the kernel after the boot; cannot be set back"),
+    ("kernel.modules_disabled", "1", "no code enters the kernel any more (`modules`); cannot be set back"),
     ("kernel.kexec_load_disabled", "1", "no other kernel is started from this one; cannot be set back"),
     ("kernel.core_pattern", "|/bin/false", "no core file, and no helper that the kernel would run for one"),
     ("kernel.core_pipe_limit", "0", "as above"),

@@ -33,6 +33,7 @@ pub mod files {
 /// The first process, in the initrd as well as in the root.
 const INIT: &str = "anchorhold-guest-init";
 const FLAVOUR: &str = "usr/lib/anchorhold/flavour";
+const MODULES: &str = "usr/lib/anchorhold/modules";
 
 /// What an image is built from and into.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ pub fn build(inputs: &Inputs<'_>) -> anyhow::Result<serde_json::Value> {
     std::fs::create_dir_all(inputs.out)?;
     let packages = Packages::unpack(inputs)?;
     let (root, tree) = root(inputs, &packages)?;
-    let kernel = read(&inputs.kernels.join(inputs.flavour.kernel()))?;
+    let kernel = read(&inputs.kernels.join(inputs.profile.kernel(inputs.flavour)))?;
     let initrd = initrd(inputs)?;
     let cmdline = cmdline(inputs, &tree);
     let mut manifest = json!({
@@ -107,9 +108,12 @@ struct Packages {
 impl Packages {
     fn unpack(inputs: &Inputs<'_>) -> anyhow::Result<Self> {
         let folder = inputs.out.join("unpacked");
-        // What the kernel is built from is said, and not unpacked again.
-        let source = &inputs.table.kernel.source;
-        let mut versions = BTreeMap::from([(source.clone(), inputs.lock.package(source)?.version.clone())]);
+        // What kernel and driver are built from is said, and not unpacked again.
+        let mut versions = BTreeMap::new();
+        let driver = (inputs.profile == Profile::Gpu).then_some(&inputs.table.driver.source);
+        for source in [&inputs.table.kernel.source].into_iter().chain(driver) {
+            versions.insert(source.clone(), inputs.lock.package(source)?.version.clone());
+        }
         let of_files = inputs.table.file.iter().filter_map(|file| match &file.source {
             Source::Package(package) if is_in(file.only.as_deref(), inputs.flavour, inputs.profile) => {
                 Some(&package.name)
@@ -151,7 +155,7 @@ fn root(inputs: &Inputs<'_>, packages: &Packages) -> anyhow::Result<(Vec<u8>, Tr
     std::fs::write(&tar_path, tar::write(&entries, inputs.lock.epoch)?)?;
     // Small images are for little memory, so they are packed tighter; lz4 costs a server the least at every read.
     let packing = match inputs.profile {
-        Profile::Server => ["-zlz4hc,12", "-C65536"],
+        Profile::Server | Profile::Gpu => ["-zlz4hc,12", "-C65536"],
         Profile::Small => ["-zdeflate,level=9", "-C131072"],
     };
     // Without `fragments`: the file that holds them gets its mode from the mask of whoever builds.
@@ -176,7 +180,9 @@ fn entries(inputs: &Inputs<'_>, packages: &Packages) -> anyhow::Result<Vec<Entry
         label: table.label(label),
         kind,
     };
-    let folders = table.folder.iter().map(|folder| entry(&folder.path, 0o555, &folder.label, Kind::Folder));
+    let folders =
+        table.folder.iter().filter(|folder| is_in(folder.only.as_deref(), inputs.flavour, inputs.profile));
+    let folders = folders.map(|folder| entry(&folder.path, 0o555, &folder.label, Kind::Folder));
     let links =
         table.link.iter().map(|link| entry(&link.path, 0o777, &link.label, Kind::Link(link.to.clone())));
     let mut entries: Vec<Entry> = folders.chain(links).collect();
@@ -205,6 +211,21 @@ fn flavour_file(flavour: Flavour) -> Vec<u8> {
     format!("{}\n", flavour.name()).into_bytes()
 }
 
+/// The modules of this image, by name and bytes.
+fn modules(inputs: &Inputs<'_>) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    if inputs.profile != Profile::Gpu {
+        return Ok(Vec::new());
+    }
+    let table = inputs.table.module.iter();
+    let wanted = table.filter(|module| is_in(module.only.as_deref(), inputs.flavour, inputs.profile));
+    let file = |name: &str| format!("{name}.ko");
+    wanted
+        .map(|module| {
+            Ok((file(&module.name), read(&inputs.kernels.join("modules").join(file(&module.name)))?))
+        })
+        .collect()
+}
+
 /// The initrd: the first process, and what it finds there.
 fn initrd(inputs: &Inputs<'_>) -> anyhow::Result<Vec<u8>> {
     let mut archive = Archive::default();
@@ -215,6 +236,13 @@ fn initrd(inputs: &Inputs<'_>) -> anyhow::Result<Vec<u8>> {
     archive.node("dev/console", 0o600, (5, 1))?;
     archive.file("init", 0o555, &read(inputs.init)?)?;
     archive.file(FLAVOUR, 0o444, &flavour_file(inputs.flavour))?;
+    let modules = modules(inputs)?;
+    if !modules.is_empty() {
+        archive.folder(MODULES, 0o755)?;
+    }
+    for (name, bytes) in modules {
+        archive.file(&format!("{MODULES}/{name}"), 0o444, &bytes)?;
+    }
     // One thread always: with several the bytes depend on how many.
     run(Command::new(inputs.tools.join("run/zstd")).args(["-19", "-T1", "-c", "-q"]), &archive.finish()?)
 }

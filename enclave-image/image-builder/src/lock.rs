@@ -1,6 +1,8 @@
-//! `image.lock` and `build.lock`: the Debian packages that an image is made of, and those it is built with, each by version and digest.
+//! `image.lock`, `gpu.lock` and `build.lock`: the Debian packages that images are made of, those that images with GPUs have beside, and
+//! those that images are built with, each by version and digest.
 
 use crate::sha256;
+use crate::table::Profile;
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,26 @@ pub enum Archive {
 }
 
 impl Lock {
+    /// What images of a profile are made of: `image.lock`, and for those with GPUs `gpu.lock` beside it.
+    pub fn of(repository: &Path, profile: Profile) -> anyhow::Result<Self> {
+        let folder = repository.join("enclave-image");
+        let mut lock = Self::read(&folder.join("image.lock"))?;
+        if profile == Profile::Gpu {
+            lock.add(Self::read(&folder.join("gpu.lock"))?).context("gpu.lock")?;
+        }
+        Ok(lock)
+    }
+
+    fn add(&mut self, other: Self) -> anyhow::Result<()> {
+        ensure!(other.epoch == self.epoch, "the epoch is {}, elsewhere {}", other.epoch, self.epoch);
+        for package in &other.packages {
+            let twice = self.packages.iter().any(|known| known.name == package.name);
+            ensure!(!twice, "{} stands twice", package.name);
+        }
+        self.packages.extend(other.packages);
+        Ok(())
+    }
+
     /// Reads the file.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
@@ -161,6 +183,28 @@ mod tests {
         ] {
             assert!(Lock::parse(&bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn two_locks_are_of_one_time_and_name_no_package_twice() {
+        let of = |epoch: u64, name: &str| {
+            Lock::parse(&format!("epoch = {epoch}\n{}", lock(name, &"ab".repeat(32)))).unwrap()
+        };
+        let mut both = of(1, "a");
+        both.add(of(1, "b")).unwrap();
+        assert_eq!(both.package("b").unwrap().version, "1");
+        assert!(both.add(of(1, "b")).unwrap_err().to_string().contains("twice"));
+        assert!(both.add(of(2, "c")).unwrap_err().to_string().contains("epoch"));
+    }
+
+    #[test]
+    fn the_shipped_locks_have_what_each_profile_is_made_of() {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let has = |profile, name| Lock::of(&repository, profile).unwrap().package(name).is_ok();
+        for profile in [Profile::Server, Profile::Small] {
+            assert!(has(profile, "libc6") && !has(profile, "libcuda1"));
+        }
+        assert!(has(Profile::Gpu, "libc6") && has(Profile::Gpu, "libcuda1"));
     }
 
     #[test]

@@ -74,7 +74,7 @@ struct Build {
     /// production, debug or demo; each has another measurement
     #[arg(long)]
     flavour: Flavour,
-    /// server or small
+    /// server, small or gpu
     #[arg(long, default_value = "server")]
     profile: Profile,
     /// The folder of this repository
@@ -122,7 +122,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.command {
         Order::Build(order) => {
             let table = Table::read(&order.repository.join("enclave-image/rootfs.toml"))?;
-            let lock = Lock::read(&order.repository.join("enclave-image/image.lock"))?;
+            let lock = Lock::of(&order.repository, order.profile)?;
             let manifest = build(&Inputs {
                 table: &table,
                 lock: &lock,

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Which hardware protects the guest from its host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +61,29 @@ pub struct Machine {
     pub simulated_digest: Option<String>,
     /// An emulated TPM, and firmware that measures into it; only without a TEE, whose firmware is its own.
     pub tpm: Option<Tpm>,
+    /// Devices of this machine that the guest gets, each below a port of its own. They must be bound to `vfio-pci`.
+    pub gpus: Vec<PciAddress>,
     /// Arguments behind all others: what a host adds that nobody asked for. Tests are that host.
     pub uninvited: Vec<OsString>,
+}
+
+/// Where a device is on this machine's PCI buses, as `0000:41:00.0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PciAddress(String);
+
+impl FromStr for PciAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let form = b"0000:00:00.0";
+        let fits = text.len() == form.len()
+            && text
+                .bytes()
+                .zip(form)
+                .all(|(byte, form)| if *form == b'0' { is_hex(byte) } else { byte == *form });
+        if fits { Ok(Self(text.to_owned())) } else { Err("wanted an address as 0000:41:00.0, in lowercase") }
+    }
 }
 
 /// A TPM that an emulator of this machine gives the guest.
@@ -73,6 +95,8 @@ pub struct Tpm {
     pub control: PathBuf,
 }
 
+/// Room for the memory of GPUs among the addresses of devices, in MiB, which firmware is to leave: 256 GiB.
+const DEVICE_ADDRESSES: &str = "name=opt/ovmf/X-PciMmio64Mb,string=262144";
 /// Bits of an SNP guest's policy: SMT may be on, and one bit that is always set. No debugging, no migration.
 const SNP_POLICY: &str = "0x30000";
 /// Where the encryption bit is on every EPYC that has SNP, and how many bits of a physical address it costs.
@@ -105,11 +129,24 @@ pub fn arguments(machine: &Machine) -> Vec<OsString> {
         line.path("-chardev", "socket,id=tpm,path=", &tpm.control);
         line.words(&["-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm"]);
     }
+    pass_through(&mut line, &machine.gpus);
     if let Some(digest) = &machine.simulated_digest {
         line.option("-fw_cfg", format!("name=opt/anchorhold/simulated-launch-digest,string={digest}"));
     }
     line.0.extend(machine.uninvited.iter().cloned());
     line.0
+}
+
+/// Without the ROM of the device, which is code of the host's choice for firmware to run.
+fn pass_through(line: &mut Line, gpus: &[PciAddress]) {
+    if gpus.is_empty() {
+        return;
+    }
+    line.words(&["-object", "iommufd,id=iommu", "-fw_cfg", DEVICE_ADDRESSES]);
+    for (at, PciAddress(host)) in gpus.iter().enumerate() {
+        line.option("-device", format!("pcie-root-port,id=gpu{at},bus=pcie.0,chassis={}", at + 1));
+        line.option("-device", format!("vfio-pci,host={host},bus=gpu{at},iommufd=iommu,romfile="));
+    }
 }
 
 fn tee(line: &mut Line, machine: &Machine) {
@@ -201,6 +238,7 @@ mod tests {
             console: "console".into(),
             simulated_digest: None,
             tpm: None,
+            gpus: Vec::new(),
             uninvited: Vec::new(),
         }
     }
@@ -230,6 +268,36 @@ mod tests {
         assert!(line.contains("-bios|OVMF.fd|-chardev|socket,id=tpm,path=t,,p|-tpmdev|emulator,"), "{line}");
         let snp = machine(Tee::Snp { firmware: "f".into(), cpu: "EPYC-v4".into() });
         assert!(!text(&Machine { tpm, ..snp }).contains("tpm"));
+    }
+
+    #[test]
+    fn each_gpu_has_a_port_of_its_own_and_brings_no_rom() {
+        assert!(!text(&machine(Tee::None)).contains("vfio"));
+        let gpus = ["0000:41:00.0", "0001:c1:00.1"].map(|address| address.parse().unwrap()).to_vec();
+        let line = text(&Machine { gpus, ..machine(Tee::None) });
+        for words in [
+            "-object|iommufd,id=iommu|",
+            "|-device|pcie-root-port,id=gpu0,bus=pcie.0,chassis=1|-device|vfio-pci,host=0000:41:00.0,bus=gpu0,iommufd=iommu,romfile=|",
+            "|-device|pcie-root-port,id=gpu1,bus=pcie.0,chassis=2|-device|vfio-pci,host=0001:c1:00.1,bus=gpu1,iommufd=iommu,romfile=",
+        ] {
+            assert!(line.contains(words), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_pci_address_has_one_form() {
+        "0000:41:00.0".parse::<PciAddress>().unwrap();
+        for bad in [
+            "",
+            "41:00.0",
+            "0000:41:00.0,x=y",
+            "0000:4G:00.0",
+            "0000:41:00:0",
+            "0000:41:00.00",
+            "0000:AB:00.0",
+        ] {
+            assert!(bad.parse::<PciAddress>().is_err(), "{bad}");
+        }
     }
 
     #[test]

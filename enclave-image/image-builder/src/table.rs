@@ -16,6 +16,10 @@ pub struct Table {
     pub salt: String,
     /// The kernel.
     pub kernel: Kernel,
+    /// NVIDIA's driver, in the images that have it.
+    pub driver: Kernel,
+    /// The kernel's modules in the initrd, in the images whose kernel has a loader.
+    pub module: Vec<Module>,
     /// What stands beside the image.
     pub beside: Vec<Beside>,
     /// The kernel's command line, word by word.
@@ -28,7 +32,7 @@ pub struct Table {
     pub file: Vec<File>,
 }
 
-/// What the kernel is built from.
+/// What the kernel, or a driver beside it, is built from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
@@ -71,6 +75,17 @@ pub struct Word {
     pub only: Option<Vec<String>>,
 }
 
+/// A module of the kernel, which the first process loads by this name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Module {
+    /// Its name, without `.ko`.
+    pub name: String,
+    /// In which flavours; in all if it is not written.
+    #[serde(default)]
+    pub only: Option<Vec<String>>,
+}
+
 /// A folder of the root, mode 0555.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +94,9 @@ pub struct Folder {
     pub path: String,
     /// Its SELinux type.
     pub label: String,
+    /// Where; everywhere if it is not written.
+    #[serde(default)]
+    pub only: Option<Vec<String>>,
 }
 
 /// A link of the root.
@@ -140,17 +158,6 @@ pub enum Flavour {
     Demo,
 }
 
-impl Flavour {
-    /// Which of the kernels that `kernel.sh` builds it has.
-    #[must_use]
-    pub const fn kernel(self) -> &'static str {
-        match self {
-            Self::Production | Self::Debug => "base",
-            Self::Demo => "demo",
-        }
-    }
-}
-
 /// Which machine an image is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -159,6 +166,20 @@ pub enum Profile {
     Server,
     /// A device with little memory and a TPM.
     Small,
+    /// A server's machine with GPUs of NVIDIA's.
+    Gpu,
+}
+
+impl Profile {
+    /// Which of the kernels that `kernel.sh` builds an image has.
+    #[must_use]
+    pub const fn kernel(self, flavour: Flavour) -> &'static str {
+        match (self, flavour) {
+            (Self::Gpu, _) => "gpu",
+            (Self::Server | Self::Small, Flavour::Demo) => "demo",
+            (Self::Server | Self::Small, Flavour::Production | Flavour::Debug) => "base",
+        }
+    }
 }
 
 macro_rules! names {
@@ -185,7 +206,7 @@ macro_rules! names {
 }
 
 names!(Flavour, "flavour", "production" => Production, "debug" => Debug, "demo" => Demo);
-names!(Profile, "profile", "server" => Server, "small" => Small);
+names!(Profile, "profile", "server" => Server, "small" => Small, "gpu" => Gpu);
 
 /// Whether an entry with this `only` is in an image.
 #[must_use]
@@ -212,9 +233,17 @@ impl Table {
         ensure!(table.context.matches("{}").count() == 1, "context needs one {{}} for the type");
         let only = table.cmdline.iter().map(|word| &word.only);
         let only = only.chain(table.file.iter().map(|file| &file.only));
+        let only = only.chain(table.folder.iter().map(|folder| &folder.only));
         for name in only.flatten().flatten() {
             let known = name.parse::<Flavour>().is_ok() || name.parse::<Profile>().is_ok();
             ensure!(known, "only: {name} is neither a flavour nor a profile");
+        }
+        for Module { name, only } in &table.module {
+            let is_name =
+                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+            ensure!(is_name, "{name} is not the name of a module");
+            let known = only.iter().flatten().all(|name| name.parse::<Flavour>().is_ok());
+            ensure!(known, "only: the module {name} is in some flavours or in all");
         }
         for word in &table.cmdline {
             ensure!(
@@ -247,12 +276,15 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     const GOOD: &str = r#"
         context = "u:r:{}:s0"
         uuid = "0"
         salt = "00"
         kernel = { source = "linux", release = "6" }
+        driver = { source = "driver", release = "1" }
+        module = [{ name = "one" }, { name = "two_2", only = ["debug"] }]
         beside = []
         cmdline = [{ word = "panic=-1", why = "ends" }, { word = "quiet", why = "x", only = ["demo"] }]
         folder = [{ path = "/", label = "root_t" }]
@@ -278,6 +310,9 @@ mod tests {
             ("why = \"ends\"", "why = \"\""),
             ("{}", "x"),
             ("mode = \"444\"", "mode = \"444\", owner = 0"),
+            ("\"one\"", "\"../one\""),
+            ("\"one\"", "\"\""),
+            ("debug", "gpu"),
         ] {
             assert!(Table::parse(&GOOD.replacen(from, to, 1)).is_err(), "{to}");
         }
@@ -288,31 +323,40 @@ mod tests {
         Table::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs.toml")).unwrap()
     }
 
-    /// What the kernel of a flavour is told to have (`kernel/*.config`). What is not named there is not built, or needed by what is.
-    fn named(flavour: Flavour) -> Vec<String> {
+    const FLAVOURS: [Flavour; 3] = [Flavour::Production, Flavour::Debug, Flavour::Demo];
+
+    /// What the kernel of an image is told to have (`kernel/*.config`), each name with its value: a later line takes the place of one
+    /// before. What is not named there is not built, or needed by what is.
+    fn named(flavour: Flavour, profile: Profile) -> BTreeMap<String, String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel");
-        let parts = ["base", flavour.kernel()];
-        let own = if parts[0] == parts[1] { &parts[..1] } else { &parts[..] };
-        let texts =
-            own.iter().map(|part| std::fs::read_to_string(folder.join(format!("{part}.config"))).unwrap());
-        let lines: Vec<String> =
-            texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
-        let name = |line: &String| Some(line.strip_prefix("CONFIG_")?.strip_suffix("=y")?.to_owned());
-        lines.iter().filter_map(name).collect()
+        let mut names = BTreeMap::new();
+        for part in ["base", profile.kernel(flavour)] {
+            let text = std::fs::read_to_string(folder.join(format!("{part}.config"))).unwrap();
+            let lines = text.lines().filter_map(|line| line.strip_prefix("CONFIG_")?.split_once('='));
+            names.extend(lines.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
+        names
     }
 
     #[test]
     fn case_44_no_image_has_a_driver_for_other_disks_or_for_the_hosts_randomness() {
-        for flavour in [Flavour::Production, Flavour::Debug, Flavour::Demo] {
-            let named = named(flavour);
-            assert!(named.len() > 100 && !named.contains(&"MODULES".to_owned()), "{named:?}");
+        for (flavour, profile) in
+            FLAVOURS.into_iter().flat_map(|flavour| [(flavour, Profile::Server), (flavour, Profile::Gpu)])
+        {
+            let named = named(flavour, profile);
+            let named: Vec<&str> =
+                named.iter().filter(|(_, value)| *value != "n").map(|(name, _)| name.as_str()).collect();
+            assert!(
+                named.len() > 100 && named.contains(&"MODULES") == (profile == Profile::Gpu),
+                "{named:?}"
+            );
             let of = |start: &str, end: &str| {
                 let found = named.iter().filter(|name| name.starts_with(start) && name.ends_with(end));
-                found.map(String::as_str).collect::<Vec<_>>()
+                found.copied().collect::<Vec<_>>()
             };
-            assert_eq!(of("VIRTIO_", ""), ["VIRTIO_MENU", "VIRTIO_PCI", "VIRTIO_BLK", "VIRTIO_NET"]);
-            assert_eq!(of("BLK_DEV", ""), ["BLK_DEV", "BLK_DEV_INITRD", "BLK_DEV_DM"]);
-            assert_eq!(of("", "_FS"), ["EROFS_FS", "PROC_FS", "CONFIGFS_FS"]);
+            assert_eq!(of("VIRTIO_", ""), ["VIRTIO_BLK", "VIRTIO_MENU", "VIRTIO_NET", "VIRTIO_PCI"]);
+            assert_eq!(of("BLK_DEV", ""), ["BLK_DEV", "BLK_DEV_DM", "BLK_DEV_INITRD"]);
+            assert_eq!(of("", "_FS"), ["CONFIGFS_FS", "EROFS_FS", "PROC_FS"]);
             for kind in ["HW_RANDOM", "SCSI", "ATA", "USB", "MMC", "NET_9P", "FUSE", "INPUT", "VSOCKETS"] {
                 assert!(of(kind, "").is_empty(), "{kind}");
             }
@@ -321,8 +365,74 @@ mod tests {
 
     #[test]
     fn case_44_only_the_demonstration_reads_files_of_the_hosts_firmware() {
-        let reads = |flavour| named(flavour).iter().any(|name| name.starts_with("FW_CFG"));
+        let reads = |flavour| named(flavour, Profile::Server).keys().any(|name| name.starts_with("FW_CFG"));
         assert!(!reads(Flavour::Production) && !reads(Flavour::Debug) && reads(Flavour::Demo));
+        // Where there are modules it is one, which no other initrd has.
+        let table = shipped();
+        let modules = |flavour| {
+            let of = table
+                .module
+                .iter()
+                .filter(move |module| is_in(module.only.as_deref(), flavour, Profile::Gpu));
+            of.map(|module| module.name.as_str()).collect::<Vec<_>>()
+        };
+        for flavour in FLAVOURS {
+            let named = named(flavour, Profile::Gpu);
+            let lines: Vec<_> = named.iter().filter(|(name, _)| name.starts_with("FW_CFG")).collect();
+            assert!(lines.iter().all(|(_, value)| *value == "m"), "{lines:?}");
+        }
+        assert_eq!(modules(Flavour::Production), ["nvidia", "nvidia-uvm"]);
+        assert_eq!(modules(Flavour::Debug), ["nvidia", "nvidia-uvm"]);
+        assert_eq!(modules(Flavour::Demo), ["nvidia", "nvidia-uvm", "qemu_fw_cfg"]);
+    }
+
+    #[test]
+    fn case_44_a_kernel_with_modules_differs_in_what_they_need_and_loads_none_on_its_own() {
+        let (base, gpu) =
+            (named(Flavour::Production, Profile::Server), named(Flavour::Production, Profile::Gpu));
+        let changed: Vec<_> = base
+            .iter()
+            .filter(|(name, value)| gpu.get(*name) != Some(value))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(changed, ["KEYS", "LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY", "MODULES"]);
+        for (name, value) in
+            [("MODPROBE_PATH", "\"\""), ("STATIC_USERMODEHELPER_PATH", "\"\""), ("MODULE_UNLOAD", "n")]
+        {
+            assert_eq!(gpu.get(name).map(String::as_str), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn images_with_gpus_say_so_in_the_measured_command_line_and_no_other_does() {
+        let table = shipped();
+        let promises = |profile| {
+            let words =
+                table.cmdline.iter().filter(|word| is_in(word.only.as_deref(), Flavour::Production, profile));
+            words.filter(|word| word.word.starts_with("anchorhold.gpu=")).count()
+        };
+        assert_eq!([Profile::Server, Profile::Small, Profile::Gpu].map(promises), [0, 0, 1]);
+    }
+
+    #[test]
+    fn the_gpus_own_program_lies_where_kernel_and_policy_let_it_be_found() {
+        let table = shipped();
+        let file = table.file.iter().find(|file| file.path.ends_with("/gsp_ga10x.bin")).unwrap();
+        assert_eq!(file.path, format!("/usr/lib/firmware/nvidia/{}/gsp_ga10x.bin", table.driver.release));
+        assert_eq!(file.label, "firmware_t");
+        let label =
+            |path: &str| table.folder.iter().find(|folder| folder.path == path).unwrap().label.clone();
+        for folder in Path::new(&file.path).ancestors().skip(1).map(|path| path.to_str().unwrap()) {
+            let wanted = match folder {
+                "/" | "/usr" => "root_t",
+                "/usr/lib" => "lib_t",
+                _ => "firmware_t",
+            };
+            assert_eq!(label(folder), wanted, "{folder}");
+        }
+        // The kernel looks below /lib.
+        let link = table.link.iter().find(|link| link.path == "/lib").unwrap();
+        assert_eq!((link.to.as_str(), link.label.as_str()), ("usr/lib", "lib_t"));
     }
 
     #[test]

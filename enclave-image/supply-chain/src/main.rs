@@ -34,9 +34,9 @@ enum Command {
         /// Cargo.lock
         #[arg(long, value_name = "FILE")]
         lock: PathBuf,
-        /// image.lock
-        #[arg(long, value_name = "FILE")]
-        packages: PathBuf,
+        /// image.lock, and gpu.lock for an image with GPUs; repeat for each
+        #[arg(long, value_name = "FILE", required = true)]
+        packages: Vec<PathBuf>,
         /// A package whose program is in the image; repeat for each
         #[arg(long, value_name = "PACKAGE", required = true)]
         root: Vec<String>,
@@ -133,8 +133,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let roots: Vec<&str> = root.iter().map(String::as_str).collect();
             let metadata = text(&metadata, cargo::MAX_METADATA_BYTES)?;
             let crates = cargo::components(&metadata, &text(&lock, cargo::MAX_LOCK_BYTES)?, &roots)?;
-            let packages = debian::components(&text(&packages, debian::MAX_LOCK_BYTES)?)?;
-            print(sbom::write(&name, &version, at, &[crates, packages].concat()).as_bytes())?;
+            let mut components = crates;
+            for lock in packages {
+                components.extend(debian::components(&text(&lock, debian::MAX_LOCK_BYTES)?)?);
+            }
+            print(sbom::write(&name, &version, at, &components).as_bytes())?;
         }
         Command::Provenance { subject, material, parameter, sign } => {
             let statement = Statement {

@@ -320,6 +320,7 @@ impl Exchange {
             tokens_out: self.tokens.made,
             millis: millis(self.caller.begun),
             commitments: self.receipt.commitments(),
+            caller: self.caller.part.clone(),
         };
         let trace = self.caller.trace.as_ref();
         crate::log::request(&record, trace);

@@ -2,7 +2,7 @@
 
 use crate::App;
 use crate::bodies::Refused;
-use crate::keys::{Granted, NoEntry, Tenant};
+use crate::keys::{Granted, NoEntry, ShownKey, Tenant};
 use crate::live::Live;
 use crate::quota::{Shown, written};
 use crate::refuse::refuse;
@@ -14,15 +14,16 @@ use anchorhold_api_keys::{Scope, Scopes};
 use anchorhold_body_encryption::ehbp::KEYS_PATH;
 use anchorhold_channel::peer::PeerCertificate;
 use anchorhold_channel::{authenticator, document};
-use anchorhold_ipc::{AuditEvent, CallerAuth, Route};
+use anchorhold_ipc::{AuditEvent, CallerAuth, CallerPart, Route};
 use axum::body::{Body, HttpBody as _};
-use axum::extract::{Extension, MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, Extension, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, HeaderName, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,6 +53,8 @@ pub(crate) struct Caller {
     pub(crate) tenant: Arc<Tenant>,
     /// How it showed that.
     pub(crate) auth: CallerAuth,
+    /// Who it is, for the sealed part of the audit entry alone.
+    pub(crate) part: CallerPart,
     /// The settings that were in force when it came.
     pub(crate) live: Arc<Live>,
     /// Our own id of the request.
@@ -79,10 +82,11 @@ pub(crate) async fn front(State(app): State<Arc<App>>, request: Request, next: N
     } else {
         let certificate = request.extensions().get::<PeerCertificate>();
         match live.keyring.find(request.headers(), certificate, now()) {
-            Ok(Granted { tenant, scopes, auth }) => {
+            Ok(Granted { tenant, scopes, auth, key }) => {
                 let declared = request.body().size_hint().exact();
                 let trace = TraceParent::of(request.headers());
-                let caller = Caller { tenant, auth, live, rid, trace, begun, is_head, declared };
+                let part = part(&request, key);
+                let caller = Caller { tenant, auth, part, live, rid, trace, begun, is_head, declared };
                 let_in(&app, (caller, scopes), request, next).await
             }
             Err(reason) => {
@@ -103,6 +107,17 @@ pub(crate) async fn front(State(app): State<Arc<App>>, request: Request, next: N
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// Who called: from where the connection came, and with which key.
+fn part(request: &Request, key: Option<ShownKey>) -> CallerPart {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    CallerPart {
+        // An IPv4 caller on a socket for both is told as one.
+        address: peer.map(|ConnectInfo(peer)| peer.ip().to_canonical()),
+        key: key.as_ref().map(|key| key.id),
+        label: key.and_then(|key| key.label).map(|label| label.to_string()),
+    }
 }
 
 /// What a key must be good for, by the route that will answer. A route that is not named here is closed to callers.

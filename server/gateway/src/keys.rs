@@ -4,7 +4,7 @@ use crate::config::NamedClient;
 use crate::oidc::{self, Issuer, MAX_TOKEN_BYTES};
 use crate::quota::{Quota, Quotas};
 use crate::words::random;
-use anchorhold_api_keys::{Key, Scopes, TenantName};
+use anchorhold_api_keys::{Key, Label, Scopes, TenantName};
 use anchorhold_channel::peer::PeerCertificate;
 use anchorhold_ipc::{CacheDomain, CallerAuth, Tenancy};
 use anchorhold_rats::{Sha256Digest, Timestamp};
@@ -64,6 +64,22 @@ pub(crate) struct Granted {
     /// What it may be used for.
     pub(crate) scopes: Scopes,
     pub(crate) auth: CallerAuth,
+    /// The key that was shown, if it was one.
+    pub(crate) key: Option<ShownKey>,
+}
+
+/// A key by its public names.
+#[derive(Debug, Clone)]
+pub(crate) struct ShownKey {
+    /// The first six bytes of its digest, which its id is in hex.
+    pub(crate) id: [u8; 6],
+    pub(crate) label: Option<Label>,
+}
+
+impl ShownKey {
+    fn of(key: &Key) -> Option<Self> {
+        Some(Self { id: *key.sha256.as_bytes().first_chunk()?, label: key.label.clone() })
+    }
 }
 
 /// Why a caller is not let in. Callers are not told which it is.
@@ -173,7 +189,7 @@ impl Keyring {
     ) -> Result<Granted, NoEntry> {
         let tenant = self.tenants.iter().find(|known| known.name == *tenant).ok_or(NoEntry::Unknown)?;
         let scopes = scopes.map_or(tenant.scopes, |own| own.and(tenant.scopes));
-        Ok(Granted { tenant: Arc::clone(tenant), scopes, auth })
+        Ok(Granted { tenant: Arc::clone(tenant), scopes, auth, key: None })
     }
 
     /// What a key opens.
@@ -200,7 +216,7 @@ impl Keyring {
             return Err(NoEntry::Expired);
         }
         let scopes = key.scopes.map_or(tenant.scopes, |own| own.and(tenant.scopes));
-        Ok(Granted { tenant: Arc::clone(tenant), scopes, auth: CallerAuth::Key })
+        Ok(Granted { tenant: Arc::clone(tenant), scopes, auth: CallerAuth::Key, key: ShownKey::of(key) })
     }
 }
 

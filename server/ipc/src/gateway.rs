@@ -3,6 +3,7 @@
 use crate::standing::LogStanding;
 use crate::worker::{Confinement, ModelInfo};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// From the keeper to the gateway.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -253,6 +254,19 @@ pub struct RequestRecord {
     pub millis: u64,
     /// HMAC-SHA-256 of the request and of the response under a key that only the caller is told.
     pub commitments: Option<([u8; 32], [u8; 32])>,
+    /// Who called. The keeper seals it into the entry, or drops it where its settings name nobody who may read that.
+    pub caller: CallerPart,
+}
+
+/// Who called, as far as the gateway knows it. No text of a request is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerPart {
+    /// The address from which the connection came.
+    pub address: Option<IpAddr>,
+    /// The key that was shown: the first six bytes of its digest.
+    pub key: Option<[u8; 6]>,
+    /// What a person calls that key: 1 to 64 printable ASCII characters.
+    pub label: Option<String>,
 }
 
 /// How a caller showed whose it is.

@@ -5,6 +5,8 @@
 //! keeper ◀─FromWorker─ worker      keeper ◀─FromGateway─ gateway      gateway ◀─Event── worker
 //! keeper ──ToFetcher──▶ fetcher
 //! keeper ◀─FromFetcher─ fetcher    keeper ◀─FromCollector─ collector
+//! keeper ──ToGpuAttester──▶ GPU attester
+//! keeper ◀─FromGpuAttester─ GPU attester
 //! ```
 //!
 //! Each line is one socket pair that the keeper made. A [`Line`] sends and receives whole messages of one
@@ -15,6 +17,7 @@
 
 mod fetcher;
 mod gateway;
+mod gpus;
 mod kernel;
 mod line;
 mod standing;
@@ -29,9 +32,10 @@ pub use anchorhold_engine::{
 };
 pub use fetcher::{FetchPackage, FetchReport, FromFetcher, StoreAccess, StoreIdentity, ToFetcher};
 pub use gateway::{
-    Appended, AuditEvent, CallerAuth, FromGateway, GuestCard, HeldProcess, LogFile, LogPart, RequestOutcome,
-    RequestRecord, Route, ServingEvidence, ToGateway,
+    Appended, AuditEvent, CallerAuth, CallerPart, FromGateway, GuestCard, HeldProcess, LogFile, LogPart,
+    RequestOutcome, RequestRecord, Route, ServingEvidence, ToGateway,
 };
+pub use gpus::{FromGpuAttester, GpuReport, MAX_GPU_REPORTS, ToGpuAttester};
 pub use kernel::{
     FromCollector, KernelEvent, KernelReport, MandatoryPolicy, PolicyDenial, ToCollector, WhyLost,
 };

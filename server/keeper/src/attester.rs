@@ -65,7 +65,7 @@ impl Attester {
         }
     }
 
-    /// Evidence over this report data.
+    /// The guest's own evidence over this report data, without its devices.
     pub(crate) fn attest(&self, report_data: &ReportData) -> anyhow::Result<Evidence> {
         let evidence = match &*self.lock() {
             Source::Device(device) => device.attest(report_data).context("making evidence")?,

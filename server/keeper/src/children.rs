@@ -105,6 +105,14 @@ pub(crate) fn collector(program: &Path, beside: bool, empty: &Path) -> anyhow::R
     Ok((spawn(command, program)?, ours))
 }
 
+/// Starts the attester of GPUs; the descriptor is our end of its line.
+pub(crate) fn gpu_attester(program: &Path, empty: &Path) -> anyhow::Result<(Child, OwnedFd)> {
+    let (ours, theirs) = pair()?;
+    let mut command = command(program, empty);
+    command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
+    Ok((spawn(command, program)?, ours))
+}
+
 /// An empty environment and an empty working directory, which becomes the child's root.
 fn command(program: &Path, empty: &Path) -> Command {
     let mut command = Command::new(program);

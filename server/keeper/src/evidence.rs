@@ -2,6 +2,7 @@
 
 use crate::attester::Attester;
 use crate::clock::Clock;
+use crate::gpus::Gpus;
 use crate::receipts::Receipts;
 use crate::settings::Settings;
 use anchorhold_audit_log::{Origin, note::Signer};
@@ -10,8 +11,8 @@ use anchorhold_channel::document::{self, ChannelKeys, Document, DocumentKeys, Do
 use anchorhold_ipc::{GuestCard, HeldProcess};
 use anchorhold_key_release::{GuestKeys, InstanceId, ReleaseKey, sign_lease_end};
 use anchorhold_rats::{
-    Ed25519PublicKey, Endorsements, Evidence, KeyBinding, Measurement, Nonce, Purpose, ReportData, Secret,
-    Sha256Digest, WrappingKey,
+    Ed25519PublicKey, Endorsements, Evidence, GpuEvidence, KeyBinding, Measurement, Nonce, Purpose,
+    ReportData, Secret, Sha256Digest, WrappingKey, gpu_digest,
 };
 use anyhow::Context as _;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 /// The guest as the rest of the world may know it. The private keys never leave this process.
 pub(crate) struct Identity {
     pub(crate) attester: Attester,
+    pub(crate) gpus: Gpus,
     pub(crate) measurement: Measurement,
     pub(crate) release_key: ReleaseKey,
     audit_key: Ed25519PublicKey,
@@ -71,6 +73,7 @@ impl Identity {
         settings: &Settings,
         (id, voice): ([u8; 16], Signer),
         (gateway, endorsements): (&GatewayKeys, Endorsements),
+        gpus: Gpus,
         clock: Clock,
         selinux_policy: Option<Sha256Digest>,
     ) -> anyhow::Result<Self> {
@@ -91,8 +94,9 @@ impl Identity {
                 AuthenticatorKey::generate().context("making the authenticator key")?,
             ),
             body_keys,
-            endorsements,
-            receipts: Arc::new(Receipts::new(Arc::clone(&voice), measurement, selinux_policy)),
+            endorsements: endorsements.or(gpus.endorsements()),
+            receipts: Arc::new(Receipts::new(Arc::clone(&voice), measurement, selinux_policy, gpus.ids())),
+            gpus,
             voice,
         })
     }
@@ -130,7 +134,7 @@ impl Identity {
         sign_lease_end(&self.voice, kid).ok()
     }
 
-    /// What evidence about this boot's keys says to nobody in particular, for this nonce.
+    /// What evidence about this boot's keys says to nobody in particular, for this nonce; without GPUs.
     pub(crate) fn binding(&self, nonce: Nonce) -> KeyBinding {
         let GuestKeys { tls_key, release_key, audit_key } = self.keys();
         KeyBinding {
@@ -144,9 +148,15 @@ impl Identity {
         }
     }
 
-    /// Evidence over this report data.
-    pub(crate) fn attest(&self, report_data: &ReportData) -> anyhow::Result<Evidence> {
-        self.attester.attest(report_data)
+    /// Evidence of the GPUs, for their nonce, and of the guest, for the report data that is made of the digest of theirs.
+    pub(crate) fn attest(
+        &self,
+        gpu_nonce: &Nonce,
+        report_data: impl FnOnce(&[GpuEvidence]) -> ReportData,
+    ) -> anyhow::Result<Evidence> {
+        let gpus = self.gpus.evidence(gpu_nonce)?;
+        let evidence = self.attester.attest(&report_data(&gpus))?;
+        Ok(Evidence { gpus, ..evidence })
     }
 
     /// The attestation document for a caller's nonce.
@@ -155,9 +165,9 @@ impl Identity {
         let GuestKeys { tls_key, release_key, audit_key } = self.keys();
         let keys = DocumentKeys { tls_key, release_key: release_key.digest(), audit_key };
         let state = state.to_json()?;
-        let no_gpus = Sha256Digest::of(&[]);
-        let binding = document::binding(nonce, &keys, &state, no_gpus);
-        let evidence = self.attest(&binding.report_data())?;
+        let binding = |gpus: Sha256Digest| document::binding(nonce, &keys, &state, gpus);
+        let gpu_nonce = binding(Sha256Digest::of(&[])).gpu_nonce();
+        let evidence = self.attest(&gpu_nonce, |gpus| binding(gpu_digest(gpus)).report_data())?;
         let document = Document::new(nonce, keys, state, evidence)?;
         Ok(document.with_endorsements(self.endorsements.clone())?.to_json()?)
     }

@@ -2,11 +2,12 @@
 
 use crate::audit::Recorder;
 use crate::clock::Clock;
+use crate::personal::Personal;
 use crate::receipts::Receipts;
 use crate::run::Happening;
 use crate::shelf::Shelf;
 use anchorhold_audit_log::{
-    Actor, ActorKind, AuthMethod, Event, EventType, Hash, Outcome, Receipt, Request, RequestId, Route,
+    Actor, ActorKind, AuthMethod, Code, Event, EventType, Hash, Outcome, Receipt, Request, RequestId, Route,
     TenantId,
 };
 use anchorhold_channel::authenticator::AuthenticatorKey;
@@ -50,7 +51,11 @@ impl Gateway {
     }
 
     /// Reads on a thread of its own: audit entries go to the log at once, the rest becomes happenings.
-    pub(crate) fn listen(self, desk: Desk, happenings: Sender<Happening>) -> anyhow::Result<(Child, Voice)> {
+    pub(crate) fn listen(
+        self,
+        mut desk: Desk,
+        happenings: Sender<Happening>,
+    ) -> anyhow::Result<(Child, Voice)> {
         let Self { child, voice, mut reader } = self;
         std::thread::Builder::new().name("gateway".to_owned()).spawn(move || {
             while let Ok((message, _)) = reader.receive() {
@@ -88,6 +93,8 @@ pub(crate) struct Desk {
     pub(crate) authenticator_key: Arc<AuthenticatorKey>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) shelf: Shelf,
+    /// Where it is kept whom entries are about; `None` where it is not.
+    pub(crate) personal: Option<Personal>,
 }
 
 impl Desk {
@@ -99,7 +106,7 @@ impl Desk {
         let _ = self.voice.say(&ToGateway::Authenticated { ticket, signature }, None);
     }
 
-    fn record(&self, ticket: u64, event: AuditEvent) {
+    fn record(&mut self, ticket: u64, event: AuditEvent) {
         let (voice, receipts) = (self.voice.clone(), Arc::clone(&self.receipts));
         let said = match &event {
             AuditEvent::Request(record) => self.receipts.about(record, self.clock.stamp()),
@@ -117,7 +124,7 @@ impl Desk {
     }
 
     /// The entry for a report; `None` when it breaks the form that the log demands, and then nothing may be served.
-    fn entry(&self, event: AuditEvent) -> Option<Event> {
+    fn entry(&mut self, event: AuditEvent) -> Option<Event> {
         match event {
             AuditEvent::Request(record) => self.request(&record),
             AuditEvent::AuthFailure { .. } => {
@@ -128,7 +135,7 @@ impl Desk {
         }
     }
 
-    fn request(&self, record: &RequestRecord) -> Option<Event> {
+    fn request(&mut self, record: &RequestRecord) -> Option<Event> {
         let (kind, outcome) = match record.outcome {
             RequestOutcome::Complete if record.route == anchorhold_ipc::Route::Audit => {
                 (EventType::LogRead, Outcome::Success)
@@ -138,7 +145,19 @@ impl Desk {
             RequestOutcome::Cancelled => (EventType::InferCancel, Outcome::Cancelled),
             RequestOutcome::Error => (EventType::InferError, Outcome::Error),
         };
-        let mut entry = Event::new(kind, outcome, self.clock.stamp());
+        let at = self.clock.stamp();
+        let mut entry = Event::new(kind, outcome, at);
+        let (tenant, rid) = (TenantId::new(&record.tenant).ok()?, RequestId::new(&record.rid).ok()?);
+        let mut pseud = None;
+        if let Some(personal) = &mut self.personal {
+            match personal.keep((&tenant, &record.caller), &rid, at) {
+                Ok(kept) => (pseud, entry.sealed) = (Some(kept.pseudonym), Some(kept.sealed)),
+                Err(error) => {
+                    personal.warn_of_loss(&error);
+                    entry.code = Code::from_static("personal_not_kept");
+                }
+            }
+        }
         entry.actor = Some(Actor {
             auth: Some(match record.auth {
                 CallerAuth::Key => AuthMethod::ApiKey,
@@ -146,7 +165,8 @@ impl Desk {
                 CallerAuth::Certificate => AuthMethod::Certificate,
             }),
             kind: ActorKind::Client,
-            tenant: Some(TenantId::new(&record.tenant).ok()?),
+            pseud,
+            tenant: Some(tenant),
         });
         entry.model = crate::run::named(&record.model);
         entry.request = Some(Request {
@@ -155,7 +175,7 @@ impl Desk {
             receipt: record
                 .commitments
                 .map(|(request, response)| Receipt::new(Hash::new(request), Hash::new(response))),
-            rid: RequestId::new(&record.rid).ok()?,
+            rid,
             route: route(record.route),
             status: Some(record.status),
             stream: record.stream,

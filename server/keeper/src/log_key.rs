@@ -39,7 +39,7 @@ mod tests {
     use anchorhold_rats::{Kem, WrappingKey};
 
     fn made(readers: Vec<WrappingKey>) -> anyhow::Result<LogKey> {
-        let settings = Audit { directory: "audit".into(), readers, witnesses: None };
+        let settings = Audit { directory: "audit".into(), readers, witnesses: None, personal: None };
         LogKey::new(&settings, &Origin::new("acme/1").unwrap())
     }
 

@@ -1,8 +1,8 @@
 //! Receipts for callers: signed here, because this process holds the log and its key, and the gateway neither.
 
 use anchorhold_audit_log::{
-    Hash, Measurement as LoggedMeasurement, ModelId, Receipt, ReceiptModel, RequestId, SignedReceipt, Signer,
-    Stamp,
+    DeviceId, Hash, Measurement as LoggedMeasurement, ModelId, Receipt, ReceiptModel, RequestId,
+    SignedReceipt, Signer, Stamp,
 };
 use anchorhold_ipc::{ModelInfo, RequestRecord};
 use anchorhold_rats::{Measurement, Sha256Digest};
@@ -14,20 +14,22 @@ pub(crate) struct Receipts {
     signer: Arc<Signer>,
     measurement: LoggedMeasurement,
     selinux_policy: Option<Hash>,
+    gpus: Vec<DeviceId>,
     /// Every model that was ever served, as it was last; held for single map operations.
     models: Mutex<BTreeMap<String, ReceiptModel>>,
 }
 
 impl Receipts {
-    /// Receipts of a guest with this measurement, whose kernel enforces this SELinux policy.
+    /// Receipts of a guest with this measurement and these GPUs, whose kernel enforces this SELinux policy.
     pub(crate) fn new(
         signer: Arc<Signer>,
         measurement: Measurement,
         selinux_policy: Option<Sha256Digest>,
+        gpus: &[DeviceId],
     ) -> Self {
         let measurement = LoggedMeasurement::new(*measurement.as_bytes());
         let selinux_policy = selinux_policy.map(|digest| Hash::new(*digest.as_bytes()));
-        Self { signer, measurement, selinux_policy, models: Mutex::default() }
+        Self { signer, measurement, selinux_policy, gpus: gpus.to_vec(), models: Mutex::default() }
     }
 
     /// A model answers from now on.
@@ -56,6 +58,7 @@ impl Receipts {
             model,
             measurement: self.measurement,
             selinux_policy: self.selinux_policy,
+            gpus: self.gpus.clone(),
             tokens_in: record.tokens_in,
             tokens_out: record.tokens_out,
             commitments: Receipt::new(Hash::new(request), Hash::new(response)),

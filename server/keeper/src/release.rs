@@ -16,7 +16,7 @@ use anchorhold_channel::client::{Answer, Client, Limits, Pinned, Target};
 use anchorhold_channel::tls;
 use anchorhold_kbs::TokenRules;
 use anchorhold_key_release::{AuditTerms, PinnedBroker, RefusalError};
-use anchorhold_rats::{Evidence, ReportData};
+use anchorhold_rats::{Evidence, GpuEvidence, Nonce, ReportData};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -181,8 +181,13 @@ pub(crate) struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// Evidence over this report data, for the broker.
-    fn attest(&mut self, model: &Model, report_data: &ReportData) -> anyhow::Result<Evidence> {
-        let evidence = self.identity.attest(report_data)?;
+    fn attest(
+        &mut self,
+        model: &Model,
+        gpu_nonce: &Nonce,
+        report_data: impl FnOnce(&[GpuEvidence]) -> ReportData,
+    ) -> anyhow::Result<Evidence> {
+        let evidence = self.identity.attest(gpu_nonce, report_data)?;
         let bytes = serde_json::to_vec(&evidence)?.len();
         let measurement = self.identity.measurement.to_string();
         self.stages.tell(&Stage::Evidence { model: &model.id, bytes, measurement });

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::evidence::Identity;
 use crate::gateway::{Desk, Gateway, Voice};
 use crate::kernel::{Collecting, Workers};
+use crate::personal::Personal;
 use crate::release::Releaser;
 use crate::reload::GatewayFiles;
 use crate::required::require;
@@ -91,6 +92,8 @@ pub(crate) struct Keeper {
     pub(crate) told: Told,
     /// Whom it asks; read before the keeper gives up the files.
     pub(crate) witnesses: Option<Witnesses>,
+    /// Where it is kept whom entries are about, until the gateway's desk has it.
+    pub(crate) personal: Option<Personal>,
     pub(crate) happenings: Sender<Happening>,
     pub(crate) empty: PathBuf,
     /// For workers.
@@ -159,6 +162,7 @@ impl Keeper {
             receipts: Arc::clone(&self.identity.receipts),
             shelf: Shelf::start(log.to_owned(), key, gateway.voice.clone())
                 .context("beginning to read the audit log")?,
+            personal: self.personal.take(),
         };
         let opened = gateway.listen(desk, self.happenings.clone())?;
         watch_signals(self.happenings.clone())?;

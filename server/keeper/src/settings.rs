@@ -5,7 +5,7 @@ mod audit;
 mod broker;
 mod worker;
 
-pub(crate) use attester::{AttesterKind, Endorsed, Tpm};
+pub(crate) use attester::{AttesterKind, Board, Endorsed, Gpus, Tpm};
 pub(crate) use audit::{Audit, Collector, Hearing, LogWitnesses};
 pub(crate) use broker::{Broker, Kbs};
 pub(crate) use worker::{Device, Worker};
@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     #[serde(default)]
     pub(crate) production: bool,
     pub(crate) attester: AttesterKind,
+    /// GPUs whose reports are a part of the evidence; none if it is not written.
+    pub(crate) gpus: Option<Gpus>,
     /// A TPM whose quotes accompany the evidence; none if it is not written.
     pub(crate) tpm: Option<Tpm>,
     pub(crate) broker: Broker,
@@ -134,6 +136,7 @@ impl Settings {
         });
         let packages = packages.chain(self.store.iter_mut().flat_map(Store::paths));
         let packages = packages.chain(self.collector.iter_mut().map(|collector| &mut collector.program));
+        let packages = packages.chain(self.gpus.iter_mut().filter_map(Gpus::program));
         let of_tpm = self.tpm.iter_mut().flat_map(|tpm| &mut tpm.certificates);
         let endorsed = self.endorsements.snp_crls.iter_mut().chain(&mut self.endorsements.tdx_collateral);
         let more = more.into_iter().chain(of_tpm).chain(endorsed);
@@ -153,6 +156,7 @@ impl Settings {
                 "attester.report_version is {report_version}, wanted 3 or 5"
             );
         }
+        self.gpus.as_ref().map_or(Ok(()), |gpus| gpus.check(&self.attester))?;
         self.tpm.as_ref().map_or(Ok(()), Tpm::check)?;
         self.broker.check()?;
         self.audit.check()?;
@@ -259,6 +263,23 @@ mod tests {
         let kbs = "[broker]\nprotocol = \"kbs\"\nurl = \"https://127.0.0.1:1\"\ncertificate = \"kbs.pem\"\n\
                    token_keys = \"keys.json\"\n";
         format!("{}{kbs}{}resource = \"kbs:///acme/chat/3\"\n", &GOOD[..start], &GOOD[end..])
+    }
+
+    #[test]
+    fn simulated_gpus_belong_to_simulated_guests_and_others_to_machines() {
+        let with =
+            |text: &str, gpus: &str| read(&text.replace("[audit]", &format!("[gpus]\n{gpus}\n[audit]")));
+        let (simulated, asked) =
+            ("kind = \"software\"\nboard = \"hgx\"", "kind = \"nvidia\"\nprogram = \"p\"");
+        let machine =
+            GOOD.replace("\"software\"\n        report_version = 5\n        debug = false", "\"snp\"");
+        assert_ne!(machine, GOOD);
+        assert!(with(GOOD, simulated).is_ok());
+        assert!(with(&machine, asked).is_ok());
+        for (text, gpus) in [(GOOD, asked), (machine.as_str(), simulated)] {
+            assert!(format!("{:#}", with(text, gpus).unwrap_err()).contains("gpus.kind"));
+        }
+        assert!(with(GOOD, "kind = \"software\"\nboard = \"dgx\"").is_err());
     }
 
     #[test]

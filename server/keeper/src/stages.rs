@@ -14,6 +14,8 @@ pub(crate) enum Stage<'a> {
     Gateway { pid: u32, layers: &'a [String], missing: &'a [String] },
     /// The kernel's audit records come to the collector, which is confined.
     Collector { pid: u32, layers: &'a [String], missing: &'a [String] },
+    /// The GPUs can be asked for reports, by a process that is confined.
+    GpuAttester { pid: u32, layers: &'a [String], missing: &'a [String] },
     /// Evidence for the broker's challenge was made.
     Evidence { model: &'a str, bytes: usize, measurement: String },
     /// The broker released the key.

@@ -2,7 +2,7 @@
 //!
 //! 1. Confine the keeper; begin the boot's log.
 //! 2. Start the gateway, which makes the TLS key and confines itself. It does not listen yet.
-//! 3. Start the collector of the kernel's audit records. Make the boot's keys and evidence; obtain each model's key from the broker.
+//! 3. Start the collector of the kernel's audit records, and who asks the GPUs. Make the boot's keys and evidence; obtain each model's key from the broker.
 //! 4. For each model: fetch its package if it is not a directory, start a worker, wait until the model is in memory.
 //! 5. Let the gateway listen.
 
@@ -13,14 +13,16 @@ use crate::clock::Clock;
 use crate::cpus;
 use crate::evidence::{Boot, GatewayKeys, Identity};
 use crate::gateway::Gateway;
+use crate::gpus::Gpus;
 use crate::kernel::{self, Workers};
 use crate::log_key::LogKey;
+use crate::personal::Personal;
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
 use crate::required::require;
 use crate::run::{KEEPER, Keeper, Slot};
 use crate::runtime;
-use crate::settings::{Device, Package, Settings};
+use crate::settings::{self, Device, Package, Settings};
 use crate::share;
 use crate::stages::{Stage, Stages};
 use crate::store;
@@ -65,12 +67,22 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         missing: &confinement.missing,
     });
 
+    let mut held = vec![HeldProcess::new(KEEPER, &own), HeldProcess::new("gateway", &confinement)];
+    let gpus = Gpus::open(&settings, &empty, clock, |pid, layers| {
+        stages.tell(&Stage::GpuAttester { pid, layers: &layers.active, missing: &layers.missing });
+        held.push(HeldProcess::new("gpu attester", layers));
+    })?;
     let keys = (&keys, endorsements);
-    let identity = Identity::launch(&settings, (boot.id, boot.voice), keys, clock, runtime.selinux_policy)?;
+    let boot_names = (boot.id, boot.voice);
+    let identity = Identity::launch(&settings, boot_names, keys, gpus, clock, runtime.selinux_policy)?;
     measure_settings(&identity, &settings, handed)?;
     let (log, reading) = begin_log(&settings, (boot.id, boot.signer), &log_directory, clock)?;
     let witnessing = if witnesses.is_some() { Witnessing::Some } else { Witnessing::None };
     let writer = Writer::start(log, clock, witnessing)?;
+    let personal = settings.audit.personal.as_ref();
+    let personal = personal
+        .map(|terms| Personal::begin(&settings.audit.directory, &terms.recipient, BootId::new(boot.id)))
+        .transpose()?;
     writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
 
     let (happenings, inbox) = channel();
@@ -86,13 +98,14 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         anchor: None,
         told: Told::default(),
         witnesses,
+        personal,
         happenings,
         empty,
         beginning,
         groups,
         starting: Some(starting),
         slots: Vec::new(),
-        held: vec![HeldProcess::new(KEEPER, &own), HeldProcess::new("gateway", &confinement)],
+        held,
         workers: Workers::default(),
         collecting: None,
         cpus,
@@ -226,6 +239,8 @@ fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
         let key = key.map_err(crate::release::NoKey::into_error)?;
         keeper.slots.push(Slot::new(model, key));
     }
+    // Whoever released the keys has judged the GPUs' reports; in confidential mode they have taken no work so far.
+    keeper.identity.gpus.accept_work()?;
     (0..keeper.slots.len()).try_for_each(|at| keeper.load(at))
 }
 
@@ -281,7 +296,14 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
         read.extend(tpm.certificates.iter().cloned());
         write.push(tpm.device.clone());
     }
-    if settings.worker.device == Device::Cuda {
+    let asks_gpus = match &settings.gpus {
+        Some(settings::Gpus::Nvidia { program }) => {
+            execute.push(program.clone());
+            true
+        }
+        Some(settings::Gpus::Software { .. }) | None => false,
+    };
+    if asks_gpus || settings.worker.device == Device::Cuda {
         // What holds the keeper holds its children; the worker gives up again what it does not need.
         write.extend(nvidia_nodes());
         read.extend(present(&["/proc", "/sys", "/usr/local/cuda"]));

@@ -258,6 +258,7 @@ fn machine(image: &Image, initrd: PathBuf, console: PathBuf) -> anyhow::Result<M
         console,
         simulated_digest: None,
         tpm: None,
+        gpus: Vec::new(),
         uninvited: Vec::new(),
     })
 }

@@ -1,6 +1,7 @@
 //! A caller who verifies before it asks.
 
 use crate::guest::Guest;
+use anchorhold_attester::software::gpu::{simulated_nvidia_device_root_der, simulated_nvidia_rim_root_der};
 use anchorhold_attester::software::tdx::simulated_intel_root_der;
 use anchorhold_channel::client::{
     Answer, Attested, Client, Connection, Limits, Streaming, Target, connect_unverified_for_attestation,
@@ -15,7 +16,12 @@ use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 use serde_json::Value;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Sentences of one request of [`Caller::embedding_rate`].
+pub const BATCH: usize = 16;
+const SENTENCE: &str = "The quick brown fox jumps over the lazy dog while the bank counts its money twice and the \
+                        hospital keeps its records where nobody else can read them.";
 
 /// A caller of one guest that it has verified.
 pub struct Caller {
@@ -36,6 +42,8 @@ pub fn now() -> Timestamp {
 pub fn simulated_anchors() -> anyhow::Result<TrustAnchors> {
     let roots = SimulatedRoots {
         intel: Some(simulated_intel_root_der()),
+        nvidia_device: Some(simulated_nvidia_device_root_der()),
+        nvidia_rim: Some(simulated_nvidia_rim_root_der()),
         ..SimulatedRoots::amd(anchorhold_attester::software::simulated_ark_der())
     };
     Ok(dangerous::simulated_anchors(&roots)?)
@@ -126,6 +134,16 @@ impl Caller {
         let body: Value = serde_json::from_slice(&answer.body)?;
         let items = body["data"].as_array().context("no data")?;
         items.iter().map(|item| Ok(serde_json::from_value(item["embedding"].clone())?)).collect()
+    }
+
+    /// How many sentences are embedded in a second, asked in so many requests of [`BATCH`] one after the other.
+    pub async fn embedding_rate(&self, model: &str, requests: u32) -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        for _ in 0..requests {
+            let vectors = self.embed(model, &[SENTENCE; BATCH]).await?;
+            ensure!(vectors.len() == BATCH, "{} vectors for {BATCH} sentences", vectors.len());
+        }
+        Ok(f64::from(requests) * BATCH as f64 / begun.elapsed().as_secs_f64())
     }
 
     /// A streamed chat answer; `hear` is given each piece of text as it arrives.

@@ -53,6 +53,8 @@ pub struct Settings {
     pub launch_digest_file: Option<PathBuf>,
     /// Intel's collateral for a guest that is a simulated TD, JSON; it is a simulated SEV-SNP guest if there is none.
     pub tdx_collateral: Option<PathBuf>,
+    /// The keeper's `[gpus]`, TOML; it has none if there are none.
+    pub gpus: Option<String>,
     /// The PCRs of the guest's TPM that it quotes; it has none if there are none.
     pub quoted_pcrs: Vec<u8>,
     /// Where the gateway listens.
@@ -137,6 +139,7 @@ impl Settings {
             report_version: 5,
             launch_digest_file: None,
             tdx_collateral: None,
+            gpus: None,
             quoted_pcrs: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
             api_key: api_key()?,
@@ -242,6 +245,10 @@ impl Settings {
         if let Some(collector) = &self.collector {
             text.push_str("\n[collector]\n");
             text.push_str(collector);
+        }
+        if let Some(gpus) = &self.gpus {
+            text.push_str("\n[gpus]\n");
+            text.push_str(gpus);
         }
         if !self.quoted_pcrs.is_empty() {
             // Writing to a string cannot fail.

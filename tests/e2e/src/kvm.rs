@@ -69,6 +69,7 @@ fn runs(image: &Image, folder: &Path) -> anyhow::Result<()> {
         forward: None,
         console: folder.join("probe"),
         simulated_digest: None,
+        gpus: Vec::new(),
         uninvited: Vec::new(),
     };
     let mut qemu = Command::new(image.tools.join("run/qemu-system-x86_64"))

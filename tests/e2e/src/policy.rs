@@ -50,6 +50,30 @@ impl Policy<'_> {
         text
     }
 
+    /// The same for guests with so many GPUs and switches in this confidential mode, TOML.
+    #[must_use]
+    pub fn to_toml_with_gpus(&self, mode: &str, gpus: usize, switches: usize) -> String {
+        let mut text = self.to_toml();
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            r#"
+[grant.gpu]
+debug              = false
+mode               = "{mode}"
+gpus               = {gpus}
+switches           = {switches}
+architectures      = ["hopper", "ls10"]
+machines           = "any"
+min_driver_version = "580.95"
+min_vbios_version  = "96.00.A5.00.01"
+require_rims       = true
+ocsp               = {{ require = true, max_age_seconds = 86400 }}
+"#
+        );
+        text
+    }
+
     /// The same with a grant of one resource in place of those of models, TOML.
     #[must_use]
     pub fn to_toml_for_resource(&self, resource: &str) -> String {

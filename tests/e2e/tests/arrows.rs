@@ -13,7 +13,8 @@ use std::process::Command;
 /// * `endorsements` uses `verifier`, for its readers of reports, certificates and revocation lists; it judges nothing.
 /// * `key-broker` uses `channel`, because it serves HTTPS as the gateway does, with the same limits; and `attester`, for
 ///   the fixture root of `anchorhold-key-broker-simulated` alone.
-/// * `keeper` uses `channel`, as a client of the broker and for the attestation document. It needs no `verifier`.
+/// * `keeper` uses `channel`, as a client of the broker and for the attestation document; of `verifier` it has the
+///   readers of certificates, to name its own GPUs.
 /// * `client` is a crate of its own because programs link it, and `channel` needs neither a pool nor receipts; it uses `audit-log` for
 ///   the receipts that it checks, and holds no policy files and no endorsements.
 /// * `document` is a crate of its own because browsers judge documents too, and what `channel` stands on does not build for them.
@@ -27,11 +28,14 @@ use std::process::Command;
 /// * `collector` is a program of its own, because it reads what hostile processes had a hand in, and holds the kernel's socket.
 /// * `log-key` is a crate of its own because the keeper writes copies of a log's key and the command line opens them, and `audit-log`
 ///   decrypts nothing that was encrypted to a public key.
+/// * `gpu-attester` is a program of its own, because NVIDIA's library is asked there, and neither the keeper nor a worker loads it for that.
 /// * `witnesses` is a crate of its own because guests and key brokers both keep a log in front of witnesses, over HTTPS.
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
 /// * `cuda` is a crate of its own because of its libraries and kernels, and has a worker of its own; what it loads, it gets from `model`.
 /// * `gateway` uses `evaluation` for its reader of signed tokens and key sets, so that there is one.
 /// * `audit-report` is a crate of its own because `audit-log` is the part that has to be trusted, and tables and pages are not.
+/// * `audit-personal` is a crate of its own because the keeper seals what the command line opens, and `audit-log` needs no HPKE.
+/// * `audit-archive` is a crate of its own because it removes things: nothing of that is linked into a guest or a verifier.
 /// * `dossier` is a crate of its own because the command line and the static `audit-verifier` both judge dossiers, and `audit-log` signs nothing.
 /// * `audit-verifier` is a program of its own because it is to be small: what the command line knows of servers and keys is not in it.
 /// * `api-keys` is a crate of its own because the command line writes the file that the gateway reads.
@@ -42,6 +46,8 @@ use std::process::Command;
 const TABLE: &[(&str, &str, &[&str])] = &[
     ("rats", "attestation", &[]),
     ("audit-log", "attestation", &[]),
+    ("audit-personal", "attestation", &["rats", "hpke", "audit-log"]),
+    ("audit-archive", "attestation", &["audit-log", "audit-personal"]),
     ("audit-report", "attestation", &["rats", "audit-log"]),
     ("dossier", "attestation", &["rats", "verifier", "evaluation", "audit-log", "audit-report", "dsse"]),
     ("audit-verifier", "attestation", &["rats", "verifier", "relying-party", "audit-log", "dsse", "dossier"]),
@@ -96,7 +102,9 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "rats",
             "api-keys",
             "appraisal-policy",
+            "audit-archive",
             "audit-log",
+            "audit-personal",
             "audit-report",
             "dossier",
             "dsse",
@@ -129,17 +137,20 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ),
     ("fetcher", "server", &["ipc", "confine", "weights-store"]),
     ("collector", "server", &["ipc", "confine"]),
+    ("gpu-attester", "server", &["ipc", "confine"]),
     (
         "keeper",
         "server",
         &[
             "ipc",
             "rats",
+            "verifier",
             "attester",
             "kbs",
             "key-release",
             "audit-log",
             "log-key",
+            "audit-personal",
             "channel",
             "witnesses",
             "confine",

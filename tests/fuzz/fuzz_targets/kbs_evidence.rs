@@ -19,7 +19,7 @@ static GOOD: LazyLock<Vec<(Tee, String, String)>> = LazyLock::new(|| {
         evidence
     };
     let gpus = vec![made::gpu().evidence(&Nonce::new([1; 32])).expect("evidence")];
-    let devices = WrittenEvidence::additional(&Evidence { gpus, ..Evidence::tdx(Vec::new()) });
+    let devices = WrittenEvidence::additional(&gpus);
     [snp.clone(), tdx.clone(), below(snp), below(tdx)]
         .into_iter()
         .map(|evidence| {
@@ -40,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
     let Ok(read) = ReadEvidence::read(*tee, &primary, &additional) else { return };
     assert!(read.evidence.check_limits().is_ok() && read.endorsements.check_limits().is_ok());
     let Ok(written) = WrittenEvidence::of(&read.evidence) else { return };
-    let devices = WrittenEvidence::additional(&read.evidence);
+    let devices = WrittenEvidence::additional(&read.evidence.gpus);
     let again = ReadEvidence::read(written.tee, written.primary.get(), &devices).expect("what was written");
     assert_eq!(again.evidence, read.evidence);
 });

@@ -1,8 +1,13 @@
 //! `anchorhold audit`: export bundles, and verify them with the evidence that vouches for the audit key.
 
+mod archive;
 mod dossier;
 mod entries;
+mod erase;
+mod hold;
+mod personal;
 mod progress;
+mod prune;
 mod reader;
 mod report;
 mod stats;
@@ -66,6 +71,31 @@ pub(crate) enum Command {
     Tail(Box<tail::TailArgs>),
     #[command(subcommand)]
     Reader(reader::Command),
+    /// Keep exported logs for years, with a log of their own about what is done with them
+    #[command(subcommand)]
+    Archive(archive::Command),
+    /// Keep entries from being pruned or erased
+    #[command(subcommand)]
+    Hold(hold::Command),
+    #[command(
+        after_help = "Examples:\n  anchorhold audit prune archive --key archivist.key --profile pci --profile aiact --dry-run\n  \
+        anchorhold audit prune archive --key archivist.key --profile default"
+    )]
+    Prune(prune::PruneArgs),
+    #[command(
+        after_help = "Examples:\n  anchorhold audit erase archive --key archivist.key --kid $KID --reason gdpr_17_1_b\n  \
+        anchorhold audit erase archive --key archivist.key --subject clinic/0123456789ab --recipient-key privacy.key \\\n      \
+        --reason gdpr_17_1_b"
+    )]
+    Erase(erase::EraseArgs),
+    #[command(after_help = "Example:\n  anchorhold audit recipient privacy.key")]
+    Recipient(personal::RecipientArgs),
+    #[command(
+        after_help = "Examples:\n  anchorhold audit personal bundle.tar --keyring archive/keyring --recipient-key privacy.key\n  \
+        anchorhold audit personal bundle.tar --keyring archive/keyring --recipient-key privacy.key \\\n      \
+        --subject clinic/0123456789ab --json"
+    )]
+    Personal(Box<personal::PersonalArgs>),
 }
 
 #[derive(clap::Args)]
@@ -164,6 +194,12 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Stats(args) => stats::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Reader(command) => reader::run(command),
+        Command::Archive(command) => archive::run(command),
+        Command::Hold(command) => hold::run(command),
+        Command::Prune(args) => prune::run(args),
+        Command::Erase(args) => erase::run(args),
+        Command::Recipient(args) => personal::run_recipient(args),
+        Command::Personal(args) => personal::run(args),
     }
 }
 

@@ -5,10 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 
 const LINE: usize = 64;
 
-/// Certificates one after another.
-pub(super) fn certificates(chain: &[&[u8]]) -> String {
+/// PEM of these certificates (DER), one after another.
+#[must_use]
+pub fn certificates_pem<'a>(chain: impl IntoIterator<Item = &'a [u8]>) -> String {
     chain
-        .iter()
+        .into_iter()
         .map(|der| format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", body(der)))
         .collect()
 }

@@ -8,7 +8,7 @@
 //! log proves that the entry is there, and the caller's key that it is about these bytes.
 
 use super::Receipt;
-use crate::{Hash, Measurement, ModelId, Origin, PublicKey, RequestId, Signer};
+use crate::{DeviceId, Hash, Measurement, ModelId, Origin, PublicKey, RequestId, Signer};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{ED25519, UnparsedPublicKey};
@@ -78,6 +78,10 @@ pub struct SignedReceipt {
     /// receipts without one are what they were before there was this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selinux_policy: Option<Hash>,
+    /// The GPUs and switches whose reports are in the guest's evidence, in their order there, as [`selinux_policy`](Self::selinux_policy)
+    /// left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<DeviceId>,
     /// Tokens of the prompt.
     pub tokens_in: u64,
     /// Tokens of the answer.
@@ -177,6 +181,7 @@ mod tests {
             }),
             measurement: Measurement::new([5; 48]),
             selinux_policy: None,
+            gpus: Vec::new(),
             tokens_in: 7,
             tokens_out: 9,
             commitments: Receipt::new(commit(&[1; 32], b"question"), commit(&[1; 32], b"answer")),
@@ -204,6 +209,17 @@ mod tests {
         assert_eq!(payload(&confined)["selinux_policy"], "04".repeat(32));
         let key = signer(1).key().public_key();
         assert_eq!(SignedReceipt::verify(&confined.sign(&signer(1)).unwrap(), &key), Ok(confined));
+    }
+
+    #[test]
+    fn the_gpus_of_the_guest_are_signed_and_the_most_there_can_be_fit() {
+        let payload = |receipt: &SignedReceipt| serde_json::to_value(receipt).unwrap();
+        assert_eq!(payload(&receipt()).get("gpus"), None);
+        let gpus: Vec<_> = (0..16).map(|number| DeviceId::new([number; 8])).collect();
+        let on_gpus = SignedReceipt { gpus, selinux_policy: Some(Hash::new([4; 32])), ..receipt() };
+        assert_eq!(payload(&on_gpus)["gpus"][15], "0f".repeat(8));
+        let key = signer(1).key().public_key();
+        assert_eq!(SignedReceipt::verify(&on_gpus.sign(&signer(1)).unwrap(), &key), Ok(on_gpus));
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub(crate) fn tenant() -> Actor {
     Actor {
         auth: Some(AuthMethod::ApiKey),
         kind: ActorKind::Client,
+        pseud: None,
         tenant: Some(TenantId::new("clinic").unwrap()),
     }
 }

@@ -124,7 +124,7 @@ fn evidence_of_every_family_reads_back_as_it_was_written() {
         if guest == Guest::SnpWithGpu {
             evidence.gpus = vec![device().evidence(&Nonce::new([1; 32])).unwrap(); 2];
         }
-        let additional = WrittenEvidence::additional(&evidence);
+        let additional = WrittenEvidence::additional(&evidence.gpus);
         let written = WrittenEvidence::of(&evidence).unwrap();
         let read = ReadEvidence::read(written.tee, written.primary.get(), &additional).unwrap();
         assert_eq!((written.tee, read.evidence), (guest.tee(), evidence), "{guest:?}");

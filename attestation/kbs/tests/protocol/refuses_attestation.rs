@@ -2,7 +2,7 @@
 
 use crate::support::{Guest, Sent, at, attest, device, introduced, sent, sent_with, server};
 use anchorhold_kbs::{Problem, TeeKey, WrittenEvidence, session_cookie};
-use anchorhold_rats::{Evidence, Timestamp};
+use anchorhold_rats::Timestamp;
 use serde_json::{Value, json};
 
 fn changed(body: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
@@ -81,7 +81,7 @@ fn case_07_refuses_devices_that_were_exchanged_or_taken_out() {
     let server = server();
     let additional = |nonce| {
         let gpus = vec![device().evidence(&nonce).unwrap()];
-        WrittenEvidence::additional(&Evidence { gpus, ..Evidence::tdx(vec![]) })
+        WrittenEvidence::additional(&gpus)
     };
     let other = additional(introduced(&server, Guest::SnpWithGpu).device_nonce());
     let set = |text: String| {

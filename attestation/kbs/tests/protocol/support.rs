@@ -157,7 +157,7 @@ pub(crate) fn sent_with(server: &Server, guest: Guest, init: [u8; 32], init_data
     let additional = match guest {
         Guest::SnpWithGpu => {
             let gpus = vec![device().evidence(&attesting.device_nonce()).unwrap()];
-            WrittenEvidence::additional(&Evidence { gpus, ..Evidence::tdx(vec![]) })
+            WrittenEvidence::additional(&gpus)
         }
         _ => String::new(),
     };

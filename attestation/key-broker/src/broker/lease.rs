@@ -68,8 +68,12 @@ impl Broker {
             Err(error) => return Ok(Err(error)),
         }
         let mut event = self.operator_event(EventType::KeyExpire, Outcome::Success);
-        event.actor =
-            Some(Actor { auth: Some(AuthMethod::Attestation), kind: ActorKind::Client, tenant: None });
+        event.actor = Some(Actor {
+            auth: Some(AuthMethod::Attestation),
+            kind: ActorKind::Client,
+            pseud: None,
+            tenant: None,
+        });
         event.code = Code::from_static("returned");
         let end = end.clone();
         let (returned, _) = self.ledger.commit(move |writing| {

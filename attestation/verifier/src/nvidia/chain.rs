@@ -262,13 +262,24 @@ fn record_identity(brom: &Certificate<'_>, kind: Kind, checks: &mut DeviceChecks
         Kind::Gpu => GPU_PREFIX,
         Kind::Switch => SWITCH_PREFIX,
     };
-    let digits = brom.subject_attribute(SERIAL_NUMBER).and_then(|serial| serial.strip_prefix(prefix));
-    let is_hex =
-        |digits: &&str| digits.len() == 16 && digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'A'..=b'F'));
-    let value = digits.filter(is_hex).and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    let pdi = value.map(|value| Pdi(value.to_be_bytes()));
+    let pdi = named_identity(brom, prefix);
     let observed = pdi.map_or_else(|| "another".to_owned(), |pdi| pdi.to_string());
     let wanted = format!("a serial number of {prefix} and 16 digits in the BROM certificate");
     checks.record(codes::DEVICE_IDENTITY, pdi.is_some(), wanted, observed);
     pdi
+}
+
+fn named_identity(brom: &Certificate<'_>, prefix: &str) -> Option<Pdi> {
+    let digits = brom.subject_attribute(SERIAL_NUMBER).and_then(|serial| serial.strip_prefix(prefix));
+    let is_hex =
+        |digits: &&str| digits.len() == 16 && digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'A'..=b'F'));
+    let value = digits.filter(is_hex).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    value.map(|value| Pdi(value.to_be_bytes()))
+}
+
+/// The identity that a chain names, leaf first, for a guest that names its own devices. Nothing is verified.
+#[must_use]
+pub fn unverified_identity(certificates: &[Der]) -> Option<Pdi> {
+    let brom = Certificate::parse(&certificates.get(1)?.0).ok()?;
+    named_identity(&brom, GPU_PREFIX).or_else(|| named_identity(&brom, SWITCH_PREFIX))
 }

@@ -13,7 +13,7 @@ use zeroize::Zeroize as _;
 type Opaque = *mut c_void;
 
 macro_rules! library {
-    ($(#[$doc:meta])* $table:ident of $file:literal: $($function:ident($($argument:ty),*);)*) => {
+    ($(#[$doc:meta])* $table:ident of $file:literal $(or $older:literal)?: $($function:ident($($argument:ty),*);)*) => {
         $(#[$doc])*
         struct $table {
             $($function: unsafe extern "C" fn($($argument),*) -> c_int,)*
@@ -23,8 +23,12 @@ macro_rules! library {
             fn open() -> Result<Self, DeviceError> {
                 // SAFETY: the libraries are NVIDIA's, found where the system's loader looks for libraries of its own; what they do
                 // when they are loaded is as trusted as the driver.
-                let library = unsafe { Library::new($file) }
-                    .map_err(|error| DeviceError::Library { library: $file, reason: error.to_string() })?;
+                let library = unsafe { Library::new($file) };
+                $(
+                    // SAFETY: as above.
+                    let library = library.or_else(|error| unsafe { Library::new($older) }.map_err(|_| error));
+                )?
+                let library = library.map_err(|error| DeviceError::Library { library: $file, reason: error.to_string() })?;
                 $(
                     // SAFETY: the type is that of the function in NVIDIA's header, which `kernels/abi.cpp` asserts.
                     let $function = *unsafe {
@@ -86,8 +90,8 @@ library! {
 }
 
 library! {
-    /// `cublasLt.h`
-    Lt of "libcublasLt.so.13":
+    /// `cublasLt.h`, the same in CUDA 12 and 13 as far as it is called
+    Lt of "libcublasLt.so.13" or "libcublasLt.so.12":
     cublasLtCreate(*mut Opaque);
     cublasLtMatmulDescCreate(*mut Opaque, c_int, c_int);
     cublasLtMatmulDescSetAttribute(Opaque, c_int, *const c_void, usize);

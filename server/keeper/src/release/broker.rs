@@ -6,7 +6,7 @@ use crate::key::HeldKey;
 use crate::settings::Model;
 use anchorhold_audit_log::{BindingInputs, BindingPurpose, Hash};
 use anchorhold_key_release::{KeyRequest, KeyUse, PinnedBroker, RefusalBody, Session};
-use anchorhold_rats::Sha256Digest;
+use anchorhold_rats::gpu_digest;
 use anyhow::anyhow;
 use bytes::Bytes;
 use std::time::Duration;
@@ -37,7 +37,8 @@ pub(super) fn exchange(
     };
     let session = Session::begin(&challenge, pinned.clone(), request, exchange.identity.keys())
         .map_err(anyhow::Error::from)?;
-    let evidence = exchange.attest(model, &session.report_data(Sha256Digest::of(b"")))?;
+    let evidence =
+        exchange.attest(model, &session.gpu_nonce(), |gpus| session.report_data(gpu_digest(gpus)))?;
     exchange.record_evidence(&evidence, inputs(exchange.identity, &session))?;
     // Where the broker has no newer ones of its own, these must do.
     let (body, awaiting) = session.send_endorsed(evidence, exchange.identity.endorsements.clone());

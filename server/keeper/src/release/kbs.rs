@@ -11,6 +11,7 @@ use anchorhold_kbs::{
     COOKIE, MAX_JWE_BYTES, ProblemBody, Tee, TokenRules, WeightsKeyResource, WrittenEvidence, dangerous,
 };
 use anchorhold_key_release::RefusalError;
+use anchorhold_rats::{GpuEvidence, KeyBinding, gpu_digest};
 use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
@@ -46,10 +47,12 @@ pub(super) fn exchange(
     let answer = post(http, &auth_path(), None, body)?;
     let attesting = waiting.take(&answer.body, set_cookie(&answer)).map_err(anyhow::Error::from)?;
     record_evidence(exchange, &attesting)?;
-    let evidence = exchange.attest(model, &attesting.digest("").report_data())?;
+    let additional = |gpus: &[GpuEvidence]| WrittenEvidence::additional(gpus);
+    let evidence = exchange
+        .attest(model, &attesting.device_nonce(), |gpus| attesting.digest(&additional(gpus)).report_data())?;
     let written = WrittenEvidence::of(&evidence).map_err(anyhow::Error::from)?;
     let cookie = attesting.cookie_header();
-    let (body, waiting) = attesting.send(&written.primary, "", None);
+    let (body, waiting) = attesting.send(&written.primary, &additional(&evidence.gpus), None);
     let answer = post(http, &attest_path(), Some(&cookie), body)?;
     let at = exchange.clock.wall();
     let attested = waiting.take(&answer.body, set_cookie(&answer), at).map_err(anyhow::Error::from)?;
@@ -68,7 +71,9 @@ fn record_evidence(exchange: &mut Exchange<'_>, attesting: &Attesting) -> anyhow
         return Ok(());
     }
     let binding = exchange.identity.binding(attesting.device_nonce());
-    let evidence = exchange.identity.attest(&binding.report_data())?;
+    let evidence = exchange.identity.attest(&binding.gpu_nonce(), |gpus| {
+        KeyBinding { gpu_evidence: gpu_digest(gpus), ..binding.clone() }.report_data()
+    })?;
     let inputs = BindingInputs {
         context: Hash::new(*binding.context.as_bytes()),
         nonce: Hash::new(*binding.nonce.as_bytes()),

@@ -66,6 +66,50 @@ impl AttesterKind {
     }
 }
 
+/// What attests the GPUs of this guest.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Gpus {
+    /// NVIDIA's, asked by this program, which alone loads NVIDIA's library.
+    Nvidia {
+        /// The program.
+        program: PathBuf,
+    },
+    /// Simulated ones, beside a software attester alone.
+    Software {
+        /// What they are.
+        board: Board,
+    },
+}
+
+/// Which GPUs are simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Board {
+    /// One H100.
+    Single,
+    /// Eight H100 and the four switches between them.
+    Hgx,
+}
+
+impl Gpus {
+    pub(super) const fn program(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::Nvidia { program } => Some(program),
+            Self::Software { .. } => None,
+        }
+    }
+
+    pub(super) fn check(&self, attester: &AttesterKind) -> anyhow::Result<()> {
+        let is_simulated = matches!(self, Self::Software { .. });
+        ensure!(
+            is_simulated == attester.is_simulated(),
+            "gpus.kind: simulated GPUs belong to a simulated guest, and GPUs of this machine to one that it attests"
+        );
+        Ok(())
+    }
+}
+
 /// A TPM of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

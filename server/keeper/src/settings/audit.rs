@@ -6,7 +6,7 @@ use anchorhold_witnesses::{
     Clock as SecondsClock, SettingsError, WitnessSettings, Witnesses as LogCosigners,
 };
 use anyhow::ensure;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::path::PathBuf;
 
 /// A log that no witness has seen for a day is not witnessed.
@@ -24,6 +24,21 @@ pub(crate) struct Audit {
     pub(crate) readers: Vec<WrappingKey>,
     /// Who cosigns the log while it grows; none where nobody does.
     pub(crate) witnesses: Option<LogWitnesses>,
+    /// Who may read whom an entry is about; nothing of that is recorded where nobody may.
+    pub(crate) personal: Option<PersonalSettings>,
+}
+
+/// The personal part of entries.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PersonalSettings {
+    /// The privacy recipient's public key, to which the key of each subject is encrypted.
+    #[serde(deserialize_with = "recipient")]
+    pub(crate) recipient: WrappingKey,
+}
+
+fn recipient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WrappingKey, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 /// The witnesses of this guest's log, and what happens without them.

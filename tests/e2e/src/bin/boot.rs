@@ -5,7 +5,7 @@ use anchorhold_e2e::client::{Caller, appraisal, cosine};
 use anchorhold_e2e::kvm::{Wish, choose};
 use anchorhold_e2e::models::EMBEDDING;
 use anchorhold_image_builder::build::files;
-use anchorhold_image_builder::qemu::{self, Accelerator, Tee};
+use anchorhold_image_builder::qemu::{self, Accelerator, PciAddress, Tee};
 use anchorhold_verifier::AppraisalPolicy;
 use anyhow::{bail, ensure};
 use clap::Parser;
@@ -19,6 +19,9 @@ const SENTENCES: [&str; 3] = [
     "A doctor measured the pulse of the sick man.",
     "The stock market fell sharply on Monday.",
 ];
+
+/// A GPU's libraries and pinned buffers, and weights on their way to it.
+const MEMORY_WITH_GPU_MIB: u32 = 16 << 10;
 
 /// Boots the image, verifies the guest as a client would, and asks it.
 #[derive(Debug, Parser)]
@@ -37,6 +40,9 @@ struct Arguments {
     /// Write the stage times as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// After the answer, ask so many requests more, of 16 sentences each, and say how many sentences a second come back
+    #[arg(long, value_name = "REQUESTS")]
+    rate: Option<u32>,
     /// Who runs the guest: tcg, kvm (refused where a probe does not boot), or auto
     #[arg(long, value_name = "WHO", default_value = "tcg")]
     accelerator: Wish,
@@ -46,6 +52,9 @@ struct Arguments {
     /// Boot through UEFI firmware with an emulated TPM, and demand its quote and event log beside the simulated report
     #[arg(long, conflicts_with = "tee")]
     tpm: bool,
+    /// A GPU of this machine that is bound to vfio-pci, as 0000:41:00.0; repeat for each
+    #[arg(long, value_name = "ADDRESS")]
+    gpu: Vec<PciAddress>,
     /// The firmware of a TDX guest
     #[arg(long, value_name = "FILE", required_if_eq("tee", "tdx"))]
     firmware: Option<PathBuf>,
@@ -75,6 +84,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     );
     let with_tpm = if arguments.tpm { WithTpm::Yes } else { WithTpm::No };
     let mut deployment = Deployment::prepare_with(&image, with_tpm)?;
+    if !arguments.gpu.is_empty() {
+        deployment.machine.gpus.clone_from(&arguments.gpu);
+        deployment.machine.memory_mib = MEMORY_WITH_GPU_MIB;
+    }
     deployment.machine.accelerator = choose(arguments.accelerator, &image, deployment.stand.path())?;
     say(&format!("launch digest, computed before the boot: {}", deployment.measurement));
     if let Some((_, policy)) = &deployment.tpm {
@@ -117,9 +130,16 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut policy = appraisal(&deployment.measurement)?;
     policy.tpm = deployment.tpm.as_ref().map(|(_, policy)| policy.clone());
-    let checks = runtime.block_on(ask(&booted, &policy))?;
+    let (caller, checks) = runtime.block_on(ask(&booted, &policy))?;
     let answered = booted.host_ms();
     say(&format!("{answered:>9.0} ms  answered: {checks} checks passed, three sentences embedded"));
+    let rate = match arguments.rate {
+        Some(requests) => Some(runtime.block_on(caller.embedding_rate(EMBEDDING, requests))?),
+        None => None,
+    };
+    if let Some(rate) = rate {
+        say(&format!("{rate:>9.2} sentences a second"));
+    }
     if let Some(path) = &arguments.json {
         let accelerator = match machine.accelerator {
             Accelerator::Tcg => "tcg",
@@ -127,6 +147,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         };
         let stages = json!({
             "simulated": true, "accelerator": accelerator, "measurement": deployment.measurement, "stages": booted.stages,
+            "sentences_per_s": rate,
             "ms": {
                 "root": booted.reached("root")?, "checked": booted.reached("checked")?,
                 "attested": booted.reached("evidence")?, "released": booted.reached("release")?,
@@ -138,8 +159,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a client does: verify, then ask. Gives back how many checks passed.
-async fn ask(booted: &Booted, policy: &AppraisalPolicy) -> anyhow::Result<usize> {
+/// What a client does: verify, then ask. Gives back how many checks passed, too.
+async fn ask(booted: &Booted, policy: &AppraisalPolicy) -> anyhow::Result<(Caller, usize)> {
     let caller = Caller::verify_by(&booted.url, &booted.api_key, policy).await?;
     if let Some(tpm) = &caller.server.result().claims().tpm {
         let events = tpm.log().map_or(0, |log| log.events().len());
@@ -157,5 +178,6 @@ async fn ask(booted: &Booted, policy: &AppraisalPolicy) -> anyhow::Result<usize>
         cosine(first, second) > cosine(first, third),
         "heart and pulse are less alike than heart and stock market"
     );
-    Ok(caller.server.result().checks().all().len())
+    let checks = caller.server.result().checks().all().len();
+    Ok((caller, checks))
 }

@@ -46,6 +46,9 @@ struct Arguments {
     /// Show the same start refused, one line for each reason
     #[arg(long, conflicts_with = "stay")]
     refuse: bool,
+    /// After the answers, ask so many requests more, of 16 sentences each, and say how many sentences a second come back
+    #[arg(long, value_name = "REQUESTS", conflicts_with = "refuse")]
+    rate: Option<u32>,
     /// Write the stage times as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -88,9 +91,15 @@ fn run(arguments: &Arguments, show: &mut Show) -> anyhow::Result<()> {
         Start::Refused(refusal) => bail!("{} refused: {}: {}", refusal.by, refusal.code, refusal.text),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(ask(show, &guest, &stand.measurement))?;
+    let caller = runtime.block_on(ask(show, &guest, &stand.measurement))?;
+    let mut told = show.to_json();
+    if let Some(requests) = arguments.rate {
+        let rate = runtime.block_on(caller.embedding_rate(EMBEDDING, requests))?;
+        show.detail(&format!("{rate:.2} sentences a second"));
+        told["sentences_per_s"] = json!(rate);
+    }
     if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_string_pretty(&show.to_json())? + "\n")?;
+        std::fs::write(path, serde_json::to_string_pretty(&told)? + "\n")?;
     }
     if arguments.stay {
         show.invitation(&guest, &stand, &settings);
@@ -120,7 +129,7 @@ fn write_access(path: &Path, guest: &Guest, settings: &Settings) -> anyhow::Resu
 }
 
 /// What a client does: verify, then ask.
-async fn ask(show: &mut Show, guest: &Guest, measurement: &str) -> anyhow::Result<()> {
+async fn ask(show: &mut Show, guest: &Guest, measurement: &str) -> anyhow::Result<Caller> {
     show.begin();
     let caller = Caller::verify(guest, measurement).await?;
     let checks = caller.server.result().checks().all().len();
@@ -149,7 +158,7 @@ async fn ask(show: &mut Show, guest: &Guest, measurement: &str) -> anyhow::Resul
     show.end_of_pieces();
     show.end("chat", &format!("{} characters streamed", answer.chars().count()));
     ensure!(!answer.trim().is_empty(), "the chat model said nothing");
-    Ok(())
+    Ok(caller)
 }
 
 fn wait_for_interrupt(runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ mod canary;
 mod clients;
 mod disconnect;
 mod good_path;
+mod gpus;
 mod kbs;
 mod leases;
 mod prefixes;

@@ -1,4 +1,4 @@
-//! A whole simulated HGX board: eight GPUs and the four switches between them.
+//! A whole simulated HGX board: eight GPUs and the four switches between them; or one GPU alone.
 
 use super::device::delegated;
 use super::{Chip, Edition, GpuConfig, GpuDevice, GpuHierarchy, RimSigner, RimTemplate, SwitchLinks};
@@ -14,7 +14,7 @@ const LINKS: [usize; SWITCHES] = [5, 4, 5, 4];
 const ON: u8 = 0xaa;
 const PROTECTED_PCIE: u16 = 2;
 
-/// Eight GPUs and four switches that name each other.
+/// Eight GPUs and four switches that name each other, or one GPU.
 #[derive(Debug)]
 pub struct Board {
     /// The GPUs.
@@ -50,6 +50,16 @@ impl Board {
             gpus: gpu_pdis.iter().map(gpu).collect::<Result<_, _>>()?,
             switches: (0..).zip(switch_pdis).map(switch).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// One GPU in confidential mode, on no board, with a random identity.
+    ///
+    /// # Errors
+    /// [`Error`] when there is no randomness or a fixture is damaged.
+    pub fn single(chip: Chip) -> Result<Self, Error> {
+        let mut identity = [0; 8];
+        SystemRandom::new().fill(&mut identity).map_err(|_| Error::Random)?;
+        Ok(Self { gpus: vec![GpuDevice::make(GpuConfig::new(chip, identity))?], switches: Vec::new() })
     }
 
     /// All devices, GPUs first.

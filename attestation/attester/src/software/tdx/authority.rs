@@ -52,9 +52,9 @@ impl TdxAuthority {
     #[must_use]
     pub fn chain_pem(self) -> String {
         match self {
-            Self::Root => pem::certificates(&[self.certificate_der()]),
+            Self::Root => pem::certificates_pem([self.certificate_der()]),
             Self::PckCa | Self::TcbSigner => {
-                pem::certificates(&[self.certificate_der(), Self::Root.certificate_der()])
+                pem::certificates_pem([self.certificate_der(), Self::Root.certificate_der()])
             }
         }
     }

@@ -171,8 +171,8 @@ impl TdxGuest {
     /// [`Error::Signature`] when ring does not sign.
     pub fn signature_data(&self, signed: &[u8], enclave: &EnclaveReport) -> Result<SignatureData, Error> {
         let qe_report = enclave.encode();
-        let chain: Vec<&[u8]> = self.pck_chain.iter().map(Vec::as_slice).collect();
-        let mut pck_data = pem::certificates(&chain).into_bytes();
+        let chain = self.pck_chain.iter().map(Vec::as_slice);
+        let mut pck_data = pem::certificates_pem(chain).into_bytes();
         // Intel's library counts the end of its C string.
         pck_data.push(0);
         Ok(SignatureData {

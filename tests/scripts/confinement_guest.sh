@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# What the confinement costs the main job in the guest's own kernel, control groups included: the benchmark `confinement` as the only program
+# of a machine in QEMU. Under TCG all ways are slow alike, so their ratios are what is read. KVM is asked for with ACCEL=kvm.
+# usage: confinement_guest.sh [ROUNDS [REQUESTS]]; JSON=FILE writes the figures.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cargo=${CARGO:-cargo}
+tools=$(enclave-image/tools.sh)
+kernels=$(enclave-image/kernel.sh)
+minilm=.demo/models/minilm
+sh tests/models/fetch_minilm.sh "$minilm"
+work=$(mktemp -d "${TMPDIR:-/tmp}/anchorhold-confinement-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+program=$("$cargo" bench --quiet --no-run --message-format json -p anchorhold-worker --bench confinement |
+    python3 -c 'import json, sys
+for line in sys.stdin:
+    told = json.loads(line)
+    if told.get("executable") and told["target"]["name"] == "confinement": print(told["executable"])')
+root=$work/root
+mkdir -p "$root/model"
+cp "$minilm"/* "$root/model/"
+cp "$program" "$root/confinement"
+ldd "$program" | grep -o '/[^ ]*' | while read -r library; do
+    mkdir -p "$root/$(dirname "$library")"
+    cp -L "$library" "$root/$library"
+done
+cc -O1 -static -o "$root/init" tests/scripts/confinement_init.c
+(cd "$root" && find . | LC_ALL=C sort | "$tools/run/cpio" -o -H newc -R 0:0 --quiet) >"$work/initrd"
+
+timeout 1500 "$tools/run/qemu-system-x86_64" -machine q35 -accel "${ACCEL:-tcg}" -cpu max -smp 2 -m 3072 -nodefaults -nographic -no-reboot \
+    -serial "file:$work/console" -kernel "$kernels/demo" -initrd "$work/initrd" \
+    -append "console=ttyS0 panic=-1 quiet no_timer_check -- /model ${1:-4} ${2:-1} JSON=/dev/stdout"
+tr -d '\r' <"$work/console" | grep -v '^\[{' || true
+tr -d '\r' <"$work/console" | grep -q '^grouped ' || { echo "confinement: no figures from the guest" >&2; exit 1; }
+[ -z "${JSON:-}" ] || tr -d '\r' <"$work/console" | grep '^\[{' | sed 's/"embed_/"guest_embed_/g' >"$JSON"
