@@ -7,7 +7,6 @@ use crate::bundle::{
 };
 use crate::checkpoint::Checkpoint;
 use crate::entry::Entry;
-use crate::event::EventType;
 use crate::merkle::{self, Range, RangeProver, TreeHead};
 use crate::note::VerifierKey;
 use crate::reader::{LogReader, ReadError, read_small};
@@ -281,8 +280,7 @@ fn plan(source: &dyn LogSource, size: u64, options: &ExportOptions) -> Result<Pl
 }
 
 fn evidence_named_by(leaf: &[u8]) -> Option<Hash> {
-    let entry = Entry::from_bytes(leaf).ok().filter(|entry| entry.kind == EventType::BootEvidence)?;
-    entry.platform?.evidence
+    Entry::from_bytes(leaf).ok()?.evidence_of_log()
 }
 
 /// The evidence and its inputs that lie in a log's directory.

@@ -44,7 +44,7 @@ pub mod tlog;
 mod verify;
 pub mod witness;
 
-pub use binding::{BindingInputs, BindingPurpose, MAX_EVIDENCE_BYTES};
+pub use binding::{BindingInputs, BindingPurpose, MAX_EVIDENCE_BYTES, Opening};
 pub use bundle::{MAX_LOCATED_ENTRIES, Manifest};
 pub use bytes::{BootId, DeviceId, Hash, Hex, HexError, Measurement, PublicKey};
 pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};

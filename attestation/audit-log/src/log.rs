@@ -1,8 +1,8 @@
 //! The writer: entries are durable before it says so, and checkpoints cover only what is durable.
 
-use crate::binding::{BindingInputs, MAX_EVIDENCE_BYTES};
+use crate::binding::{BindingInputs, MAX_EVIDENCE_BYTES, Opening};
 use crate::checkpoint::Checkpoint;
-use crate::entry::{Entry, EntryError, Event, LogState, Platform, Slot, Stamp, Tee};
+use crate::entry::{Entry, EntryError, Event, LogState, Platform, Setting, Slot, Stamp, Tee};
 use crate::event::{EventType, Outcome};
 use crate::frame::push_frame;
 use crate::id::Ulid;
@@ -10,7 +10,7 @@ use crate::merkle::{self, Growth, TreeHead};
 use crate::note::{NoteError, Signer, VerifierKey};
 use crate::storage::{
     BINDING_FILE, CHECKPOINT_FILE, COSIGNED_FILE, Directory, EVIDENCE_FILE, KEY_COPIES_FILE, KEY_FILE,
-    Storage,
+    RELEASE_BINDING_FILE, RELEASE_EVIDENCE_FILE, Storage,
 };
 use crate::storage_key::StorageKey;
 use crate::{BootId, Hash};
@@ -139,13 +139,17 @@ pub struct Beginning {
     /// What its entries are encrypted under, with copies for those who may read them, which are stored beside the entries before the first
     /// of them; no copies, no file. `None` writes entries as they are: for media that nobody else reads.
     pub storage_key: Option<(StorageKey, Vec<u8>)>,
+    /// What entry 0 says of evidence for the log's key.
+    pub opening: Opening,
+    /// The digest of the settings under which everything in the log happens.
+    pub setting: Option<Setting>,
 }
 
 impl Beginning {
     /// A log whose entries are not encrypted.
     #[must_use]
     pub const fn new(signer: Signer, boot: BootId, at: Stamp) -> Self {
-        Self { signer, boot, at, storage_key: None }
+        Self { signer, boot, at, storage_key: None, opening: Opening::Unattested, setting: None }
     }
 
     /// Encrypts the entries; see [`storage_key`](Self::storage_key).
@@ -168,6 +172,8 @@ pub struct Log<S: Storage = Directory> {
     covered: u64,
     segment: u32,
     segment_bytes: usize,
+    /// Whether entry 0 names evidence.
+    is_attested: bool,
     evidence: Option<Hash>,
     last_mono_ns: u64,
     anchored: (u64, u64),
@@ -202,7 +208,7 @@ impl<S: Storage> Log<S> {
     /// # Errors
     /// [`LogError`].
     pub fn begin_in(storage: S, beginning: Beginning) -> Result<Self, LogError> {
-        let Beginning { signer, boot, at, storage_key } = beginning;
+        let Beginning { signer, boot, at, storage_key, opening, setting } = beginning;
         let (storage_key, copies) = storage_key.unzip();
         let mut log = Self {
             storage,
@@ -215,6 +221,7 @@ impl<S: Storage> Log<S> {
             covered: 0,
             segment: 0,
             segment_bytes: 0,
+            is_attested: false,
             evidence: None,
             last_mono_ns: 0,
             anchored: (0, 0),
@@ -230,6 +237,16 @@ impl<S: Storage> Log<S> {
         }
         log.store("begin a segment", |storage| storage.begin_segment(0))?;
         let mut open = Event::new(EventType::LogOpen, Outcome::Success, at);
+        open.setting = setting;
+        match opening {
+            Opening::Unattested => {}
+            Opening::Attested { evidence_json, inputs, tee } => {
+                let digest = log.store_evidence((EVIDENCE_FILE, BINDING_FILE), &evidence_json, &inputs)?;
+                open.platform = Some(Platform::of_evidence(tee, digest));
+                log.is_attested = true;
+            }
+            Opening::Failed(code) => (open.outcome, open.code) = (Outcome::Failure, code),
+        }
         open.log = Some(LogState {
             beat_s: Some(HEARTBEAT_S),
             lost_max: Some(MAX_UNCOVERED),
@@ -326,8 +343,23 @@ impl<S: Storage> Log<S> {
         self.append(&[event]).map(|_| true)
     }
 
-    /// Stores the boot's evidence, what its report data was made of, and a `boot.evidence` entry with its
-    /// digest, and signs a checkpoint. Once in the life of a log.
+    /// Makes evidence and what its report data was made of durable, and gives back its digest.
+    fn store_evidence(
+        &mut self,
+        (evidence, binding): (&str, &str),
+        json: &[u8],
+        inputs: &BindingInputs,
+    ) -> Result<Hash, LogError> {
+        if json.len() > MAX_EVIDENCE_BYTES {
+            return Err(LogError::EvidenceTooLong { observed_bytes: json.len() });
+        }
+        self.store("write the evidence", |storage| storage.replace(evidence, json))?;
+        self.store("write the binding", |storage| storage.replace(binding, &inputs.to_bytes()))?;
+        Ok(Hash::of(json))
+    }
+
+    /// Stores the evidence with which a key is asked for, what its report data was made of, and a `boot.evidence` entry with its
+    /// digest, and signs a checkpoint. Once in the life of a log. Where entry 0 names none, it is the evidence of the log's key too.
     ///
     /// # Errors
     /// [`LogError`].
@@ -338,16 +370,14 @@ impl<S: Storage> Log<S> {
         tee: Tee,
         at: Stamp,
     ) -> Result<u64, LogError> {
-        if evidence_json.len() > MAX_EVIDENCE_BYTES {
-            return Err(LogError::EvidenceTooLong { observed_bytes: evidence_json.len() });
-        }
         if self.evidence.is_some() {
             return Err(LogError::EvidenceRecorded);
         }
-        let binding = inputs.to_bytes();
-        self.store("write the evidence", |storage| storage.replace(EVIDENCE_FILE, evidence_json))?;
-        self.store("write the binding", |storage| storage.replace(BINDING_FILE, &binding))?;
-        let digest = Hash::of(evidence_json);
+        let files = match self.is_attested {
+            true => (RELEASE_EVIDENCE_FILE, RELEASE_BINDING_FILE),
+            false => (EVIDENCE_FILE, BINDING_FILE),
+        };
+        let digest = self.store_evidence(files, evidence_json, inputs)?;
         let mut event = Event::new(EventType::BootEvidence, Outcome::Success, at);
         event.platform = Some(Platform::of_evidence(tee, digest));
         let index = self.append(&[event])?;
