@@ -1,22 +1,27 @@
-//! Entries per second, each group made durable with fdatasync, against the medium's own rate of it in the same run; and what one costs
-//! in time on a CPU. `BENCH_DIR` is where the log is written (the medium under test; the system's temporary folder otherwise), `JSON` a file
-//! for the results.
+//! Entries per second, each group made durable with fdatasync, against the medium's own rate of it in the same run; what one costs in
+//! time on a CPU, by parts; and from that how many one core can write at most. `BENCH_DIR` is where the log is written (the medium under
+//! test; the system's temporary folder otherwise), `JSON` a file for the results.
+//!
+//! Two ways: each group appended and waited for, and each group submitted while the next is encoded, as the keeper does when much waits.
 
+use anchorhold_audit_log::merkle::{Growth, leaf_hash};
 use anchorhold_audit_log::{
     Actor, ActorKind, BootId, Event, EventType, Log, Origin, Outcome, Receipt, Request, RequestId, Route,
-    Signer, Stamp, commit,
+    Signer, Stamp, commit, encode_entry,
 };
 use std::fs::File;
+use std::hint::black_box;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 type Failed = Box<dyn std::error::Error>;
 
-const RUN: Duration = Duration::from_secs(2);
-const GROUPS: [usize; 5] = [1, 8, 64, 512, 1024];
-/// About what an entry and its frame have.
-const ENTRY_BYTES: usize = 512;
+/// How long each way of a group is measured, in alternation with the medium alone.
+const RUN: Duration = Duration::from_millis(300);
+const ROUNDS: usize = 7;
+const GROUPS: [usize; 6] = [1, 8, 64, 256, 512, 1024];
+const FRAME_HEADER_BYTES: usize = 8;
 
 fn event() -> Event {
     let key = [1; 32];
@@ -34,17 +39,26 @@ fn event() -> Event {
             tout: 256,
             ttft_ms: Some(31),
         }),
-        ..Event::new(EventType::InferComplete, Outcome::Success, Stamp { wall_ns: 0, mono_ns: 0 })
+        ..Event::new(
+            EventType::InferComplete,
+            Outcome::Success,
+            Stamp { wall_ns: 1_790_000_000_123_456_789, mono_ns: 86_400_123_456_789 },
+        )
     }
 }
 
-/// Nanoseconds that this thread was on a CPU, as the kernel counts.
+/// Nanoseconds that the threads of this process were on a CPU, as the kernel counts.
 fn on_cpu_ns() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
+    let of_thread = |path: &Path| {
+        let text = std::fs::read_to_string(path.join("schedstat")).unwrap_or_default();
+        text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    threads.map(|thread| of_thread(&thread.path())).sum()
 }
 
 /// What came of calling something again and again.
+#[derive(Clone)]
 struct Run {
     calls_per_s: f64,
     cpu_us: f64,
@@ -52,7 +66,7 @@ struct Run {
     p99_ms: f64,
 }
 
-fn run(mut call: impl FnMut() -> Result<(), Failed>) -> Result<Run, Failed> {
+fn run(call: &mut dyn FnMut() -> Result<(), Failed>) -> Result<Run, Failed> {
     let mut times = Vec::new();
     let (cpu, started) = (on_cpu_ns(), Instant::now());
     while started.elapsed() < RUN {
@@ -72,52 +86,122 @@ fn run(mut call: impl FnMut() -> Result<(), Failed>) -> Result<Run, Failed> {
     })
 }
 
-fn appends(directory: &Path, group: usize) -> Result<Run, Failed> {
-    let signer = Signer::generate(Origin::new("bench.example/1")?)?;
-    let at = Stamp { wall_ns: 0, mono_ns: 0 };
-    let mut log = Log::create(&directory.join(format!("log-{group}")), signer, BootId::new([0; 16]), at)?;
-    let events = vec![event(); group];
-    let run = run(|| Ok(log.append(&events).map(drop)?))?;
-    log.close(at)?;
-    Ok(run)
+/// The run in the middle by its rate.
+fn median(mut runs: Vec<Run>) -> Result<Run, Failed> {
+    runs.sort_by(|a, b| a.calls_per_s.total_cmp(&b.calls_per_s));
+    let middle = runs.len() / 2;
+    runs.into_iter().nth(middle).ok_or_else(|| "no run".into())
 }
 
-/// As many bytes as a group has, appended to a file and made durable.
-fn syncs(directory: &Path, group: usize) -> Result<Run, Failed> {
-    let mut file = File::create(directory.join(format!("plain-{group}")))?;
-    let bytes = vec![b'x'; group * ENTRY_BYTES];
-    run(|| {
-        file.write_all(&bytes)?;
-        Ok(file.sync_data()?)
-    })
+fn log(directory: &Path, name: &str) -> Result<Log, Failed> {
+    let signer = Signer::generate(Origin::new("bench.example/1")?)?;
+    Ok(Log::create(&directory.join(name), signer, BootId::new([0; 16]), event().at)?)
+}
+
+/// As many bytes as a group has, appended to a file and made durable; the same by [`Log::append`]; the same by [`Log::submit`]. In turns,
+/// so that what else the machine does meets all three.
+fn group(directory: &Path, group: usize, entry_bytes: usize) -> Result<[Run; 3], Failed> {
+    let mut plain = File::create(directory.join(format!("plain-{group}")))?;
+    let bytes = vec![b'x'; group * (entry_bytes + FRAME_HEADER_BYTES)];
+    let mut appended = log(directory, &format!("appended-{group}"))?;
+    let mut submitted = log(directory, &format!("submitted-{group}"))?;
+    let events = vec![event(); group];
+    let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        a.push(run(&mut || {
+            plain.write_all(&bytes)?;
+            Ok(plain.sync_data()?)
+        })?);
+        b.push(run(&mut || Ok(appended.append(&events).map(drop)?))?);
+        c.push(run(&mut || {
+            for event in &events {
+                submitted.stage(event.clone())?;
+            }
+            Ok(submitted.submit()?)
+        })?);
+        submitted.settle()?;
+    }
+    Ok([median(a)?, median(b)?, median(c)?])
+}
+
+/// Microseconds on a CPU for one call.
+fn cost_us(mut call: impl FnMut()) -> f64 {
+    const CALLS: u32 = 200_000;
+    let mut best = f64::MAX;
+    for _ in 0..5 {
+        let before = on_cpu_ns();
+        (0..CALLS).for_each(|_| call());
+        best = best.min(Duration::from_nanos(on_cpu_ns() - before).as_secs_f64() * 1e6 / f64::from(CALLS));
+    }
+    best
+}
+
+/// What an entry costs by parts, in microseconds.
+fn parts(leaf: &[u8]) -> Vec<(&'static str, f64)> {
+    let event = event();
+    let hash = leaf_hash(leaf);
+    let mut growth = Growth::new();
+    vec![
+        ("copy of the event", cost_us(|| drop(black_box(event.clone())))),
+        (
+            "copy, id with its randomness, JSON",
+            cost_us(|| drop(black_box(encode_entry(&event, 7, BootId::new([0; 16]))))),
+        ),
+        (
+            "SHA-256 of the leaf",
+            cost_us(|| {
+                black_box(leaf_hash(black_box(leaf)));
+            }),
+        ),
+        (
+            "growth of the tree",
+            cost_us(|| {
+                growth.push(hash);
+                if growth.size().is_multiple_of(1024) {
+                    growth.rebase(growth.size());
+                }
+            }),
+        ),
+    ]
 }
 
 fn main() -> Result<(), Failed> {
     let mut results = Vec::new();
+    let mut out = std::io::stdout();
     let parent = std::env::var_os("BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let directory = tempfile::tempdir_in(parent)?;
-    for group in GROUPS {
-        let size = f64::from(u32::try_from(group)?);
-        let (plain, log) = (syncs(directory.path(), group)?, appends(directory.path(), group)?);
-        let (value, peer) = (size * log.calls_per_s, size * plain.calls_per_s);
-        let cpu_us = log.cpu_us / size;
-        writeln!(
-            std::io::stdout(),
-            "audit append, groups of {group}: {value:.0} entries/s, {:.2} of the medium's {:.0} syncs/s; {cpu_us:.1} us of a CPU an entry; \
-             a group p50 {:.2} ms, p99 {:.2} ms",
-            value / peer,
-            plain.calls_per_s,
-            log.p50_ms,
-            log.p99_ms
-        )?;
-        results.push(serde_json::json!({
-            "name": format!("audit_append_batch_{group}"), "value": value, "unit": "entries/s", "peer": "fdatasync", "ratio": value / peer
-        }));
-        for (name, value, unit) in
-            [("cpu", cpu_us, "us"), ("p50", log.p50_ms, "ms"), ("p99", log.p99_ms, "ms")]
-        {
-            let name = format!("audit_append_batch_{group}_{name}");
-            results.push(serde_json::json!({ "name": name, "value": value, "unit": unit }));
+    let leaf = encode_entry(&event(), 1_000_000, BootId::new([0; 16]))?;
+    writeln!(out, "an entry of {} bytes", leaf.len())?;
+    for (part, us) in parts(&leaf) {
+        writeln!(out, "  {part}: {us:.2} us of a CPU")?;
+    }
+    for size in GROUPS {
+        let [plain, appended, submitted] = group(directory.path(), size, leaf.len())?;
+        let entries = f64::from(u32::try_from(size)?);
+        let peer = entries * plain.calls_per_s;
+        for (way, name, log) in [("appended", "", appended), ("submitted", "_submitted", submitted)] {
+            let value = entries * log.calls_per_s;
+            let cpu_us = log.cpu_us / entries;
+            writeln!(
+                out,
+                "groups of {size} {way}: {value:.0} entries/s, {:.2} of the medium's {:.0} syncs/s; {cpu_us:.2} us of a CPU an entry, so at \
+                 most {:.0} entries/s on one core; a group p50 {:.2} ms, p99 {:.2} ms",
+                value / peer,
+                plain.calls_per_s,
+                1e6 / cpu_us,
+                log.p50_ms,
+                log.p99_ms
+            )?;
+            let name = format!("audit_append_batch_{size}{name}");
+            results.push(serde_json::json!({
+                "name": name, "value": value, "unit": "entries/s", "peer": "fdatasync", "ratio": value / peer
+            }));
+            for (part, value, unit) in
+                [("cpu", cpu_us, "us"), ("p50", log.p50_ms, "ms"), ("p99", log.p99_ms, "ms")]
+            {
+                let name = format!("{name}_{part}");
+                results.push(serde_json::json!({ "name": name, "value": value, "unit": unit }));
+            }
         }
     }
     if let Some(path) = std::env::var_os("JSON") {

@@ -1,11 +1,17 @@
 //! What an evidence bundle holds, and in which order.
+//!
+//! Entries stand in parts of [`PART_ENTRIES`], each followed by the hashes of its leaves. So whoever writes a bundle, and whoever checks
+//! one, holds the hashes of one part, however long the log is, and a changed entry is found by its index all the same. In format 1 the
+//! hashes of all entries stood before them: a checker had to hold them all, so long logs went without, and entries ended at the 8 GiB of a
+//! member. It is still read, within the limits that it had.
 
 use crate::binding::BindingInputs;
 use crate::entry::MAX_ENTRY_BYTES;
 use crate::{BootId, Hash, Origin, PublicKey};
 use serde::{Deserialize, Serialize};
 
-pub(crate) const FORMAT: &str = "anchorhold-audit-bundle-v1";
+pub(crate) const FORMAT: &str = "anchorhold-audit-bundle-v2";
+pub(crate) const FORMAT_1: &str = "anchorhold-audit-bundle-v1";
 
 // In the order in which they stand in a bundle. Those that the manifest does not announce are left out.
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -13,16 +19,32 @@ pub(crate) const README: &str = "README.txt";
 pub(crate) const CHECKPOINT: &str = "checkpoint.note";
 pub(crate) const EVIDENCE: &str = "evidence.json";
 pub(crate) const PROOF: &str = "proof.json";
-pub(crate) const LEAF_HASHES: &str = "leaf-hashes.bin";
-pub(crate) const ENTRIES: &str = "entries.jsonl";
+/// How findings name the members with entries and with their hashes.
+pub(crate) const ENTRIES: &str = "entries-*.jsonl";
+pub(crate) const LEAF_HASHES: &str = "leaf-hashes-*.bin";
+pub(crate) const ENTRIES_1: &str = "entries.jsonl";
+pub(crate) const LEAF_HASHES_1: &str = "leaf-hashes.bin";
+
+/// How many entries a part has; the last may have fewer.
+pub const PART_ENTRIES: u64 = 65_536;
+
+/// The member with the entries of this part.
+pub(crate) fn entries_member(part: u64) -> String {
+    format!("entries-{part:05}.jsonl")
+}
+
+/// The member with the hashes of their leaves, which follows it.
+pub(crate) fn hashes_member(part: u64) -> String {
+    format!("leaf-hashes-{part:05}.bin")
+}
 
 pub(crate) const MAX_MANIFEST_BYTES: u64 = 16 * 1024;
 pub(crate) const MAX_README_BYTES: u64 = 64 * 1024;
 pub(crate) const MAX_PROOF_BYTES: u64 = 16 * 1024;
-/// The most entries whose hashes stand in a bundle, 64 MiB of them. A bundle with more entries holds none,
+/// The most entries whose hashes stand in a bundle of format 1, 64 MiB of them. One with more entries holds none,
 /// and a change in it is found and not located.
-pub const MAX_LOCATED_ENTRIES: u64 = 2 * 1024 * 1024;
-/// The longest line of `entries.jsonl` with its line feed.
+pub(crate) const MAX_LOCATED_ENTRIES: u64 = 2 * 1024 * 1024;
+/// The longest line of an entry with its line feed.
 pub(crate) const MAX_LINE_BYTES: u64 = MAX_ENTRY_BYTES as u64 + 1;
 
 /// What a bundle says of itself. Claims, until the verdicts bear them out.
@@ -41,9 +63,9 @@ pub struct Manifest {
     pub evidence: Option<Hash>,
     /// The index of the first of them.
     pub first: u64,
-    /// Always `anchorhold-audit-bundle-v1`.
+    /// `anchorhold-audit-bundle-v2`, or `-v1`.
     pub format: String,
-    /// Whether the bundle holds the leaf hashes, by which a changed entry is found.
+    /// Whether the bundle holds the leaf hashes, by which a changed entry is found; those of format 2 always do.
     pub leaf_hashes: bool,
     /// The log's name.
     pub origin: Origin,
@@ -62,14 +84,22 @@ impl Manifest {
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let manifest: Self = serde_json::from_slice(bytes).ok()?;
         let end = manifest.first.checked_add(manifest.count)?;
-        let whole = manifest.first == 0 && manifest.count == manifest.size;
-        let fits = manifest.format == FORMAT
+        let fits_format = match manifest.format.as_str() {
+            FORMAT => manifest.leaf_hashes,
+            FORMAT_1 if manifest.leaf_hashes => manifest.count <= MAX_LOCATED_ENTRIES,
+            FORMAT_1 => manifest.is_whole(),
+            _ => false,
+        };
+        let fits = fits_format
             && manifest.count > 0
             && end <= manifest.size
-            && (whole || manifest.leaf_hashes)
-            && (!manifest.leaf_hashes || manifest.count <= MAX_LOCATED_ENTRIES)
             && (manifest.binding.is_none() || manifest.evidence.is_some());
         (fits && manifest.to_bytes()? == bytes).then_some(manifest)
+    }
+
+    /// Whether the bundle is of format 1.
+    pub(crate) fn is_format_1(&self) -> bool {
+        self.format == FORMAT_1
     }
 
     /// Whether the bundle holds every entry that the checkpoint covers.
@@ -87,7 +117,7 @@ pub(crate) struct RangeProof {
 }
 
 pub(crate) const README_TEXT: &str = "\
-Anchorhold audit bundle, format 1
+Anchorhold audit bundle, format 2
 
 How to check it
     anchorhold audit verify <this file>
@@ -104,12 +134,13 @@ What is in it
     evidence.json     the boot's attestation evidence; its report data is a digest over the audit key and
                       the values under `binding` in manifest.json
     proof.json        only when entries were left out: the hashes beside the range
-    leaf-hashes.bin   SHA-256(0x00 || entry) of each entry, 32 bytes each
-    entries.jsonl     the entries, byte for byte as they were hashed, one to a line
+    entries-*.jsonl   the entries, byte for byte as they were hashed, one to a line, 65536 to a file; each
+                      file is followed by
+    leaf-hashes-*.bin SHA-256(0x00 || entry) of each of its entries, 32 bytes each
 
 By hand
-    The root hash is that of RFC 6962, section 2.1, over the lines of entries.jsonl without their line
-    feeds. The field `seq` of each entry is its index. Times are what the guest's clock said.
+    The root hash is that of RFC 6962, section 2.1, over the lines of all entries-*.jsonl in their order,
+    without the line feeds. The field `seq` of each entry is its index. Times are what the guest's clock said.
     Prompts and answers are not in the log. `req.receipt` holds two HMAC-SHA-256 values, over the request
     and over the response, under a key that only the caller was given.
 ";

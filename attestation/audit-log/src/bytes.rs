@@ -17,6 +17,9 @@ pub type DeviceId = Hex<8>;
 /// An Ed25519 public key (RFC 8032).
 pub type PublicKey = Hex<32>;
 
+/// How many bytes are turned into digits at once.
+const PIECE_BYTES: usize = 32;
+
 /// Text that is not the lower-case hex of exactly the wanted number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HexError {
@@ -101,15 +104,19 @@ impl<const N: usize> std::str::FromStr for Hex<N> {
 
 impl<const N: usize> fmt::Display for Hex<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: [char; 16] =
-            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('?');
-        let mut text = String::with_capacity(2 * N);
-        for byte in self.0 {
-            text.push(digit(byte >> 4));
-            text.push(digit(byte & 15));
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'?');
+        // By pieces, so that no allocation is needed.
+        for piece in self.0.chunks(PIECE_BYTES) {
+            let mut text = [0; 2 * PIECE_BYTES];
+            let (pairs, _) = text.as_chunks_mut::<2>();
+            for (pair, byte) in pairs.iter_mut().zip(piece) {
+                *pair = [digit(byte >> 4), digit(byte & 15)];
+            }
+            let text = text.get(..2 * piece.len()).and_then(|text| std::str::from_utf8(text).ok());
+            f.write_str(text.unwrap_or_default())?;
         }
-        f.write_str(&text)
+        Ok(())
     }
 }
 
@@ -142,6 +149,7 @@ mod tests {
         let text = digest.to_string();
         assert_eq!(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(text.parse(), Ok(digest));
+        assert_eq!(Hex::new([0xa5; 70]).to_string(), "a5".repeat(70));
         for bad in [text.to_uppercase(), text[2..].into(), format!("{text}00"), "é".repeat(32)] {
             assert!(bad.parse::<Hash>().is_err(), "{bad}");
         }

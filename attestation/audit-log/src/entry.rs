@@ -22,6 +22,7 @@ pub use sealed::{Ciphertext, MAX_SEALED_BYTES, Sealed, SubjectKeyId};
 pub use state::LogState;
 
 use crate::BootId;
+use crate::canonical;
 use crate::claims::Claims;
 use crate::event::{EventType, Outcome};
 use crate::id::{Code, CorrelationId, Ulid};
@@ -30,6 +31,8 @@ use std::fmt;
 
 /// The longest entry, in bytes.
 pub const MAX_ENTRY_BYTES: usize = 16 * 1024;
+/// More than most entries have, so that one is written without growing its buffer.
+const USUAL_ENTRY_BYTES: usize = 1024;
 /// The schema that this crate writes and reads.
 pub const SCHEMA_VERSION: u8 = 1;
 
@@ -239,8 +242,7 @@ pub(crate) struct Slot {
 }
 
 impl Entry {
-    pub(crate) fn assign(event: &Event, slot: Slot) -> Self {
-        let event = event.clone();
+    pub(crate) fn assign(event: Event, slot: Slot) -> Self {
         Self {
             act: event.kind.activity(),
             actor: event.actor,
@@ -274,6 +276,13 @@ impl Entry {
     /// # Errors
     /// [`EntryError`] when a list or the whole is over its limit.
     pub fn to_bytes(&self) -> Result<Vec<u8>, EntryError> {
+        let mut bytes = Vec::with_capacity(USUAL_ENTRY_BYTES);
+        self.write_to(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Appends the canonical bytes. After an error `out` may hold a part of them.
+    pub(crate) fn write_to(&self, out: &mut Vec<u8>) -> Result<(), EntryError> {
         let claims = self.decision.as_ref().and_then(|decision| decision.claims.as_ref());
         let signers = self.cfg.as_ref().map_or(0, |setting| setting.approved_by.len());
         let permissions = self.kernel.as_ref().map_or(0, |kernel| kernel.perms.len());
@@ -290,11 +299,13 @@ impl Entry {
         if checks > MAX_CHECKS {
             return Err(EntryError::TooManyChecks { observed: checks });
         }
-        let bytes = serde_json::to_vec(self).map_err(|_| EntryError::Malformed)?;
-        if bytes.len() > MAX_ENTRY_BYTES {
-            return Err(EntryError::TooLong { observed_bytes: bytes.len() });
+        let before = out.len();
+        canonical::write(self, out).map_err(|_| EntryError::Malformed)?;
+        let observed_bytes = out.len() - before;
+        if observed_bytes > MAX_ENTRY_BYTES {
+            return Err(EntryError::TooLong { observed_bytes });
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// Reads an entry and holds it to its one canonical form.

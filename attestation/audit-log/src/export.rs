@@ -2,8 +2,8 @@
 
 use crate::binding::BindingInputs;
 use crate::bundle::{
-    CHECKPOINT, ENTRIES, EVIDENCE, FORMAT, LEAF_HASHES, MANIFEST, MAX_LOCATED_ENTRIES, Manifest, PROOF,
-    README, README_TEXT, RangeProof,
+    CHECKPOINT, EVIDENCE, FORMAT, MANIFEST, Manifest, PART_ENTRIES, PROOF, README, README_TEXT, RangeProof,
+    entries_member, hashes_member,
 };
 use crate::checkpoint::Checkpoint;
 use crate::entry::Entry;
@@ -32,8 +32,6 @@ pub enum ExportError {
         /// The checkpoint's size.
         size: u64,
     },
-    /// A range of more than [`MAX_LOCATED_ENTRIES`] entries.
-    TooLong,
     /// The file with the inputs of the evidence's report data is malformed.
     Binding,
 }
@@ -48,7 +46,6 @@ impl fmt::Display for ExportError {
             Self::Range { size } => {
                 write!(f, "the range is empty, or not among the {size} covered entries that are there")
             }
-            Self::TooLong => write!(f, "a range holds at most {MAX_LOCATED_ENTRIES} entries"),
             Self::Binding => f.write_str("the inputs of the evidence's report data are malformed"),
         }
     }
@@ -96,10 +93,10 @@ pub struct ExportSummary {
 /// What the first pass over the entries finds.
 struct Plan {
     range: Range,
-    entries_bytes: u64,
+    /// How many bytes the entries of each part have; 8 bytes of memory for 65,536 entries.
+    part_bytes: Vec<u64>,
     /// The digest of the evidence that a covered entry names.
     evidence: Option<Hash>,
-    leaf_hashes: Option<Vec<Hash>>,
     proof: Option<Vec<Hash>>,
 }
 
@@ -177,7 +174,7 @@ impl LogSource for LogReader {
 }
 
 /// Writes the bundle of the log at `log` to `out`. The log may be in use: the bundle ends at the
-/// latest checkpoint. Memory is 32 bytes for each entry up to [`MAX_LOCATED_ENTRIES`], constant beyond.
+/// latest checkpoint. Memory does not grow with the log.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -211,7 +208,7 @@ pub fn export_from(
         evidence: evidence.as_deref().map(Hash::of),
         first: plan.range.first,
         format: FORMAT.to_owned(),
-        leaf_hashes: plan.leaf_hashes.is_some(),
+        leaf_hashes: true,
         origin: Origin::new(&checkpoint.origin).map_err(|_| ExportError::Read(ReadError::Key))?,
         size: head.size,
         uncovered: source.size().saturating_sub(head.size),
@@ -226,10 +223,6 @@ pub fn export_from(
     if let Some(hashes) = plan.proof.take() {
         tar.member(PROOF, &serde_json::to_vec(&RangeProof { hashes }).map_err(io::Error::from)?)?;
     }
-    if let Some(hashes) = &plan.leaf_hashes {
-        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
-        tar.member(LEAF_HASHES, &bytes)?;
-    }
     write_entries(source, &plan, &mut tar)?;
     tar.finish()?;
     Ok(ExportSummary { manifest, head })
@@ -243,40 +236,29 @@ fn plan(source: &dyn LogSource, size: u64, options: &ExportOptions) -> Result<Pl
         return Err(ExportError::Range { size });
     }
     let whole = range == (0..size);
-    let count = range.end - range.start;
-    let located = count <= MAX_LOCATED_ENTRIES;
-    if !whole && !located {
-        return Err(ExportError::TooLong);
-    }
-    let mut inside = Vec::new();
-    let mut entries_bytes = 0;
+    let mut part_bytes = Vec::new();
     let mut evidence = pruned.evidence;
     let tree_range = Range { first: range.start, end: range.end, size };
     let mut prover = RangeProver::new(tree_range).ok_or(ExportError::Range { size })?;
     pruned.hashes.into_iter().for_each(|hash| prover.push(hash));
     source.visit_leaves(size, &mut |index, leaf| {
-        let hash = merkle::leaf_hash(leaf);
         if evidence.is_none() {
             evidence = evidence_named_by(leaf);
         }
         if range.contains(&index) {
-            entries_bytes += leaf.len() as u64 + 1;
-            if located {
-                inside.push(hash);
+            if (index - range.start).is_multiple_of(PART_ENTRIES) {
+                part_bytes.push(0);
+            }
+            if let Some(bytes) = part_bytes.last_mut() {
+                *bytes += leaf.len() as u64 + 1;
             }
         } else {
-            prover.push(hash);
+            prover.push(merkle::leaf_hash(leaf));
         }
         Ok(())
     })?;
     let proof = prover.finish().ok_or(ExportError::Range { size })?;
-    Ok(Plan {
-        range: tree_range,
-        entries_bytes,
-        evidence,
-        leaf_hashes: located.then_some(inside),
-        proof: (!whole).then_some(proof),
-    })
+    Ok(Plan { range: tree_range, part_bytes, evidence, proof: (!whole).then_some(proof) })
 }
 
 fn evidence_named_by(leaf: &[u8]) -> Option<Hash> {
@@ -303,16 +285,34 @@ fn write_entries<W: Write>(
     plan: &Plan,
     tar: &mut tar::Writer<W>,
 ) -> Result<(), ExportError> {
-    let out = tar.begin(ENTRIES, plan.entries_bytes)?;
+    let mut parts = plan.part_bytes.iter().zip(0_u64..);
+    let mut part = None;
+    let mut hashes = Vec::new();
     source.visit_leaves(plan.range.end, &mut |index, leaf| {
-        if index >= plan.range.first {
-            out.write_all(leaf)?;
-            out.write_all(b"\n")?;
+        if index < plan.range.first {
+            return Ok(());
+        }
+        let (bytes, number) = match part {
+            Some(part) => part,
+            // The source has more entries now than when they were counted.
+            None => parts.next().ok_or(ExportError::Range { size: plan.range.size })?,
+        };
+        if hashes.is_empty() {
+            tar.begin(&entries_member(number), *bytes)?;
+        }
+        part = Some((bytes, number));
+        tar.content().write_all(leaf)?;
+        tar.content().write_all(b"\n")?;
+        hashes.extend_from_slice(merkle::leaf_hash(leaf).as_bytes());
+        let count = hashes.len() as u64 / 32;
+        if count == PART_ENTRIES || index + 1 == plan.range.end {
+            tar.end(*bytes)?;
+            tar.member(&hashes_member(number), &hashes)?;
+            hashes.clear();
+            part = None;
         }
         Ok(())
-    })?;
-    tar.end(plan.entries_bytes)?;
-    Ok(())
+    })
 }
 
 /// Writes every whole entry of the log at `log`, also those beyond the checkpoint, one to a line, and

@@ -199,11 +199,13 @@ impl Ulid {
         for byte in random {
             value = value << 8 | u128::from(byte);
         }
-        let mut text = String::with_capacity(ULID_LEN);
-        for position in (0..ULID_LEN).rev() {
-            let digit = (value >> (5 * position) & 31) as usize;
-            text.push(ULID_ALPHABET.get(digit).copied().map_or('0', char::from));
+        let mut text = [0; ULID_LEN];
+        for character in text.iter_mut().rev() {
+            let [low, ..] = value.to_le_bytes();
+            *character = ULID_ALPHABET.get(usize::from(low & 31)).copied().unwrap_or(b'0');
+            value >>= 5;
         }
+        let text = String::from_utf8_lossy(&text).into_owned();
         Self(Cow::Owned(text))
     }
 }

@@ -20,6 +20,7 @@
 mod binding;
 mod bundle;
 mod bytes;
+mod canonical;
 mod checkpoint;
 pub mod claims;
 pub mod cosignature;
@@ -45,7 +46,7 @@ mod verify;
 pub mod witness;
 
 pub use binding::{BindingInputs, BindingPurpose, MAX_EVIDENCE_BYTES, Opening};
-pub use bundle::{MAX_LOCATED_ENTRIES, Manifest};
+pub use bundle::{Manifest, PART_ENTRIES};
 pub use bytes::{BootId, DeviceId, Hash, Hex, HexError, Measurement, PublicKey};
 pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};
 pub use entry::{

@@ -1,12 +1,19 @@
 //! The writer: entries are durable before it says so, and checkpoints cover only what is durable.
+//!
+//! An entry goes three ways: it is staged (encoded, hashed, framed), submitted (written, and the medium asked to make it durable) and
+//! settled (durable). [`Log::append`] goes all of them at once. A writer with much to write stages the next entries while the medium is
+//! busy with those before; [`Log::size`] counts what is settled, and nothing else is acknowledged or covered. There is at most one
+//! write that is not durable.
+
+mod staged;
+
+use self::staged::{Ids, Staged};
 
 use crate::binding::{BindingInputs, MAX_EVIDENCE_BYTES, Opening};
 use crate::checkpoint::Checkpoint;
 use crate::entry::{Entry, EntryError, Event, LogState, Platform, Setting, Slot, Stamp, Tee};
 use crate::event::{EventType, Outcome};
-use crate::frame::push_frame;
-use crate::id::Ulid;
-use crate::merkle::{self, Growth, TreeHead};
+use crate::merkle::{Growth, TreeHead};
 use crate::note::{NoteError, Signer, VerifierKey};
 use crate::storage::{
     BINDING_FILE, CHECKPOINT_FILE, COSIGNED_FILE, Directory, EVIDENCE_FILE, KEY_COPIES_FILE, KEY_FILE,
@@ -102,13 +109,8 @@ impl std::error::Error for LogError {
 pub fn encode_entry(event: &Event, seq: u64, boot: BootId) -> Result<Vec<u8>, LogError> {
     let mut random = [0; 10];
     crate::random::fill(&mut random).map_err(|_| LogError::Random)?;
-    encode(event, (seq, boot), random)
-}
-
-fn encode(event: &Event, (seq, boot): (u64, BootId), random: [u8; 10]) -> Result<Vec<u8>, LogError> {
-    let unix_ms = u64::try_from(event.at.wall_ns / 1_000_000).unwrap_or(0);
-    let id = Ulid::from_parts(unix_ms, random);
-    Entry::assign(event, Slot { seq, boot, id }).to_bytes().map_err(LogError::Entry)
+    let slot = Slot { seq, boot, id: staged::id(event.at.wall_ns, random) };
+    Entry::assign(event.clone(), slot).to_bytes().map_err(LogError::Entry)
 }
 
 /// Whether the medium can still be trusted.
@@ -169,11 +171,17 @@ pub struct Log<S: Storage = Directory> {
     growth: Growth,
     history: History,
     checkpoint: Vec<u8>,
-    covered: u64,
+    covered: TreeHead,
     segment: u32,
     segment_bytes: usize,
     /// Whether entry 0 names evidence.
     is_attested: bool,
+    segment_limit_bytes: usize,
+    ids: Ids,
+    /// Encoded and not written.
+    staged: Staged,
+    /// Written and not known to be durable; empty most of the time.
+    submitted: Staged,
     evidence: Option<Hash>,
     last_mono_ns: u64,
     anchored: (u64, u64),
@@ -218,10 +226,14 @@ impl<S: Storage> Log<S> {
             growth: Growth::new(),
             history: History::Alone,
             checkpoint: Vec::new(),
-            covered: 0,
+            covered: TreeHead::empty(),
             segment: 0,
             segment_bytes: 0,
             is_attested: false,
+            segment_limit_bytes: SEGMENT_BYTES,
+            ids: Ids::default(),
+            staged: Staged::default(),
+            submitted: Staged::default(),
             evidence: None,
             last_mono_ns: 0,
             anchored: (0, 0),
@@ -263,62 +275,168 @@ impl<S: Storage> Log<S> {
         doing: &'static str,
         operation: impl FnOnce(&mut S) -> io::Result<()>,
     ) -> Result<(), LogError> {
-        if self.medium == Medium::Failed {
-            return Err(LogError::Poisoned);
-        }
+        self.is_sound()?;
         operation(&mut self.storage).map_err(|source| {
             self.medium = Medium::Failed;
             LogError::Storage { doing, source }
         })
     }
 
+    /// Lets each segment grow to this many bytes instead of [`SEGMENT_BYTES`].
+    pub const fn set_segment_limit(&mut self, limit_bytes: usize) {
+        self.segment_limit_bytes = limit_bytes;
+    }
+
     /// Appends the events in order and gives back the index of the first. When it returns `Ok`, all of
-    /// them are durable; when it returns an error, none was acknowledged. One call costs one fdatasync,
-    /// so events that wait together are best appended together.
+    /// them are durable, with whatever was staged before; when it returns an error, none was acknowledged. One call costs one
+    /// fdatasync, so events that wait together are best appended together.
     ///
     /// # Errors
     /// [`LogError`]. After [`LogError::Storage`] every call returns [`LogError::Poisoned`].
     pub fn append(&mut self, events: &[Event]) -> Result<u64, LogError> {
-        if self.medium == Medium::Failed {
-            return Err(LogError::Poisoned);
-        }
-        if self.has_ended {
-            return Err(LogError::Ended);
-        }
+        self.accepts()?;
         if events.is_empty() || events.len() > MAX_BATCH {
             return Err(LogError::BatchLength { observed: events.len() });
         }
-        if self.uncovered() + events.len() as u64 > MAX_UNCOVERED {
+        if !self.staged.is_empty() {
+            self.submit()?;
+        }
+        let (first, mark) = (self.next_index(), self.staged.mark());
+        for event in events {
+            if let Err(error) = self.stage(event.clone()) {
+                self.staged.back_to(mark);
+                return Err(error);
+            }
+        }
+        self.commit()?;
+        Ok(first)
+    }
+
+    fn accepts(&self) -> Result<(), LogError> {
+        self.is_sound()?;
+        if self.has_ended { Err(LogError::Ended) } else { Ok(()) }
+    }
+
+    fn is_sound(&self) -> Result<(), LogError> {
+        if self.is_poisoned() { Err(LogError::Poisoned) } else { Ok(()) }
+    }
+
+    const fn next_index(&self) -> u64 {
+        self.size() + self.submitted.len() + self.staged.len()
+    }
+
+    /// Encodes an event as the next entry and gives back its index. Nothing is written, so this may go on while the medium is busy
+    /// with what was submitted. The entry is acknowledged when [`size`](Self::size) is above its index.
+    ///
+    /// # Errors
+    /// [`LogError`]; [`LogError::BatchLength`] when [`MAX_BATCH`] entries are staged already. Nothing was staged.
+    pub fn stage(&mut self, event: Event) -> Result<u64, LogError> {
+        self.accepts()?;
+        if self.staged.len() >= MAX_BATCH as u64 {
+            return Err(LogError::BatchLength { observed: MAX_BATCH + 1 });
+        }
+        let seq = self.next_index();
+        let id = self.ids.next(event.at.wall_ns)?;
+        self.staged.push(event, Slot { seq, boot: self.boot, id }, self.storage_key.as_ref())?;
+        Ok(seq)
+    }
+
+    /// Waits until what was submitted before is durable, writes what is staged, and has the medium make it durable beside the
+    /// caller's own work. Nothing when nothing is staged.
+    ///
+    /// # Errors
+    /// [`LogError`]; what [`size`](Self::size) counts then is durable, and nothing else is acknowledged.
+    pub fn submit(&mut self) -> Result<(), LogError> {
+        if self.staged.is_empty() {
+            return self.is_sound();
+        }
+        let mut settled = self.await_submitted()?;
+        let begun = self.write_staged(&mut settled);
+        let begun = begun.and_then(|()| self.store("make entries durable", Storage::begin_sync));
+        if begun.is_ok() {
+            self.submitted = std::mem::take(&mut self.staged);
+        }
+        // The medium is busy; what it settled before goes into the tree meanwhile.
+        self.grow(&mut settled);
+        self.staged = settled;
+        begun
+    }
+
+    /// Waits until what was submitted is durable.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn settle(&mut self) -> Result<(), LogError> {
+        let mut settled = self.await_submitted()?;
+        self.grow(&mut settled);
+        Ok(())
+    }
+
+    /// Writes what is staged and waits until it is durable, with all that was submitted before. On the caller's own thread, so for a
+    /// few entries it is sooner done than [`submit`](Self::submit) and [`settle`](Self::settle).
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn commit(&mut self) -> Result<(), LogError> {
+        let mut settled = self.await_submitted()?;
+        if self.staged.is_empty() {
+            self.grow(&mut settled);
+            return Ok(());
+        }
+        let written = self.write_staged(&mut settled);
+        self.grow(&mut settled);
+        let durable = written.and_then(|()| self.store("make entries durable", Storage::sync));
+        let mut staged = std::mem::take(&mut self.staged);
+        if durable.is_ok() {
+            self.grow(&mut staged);
+            self.staged = staged;
+        }
+        durable
+    }
+
+    /// Whether nothing is under way to the medium, so that [`settle`](Self::settle) would not wait.
+    #[must_use]
+    pub fn is_settled(&mut self) -> bool {
+        self.submitted.is_empty() || self.storage.sync_has_ended()
+    }
+
+    /// What was submitted and is durable now, for the tree to grow by.
+    fn await_submitted(&mut self) -> Result<Staged, LogError> {
+        self.is_sound()?;
+        let submitted = std::mem::take(&mut self.submitted);
+        if !submitted.is_empty() {
+            self.store("make entries durable", Storage::end_sync)?;
+        }
+        Ok(submitted)
+    }
+
+    /// Takes durable entries into the tree.
+    fn grow(&mut self, settled: &mut Staged) {
+        if !settled.is_empty() {
+            settled.leaves.iter().for_each(|leaf| self.growth.push(*leaf));
+            self.last_mono_ns = settled.last_mono_ns;
+            settled.clear();
+        }
+    }
+
+    /// Writes what is staged, into the next segment where this one is full. A checkpoint goes before it where `settled` and the staged
+    /// entries would leave too many uncovered.
+    fn write_staged(&mut self, settled: &mut Staged) -> Result<(), LogError> {
+        if self.uncovered() + settled.len() + self.staged.len() > MAX_UNCOVERED {
+            self.grow(settled);
             self.checkpoint()?;
         }
-        let first = self.size();
-        let (frames, leaves) = self.encode_frames(events)?;
-        if self.segment_bytes > 0 && self.segment_bytes + frames.len() > SEGMENT_BYTES {
+        let bytes = self.staged.frames.len();
+        if self.segment_bytes > 0 && self.segment_bytes + bytes > self.segment_limit_bytes {
             let next = self.segment.checked_add(1).ok_or(LogError::Full)?;
             self.store("begin a segment", |storage| storage.begin_segment(next))?;
             (self.segment, self.segment_bytes) = (next, 0);
         }
-        self.store("write entries", |storage| storage.append(&frames))?;
-        self.store("make entries durable", Storage::sync)?;
-        self.segment_bytes += frames.len();
-        leaves.into_iter().for_each(|leaf| self.growth.push(leaf));
-        self.last_mono_ns = events.last().map_or(self.last_mono_ns, |event| event.at.mono_ns);
-        Ok(first)
-    }
-
-    fn encode_frames(&self, events: &[Event]) -> Result<(Vec<u8>, Vec<Hash>), LogError> {
-        // One call for the whole batch; the system's generator is slow for a few bytes.
-        let mut random = vec![0; 10 * events.len()];
-        crate::random::fill(&mut random).map_err(|_| LogError::Random)?;
-        let (random, _) = random.as_chunks::<10>();
-        let mut frames = Vec::with_capacity(512 * events.len());
-        let mut leaves = Vec::with_capacity(events.len());
-        for ((event, random), seq) in events.iter().zip(random).zip(self.size()..) {
-            let leaf = encode(event, (seq, self.boot), *random)?;
-            leaves.push(merkle::leaf_hash(&leaf));
-            push_frame(&mut frames, seq, &leaf, self.storage_key.as_ref());
-        }
-        Ok((frames, leaves))
+        let frames = std::mem::take(&mut self.staged.frames);
+        let written = self.store("write entries", |storage| storage.append(&frames));
+        self.staged.frames = frames;
+        self.segment_bytes += bytes;
+        written
     }
 
     /// Appends the entry that shows that the log is alive, if it is time for one: `log.anchor` every [`HEARTBEAT_S`] seconds while
@@ -386,7 +504,7 @@ impl<S: Storage> Log<S> {
         Ok(index)
     }
 
-    /// Signs what is there and stores the checkpoint. All of it is durable already.
+    /// Signs what is settled and stores the checkpoint; what is staged or submitted comes into a later one.
     ///
     /// # Errors
     /// [`LogError`].
@@ -394,7 +512,7 @@ impl<S: Storage> Log<S> {
         let checkpoint = Checkpoint::new(self.signer.origin().as_str(), self.head());
         let note = checkpoint.sign(&self.signer).map_err(LogError::Sign)?;
         self.store("write the checkpoint", |storage| storage.replace(CHECKPOINT_FILE, &note))?;
-        self.covered = self.size();
+        self.covered = checkpoint.head;
         self.checkpoint.clone_from(&note);
         if self.history == History::Alone {
             self.growth.rebase(self.size());
@@ -426,9 +544,9 @@ impl<S: Storage> Log<S> {
         Ok(())
     }
 
-    /// The latest checkpoint, as the note that was signed, and its size.
+    /// The latest checkpoint: its size and root hash, and the note that was signed.
     #[must_use]
-    pub fn latest_checkpoint(&self) -> (u64, &[u8]) {
+    pub fn latest_checkpoint(&self) -> (TreeHead, &[u8]) {
         (self.covered, &self.checkpoint)
     }
 
@@ -445,6 +563,7 @@ impl<S: Storage> Log<S> {
     /// # Errors
     /// [`LogError`].
     pub fn end(&mut self, at: Stamp) -> Result<Vec<u8>, LogError> {
+        self.commit()?;
         let head = self.head();
         let mut close = Event::new(EventType::LogClose, Outcome::Success, at);
         close.log = Some(LogState {
@@ -457,13 +576,13 @@ impl<S: Storage> Log<S> {
         self.checkpoint()
     }
 
-    /// How many entries there are.
+    /// How many entries are durable.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.growth.size()
     }
 
-    /// Size and root hash.
+    /// Size and root hash of what is durable.
     #[must_use]
     pub fn head(&self) -> TreeHead {
         self.growth.head()
@@ -473,7 +592,7 @@ impl<S: Storage> Log<S> {
     /// [`checkpoint`](Self::checkpoint) when this is not zero, at least once a second.
     #[must_use]
     pub const fn uncovered(&self) -> u64 {
-        self.size() - self.covered
+        self.size() - self.covered.size
     }
 
     /// Whether the medium failed and the log takes nothing more.

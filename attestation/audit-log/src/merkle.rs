@@ -4,9 +4,11 @@
 //! cost no more than their 64 bits.
 
 mod growth;
+mod range;
 mod stored;
 
 pub use growth::Growth;
+pub use range::{Range, RangeProver, RangeVerifier, range_root};
 pub use stored::{Node, consistency_proof_from, frontier_from, inclusion_proof_from};
 
 use crate::Hash;
@@ -309,112 +311,4 @@ pub fn verify_consistency(old: &TreeHead, new: &TreeHead, proof: &[Hash]) -> Res
         return Err(ProofError::WrongLength);
     }
     if old_root == old.root && new_root == new.root { Ok(()) } else { Err(ProofError::RootMismatch) }
-}
-
-/// The leaves `first..end` of a tree of `size` leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
-    /// The first leaf.
-    pub first: u64,
-    /// One past the last leaf.
-    pub end: u64,
-    /// The tree's size.
-    pub size: u64,
-}
-
-impl Range {
-    const fn is_valid(&self) -> bool {
-        self.first < self.end && self.end <= self.size
-    }
-
-    /// The sizes of the largest subtrees outside of the range, from left to right.
-    fn sizes_beside(&self, (start, size): (u64, u64), sizes: &mut Vec<u64>) {
-        if start >= self.end || start + size <= self.first {
-            sizes.push(size);
-        } else if start < self.first || start + size > self.end {
-            let left = split(size);
-            self.sizes_beside((start, left), sizes);
-            self.sizes_beside((start + left, size - left), sizes);
-        }
-    }
-
-    /// The root, from left to right: `beside` gives the root of the next subtree outside of the range,
-    /// `inside` the hash of the next leaf inside.
-    fn fold(
-        &self,
-        (start, size): (u64, u64),
-        beside: &mut dyn FnMut() -> Option<Hash>,
-        inside: &mut dyn FnMut() -> Option<Hash>,
-    ) -> Option<Hash> {
-        if start >= self.end || start + size <= self.first {
-            return beside();
-        }
-        if size == 1 {
-            return inside();
-        }
-        let left_size = split(size);
-        let left = self.fold((start, left_size), beside, inside)?;
-        let right = self.fold((start + left_size, size - left_size), beside, inside)?;
-        Some(node_hash(&left, &right))
-    }
-}
-
-/// Makes the proof for a range while the leaves beside it stream by.
-#[derive(Debug)]
-pub struct RangeProver {
-    /// How many leaves each hash of the proof stands for, the next one last.
-    sizes: Vec<u64>,
-    current: Frontier,
-    proof: Vec<Hash>,
-}
-
-impl RangeProver {
-    /// The prover for this range; `None` when it is empty or outside of the tree.
-    #[must_use]
-    pub fn new(range: Range) -> Option<Self> {
-        if !range.is_valid() {
-            return None;
-        }
-        let mut sizes = Vec::new();
-        range.sizes_beside((0, range.size), &mut sizes);
-        sizes.reverse();
-        Some(Self { sizes, current: Frontier::new(), proof: Vec::new() })
-    }
-
-    /// Takes the next leaf outside of the range, from left to right.
-    pub fn push(&mut self, leaf: Hash) {
-        self.current.push(leaf);
-        if self.sizes.last() == Some(&self.current.size()) {
-            self.sizes.pop();
-            self.proof.push(std::mem::take(&mut self.current).root());
-        }
-    }
-
-    /// The roots of the largest subtrees outside of the range, from left to right; `None` when leaves are
-    /// missing.
-    #[must_use]
-    pub fn finish(self) -> Option<Vec<Hash>> {
-        (self.sizes.is_empty() && self.current.size() == 0).then_some(self.proof)
-    }
-}
-
-/// The root that a range of leaf hashes and its proof lead to.
-///
-/// # Errors
-/// [`ProofError`] when the range or the number of hashes is wrong.
-pub fn range_root(range: Range, leaves: &[Hash], proof: &[Hash]) -> Result<Hash, ProofError> {
-    if proof.len() > MAX_RANGE_PROOF_HASHES {
-        return Err(ProofError::TooLong);
-    }
-    if !range.is_valid() || range.end - range.first != leaves.len() as u64 {
-        return Err(ProofError::OutOfRange);
-    }
-    let (mut leaves, mut proof) = (leaves.iter().copied(), proof.iter().copied());
-    let root = range
-        .fold((0, range.size), &mut || proof.next(), &mut || leaves.next())
-        .ok_or(ProofError::WrongLength)?;
-    if proof.next().is_some() {
-        return Err(ProofError::WrongLength);
-    }
-    Ok(root)
 }

@@ -5,6 +5,9 @@ use std::io::{self, Write};
 #[cfg(unix)]
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
 
 pub(crate) const SEGMENT_DIRECTORY: &str = "entries";
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
@@ -43,6 +46,28 @@ pub trait Storage {
     /// Those of the medium.
     fn sync(&mut self) -> io::Result<()>;
 
+    /// Begins a [`sync`](Self::sync) beside the caller's own work. Until [`end_sync`](Self::end_sync) nothing is appended and no segment is
+    /// begun; small files may be replaced. A medium that cannot do so does it all at the end.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn begin_sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Waits for the sync that was begun.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn end_sync(&mut self) -> io::Result<()> {
+        self.sync()
+    }
+
+    /// Whether [`end_sync`](Self::end_sync) would not wait.
+    fn sync_has_ended(&mut self) -> bool {
+        true
+    }
+
     /// Puts a durable small file in the place of `name`, all or nothing.
     ///
     /// # Errors
@@ -54,7 +79,8 @@ pub trait Storage {
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    segment: Option<File>,
+    segment: Option<Arc<File>>,
+    syncer: Option<Syncer>,
 }
 
 /// Options for a file of the owner alone. A WebAssembly module reads receipts and has no files, so nothing is asked for there.
@@ -99,12 +125,73 @@ impl Directory {
         sync_directory(path)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         sync_directory(parent.unwrap_or(Path::new(".")))?;
-        Ok(Self { path: path.to_owned(), segment: None })
+        Ok(Self { path: path.to_owned(), segment: None, syncer: None })
     }
 }
 
 fn not_begun() -> io::Error {
     io::Error::other("no segment was begun")
+}
+
+/// A thread that calls fdatasync, one file after the other. The file is the one that was written through, so an error of the
+/// medium since then is told here as it would be there.
+#[derive(Debug)]
+struct Syncer {
+    /// `None` only while it is dropped, which ends the thread.
+    files: Option<SyncSender<Arc<File>>>,
+    results: Receiver<io::Result<()>>,
+    /// A result that was looked for and not yet asked for.
+    result: Option<io::Result<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Syncer {
+    fn start() -> io::Result<Self> {
+        let (files, to_sync) = sync_channel::<Arc<File>>(1);
+        let (results, ended) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("audit-sync".to_owned()).spawn(move || {
+            while let Ok(file) = to_sync.recv() {
+                if results.send(file.sync_data()).is_err() {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { files: Some(files), results: ended, result: None, thread: Some(thread) })
+    }
+
+    fn begin(&mut self, file: Arc<File>) -> io::Result<()> {
+        let sent = self.files.as_ref().is_some_and(|files| files.send(file).is_ok());
+        if sent { Ok(()) } else { Err(gone()) }
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.result.take().unwrap_or_else(|| self.results.recv().unwrap_or_else(|_| Err(gone())))
+    }
+
+    fn has_ended(&mut self) -> bool {
+        if self.result.is_none() {
+            self.result = match self.results.try_recv() {
+                Ok(result) => Some(result),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => Some(Err(gone())),
+            };
+        }
+        self.result.is_some()
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the thread that makes entries durable is gone")
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.files = None;
+        if let Some(thread) = self.thread.take() {
+            // It does not panic, and there is nobody left to tell.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Storage for Directory {
@@ -113,16 +200,33 @@ impl Storage for Directory {
         let file = private_file().append(true).create_new(true).open(directory.join(segment_name(number)))?;
         file.sync_all()?;
         sync_directory(&directory)?;
-        self.segment = Some(file);
+        self.segment = Some(Arc::new(file));
         Ok(())
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.segment.as_mut().ok_or_else(not_begun)?.write_all(bytes)
+        self.segment.as_deref().ok_or_else(not_begun)?.write_all(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.segment.as_mut().ok_or_else(not_begun)?.sync_data()
+        self.segment.as_deref().ok_or_else(not_begun)?.sync_data()
+    }
+
+    fn begin_sync(&mut self) -> io::Result<()> {
+        let segment = Arc::clone(self.segment.as_ref().ok_or_else(not_begun)?);
+        let syncer = match self.syncer.take() {
+            Some(syncer) => syncer,
+            None => Syncer::start()?,
+        };
+        self.syncer.insert(syncer).begin(segment)
+    }
+
+    fn end_sync(&mut self) -> io::Result<()> {
+        self.syncer.as_mut().ok_or_else(not_begun)?.end()
+    }
+
+    fn sync_has_ended(&mut self) -> bool {
+        self.syncer.as_mut().is_none_or(Syncer::has_ended)
     }
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {

@@ -1,9 +1,9 @@
 //! Entries as they lie on the disk: encrypted under a key that the writer's memory holds, and those to whom it gave copies.
 //!
-//! AES-256-GCM (NIST SP 800-38D) with the entry's index as the nonce. One key and nonce never meet two plaintexts: a key is made for one
-//! log, which takes it by value and is never continued; in it each index is written once, because the first call of the medium that fails
-//! poisons the log, and an event that cannot be encoded ends its batch before anything of it reached the medium. The index in the nonce
-//! also keeps an entry in its place: at another it does not open.
+//! AES-256-GCM (NIST SP 800-38D) with the entry's index as the nonce. Nobody sees one key and nonce with two plaintexts: a key is made for
+//! one log, which takes it by value and is never continued; in it one ciphertext of each index reaches the medium, because the first call of
+//! the medium that fails poisons the log. What is staged and given up again (a batch with an event that cannot be encoded) never left
+//! memory. The index in the nonce also keeps an entry in its place: at another it does not open.
 
 use crate::LogPlace;
 use crate::reader::{ReadError, io_error, read_small};

@@ -61,6 +61,11 @@ impl<W: Write> Writer<W> {
         Ok(&mut self.out)
     }
 
+    /// Where the content of the member that was begun goes.
+    pub const fn content(&mut self) -> &mut W {
+        &mut self.out
+    }
+
     /// Ends a member of `size` bytes.
     ///
     /// # Errors

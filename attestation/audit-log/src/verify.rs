@@ -1,23 +1,24 @@
 //! Checking an evidence bundle offline. The bundle is hostile: its shape is fixed, every size is bounded,
-//! nothing is written anywhere.
+//! nothing is written anywhere, and memory does not grow with it.
 
+mod pass;
 mod time;
 
-use self::time::Times;
+use self::pass::Pass;
 use crate::bundle::{
-    CHECKPOINT, ENTRIES, EVIDENCE, LEAF_HASHES, MANIFEST, MAX_LINE_BYTES, MAX_LOCATED_ENTRIES,
-    MAX_MANIFEST_BYTES, MAX_PROOF_BYTES, MAX_README_BYTES, Manifest, PROOF, README, RangeProof,
+    CHECKPOINT, EVIDENCE, LEAF_HASHES_1, MANIFEST, MAX_LOCATED_ENTRIES, MAX_MANIFEST_BYTES, MAX_PROOF_BYTES,
+    MAX_README_BYTES, Manifest, PROOF, README, RangeProof,
 };
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::cosignature::Quorum;
 use crate::entry::Entry;
 use crate::event::EventType;
-use crate::merkle::{self, Frontier, Range, TreeHead};
+use crate::merkle::Range;
 use crate::note::{MAX_NOTE_BYTES, Note, VerifierKey};
 use crate::report::{Check, Finding, Report, Status, Verdict};
 use crate::tar::{self, TarError};
-use crate::{Hash, MAX_EVIDENCE_BYTES, MAX_UNCOVERED, Origin, PublicKey};
-use std::io::{self, BufRead, BufReader, Read};
+use crate::{Hash, MAX_EVIDENCE_BYTES, Origin, PublicKey};
+use std::io::{self, BufReader, Read};
 
 /// The most earlier checkpoints that one call compares.
 pub const MAX_EARLIER: usize = 256;
@@ -97,7 +98,15 @@ struct Parts {
     checkpoint: Vec<u8>,
     evidence: Option<Vec<u8>>,
     proof: Vec<Hash>,
+    /// In format 1, the hashes of all leaves.
     leaf_hashes: Option<Vec<Hash>>,
+}
+
+impl Parts {
+    const fn range(&self) -> Range {
+        let Manifest { first, count, size, .. } = self.manifest;
+        Range { first, end: first + count, size }
+    }
 }
 
 fn read_parts<R: Read>(reader: &mut tar::Reader<R>) -> Result<Parts, Stop> {
@@ -115,147 +124,17 @@ fn read_parts<R: Read>(reader: &mut tar::Reader<R>) -> Result<Parts, Stop> {
         let proof = reader.member(PROOF, MAX_PROOF_BYTES).map_err(stop(PROOF))?;
         serde_json::from_slice::<RangeProof>(&proof).map_err(|_| malformed(PROOF))?.hashes
     };
-    let leaf_hashes = if manifest.leaf_hashes {
-        let bytes = reader.member(LEAF_HASHES, MAX_LOCATED_ENTRIES * 32).map_err(stop(LEAF_HASHES))?;
+    let leaf_hashes = if manifest.is_format_1() && manifest.leaf_hashes {
+        let bytes = reader.member(LEAF_HASHES_1, MAX_LOCATED_ENTRIES * 32).map_err(stop(LEAF_HASHES_1))?;
         let (hashes, rest) = bytes.as_chunks::<32>();
         if !rest.is_empty() || hashes.len() as u64 != manifest.count {
-            return Err(malformed(LEAF_HASHES));
+            return Err(malformed(LEAF_HASHES_1));
         }
         Some(hashes.iter().map(|hash| Hash::new(*hash)).collect())
     } else {
         None
     };
     Ok(Parts { manifest, checkpoint, evidence, proof, leaf_hashes })
-}
-
-/// What one pass over the entries finds; the first of each kind.
-struct Pass {
-    order: Option<Finding>,
-    leaves: Option<Finding>,
-    frontier: Frontier,
-    /// Earlier sizes with their roots, ascending, as far as the pass got.
-    heads: Vec<TreeHead>,
-    wanted_sizes: Vec<u64>,
-    evidence: Option<Hash>,
-    last: Option<EventType>,
-    lost_max: u64,
-    times: Times,
-}
-
-impl Pass {
-    fn new(parts: &Parts, expectations: &Expectations) -> Self {
-        let mut wanted_sizes: Vec<u64> = if parts.manifest.first == 0 {
-            let earlier = expectations.earlier.iter().take(MAX_EARLIER);
-            earlier.filter_map(|note| unverified(note).ok()).map(|checkpoint| checkpoint.head.size).collect()
-        } else {
-            Vec::new()
-        };
-        wanted_sizes.sort_unstable_by(|a, b| b.cmp(a));
-        wanted_sizes.dedup();
-        let mut pass = Self {
-            order: None,
-            leaves: None,
-            frontier: Frontier::new(),
-            heads: Vec::new(),
-            wanted_sizes,
-            evidence: None,
-            last: None,
-            lost_max: MAX_UNCOVERED,
-            times: Times::default(),
-        };
-        pass.note_head();
-        pass
-    }
-
-    fn run(
-        &mut self,
-        parts: &Parts,
-        mut reader: tar::Reader<BufReader<impl Read>>,
-        mut visit: impl FnMut(&Entry),
-    ) -> Result<(), Stop> {
-        let manifest = &parts.manifest;
-        let size = reader.begin(ENTRIES, tar::MAX_MEMBER_BYTES).map_err(stop(ENTRIES))?;
-        let mut rest = size;
-        let mut line = Vec::new();
-        for index in manifest.first..manifest.first + manifest.count {
-            line.clear();
-            let limit = rest.min(MAX_LINE_BYTES);
-            let read = reader.content().take(limit).read_until(b'\n', &mut line).map_err(Stop::Io)?;
-            rest -= read as u64;
-            let Some(leaf) = line.strip_suffix(b"\n") else {
-                let announced = Finding::Count { announced: manifest.count };
-                return Err(Stop::Broken(if rest == 0 {
-                    announced
-                } else {
-                    Finding::TooLong { name: ENTRIES }
-                }));
-            };
-            self.compare(parts, index, leaf);
-            match Entry::from_bytes(leaf) {
-                Ok(entry) => {
-                    self.take(manifest, index, &entry);
-                    visit(&entry);
-                }
-                Err(error) => {
-                    self.order.get_or_insert(Finding::Entry { index, error });
-                }
-            }
-        }
-        if rest != 0 {
-            return Err(Stop::Broken(Finding::Count { announced: manifest.count }));
-        }
-        reader.end(size).map_err(stop(ENTRIES))?;
-        reader.finish().map_err(|error| match error {
-            TarError::Io(error) => Stop::Io(error),
-            TarError::Shape | TarError::TooLong => Stop::Broken(Finding::TrailingBytes),
-        })
-    }
-
-    fn compare(&mut self, parts: &Parts, index: u64, leaf: &[u8]) {
-        let hash = merkle::leaf_hash(leaf);
-        self.frontier.push(hash);
-        self.note_head();
-        let Some(listed) = &parts.leaf_hashes else { return };
-        let listed = usize::try_from(index - parts.manifest.first).ok().and_then(|at| listed.get(at));
-        if listed != Some(&hash) {
-            self.leaves.get_or_insert(Finding::Changed { index });
-        }
-    }
-
-    fn note_head(&mut self) {
-        if self.wanted_sizes.last() == Some(&self.frontier.size()) {
-            self.wanted_sizes.pop();
-            self.heads.push(TreeHead { size: self.frontier.size(), root: self.frontier.root() });
-        }
-    }
-
-    fn take(&mut self, manifest: &Manifest, index: u64, entry: &Entry) {
-        if entry.seq != index {
-            self.order.get_or_insert(Finding::Misplaced { index, observed: entry.seq });
-        }
-        if entry.boot != manifest.boot {
-            self.order.get_or_insert(Finding::ForeignBoot { index });
-        }
-        let state = entry.log.as_ref();
-        let opens =
-            entry.kind == EventType::LogOpen && state.is_some_and(|state| state.origin == manifest.origin);
-        if (index == 0) != opens {
-            self.order.get_or_insert(Finding::NotOpened);
-        }
-        if self.last == Some(EventType::LogClose) {
-            self.order.get_or_insert(Finding::AfterClose { index });
-        }
-        if index == 0
-            && let Some(lost_max) = state.and_then(|state| state.lost_max)
-        {
-            self.lost_max = lost_max;
-        }
-        if self.evidence.is_none() {
-            self.evidence = entry.evidence_of_log();
-        }
-        self.times.take(index, entry);
-        self.last = Some(entry.kind);
-    }
 }
 
 fn unverified(note: &[u8]) -> Result<Checkpoint, CheckpointError> {
@@ -314,7 +193,7 @@ fn judge(parts: Parts, pass: &Pass, structure: Finding, expectations: &Expectati
         });
     }
     if structure != Finding::AsExpected {
-        not_reached(&mut verdicts);
+        not_reached(&mut verdicts, pass);
     }
     Report {
         verdicts,
@@ -326,18 +205,19 @@ fn judge(parts: Parts, pass: &Pass, structure: Finding, expectations: &Expectati
 }
 
 /// After a bundle broke off, nothing good is known of what rests on all of its entries.
-fn not_reached(verdicts: &mut [Verdict]) {
+fn not_reached(verdicts: &mut [Verdict], pass: &Pass) {
     for verdict in verdicts {
-        let rests_on_entries = matches!(
-            verdict.check,
-            Check::Order
-                | Check::Leaves
-                | Check::Evidence
-                | Check::Closure
-                | Check::Silence
-                | Check::Clock
-                | Check::Earlier
-        );
+        let rests_on_entries = (verdict.check == Check::Root && pass.listed_root.is_none())
+            || matches!(
+                verdict.check,
+                Check::Order
+                    | Check::Leaves
+                    | Check::Evidence
+                    | Check::Closure
+                    | Check::Silence
+                    | Check::Clock
+                    | Check::Earlier
+            );
         if rests_on_entries && verdict.status != Status::Failed {
             (verdict.status, verdict.finding) = (Status::NotApplicable, Finding::NotReached);
         }
@@ -356,14 +236,14 @@ fn passed_unless(check: Check, wrong: Option<Finding>) -> Verdict {
 }
 
 fn leaves(parts: &Parts, pass: &Pass) -> Verdict {
-    if parts.leaf_hashes.is_none() {
+    if !parts.manifest.leaf_hashes {
         return verdict(Check::Leaves, Status::NotApplicable, Finding::NotLocated);
     }
     passed_unless(Check::Leaves, pass.leaves)
 }
 
 /// The root over the listed leaf hashes where there are some: they are then shown to be the log's, and the
-/// entry that differs from its own is the one that was changed.
+/// entry that differs from its own is the one that was changed. Nothing is found where the bundle broke off before their end.
 fn root(parts: &Parts, pass: &Pass) -> Option<Finding> {
     let checkpoint = match unverified(&parts.checkpoint) {
         Ok(checkpoint) => checkpoint,
@@ -373,15 +253,10 @@ fn root(parts: &Parts, pass: &Pass) -> Option<Finding> {
     if checkpoint.head.size != manifest.size {
         return Some(Finding::Size { announced: manifest.size, observed: checkpoint.head.size });
     }
-    let root = match &parts.leaf_hashes {
-        Some(listed) => {
-            let end = manifest.first + manifest.count;
-            let range = Range { first: manifest.first, end, size: manifest.size };
-            match merkle::range_root(range, listed, &parts.proof) {
-                Ok(root) => root,
-                Err(error) => return Some(Finding::Proof(error)),
-            }
-        }
+    let root = match pass.listed_root {
+        Some(Ok(root)) => root,
+        Some(Err(error)) => return Some(Finding::Proof(error)),
+        None if manifest.leaf_hashes => return None,
         None => pass.frontier.root(),
     };
     (root != checkpoint.head.root).then_some(Finding::RootMismatch)

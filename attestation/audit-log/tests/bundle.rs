@@ -11,11 +11,12 @@ mod fixture;
 
 use anchorhold_audit_log::{
     Check, Entry, Event, Expectations, ExportError, ExportOptions, Finding, Hash, Log, LogReader, Manifest,
-    Origin, PublicKey, Report, Signer, Stamp, Status, Tee, export, export_jsonl, verify, verify_each,
+    Origin, PART_ENTRIES, PublicKey, Report, Signer, Stamp, Status, Tee, export, export_jsonl, verify,
+    verify_each,
 };
 use fixture::{
-    EVIDENCE, End, Members, binding, boot, bundle, bundle_of, lines, member, pack, refusal_event,
-    request_event, signer, stamp, tar_header, unpack, write_log,
+    ENTRIES, EVIDENCE, End, HASHES, Members, binding, boot, bundle, bundle_of, format_1, lines, member, pack,
+    refusal_event, request_event, signer, stamp, tar_header, unpack, write_log,
 };
 use proptest::prelude::*;
 use std::io::Read;
@@ -41,7 +42,7 @@ fn refused(bundle: &[u8], change: impl FnOnce(&mut Members)) -> Report {
 fn set_lines(members: &mut Members, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
     let mut all = lines(members);
     change(&mut all);
-    *member(members, "entries.jsonl") = all.concat();
+    *member(members, ENTRIES) = all.concat();
 }
 
 fn set_manifest(members: &mut Members, change: impl FnOnce(&mut Manifest)) {
@@ -216,13 +217,13 @@ fn case_36_dropped_inserted_and_reordered_entries_are_found_with_their_index() {
     // At the end, and with a manifest that agrees.
     let shorter = refused(&good, |members| {
         set_lines(members, |lines| drop(lines.pop()));
-        member(members, "leaf-hashes.bin").truncate(8 * 32);
+        member(members, HASHES).truncate(8 * 32);
         set_manifest(members, |manifest| (manifest.count, manifest.size) = (8, 8));
     });
     assert_eq!(found(&shorter, Check::Root), (Status::Failed, Finding::Size { announced: 8, observed: 9 }));
     let range = refused(&good, |members| {
         set_lines(members, |lines| drop(lines.pop()));
-        member(members, "leaf-hashes.bin").truncate(8 * 32);
+        member(members, HASHES).truncate(8 * 32);
         set_manifest(members, |manifest| manifest.count = 8);
     });
     assert_eq!(found(&range, Check::Structure), (Status::Failed, Finding::Member { name: "proof.json" }));
@@ -239,27 +240,111 @@ fn case_36_an_edit_that_also_fixes_the_leaf_hashes_fails_the_root() {
             line[at] = b'9';
             hash = anchorhold_audit_log::merkle::leaf_hash(&line[..line.len() - 1]);
         });
-        member(members, "leaf-hashes.bin")[4 * 32..5 * 32].copy_from_slice(hash.as_bytes());
+        member(members, HASHES)[4 * 32..5 * 32].copy_from_slice(hash.as_bytes());
     };
     let report = refused(&good, edit);
     assert_eq!(found(&report, Check::Root), (Status::Failed, Finding::RootMismatch));
     assert_eq!(found(&report, Check::Leaves).0, Status::Passed);
-    let unlisted = refused(&good, |members| {
-        edit(members);
-        members.retain(|member| member.0 != "leaf-hashes.bin");
-        set_manifest(members, |manifest| manifest.leaf_hashes = false);
-    });
+    let mut edited = unpack(&good);
+    edit(&mut edited);
+    let unlisted = check(&pack(&format_1(&pack(&edited), false)));
     assert_eq!(found(&unlisted, Check::Root), (Status::Failed, Finding::RootMismatch));
     assert_eq!(found(&unlisted, Check::Leaves), (Status::NotApplicable, Finding::NotLocated));
 }
 
 #[test]
-fn a_bundle_without_leaf_hashes_is_accepted_by_its_root() {
-    let mut members = unpack(&bundle(6));
-    members.retain(|member| member.0 != "leaf-hashes.bin");
-    set_manifest(&mut members, |manifest| manifest.leaf_hashes = false);
-    let report = check(&pack(&members));
+fn a_bundle_of_format_1_is_still_read() {
+    let good = bundle(6);
+    let listed = check(&pack(&format_1(&good, true)));
+    assert!(listed.is_accepted(), "{:?}", listed.verdicts);
+    assert_eq!(found(&listed, Check::Leaves), (Status::Passed, Finding::AsExpected));
+    let unlisted = check(&pack(&format_1(&good, false)));
+    assert!(unlisted.is_accepted(), "{:?}", unlisted.verdicts);
+    assert_eq!(found(&unlisted, Check::Leaves), (Status::NotApplicable, Finding::NotLocated));
+    for index in [0, 4, 8] {
+        let mut members = format_1(&good, true);
+        member(&mut members, "leaf-hashes.bin")[32 * index] ^= 1;
+        let report = check(&pack(&members));
+        assert_eq!(found(&report, Check::Leaves), (Status::Failed, Finding::Changed { index: index as u64 }));
+        assert_eq!(found(&report, Check::Root), (Status::Failed, Finding::RootMismatch));
+    }
+    for name in ["leaf-hashes.bin", "entries.jsonl"] {
+        let mut members = format_1(&good, true);
+        member(&mut members, name).pop();
+        let report = check(&pack(&members));
+        assert_eq!(found(&report, Check::Structure).0, Status::Failed, "{name}");
+    }
+    // Neither format's members under the other's name.
+    let mut members = format_1(&good, true);
+    set_manifest(&mut members, |manifest| manifest.format = "anchorhold-audit-bundle-v2".into());
+    assert_eq!(found(&check(&pack(&members)), Check::Structure).0, Status::Failed);
+    let mut members = unpack(&good);
+    set_manifest(&mut members, |manifest| manifest.format = "anchorhold-audit-bundle-v1".into());
+    assert_eq!(found(&check(&pack(&members)), Check::Structure).0, Status::Failed);
+}
+
+#[test]
+fn case_35_a_long_log_goes_into_parts_and_a_change_in_each_is_located() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = Log::create(&path, signer(), boot(), stamp(0)).unwrap();
+    let size = PART_ENTRIES + 700;
+    while log.size() < size {
+        let count = (size - log.size()).min(1024);
+        log.append(&vec![request_event(1); count as usize]).unwrap();
+    }
+    log.checkpoint().unwrap();
+    let good = bundle_of(&path);
+    let members = unpack(&good);
+    let names: Vec<&str> = members.iter().map(|member| member.0.as_str()).skip(3).collect();
+    assert_eq!(names, [ENTRIES, HASHES, "entries-00001.jsonl", "leaf-hashes-00001.bin"]);
+    let report = check(&good);
     assert!(report.is_accepted(), "{:?}", report.verdicts);
+    assert_eq!(found(&report, Check::Leaves), (Status::Passed, Finding::AsExpected));
+    // An entry and a listed hash in each part, the last of the first and the first of the second among them.
+    for (part, entry, index) in
+        [(3, 0, 0), (3, PART_ENTRIES - 1, PART_ENTRIES - 1), (5, 0, PART_ENTRIES), (5, 699, size - 1)]
+    {
+        let mut changed = members.clone();
+        changed[part + 1].1[32 * entry as usize] ^= 1;
+        let report = check(&pack(&changed));
+        assert_eq!(found(&report, Check::Leaves), (Status::Failed, Finding::Changed { index }));
+        assert_eq!(found(&report, Check::Root), (Status::Failed, Finding::RootMismatch));
+        let mut changed = members.clone();
+        let lines = changed[part].1.split_inclusive(|byte| *byte == b'\n').take(entry as usize);
+        let at = lines.map(<[u8]>::len).sum::<usize>() + 8;
+        changed[part].1[at] ^= 1;
+        let report = check(&pack(&changed));
+        assert_eq!(found(&report, Check::Leaves), (Status::Failed, Finding::Changed { index }));
+        assert_eq!(found(&report, Check::Root).0, Status::Passed, "the listed hashes are the log's");
+    }
+    // Parts that are gone, in another order, or cut in another place.
+    let mut gone = members.clone();
+    gone.truncate(5);
+    let report = check(&pack(&gone));
+    assert_eq!(
+        found(&report, Check::Structure),
+        (Status::Failed, Finding::Member { name: "entries-*.jsonl" })
+    );
+    assert_eq!(found(&report, Check::Root), (Status::NotApplicable, Finding::NotReached));
+    let mut swapped = members.clone();
+    swapped.swap(3, 5);
+    assert_eq!(found(&check(&pack(&swapped)), Check::Structure).0, Status::Failed);
+    let mut moved = members.clone();
+    let at = moved[5].1.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let line: Vec<u8> = moved[5].1.drain(..at).collect();
+    moved[3].1.extend_from_slice(&line);
+    assert_eq!(
+        found(&check(&pack(&moved)), Check::Structure),
+        (Status::Failed, Finding::Count { announced: size })
+    );
+    // A range over the edge of two parts begins its own.
+    let range = PART_ENTRIES - 5..PART_ENTRIES + 5;
+    let mut out = Vec::new();
+    export(&path, &mut out, &ExportOptions { range: Some(range) }).unwrap();
+    let report = check(&out);
+    assert!(report.is_accepted(), "{:?}", report.verdicts);
+    assert_eq!(unpack(&out).len(), 6);
 }
 
 #[test]
@@ -388,8 +473,9 @@ fn case_36_the_structure_is_fixed() {
 #[test]
 fn case_36_a_manifest_has_one_spelling_and_numbers_that_fit() {
     let good = bundle(2);
-    let bad: [fn(&mut Manifest); 6] = [
-        |manifest| manifest.format = "anchorhold-audit-bundle-v2".into(),
+    let bad: [fn(&mut Manifest); 7] = [
+        |manifest| manifest.format = "anchorhold-audit-bundle-v3".into(),
+        |manifest| manifest.leaf_hashes = false,
         |manifest| manifest.count = 0,
         |manifest| manifest.count += 1,
         |manifest| (manifest.first, manifest.count) = (u64::MAX, 2),
@@ -431,7 +517,7 @@ fn case_36_endless_zeros_are_given_up_at_once() {
     let report = verify(&mut source, &Expectations::default()).unwrap();
     assert!(!report.is_accepted());
     assert!(source.1 < 1 << 20, "{} bytes", source.1);
-    for name in ["README.txt", "checkpoint.note", "evidence.json", "leaf-hashes.bin", "entries.jsonl"] {
+    for name in ["README.txt", "checkpoint.note", "evidence.json", HASHES, ENTRIES] {
         let mut members = unpack(&bundle(2));
         let at = members.iter().position(|member| member.0 == name).unwrap();
         members.truncate(at);
@@ -449,8 +535,8 @@ fn case_36_endless_zeros_are_given_up_at_once() {
                         "README.txt" => "README.txt",
                         "checkpoint.note" => "checkpoint.note",
                         "evidence.json" => "evidence.json",
-                        "leaf-hashes.bin" => "leaf-hashes.bin",
-                        _ => "entries.jsonl",
+                        HASHES => "leaf-hashes-*.bin",
+                        _ => "entries-*.jsonl",
                     }
                 }
             )

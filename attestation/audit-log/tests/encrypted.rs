@@ -11,10 +11,12 @@ mod fixture;
 
 use anchorhold_audit_log::live::{LiveFile, LiveLog};
 use anchorhold_audit_log::{
-    Beginning, Expectations, ExportOptions, Log, LogError, LogPlace, LogReader, ReadError, ReadingKey,
-    Storage, StorageKey, Tee, export, export_jsonl, read_key_copies, verify,
+    Beginning, Expectations, ExportOptions, Log, LogError, LogPlace, LogReader, MAX_CHECKS, ReadError,
+    ReadingKey, Storage, StorageKey, Tee, export, export_jsonl, read_key_copies, verify,
 };
-use fixture::{EVIDENCE, End, binding, boot, request_event, signer, stamp, write_encrypted_log, write_log};
+use fixture::{
+    EVIDENCE, End, binding, boot, refusal_event, request_event, signer, stamp, write_encrypted_log, write_log,
+};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -289,6 +291,7 @@ fn no_index_is_encrypted_twice_whichever_call_of_the_medium_fails() {
         let (key, bytes) = StorageKey::generate().unwrap();
         let beginning = Beginning::new(signer(), boot(), stamp(0)).encrypted(key, b"copies".to_vec());
         let mut failures = 0;
+        let check = refusal_event(0).decision.unwrap().checks.swap_remove(0);
         if let Ok(mut log) = Log::begin_in(storage, beginning) {
             // A writer that goes on after each failure, as none should.
             for second in 1..5 {
@@ -297,6 +300,15 @@ fn no_index_is_encrypted_twice_whichever_call_of_the_medium_fails() {
                     log.append(&[]).is_err_and(|error| !matches!(error, LogError::BatchLength { .. })),
                 );
                 failures += usize::from(log.checkpoint().is_err());
+                // A batch whose last event is none gives up its indices, which others then have.
+                let mut none = refusal_event(second);
+                none.decision.as_mut().unwrap().checks.resize(MAX_CHECKS + 1, check.clone());
+                assert!(log.append(&[request_event(second), none]).is_err());
+                for _ in 0..2 {
+                    failures += usize::from(log.stage(request_event(second)).is_err());
+                    failures += usize::from(log.submit().is_err());
+                }
+                failures += usize::from(log.settle().is_err());
             }
             failures += usize::from(log.record_evidence(EVIDENCE, &binding(), Tee::Snp, stamp(6)).is_err());
             failures += usize::from(log.end(stamp(7)).is_err());

@@ -52,6 +52,7 @@ fn entries_are_canonical_sorted_and_without_floats() {
         let entry = Entry::from_bytes(bytes).unwrap();
         assert_eq!(entry.seq, index as u64);
         assert_eq!(entry.to_bytes().unwrap(), *bytes);
+        assert_eq!(serde_json::to_vec(&entry).unwrap(), *bytes, "another writer of JSON");
         let value: Value = serde_json::from_slice(bytes).unwrap();
         assert_sorted(&value);
         assert_eq!(serde_json::to_vec(&value).unwrap(), *bytes);

@@ -93,6 +93,8 @@ fn run_with_failure(path: &Path, fails_at: usize, kind: io::ErrorKind) -> (u64, 
             for second in 0..3 {
                 let result = log.append(&[request_event(second), request_event(second)]).map(drop);
                 step(&mut log, result);
+                let result = log.stage(request_event(second)).and_then(|_| log.submit());
+                step(&mut log, result);
             }
             let result = log.record_evidence(EVIDENCE, &binding(), Tee::Snp, stamp(4)).map(drop);
             step(&mut log, result);
@@ -111,8 +113,8 @@ fn case_30_no_failure_is_acknowledged_and_every_failure_poisons() {
     let sound = dir.path().join("sound");
     let (acknowledged, calls, failed) = run_with_failure(&sound, usize::MAX, io::ErrorKind::Other);
     assert!(!failed);
-    assert_eq!(acknowledged, 8);
-    assert_eq!(calls.len(), 17);
+    assert_eq!(acknowledged, 11);
+    assert_eq!(calls.len(), 23);
     for (number, name) in calls.iter().enumerate() {
         for kind in [io::ErrorKind::StorageFull, io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::Other] {
             let path = dir.path().join(format!("{number}-{kind}"));
@@ -194,6 +196,141 @@ fn case_30_a_medium_that_stalls_has_nothing_acknowledged() {
         assert_eq!(acknowledged.recv().unwrap(), size);
     }
     writer.join().unwrap();
+}
+
+/// A medium that tells what it was asked, and is done with a sync only when it is waited for.
+struct Told(Directory, Rc<RefCell<Vec<&'static str>>>);
+
+impl Storage for Told {
+    fn begin_segment(&mut self, number: u32) -> io::Result<()> {
+        self.1.borrow_mut().push("segment");
+        self.0.begin_segment(number)
+    }
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.1.borrow_mut().push("append");
+        self.0.append(bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.1.borrow_mut().push("sync");
+        self.0.sync()
+    }
+    fn begin_sync(&mut self) -> io::Result<()> {
+        self.1.borrow_mut().push("begin");
+        Ok(())
+    }
+    fn end_sync(&mut self) -> io::Result<()> {
+        self.1.borrow_mut().push("end");
+        self.0.sync()
+    }
+    fn sync_has_ended(&mut self) -> bool {
+        false
+    }
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.1.borrow_mut().push("replace");
+        self.0.replace(name, bytes)
+    }
+}
+
+#[test]
+fn case_30_what_is_staged_or_submitted_is_not_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let calls = Rc::new(RefCell::new(Vec::new()));
+    let storage = Told(Directory::create(&path).unwrap(), Rc::clone(&calls));
+    let mut log = Log::begin_in(storage, Beginning::new(signer(), boot(), stamp(0))).unwrap();
+    calls.take();
+    assert!(log.is_settled());
+    log.submit().unwrap();
+    log.settle().unwrap();
+    assert!(calls.take().is_empty(), "nothing is staged, so nothing is asked");
+
+    assert_eq!((log.stage(request_event(1)).unwrap(), log.stage(request_event(1)).unwrap()), (1, 2));
+    assert_eq!((log.size(), calls.take()), (1, vec![]), "staged");
+    log.submit().unwrap();
+    assert_eq!((log.size(), calls.take()), (1, vec!["append", "begin"]), "submitted");
+    assert!(!log.is_settled());
+    assert_eq!(log.stage(request_event(2)).unwrap(), 3);
+    log.checkpoint().unwrap();
+    assert_eq!(log.latest_checkpoint().0.size, 1, "a checkpoint covers what is durable");
+    assert_eq!(calls.take(), ["replace"]);
+    log.submit().unwrap();
+    assert_eq!((log.size(), calls.take()), (3, vec!["end", "append", "begin"]), "one write at a time");
+    log.settle().unwrap();
+    assert_eq!((log.size(), calls.take()), (4, vec!["end"]));
+    assert!(log.is_settled());
+
+    // Whoever appends gets what was staged before made durable, in its place.
+    assert_eq!((log.stage(request_event(3)).unwrap(), log.append(&[request_event(4)]).unwrap()), (4, 5));
+    assert_eq!((log.size(), calls.take()), (6, vec!["append", "begin", "end", "append", "sync"]));
+    log.stage(request_event(5)).unwrap();
+    log.submit().unwrap();
+    log.stage(request_event(6)).unwrap();
+    log.commit().unwrap();
+    assert_eq!((log.size(), calls.take()), (8, vec!["append", "begin", "end", "append", "sync"]));
+
+    for _ in 0..MAX_BATCH {
+        log.stage(request_event(7)).unwrap();
+    }
+    assert!(matches!(log.stage(request_event(7)), Err(LogError::BatchLength { observed: 1025 })));
+    log.submit().unwrap();
+    log.stage(request_event(8)).unwrap();
+    log.end(stamp(9)).unwrap();
+    assert_eq!(log.size(), 8 + 1024 + 2, "the end comes after all that was staged");
+    assert!(matches!(log.stage(request_event(9)), Err(LogError::Ended)));
+    let reader = LogReader::open(&path).unwrap();
+    assert!(reader.is_closed());
+    assert_eq!((reader.head(), reader.torn_tail()), (log.head(), None));
+}
+
+#[test]
+fn an_event_that_is_no_entry_costs_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = Log::create(&path, signer(), boot(), stamp(0)).unwrap();
+    let mut bad = fixture::refusal_event(1);
+    let decision = bad.decision.as_mut().unwrap();
+    decision.checks = vec![decision.checks[0].clone(); anchorhold_audit_log::MAX_CHECKS + 1];
+    assert_eq!(log.stage(request_event(1)).unwrap(), 1);
+    assert!(matches!(log.stage(bad.clone()), Err(LogError::Entry(_))));
+    assert_eq!(log.stage(request_event(2)).unwrap(), 2);
+    log.submit().unwrap();
+    // A batch is whole or not there, and what was staged before it is there.
+    log.stage(request_event(3)).unwrap();
+    assert!(matches!(log.append(&[request_event(4), bad]), Err(LogError::Entry(_))));
+    assert_eq!(log.append(&[request_event(5)]).unwrap(), 4);
+    log.close(stamp(6)).unwrap();
+    let reader = LogReader::open(&path).unwrap();
+    assert!(reader.is_closed());
+    assert_eq!(reader.head().size, 6);
+}
+
+#[test]
+fn case_27_entries_submitted_beside_each_other_are_read_back_across_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = Log::create(&path, signer(), boot(), stamp(0)).unwrap();
+    log.set_segment_limit(30_000);
+    let mut staged = 1;
+    for round in 0..60_u64 {
+        for _ in 0..=round * 7 % 31 {
+            assert_eq!(log.stage(request_event(round as i64)).unwrap(), staged);
+            staged += 1;
+        }
+        log.submit().unwrap();
+        assert!(log.size() < staged && log.uncovered() <= MAX_UNCOVERED);
+    }
+    while !log.is_settled() {
+        std::thread::yield_now();
+    }
+    log.settle().unwrap();
+    assert_eq!(log.size(), staged);
+    log.close(stamp(61)).unwrap();
+    let reader = LogReader::open(&path).unwrap();
+    assert_eq!((reader.head().size, reader.torn_tail()), (staged + 1, None));
+    let segments = std::fs::read_dir(path.join("entries")).unwrap();
+    let lengths: Vec<u64> = segments.map(|entry| entry.unwrap().metadata().unwrap().len()).collect();
+    assert!(lengths.len() > 10, "{lengths:?}");
+    assert!(lengths.iter().all(|length| *length <= 30_000), "{lengths:?}");
 }
 
 #[test]
@@ -472,7 +609,14 @@ fn killed_writer() {
     let mut out = io::stdout();
     for second in 0.. {
         let batch = vec![request_event(second); 1 + second as usize % 7];
-        log.append(&batch).unwrap();
+        if second % 2 == 0 {
+            log.append(&batch).unwrap();
+        } else {
+            for event in batch {
+                log.stage(event).unwrap();
+            }
+            log.submit().unwrap();
+        }
         if second % 5 == 0 {
             log.checkpoint().unwrap();
         }

@@ -11,7 +11,7 @@ mod fixture;
 
 use anchorhold_audit_log::merkle::{TreeHead, leaf_hash, root};
 use anchorhold_audit_log::{Checkpoint, Entry, Expectations, Hash, VerifierKey, export_jsonl, verify};
-use fixture::{End, VECTORS, bundle_of, unpack, write_log};
+use fixture::{End, VECTORS, bundle_of, pack, unpack, write_log};
 
 fn read(name: &str) -> Vec<u8> {
     std::fs::read(format!("{VECTORS}/{name}")).unwrap()
@@ -34,14 +34,18 @@ fn the_published_log_verifies() {
 
 #[test]
 fn the_published_bundle_is_accepted_and_holds_the_published_log() {
-    let bundle = read("bundle.tar");
+    is_the_published_log(&read("bundle.tar"), fixture::ENTRIES);
+    is_the_published_log(&read("bundle-v1.tar"), "entries.jsonl");
+}
+
+fn is_the_published_log(bundle: &[u8], entries: &str) {
     let audit_key = Some(fixture::signer().key().public_key());
     let expectations =
         Expectations { audit_key, earlier: vec![read("checkpoint.note")], ..Default::default() };
-    let report = verify(bundle.as_slice(), &expectations).unwrap();
+    let report = verify(bundle, &expectations).unwrap();
     assert!(report.is_accepted(), "{:?}", report.verdicts);
-    let mut members = unpack(&bundle);
-    assert_eq!(*fixture::member(&mut members, "entries.jsonl"), read("entries.jsonl"));
+    let mut members = unpack(bundle);
+    assert_eq!(*fixture::member(&mut members, entries), read("entries.jsonl"));
 }
 
 /// Writes the files anew, with other ids, when asked to.
@@ -54,7 +58,9 @@ fn write_the_published_log() {
     let mut entries = Vec::new();
     export_jsonl(&path, &mut entries).unwrap();
     std::fs::write(format!("{VECTORS}/entries.jsonl"), entries).unwrap();
-    std::fs::write(format!("{VECTORS}/bundle.tar"), bundle_of(&path)).unwrap();
+    let bundle = bundle_of(&path);
+    std::fs::write(format!("{VECTORS}/bundle-v1.tar"), pack(&fixture::format_1(&bundle, true))).unwrap();
+    std::fs::write(format!("{VECTORS}/bundle.tar"), bundle).unwrap();
     std::fs::copy(path.join("checkpoint"), format!("{VECTORS}/checkpoint.note")).unwrap();
     std::fs::copy(path.join("key.vkey"), format!("{VECTORS}/log.vkey")).unwrap();
 }

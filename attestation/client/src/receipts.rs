@@ -273,6 +273,7 @@ mod tests {
             }),
             measurement: anchorhold_audit_log::Measurement::new([5; 48]),
             selinux_policy: None,
+            gpus: Vec::new(),
             tokens_in: 1,
             tokens_out: 1,
             commitments: Receipt::new(commit(&KEY, b"question"), commit(&KEY, ANSWER)),

@@ -126,6 +126,7 @@ fn receipts() {
         }),
         measurement: Measured::new([5; 48]),
         selinux_policy: Some(Hash::new([4; 32])),
+        gpus: Vec::new(),
         tokens_in: 7,
         tokens_out: 9,
         commitments: Receipt::new(commit(&[1; 32], b"question"), commit(&[1; 32], b"answer")),

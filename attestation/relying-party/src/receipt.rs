@@ -125,4 +125,13 @@ fn about_guest(checks: &mut Checks, receipt: &SignedReceipt, server: &AttestedSe
         text(receipt.selinux_policy),
     );
     checks.record((Stage::Binding, "receipt_selinux_policy"), claimed == said, claimed.clone(), said);
+    let judged = server.result().claims().gpus.iter().map(|gpu| gpu.pdi().to_string());
+    let named = receipt.gpus.iter().map(ToString::to_string);
+    let (judged, named) = (listed(judged), listed(named));
+    checks.record((Stage::Binding, "receipt_gpus"), judged == named, judged.clone(), named);
+}
+
+fn listed(names: impl Iterator<Item = String>) -> String {
+    let all = names.collect::<Vec<_>>().join(", ");
+    if all.is_empty() { "none".to_owned() } else { all }
 }

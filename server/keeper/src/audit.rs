@@ -1,11 +1,16 @@
 //! The audit log of this boot behind one thread, which appends together what waits together.
 //!
-//! The thread owns the log. Whoever records waits for, or is called with, the index that proves the entry durable.
+//! The thread owns the log. Whoever records waits for, or is called with, the index that proves the entry durable. When little waits,
+//! the thread writes it and waits for the medium itself. When much waits, the medium works beside it: the thread encodes the next entries
+//! meanwhile, so that the rate is that of the slower of the two and not of both in turn.
 
 use crate::clock::Clock;
 use anchorhold_audit_log::merkle::TreeHead;
-use anchorhold_audit_log::{BindingInputs, Durability, Event, Hash, Log, MAX_UNCOVERED, Stamp, Tee};
+use anchorhold_audit_log::{
+    BindingInputs, Durability, Event, Hash, Log, LogError, MAX_UNCOVERED, Stamp, Tee,
+};
 use anyhow::Context as _;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,7 +20,11 @@ use std::time::{Duration, Instant};
 /// Entries that may wait; whoever records more is held up.
 const MAX_WAITING: usize = 1024;
 /// Entries that become durable with one write.
-const MAX_TOGETHER: usize = 256;
+const MAX_TOGETHER: usize = 512;
+/// From so many entries on, handing a write to another thread costs less than the encoding that goes on meanwhile.
+const MANY: usize = 64;
+/// How often the thread looks whether the medium is done, while entries come in beside it.
+const LOOK_EVERY: Duration = Duration::from_micros(50);
 /// A checkpoint is at most this old while there is something new.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
 /// A checkpoint follows a round of the writer after which more entries lack one: the next round might bring them over the limit.
@@ -148,7 +157,8 @@ impl Writer {
         let recorder = Recorder { orders, head, has_failed: Arc::default(), checkpoints };
         let (head, has_failed) = (Arc::clone(&recorder.head), Arc::clone(&recorder.has_failed));
         let checkpoints = Arc::clone(&recorder.checkpoints);
-        let writing = Writing { log, head, has_failed, checkpoints, clock, witnesses };
+        let replies = VecDeque::new();
+        let writing = Writing { log, replies, staged: 0, head, has_failed, checkpoints, clock, witnesses };
         let thread =
             std::thread::Builder::new().name("audit".to_owned()).spawn(move || writing.run(&waiting))?;
         Ok(Self { recorder, thread })
@@ -278,6 +288,9 @@ pub(crate) struct Over;
 /// The thread that owns the log.
 struct Writing {
     log: Log,
+    /// Who waits for which index, in order; the last `staged` of them for entries that are not written yet.
+    replies: VecDeque<(u64, Reply)>,
+    staged: usize,
     head: Arc<Mutex<TreeHead>>,
     has_failed: Arc<AtomicBool>,
     checkpoints: Arc<Checkpoints>,
@@ -290,33 +303,34 @@ impl Writing {
         let mut checkpointed = Instant::now();
         self.publish();
         loop {
-            let first = match waiting.recv_timeout(CHECKPOINT_EVERY) {
+            let patience = if self.replies.is_empty() { CHECKPOINT_EVERY } else { LOOK_EVERY };
+            let mut next = match waiting.recv_timeout(patience) {
                 Ok(order) => Some(order),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            let mut orders: Vec<Order> = first.into_iter().collect();
-            while orders.len() < MAX_TOGETHER
-                && let Ok(order) = waiting.try_recv()
-            {
-                orders.push(order);
+            let (mut go_on, mut is_critical) = (true, false);
+            while let Some(order) = next {
+                is_critical |= self.witnesses == Witnessing::Some && order.is_critical();
+                go_on &= self.obey(order);
+                next = if self.staged < MAX_TOGETHER { waiting.try_recv().ok() } else { None };
             }
-            let is_critical = self.witnesses == Witnessing::Some && orders.iter().any(Order::is_critical);
-            if !obey(&mut self.log, orders) {
+            if !go_on {
                 break;
             }
-            self.beat();
-            *self.head.lock().unwrap_or_else(PoisonError::into_inner) = self.log.head();
+            let written = self.write(is_critical).and_then(|()| self.beat());
+            self.answer(&written);
             let uncovered = self.log.uncovered();
             let is_due = is_critical || uncovered > MAX_LEFT || checkpointed.elapsed() >= CHECKPOINT_EVERY;
             if uncovered > 0 && is_due {
                 // A failure poisons the log, and the next entry is refused because of it.
                 let _ = self.log.checkpoint();
                 checkpointed = Instant::now();
+                self.has_failed.store(self.log.is_poisoned(), Ordering::Relaxed);
             }
-            self.has_failed.store(self.log.is_poisoned(), Ordering::Relaxed);
             self.publish();
         }
+        self.commit();
         self.log.end(self.clock.stamp()).context("closing the audit log")?;
         self.publish();
         if self.witnesses == Witnessing::Some {
@@ -325,22 +339,79 @@ impl Writing {
         Ok(())
     }
 
+    /// Carries out what was asked; false when the log is to be ended.
+    fn obey(&mut self, order: Order) -> bool {
+        match order {
+            Order::Append(event, reply) => match self.log.stage(*event) {
+                Ok(index) => {
+                    self.replies.push_back((index, reply));
+                    self.staged += 1;
+                }
+                Err(_) => reply(None),
+            },
+            Order::Evidence(evidence, reply) => {
+                self.commit();
+                let BootEvidence { json, inputs, tee, at } = *evidence;
+                reply(self.log.record_evidence(&json, &inputs, tee, at).ok());
+            }
+            Order::Prove((old_size, size), reply) => {
+                // Whoever asked may have given up.
+                let _ = reply.send(self.log.prove(old_size, size));
+            }
+            Order::Cosigned(note, known) => {
+                // A failure poisons the log, and the next entry is refused because of it.
+                let _ = self.log.store_cosigned(&note, known);
+            }
+            Order::Close => return false,
+        }
+        true
+    }
+
+    /// Writes what is staged, unless it is little and the medium is busy: then more may come before it is done.
+    fn write(&mut self, is_critical: bool) -> Result<(), LogError> {
+        if self.staged >= MANY && !is_critical {
+            self.staged = 0;
+            self.log.submit()
+        } else if is_critical || self.log.is_settled() {
+            self.staged = 0;
+            self.log.commit()
+        } else {
+            Ok(())
+        }
+    }
+
     /// Shows that the log is alive, when it is time.
-    fn beat(&mut self) {
+    fn beat(&mut self) -> Result<(), LogError> {
         let cosigned = match self.witnesses {
             Witnessing::Some => Some(self.checkpoints.lateness().1),
             Witnessing::None => None,
         };
-        // As for checkpoints.
-        let _ = self.log.beat(self.clock.stamp(), cosigned);
+        self.log.beat(self.clock.stamp(), cosigned).map(drop)
+    }
+
+    fn commit(&mut self) {
+        self.staged = 0;
+        let committed = self.log.commit();
+        self.answer(&committed);
+    }
+
+    /// Answers those whose entries are durable and, after an error, all others: an error acknowledges nothing.
+    fn answer(&mut self, written: &Result<(), LogError>) {
+        // A checkpoint that the log made by itself is told before the entries that it made room for.
+        self.publish();
+        let size = self.log.size();
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = self.log.head();
+        self.has_failed.store(self.log.is_poisoned(), Ordering::Relaxed);
+        let is_answered = |index: u64| index < size || written.is_err();
+        while self.replies.front().is_some_and(|(index, _)| is_answered(*index)) {
+            let Some((index, reply)) = self.replies.pop_front() else { break };
+            reply((index < size).then_some(index));
+        }
     }
 
     fn publish(&self) {
-        let (size, note) = self.log.latest_checkpoint();
-        // Only a checkpoint of all there is can be told with its head; the next round tells what came meanwhile.
-        if size == self.log.size() {
-            self.checkpoints.publish(self.log.head(), note);
-        }
+        let (head, note) = self.log.latest_checkpoint();
+        self.checkpoints.publish(head, note);
     }
 
     /// Gives witnesses a moment to cosign the last checkpoint, so that the log is seen to have ended on purpose.
@@ -348,53 +419,11 @@ impl Writing {
         let until = Instant::now() + LAST_COSIGNATURE;
         while let Ok(order) = waiting.recv_timeout(until.saturating_duration_since(Instant::now())) {
             let last = matches!(&order, Order::Cosigned(note, _) if note.starts_with(self.log.latest_checkpoint().1));
-            let _ = obey(&mut self.log, vec![order]);
+            self.obey(order);
             if last {
                 return;
             }
         }
-    }
-}
-
-/// Carries out what waited; false when the log is to be ended.
-fn obey(log: &mut Log, orders: Vec<Order>) -> bool {
-    let mut events = Vec::new();
-    let mut replies: Vec<Reply> = Vec::new();
-    let mut go_on = true;
-    for order in orders {
-        match order {
-            Order::Append(event, reply) => {
-                events.push(*event);
-                replies.push(reply);
-            }
-            Order::Evidence(evidence, reply) => {
-                flush(log, &mut events, &mut replies);
-                let BootEvidence { json, inputs, tee, at } = *evidence;
-                reply(log.record_evidence(&json, &inputs, tee, at).ok());
-            }
-            Order::Prove((old_size, size), reply) => {
-                // Whoever asked may have given up.
-                let _ = reply.send(log.prove(old_size, size));
-            }
-            Order::Cosigned(note, known) => {
-                // A failure poisons the log, and the next entry is refused because of it.
-                let _ = log.store_cosigned(&note, known);
-            }
-            Order::Close => go_on = false,
-        }
-    }
-    flush(log, &mut events, &mut replies);
-    go_on
-}
-
-fn flush(log: &mut Log, events: &mut Vec<Event>, replies: &mut Vec<Reply>) {
-    if events.is_empty() {
-        return;
-    }
-    let first = log.append(events).ok();
-    events.clear();
-    for (reply, at) in replies.drain(..).zip(0..) {
-        reply(first.map(|index| index + at));
     }
 }
 

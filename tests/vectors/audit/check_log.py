@@ -37,12 +37,13 @@ def main():
     signature = base64.b64decode(signature)
     assert signer == name and signature[:4].hex() == key_id
     Ed25519PublicKey.from_public_bytes(base64.b64decode(key)[1:]).verify(signature[4:], (text + "\n").encode())
-    with tarfile.open(HERE / "bundle.tar") as bundle:
-        members = {member.name: bundle.extractfile(member).read() for member in bundle}
-    assert members["entries.jsonl"] == (HERE / "entries.jsonl").read_bytes()
-    assert members["checkpoint.note"] == (HERE / "checkpoint.note").read_bytes()
     hashes = b"".join(hashlib.sha256(b"\0" + leaf).digest() for leaf in leaves)
-    assert members["leaf-hashes.bin"] == hashes
+    for name, part in (("bundle.tar", "-00000"), ("bundle-v1.tar", "")):
+        with tarfile.open(HERE / name) as bundle:
+            members = {member.name: bundle.extractfile(member).read() for member in bundle}
+        assert members[f"entries{part}.jsonl"] == (HERE / "entries.jsonl").read_bytes()
+        assert members["checkpoint.note"] == (HERE / "checkpoint.note").read_bytes()
+        assert members[f"leaf-hashes{part}.bin"] == hashes
     print(f"{len(leaves)} entries, root and signature are right")
 
 

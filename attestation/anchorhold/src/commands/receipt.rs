@@ -145,6 +145,10 @@ fn text(report: &ReceiptVerification) -> String {
         line(&mut out, "measurement", &receipt.measurement.to_string());
         let selinux = receipt.selinux_policy.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
         line(&mut out, "SELinux policy", &selinux);
+        if !receipt.gpus.is_empty() {
+            let gpus: Vec<_> = receipt.gpus.iter().map(ToString::to_string).collect();
+            line(&mut out, "GPUs", &gpus.join(", "));
+        }
         if let Some(model) = &receipt.model {
             let served = format!(
                 "{} version {}, manifest {}",

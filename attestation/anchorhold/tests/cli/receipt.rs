@@ -2,7 +2,8 @@
 
 use crate::support::{Folder, MEASUREMENT, Ran, document_with_audit_key, guest, run};
 use anchorhold_audit_log::{
-    Hash, Measurement, ModelId, Origin, Receipt, ReceiptModel, RequestId, SignedReceipt, Signer, commit,
+    DeviceId, Hash, Measurement, ModelId, Origin, Receipt, ReceiptModel, RequestId, SignedReceipt, Signer,
+    commit,
 };
 use anchorhold_rats::{Ed25519PublicKey, Nonce, Sha256Digest};
 
@@ -29,6 +30,7 @@ fn receipt(measurement: [u8; 48]) -> SignedReceipt {
         }),
         measurement: Measurement::new(measurement),
         selinux_policy: None,
+        gpus: Vec::new(),
         tokens_in: 7,
         tokens_out: 9,
         commitments: Receipt::new(commit(&KEY, b"question"), commit(&KEY, b"data: [DONE]\n\n")),
@@ -144,10 +146,13 @@ fn a_receipt_is_asked_for_the_policies_that_it_names() {
 }
 
 #[test]
-fn a_receipt_names_the_selinux_policy_of_the_attested_guest() {
-    // The guest of the document says that its kernel enforces none.
-    let folder =
-        kept(&SignedReceipt { selinux_policy: Some(Hash::new([4; 32])), ..receipt(*MEASUREMENT.as_bytes()) });
+fn a_receipt_names_the_selinux_policy_and_the_gpus_of_the_attested_guest() {
+    // The guest of the document says that its kernel enforces none, and there are no GPUs in its evidence.
+    let folder = kept(&SignedReceipt {
+        selinux_policy: Some(Hash::new([4; 32])),
+        gpus: vec![DeviceId::new([6; 8])],
+        ..receipt(*MEASUREMENT.as_bytes())
+    });
     let key = Ed25519PublicKey::new(*signer(5).key().public_key().as_bytes());
     folder.write("document", document_with_audit_key(&guest(), (NONCE, TLS_KEY), key));
     let (root, measurement) = (folder.simulated_root(), MEASUREMENT.to_string());
@@ -167,6 +172,8 @@ fn a_receipt_names_the_selinux_policy_of_the_attested_guest() {
     ];
     let ran = verify(&folder, &args);
     ran.expect(3, "");
-    let text = ran.json()["checks"].to_string();
-    assert!(text.contains("receipt_selinux_policy"), "{text}");
+    let report = ran.json();
+    let failed = report["checks"].as_array().unwrap().iter().filter(|check| check["outcome"] == "failed");
+    let codes: Vec<_> = failed.map(|check| check["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["receipt_selinux_policy", "receipt_gpus"]);
 }

@@ -3,7 +3,7 @@
 use super::stored::{Node, consistency_proof_from};
 use super::{Frontier, TreeHead};
 use crate::Hash;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 /// The hashes from which consistency proofs from one size, the base, or any later one can be made. Memory is that of two hashes for each
 /// leaf since the base.
@@ -11,7 +11,28 @@ use std::collections::BTreeMap;
 pub struct Growth {
     base: u64,
     frontier: Frontier,
-    nodes: BTreeMap<Node, Hash>,
+    /// By height, the leaves first.
+    levels: Vec<Level>,
+}
+
+/// The complete subtrees of one height that are kept: those from `first` on.
+#[derive(Debug, Clone, Default)]
+struct Level {
+    first: u64,
+    hashes: VecDeque<Hash>,
+}
+
+impl Level {
+    fn get(&self, index: u64) -> Option<Hash> {
+        let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        self.hashes.get(at).copied()
+    }
+
+    fn forget_before(&mut self, first: u64) {
+        while self.first < first && self.hashes.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
 }
 
 impl Growth {
@@ -23,9 +44,16 @@ impl Growth {
 
     /// Appends a leaf's hash.
     pub fn push(&mut self, leaf: Hash) {
-        let nodes = &mut self.nodes;
+        let levels = &mut self.levels;
         self.frontier.push_completing(leaf, |node, hash| {
-            nodes.insert(node, hash);
+            let level = usize::from(node.level);
+            if level == levels.len() {
+                levels.push(Level::default());
+            }
+            // Nodes of a level are completed one after the other, and no level before the one below it.
+            if let Some(level) = levels.get_mut(level) {
+                level.hashes.push_back(hash);
+            }
         });
     }
 
@@ -57,7 +85,7 @@ impl Growth {
         if old_size < self.base || size > self.size() {
             return None;
         }
-        consistency_proof_from(old_size, size, |node| self.nodes.get(&node).copied().ok_or(())).ok().flatten()
+        consistency_proof_from(old_size, size, |node| self.node(node).ok_or(())).ok().flatten()
     }
 
     /// Makes `size` the base and forgets what only earlier proofs need. A size that is before the base or above the tree's changes nothing.
@@ -66,16 +94,21 @@ impl Growth {
             return;
         }
         self.base = size;
-        // Of the subtrees that end at or before the base, proofs name only those of which the base's own tree consists.
-        self.nodes.retain(|node, _| {
-            let end = (node.index + 1) << node.level;
-            end > size || (size >> node.level) & 1 == 1 && end == (size >> node.level) << node.level
-        });
+        // Of the subtrees that end at or before the base, proofs name only those of which the base's own tree consists: at each height
+        // the last one at most.
+        for (level, height) in self.levels.iter_mut().zip(0_u32..) {
+            let complete = size >> height;
+            level.forget_before(complete - (complete & 1));
+        }
+    }
+
+    fn node(&self, node: Node) -> Option<Hash> {
+        self.levels.get(usize::from(node.level))?.get(node.index)
     }
 
     /// How many hashes are kept.
     #[must_use]
     pub fn kept(&self) -> usize {
-        self.nodes.len()
+        self.levels.iter().map(|level| level.hashes.len()).sum()
     }
 }

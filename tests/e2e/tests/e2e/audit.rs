@@ -220,21 +220,21 @@ fn member<'a>(members: &'a mut Members, name: &str) -> &'a mut Vec<u8> {
 /// Lets `change` work on the entries; with `consistent`, counts and leaf hashes are made to fit, as somebody would who
 /// has read the format.
 fn alter(members: &mut Members, consistent: bool, change: impl FnOnce(&mut Vec<String>)) {
-    let text = String::from_utf8(member(members, "entries.jsonl").clone()).unwrap();
+    let text = String::from_utf8(member(members, "entries-00000.jsonl").clone()).unwrap();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     change(&mut lines);
     if consistent {
         let hashes = lines
             .iter()
             .flat_map(|line| *anchorhold_audit_log::merkle::leaf_hash(line.as_bytes()).as_bytes());
-        *member(members, "leaf-hashes.bin") = hashes.collect();
+        *member(members, "leaf-hashes-00000.bin") = hashes.collect();
         let manifest = member(members, "manifest.json");
         let mut json: Value = serde_json::from_slice(manifest).unwrap();
         json["count"] = lines.len().into();
         json["size"] = lines.len().into();
         *manifest = json.to_string().into_bytes();
     }
-    *member(members, "entries.jsonl") =
+    *member(members, "entries-00000.jsonl") =
         lines.into_iter().map(|line| line + "\n").collect::<String>().into_bytes();
 }
 
@@ -299,7 +299,7 @@ fn case_36_a_checkpoint_of_another_boot_does_not_fit() {
     let trust = ["--measurement", &stand.measurement, "--dangerous-simulated-root", &root];
     let path = stand.path().join("altered.tar");
     let mut exits = Vec::new();
-    for name in ["checkpoint.note", "evidence.json", "entries.jsonl"] {
+    for name in ["checkpoint.note", "evidence.json", "entries-00000.jsonl"] {
         let own = std::mem::replace(member(&mut members, name), member(&mut other, name).clone());
         std::fs::write(&path, pack(&members)).unwrap();
         exits.push(verify(&stand, &path, &trust).0);
