@@ -76,10 +76,11 @@ broker-proofs: setup ## 10,000 random histories of the broker (SEEDS), 1,000 kil
 	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),100) $(CARGO) test --release -p anchorhold-key-broker --test many_brokers
 	TRIES=$(or $(TRIES),10000) $(CARGO) test --release -p anchorhold-key-broker --test measured -- --ignored --nocapture --test-threads 1
 
-audit-proofs: setup ## 10,000 random histories of a log's disk, clocks and crashes (SEEDS), 1,000 kills of a writer (KILLS), each of its system calls failed
+audit-proofs: setup ## 10,000 random histories of a log's disk, clocks and crashes (SEEDS), 1,000 kills of a writer (KILLS), each of its system calls failed, 10,000,000 entries (ENTRIES) exported and verified in constant memory
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release -p anchorhold-audit-log --test simulation -- --nocapture
 	KILLS=$(or $(KILLS),1000) $(CARGO) test --release -p anchorhold-audit-log --test log case_27_what_was -- --nocapture
 	CI=1 $(CARGO) test --release -p anchorhold-audit-log --test syscalls -- --nocapture
+	ENTRIES=$(or $(ENTRIES),10000000) $(CARGO) test --release -p anchorhold-audit-log --test memory -- --nocapture
 
 lint: setup ## Formatting and lints, warnings refused; the verifier for WebAssembly
 	@CARGO='$(CARGO)' tests/scripts/lint.sh

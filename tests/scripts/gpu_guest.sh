@@ -2,13 +2,14 @@
 # Boots the guest's kernels and first process, without a root, on a machine that has no GPU. A guest whose command line promises GPUs ends
 # before it opens its disk: with NVIDIA's driver, which really runs and finds none, and on the kernel that has no driver. Without the promise
 # the same guests go on to the disk. Then a first process of the test's: once the loader is closed, or the kernel locked down, no module is
-# taken. Ends with a count of the checks.
+# taken. Debian's kernel, which has a loader and is not locked down from the start, shows first that ours closes both. Ends with a count of the
+# checks.
 # usage: gpu_guest.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 tools=$(enclave-image/tools.sh)
 kernels=$(enclave-image/kernel.sh)
-with_driver=$(enclave-image/kernel.sh gpu)
 init=$(enclave-image/init.sh)
 work=$(mktemp -d "${TMPDIR:-/tmp}/anchorhold-gpu-XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -19,14 +20,8 @@ pack() { # FOLDER
 mkdir -p "$work"/base/{dev,proc,sys,root,usr/lib/anchorhold}
 install -m 755 "$init" "$work/base/init"
 echo production >"$work/base/usr/lib/anchorhold/flavour"
-cp -r "$work/base" "$work/gpu"
-cp -r "$with_driver/modules" "$work/gpu/usr/lib/anchorhold"
-mkdir -p "$work"/probe/{dev,proc,sys}
-cc -O1 -static -D_GNU_SOURCE -Wall -Werror -o "$work/probe/init" tests/scripts/gpu_modules.c
-cp "$with_driver"/modules/{nvidia,qemu_fw_cfg}.ko "$work/probe"
-for initrd in base gpu probe; do pack $initrd; done
+pack base
 cp "$kernels/base" "$work/base.kernel"
-for kernel in gpu probe; do cp "$with_driver/gpu" "$work/$kernel.kernel"; done
 
 digest=$(printf 'ab%.0s' {1..32})
 boot() { # NAME KIND WORD...
@@ -47,6 +42,41 @@ says unknown "guest-init: error: anchorhold.gpu= is not nvidia"
 boot without base
 says without "guest-init: error: /dev/vda"
 
+# Debian's kernel and its module, signed by Debian: what refuses it is the loader's switch alone.
+. enclave-image/apt.sh
+debian=$(awk -F'"' '/^name .*"linux-image-/ { print $2 }' enclave-image/build.lock)
+package=$("$target/release/anchorhold-image" fetch --lock enclave-image/build.lock --package "$debian" --cache "$target/image/packages" \
+    --mirror "$(debian_mirror)")
+mkdir "$work/package"
+dpkg-deb --fsys-tarfile "$package" | tar -x -C "$work/package" --wildcards './boot/vmlinuz-*' '*/firmware/qemu_fw_cfg.ko.xz'
+cp -r "$work/base" "$work/debian"
+mkdir -p "$work"/debian/usr/lib/anchorhold/modules "$work"/probe/{dev,proc,sys}
+echo demo >"$work/debian/usr/lib/anchorhold/flavour"
+cc -O1 -static -D_GNU_SOURCE -Wall -Werror -o "$work/probe/init" tests/scripts/gpu_modules.c
+"$tools/run/xz" -dc "$work"/package/usr/lib/modules/*/kernel/drivers/firmware/qemu_fw_cfg.ko.xz >"$work/probe/qemu_fw_cfg.ko"
+cp "$work/probe/qemu_fw_cfg.ko" "$work/debian/usr/lib/anchorhold/modules"
+for kind in debian probe; do
+    pack $kind
+    cp "$work"/package/boot/vmlinuz-* "$work/$kind.kernel"
+done
+boot debian-closed debian lsm=landlock,lockdown,yama
+says debian-closed "Kernel is locked down from securityfs"
+# The first thing that this first process asks after that, of a kernel that is not ours.
+says debian-closed "guest-init: error: randomness is offered by"
+boot debian-probe probe lsm=landlock,lockdown,yama -- disabled
+says debian-probe $'before\ttaken'
+says debian-probe $'closed\tyes'
+says debian-probe $'after\tEPERM'
+says debian-probe $'opened\tno'
+
+with_driver=$(enclave-image/kernel.sh gpu)
+cp -r "$work/base" "$work/gpu"
+cp -r "$with_driver/modules" "$work/gpu/usr/lib/anchorhold"
+cp "$with_driver"/modules/{nvidia,qemu_fw_cfg}.ko "$work/probe"
+for kind in gpu probe; do
+    pack $kind
+    cp "$with_driver/gpu" "$work/$kind.kernel"
+done
 boot driver-promised gpu anchorhold.gpu=nvidia
 says driver-promised "NVRM: No NVIDIA GPU found."
 says driver-promised "guest-init: error: nvidia.ko finds no device"

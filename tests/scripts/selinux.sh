@@ -36,7 +36,7 @@ untried=$(comm -23 "$work/claims" "$work/hit")
 [ -z "$untried" ] || fail "no line of violations.cil breaks the claims at rules.cil:$(echo $untried | tr ' ' ',')"
 echo "selinux: $broken rules that break one of $(wc -l <"$work/claims") claims were refused"
 
-for type in worker_t device_worker_t gateway_t fetcher_t collector_t keeper_t init_t; do
+for type in worker_t device_worker_t gpu_attester_t gpu_acceptor_t gateway_t fetcher_t collector_t keeper_t init_t; do
     "$tools/run/sesearch" -A -s $type "$work/policy" | sed '/^$/d' | LC_ALL=C sort >"$work/$type"
     if [ -n "${UPDATE_GOLDEN:-}" ]; then cp "$work/$type" "$policy/golden/$type.txt"; fi
     diff -u "$policy/golden/$type.txt" "$work/$type" || fail "what $type may do is not what golden/$type.txt says"
@@ -49,7 +49,7 @@ features="$tools/etc/apparmor.d/abi/4.0"
     --policy-features "$features" --kernel-features "$features" --ofile "$work/profiles" policies/apparmor/anchorhold 2>"$work/said" ||
     { cat "$work/said" >&2; fail "the profiles for AppArmor do not compile"; }
 [ -s "$work/profiles" ] || fail "the profiles for AppArmor compile to nothing"
-for program in keeper gateway worker worker-cuda fetcher collector; do
+for program in keeper gateway worker device-worker gpu-attester gpu-acceptor fetcher collector; do
     grep -qaF "anchorhold-$program" "$work/profiles" || fail "no profile for anchorhold-$program"
 done
 echo "selinux: profiles for AppArmor of $(stat -c %s "$work/profiles") bytes"

@@ -19,7 +19,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The most acts of one archive.
-const MAX_ACTS: u64 = 1_000_000;
+const MAX_ACTS: u32 = 1_000_000;
 const ENTRIES: &str = "acts.jsonl";
 const CHECKPOINT: &str = "acts.note";
 
@@ -66,7 +66,7 @@ impl Acts {
         let note = files::read(&folder.join(CHECKPOINT), MAX_NOTE_BYTES)?;
         let checkpoint = Checkpoint::verify(&note, &key)?;
         let size = checkpoint.head.size;
-        if size == 0 || size > MAX_ACTS {
+        if size == 0 || size > u64::from(MAX_ACTS) {
             return Err(Error::Acts("its size is out of range"));
         }
         let mut acts = Self {
@@ -134,7 +134,7 @@ impl Acts {
         let (mut frontier, mut state) = (self.frontier.clone(), self.state.clone());
         let mut bytes = Vec::new();
         for (event, seq) in events.iter().zip(first..) {
-            if seq >= MAX_ACTS {
+            if seq >= u64::from(MAX_ACTS) {
                 return Err(Error::TooMany { what: "acts", limit: MAX_ACTS as usize });
             }
             let leaf = encode_entry(event, seq, self.boot)?;

@@ -341,7 +341,7 @@ impl LogSource for ArchivedLog {
         _named: Hash,
     ) -> std::result::Result<(Option<Vec<u8>>, Option<BindingInputs>), ExportError> {
         let evidence = self.own_evidence().map_err(|error| ExportError::Source(Box::new(error)))?;
-        let binding = self.manifest.binding.clone().filter(|_| evidence.is_some());
+        let binding = self.manifest.binding.filter(|_| evidence.is_some());
         Ok((evidence, binding))
     }
 }

@@ -4,10 +4,12 @@
 //! cost no more than their 64 bits.
 
 mod growth;
+mod prover;
 mod range;
 mod stored;
 
 pub use growth::Growth;
+pub use prover::{InclusionProver, MAX_PROVEN};
 pub use range::{Range, RangeProver, RangeVerifier, range_root};
 pub use stored::{Node, consistency_proof_from, frontier_from, inclusion_proof_from};
 

@@ -214,15 +214,18 @@ impl Storage for Directory {
 
     fn begin_sync(&mut self) -> io::Result<()> {
         let segment = Arc::clone(self.segment.as_ref().ok_or_else(not_begun)?);
-        let syncer = match self.syncer.take() {
-            Some(syncer) => syncer,
-            None => Syncer::start()?,
-        };
-        self.syncer.insert(syncer).begin(segment)
+        if self.syncer.is_none() {
+            // Where no thread can be had, the sync waits for its end.
+            self.syncer = Syncer::start().ok();
+        }
+        self.syncer.as_mut().map_or(Ok(()), |syncer| syncer.begin(segment))
     }
 
     fn end_sync(&mut self) -> io::Result<()> {
-        self.syncer.as_mut().ok_or_else(not_begun)?.end()
+        match &mut self.syncer {
+            Some(syncer) => syncer.end(),
+            None => self.sync(),
+        }
     }
 
     fn sync_has_ended(&mut self) -> bool {

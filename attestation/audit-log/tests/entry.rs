@@ -10,7 +10,9 @@
 mod fixture;
 
 use anchorhold_audit_log::{
-    CheckResult, Claim, Code, Entry, EntryError, Event, Log, LogError, LogReader, MAX_CHECKS, MAX_ENTRY_BYTES,
+    CheckResult, Ciphertext, Claim, Code, Entry, EntryError, Event, EventType, Hash, Hex, HoldId, Keeping,
+    Log, LogError, LogReader, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_PROFILES, MAX_SEALED_BYTES, Origin, Outcome,
+    Sealed, TenantId, encode_entry,
 };
 use fixture::{End, boot, refusal_event, request_event, signer, stamp, write_log};
 use serde_json::Value;
@@ -160,4 +162,65 @@ fn an_event_over_a_limit_is_refused_and_the_log_goes_on() {
     assert!(matches!(log.append(&[]), Err(LogError::BatchLength { observed: 0 })));
     assert!(!log.is_poisoned());
     assert_eq!(log.append(&[decision_with(MAX_CHECKS, &"a".repeat(48))]).unwrap(), 1);
+}
+
+/// A request with a sealed part and a pseudonym, as the keeper logs it.
+fn sealed_event(ciphertext: Vec<u8>) -> Option<Event> {
+    let mut event = request_event(1);
+    event.actor.as_mut()?.pseud = Some(Hash::new([8; 32]));
+    event.sealed =
+        Some(Sealed { ct: Ciphertext::new(ciphertext)?, kid: Hex::new([9; 16]), n: Hex::new([3; 12]) });
+    Some(event)
+}
+
+#[test]
+fn a_sealed_part_has_one_spelling_and_a_limit() {
+    let bytes = encode_entry(&sealed_event(vec![0xff; 106]).unwrap(), 7, boot()).unwrap();
+    let entry = Entry::from_bytes(&bytes).unwrap();
+    assert_eq!(entry.sealed.as_ref().unwrap().ct.as_bytes(), [0xff; 106]);
+    assert_sorted(&serde_json::from_slice(&bytes).unwrap());
+    assert!(sealed_event(vec![0; 15]).is_none() && sealed_event(vec![0; MAX_SEALED_BYTES + 1]).is_none());
+    let text = String::from_utf8(bytes).unwrap();
+    let ct = serde_json::to_value(&entry.sealed.unwrap().ct).unwrap();
+    let ct = ct.as_str().unwrap();
+    for wrong in [
+        // Padding, the other alphabet, bits that say nothing, too short, too long, a text.
+        format!("{ct}="),
+        ct.replace('_', "/"),
+        format!("{}x", &ct[..ct.len() - 1]),
+        "AAAA".to_owned(),
+        "A".repeat(4 * MAX_SEALED_BYTES),
+        "who called".to_owned(),
+    ] {
+        let changed = text.replace(ct, &wrong);
+        assert_eq!(Entry::from_bytes(changed.as_bytes()), Err(EntryError::Malformed), "{wrong:.40}");
+    }
+    let upper = text.replace(&"09".repeat(16), &"0A".repeat(16));
+    assert_eq!(Entry::from_bytes(upper.as_bytes()), Err(EntryError::Malformed));
+}
+
+#[test]
+fn an_act_of_an_archive_has_one_spelling_and_a_limit() {
+    let mut event = Event::new(EventType::HoldPlace, Outcome::Success, stamp(1));
+    let profiles = |count| vec![Code::from_static("pci"); count];
+    event.keeping = Some(Keeping {
+        count: Some(1),
+        end: Some(2),
+        first: Some(1),
+        hold: Some(HoldId::new("case-17").unwrap()),
+        kid: Some(Hex::new([9; 16])),
+        origin: Some(Origin::new("acme/1").unwrap()),
+        profiles: profiles(MAX_PROFILES),
+        root: Some(Hash::new([1; 32])),
+        since: Some(-1),
+        size: Some(3),
+        tenant: Some(TenantId::new("clinic").unwrap()),
+        until: Some(5),
+    });
+    let bytes = encode_entry(&event, 7, boot()).unwrap();
+    assert_eq!(Entry::from_bytes(&bytes).unwrap().keep, event.keeping);
+    assert_sorted(&serde_json::from_slice(&bytes).unwrap());
+    event.keeping.as_mut().unwrap().profiles = profiles(MAX_PROFILES + 1);
+    let refused = encode_entry(&event, 7, boot());
+    assert!(matches!(refused, Err(LogError::Entry(EntryError::TooMany { what: "profiles" }))), "{refused:?}");
 }

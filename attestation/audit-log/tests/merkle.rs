@@ -11,9 +11,9 @@ mod fixture;
 
 use anchorhold_audit_log::Hash;
 use anchorhold_audit_log::merkle::{
-    Frontier, Growth, MAX_PROOF_HASHES, Node, Place, ProofError, Range, RangeProver, TreeHead,
-    consistency_proof, consistency_proof_from, frontier_from, inclusion_proof, inclusion_proof_from,
-    leaf_hash, node_hash, range_root, root, verify_consistency, verify_inclusion,
+    Frontier, Growth, InclusionProver, MAX_PROOF_HASHES, MAX_PROVEN, Node, Place, ProofError, Range,
+    RangeProver, TreeHead, consistency_proof, consistency_proof_from, frontier_from, inclusion_proof,
+    inclusion_proof_from, leaf_hash, node_hash, range_root, root, verify_consistency, verify_inclusion,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -278,6 +278,34 @@ fn case_47_bounds_length_index_and_size() {
     let range = Range { first: largest - 2, end: largest - 1, size: largest };
     assert_eq!(range_root(range, &[hash], &[]), Err(ProofError::WrongLength));
     assert_eq!(range_root(range, &[hash], &vec![hash; 129]), Err(ProofError::TooLong));
+}
+
+#[test]
+fn proofs_of_neighbours_made_in_one_pass_are_those_of_each() {
+    let all = leaves(70);
+    for size in 1..=70_u64 {
+        let tree = &all[..size as usize];
+        for first in 0..size {
+            for end in [first + 1, size.min(first + 5), size] {
+                let mut prover = InclusionProver::new(first..end, size).unwrap();
+                tree.iter().for_each(|leaf| prover.push(*leaf));
+                assert_eq!(prover.head().root, root(tree));
+                let proofs = prover.finish().unwrap();
+                assert_eq!(proofs.len() as u64, end - first);
+                for ((index, proof), wanted) in proofs.iter().zip(first..) {
+                    assert_eq!(*index, wanted);
+                    assert_eq!(*proof, inclusion_proof(tree, wanted as usize).unwrap());
+                }
+            }
+        }
+        let mut short = InclusionProver::new(0..1, size).unwrap();
+        tree[1..].iter().for_each(|leaf| short.push(*leaf));
+        assert!(short.finish().is_none());
+    }
+    assert!(InclusionProver::new(3..3, 5).is_none());
+    assert!(InclusionProver::new(3..6, 5).is_none());
+    assert!(InclusionProver::new(0..MAX_PROVEN, u64::MAX).is_some());
+    assert!(InclusionProver::new(0..MAX_PROVEN + 1, u64::MAX).is_none());
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub const COLUMNS: &[&str] = &[
     "correlation",
     "id",
     "leaf_hash",
+    "pseudonym",
+    "sealed",
 ];
 
 /// The first line, with its line end.
@@ -91,6 +93,9 @@ pub fn cells(entry: &Entry) -> Vec<Option<String>> {
     row.add(entry.corr.as_ref());
     row.add(Some(&entry.id));
     row.add(leaf_hash(entry));
+    row.add(actor.and_then(|actor| actor.pseud));
+    // Only who holds the keyring can say whether it can still be opened.
+    row.add(entry.sealed.as_ref().map(|_| "present"));
     row.cells
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The same logs, verdicts and controls give the same bytes; the page names no time of its own.
 
+mod retention;
 mod sections;
 mod style;
 mod text;
@@ -100,6 +101,7 @@ pub fn page(report: &Report<'_>) -> String {
     sections::activity(&mut html, report);
     sections::reasons(&mut html, report);
     sections::changes(&mut html, report);
+    retention::retention(&mut html, report);
     sections::controls(&mut html, report);
     sections::how_to_verify(&mut html, report);
     sections::samples(&mut html, report);

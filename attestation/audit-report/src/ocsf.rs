@@ -96,12 +96,16 @@ fn unmapped(entry: &Entry) -> Value {
         ("boot", json!(entry.boot)),
         ("cfg", json!(entry.cfg)),
         ("decision", json!(entry.decision)),
+        ("keep", json!(entry.keep)),
         ("key", json!(entry.key)),
         ("log", json!(entry.log)),
         ("model", json!(entry.model)),
         ("mono", json!(entry.mono)),
         ("platform", json!(entry.platform)),
+        ("pseudonym", json!(entry.actor.as_ref().and_then(|actor| actor.pseud))),
         ("req", json!(entry.req)),
+        // Its ciphertext is of no use to a reader of events, who has no key.
+        ("sealed", json!(entry.sealed.as_ref().map(|sealed| json!({"kid": sealed.kid, "state": "present"})))),
     ];
     Value::Object(parts.into_iter().filter(|(_, v)| !v.is_null()).map(|(n, v)| (n.to_owned(), v)).collect())
 }
@@ -189,6 +193,8 @@ fn entity(entry: &Entry) -> Value {
         ("Setting", entry.cfg.as_ref().map(|setting| json!(setting.name))),
         ("Policy", entry.decision.as_ref().map(|decision| json!(decision.policy_id))),
         ("Model", entry.model.as_ref().map(|model| json!(model.id))),
+        ("Legal hold", entry.keep.as_ref().and_then(|keep| keep.hold.as_ref()).map(|hold| json!(hold))),
+        ("Subject key", entry.keep.as_ref().and_then(|keep| keep.kid).map(|kid| json!(kid))),
     ];
     let found = named.into_iter().find_map(|(kind, name)| Some((kind, name?)));
     let (kind, name) = found.unwrap_or(("System", json!("anchorhold")));

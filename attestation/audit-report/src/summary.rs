@@ -27,6 +27,15 @@ const LISTED: &[EventType] = &[
     EventType::ComponentCrash,
 ];
 
+/// Kinds that say what an archive keeps and no longer keeps.
+const KEPT: &[EventType] = &[
+    EventType::LogArchive,
+    EventType::LogPrune,
+    EventType::HoldPlace,
+    EventType::HoldRelease,
+    EventType::Erasure,
+];
+
 /// How often a kind of entry was told, and which entries show it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
@@ -70,6 +79,9 @@ pub struct Summary {
     reasons_beyond: u64,
     listed: Vec<Entry>,
     listed_beyond: u64,
+    kept: Vec<Entry>,
+    kept_beyond: u64,
+    sealed: u64,
     shown: BTreeMap<u64, Entry>,
     served: BTreeMap<String, Served>,
 }
@@ -93,6 +105,14 @@ impl Summary {
                 self.listed.push(entry.clone());
             } else {
                 self.listed_beyond += 1;
+            }
+        }
+        self.sealed += u64::from(entry.sealed.is_some());
+        if KEPT.contains(&entry.kind) {
+            if self.kept.len() < MAX_LISTED {
+                self.kept.push(entry.clone());
+            } else {
+                self.kept_beyond += 1;
             }
         }
         if let (EventType::InferComplete, Some(model), Some(request)) = (entry.kind, &entry.model, &entry.req)
@@ -158,6 +178,18 @@ impl Summary {
     #[must_use]
     pub fn listed(&self) -> (&[Entry], u64) {
         (&self.listed, self.listed_beyond)
+    }
+
+    /// How many entries have a sealed personal part.
+    #[must_use]
+    pub const fn sealed(&self) -> u64 {
+        self.sealed
+    }
+
+    /// The first acts of an archive, and how many came after them.
+    #[must_use]
+    pub fn kept(&self) -> (&[Entry], u64) {
+        (&self.kept, self.kept_beyond)
     }
 
     /// The entries that are shown whole, by index.

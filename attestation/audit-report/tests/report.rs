@@ -102,6 +102,42 @@ fn the_summary_counts_and_keeps_few() {
     assert_eq!(part.summary.told("no.such"), anchorhold_audit_report::Told::default());
 }
 
+#[test]
+fn rows_and_events_say_that_a_part_is_sealed_and_never_what() {
+    let entry = &log()[4];
+    let ciphertext = serde_json::to_value(entry.sealed.as_ref().unwrap()).unwrap()["ct"].to_string();
+    let event = anchorhold_audit_report::ocsf::event(entry, entries::ORIGIN);
+    assert_eq!(event["unmapped"]["sealed"]["state"], "present");
+    let row = csv::row(entry);
+    assert!(row.ends_with(",present\r\n"), "{row}");
+    for text in [row, event.to_string()] {
+        assert!(!text.contains(ciphertext.trim_matches('"')), "{text}");
+    }
+}
+
+#[test]
+fn the_page_lists_the_acts_of_an_archive() {
+    let mut archive = part();
+    let silent = made(&[part()]);
+    assert!(silent.contains("No archive's log is among these logs"), "nothing is made up");
+    archive.summary = Summary::default();
+    let kinds = [EventType::LogArchive, EventType::LogPrune, EventType::HoldPlace, EventType::Erasure];
+    for (kind, seq) in kinds.into_iter().zip(0..) {
+        let [_, full] = entries::bare_and_full(kind, Outcome::Success);
+        archive.summary.take(&entries::entry(&full, seq));
+    }
+    let page = made(&[archive]);
+    for wanted in [
+        "entries 3 to 9 gone, of 12, by default, pci",
+        "hold case-17",
+        "key 09090909090909090909090909090909 destroyed",
+        "4 entries have a sealed personal part",
+        "hold.place",
+    ] {
+        assert!(page.contains(wanted), "{wanted}");
+    }
+}
+
 fn made(logs: &[LogPart]) -> String {
     page(&Report { scope: None, judged_at: None, logs, controls: &Controls::built_in().unwrap() })
 }

@@ -415,6 +415,35 @@ mod tests {
     }
 
     #[test]
+    fn what_can_be_executed_is_counted_and_each_program_has_a_label_of_its_own() {
+        let table = shipped();
+        let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/selinux/base.cil");
+        let policy = std::fs::read_to_string(policy).unwrap();
+        let executable = |profile| {
+            let files = table.file.iter().filter(move |file| {
+                file.mode == "555" && is_in(file.only.as_deref(), Flavour::Production, profile)
+            });
+            files.collect::<Vec<_>>()
+        };
+        // Loader and C library beside six programs; with GPUs three programs more.
+        assert_eq!(
+            [Profile::Server, Profile::Small, Profile::Gpu].map(|of| executable(of).len()),
+            [8, 8, 11]
+        );
+        let mut labels = Vec::new();
+        for file in executable(Profile::Gpu) {
+            let Source::Program(name) = &file.source else { continue };
+            assert_eq!(file.path, format!("/usr/bin/{name}"));
+            assert!(policy.contains(&format!("(type {})\n", file.label)), "{}", file.label);
+            labels.push(file.label.as_str());
+        }
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), 9, "{labels:?}");
+        assert!(labels.iter().all(|label| label.ends_with("_exec_t")), "{labels:?}");
+    }
+
+    #[test]
     fn the_gpus_own_program_lies_where_kernel_and_policy_let_it_be_found() {
         let table = shipped();
         let file = table.file.iter().find(|file| file.path.ends_with("/gsp_ga10x.bin")).unwrap();

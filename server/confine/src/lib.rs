@@ -20,6 +20,9 @@
 //!
 //! What a filter or the mandatory policy refuses, the kernel makes an audit record of.
 //!
+//! Who has GPUs report is held as a worker with a device is. So is who lets them take work, but keeps `CAP_SYS_ADMIN` alone, and ends when
+//! that is done.
+//!
 //! A worker with a device confines itself in two steps, [`begin_with_device`] and [`WithDevice::finish`]: between them it loads the device's
 //! libraries, whose threads begin below everything but seccomp, which then takes hold of all threads.
 //!
@@ -50,6 +53,10 @@ pub enum Role {
     Worker,
     /// A worker with a device: those, and the named device nodes and directories.
     DeviceWorker(Reach),
+    /// Who has GPUs report: as a worker with a device, and nobody's work is done in it.
+    GpuAttester(Reach),
+    /// Who lets GPUs take work, and ends: as a worker with a device, and with the one capability that NVIDIA's driver wants for it.
+    GpuAcceptor(Reach),
     /// The gateway: the same, and connections of the listener that it already opened.
     Gateway,
     /// A fetcher: connections to stores, and files below the named paths.
@@ -66,6 +73,8 @@ impl Role {
         match self {
             Self::Worker => "worker",
             Self::DeviceWorker(_) => "device_worker",
+            Self::GpuAttester(_) => "gpu_attester",
+            Self::GpuAcceptor(_) => "gpu_acceptor",
             Self::Gateway => "gateway",
             Self::Fetcher(_) => "fetcher",
             Self::Collector => "collector",
@@ -108,16 +117,18 @@ impl ConfineError {
     }
 }
 
-/// All layers of a worker with a device but the last.
-fn begin(reach: &Reach, layers: &mut Layers) -> Result<(), ConfineError> {
-    let role = Role::DeviceWorker(reach.clone());
+/// All layers of a process with a device but the last.
+fn begin(role: &Role, reach: &Reach, layers: &mut Layers) -> Result<(), ConfineError> {
     let domain = Domain::look();
     limits::die_with_parent(layers)?;
     limits::lockable_memory();
-    namespaces::leave(&role, layers);
+    namespaces::leave(role, layers);
     filesystem::only_without_network(reach, layers)?;
-    limits::no_capabilities(layers)?;
-    limits::small(&role, layers)?;
+    match role {
+        Role::GpuAcceptor(_) => limits::only_administration(layers)?,
+        _ => limits::no_capabilities(layers)?,
+    }
+    limits::small(role, layers)?;
     // Here and not at the end: the libraries' threads begin after this, and a domain is each thread's own.
     domain.settle(role.name(), layers)
 }
@@ -159,20 +170,40 @@ impl Starting {
     }
 }
 
-/// A worker between the two steps of its confinement: it may still load libraries and start what it likes below `reach`.
+/// A process with a device between the two steps of its confinement: it may still load libraries and start what it likes below `reach`.
 #[derive(Debug)]
-pub struct WithDevice(Reach, Layers);
+pub struct WithDevice(Role, Layers);
 
 /// Takes from the calling process all but the system calls that opening a device takes.
 ///
 /// # Errors
 /// As for [`enter`].
 pub fn begin_with_device(reach: Reach) -> Result<WithDevice, ConfineError> {
+    begin_as(Role::DeviceWorker(reach.clone()), &reach)
+}
+
+/// The same for who has GPUs report.
+///
+/// # Errors
+/// As for [`enter`].
+pub fn begin_gpu_attester(reach: Reach) -> Result<WithDevice, ConfineError> {
+    begin_as(Role::GpuAttester(reach.clone()), &reach)
+}
+
+/// The same for who lets GPUs take work: `CAP_SYS_ADMIN` stays, where the process has it.
+///
+/// # Errors
+/// As for [`enter`].
+pub fn begin_gpu_acceptor(reach: Reach) -> Result<WithDevice, ConfineError> {
+    begin_as(Role::GpuAcceptor(reach.clone()), &reach)
+}
+
+fn begin_as(role: Role, reach: &Reach) -> Result<WithDevice, ConfineError> {
     let mut layers = Layers::default();
     limits::no_new_privileges(&mut layers)?;
     limits::no_dumps(&mut layers)?;
-    begin(&reach, &mut layers)?;
-    Ok(WithDevice(reach, layers))
+    begin(&role, reach, &mut layers)?;
+    Ok(WithDevice(role, layers))
 }
 
 impl WithDevice {
@@ -181,8 +212,8 @@ impl WithDevice {
     /// # Errors
     /// As for [`enter`].
     pub fn finish(self) -> Result<Starting, ConfineError> {
-        let Self(reach, layers) = self;
-        Starting::new(&Role::DeviceWorker(reach), layers)
+        let Self(role, layers) = self;
+        Starting::new(&role, layers)
     }
 }
 
@@ -208,7 +239,9 @@ pub fn enter(role: &Role) -> Result<Starting, ConfineError> {
             limits::no_capabilities(&mut layers)?;
             limits::small(role, &mut layers)?;
         }
-        Role::DeviceWorker(reach) => begin(reach, &mut layers)?,
+        Role::DeviceWorker(reach) | Role::GpuAttester(reach) | Role::GpuAcceptor(reach) => {
+            begin(role, reach, &mut layers)?
+        }
         Role::Fetcher(reach) => {
             limits::die_with_parent(&mut layers)?;
             namespaces::leave(role, &mut layers);
@@ -226,7 +259,7 @@ pub fn enter(role: &Role) -> Result<Starting, ConfineError> {
         }
         Role::Keeper(reach) => filesystem::only(reach, &mut layers)?,
     }
-    if !matches!(role, Role::DeviceWorker(_)) {
+    if !matches!(role, Role::DeviceWorker(_) | Role::GpuAttester(_) | Role::GpuAcceptor(_)) {
         domain.settle(role.name(), &mut layers)?;
     }
     Starting::new(role, layers)

@@ -49,6 +49,13 @@ pub(crate) fn only_audit_control(layers: &mut Layers) -> Result<(), ConfineError
     Ok(())
 }
 
+/// Gives up every capability but that by which NVIDIA's driver knows an administrator, where the process has it.
+pub(crate) fn only_administration(layers: &mut Layers) -> Result<(), ConfineError> {
+    keep_capabilities(CapabilitySet::SYS_ADMIN)?;
+    layers.active.push("few capabilities");
+    Ok(())
+}
+
 fn keep_capabilities(kept: CapabilitySet) -> Result<(), ConfineError> {
     let failed = |e: rustix::io::Errno| ConfineError::new("no capabilities", e);
     let own = rustix::thread::capabilities(None).map_err(failed)?;
@@ -81,7 +88,11 @@ pub(crate) fn lockable_memory() {
 /// fetcher's cache has a limit of its own.)
 pub(crate) fn small(role: &Role, layers: &mut Layers) -> Result<(), ConfineError> {
     let descriptors = match role {
-        Role::Worker | Role::DeviceWorker(_) | Role::Fetcher(_) => WORKER_DESCRIPTORS,
+        Role::Worker
+        | Role::DeviceWorker(_)
+        | Role::GpuAttester(_)
+        | Role::GpuAcceptor(_)
+        | Role::Fetcher(_) => WORKER_DESCRIPTORS,
         Role::Collector => COLLECTOR_DESCRIPTORS,
         Role::Gateway | Role::Keeper(_) => GATEWAY_DESCRIPTORS,
     };

@@ -133,10 +133,35 @@ mod tests {
         for other in [
             "anchorhold-worker (complain)",
             "anchorhold-worker",
-            "anchorhold-worker-cuda (enforce)",
+            "anchorhold-device-worker (enforce)",
             "unconfined",
         ] {
             assert!(!is_profile_of(other, "worker"), "{other}");
+        }
+    }
+
+    #[test]
+    fn each_role_has_a_domain_and_a_profile_by_its_name() {
+        let policies = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
+        let read = |name: &str| std::fs::read_to_string(policies.join(name)).unwrap();
+        let (types, profiles) = (read("selinux/base.cil"), read("apparmor/anchorhold"));
+        let reach = crate::Reach::default;
+        for (role, begins_elsewhere) in [
+            (Role::Worker, true),
+            (Role::DeviceWorker(reach()), true),
+            (Role::GpuAttester(reach()), true),
+            (Role::GpuAcceptor(reach()), true),
+            (Role::Gateway, true),
+            (Role::Fetcher(reach()), true),
+            (Role::Collector, false),
+            (Role::Keeper(reach()), false),
+        ] {
+            let name = role.name();
+            let has_type = |suffix: &str| types.contains(&format!("(type {name}{suffix})\n"));
+            assert!(has_type("_t") && has_type("_exec_t"), "{name}");
+            assert_eq!(has_type("_start_t"), begins_elsewhere, "{name}");
+            let profile = format!("\nprofile anchorhold-{} ", name.replace('_', "-"));
+            assert_eq!(profiles.matches(&profile).count(), 1, "{name}");
         }
     }
 

@@ -13,7 +13,7 @@ pub(crate) fn leave(role: &Role, layers: &mut Layers) {
     }
     layers.note("ipc namespace", unshare(UnshareFlags::NEWIPC));
     layers.note("uts namespace", unshare(UnshareFlags::NEWUTS));
-    if matches!(role, Role::Worker | Role::DeviceWorker(_)) {
+    if matches!(role, Role::Worker | Role::DeviceWorker(_) | Role::GpuAttester(_) | Role::GpuAcceptor(_)) {
         layers.note("network namespace", unshare(UnshareFlags::NEWNET));
     }
 }

@@ -11,6 +11,7 @@ const CHILDREN: &[&[&str]] =
 const WITHOUT_PATHS: &[&[&str]] = &[&["empty root"]];
 const WITHOUT_CAPABILITIES: &[&[&str]] = &[&["no capabilities"]];
 const FEW_CAPABILITIES: &[&[&str]] = &[&["few capabilities"]];
+const WITHOUT_NETWORK: &[&[&str]] = &[&["network namespace"]];
 /// Of who computes.
 const WORKERS: &[&[&str]] = &[&["network namespace"], &[crate::GROUP]];
 const SERVES: &[&[&str]] = &[&[SERVING]];
@@ -33,6 +34,9 @@ pub fn lacking(role: &Role, phase: Phase, active: &[impl AsRef<str>]) -> Vec<Str
         Role::Keeper(_) => {}
         Role::Worker => sets.extend([CHILDREN, WITHOUT_CAPABILITIES, WITHOUT_PATHS, WORKERS]),
         Role::DeviceWorker(_) => sets.extend([CHILDREN, WITHOUT_CAPABILITIES, WORKERS]),
+        // These compute nothing, so they have no share of their own.
+        Role::GpuAttester(_) => sets.extend([CHILDREN, WITHOUT_CAPABILITIES, WITHOUT_NETWORK]),
+        Role::GpuAcceptor(_) => sets.extend([CHILDREN, FEW_CAPABILITIES, WITHOUT_NETWORK]),
         Role::Gateway => sets.extend([CHILDREN, WITHOUT_CAPABILITIES, WITHOUT_PATHS]),
         Role::Fetcher(_) => sets.extend([CHILDREN, WITHOUT_CAPABILITIES]),
         Role::Collector => sets.extend([CHILDREN, FEW_CAPABILITIES, WITHOUT_PATHS]),
@@ -81,6 +85,26 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_gpus_lacks_each_layer_that_is_taken_away_and_the_capability_is_the_acceptors_alone() {
+        let held = WORKER.into_iter().filter(|layer| !["empty root", GROUP].contains(layer));
+        let (few, none) = ("few capabilities", "no capabilities");
+        let attester: Vec<_> = held.collect();
+        let acceptor: Vec<_> =
+            attester.iter().map(|layer| if *layer == none { few } else { *layer }).collect();
+        let reach = Reach::default;
+        let (asks, accepts) = (Role::GpuAttester(reach()), Role::GpuAcceptor(reach()));
+        for (role, layers, other) in [(&asks, &attester, &acceptor), (&accepts, &acceptor, &attester)] {
+            assert_eq!(lacking(role, Phase::Serving, layers), Vec::<String>::new());
+            for layer in layers {
+                let rest: Vec<_> = layers.iter().filter(|other| *other != layer).collect();
+                let lacks = lacking(role, Phase::Serving, &rest);
+                assert!(lacks.len() == 1 && lacks[0].contains(layer), "{role:?}, {layer}: {lacks:?}");
+            }
+            assert_eq!(lacking(role, Phase::Serving, other).len(), 1, "{role:?}");
+        }
+    }
+
+    #[test]
     fn either_policy_will_do_and_no_role_goes_without_both() {
         let other = WORKER.map(|layer| if layer == "selinux" { "apparmor" } else { layer });
         assert_eq!(lacking(&Role::Worker, Phase::Serving, &other), Vec::<String>::new());
@@ -88,6 +112,8 @@ mod tests {
         for role in [
             Role::Worker,
             Role::DeviceWorker(reach()),
+            Role::GpuAttester(reach()),
+            Role::GpuAcceptor(reach()),
             Role::Gateway,
             Role::Fetcher(reach()),
             Role::Collector,

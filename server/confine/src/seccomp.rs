@@ -34,7 +34,7 @@ impl Process {
     pub(crate) const fn of(role: &Role) -> &'static Self {
         match role {
             Role::Worker => &WORKER,
-            Role::DeviceWorker(_) => &DEVICE_WORKER,
+            Role::DeviceWorker(_) | Role::GpuAttester(_) | Role::GpuAcceptor(_) => &DEVICE_WORKER,
             Role::Gateway => &GATEWAY,
             Role::Fetcher(_) => &FETCHER,
             Role::Collector => &COLLECTOR,

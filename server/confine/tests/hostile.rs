@@ -12,7 +12,7 @@ fn probe(role: &str, must_be_active: &[&str]) {
         assert!(text.contains(&format!("active\t{layer}\n")), "{layer} is not active:\n{text}");
     }
     assert!(!text.contains("ALLOWED"), "{text}");
-    assert!(text.matches("\trefused\t").count() >= 11, "{text}");
+    assert!(text.matches("\trefused\t").count() >= 12, "{text}");
     assert!(text.contains("start\tallowed\n") && text.contains("serving\trefused\n"), "{text}");
     assert!(status.success(), "{text}");
 }
@@ -44,6 +44,16 @@ fn case_43_a_hostile_worker_with_a_device_is_refused_everything_but_the_device()
 }
 
 #[test]
+fn case_43_who_has_gpus_report_is_refused_everything_but_the_device() {
+    probe("gpu-attester", &ALWAYS);
+}
+
+#[test]
+fn case_43_who_lets_gpus_take_work_gains_nothing_else_by_its_capability() {
+    probe("gpu-acceptor", &["no new privileges", "no core dump", "few capabilities", "seccomp"]);
+}
+
+#[test]
 fn case_43_a_hostile_gateway_is_refused_everything_and_still_works() {
     probe("gateway", &ALWAYS);
 }
@@ -66,7 +76,7 @@ fn what_only_the_start_needs_is_over_when_collector_and_keeper_serve() {
 fn case_43_whoever_serves_and_runs_a_program_is_ended() {
     use std::os::unix::process::ExitStatusExt as _;
     const SIGSYS: i32 = 31;
-    for role in ["worker", "gateway", "fetcher", "device-worker"] {
+    for role in ["worker", "gateway", "fetcher", "device-worker", "gpu-attester", "gpu-acceptor"] {
         let (status, text) = run(&[role, "run"]);
         assert_eq!(status.signal(), Some(SIGSYS), "{role}: {status}\n{text}");
     }

@@ -243,7 +243,7 @@ impl Exchange {
     ) -> Result<Option<String>, ApiError> {
         let Some(slot) = self.slot.take() else { return Ok(None) };
         let record = self.record(outcome, status.as_u16());
-        let appended = self.app.keeper.record(slot, AuditEvent::Request(record)).await;
+        let appended = self.app.keeper.record(slot, AuditEvent::Request(record.into())).await;
         appended.map_err(|_| {
             self.app.metrics.audit_refusals.inc();
             audit_unavailable()
@@ -258,7 +258,7 @@ impl Exchange {
     fn note(mut self, outcome: RequestOutcome, status: StatusCode) {
         if let Some(slot) = self.slot.take() {
             let record = self.record(outcome, status.as_u16());
-            self.app.keeper.note(slot, AuditEvent::Request(record));
+            self.app.keeper.note(slot, AuditEvent::Request(record.into()));
         }
     }
 
@@ -358,7 +358,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
             let record = self.record(RequestOutcome::Cancelled, CLIENT_LEFT);
-            self.app.keeper.note(slot, AuditEvent::Request(record));
+            self.app.keeper.note(slot, AuditEvent::Request(record.into()));
         }
     }
 }

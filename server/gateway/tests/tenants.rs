@@ -353,3 +353,24 @@ fn refuses_other_ways_in_that_cannot_be() {
         assert!(error.contains(wanted), "{to}: {error}");
     }
 }
+
+#[tokio::test]
+async fn the_keeper_is_told_who_called_by_address_and_by_the_keys_public_names() {
+    let rig = serving(Rig::of(&with_key_lines("label = \"front desk\""))).await;
+    let from = |address: &str| axum::extract::ConnectInfo(address.parse::<std::net::SocketAddr>().unwrap());
+    let mut request = get("/v1/models");
+    request.extensions_mut().insert(from("[::ffff:192.0.2.7]:40000"));
+    assert_eq!(rig.send(request).await.status, StatusCode::OK);
+    let caller = rig.next_record().caller;
+    assert_eq!(caller.address, Some("192.0.2.7".parse().unwrap()), "no port, and IPv4 as IPv4");
+    assert_eq!(caller.label.as_deref(), Some("front desk"));
+    let digest = anchorhold_rats::Sha256Digest::of(KEY.as_bytes());
+    assert_eq!(caller.key.as_ref().map(<[u8; 6]>::as_slice), digest.as_bytes().get(..6));
+    assert_eq!(rig.send(with_key(get("/v1/models"), OTHER_KEY)).await.status, StatusCode::OK);
+    let other = rig.next_record().caller;
+    assert!(
+        other.key.is_some_and(|key| Some(key) != caller.key)
+            && other.label.is_none()
+            && other.address.is_none()
+    );
+}

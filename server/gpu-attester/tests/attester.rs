@@ -1,4 +1,6 @@
-//! The program between a keeper and a double of NVIDIA's library.
+//! The two programs between a keeper and a double of NVIDIA's library.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at a surprise")]
 
 use anchorhold_ipc::{FromGpuAttester, Line, ToGpuAttester, pair};
 use std::path::{Path, PathBuf};
@@ -16,6 +18,9 @@ fn double(folder: &Path) -> PathBuf {
     library
 }
 
+const ATTESTER: &str = env!("CARGO_BIN_EXE_anchorhold-gpu-attester");
+const ACCEPTOR: &str = env!("CARGO_BIN_EXE_anchorhold-gpu-acceptor");
+
 struct Attester {
     child: Child,
     line: Line<ToGpuAttester, FromGpuAttester>,
@@ -23,12 +28,12 @@ struct Attester {
 }
 
 impl Attester {
-    fn start(wrong: Option<&str>) -> Self {
+    fn start(program: &str, wrong: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let empty = folder.path().join("empty");
         std::fs::create_dir(&empty).unwrap();
         let (ours, theirs) = pair().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_anchorhold-gpu-attester"));
+        let mut command = Command::new(program);
         command.env_clear().current_dir(&empty).stdin(Stdio::from(theirs)).stdout(Stdio::null());
         if wrong != Some("library") {
             command.env("LD_PRELOAD", double(folder.path()));
@@ -62,10 +67,10 @@ fn failed(told: FromGpuAttester) -> String {
 }
 
 #[test]
-fn each_gpu_reports_for_the_nonce_and_works_when_it_is_told() {
-    let mut attester = Attester::start(None);
+fn each_gpu_reports_for_the_nonce() {
+    let mut attester = Attester::start(ATTESTER, None);
     let FromGpuAttester::Confined(layers) = attester.told() else { panic!("not confined") };
-    for layer in ["seccomp", "seccomp serving", "no new privileges"] {
+    for layer in ["seccomp", "seccomp serving", "no new privileges", "no capabilities"] {
         assert!(layers.active.iter().any(|active| active == layer), "{layer}: {layers:?}");
     }
     for nonce in [[7; 32], [8; 32]] {
@@ -78,7 +83,7 @@ fn each_gpu_reports_for_the_nonce_and_works_when_it_is_told() {
             assert_eq!(report.certificates_pem, format!("certificates of {number}").into_bytes());
         }
     }
-    assert_eq!(attester.ask(&ToGpuAttester::Accept), FromGpuAttester::Accepted);
+    assert!(failed(attester.ask(&ToGpuAttester::Accept)).contains("other program"));
     assert!(attester.end().success());
 }
 
@@ -89,7 +94,7 @@ fn what_cannot_be_asked_is_told_at_the_start() {
         ("driver", "init answered 9"),
         ("mode", "not in confidential mode"),
     ] {
-        let mut attester = Attester::start(Some(wrong));
+        let mut attester = Attester::start(ATTESTER, Some(wrong));
         let detail = failed(attester.told());
         assert!(detail.contains(said), "{wrong}: {detail}");
         assert_eq!(attester.end().code(), Some(1), "{wrong}");
@@ -105,7 +110,7 @@ fn what_the_library_says_is_held_to_its_limits() {
         ("lost", "report answered 15"),
         ("nonce", "another nonce"),
     ] {
-        let mut attester = Attester::start(Some(wrong));
+        let mut attester = Attester::start(ATTESTER, Some(wrong));
         assert!(matches!(attester.told(), FromGpuAttester::Confined(_)), "{wrong}");
         let detail = failed(attester.ask(&ToGpuAttester::Attest { nonce: [7; 32] }));
         assert!(detail.contains(said), "{wrong}: {detail}");
@@ -114,8 +119,17 @@ fn what_the_library_says_is_held_to_its_limits() {
 }
 
 #[test]
-fn gpus_that_take_no_work_are_told_of() {
-    let mut attester = Attester::start(Some("ready"));
-    assert!(matches!(attester.told(), FromGpuAttester::Confined(_)));
-    assert!(failed(attester.ask(&ToGpuAttester::Accept)).contains("set_ready answered 3"));
+fn gpus_take_work_when_the_acceptor_tells_them_and_what_they_answer_is_told() {
+    for wrong in [None, Some("ready")] {
+        let mut acceptor = Attester::start(ACCEPTOR, wrong);
+        let FromGpuAttester::Confined(layers) = acceptor.told() else { panic!("not confined") };
+        assert!(layers.active.iter().any(|active| active == "few capabilities"), "{layers:?}");
+        assert!(failed(acceptor.ask(&ToGpuAttester::Attest { nonce: [7; 32] })).contains("other program"));
+        let answer = acceptor.ask(&ToGpuAttester::Accept);
+        match wrong {
+            None => assert_eq!(answer, FromGpuAttester::Accepted),
+            Some(_) => assert!(failed(answer).contains("set_ready answered 3")),
+        }
+        assert!(acceptor.end().success());
+    }
 }

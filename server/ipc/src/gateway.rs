@@ -219,7 +219,7 @@ pub enum FromGateway {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AuditEvent {
     /// One request ended.
-    Request(RequestRecord),
+    Request(Box<RequestRecord>),
     /// A caller was not let in.
     AuthFailure {
         /// The route.

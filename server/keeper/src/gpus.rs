@@ -12,7 +12,7 @@ use anchorhold_rats::{Der, Endorsements, GpuEvidence, MAX_CERTIFICATES, Nonce};
 use anchorhold_verifier::{nvidia::unverified_identity, pem};
 use anyhow::{Context as _, bail, ensure};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -30,10 +30,11 @@ pub(crate) struct Gpus {
 enum Source {
     None,
     Software(Box<Board>),
-    Nvidia(Mutex<Asked>),
+    /// Those of the machine, and the program that lets them take work.
+    Nvidia(Mutex<Asked>, PathBuf),
 }
 
-/// The process that asks NVIDIA's library; ended when it is dropped.
+/// A process that asks NVIDIA's library; ended when it is dropped.
 struct Asked {
     child: Child,
     line: Line<ToGpuAttester, FromGpuAttester>,
@@ -66,10 +67,10 @@ impl Gpus {
                 endorsements.ocsp = [of_signers, of_devices].concat();
                 Source::Software(Box::new(board))
             }
-            Some(settings::Gpus::Nvidia { program }) => {
-                let asked =
-                    Asked::start(settings, program, empty, tell).context("asking this machine's GPUs")?;
-                Source::Nvidia(Mutex::new(asked))
+            Some(settings::Gpus::Nvidia { program, acceptor }) => {
+                let who = ("GPU attester", Role::GpuAttester(Reach::default()));
+                let asked = Asked::start(settings, (program, who), empty, tell);
+                Source::Nvidia(Mutex::new(asked.context("asking this machine's GPUs")?), acceptor.clone())
             }
         };
         let mut gpus = Self { source, ids: Vec::new(), endorsements };
@@ -87,7 +88,7 @@ impl Gpus {
         let evidence = match &self.source {
             Source::None => Vec::new(),
             Source::Software(board) => board.evidence(nonce).context("making evidence of simulated GPUs")?,
-            Source::Nvidia(asked) => {
+            Source::Nvidia(asked, _) => {
                 // A panic while it was held left at worst an answer unread, which is then refused for its nonce.
                 asked.lock().unwrap_or_else(PoisonError::into_inner).reports(nonce)?
             }
@@ -100,14 +101,20 @@ impl Gpus {
         Ok(evidence)
     }
 
-    /// Lets the GPUs take work: whoever released a key has judged their reports.
+    /// Lets the GPUs take work, by a process that ends when they do: whoever released a key has judged their reports.
     ///
     /// # Errors
-    /// They do not.
-    pub(crate) fn accept_work(&self) -> anyhow::Result<()> {
+    /// They take none.
+    pub(crate) fn accept_work(&self, settings: &Settings, empty: &Path) -> anyhow::Result<()> {
         match &self.source {
             Source::None | Source::Software(_) => Ok(()),
-            Source::Nvidia(asked) => asked.lock().unwrap_or_else(PoisonError::into_inner).accept(),
+            Source::Nvidia(_, program) => {
+                let who = ("GPU acceptor", Role::GpuAcceptor(Reach::default()));
+                let acceptor = Asked::start(settings, (program, who), empty, |_, _| {});
+                acceptor
+                    .and_then(|mut acceptor| acceptor.accept())
+                    .context("letting this machine's GPUs take work")
+            }
         }
     }
 
@@ -125,7 +132,7 @@ impl Gpus {
 impl Asked {
     fn start(
         settings: &Settings,
-        program: &Path,
+        (program, (process, role)): (&Path, (&str, Role)),
         empty: &Path,
         tell: impl FnOnce(u32, &Confinement),
     ) -> anyhow::Result<Self> {
@@ -134,9 +141,7 @@ impl Asked {
         let mut asked = Self { child, line: Line::new(line) };
         match asked.receive()? {
             FromGpuAttester::Confined(layers) => {
-                // It is held as a worker with a device is; what it reaches is its own to say.
-                let role = Role::DeviceWorker(Reach::default());
-                require(settings, ("GPU attester", &role), Phase::Serving, &layers)?;
+                require(settings, (process, &role), Phase::Serving, &layers)?;
                 tell(asked.child.id(), &layers);
                 Ok(asked)
             }

@@ -136,7 +136,7 @@ impl Settings {
         });
         let packages = packages.chain(self.store.iter_mut().flat_map(Store::paths));
         let packages = packages.chain(self.collector.iter_mut().map(|collector| &mut collector.program));
-        let packages = packages.chain(self.gpus.iter_mut().filter_map(Gpus::program));
+        let packages = packages.chain(self.gpus.iter_mut().flat_map(Gpus::programs));
         let of_tpm = self.tpm.iter_mut().flat_map(|tpm| &mut tpm.certificates);
         let endorsed = self.endorsements.snp_crls.iter_mut().chain(&mut self.endorsements.tdx_collateral);
         let more = more.into_iter().chain(of_tpm).chain(endorsed);
@@ -270,7 +270,7 @@ mod tests {
         let with =
             |text: &str, gpus: &str| read(&text.replace("[audit]", &format!("[gpus]\n{gpus}\n[audit]")));
         let (simulated, asked) =
-            ("kind = \"software\"\nboard = \"hgx\"", "kind = \"nvidia\"\nprogram = \"p\"");
+            ("kind = \"software\"\nboard = \"hgx\"", "kind = \"nvidia\"\nprogram = \"p\"\nacceptor = \"a\"");
         let machine =
             GOOD.replace("\"software\"\n        report_version = 5\n        debug = false", "\"snp\"");
         assert_ne!(machine, GOOD);

@@ -249,7 +249,7 @@ fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
         keeper.slots.push(Slot::new(model, key));
     }
     // Whoever released the keys has judged the GPUs' reports; in confidential mode they have taken no work so far.
-    keeper.identity.gpus.accept_work()?;
+    keeper.identity.gpus.accept_work(&keeper.settings, &keeper.empty)?;
     (0..keeper.slots.len()).try_for_each(|at| keeper.load(at))
 }
 
@@ -306,8 +306,8 @@ fn reach(settings: &Settings, files: &GatewayFiles) -> anyhow::Result<Reach> {
         write.push(tpm.device.clone());
     }
     let asks_gpus = match &settings.gpus {
-        Some(settings::Gpus::Nvidia { program }) => {
-            execute.push(program.clone());
+        Some(settings::Gpus::Nvidia { program, acceptor }) => {
+            execute.extend([program.clone(), acceptor.clone()]);
             true
         }
         Some(settings::Gpus::Software { .. }) | None => false,

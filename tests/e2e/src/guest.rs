@@ -39,6 +39,8 @@ pub struct Settings {
     pub broker_witness_key: String,
     /// Whether the broker witnesses the guest's log, and after how many seconds without it that is logged and nothing new is served.
     pub witnessed: Option<(u32, u32)>,
+    /// Who may read whom entries are about; nothing of that is recorded where nobody may.
+    pub privacy_recipient: Option<String>,
     /// Whether the broker is asked over the KBS protocol instead of its own.
     pub over_kbs: Option<OverKbs>,
     /// The owner of the models, hex.
@@ -132,6 +134,7 @@ impl Settings {
             broker_log_key: broker.keys.log_key.clone(),
             broker_witness_key: broker.keys.witness_key.clone(),
             witnessed: None,
+            privacy_recipient: None,
             over_kbs: None,
             owner_key: owner.public_key.clone(),
             models: models.collect(),
@@ -237,6 +240,10 @@ impl Settings {
                 self.broker_url,
                 quoted(&self.broker_certificate)
             );
+        }
+        if let Some(recipient) = &self.privacy_recipient {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "personal = {{ recipient = \"{recipient}\" }}");
         }
         if let Some(group) = &self.group {
             text.push_str("\n[worker.group]\n");

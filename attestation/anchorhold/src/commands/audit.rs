@@ -7,11 +7,13 @@ mod erase;
 mod hold;
 mod personal;
 mod progress;
+mod proof;
 mod prune;
 mod reader;
 mod report;
 mod stats;
 mod tail;
+mod tiles;
 
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, line};
@@ -71,6 +73,16 @@ pub(crate) enum Command {
     Tail(Box<tail::TailArgs>),
     #[command(subcommand)]
     Reader(reader::Command),
+    #[command(after_help = "Examples:\n  anchorhold audit prove bundle.tar --index 4711 --out proof\n  \
+        anchorhold audit prove bundle.tar --from 4700 --to 4800 --audit-key $LOG_KEY --out proofs")]
+    Prove(Box<proof::ProveArgs>),
+    #[command(
+        after_help = "Examples:\n  anchorhold audit check-proof proof/4711.tlog-proof proof/4711.json --audit-key $LOG_KEY\n  \
+        anchorhold audit check-proof 4711.tlog-proof 4711.json --log-policy witnesses.policy"
+    )]
+    CheckProof(Box<proof::CheckProofArgs>),
+    #[command(after_help = "Example:\n  anchorhold audit tiles bundle.tar --out /var/www/log")]
+    Tiles(Box<tiles::TilesArgs>),
     /// Keep exported logs for years, with a log of their own about what is done with them
     #[command(subcommand)]
     Archive(archive::Command),
@@ -194,6 +206,9 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Stats(args) => stats::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Reader(command) => reader::run(command),
+        Command::Prove(args) => proof::prove(args),
+        Command::CheckProof(args) => proof::check(args),
+        Command::Tiles(args) => tiles::run(args),
         Command::Archive(command) => archive::run(command),
         Command::Hold(command) => hold::run(command),
         Command::Prune(args) => prune::run(args),

@@ -1,6 +1,7 @@
 //! The program as a user or a script sees it: output, remarks, exit codes.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests stop at a surprise")]
 
+mod archive;
 mod audit;
 mod endorse;
 mod evidence;
@@ -12,6 +13,7 @@ mod key;
 mod owner;
 mod package;
 mod policy;
+mod proof;
 mod reader;
 mod receipt;
 mod release;

@@ -335,7 +335,7 @@ pub(super) fn how_to_verify(html: &mut Html, report: &Report<'_>) {
 }
 
 /// The last part of a log's name, which the boot's id ends.
-fn short(log: &LogPart) -> String {
+pub(super) fn short(log: &LogPart) -> String {
     let tail: String = log.origin.chars().rev().take(8).collect::<Vec<_>>().into_iter().rev().collect();
     if log.origin.chars().count() > 24 { format!("…{tail}") } else { log.origin.clone() }
 }
@@ -352,13 +352,13 @@ fn link(html: &mut Html, log: usize, index: u64) {
     html.raw("</a> ");
 }
 
-fn number(html: &mut Html, value: u64) {
+pub(super) fn number(html: &mut Html, value: u64) {
     html.raw("<td class=\"n\">");
     html.text(value);
     html.raw("</td>");
 }
 
-fn code_cell(html: &mut Html, value: &str) {
+pub(super) fn code_cell(html: &mut Html, value: &str) {
     html.raw("<td><code>");
     html.text(value);
     html.raw("</code></td>");

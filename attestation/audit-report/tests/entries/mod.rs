@@ -37,7 +37,7 @@ pub(crate) fn tenant() -> Actor {
     Actor {
         auth: Some(AuthMethod::ApiKey),
         kind: ActorKind::Client,
-        pseud: None,
+        pseud: Some(Hash::new([8; 32])),
         tenant: Some(TenantId::new("clinic").unwrap()),
     }
 }
@@ -76,6 +76,25 @@ pub(crate) fn bare_and_full(kind: EventType, outcome: Outcome) -> [Event; 2] {
         name: Code::from_static("release_policy"),
         new: Some(Hash::new([6; 32])),
         old: None,
+    });
+    full.keeping = Some(Keeping {
+        count: Some(2),
+        end: Some(9),
+        first: Some(3),
+        hold: Some(HoldId::new("case-17").unwrap()),
+        kid: Some(Hex::new([9; 16])),
+        origin: Some(Origin::new(ORIGIN).unwrap()),
+        profiles: vec![Code::from_static("default"), Code::from_static("pci")],
+        root: Some(Hash::new([6; 32])),
+        since: Some(at(0).wall_ns),
+        size: Some(12),
+        tenant: Some(TenantId::new("clinic").unwrap()),
+        until: Some(at(1).wall_ns),
+    });
+    full.sealed = Some(Sealed {
+        ct: Ciphertext::new(vec![0xc7; 106]).unwrap(),
+        kid: Hex::new([9; 16]),
+        n: Hex::new([3; 12]),
     });
     full.correlation = Some(CorrelationId::new("corr-1").unwrap());
     [bare, full]

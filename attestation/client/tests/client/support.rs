@@ -134,6 +134,7 @@ impl Guest {
             model: None,
             measurement: audit::Measurement::new(*self.says.lock().unwrap().measurement.as_bytes()),
             selinux_policy: None,
+            gpus: Vec::new(),
             tokens_in: 1,
             tokens_out: 1,
             commitments: Receipt::new(commit(&RECEIPT_KEY, request), commit(&RECEIPT_KEY, response)),

@@ -1,4 +1,4 @@
-//! `anchorhold-confine-probe worker|device-worker|gateway|fetcher|collector|keeper [run]`: confines itself as that process would, then behaves like one that was
+//! `anchorhold-confine-probe ROLE [run]`: confines itself as that process would, then behaves like one that was
 //! taken over. Prints one line for each layer and each attempt; exit 0 when all attempts were refused and the work that
 //! the process exists for still goes on. Start it in an empty directory.
 
@@ -12,14 +12,16 @@ use std::process::{Command, ExitCode};
 fn main() -> ExitCode {
     let role = match std::env::args().nth(1).as_deref() {
         Some("worker") => Role::Worker,
-        Some("device-worker") => Role::DeviceWorker(Reach { write: vec![DEVICE.into()], ..Reach::default() }),
+        Some("device-worker") => Role::DeviceWorker(device()),
+        Some("gpu-attester") => Role::GpuAttester(device()),
+        Some("gpu-acceptor") => Role::GpuAcceptor(device()),
         Some("gateway") => Role::Gateway,
         Some("collector") => Role::Collector,
         Some("keeper") => Role::Keeper(Reach { read: vec![".".into()], ..Reach::default() }),
         Some("fetcher") => Role::Fetcher(Reach { write: vec![".".into()], ..Reach::default() }),
         _ => {
             say(
-                "usage: anchorhold-confine-probe worker|device-worker|gateway|fetcher|collector|keeper [run]  (in an empty directory)",
+                "usage: anchorhold-confine-probe worker|device-worker|gpu-attester|gpu-acceptor|gateway|fetcher|collector|keeper [run]  (in an empty directory)",
             );
             return ExitCode::from(2);
         }
@@ -39,7 +41,8 @@ fn main() -> ExitCode {
         return if changes_phase(starting, &role) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let mut attempts = if matches!(role, Role::Fetcher(_)) { attempts_with_network() } else { attempts() };
-    if matches!(role, Role::Fetcher(_) | Role::DeviceWorker(_)) && !layers.active.contains(&"landlock") {
+    let has_device = matches!(role, Role::DeviceWorker(_) | Role::GpuAttester(_) | Role::GpuAcceptor(_));
+    if (has_device || matches!(role, Role::Fetcher(_))) && !layers.active.contains(&"landlock") {
         // The other processes have no root directory either; for this one nothing else holds paths and signals.
         attempts.retain(|(name, _)| !LANDLOCK_ALONE.contains(name));
     }
@@ -53,7 +56,7 @@ fn main() -> ExitCode {
     });
     let works = still_works()
         && (!matches!(role, Role::Fetcher(_)) || still_fetches())
-        && (!matches!(role, Role::DeviceWorker(_)) || still_asks_its_device());
+        && (!has_device || still_asks_its_device());
     say(&format!("work\t{}", if works { "goes on" } else { "BROKEN" }));
     let phases = changes_phase(starting, &role);
     if std::env::args().nth(2).as_deref() == Some("run") {
@@ -87,7 +90,9 @@ fn only_to_start(role: &Role) -> rustix::io::Result<()> {
         Role::Gateway | Role::Fetcher(_) => {
             rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).map(drop)
         }
-        Role::DeviceWorker(_) | Role::Collector => another_filter(),
+        Role::DeviceWorker(_) | Role::GpuAttester(_) | Role::GpuAcceptor(_) | Role::Collector => {
+            another_filter()
+        }
         Role::Keeper(_) => match rustix::net::accept(std::io::stdin()) {
             // It got as far as the descriptor.
             Err(rustix::io::Errno::NOTSOCK) => Ok(()),
@@ -174,6 +179,7 @@ fn attempts_of_all() -> Vec<Attempt> {
         ("executable memory", executable_memory()),
         ("new user namespace", new_namespace()),
         ("change root", outcome(rustix::process::chroot("/"))),
+        ("mount", mount()),
         (
             "regain dumps",
             outcome(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)),
@@ -228,6 +234,16 @@ fn new_namespace() -> Result<(), String> {
     outcome(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) })
 }
 
+/// What an administrator may, and so may whoever lets GPUs take work if nothing but capabilities held it.
+#[expect(unsafe_code, reason = "rustix is built without this call")]
+fn mount() -> Result<(), String> {
+    // SAFETY: the texts end in a zero, and there are no data.
+    let answer = unsafe {
+        libc::mount(c"none".as_ptr(), c"/".as_ptr(), c"tmpfs".as_ptr(), libc::MS_RDONLY, std::ptr::null())
+    };
+    if answer == 0 { Ok(()) } else { Err(std::io::Error::last_os_error().to_string()) }
+}
+
 fn change_limit() -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     outcome(setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }))
@@ -235,6 +251,10 @@ fn change_limit() -> Result<(), String> {
 
 /// What stands for a device: it is there everywhere, and takes what is written.
 const DEVICE: &str = "/dev/null";
+
+fn device() -> Reach {
+    Reach { write: vec![DEVICE.into()], ..Reach::default() }
+}
 
 /// Opens the device, writes to it, and asks it something by `ioctl`, to which this one has no answer.
 fn still_asks_its_device() -> bool {

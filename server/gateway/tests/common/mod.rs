@@ -162,7 +162,7 @@ impl Rig {
     pub fn next_record(&self) -> RequestRecord {
         loop {
             if let FromGateway::Record { event: AuditEvent::Request(record), .. } = self.next() {
-                return record;
+                return *record;
             }
         }
     }
@@ -222,9 +222,8 @@ fn keep(
             FromGateway::Record { ticket, event } => {
                 index += 1;
                 let index = (!manners.log_refuses.load(Ordering::SeqCst)).then_some(index);
-                let receipt =
-                    matches!(event, AuditEvent::Request(RequestRecord { commitments: Some(_), .. }))
-                        .then(|| RECEIPT.to_owned());
+                let receipt = matches!(event, AuditEvent::Request(record) if record.commitments.is_some())
+                    .then(|| RECEIPT.to_owned());
                 Some(ToGateway::Appended(Appended { ticket: *ticket, index, receipt }))
             }
             FromGateway::Attest { ticket, nonce } => {

@@ -70,10 +70,12 @@ impl AttesterKind {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Gpus {
-    /// NVIDIA's, asked by this program, which alone loads NVIDIA's library.
+    /// NVIDIA's, asked by two programs, which alone load NVIDIA's library.
     Nvidia {
-        /// The program.
+        /// Who has them report.
         program: PathBuf,
+        /// Who lets them take work, once a key was released to them.
+        acceptor: PathBuf,
     },
     /// Simulated ones, beside a software attester alone.
     Software {
@@ -93,10 +95,10 @@ pub(crate) enum Board {
 }
 
 impl Gpus {
-    pub(super) const fn program(&mut self) -> Option<&mut PathBuf> {
+    pub(super) fn programs(&mut self) -> Vec<&mut PathBuf> {
         match self {
-            Self::Nvidia { program } => Some(program),
-            Self::Software { .. } => None,
+            Self::Nvidia { program, acceptor } => vec![program, acceptor],
+            Self::Software { .. } => Vec::new(),
         }
     }
 

@@ -17,6 +17,7 @@ mod proxy;
 mod refusals;
 mod reload;
 mod rerank;
+mod retention;
 mod soak;
 mod store;
 mod support;

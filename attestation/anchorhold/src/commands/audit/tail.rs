@@ -1,6 +1,6 @@
 //! `anchorhold audit tail`: the entries of a running guest's log as they come, each proven before it is printed.
 
-use super::MAX_CHECKPOINT_BYTES;
+use super::{MAX_CHECKPOINT_BYTES, proof};
 use crate::commands::caller::{self, Authorization};
 use crate::commands::presented;
 use crate::commands::verify::needs_endorsements;
@@ -11,6 +11,7 @@ use crate::output::remark;
 use crate::trust::{self, TrustArgs};
 use anchorhold_audit_log::live::CHECKPOINT;
 use anchorhold_audit_log::tlog::follow::{FollowError, Follower, MAX_TILE_BYTES};
+use anchorhold_audit_log::tlog::policy::{Policy, PolicyRefusal};
 use anchorhold_audit_log::{Entry, PublicKey, VerifierKey};
 use anchorhold_audit_report::ocsf;
 use anchorhold_channel::client::{Client, Connection, Error, Limits, MayCarryRequests, Target};
@@ -64,6 +65,10 @@ pub(crate) struct TailArgs {
     /// The SHA-256 of the server's SubjectPublicKeyInfo, in hex
     #[arg(long, value_name = "HEX", requires = "audit_key", conflicts_with = "certificate")]
     tls_key: Option<Sha256Digest>,
+    /// Print an entry only when the witnesses of this policy (c2sp.org/tlog-policy) have cosigned a checkpoint that covers it; the
+    /// logs that it names do not count
+    #[arg(long, value_name = "FILE")]
+    log_policy: Option<PathBuf>,
     /// Go on behind the checkpoint in this file, and keep the latest one there; made where there is none
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
@@ -94,7 +99,7 @@ enum Form {
     Ocsf,
 }
 
-fn note_key(text: &str) -> Result<VerifierKey, String> {
+pub(super) fn note_key(text: &str) -> Result<VerifierKey, String> {
     VerifierKey::parse(text).map_err(|e| e.to_string())
 }
 
@@ -106,14 +111,21 @@ pub(super) fn run(args: &TailArgs) -> Result<Exit, Failure> {
     if let Some(key) = &args.audit_key {
         let tls_key = caller::tls_key(args.tls_key.as_ref(), args.certificate.as_deref())?;
         let client = Client::pinned(args.url.clone(), tls_key, limits);
-        return Tail { args, key: key.clone(), client, authorization, expires: None, runtime }.run();
+        let policy = witnesses(args, key)?;
+        return Tail { args, key: key.clone(), policy, client, authorization, expires: None, runtime }.run();
     }
     let server = attest(args)?;
     let audit_key = PublicKey::new(*server.keys().audit_key.as_bytes());
     let key = VerifierKey::new(&server.state().audit.origin, audit_key).map_err(Failure::other)?;
     let client =
         Client::attested(args.url.clone(), &server, trust::now()?, limits).map_err(Failure::other)?;
-    Tail { args, key, client, authorization, expires: Some(server.expires()), runtime }.run()
+    let policy = witnesses(args, &key)?;
+    Tail { args, key, policy, client, authorization, expires: Some(server.expires()), runtime }.run()
+}
+
+/// Which witnesses must have cosigned this log, if any.
+fn witnesses(args: &TailArgs, key: &VerifierKey) -> Result<Option<Policy>, Failure> {
+    args.log_policy.as_deref().map(|path| proof::policy(Some(path), Some(key))).transpose()
 }
 
 /// The guest that the server's evidence shows it to be.
@@ -143,6 +155,7 @@ fn attest(args: &TailArgs) -> Result<Box<AttestedServer>, Failure> {
 struct Tail<'a, S> {
     args: &'a TailArgs,
     key: VerifierKey,
+    policy: Option<Policy>,
     client: Client<S>,
     authorization: Authorization,
     /// The end of the evidence that the client rests on.
@@ -231,6 +244,13 @@ impl<S: MayCarryRequests> Tail<'_, S> {
         let note = self.get(&mut connection, CHECKPOINT)?;
         if note.len() > MAX_CHECKPOINT_BYTES {
             return Err(Trouble::Lasting(Failure::new(Exit::NotProven, "checkpoint is too long to be one")));
+        }
+        if let Some(policy) = &self.policy {
+            policy.judge(&note).map_err(|refusal| match refusal {
+                // They may not have come to it yet.
+                PolicyRefusal::NoQuorum { .. } => Trouble::Passing(format!("checkpoint: {refusal}")),
+                PolicyRefusal::Checkpoint(_) => Trouble::Lasting(Failure::new(Exit::NotProven, refusal)),
+            })?;
         }
         let follower = match follower {
             Some(follower) => follower,
