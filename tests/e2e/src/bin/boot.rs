@@ -75,38 +75,13 @@ fn say(text: &str) {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let image = Image { folder: arguments.image.clone(), tools: arguments.tools.clone() };
     if let Some(tee) = &arguments.tee {
         require_host(tee)?;
     }
     say(
         "SIMULATED TEE: a virtual machine that its host can read. The path is the real one; it protects nothing from this machine.",
     );
-    let with_tpm = if arguments.tpm { WithTpm::Yes } else { WithTpm::No };
-    let mut deployment = Deployment::prepare_with(&image, with_tpm)?;
-    if !arguments.gpu.is_empty() {
-        deployment.machine.gpus.clone_from(&arguments.gpu);
-        deployment.machine.memory_mib = MEMORY_WITH_GPU_MIB;
-    }
-    deployment.machine.accelerator = choose(arguments.accelerator, &image, deployment.stand.path())?;
-    say(&format!("launch digest, computed before the boot: {}", deployment.measurement));
-    if let Some((_, policy)) = &deployment.tpm {
-        for (pcr, value) in
-            policy.pcrs.iter().flat_map(|(pcr, all)| all.iter().map(move |value| (pcr, value)))
-        {
-            say(&format!("PCR {pcr}, computed before the boot: {}", anchorhold_rats::hex(value)));
-        }
-    }
-    match arguments.tee.as_deref() {
-        None => {}
-        Some("snp") => {
-            deployment.machine.tee =
-                Tee::Snp { firmware: image.file(files::FIRMWARE_SNP), cpu: CPU.to_owned() }
-        }
-        Some(_) => {
-            deployment.machine.tee = Tee::Tdx { firmware: arguments.firmware.clone().unwrap_or_default() }
-        }
-    }
+    let deployment = prepared(arguments)?;
     if arguments.tee.is_some() {
         let words = qemu::arguments(&deployment.machine);
         say(&format!(
@@ -157,6 +132,37 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         std::fs::write(path, serde_json::to_string_pretty(&stages)? + "\n")?;
     }
     Ok(())
+}
+
+/// Everything that the boot stands on, with the machine as the arguments want it.
+fn prepared(arguments: &Arguments) -> anyhow::Result<Deployment> {
+    let image = Image { folder: arguments.image.clone(), tools: arguments.tools.clone() };
+    let with_tpm = if arguments.tpm { WithTpm::Yes } else { WithTpm::No };
+    let mut deployment = Deployment::prepare_with(&image, with_tpm)?;
+    if !arguments.gpu.is_empty() {
+        deployment.machine.gpus.clone_from(&arguments.gpu);
+        deployment.machine.memory_mib = MEMORY_WITH_GPU_MIB;
+    }
+    deployment.machine.accelerator = choose(arguments.accelerator, &image, deployment.stand.path())?;
+    say(&format!("launch digest, computed before the boot: {}", deployment.measurement));
+    if let Some((_, policy)) = &deployment.tpm {
+        for (pcr, value) in
+            policy.pcrs.iter().flat_map(|(pcr, all)| all.iter().map(move |value| (pcr, value)))
+        {
+            say(&format!("PCR {pcr}, computed before the boot: {}", anchorhold_rats::hex(value)));
+        }
+    }
+    match arguments.tee.as_deref() {
+        None => {}
+        Some("snp") => {
+            deployment.machine.tee =
+                Tee::Snp { firmware: image.file(files::FIRMWARE_SNP), cpu: CPU.to_owned() }
+        }
+        Some(_) => {
+            deployment.machine.tee = Tee::Tdx { firmware: arguments.firmware.clone().unwrap_or_default() }
+        }
+    }
+    Ok(deployment)
 }
 
 /// What a client does: verify, then ask. Gives back how many checks passed, too.

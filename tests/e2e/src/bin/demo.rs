@@ -92,14 +92,13 @@ fn run(arguments: &Arguments, show: &mut Show) -> anyhow::Result<()> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let caller = runtime.block_on(ask(show, &guest, &stand.measurement))?;
-    let mut told = show.to_json();
-    if let Some(requests) = arguments.rate {
-        let rate = runtime.block_on(caller.embedding_rate(EMBEDDING, requests))?;
+    let rate = arguments.rate.map(|requests| runtime.block_on(caller.embedding_rate(EMBEDDING, requests)));
+    let rate = rate.transpose()?;
+    if let Some(rate) = rate {
         show.detail(&format!("{rate:.2} sentences a second"));
-        told["sentences_per_s"] = json!(rate);
     }
     if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_string_pretty(&told)? + "\n")?;
+        std::fs::write(path, serde_json::to_string_pretty(&show.to_json(rate))? + "\n")?;
     }
     if arguments.stay {
         show.invitation(&guest, &stand, &settings);

@@ -120,8 +120,9 @@ impl Show {
         self.keep(name, of_model, millis, &shown);
     }
 
-    pub(crate) fn to_json(&self) -> Value {
-        json!({"simulated": true, "stages": self.stages})
+    /// All of it, and how many sentences a second came back where that was asked for.
+    pub(crate) fn to_json(&self, rate: Option<f64>) -> Value {
+        json!({"simulated": true, "stages": self.stages, "sentences_per_s": rate})
     }
 
     /// How to go on from here.
