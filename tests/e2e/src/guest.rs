@@ -245,17 +245,11 @@ impl Settings {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "personal = {{ recipient = \"{recipient}\" }}");
         }
-        if let Some(group) = &self.group {
-            text.push_str("\n[worker.group]\n");
-            text.push_str(group);
-        }
-        if let Some(collector) = &self.collector {
-            text.push_str("\n[collector]\n");
-            text.push_str(collector);
-        }
-        if let Some(gpus) = &self.gpus {
-            text.push_str("\n[gpus]\n");
-            text.push_str(gpus);
+        let written = [("worker.group", &self.group), ("collector", &self.collector), ("gpus", &self.gpus)];
+        for (table, lines) in written.into_iter().filter_map(|(table, lines)| Some((table, lines.as_ref()?)))
+        {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n[{table}]\n{lines}");
         }
         if !self.quoted_pcrs.is_empty() {
             // Writing to a string cannot fail.
