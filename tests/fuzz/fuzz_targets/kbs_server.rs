@@ -11,7 +11,7 @@ use anchorhold_kbs::{
     InitData, ProblemBody, ResourcePath, SessionKey, Tee, TeePublicKey, TokenRules, WeightsKeyResource,
     WrittenEvidence, client, session_cookie,
 };
-use anchorhold_rats::{Evidence, Secret};
+use anchorhold_rats::Secret;
 use anchorhold_verifier::authenticate;
 use libfuzzer_sys::fuzz_target;
 use ring::rand::SystemRandom;
