@@ -75,7 +75,7 @@ package=$(fetched image "$source")
 echo "kernel: unpacking $source" >&2
 # What other machines, sound and graphics are made of is never compiled here, and is a third of the source.
 unused=()
-for folder in tools/testing sound drivers/gpu drivers/media; do unused+=(--exclude="linux-source-*/$folder/*.[ch]"); done
+for folder in tools/testing sound drivers/gpu drivers/media; do unused+=(--exclude="$source/$folder/*.[ch]"); done
 dpkg-deb --fsys-tarfile "$package" | tar -x --to-stdout "./usr/src/$source.tar.xz" | "$tools/run/xz" -dc -T2 |
     tar -x -C "$work" --no-same-owner --exclude='linux-source-*/Documentation/*.[^K]*' --exclude='linux-source-*/arch/*.dts*' "${unused[@]}"
 tree=$work/$source

@@ -16,10 +16,6 @@ impl Steps {
     }
 
     /// Goes on to the next step.
-    #[cfg_attr(
-        not(test),
-        expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests have a step fail")
-    )]
     pub(crate) fn next(&self) -> io::Result<()> {
         #[cfg(test)]
         if let Some(left) = self.left.get() {

@@ -174,6 +174,15 @@ pub struct Entry {
     pub v: u8,
 }
 
+impl Entry {
+    /// The digest of evidence for the log's key, where this entry names some: `log.open`, and in logs that began without, `boot.evidence`.
+    /// The first of a log counts.
+    pub(crate) fn evidence_of_log(&self) -> Option<crate::Hash> {
+        let names = matches!(self.kind, EventType::LogOpen | EventType::BootEvidence);
+        self.platform.as_ref().filter(|_| names)?.evidence
+    }
+}
+
 /// Why bytes are not an entry, or an event cannot be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryError {

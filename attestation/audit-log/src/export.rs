@@ -7,12 +7,11 @@ use crate::bundle::{
 };
 use crate::checkpoint::Checkpoint;
 use crate::entry::Entry;
-use crate::event::EventType;
 use crate::merkle::{self, Range, RangeProver, TreeHead};
 use crate::note::VerifierKey;
 use crate::reader::{LogReader, ReadError, read_small};
 use crate::storage::{BINDING_FILE, EVIDENCE_FILE};
-use crate::{BootId, Hash, Origin, tar};
+use crate::{BootId, Hash, LogPlace, Origin, tar};
 use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
@@ -174,17 +173,17 @@ impl LogSource for LogReader {
     }
 }
 
-/// Writes the bundle of the log in `directory` to `out`. The log may be in use: the bundle ends at the
+/// Writes the bundle of the log at `log` to `out`. The log may be in use: the bundle ends at the
 /// latest checkpoint. Memory does not grow with the log.
 ///
 /// # Errors
 /// [`ExportError`].
-pub fn export(
-    directory: &Path,
+pub fn export<'a>(
+    log: impl Into<LogPlace<'a>>,
     out: impl Write,
     options: &ExportOptions,
 ) -> Result<ExportSummary, ExportError> {
-    export_from(&LogReader::open(directory)?, out, options)
+    export_from(&LogReader::open(log)?, out, options)
 }
 
 /// The same from any source.
@@ -263,8 +262,7 @@ fn plan(source: &dyn LogSource, size: u64, options: &ExportOptions) -> Result<Pl
 }
 
 fn evidence_named_by(leaf: &[u8]) -> Option<Hash> {
-    let entry = Entry::from_bytes(leaf).ok().filter(|entry| entry.kind == EventType::BootEvidence)?;
-    entry.platform?.evidence
+    Entry::from_bytes(leaf).ok()?.evidence_of_log()
 }
 
 /// The evidence and its inputs that lie in a log's directory.
@@ -317,13 +315,13 @@ fn write_entries<W: Write>(
     })
 }
 
-/// Writes every whole entry of the log in `directory`, also those beyond the checkpoint, one to a line, and
+/// Writes every whole entry of the log at `log`, also those beyond the checkpoint, one to a line, and
 /// gives back how many there are. For reading; it proves nothing.
 ///
 /// # Errors
 /// [`ExportError`].
-pub fn export_jsonl(directory: &Path, out: impl Write) -> Result<u64, ExportError> {
-    export_jsonl_from(&LogReader::open(directory)?, out)
+pub fn export_jsonl<'a>(log: impl Into<LogPlace<'a>>, out: impl Write) -> Result<u64, ExportError> {
+    export_jsonl_from(&LogReader::open(log)?, out)
 }
 
 /// The same from any source.

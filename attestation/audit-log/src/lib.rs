@@ -11,7 +11,10 @@
 //! answer cannot be logged; a [`Receipt`] lets the caller alone show which request an entry is about.
 //!
 //! Formats: Merkle trees of RFC 6962; notes, checkpoints, cosignatures, the witness protocol, tiles, proofs and policies of C2SP. The crate has no clock: times are
-//! arguments. It does not encrypt entries at rest, so the host may read them.
+//! arguments.
+//!
+//! Entries are encrypted on the disk under a [`StorageKey`] where the log begins with one; key, checkpoints and evidence beside them are
+//! public and lie in the clear. Without one the medium itself has to be trusted with what happened, not with that it stays unchanged.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at a surprise"))]
 
 mod binding;
@@ -30,17 +33,19 @@ pub mod live;
 mod log;
 pub mod merkle;
 pub mod note;
+mod place;
 mod random;
 mod reader;
 mod receipt;
 mod report;
 mod storage;
+mod storage_key;
 pub mod tar;
 pub mod tlog;
 mod verify;
 pub mod witness;
 
-pub use binding::{BindingInputs, BindingPurpose, MAX_EVIDENCE_BYTES};
+pub use binding::{BindingInputs, BindingPurpose, MAX_EVIDENCE_BYTES, Opening};
 pub use bundle::{Manifest, PART_ENTRIES};
 pub use bytes::{BootId, DeviceId, Hash, Hex, HexError, Measurement, PublicKey};
 pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};
@@ -59,8 +64,9 @@ pub use id::{
     Claim, Code, CorrelationId, GrantId, HoldId, IdError, KeyId, ModelId, Origin, PolicyId, RequestId,
     TenantId, Ulid,
 };
-pub use log::{HEARTBEAT_S, Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES, encode_entry};
+pub use log::{Beginning, HEARTBEAT_S, Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES, encode_entry};
 pub use note::{Signer, VerifierKey};
+pub use place::LogPlace;
 pub use reader::{LogReader, ReadError, TornTail};
 pub use receipt::{
     MAX_RECEIPT_BYTES, RECEIPT_KEY_BYTES, RECEIPT_TYPE, Receipt, ReceiptError, ReceiptModel,
@@ -68,4 +74,5 @@ pub use receipt::{
 };
 pub use report::{Check, Finding, Report, Status, Verdict};
 pub use storage::{Directory, Storage};
+pub use storage_key::{ReadingKey, STORAGE_KEY_BYTES, StorageKey, read_key_copies};
 pub use verify::{Expectations, MAX_EARLIER, verify, verify_each};

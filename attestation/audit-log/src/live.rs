@@ -3,13 +3,13 @@
 //! Nothing is stored beside the log. A level-0 tile and an entry bundle are read out of the segments when asked for; hashes above them, one
 //! for 256 entries, and the place of each 256th entry are kept in memory.
 
-use crate::Hash;
 use crate::checkpoint::Checkpoint;
 use crate::merkle::{self, Frontier};
 use crate::note::VerifierKey;
 use crate::reader::{ReadError, Segments, Step, read_checkpoint, read_key};
 use crate::tlog::tiles::{TILE_WIDTH, Tile, TileKind, push_entry};
-use std::path::{Path, PathBuf};
+use crate::{Hash, LogPlace, ReadingKey};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The name of the checkpoint's file.
@@ -39,6 +39,7 @@ impl FromStr for LiveFile {
 #[derive(Debug)]
 pub struct LiveLog {
     path: PathBuf,
+    reading: Option<ReadingKey>,
     key: VerifierKey,
     checkpoint: Option<Checkpoint>,
     note: Vec<u8>,
@@ -51,17 +52,19 @@ pub struct LiveLog {
 }
 
 impl LiveLog {
-    /// Begins to follow the log in `path`; reads no entry yet.
+    /// Begins to follow the log at `place`; reads no entry yet.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn open(path: &Path) -> Result<Self, ReadError> {
+    pub fn open<'a>(place: impl Into<LogPlace<'a>>) -> Result<Self, ReadError> {
+        let LogPlace { path, key } = place.into();
         Ok(Self {
             path: path.to_owned(),
+            reading: key.cloned(),
             key: read_key(path)?,
             checkpoint: None,
             note: Vec::new(),
-            segments: Segments::new(path),
+            segments: Segments::new(path, key.cloned()),
             frontier: Frontier::new(),
             places: Vec::new(),
             above: Vec::new(),
@@ -157,7 +160,8 @@ impl LiveLog {
         let first = tile.index() * u64::from(TILE_WIDTH);
         let place = usize::try_from(tile.index()).ok().and_then(|at| self.places.get(at));
         let missing = |observed| ReadError::Missing { covered: self.size(), observed };
-        let mut segments = Segments::from_place(&self.path, *place.ok_or_else(|| missing(first))?)?;
+        let log = LogPlace { path: &self.path, key: self.reading.as_ref() };
+        let mut segments = Segments::from_entry(log, first, *place.ok_or_else(|| missing(first))?)?;
         for index in first..first + u64::from(tile.width()) {
             match segments.next_leaf()? {
                 Step::Leaf => take(&segments.leaf),

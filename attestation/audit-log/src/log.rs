@@ -9,15 +9,17 @@ mod staged;
 
 use self::staged::{Ids, Staged};
 
-use crate::binding::{BindingInputs, MAX_EVIDENCE_BYTES};
+use crate::binding::{BindingInputs, MAX_EVIDENCE_BYTES, Opening};
 use crate::checkpoint::Checkpoint;
-use crate::entry::{Entry, EntryError, Event, LogState, Platform, Slot, Stamp, Tee};
+use crate::entry::{Entry, EntryError, Event, LogState, Platform, Setting, Slot, Stamp, Tee};
 use crate::event::{EventType, Outcome};
 use crate::merkle::{Growth, TreeHead};
 use crate::note::{NoteError, Signer, VerifierKey};
 use crate::storage::{
-    BINDING_FILE, CHECKPOINT_FILE, COSIGNED_FILE, Directory, EVIDENCE_FILE, KEY_FILE, Storage,
+    BINDING_FILE, CHECKPOINT_FILE, COSIGNED_FILE, Directory, EVIDENCE_FILE, KEY_COPIES_FILE, KEY_FILE,
+    RELEASE_BINDING_FILE, RELEASE_EVIDENCE_FILE, Storage,
 };
+use crate::storage_key::StorageKey;
 use crate::{BootId, Hash};
 use std::path::Path;
 use std::{fmt, io};
@@ -127,10 +129,43 @@ enum History {
     Witnessed,
 }
 
+/// What a log begins with.
+#[derive(Debug)]
+pub struct Beginning {
+    /// Its key and its name.
+    pub signer: Signer,
+    /// The boot that writes it.
+    pub boot: BootId,
+    /// When.
+    pub at: Stamp,
+    /// What its entries are encrypted under, with copies for those who may read them, which are stored beside the entries before the first
+    /// of them; no copies, no file. `None` writes entries as they are: for media that nobody else reads.
+    pub storage_key: Option<(StorageKey, Vec<u8>)>,
+    /// What entry 0 says of evidence for the log's key.
+    pub opening: Opening,
+    /// The digest of the settings under which everything in the log happens.
+    pub setting: Option<Setting>,
+}
+
+impl Beginning {
+    /// A log whose entries are not encrypted.
+    #[must_use]
+    pub const fn new(signer: Signer, boot: BootId, at: Stamp) -> Self {
+        Self { signer, boot, at, storage_key: None, opening: Opening::Unattested, setting: None }
+    }
+
+    /// Encrypts the entries; see [`storage_key`](Self::storage_key).
+    #[must_use]
+    pub fn encrypted(self, key: StorageKey, copies: Vec<u8>) -> Self {
+        Self { storage_key: Some((key, copies)), ..self }
+    }
+}
+
 /// The log of one boot, owned by one process. Not a lock: callers order their appends by `&mut`.
 #[derive(Debug)]
 pub struct Log<S: Storage = Directory> {
     storage: S,
+    storage_key: Option<StorageKey>,
     signer: Signer,
     boot: BootId,
     growth: Growth,
@@ -139,6 +174,8 @@ pub struct Log<S: Storage = Directory> {
     covered: TreeHead,
     segment: u32,
     segment_bytes: usize,
+    /// Whether entry 0 names evidence.
+    is_attested: bool,
     segment_limit_bytes: usize,
     ids: Ids,
     /// Encoded and not written.
@@ -153,26 +190,37 @@ pub struct Log<S: Storage = Directory> {
 }
 
 impl Log<Directory> {
-    /// Begins the log of `boot` in the directory `path`, which must not exist. The log's name is the
-    /// signer's origin. Entry 0 is `log.open`, and a checkpoint covers it.
+    /// Begins the log of `boot` in the directory `path`, which must not exist, with entries in the clear. The log's name is the signer's
+    /// origin.
     ///
     /// # Errors
     /// [`LogError`].
     pub fn create(path: &Path, signer: Signer, boot: BootId, at: Stamp) -> Result<Self, LogError> {
+        Self::begin(path, Beginning::new(signer, boot, at))
+    }
+
+    /// Begins a log in the directory `path`, which must not exist. Entry 0 is `log.open`, and a checkpoint covers it.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn begin(path: &Path, beginning: Beginning) -> Result<Self, LogError> {
         let storage = Directory::create(path)
             .map_err(|source| LogError::Storage { doing: "make the log's directory", source })?;
-        Self::create_in(storage, signer, boot, at)
+        Self::begin_in(storage, beginning)
     }
 }
 
 impl<S: Storage> Log<S> {
-    /// Begins a log in empty storage; see [`Log::create`].
+    /// Begins a log in empty storage; see [`Log::begin`].
     ///
     /// # Errors
     /// [`LogError`].
-    pub fn create_in(storage: S, signer: Signer, boot: BootId, at: Stamp) -> Result<Self, LogError> {
+    pub fn begin_in(storage: S, beginning: Beginning) -> Result<Self, LogError> {
+        let Beginning { signer, boot, at, storage_key, opening, setting } = beginning;
+        let (storage_key, copies) = storage_key.unzip();
         let mut log = Self {
             storage,
+            storage_key,
             signer,
             boot,
             growth: Growth::new(),
@@ -181,6 +229,7 @@ impl<S: Storage> Log<S> {
             covered: TreeHead::empty(),
             segment: 0,
             segment_bytes: 0,
+            is_attested: false,
             segment_limit_bytes: SEGMENT_BYTES,
             ids: Ids::default(),
             staged: Staged::default(),
@@ -193,8 +242,23 @@ impl<S: Storage> Log<S> {
         };
         let key = format!("{}\n", log.signer.key());
         log.store("write the log's key", |storage| storage.replace(KEY_FILE, key.as_bytes()))?;
+        if let Some(copies) = copies.filter(|copies| !copies.is_empty()) {
+            log.store("write the copies of the log's key", |storage| {
+                storage.replace(KEY_COPIES_FILE, &copies)
+            })?;
+        }
         log.store("begin a segment", |storage| storage.begin_segment(0))?;
         let mut open = Event::new(EventType::LogOpen, Outcome::Success, at);
+        open.setting = setting;
+        match opening {
+            Opening::Unattested => {}
+            Opening::Attested { evidence_json, inputs, tee } => {
+                let digest = log.store_evidence((EVIDENCE_FILE, BINDING_FILE), &evidence_json, &inputs)?;
+                open.platform = Some(Platform::of_evidence(tee, digest));
+                log.is_attested = true;
+            }
+            Opening::Failed(code) => (open.outcome, open.code) = (Outcome::Failure, code),
+        }
         open.log = Some(LogState {
             beat_s: Some(HEARTBEAT_S),
             lost_max: Some(MAX_UNCOVERED),
@@ -273,7 +337,7 @@ impl<S: Storage> Log<S> {
         }
         let seq = self.next_index();
         let id = self.ids.next(event.at.wall_ns)?;
-        self.staged.push(event, Slot { seq, boot: self.boot, id })?;
+        self.staged.push(event, Slot { seq, boot: self.boot, id }, self.storage_key.as_ref())?;
         Ok(seq)
     }
 
@@ -397,8 +461,23 @@ impl<S: Storage> Log<S> {
         self.append(&[event]).map(|_| true)
     }
 
-    /// Stores the boot's evidence, what its report data was made of, and a `boot.evidence` entry with its
-    /// digest, and signs a checkpoint. Once in the life of a log.
+    /// Makes evidence and what its report data was made of durable, and gives back its digest.
+    fn store_evidence(
+        &mut self,
+        (evidence, binding): (&str, &str),
+        json: &[u8],
+        inputs: &BindingInputs,
+    ) -> Result<Hash, LogError> {
+        if json.len() > MAX_EVIDENCE_BYTES {
+            return Err(LogError::EvidenceTooLong { observed_bytes: json.len() });
+        }
+        self.store("write the evidence", |storage| storage.replace(evidence, json))?;
+        self.store("write the binding", |storage| storage.replace(binding, &inputs.to_bytes()))?;
+        Ok(Hash::of(json))
+    }
+
+    /// Stores the evidence with which a key is asked for, what its report data was made of, and a `boot.evidence` entry with its
+    /// digest, and signs a checkpoint. Once in the life of a log. Where entry 0 names none, it is the evidence of the log's key too.
     ///
     /// # Errors
     /// [`LogError`].
@@ -409,16 +488,14 @@ impl<S: Storage> Log<S> {
         tee: Tee,
         at: Stamp,
     ) -> Result<u64, LogError> {
-        if evidence_json.len() > MAX_EVIDENCE_BYTES {
-            return Err(LogError::EvidenceTooLong { observed_bytes: evidence_json.len() });
-        }
         if self.evidence.is_some() {
             return Err(LogError::EvidenceRecorded);
         }
-        let binding = inputs.to_bytes();
-        self.store("write the evidence", |storage| storage.replace(EVIDENCE_FILE, evidence_json))?;
-        self.store("write the binding", |storage| storage.replace(BINDING_FILE, &binding))?;
-        let digest = Hash::of(evidence_json);
+        let files = match self.is_attested {
+            true => (RELEASE_EVIDENCE_FILE, RELEASE_BINDING_FILE),
+            false => (EVIDENCE_FILE, BINDING_FILE),
+        };
+        let digest = self.store_evidence(files, evidence_json, inputs)?;
         let mut event = Event::new(EventType::BootEvidence, Outcome::Success, at);
         event.platform = Some(Platform::of_evidence(tee, digest));
         let index = self.append(&[event])?;

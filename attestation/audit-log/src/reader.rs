@@ -3,11 +3,11 @@
 use crate::checkpoint::Checkpoint;
 use crate::entry::{Entry, EntryError};
 use crate::event::EventType;
-use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, begins_write, read_frame};
+use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, begins_write, is_frame};
 use crate::merkle::{self, Frontier, TreeHead};
 use crate::note::{MAX_NOTE_BYTES, VerifierKey};
 use crate::storage::{CHECKPOINT_FILE, COSIGNED_FILE, KEY_FILE, SEGMENT_DIRECTORY, segment_name};
-use crate::{BootId, Hash};
+use crate::{BootId, Hash, LogPlace, ReadingKey};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -18,8 +18,6 @@ const MAX_RESUME_TRIES: usize = 4096;
 /// The most bytes after damage that are looked through: one batch of the largest entries.
 const MAX_TAIL_BYTES: u64 = 32 * 1024 * 1024;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
-/// How every entry starts; its first key is `act`.
-const ENTRY_START: &[u8] = b"{\"act\":";
 
 /// Why a log cannot be read, or not up to its checkpoint.
 #[derive(Debug)]
@@ -43,6 +41,19 @@ pub enum ReadError {
         segment: u32,
         /// The byte in the segment at which its frame starts.
         offset: u64,
+    },
+    /// The entries are encrypted, and no key was given.
+    KeyWanted,
+    /// A key was given, and this entry is not encrypted: it was put in, or the log is not the key's.
+    NotEncrypted {
+        /// Its index.
+        index: u64,
+    },
+    /// An entry does not open with the key. For entry 0 that is a key of another log; for a later one, the entry was changed or stands in
+    /// the place of another.
+    NotOpened {
+        /// Its index.
+        index: u64,
     },
     /// An entry is intact and is none that this log wrote.
     Entry {
@@ -87,6 +98,16 @@ impl fmt::Display for ReadError {
             Self::Checkpoint(error) => write!(f, "{error}"),
             Self::Damaged { index, segment, offset } => {
                 write!(f, "entry {index} is damaged (segment {segment}, byte {offset})")
+            }
+            Self::KeyWanted => f.write_str("the log's entries are encrypted, and no key to them was given"),
+            Self::NotEncrypted { index } => {
+                write!(f, "entry {index} is not encrypted, as a log with a key is")
+            }
+            Self::NotOpened { index: 0 } => {
+                f.write_str("the key is not that of this log: entry 0 does not open")
+            }
+            Self::NotOpened { index } => {
+                write!(f, "entry {index} does not open: it was changed or stands in the place of another")
             }
             Self::Entry { index, error } => write!(f, "entry {index}: {error}"),
             Self::Misplaced { index, observed } => write!(f, "entry {index} carries index {observed}"),
@@ -165,6 +186,7 @@ pub struct TornTail {
 #[derive(Debug)]
 pub struct LogReader {
     path: PathBuf,
+    reading: Option<ReadingKey>,
     key: VerifierKey,
     boot: BootId,
     head: TreeHead,
@@ -175,18 +197,21 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// Reads the log in `path`. A log that is being written may be read; the view is that of this moment.
+    /// Reads the log at `place`. A log that is being written may be read; the view is that of this moment.
     ///
     /// # Errors
     /// [`ReadError`] naming the first entry that is not as it was written.
-    pub fn open(path: &Path) -> Result<Self, ReadError> {
+    pub fn open<'a>(place: impl Into<LogPlace<'a>>) -> Result<Self, ReadError> {
+        let place = place.into();
+        let path = place.path;
         let key = read_key(path)?;
         // Before the entries: what the checkpoint covers is on disk before the checkpoint is.
         let (checkpoint, checkpoint_note) = read_checkpoint(path, &key)?;
-        let survey = Survey::run(path, checkpoint.as_ref().map(|checkpoint| checkpoint.head))?;
+        let survey = Survey::run(place, checkpoint.as_ref().map(|checkpoint| checkpoint.head))?;
         let (boot, last) = survey.boot.zip(survey.last).ok_or(ReadError::Empty)?;
         Ok(Self {
             path: path.to_owned(),
+            reading: place.key.cloned(),
             key,
             boot,
             head: TreeHead { size: survey.frontier.size(), root: survey.frontier.root() },
@@ -202,10 +227,10 @@ impl LogReader {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn recover(path: &Path) -> Result<Self, ReadError> {
-        let reader = Self::open(path)?;
+    pub fn recover<'a>(place: impl Into<LogPlace<'a>>) -> Result<Self, ReadError> {
+        let reader = Self::open(place)?;
         if let Some(torn) = reader.torn {
-            let name = path.join(SEGMENT_DIRECTORY).join(segment_name(torn.segment));
+            let name = reader.path.join(SEGMENT_DIRECTORY).join(segment_name(torn.segment));
             let cut = |file: File| file.set_len(torn.offset).and_then(|()| file.sync_all());
             OpenOptions::new().write(true).open(name).and_then(cut).map_err(io_error("cut a torn tail"))?;
         }
@@ -221,7 +246,7 @@ impl LogReader {
         count: u64,
         mut visit: impl FnMut(u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut segments = Segments::new(&self.path);
+        let mut segments = Segments::new(&self.path, self.reading.clone());
         for index in 0..count {
             match segments.next_leaf()? {
                 Step::Leaf => visit(index, &segments.leaf)?,
@@ -323,9 +348,9 @@ struct Survey {
 }
 
 impl Survey {
-    fn run(path: &Path, covered: Option<TreeHead>) -> Result<Self, ReadError> {
+    fn run(place: LogPlace<'_>, covered: Option<TreeHead>) -> Result<Self, ReadError> {
         let mut survey = Self::default();
-        let mut segments = Segments::new(path);
+        let mut segments = Segments::new(place.path, place.key.cloned());
         let covered_size = covered.map_or(0, |head| head.size);
         loop {
             let index = survey.frontier.size();
@@ -382,6 +407,9 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Segments {
     directory: PathBuf,
+    key: Option<ReadingKey>,
+    /// The index of the next entry.
+    index: u64,
     number: u32,
     file: Option<BufReader<File>>,
     offset: u64,
@@ -389,17 +417,21 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    pub(crate) fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path, key: Option<ReadingKey>) -> Self {
         let directory = path.join(SEGMENT_DIRECTORY);
-        Self { directory, number: 0, file: None, offset: 0, leaf: Vec::new() }
+        Self { directory, key, index: 0, number: 0, file: None, offset: 0, leaf: Vec::new() }
     }
 
-    /// The same, from where an entry ended or another begins.
+    /// The same, from where the entry with this index begins, or the one before it ends.
     ///
     /// # Errors
     /// [`ReadError::Io`].
-    pub(crate) fn from_place(path: &Path, (number, offset): (u32, u64)) -> Result<Self, ReadError> {
-        let mut segments = Self { number, offset, ..Self::new(path) };
+    pub(crate) fn from_entry(
+        log: LogPlace<'_>,
+        index: u64,
+        (number, offset): (u32, u64),
+    ) -> Result<Self, ReadError> {
+        let mut segments = Self { index, number, offset, ..Self::new(log.path, log.key.cloned()) };
         if let Some(mut file) = segments.open(number)? {
             file.seek(SeekFrom::Start(offset)).map_err(io_error("read a segment"))?;
             segments.file = Some(BufReader::with_capacity(READ_BUFFER_BYTES, file));
@@ -454,12 +486,23 @@ impl Segments {
         let (Some(header), Some(file)) = (FrameHeader::parse(header), self.file.as_mut()) else {
             return Ok(Step::Bad);
         };
-        self.leaf.resize(header.leaf_bytes, 0);
-        let whole = read_up_to(file, &mut self.leaf)? == header.leaf_bytes;
+        self.leaf.resize(header.body_bytes, 0);
+        let whole = read_up_to(file, &mut self.leaf)? == header.body_bytes;
         if !whole || !header.fits(&self.leaf) {
             return Ok(Step::Bad);
         }
-        self.offset += (FRAME_HEADER_BYTES + header.leaf_bytes) as u64;
+        let index = self.index;
+        match (&self.key, header.encrypted) {
+            (None, false) => {}
+            (None, true) => return Err(ReadError::KeyWanted),
+            (Some(_), false) => return Err(ReadError::NotEncrypted { index }),
+            (Some(key), true) if !header.open(key, index, &mut self.leaf) => {
+                return Err(ReadError::NotOpened { index });
+            }
+            (Some(_), true) => {}
+        }
+        self.index += 1;
+        self.offset += (FRAME_HEADER_BYTES + header.body_bytes) as u64;
         Ok(Step::Leaf)
     }
 
@@ -475,7 +518,7 @@ impl Segments {
         let mut tail = Vec::new();
         file.seek(SeekFrom::Start(self.offset)).map_err(io_error("read a segment"))?;
         file.by_ref().take(MAX_TAIL_BYTES + 1).read_to_end(&mut tail).map_err(io_error("read a segment"))?;
-        if read_frame(&tail).is_some() {
+        if is_frame(&tail) {
             file.seek(SeekFrom::Start(self.offset)).map_err(io_error("read a segment"))?;
             self.file = Some(BufReader::with_capacity(READ_BUFFER_BYTES, file));
             return Ok(None);
@@ -492,13 +535,15 @@ impl Segments {
     }
 }
 
-/// Whether a whole entry that begins a write stands anywhere in the tail.
+/// Whether a whole entry that begins a write stands anywhere in the tail. What an encrypted one begins with is known to nobody, so each place
+/// that could be a header is one; of what is not, one in 2^17 places looks like it.
 fn holds_write(tail: &[u8]) -> bool {
-    let starts = tail.windows(ENTRY_START.len()).enumerate().filter(|(_, window)| *window == ENTRY_START);
-    starts.take(MAX_RESUME_TRIES).any(|(at, _)| {
-        let frame = at.checked_sub(FRAME_HEADER_BYTES).and_then(|at| tail.get(at..));
-        frame.is_some_and(begins_write)
-    })
+    let is_begin = |at: &usize| {
+        let header = tail.get(*at..).and_then(|rest| rest.first_chunk());
+        header.and_then(|header| FrameHeader::parse(*header)).is_some_and(|header| header.begins)
+    };
+    let tries = (0..tail.len()).filter(is_begin).take(MAX_RESUME_TRIES);
+    tries.into_iter().any(|at| tail.get(at..).is_some_and(begins_write))
 }
 
 /// Fills `buffer` as far as the file goes.

@@ -14,7 +14,12 @@ pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
 pub(crate) const COSIGNED_FILE: &str = "checkpoint.cosigned";
 pub(crate) const KEY_FILE: &str = "key.vkey";
 pub(crate) const EVIDENCE_FILE: &str = "evidence.json";
+/// Copies of the key to the entries, for those who may read them; what is in it is theirs and the writer's.
+pub(crate) const KEY_COPIES_FILE: &str = "storage-key.json";
 pub(crate) const BINDING_FILE: &str = "binding.json";
+/// Those of the evidence with which a key was asked for, where the log began with evidence of its own.
+pub(crate) const RELEASE_EVIDENCE_FILE: &str = "release-evidence.json";
+pub(crate) const RELEASE_BINDING_FILE: &str = "release-binding.json";
 
 pub(crate) fn segment_name(number: u32) -> String {
     format!("{number:08}.seg")

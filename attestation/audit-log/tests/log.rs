@@ -11,8 +11,8 @@
 mod fixture;
 
 use anchorhold_audit_log::{
-    Directory, Entry, ExportOptions, HEARTBEAT_S, Log, LogError, LogReader, MAX_BATCH, MAX_UNCOVERED,
-    ReadError, Storage, Tee, export,
+    Beginning, Directory, Entry, ExportOptions, HEARTBEAT_S, Log, LogError, LogReader, MAX_BATCH,
+    MAX_UNCOVERED, ReadError, Storage, Tee, export,
 };
 use fixture::{EVIDENCE, End, binding, boot, request_event, signer, stamp, write_log};
 use proptest::prelude::*;
@@ -76,7 +76,7 @@ fn run_with_failure(path: &Path, fails_at: usize, kind: io::ErrorKind) -> (u64, 
     let storage =
         Faulty { inner: Directory::create(path).unwrap(), calls: Rc::clone(&calls), fails_at, kind };
     let mut acknowledged = 0;
-    let failed = match Log::create_in(storage, signer(), boot(), stamp(0)) {
+    let failed = match Log::begin_in(storage, Beginning::new(signer(), boot(), stamp(0))) {
         Err(error) => matches!(error, LogError::Storage { .. }),
         Ok(mut log) => {
             acknowledged = log.size();
@@ -155,7 +155,7 @@ fn case_30_a_real_full_medium_is_not_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let storage = Full(full, Directory::create(&dir.path().join("log")).unwrap());
-    let error = Log::create_in(storage, signer(), boot(), stamp(0)).unwrap_err();
+    let error = Log::begin_in(storage, Beginning::new(signer(), boot(), stamp(0))).unwrap_err();
     assert!(matches!(error, LogError::Storage { source, .. } if source.kind() == io::ErrorKind::StorageFull));
 }
 
@@ -184,7 +184,7 @@ fn case_30_a_medium_that_stalls_has_nothing_acknowledged() {
     let storage = Stalling(Directory::create(&dir.path().join("log")).unwrap(), stalled, going);
     let (acknowledge, acknowledged) = channel();
     let writer = std::thread::spawn(move || {
-        let mut log = Log::create_in(storage, signer(), boot(), stamp(0)).unwrap();
+        let mut log = Log::begin_in(storage, Beginning::new(signer(), boot(), stamp(0))).unwrap();
         acknowledge.send(log.size()).unwrap();
         log.append(&[request_event(1)]).unwrap();
         acknowledge.send(log.size()).unwrap();
@@ -237,7 +237,7 @@ fn case_30_what_is_staged_or_submitted_is_not_acknowledged() {
     let path = dir.path().join("log");
     let calls = Rc::new(RefCell::new(Vec::new()));
     let storage = Told(Directory::create(&path).unwrap(), Rc::clone(&calls));
-    let mut log = Log::create_in(storage, signer(), boot(), stamp(0)).unwrap();
+    let mut log = Log::begin_in(storage, Beginning::new(signer(), boot(), stamp(0))).unwrap();
     calls.take();
     assert!(log.is_settled());
     log.submit().unwrap();

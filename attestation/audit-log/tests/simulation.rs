@@ -1,4 +1,4 @@
-//! A log in a small world that a seed decides: a disk that tears, loses, reorders and misdirects writes or fails a call, clocks that jump,
+//! A log in a small world that a seed decides, encrypted in every second one: a disk that tears, loses, reorders and misdirects writes or fails a call, clocks that jump,
 //! crashes at any moment, and a host that puts back what it kept.
 //!
 //! `SEEDS=10000 cargo test --release -p anchorhold-audit-log --test simulation` runs that many; a failure names its seed, and `SEED=…`
@@ -16,11 +16,11 @@ mod fixture;
 
 use anchorhold_audit_log::merkle::{Frontier, TreeHead, leaf_hash};
 use anchorhold_audit_log::{
-    Check, Entry, Event, Expectations, ExportOptions, Finding, Log, LogError, LogReader, ReadError, Stamp,
-    Status, Storage, export, verify,
+    Beginning, Check, Entry, Event, Expectations, ExportOptions, Finding, Log, LogError, LogPlace, LogReader,
+    ReadError, ReadingKey, Stamp, Status, Storage, StorageKey, export, verify,
 };
 use fixture::{boot, refusal_event, request_event, signer};
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -150,6 +150,35 @@ impl Disk {
 #[derive(Clone)]
 struct Handle(Rc<RefCell<Disk>>);
 
+/// A world before its log begins.
+struct World {
+    disk: Handle,
+    key: Option<StorageKey>,
+    reading: Option<ReadingKey>,
+}
+
+impl World {
+    fn begin(&mut self, at: Stamp) -> Result<Log<Handle>, LogError> {
+        let beginning = Beginning::new(signer(), boot(), at);
+        let beginning = match self.key.take() {
+            Some(key) => beginning.encrypted(key, b"copies".to_vec()),
+            None => beginning,
+        };
+        Log::begin_in(self.disk.clone(), beginning)
+    }
+
+    fn place<'a>(&'a self, path: &'a Path) -> LogPlace<'a> {
+        match &self.reading {
+            Some(key) => LogPlace::encrypted(path, key),
+            None => path.into(),
+        }
+    }
+
+    fn disk(&self) -> RefMut<'_, Disk> {
+        self.disk.0.borrow_mut()
+    }
+}
+
 impl Storage for Handle {
     fn begin_segment(&mut self, number: u32) -> io::Result<()> {
         let mut disk = self.0.borrow_mut();
@@ -251,10 +280,10 @@ fn tick(random: &mut Random, at: &mut Stamp) -> Stamp {
 }
 
 /// Runs the writer until it ends, fails or crashes.
-fn write(random: &mut Random, disk: &Handle) -> Known {
+fn write(random: &mut Random, world: &mut World) -> Known {
     let mut known = Known::default();
     let mut at = Stamp { wall_ns: 1_790_000_000_000_000_000, mono_ns: 0 };
-    let mut log = match Log::create_in(disk.clone(), signer(), boot(), at) {
+    let mut log = match world.begin(at) {
         Ok(log) => log,
         Err(error) => {
             assert!(matches!(error, LogError::Storage { .. }));
@@ -269,7 +298,7 @@ fn write(random: &mut Random, disk: &Handle) -> Known {
         log.set_segment_limit(1 + random.below(MAX_SMALL_SEGMENT));
     }
     for _ in 0..STEPS {
-        if disk.0.borrow().has_crashed {
+        if world.disk().has_crashed {
             return known;
         }
         let now = tick(random, &mut at);
@@ -341,9 +370,9 @@ fn leaves_of(reader: &LogReader) -> Vec<Vec<u8>> {
 }
 
 /// The bundle of the log verifies, and follows from the checkpoint that was handed out.
-fn bundle_is_accepted(path: &Path, seen: &[u8]) -> Result<(), Finding> {
+fn bundle_is_accepted(log: LogPlace<'_>, seen: &[u8]) -> Result<(), Finding> {
     let mut bundle = Vec::new();
-    export(path, &mut bundle, &ExportOptions::default()).unwrap();
+    export(log, &mut bundle, &ExportOptions::default()).unwrap();
     let expectations = Expectations {
         audit_key: Some(signer().key().public_key()),
         earlier: vec![seen.to_vec()],
@@ -360,20 +389,20 @@ fn bundle_is_accepted(path: &Path, seen: &[u8]) -> Result<(), Finding> {
 }
 
 /// After a crash or a failed call of a disk that does not lie: everything acknowledged is there, and a tail is cut at an entry.
-fn recovers(path: &Path, known: &Known, count: &mut Count, thorough: bool) {
-    let reader = match LogReader::recover(path) {
+fn recovers(log: LogPlace<'_>, known: &Known, count: &mut Count, thorough: bool) {
+    let reader = match LogReader::recover(log) {
         Ok(reader) => reader,
         Err(ReadError::Empty | ReadError::Io { .. }) if known.acknowledged == 0 => return,
         Err(error) => panic!("{error}"),
     };
     assert!(reader.head().size >= known.acknowledged, "{} < {}", reader.head().size, known.acknowledged);
     count.torn += u64::from(reader.torn_tail().is_some());
-    let again = LogReader::open(path).unwrap();
+    let again = LogReader::open(log).unwrap();
     assert_eq!((again.head(), again.torn_tail()), (reader.head(), None));
     let leaves = leaves_of(&again);
     assert_eq!(heads_of(&leaves).last(), Some(&again.head()));
     if thorough && let Some(seen) = &known.checkpoint {
-        assert_eq!(bundle_is_accepted(path, seen), Ok(()));
+        assert_eq!(bundle_is_accepted(log, seen), Ok(()));
         count.verified += 1;
     }
 }
@@ -397,37 +426,45 @@ fn run(seed: u64, count: &mut Count) {
         lie: None,
         has_crashed: false,
     };
-    let disk = Handle(Rc::new(RefCell::new(disk)));
+    let (key, reading) = match seed % 2 {
+        0 => (None, None),
+        _ => {
+            let (key, bytes) = StorageKey::generate().unwrap();
+            (Some(key), Some(ReadingKey::new(&bytes)))
+        }
+    };
+    let mut world = World { disk: Handle(Rc::new(RefCell::new(disk))), key, reading };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    let thorough = seed.is_multiple_of(8);
+    // Of both forms.
+    let thorough = (seed / 2).is_multiple_of(4);
     match scenario {
         // A crash at any call; sometimes after a call that failed.
         0 | 1 => {
             let at = random.below(60);
-            disk.0.borrow_mut().crashes_in = Some(at);
+            world.disk().crashes_in = Some(at);
             if random.one_in(4) {
-                disk.0.borrow_mut().fails_in = Some(random.below(at + 1));
+                world.disk().fails_in = Some(random.below(at + 1));
             }
-            let known = write(&mut random, &disk);
-            count.crashes += u64::from(disk.0.borrow().has_crashed);
-            count.failures += u64::from(known.failed && !disk.0.borrow().has_crashed);
-            disk.0.borrow_mut().cut_power();
-            disk.0.borrow().write_to(&path);
-            recovers(&path, &known, count, thorough);
+            let known = write(&mut random, &mut world);
+            count.crashes += u64::from(world.disk().has_crashed);
+            count.failures += u64::from(known.failed && !world.disk().has_crashed);
+            world.disk().cut_power();
+            world.disk().write_to(&path);
+            recovers(world.place(&path), &known, count, thorough);
         }
         // A disk that lies once.
-        2 => lies(&mut random, &disk, &path, count),
+        2 => lies(&mut random, &mut world, &path, count),
         // A host that puts back the disk of an earlier moment.
-        _ => is_put_back(&mut random, &disk, &path, count),
+        _ => is_put_back(&mut random, &mut world, &path, count),
     }
-    count.segments += u64::from(has_changed_over(&disk));
+    count.segments += u64::from(has_changed_over(&world.disk));
 }
 
 /// Writes entries that are known by their bytes, with one lie among them.
-fn lies(random: &mut Random, disk: &Handle, path: &Path, count: &mut Count) {
+fn lies(random: &mut Random, world: &mut World, path: &Path, count: &mut Count) {
     let mut at = Stamp { wall_ns: 0, mono_ns: 0 };
-    let mut log = Log::create_in(disk.clone(), signer(), boot(), at).unwrap();
+    let mut log = world.begin(at).unwrap();
     if random.one_in(2) {
         log.set_segment_limit(1 + random.below(MAX_SMALL_SEGMENT));
     }
@@ -436,7 +473,7 @@ fn lies(random: &mut Random, disk: &Handle, path: &Path, count: &mut Count) {
     let mut written = Vec::new();
     for batch in 0..batches {
         if batch == lie_at {
-            disk.0.borrow_mut().lie = Some(if random.one_in(2) { Lie::Misdirected } else { Lie::Lost });
+            world.disk().lie = Some(if random.one_in(2) { Lie::Misdirected } else { Lie::Lost });
         }
         let now = tick(random, &mut at);
         let events: Vec<_> = (0..=random.below(4)).map(|_| some_event(random, now)).collect();
@@ -447,15 +484,15 @@ fn lies(random: &mut Random, disk: &Handle, path: &Path, count: &mut Count) {
         }
     }
     let covered = log.size() - log.uncovered();
-    disk.0.borrow_mut().cut_power();
-    disk.0.borrow().write_to(path);
+    world.disk().cut_power();
+    world.disk().write_to(path);
     count.lies += 1;
-    count.lies_found += u64::from(finds(path, &written, covered));
+    count.lies_found += u64::from(finds(world.place(path), &written, covered));
 }
 
 /// The entries are a beginning of what was written, whole batches or not, or the log is refused.
-fn finds(path: &Path, heads: &[TreeHead], covered: u64) -> bool {
-    match LogReader::open(path) {
+fn finds(log: LogPlace<'_>, heads: &[TreeHead], covered: u64) -> bool {
+    match LogReader::open(log) {
         Ok(reader) => {
             assert!(reader.head().size >= covered, "what a checkpoint covers is missing");
             let read = heads_of(&leaves_of(&reader));
@@ -472,6 +509,7 @@ fn finds(path: &Path, heads: &[TreeHead], covered: u64) -> bool {
                     ReadError::Damaged { .. }
                         | ReadError::Missing { .. }
                         | ReadError::Misplaced { .. }
+                        | ReadError::NotOpened { .. }
                         | ReadError::Root { .. }
                 ),
                 "{error}"
@@ -482,24 +520,24 @@ fn finds(path: &Path, heads: &[TreeHead], covered: u64) -> bool {
 }
 
 /// The directory of an earlier moment is sound by itself; the checkpoint that a witness has seen shows what is missing.
-fn is_put_back(random: &mut Random, disk: &Handle, path: &Path, count: &mut Count) {
+fn is_put_back(random: &mut Random, world: &mut World, path: &Path, count: &mut Count) {
     let mut at = Stamp { wall_ns: 0, mono_ns: 0 };
-    let mut log = Log::create_in(disk.clone(), signer(), boot(), at).unwrap();
+    let mut log = world.begin(at).unwrap();
     let earlier = random.below(6);
-    let mut kept = disk.0.borrow().files.clone();
+    let mut kept = world.disk().files.clone();
     for batch in 0..6 + random.below(6) {
         let now = tick(random, &mut at);
         log.append(&[some_event(random, now)]).unwrap();
         log.checkpoint().unwrap();
         if batch == earlier {
-            kept = disk.0.borrow().files.clone();
+            kept = world.disk().files.clone();
         }
     }
     let seen = log.latest_checkpoint().1.to_vec();
-    disk.0.borrow_mut().files = kept;
-    disk.0.borrow().write_to(path);
-    let size = LogReader::open(path).unwrap().head().size;
-    let gone = bundle_is_accepted(path, &seen);
+    world.disk().files = kept;
+    world.disk().write_to(path);
+    let size = LogReader::open(world.place(path)).unwrap().head().size;
+    let gone = bundle_is_accepted(world.place(path), &seen);
     match size == log.size() {
         true => assert_eq!(gone, Ok(())),
         false => assert_eq!(gone, Err(Finding::Outdated { seen: log.size() })),

@@ -1,4 +1,4 @@
-//! Each system call that a log makes in its directory fails once, or is the last before the process is killed, one run for each.
+//! Each system call that an encrypted log makes in its directory fails once, or is the last before the process is killed, one run for each.
 //!
 //! strace does that from outside, so the writer is the one that serves. Where it may not trace, the test says so and ends; with `CI` set it
 //! must.
@@ -12,7 +12,9 @@
 
 mod fixture;
 
-use anchorhold_audit_log::{Log, LogError, LogReader, ReadError, Tee};
+use anchorhold_audit_log::{
+    Beginning, Log, LogError, LogPlace, LogReader, ReadError, ReadingKey, StorageKey, Tee, read_key_copies,
+};
 use fixture::{EVIDENCE, binding, boot, request_event, signer, stamp};
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -40,7 +42,10 @@ fn traced_writer() {
         io::stdout().write_all(text.as_bytes()).unwrap();
         io::stdout().flush().unwrap();
     };
-    let mut log = match Log::create(Path::new(&path), signer(), boot(), stamp(0)) {
+    // The copies are the key itself here: another process reads what this one leaves.
+    let (key, bytes) = StorageKey::generate().unwrap();
+    let beginning = Beginning::new(signer(), boot(), stamp(0)).encrypted(key, bytes.to_vec());
+    let mut log = match Log::begin(Path::new(&path), beginning) {
         Ok(log) => log,
         Err(error) => return say(0, Err(error)),
     };
@@ -128,10 +133,13 @@ fn case_30_each_system_call_fails_once_and_each_is_the_last() {
             let output = traced(&path, &["-o".to_owned(), "/dev/null".to_owned(), inject.clone()]).unwrap();
             let acknowledged = acknowledged(&output);
             assert!(acknowledged < all, "{inject} changed nothing");
-            match LogReader::recover(&path) {
+            let key = read_key_copies(&path).ok().flatten().and_then(|copies| copies.try_into().ok());
+            let key = key.map_or_else(|| ReadingKey::new(&[0; 32]), |bytes| ReadingKey::new(&bytes));
+            let place = LogPlace::encrypted(&path, &key);
+            match LogReader::recover(place) {
                 Ok(reader) => {
                     assert!(reader.head().size >= acknowledged, "{inject}");
-                    let again = LogReader::open(&path).unwrap();
+                    let again = LogReader::open(place).unwrap();
                     assert_eq!((again.head(), again.torn_tail()), (reader.head(), None));
                 }
                 Err(error) => {

@@ -1,10 +1,10 @@
 //! Whether the evidence in a bundle vouches for the log's key.
 
-use anchorhold_audit_log::{BindingInputs, BindingPurpose, Report};
+use anchorhold_audit_log::{BindingPurpose, Manifest, Report};
 use anchorhold_evaluation::Verdict;
 use anchorhold_rats::{
-    Checks, Ed25519PublicKey, Endorsements, Evidence, KeyBinding, Measurement, Nonce, Purpose, Sha256Digest,
-    Stage, Timestamp,
+    Checks, Ed25519PublicKey, Endorsements, Evidence, EvidenceBundle, EvidenceError, KeyBinding, Measurement,
+    Nonce, Purpose, Sha256Digest, Stage, Timestamp,
 };
 use anchorhold_verifier::{AppraisalPolicy, AttestationResult, TrustAnchors, appraise, authenticate};
 use serde::Serialize;
@@ -37,9 +37,9 @@ pub fn judge(
     if policies.is_empty() {
         checks.record((Stage::Policy, "audit_policy"), false, "a policy that accepts something", "none");
     }
-    let result = vouched(report, &mut checks).and_then(|(evidence, binding)| {
+    let result = vouched(report, &mut checks).and_then(|(evidence, endorsements, binding)| {
         let nearest = policies.iter().map(|policy| {
-            authenticate(&evidence, &Endorsements::default(), anchors, at)
+            authenticate(&evidence, &endorsements, anchors, at)
                 .and_then(|authentic| appraise(authentic, policy, &binding.expected()))
         });
         let nearest =
@@ -64,49 +64,53 @@ pub fn judge(
     }
 }
 
-/// The evidence, and what it has to vouch for.
-fn vouched(report: &Report, checks: &mut Checks) -> Option<(Evidence, KeyBinding)> {
-    let manifest = report.manifest.as_ref();
-    let inputs = manifest.and_then(|manifest| Some((manifest.audit_key, manifest.binding?)));
-    let (bytes, inputs) = match (&report.evidence, inputs) {
-        (Some(bytes), Some(inputs)) => (bytes, inputs),
-        (evidence, _) => {
-            let observed = if evidence.is_some() { "no inputs of the report data" } else { "no evidence" };
-            checks.record((Stage::Parse, "audit_evidence"), false, "evidence for the audit key", observed);
-            return None;
-        }
+/// The evidence with what the guest had of vendors, and what it has to vouch for.
+fn vouched(report: &Report, checks: &mut Checks) -> Option<(Evidence, Endorsements, KeyBinding)> {
+    let mut refuse = |observed: String| {
+        checks.record((Stage::Parse, "audit_evidence"), false, "evidence for the audit key", observed);
+        None
     };
-    match Evidence::from_json(bytes) {
-        Ok(evidence) => {
-            let binding = binding(&inputs, &evidence);
-            Some((evidence, binding))
-        }
-        Err(error) => {
-            checks.record(
-                (Stage::Parse, "audit_evidence"),
-                false,
-                "evidence for the audit key",
-                error.to_string(),
-            );
-            None
-        }
+    let manifest = report.manifest.as_ref();
+    match (&report.evidence, manifest) {
+        (Some(bytes), Some(manifest)) if manifest.binding.is_some() => match read(bytes) {
+            Ok((evidence, endorsements)) => {
+                let binding = binding(manifest, &evidence)?;
+                Some((evidence, endorsements, binding))
+            }
+            Err(error) => refuse(error.to_string()),
+        },
+        (Some(_), _) => refuse("no inputs of the report data".to_owned()),
+        (None, _) => refuse("no evidence".to_owned()),
     }
 }
 
-fn binding(
-    (audit_key, inputs): &(anchorhold_audit_log::PublicKey, BindingInputs),
-    evidence: &Evidence,
-) -> KeyBinding {
-    KeyBinding {
-        purpose: match inputs.purpose {
-            BindingPurpose::KeyRelease => Purpose::KeyRelease,
-            BindingPurpose::Serving => Purpose::Serving,
-        },
+/// Evidence, alone or with endorsements.
+fn read(json: &[u8]) -> Result<(Evidence, Endorsements), EvidenceError> {
+    match EvidenceBundle::from_json(json) {
+        Ok(bundle) => Ok((bundle.evidence, bundle.endorsements)),
+        Err(_) => Evidence::from_json(json).map(|evidence| (evidence, Endorsements::default())),
+    }
+}
+
+/// What the evidence has to vouch for: what the manifest claims, and for evidence that was made for the log, the log's name.
+fn binding(manifest: &Manifest, evidence: &Evidence) -> Option<KeyBinding> {
+    let inputs = manifest.binding?;
+    let purpose = match inputs.purpose {
+        BindingPurpose::KeyRelease => Purpose::KeyRelease,
+        BindingPurpose::Serving => Purpose::Serving,
+        BindingPurpose::Log => Purpose::Log,
+    };
+    let context = match purpose {
+        Purpose::Log => Sha256Digest::of(manifest.origin.as_str().as_bytes()),
+        Purpose::KeyRelease | Purpose::Serving => Sha256Digest::new(*inputs.context.as_bytes()),
+    };
+    Some(KeyBinding {
+        purpose,
         nonce: Nonce::new(*inputs.nonce.as_bytes()),
         tls_key: Sha256Digest::new(*inputs.tls_key.as_bytes()),
         release_key: Sha256Digest::new(*inputs.release_key.as_bytes()),
-        audit_key: Ed25519PublicKey::new(*audit_key.as_bytes()),
-        context: Sha256Digest::new(*inputs.context.as_bytes()),
+        audit_key: Ed25519PublicKey::new(*manifest.audit_key.as_bytes()),
+        context,
         gpu_evidence: evidence.gpu_digest(),
-    }
+    })
 }

@@ -3,7 +3,7 @@
 use crate::{Ed25519PublicKey, Nonce, ReportData, Sha256Digest};
 use ring::digest;
 
-/// What the evidence was made for. Evidence made for one purpose is refused for the other, so a client's
+/// What the evidence was made for. Evidence made for one purpose is refused for the others, so a client's
 /// attestation request cannot be turned into a key release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -11,6 +11,9 @@ pub enum Purpose {
     KeyRelease,
     /// To show a caller of the API whom it talks to.
     Serving,
+    /// To show whose key signs a boot's audit log, before that log says anything else. Nobody asked, so its nonce is zeros; that it is not
+    /// an old one follows from the audit key, which is of this boot only. Its context is the log's name.
+    Log,
 }
 
 impl Purpose {
@@ -19,6 +22,7 @@ impl Purpose {
         match self {
             Self::KeyRelease => b"anchorhold report data v1: key release",
             Self::Serving => b"anchorhold report data v1: serving",
+            Self::Log => b"anchorhold report data v1: log",
         }
     }
 }
@@ -37,7 +41,7 @@ pub struct KeyBinding {
     pub release_key: Sha256Digest,
     /// The key that signs this boot's audit checkpoints.
     pub audit_key: Ed25519PublicKey,
-    /// SHA-256 of the exact bytes of the request (key release) or of the served document's state (serving).
+    /// SHA-256 of the exact bytes of the request (key release), of the served document's state (serving) or of the log's name (log).
     pub context: Sha256Digest,
     /// [`Evidence::gpu_digest`](crate::Evidence::gpu_digest).
     pub gpu_evidence: Sha256Digest,
@@ -144,6 +148,7 @@ mod tests {
         let other = [9; 32];
         let variants = [
             KeyBinding { purpose: Purpose::Serving, ..binding() },
+            KeyBinding { purpose: Purpose::Log, ..binding() },
             KeyBinding { nonce: other.into(), ..binding() },
             KeyBinding { tls_key: other.into(), ..binding() },
             KeyBinding { release_key: other.into(), ..binding() },

@@ -5,14 +5,15 @@ use crate::clock::Clock;
 use crate::gpus::Gpus;
 use crate::receipts::Receipts;
 use crate::settings::Settings;
-use anchorhold_audit_log::{Origin, note::Signer};
+use crate::start::warn;
+use anchorhold_audit_log::{BindingInputs, Code, Hash, MAX_EVIDENCE_BYTES, Opening, Origin, note::Signer};
 use anchorhold_channel::authenticator::AuthenticatorKey;
 use anchorhold_channel::document::{self, ChannelKeys, Document, DocumentKeys, DocumentState};
 use anchorhold_ipc::{GuestCard, HeldProcess};
 use anchorhold_key_release::{GuestKeys, InstanceId, ReleaseKey, sign_lease_end};
 use anchorhold_rats::{
-    Ed25519PublicKey, Endorsements, Evidence, GpuEvidence, KeyBinding, Measurement, Nonce, Purpose,
-    ReportData, Secret, Sha256Digest, WrappingKey, gpu_digest,
+    Ed25519PublicKey, Endorsements, Evidence, EvidenceBundle, GpuEvidence, KeyBinding, Measurement, Nonce,
+    Purpose, ReportData, Secret, Sha256Digest, WrappingKey, gpu_digest,
 };
 use anyhow::Context as _;
 use std::sync::Arc;
@@ -146,6 +147,33 @@ impl Identity {
             context: Sha256Digest::of(b""),
             gpu_evidence: Sha256Digest::of(b""),
         }
+    }
+
+    /// Evidence for the key of this boot's log, made before the log begins, with what the settings have of vendors. Where it cannot be made,
+    /// entry 0 says so; the guest then gets no key either.
+    pub(crate) fn opening(&self) -> Opening {
+        self.evidence_of_log().unwrap_or_else(|error| {
+            warn(&format!("the audit log begins without evidence: {error:#}"));
+            Opening::Failed(Code::from_static("attester_failed"))
+        })
+    }
+
+    fn evidence_of_log(&self) -> anyhow::Result<Opening> {
+        let context = Sha256Digest::of(self.log_origin.as_str().as_bytes());
+        let binding =
+            KeyBinding { purpose: Purpose::Log, context, ..self.binding(Nonce::new([0; Nonce::LEN])) };
+        let of_gpus = |gpus: Sha256Digest| KeyBinding { gpu_evidence: gpus, ..binding.clone() };
+        let evidence = self.attest(&binding.gpu_nonce(), |gpus| of_gpus(gpu_digest(gpus)).report_data())?;
+        let hash = |digest: Sha256Digest| Hash::new(*digest.as_bytes());
+        let inputs =
+            BindingInputs::of_log(&self.log_origin, hash(binding.release_key), hash(binding.tls_key));
+        let bundle = EvidenceBundle::new(evidence, self.endorsements.clone());
+        let mut evidence_json = serde_json::to_vec(&bundle)?;
+        if evidence_json.len() > MAX_EVIDENCE_BYTES {
+            // Whoever judges it has to have the vendors' word from elsewhere.
+            evidence_json = serde_json::to_vec(&bundle.evidence)?;
+        }
+        Ok(Opening::Attested { evidence_json, inputs, tee: self.attester.logged_tee() })
     }
 
     /// Evidence of the GPUs, for their nonce, and of the guest, for the report data that is made of the digest of theirs.

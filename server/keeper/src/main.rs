@@ -18,6 +18,7 @@ mod gateway;
 mod gpus;
 mod kernel;
 mod key;
+mod log_key;
 mod personal;
 mod receipts;
 mod release;

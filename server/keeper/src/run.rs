@@ -22,7 +22,7 @@ use crate::stages::{Stage, Stages};
 use crate::start::warn;
 use anchorhold_audit_log::{
     Actor, ActorKind, Code, Event, EventType, Key, KeyId, KeyOperation, Model as LoggedModel, ModelId,
-    Outcome,
+    Outcome, ReadingKey,
 };
 use anchorhold_channel::document::{AuditHead, DocumentState, RuntimeClaims, ServedModel};
 use anchorhold_channel::wrapper;
@@ -129,8 +129,13 @@ impl Keeper {
         self.writer.recorder().record(event)
     }
 
-    /// Hands the loaded workers to the gateway, which then listens.
-    pub(crate) fn open(&mut self, mut gateway: Gateway, log: &Path) -> anyhow::Result<(Child, Voice)> {
+    /// Hands the loaded workers to the gateway, which then listens. Auditors read the log in the directory `log`, by its key.
+    pub(crate) fn open(
+        &mut self,
+        mut gateway: Gateway,
+        log: &Path,
+        key: ReadingKey,
+    ) -> anyhow::Result<(Child, Voice)> {
         self.anchor()?;
         for at in 0..self.slots.len() {
             self.hand_over(at, &gateway.voice);
@@ -155,7 +160,7 @@ impl Keeper {
             clock: self.clock,
             authenticator_key: Arc::clone(&self.identity.authenticator_key),
             receipts: Arc::clone(&self.identity.receipts),
-            shelf: Shelf::start(log.to_owned(), gateway.voice.clone())
+            shelf: Shelf::start(log.to_owned(), key, gateway.voice.clone())
                 .context("beginning to read the audit log")?,
             personal: self.personal.take(),
         };

@@ -159,7 +159,7 @@ impl Settings {
         self.gpus.as_ref().map_or(Ok(()), |gpus| gpus.check(&self.attester))?;
         self.tpm.as_ref().map_or(Ok(()), Tpm::check)?;
         self.broker.check()?;
-        self.audit.witnesses.as_ref().map_or(Ok(()), LogWitnesses::check)?;
+        self.audit.check()?;
         ensure!(!self.models.is_empty(), "no [[model]]: there is nothing to serve");
         ensure!(self.models.len() <= MAX_MODELS, "{} models, the limit is {MAX_MODELS}", self.models.len());
         for (at, model) in self.models.iter().enumerate() {

@@ -4,8 +4,9 @@
 use crate::gateway::Voice;
 use anchorhold_audit_log::live::{LiveFile, LiveLog};
 use anchorhold_audit_log::tlog::tiles::{Tile, TileKind};
+use anchorhold_audit_log::{LogPlace, ReadingKey};
 use anchorhold_ipc::{LogFile, LogPart, ToGateway};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Files that may wait to be read; who asks for more is told that the log is busy.
@@ -18,16 +19,16 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    /// Begins to read the log in `directory`.
+    /// Begins to read the log in `directory`, whose entries open with `key`.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start(directory: PathBuf, voice: Voice) -> std::io::Result<Self> {
+    pub(crate) fn start(directory: PathBuf, key: ReadingKey, voice: Voice) -> std::io::Result<Self> {
         let (orders, waiting) = sync_channel(MAX_WAITING);
         let answers = voice.clone();
         std::thread::Builder::new()
             .name("auditors".to_owned())
-            .spawn(move || serve(&directory, &waiting, &answers))?;
+            .spawn(move || serve(LogPlace::encrypted(&directory, &key), &waiting, &answers))?;
         Ok(Self { orders, voice })
     }
 
@@ -40,10 +41,10 @@ impl Shelf {
     }
 }
 
-fn serve(directory: &Path, waiting: &Receiver<(u64, LogPart)>, voice: &Voice) {
+fn serve(log: LogPlace<'_>, waiting: &Receiver<(u64, LogPart)>, voice: &Voice) {
     let mut live: Option<LiveLog> = None;
     while let Ok((ticket, part)) = waiting.recv() {
-        let file = named(part).map_or(LogFile::Missing, |wanted| read(directory, &mut live, wanted));
+        let file = named(part).map_or(LogFile::Missing, |wanted| read(log, &mut live, wanted));
         // A gateway that is gone needs no answer.
         let _ = voice.say(&ToGateway::LogFile { ticket, file }, None);
     }
@@ -60,8 +61,8 @@ fn named(part: LogPart) -> Option<LiveFile> {
 
 /// Reads one file as of the latest checkpoint. After an error the next one begins anew: a log that was changed on its medium is refused each
 /// time, and one that could not be read for a moment is not lost.
-fn read(directory: &Path, live: &mut Option<LiveLog>, wanted: LiveFile) -> LogFile {
-    let mut log = match live.take().map_or_else(|| LiveLog::open(directory), Ok) {
+fn read(log: LogPlace<'_>, live: &mut Option<LiveLog>, wanted: LiveFile) -> LogFile {
+    let mut log = match live.take().map_or_else(|| LiveLog::open(log), Ok) {
         Ok(log) => log,
         Err(_) => return LogFile::Unavailable,
     };

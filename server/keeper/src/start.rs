@@ -15,18 +15,21 @@ use crate::evidence::{Boot, GatewayKeys, Identity};
 use crate::gateway::Gateway;
 use crate::gpus::Gpus;
 use crate::kernel::{self, Workers};
+use crate::log_key::LogKey;
 use crate::personal::Personal;
 use crate::release::{ATTEMPTS_AT_START, Exchange, Releaser};
 use crate::reload::GatewayFiles;
 use crate::required::require;
-use crate::run::{KEEPER, Keeper, Slot};
+use crate::run::{Happening, KEEPER, Keeper, Slot};
 use crate::runtime;
-use crate::settings::{self, Device, Package, Settings};
+use crate::settings::{self, Audit, Device, Package, Settings};
 use crate::share;
 use crate::stages::{Stage, Stages};
 use crate::store;
 use anchorhold_attester::device::Device as AttestingDevice;
-use anchorhold_audit_log::{BootId, Event, EventType, Log, Outcome};
+use anchorhold_audit_log::{
+    Beginning as LogBeginning, BootId, Code, Event, EventType, Hash, Log, Outcome, ReadingKey, Setting,
+};
 use anchorhold_channel::document::RuntimeClaims;
 use anchorhold_confine::{Beginning, Phase, Reach, Role, Starting, nvidia_nodes};
 use anchorhold_ipc::{Confinement, FromGateway, HeldProcess};
@@ -34,7 +37,7 @@ use anchorhold_rats::{RuntimeEvent, Sha256Digest};
 use anyhow::{Context as _, bail};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 /// Starts everything and serves until told to stop.
@@ -72,20 +75,14 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
     let keys = (&keys, endorsements);
     let boot_names = (boot.id, boot.voice);
     let identity = Identity::launch(&settings, boot_names, keys, gpus, clock, runtime.selinux_policy)?;
-    measure_settings(&identity, &settings, handed)?;
-    let boot_id = BootId::new(boot.id);
-    let log = Log::create(&log_directory, boot.signer, boot_id, clock.stamp())
-        .context("beginning the audit log")?;
-    let witnessing = if witnesses.is_some() { Witnessing::Some } else { Witnessing::None };
-    let writer = Writer::start(log, clock, witnessing)?;
-    let personal = settings.audit.personal.as_ref();
-    let personal = personal
-        .map(|terms| Personal::begin(&settings.audit.directory, &terms.recipient, boot_id))
-        .transpose()?;
-    writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
+    let setting = Some(measure_settings(&identity, &settings, handed)?);
+    let beginning_log = LogBeginning::new(boot.signer, BootId::new(boot.id), clock.stamp());
+    let beginning_log = LogBeginning { opening: identity.opening(), setting, ..beginning_log };
+    let (writer, reading) = begin_log(&settings.audit, beginning_log, &log_directory, clock)?;
+    let personal = begin_personal(&settings.audit, BootId::new(boot.id))?;
 
     let (happenings, inbox) = channel();
-    let mut keeper = Keeper {
+    let keeper = Keeper {
         settings,
         files,
         clock,
@@ -111,26 +108,63 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         evidence_recorded: false,
         drain_within: Duration::ZERO,
     };
+    open_and_run(keeper, (gateway, &log_directory, reading), &inbox)
+}
+
+/// Obtains keys, loads models, opens the port and serves; a start that fails gives back what there is.
+fn open_and_run(
+    mut keeper: Keeper,
+    (gateway, log_directory, reading): (Gateway, &Path, ReadingKey),
+    inbox: &Receiver<Happening>,
+) -> anyhow::Result<()> {
     let outcome = collect(&mut keeper)
         .and_then(|()| obtain_and_load(&mut keeper))
-        .and_then(|()| keeper.open(gateway, &log_directory));
+        .and_then(|()| keeper.open(gateway, log_directory, reading));
     match outcome {
-        Ok((child, voice)) => keeper.run(child, &voice, &inbox),
-        Err(error) => {
-            // Slots are dropped first: a worker that was loaded must not outlive a start that failed.
-            keeper.give_back();
-            keeper.collect_rest();
-            match keeper.writer.close() {
-                Ok(()) => Err(error),
-                Err(log) => Err(log.context(error)),
-            }
-        }
+        Ok((child, voice)) => keeper.run(child, &voice, inbox),
+        Err(error) => Err(end_start(keeper, error)),
     }
 }
 
+/// Ends a start that failed, and gives back why it did.
+fn end_start(mut keeper: Keeper, error: anyhow::Error) -> anyhow::Error {
+    // Slots are dropped first: a worker that was loaded must not outlive a start that failed.
+    keeper.give_back();
+    keeper.collect_rest();
+    match keeper.writer.close() {
+        Ok(()) => error,
+        Err(log) => log.context(error),
+    }
+}
+
+/// Begins to keep whom entries are about, where the settings name somebody who may know.
+fn begin_personal(settings: &Audit, boot: BootId) -> anyhow::Result<Option<Personal>> {
+    let personal = settings.personal.as_ref();
+    personal.map(|terms| Personal::begin(&settings.directory, &terms.recipient, boot)).transpose()
+}
+
+/// Begins the boot's log, encrypted, and gives back its writer and what opens its entries.
+fn begin_log(
+    settings: &Audit,
+    beginning: LogBeginning,
+    directory: &Path,
+    clock: Clock,
+) -> anyhow::Result<(Writer, ReadingKey)> {
+    let LogKey { storage, reading, copies } = LogKey::new(settings, beginning.signer.origin())?;
+    if copies.is_empty() {
+        warn("audit.readers names nobody: nobody can read the log when this guest is gone");
+    }
+    let log =
+        Log::begin(directory, beginning.encrypted(storage, copies)).context("beginning the audit log")?;
+    let witnessing = if settings.witnesses.is_some() { Witnessing::Some } else { Witnessing::None };
+    let writer = Writer::start(log, clock, witnessing)?;
+    writer.recorder().record(Event::new(EventType::BootStart, Outcome::Success, clock.stamp()))?;
+    Ok((writer, reading))
+}
+
 /// Measures what this guest was told to do, before it says anything of itself: the keeper's settings, and the gateway's with whatever
-/// was handed over beside its file.
-fn measure_settings(identity: &Identity, settings: &Settings, handed: &Handed) -> anyhow::Result<()> {
+/// was handed over beside its file. Gives back what entry 0 says of them: SHA-256 of the event's line.
+fn measure_settings(identity: &Identity, settings: &Settings, handed: &Handed) -> anyhow::Result<Setting> {
     let config = &settings.gateway.config;
     let mut gateway = std::fs::read(config).with_context(|| config.display().to_string())?;
     for (name, value) in &handed.environment {
@@ -140,7 +174,9 @@ fn measure_settings(identity: &Identity, settings: &Settings, handed: &Handed) -
         gateway.extend([b"\n", set.as_bytes()].concat());
     }
     let event = RuntimeEvent::settings(&settings.digest, &Sha256Digest::of(&gateway));
-    identity.attester.measure(event).context("measuring the settings").map(drop)
+    let digest = Hash::of(event.to_string().as_bytes());
+    identity.attester.measure(event).context("measuring the settings")?;
+    Ok(Setting { approved_by: Vec::new(), name: Code::from_static("settings"), new: Some(digest), old: None })
 }
 
 /// Starts the gateway, which confines itself and says which keys it holds before anything else.

@@ -3,12 +3,17 @@
 use crate::broker::Broker;
 use crate::owner::{Owner, Sealed};
 use crate::process::{Process, Programs};
-use anchorhold_rats::Sha256Digest;
+use anchorhold_audit_log::{LogPlace, ReadingKey, export_jsonl, read_key_copies};
+use anchorhold_log_key::{KeyCopies, ReaderKey};
+use anchorhold_rats::{Kem, Secret, Sha256Digest};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 /// How long one stage of the start may take.
@@ -205,7 +210,7 @@ impl Settings {
             "deployment = \"demo\"\nproduction = {}\n\n[attester]\n{}debug = {}\n{}\n\
              {}[gateway]\nprogram = {}\nconfig = {}\nwrites = [{}]\n\n\
              [worker]\nprogram = {}\nthreads = 2\nkeep_prefixes = {}\nprecision = {:?}\nrequired_layers = {:?}\n\n\
-             [audit]\ndirectory = {}\n",
+             [audit]\ndirectory = {}\nreaders = [\"{}\"]\n",
             self.production,
             match self.tdx_collateral {
                 None => format!("kind = \"software\"\nreport_version = {}\n", self.report_version),
@@ -224,6 +229,7 @@ impl Settings {
             self.precision,
             self.required_layers,
             quoted(&places.state.join("audit")),
+            log_reader().public_key(),
         );
         if let Some((late, held)) = self.witnessed {
             // Writing to a string cannot fail.
@@ -239,17 +245,11 @@ impl Settings {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "personal = {{ recipient = \"{recipient}\" }}");
         }
-        if let Some(group) = &self.group {
-            text.push_str("\n[worker.group]\n");
-            text.push_str(group);
-        }
-        if let Some(collector) = &self.collector {
-            text.push_str("\n[collector]\n");
-            text.push_str(collector);
-        }
-        if let Some(gpus) = &self.gpus {
-            text.push_str("\n[gpus]\n");
-            text.push_str(gpus);
+        let written = [("worker.group", &self.group), ("collector", &self.collector), ("gpus", &self.gpus)];
+        for (table, lines) in written.into_iter().filter_map(|(table, lines)| Some((table, lines.as_ref()?)))
+        {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n[{table}]\n{lines}");
         }
         if !self.quoted_pcrs.is_empty() {
             // Writing to a string cannot fail.
@@ -393,6 +393,7 @@ impl Guest {
         std::fs::create_dir_all(directory.join("public"))?;
         std::fs::create_dir_all(directory.join("audit"))?;
         settings.write(&Places::of_process(programs, directory), directory)?;
+        write_log_reader(directory)?;
         let mut command = Command::new(programs.path("anchorhold-keeper"));
         command.arg("--config").arg(directory.join("keeper.toml"));
         let mut process = Process::start(command, &directory.join("guest.stderr"))?;
@@ -485,10 +486,37 @@ impl Guest {
     }
 }
 
+/// Who reads the logs of tests and of the demonstration: a key that everybody who reads this has.
+#[must_use]
+pub fn log_reader() -> ReaderKey {
+    ReaderKey::from_seed(Kem::X25519, Secret::take(&mut [0x6c; 32]))
+}
+
+/// Writes the file of that key into `folder`, for the command line.
+pub fn write_log_reader(folder: &Path) -> anyhow::Result<PathBuf> {
+    let path = folder.join("log-reader.key");
+    if !path.exists() {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(log_reader().to_text().as_bytes())?;
+    }
+    Ok(path)
+}
+
+/// What `anchorhold audit export` says of the log, by that key; the bundle is `bundle`.
+pub fn export_log(programs: &Programs, log: &Path, bundle: &Path) -> anyhow::Result<Output> {
+    let key = write_log_reader(bundle.parent().context("a bundle is in a folder")?)?;
+    programs.output(
+        "anchorhold",
+        &[&"audit", &"export", &"--log", &log, &"--reader-key", &key, &"--out", &bundle],
+    )
+}
+
 /// The entries of the audit log in this directory.
 pub fn log_entries(log: &Path) -> anyhow::Result<Vec<Value>> {
     let mut lines = Vec::new();
-    anchorhold_audit_log::export_jsonl(log, &mut lines)?;
+    let copies = read_key_copies(log)?.context("the log has no readers")?;
+    let key = KeyCopies::from_json(&copies)?.open(&log_reader())?;
+    export_jsonl(LogPlace::encrypted(log, &ReadingKey::new(key.expose())), &mut lines)?;
     serde_json::Deserializer::from_slice(&lines).into_iter().map(|entry| Ok(entry?)).collect()
 }
 

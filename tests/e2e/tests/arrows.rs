@@ -26,6 +26,8 @@ use std::process::Command;
 /// * `key-release` uses `audit-log`: a guest takes no key whose release is not proven to stand in the broker's log.
 /// * `fetcher` is a program of its own, because what it needs to speak to stores has no business beside weights keys.
 /// * `collector` is a program of its own, because it reads what hostile processes had a hand in, and holds the kernel's socket.
+/// * `log-key` is a crate of its own because the keeper writes copies of a log's key and the command line opens them, and `audit-log`
+///   decrypts nothing that was encrypted to a public key.
 /// * `gpu-attester` is a program of its own, because NVIDIA's library is asked there, and neither the keeper nor a worker loads it for that.
 /// * `witnesses` is a crate of its own because guests and key brokers both keep a log in front of witnesses, over HTTPS.
 /// * `weights-store` is a crate of its own because the command line fetches too, and to keep `object_store` away from others.
@@ -73,6 +75,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("hpke", "attestation", &["rats"]),
     ("body-encryption", "attestation", &["rats", "hpke"]),
     ("key-release", "attestation", &["rats", "verifier", "appraisal-policy", "audit-log", "dsse", "hpke"]),
+    ("log-key", "attestation", &["rats", "hpke"]),
     ("witnesses", "attestation", &["audit-log", "channel"]),
     ("release-cedar", "attestation", &["audit-log", "rats", "verifier"]),
     (
@@ -146,6 +149,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "kbs",
             "key-release",
             "audit-log",
+            "log-key",
             "audit-personal",
             "channel",
             "witnesses",

@@ -9,6 +9,7 @@ mod personal;
 mod progress;
 mod proof;
 mod prune;
+mod reader;
 mod report;
 mod stats;
 mod tail;
@@ -20,8 +21,8 @@ use crate::trust::TrustArgs;
 use crate::{files, output::remark};
 use anchorhold_audit_log::cosignature::{Quorum, WitnessKey};
 use anchorhold_audit_log::{
-    Expectations, ExportOptions, ExportSummary, Hash, LogReader, MAX_EARLIER, Origin, PublicKey, Report,
-    Status, VerifierKey, export_from, verify,
+    Expectations, ExportOptions, ExportSummary, Hash, MAX_EARLIER, Origin, PublicKey, Report, Status,
+    VerifierKey, export_from, verify,
 };
 use anchorhold_channel::Verdict;
 use anchorhold_dossier::attestation::{self, Attestation};
@@ -38,7 +39,7 @@ const MAX_CHECKPOINT_BYTES: usize = 64 * 1024;
 pub(crate) enum Command {
     /// Write a bundle that anybody can verify without us
     #[command(
-        after_help = "Example:\n  anchorhold audit export --log /var/lib/anchorhold/audit --out bundle.tar"
+        after_help = "Example:\n  anchorhold audit export --log /var/lib/anchorhold/audit/acme-0f1e --reader-key reader.key --out bundle.tar"
     )]
     Export(ExportArgs),
     #[command(
@@ -70,6 +71,8 @@ pub(crate) enum Command {
         --tls-key $TLS_KEY --as ocsf --once"
     )]
     Tail(Box<tail::TailArgs>),
+    #[command(subcommand)]
+    Reader(reader::Command),
     #[command(after_help = "Examples:\n  anchorhold audit prove bundle.tar --index 4711 --out proof\n  \
         anchorhold audit prove bundle.tar --from 4700 --to 4800 --audit-key $LOG_KEY --out proofs")]
     Prove(Box<proof::ProveArgs>),
@@ -112,6 +115,9 @@ pub(crate) struct ExportArgs {
     /// The log's folder
     #[arg(long, value_name = "DIR")]
     log: PathBuf,
+    /// The private key of a reader, which `audit reader new` made: opens the entries of a guest's log
+    #[arg(long, value_name = "FILE")]
+    reader_key: Option<PathBuf>,
     /// The bundle to make; must not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -199,6 +205,7 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Verify(args) => run_verify(args),
         Command::Stats(args) => stats::run(args),
         Command::Tail(args) => tail::run(args),
+        Command::Reader(command) => reader::run(command),
         Command::Prove(args) => proof::prove(args),
         Command::CheckProof(args) => proof::check(args),
         Command::Tiles(args) => tiles::run(args),
@@ -223,7 +230,7 @@ struct Exported {
 
 fn run_export(args: &ExportArgs) -> Result<Exit, Failure> {
     let range = args.from.zip(args.to).map(|(from, to)| from..to);
-    let shown = progress::Shown::new(LogReader::open(&args.log).map_err(Failure::other)?);
+    let shown = progress::Shown::new(reader::open(&args.log, args.reader_key.as_deref())?);
     let out = files::create_private(&args.out)?;
     let made = export_from(&shown, &out, &ExportOptions { range }).map_err(Failure::other);
     drop(shown);

@@ -89,10 +89,7 @@ fn case_37_what_is_pruned_is_told_and_what_is_held_stays() {
     run(["audit", "archive", "export", &stand.archive, "--out", &acts]).expect(0, "");
     run(["audit", "verify", &acts, "--log-only", "--audit-key", &stand.archive_key]).expect(0, "");
     let report = stand.folder.path("report.html");
-    let made = ["audit", "report", &acts, "--log-only", "--audit-key", &stand.archive_key, "--out", &report];
-    if run(made).code != 0 {
-        run(["audit", "report", &acts, "--audit-key", &stand.archive_key, "--out", &report]).expect(0, "");
-    }
+    run(["audit", "report", &acts, "--audit-key", &stand.archive_key, "--out", &report]).expect(0, "");
     assert!(std::fs::read_to_string(&report).unwrap().contains("entries 0 to 3 gone, of 3, by aiact, pci"));
 }
 

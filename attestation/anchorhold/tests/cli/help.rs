@@ -28,6 +28,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("audit-entries", &["audit", "entries"]),
     ("audit-erase", &["audit", "erase"]),
     ("audit-export", &["audit", "export"]),
+    ("audit-reader-new", &["audit", "reader", "new"]),
+    ("audit-reader-show", &["audit", "reader", "show"]),
     ("audit-hold-list", &["audit", "hold", "list"]),
     ("audit-hold-place", &["audit", "hold", "place"]),
     ("audit-hold-release", &["audit", "hold", "release"]),

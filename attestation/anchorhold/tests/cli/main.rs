@@ -14,6 +14,7 @@ mod owner;
 mod package;
 mod policy;
 mod proof;
+mod reader;
 mod receipt;
 mod release;
 mod seal;

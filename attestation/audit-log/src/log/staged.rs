@@ -6,6 +6,7 @@ use crate::entry::{Entry, Event, Slot};
 use crate::frame::{begin_frame, end_frame, last_leaf};
 use crate::id::Ulid;
 use crate::merkle;
+use crate::storage_key::StorageKey;
 
 /// The random bytes of one entry's id.
 const ID_BYTES: usize = 10;
@@ -38,16 +39,21 @@ impl Staged {
         self.leaves.is_empty()
     }
 
-    /// Encodes one more entry; after an error nothing is added.
-    pub(super) fn push(&mut self, event: Event, slot: Slot) -> Result<(), LogError> {
-        let last_mono_ns = event.at.mono_ns;
+    /// Encodes one more entry, encrypted where there is a key; after an error nothing is added.
+    pub(super) fn push(
+        &mut self,
+        event: Event,
+        slot: Slot,
+        key: Option<&StorageKey>,
+    ) -> Result<(), LogError> {
+        let (index, last_mono_ns) = (slot.seq, event.at.mono_ns);
         let at = begin_frame(&mut self.frames);
         if let Err(error) = Entry::assign(event, slot).write_to(&mut self.frames) {
             self.frames.truncate(at);
             return Err(LogError::Entry(error));
         }
         self.leaves.push(merkle::leaf_hash(last_leaf(&self.frames, at)));
-        end_frame(&mut self.frames, at);
+        end_frame(&mut self.frames, at, index, key);
         self.last_mono_ns = last_mono_ns;
         Ok(())
     }

@@ -193,8 +193,8 @@ impl Pass {
         {
             self.lost_max = lost_max;
         }
-        if entry.kind == EventType::BootEvidence && self.evidence.is_none() {
-            self.evidence = entry.platform.as_ref().and_then(|platform| platform.evidence);
+        if self.evidence.is_none() {
+            self.evidence = entry.evidence_of_log();
         }
         self.times.take(index, entry);
         self.last = Some(entry.kind);

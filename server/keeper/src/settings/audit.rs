@@ -1,5 +1,6 @@
 //! The audit log, who cosigns it, and who brings the kernel's records.
 
+use anchorhold_log_key::MAX_READERS;
 use anchorhold_rats::WrappingKey;
 use anchorhold_witnesses::{
     Clock as SecondsClock, SettingsError, WitnessSettings, Witnesses as LogCosigners,
@@ -17,6 +18,10 @@ const MAX_HELD_S: u32 = 24 * 60 * 60;
 pub(crate) struct Audit {
     /// Holds one directory for each boot.
     pub(crate) directory: PathBuf,
+    /// Who can read the logs when the guest is gone: X25519 or X-Wing keys, each of which the key to the entries is encrypted to. Nobody if it
+    /// is not written; a log is then read only while its guest runs.
+    #[serde(default)]
+    pub(crate) readers: Vec<WrappingKey>,
     /// Who cosigns the log while it grows; none where nobody does.
     pub(crate) witnesses: Option<LogWitnesses>,
     /// Who may read whom an entry is about; nothing of that is recorded where nobody may.
@@ -60,6 +65,14 @@ const fn held() -> u32 {
     300
 }
 
+impl Audit {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let readers = self.readers.len();
+        ensure!(readers <= MAX_READERS, "audit.readers: {readers} keys, the limit is {MAX_READERS}");
+        self.witnesses.as_ref().map_or(Ok(()), LogWitnesses::check)
+    }
+}
+
 impl LogWitnesses {
     /// Who asks them, by this clock.
     ///
@@ -70,7 +83,7 @@ impl LogWitnesses {
         LogCosigners::new(&settings).map(|witnesses| witnesses.with_clock(clock))
     }
 
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    fn check(&self) -> anyhow::Result<()> {
         let (late, held) = (self.late_seconds, self.held_seconds);
         ensure!(
             0 < late && late <= held && held <= MAX_HELD_S,

@@ -6,7 +6,7 @@
 use anchorhold_attester::software::simulated_ark_der;
 use anchorhold_e2e::boot::{Deployment, Ended, Image};
 use anchorhold_e2e::client::Caller;
-use anchorhold_e2e::guest::log_entries;
+use anchorhold_e2e::guest::{export_log, log_entries};
 use anchorhold_e2e::models::EMBEDDING;
 use anchorhold_e2e::process::Programs;
 use anchorhold_image_builder::build::{Inputs, build};
@@ -339,7 +339,7 @@ fn verify(log: &Path, measurement: &str) -> anyhow::Result<()> {
     let programs = Programs::beside_this_one()?;
     let (bundle, root) = (log.with_extension("tar"), log.with_extension("der"));
     std::fs::write(&root, simulated_ark_der())?;
-    programs.run("anchorhold", &[&"audit", &"export", &"--log", &log, &"--out", &bundle])?;
+    ensure!(export_log(&programs, log, &bundle)?.status.success(), "the log was not exported");
     let trust: [&dyn AsRef<std::ffi::OsStr>; 4] =
         [&"--measurement", &measurement, &"--dangerous-simulated-root", &root];
     let words = [&"audit" as &dyn AsRef<std::ffi::OsStr>, &"verify", &bundle].into_iter().chain(trust);

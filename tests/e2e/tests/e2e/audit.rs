@@ -21,7 +21,7 @@ fn verify(stand: &Stand, bundle: &Path, trust: &[&str]) -> (Option<i32>, Value) 
 
 fn export(stand: &Stand, log: &Path, name: &str) -> PathBuf {
     let bundle = stand.path().join(name);
-    stand.programs.run("anchorhold", &[&"audit", &"export", &"--log", &log, &"--out", &bundle]).unwrap();
+    assert!(anchorhold_e2e::guest::export_log(&stand.programs, log, &bundle).unwrap().status.success());
     bundle
 }
 

@@ -131,7 +131,7 @@ fn case_34_no_prompt_key_or_weight_in_files_metrics_logs_or_exports() {
     check_files(stand.path(), &canaries);
     guest.stop().unwrap();
     let bundle = stand.path().join("bundle.tar");
-    stand.programs.run("anchorhold", &[&"audit", &"export", &"--log", &log, &"--out", &bundle]).unwrap();
+    assert!(anchorhold_e2e::guest::export_log(&stand.programs, &log, &bundle).unwrap().status.success());
     assert!(contains(&std::fs::read(&bundle).unwrap(), b"\"tenant\":\"demo\""));
     check_files(stand.path(), &canaries);
     for (what, bytes) in canaries.spellings() {

@@ -16,7 +16,7 @@ fn witnessed(late: u32, held: u32) -> Served {
 /// Exit code and output of `anchorhold audit verify` for the log, held to this witness.
 fn verify(stand: &Stand, log: &Path, name: &str, witness: &str) -> (Option<i32>, String) {
     let bundle = stand.path().join(name);
-    stand.programs.run("anchorhold", &[&"audit", &"export", &"--log", &log, &"--out", &bundle]).unwrap();
+    assert!(anchorhold_e2e::guest::export_log(&stand.programs, log, &bundle).unwrap().status.success());
     let key = std::fs::read_to_string(log.join("key.vkey")).unwrap();
     let output = stand
         .programs
@@ -113,10 +113,7 @@ fn case_29_a_log_that_was_set_back_is_found_by_the_cosigned_checkpoint() {
     let bytes = std::fs::read(&segment).unwrap();
     std::fs::write(&segment, &bytes[..bytes.len() / 2]).unwrap();
     let bundle = stand.path().join("back.tar");
-    let output = stand
-        .programs
-        .output("anchorhold", &[&"audit", &"export", &"--log", &log, &"--out", &bundle])
-        .unwrap();
+    let output = anchorhold_e2e::guest::export_log(&stand.programs, &log, &bundle).unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("the checkpoint covers") || said.contains("damaged"), "{said}");
