@@ -6,7 +6,8 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
 static RECIPIENT: LazyLock<RecipientKey> = LazyLock::new(|| {
-    RecipientKey::parse(format!("anchorhold-privacy-key x25519 {}\n", "2b".repeat(32)).as_bytes()).expect("a key")
+    RecipientKey::parse(format!("anchorhold-privacy-key x25519 {}\n", "2b".repeat(32)).as_bytes())
+        .expect("a key")
 });
 
 fuzz_target!(|bytes: &[u8]| {
