@@ -111,6 +111,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
             "endorsements",
             "evaluation",
             "kbs",
+            "log-key",
             "sealed-weights",
             "vectors",
             "verifier",
