@@ -29,7 +29,7 @@ node_modules() {
     rm -rf "$home"
     mkdir -p "$home"
     cp "$clients/package.json" "$lock" "$home"
-    npm ci --prefix "$home" --silent --ignore-scripts --no-audit --no-fund
+    npm ci --prefix "$home" --loglevel error --fetch-retries 5 --ignore-scripts --no-audit --no-fund
     cp "$lock" "$home/whole.json"
 }
 
