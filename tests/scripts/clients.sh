@@ -22,6 +22,12 @@ environment() { # NAME
     cp "$pins" "$home/pins.txt"
 }
 
+# Packages are fetched by the machine's own certificates, not by the demonstration's.
+fetching=(env -u SSL_CERT_FILE -u NODE_EXTRA_CA_CERTS)
+for name in SSL_CERT_FILE NODE_EXTRA_CA_CERTS; do
+    [ -z "${!name:-}" ] || fetching+=("$name=${!name}")
+done
+
 node_modules() {
     local lock=$clients/package-lock.json home=$installed/node
     cmp -s "$lock" "$home/whole.json" && return
@@ -29,7 +35,7 @@ node_modules() {
     rm -rf "$home"
     mkdir -p "$home"
     cp "$clients/package.json" "$lock" "$home"
-    npm ci --prefix "$home" --loglevel error --fetch-retries 5 --ignore-scripts --no-audit --no-fund
+    "${fetching[@]}" npm ci --prefix "$home" --loglevel error --fetch-retries 5 --ignore-scripts --no-audit --no-fund
     cp "$lock" "$home/whole.json"
 }
 
