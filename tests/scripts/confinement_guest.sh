@@ -19,7 +19,7 @@ for line in sys.stdin:
     if told.get("executable") and told["target"]["name"] == "confinement": print(told["executable"])')
 root=$work/root
 mkdir -p "$root/model"
-cp "$minilm"/* "$root/model/"
+cp -r "$minilm/." "$root/model"
 cp "$program" "$root/confinement"
 ldd "$program" | grep -o '/[^ ]*' | while read -r library; do
     mkdir -p "$root/$(dirname "$library")"

@@ -57,8 +57,10 @@ fn main() {
     let rounds: usize = words.next().map_or(10, |rounds| rounds.parse().unwrap());
     let requests: u64 = words.next().map_or(REQUESTS, |requests| requests.parse().unwrap());
     let package = Package::seal(Path::new(model));
+    // Before anybody is started: a group with processes in it gets no groups below it.
+    let groups = Group::create(1, &SHARE);
     let mut workers: Vec<Worker> = WAYS.into_iter().map(|way| Worker::start(way, &package, None)).collect();
-    match Group::create(1, &SHARE) {
+    match groups {
         Ok(groups) => workers.push(Worker::start(GROUPED, &package, groups.first())),
         Err(error) => println!("{GROUPED}: left out: {error}"),
     }
