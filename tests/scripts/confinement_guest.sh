@@ -30,7 +30,7 @@ cc -O1 -static -o "$root/init" tests/scripts/confinement_init.c
 
 timeout 1500 "$tools/run/qemu-system-x86_64" -machine q35 -accel "${ACCEL:-tcg}" -cpu max -smp 2 -m 3072 -nodefaults -nographic -no-reboot \
     -serial "file:$work/console" -kernel "$kernels/demo" -initrd "$work/initrd" \
-    -append "console=ttyS0 panic=-1 quiet no_timer_check -- /model ${1:-4} ${2:-1} JSON=/dev/stdout"
+    -append "console=ttyS0 panic=-1 quiet no_timer_check -- /model ${1:-4} ${2:-1} JSON=/dev/ttyS0"
 tr -d '\r' <"$work/console" >"$work/told"
 grep -v '^\[{' "$work/told" || true
 grep -q '^grouped ' "$work/told" || { echo "confinement: no figures from the guest" >&2; exit 1; }
