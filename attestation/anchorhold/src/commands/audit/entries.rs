@@ -4,7 +4,7 @@ use super::{AuditKey, log_check};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{self, Metered, remark};
-use anchorhold_audit_log::{Entry, Expectations, Hash, Outcome, Report, TenantId, verify_each};
+use anchorhold_audit_log::{Entry, Expectations, Hash, Manifest, Outcome, Report, TenantId, verify_each};
 use anchorhold_audit_report::{Filter, MAX_SAMPLE, Sample, csv, ocsf, parquet};
 use anchorhold_rats::Timestamp;
 use std::collections::BTreeSet;
@@ -203,6 +203,15 @@ pub(super) fn run(args: &EntriesArgs) -> Result<Exit, Failure> {
     }
     remark(&format!("wrote {written} entries of a log that is complete for its range and signed by its key"));
     Ok(Exit::Ok)
+}
+
+/// Refuses a bundle of a part of its log, where `what` ("tiles are") made of all of it.
+pub(super) fn require_whole(manifest: &Manifest, what: &str) -> Result<(), Failure> {
+    if manifest.is_whole() {
+        return Ok(());
+    }
+    let failure = Failure::other(format!("the bundle holds a part of its log, and {what} made of all of it"));
+    Err(failure.hint("export without --from and --to"))
 }
 
 /// Says which checks failed, of a log of which nothing was given out.

@@ -1,7 +1,7 @@
 //! `anchorhold audit prove` and `check-proof`: one file for each entry that shows, without the log, that the entry stands in it.
 
 use super::AuditKey;
-use super::entries::{Bundle, not_proven};
+use super::entries::{Bundle, not_proven, require_whole};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{self, Format, line, remark};
@@ -71,10 +71,7 @@ pub(super) fn prove(args: &ProveArgs) -> Result<Exit, Failure> {
     else {
         return Ok(not_proven(&report));
     };
-    if !manifest.is_whole() {
-        let failure = Failure::other("the bundle holds a part of its log, and a proof is made of all of it");
-        return Err(failure.hint("export without --from and --to"));
-    }
+    require_whole(manifest, "a proof is")?;
     let head = checkpoint.head;
     let mut prover = InclusionProver::new(wanted.clone(), head.size).ok_or_else(|| outside(head.size))?;
     let mut entries = BTreeMap::new();

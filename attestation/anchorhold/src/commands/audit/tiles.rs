@@ -1,7 +1,7 @@
 //! `anchorhold audit tiles`: a log as static files, which any web server can offer.
 
 use super::AuditKey;
-use super::entries::{Bundle, not_proven};
+use super::entries::{Bundle, not_proven, require_whole};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{self, Format, line};
@@ -72,10 +72,7 @@ pub(super) fn run(args: &TilesArgs) -> Result<Exit, Failure> {
     else {
         return Ok(not_proven(&report));
     };
-    if !manifest.is_whole() {
-        let failure = Failure::other("the bundle holds a part of its log, and tiles are made of all of it");
-        return Err(failure.hint("export without --from and --to"));
-    }
+    require_whole(manifest, "tiles are")?;
     DirBuilder::new().create(&args.out).map_err(|e| files::failed("create", &args.out, &e))?;
     let mut tiler = Tiler::new();
     let (mut tiles, mut failed) = (0, None);
