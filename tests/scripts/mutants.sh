@@ -9,6 +9,7 @@
 #   --shard 3/40          the fourth fortieth of the mutants
 #   --file '*/snp/*.rs'   some files
 #   --re 'in judge'       some names
+#   --features paused-clock   which the tests of anchorhold-endorsements need
 # Tests of other packages are added with --test-package NAME.
 set -euo pipefail
 package=${1:?usage: mutants.sh PACKAGE [ARGUMENT ...]}

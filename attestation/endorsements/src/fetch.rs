@@ -119,13 +119,13 @@ mod tests {
     use futures_util::future::join;
     use std::cell::Cell;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn one_asks_and_the_others_wait_for_its_answer() {
         let flights = Flights::default();
         let asked = Cell::new(0);
         let ask = || async {
             asked.set(asked.get() + 1);
-            sleep(Duration::from_secs(1)).await;
+            sleep(Duration::from_millis(20)).await;
             asked.get()
         };
         assert_eq!(join(flights.once("a", ask()), flights.once("a", ask())).await, (1, 1));
@@ -133,15 +133,15 @@ mod tests {
         assert!(flights.under_way.lock().unwrap().is_empty());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn when_the_asker_goes_away_the_next_asks() {
         let flights = Flights::default();
         let first = flights.once("a", std::future::pending());
         let second = async {
-            sleep(Duration::from_secs(1)).await;
+            sleep(Duration::from_millis(20)).await;
             flights.once("a", async { 7 }).await
         };
-        let impatient = tokio::time::timeout(Duration::from_secs(2), first);
+        let impatient = tokio::time::timeout(Duration::from_millis(60), first);
         let (first, second) = join(impatient, second).await;
         assert!(first.is_err());
         assert_eq!(second, 7);

@@ -61,8 +61,12 @@ mod tests {
         pieces.boxed()
     }
 
+    const WINDOW: Duration = Duration::from_millis(400);
+    /// Long enough for any machine, and far less than what these streams would take to their end.
+    const SOON: Duration = Duration::from_secs(30);
+
     async fn read(mut stream: BoxStream<'static, Result<Bytes, Fault>>) -> Result<u64, Fault> {
-        let limits = Limits { pace_window: Duration::from_secs(10), pace_least: 1000, ..Limits::default() };
+        let limits = Limits { pace_window: WINDOW, pace_least: 1000, ..Limits::default() };
         let mut pace = Pace::new(&limits);
         let mut sum = 0;
         while let Some(bytes) = pace.next(&mut stream).await? {
@@ -71,24 +75,26 @@ mod tests {
         Ok(sum)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn case_21_one_byte_a_second_is_cut_after_one_window() {
+    #[tokio::test]
+    async fn case_21_one_byte_at_a_time_is_cut_after_one_window() {
         let began = Instant::now();
-        let slow = read(drip(1, Duration::from_secs(1), usize::MAX)).await.unwrap_err();
-        assert!(matches!(slow, Fault::Slow { observed: 8..=10, wanted: 1000, .. }), "{slow}");
-        assert!(began.elapsed() <= Duration::from_secs(11));
+        let slow = read(drip(1, WINDOW / 10, usize::MAX)).await.unwrap_err();
+        assert!(matches!(slow, Fault::Slow { observed: 0..=10, wanted: 1000, .. }), "{slow}");
+        assert!((WINDOW..SOON).contains(&began.elapsed()), "{:?}", began.elapsed());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn case_21_silence_is_cut_after_one_window() {
         let began = Instant::now();
         let slow = read(stream::pending().boxed()).await.unwrap_err();
         assert!(matches!(slow, Fault::Slow { observed: 0, .. }));
-        assert_eq!(began.elapsed(), Duration::from_secs(10));
+        assert!((WINDOW..SOON).contains(&began.elapsed()), "{:?}", began.elapsed());
     }
 
-    #[tokio::test(start_paused = true)]
+    /// Over more than two windows. A piece that is there is taken before the window is looked at, so a machine that stops for
+    /// a while is no slow service.
+    #[tokio::test]
     async fn what_keeps_the_least_rate_is_read_to_its_end() {
-        assert_eq!(read(drip(101, Duration::from_secs(1), 50)).await.unwrap(), 5050);
+        assert_eq!(read(drip(1000, WINDOW / 20, 50)).await.unwrap(), 50_000);
     }
 }
