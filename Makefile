@@ -33,7 +33,7 @@ image: build ## Build the guest's image: FLAVOUR=production, debug or demo, PROF
 	@CARGO='$(CARGO)' enclave-image/image.sh $(FLAVOUR) $(PROFILE)
 
 kernel: setup ## Build the guest's kernels, unless they are there; prints their folder
-	@$(CARGO) build --quiet --release -p anchorhold-image-builder
+	@$(CARGO) build --quiet --release --workspace --bin anchorhold-image
 	@enclave-image/kernel.sh
 
 kernel-check: kernel ## Build the guest's kernels a second time, elsewhere, and compare every byte

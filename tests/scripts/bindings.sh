@@ -34,7 +34,8 @@ has() { # LANGUAGE TOOL ...
 has python python3 && python=1 || python=
 has wasm node npm clang && wasm=1 || wasm=
 
-"$cargo" build --quiet --release -p anchorhold-relying-party --examples
+# As the tests have built them already.
+"$cargo" build --quiet --release --workspace --example attested_server --example verdicts
 export ANCHORHOLD_ATTESTED_SERVER=$target/release/examples/attested_server
 verdicts=$target/release/examples/verdicts
 "$verdicts" inputs tests/vectors/audit/notes.json > "$folder/inputs.jsonl"

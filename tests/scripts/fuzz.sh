@@ -7,7 +7,7 @@ set -euo pipefail
 seconds=${1:?usage: fuzz.sh SECONDS}
 export RUSTC_BOOTSTRAP=1
 cargo=${CARGO:-cargo}
-"$cargo" fuzz --version >/dev/null 2>&1 || "$cargo" install cargo-fuzz --locked --quiet
+"$cargo" fuzz --version >/dev/null 2>&1 || CARGO_PROFILE_DEV_DEBUG=0 "$cargo" install cargo-fuzz --locked --quiet --debug
 
 targets=$("$cargo" fuzz list --fuzz-dir tests/fuzz)
 "$cargo" fuzz build --fuzz-dir tests/fuzz

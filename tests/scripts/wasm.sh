@@ -4,7 +4,8 @@
 set -euo pipefail
 cargo=${CARGO:-cargo}
 target=${CARGO_TARGET_DIR:-target}
-folder=$target/wasm-package
+# The verifier's folder, since what is optimised for size is the same.
+folder=$target/verifier-size
 tools=$target/tools
 output=${1:-$target/npm}
 
