@@ -14,7 +14,7 @@ tests() { # ARGUMENT ...
 }
 tests
 # With a clock that stands still, which is in no other build.
-tests --features anchorhold-endorsements/paused-clock --test endorsements
+tests --features anchorhold-endorsements/paused-clock --test paused_clock
 tests --manifest-path tests/differential/Cargo.toml
 awk '/^test result: / { passed += $4; failed += $6; skipped += $8 }
      END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit (failed > 0 || passed == 0) }' "$log" || status=1
