@@ -10,7 +10,8 @@
 #   --file '*/snp/*.rs'   some files
 #   --re 'in judge'       some names
 #   --features paused-clock   which the tests of anchorhold-endorsements need
-# Tests of other packages are added with --test-package NAME.
+# Tests of other packages are added with --test-package NAME. SKIP='case_27_ long_log' leaves out tests whose names hold one of these words: a
+# test of minutes is run for each mutant, and may show nothing of it.
 set -euo pipefail
 package=${1:?usage: mutants.sh PACKAGE [ARGUMENT ...]}
 shift
@@ -23,6 +24,10 @@ export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 [ ! -d ../shared ] || ln -s "$(realpath ../shared)" "$TMPDIR/shared"
 
-# The copy is built where it stands. Programs that must not compile say nothing of a mutant, and take minutes.
+# Programs that must not compile say nothing of a mutant, and take minutes.
+skipped=(--skip case_05_verified_values_come_only_from_the_verifier)
+for word in ${SKIP:-}; do skipped+=(--skip "$word"); done
+
+# The copy is built where it stands.
 env -u CARGO_TARGET_DIR nice -n 19 "$cargo" mutants --package "$package" --profile mutants --jobs 1 \
-    --cap-lints true --minimum-test-timeout 120 "$@" -- -- --skip case_05_verified_values_come_only_from_the_verifier
+    --cap-lints true --minimum-test-timeout 120 "$@" -- -- "${skipped[@]}"

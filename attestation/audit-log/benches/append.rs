@@ -2,12 +2,13 @@
 //! time on a CPU, by parts; and from that how many one core can write at most. `BENCH_DIR` is where the log is written (the medium under
 //! test; the system's temporary folder otherwise), `JSON` a file for the results.
 //!
-//! Two ways: each group appended and waited for, and each group submitted while the next is encoded, as the keeper does when much waits.
+//! Three ways: each group appended and waited for, each group submitted while the next is encoded, as the keeper does when much waits, and
+//! the same encrypted, as a guest's log is.
 
 use anchorhold_audit_log::merkle::{Growth, leaf_hash};
 use anchorhold_audit_log::{
-    Actor, ActorKind, BootId, Event, EventType, Log, Origin, Outcome, Receipt, Request, RequestId, Route,
-    Signer, Stamp, commit, encode_entry,
+    Actor, ActorKind, Beginning, BootId, Event, EventType, Log, Origin, Outcome, Receipt, Request, RequestId,
+    Route, Signer, Stamp, StorageKey, commit, encode_entry,
 };
 use std::fs::File;
 use std::hint::black_box;
@@ -93,35 +94,45 @@ fn median(mut runs: Vec<Run>) -> Result<Run, Failed> {
     runs.into_iter().nth(middle).ok_or_else(|| "no run".into())
 }
 
-fn log(directory: &Path, name: &str) -> Result<Log, Failed> {
+fn beginning() -> Result<Beginning, Failed> {
     let signer = Signer::generate(Origin::new("bench.example/1")?)?;
-    Ok(Log::create(&directory.join(name), signer, BootId::new([0; 16]), event().at)?)
+    Ok(Beginning::new(signer, BootId::new([0; 16]), event().at))
 }
 
-/// As many bytes as a group has, appended to a file and made durable; the same by [`Log::append`]; the same by [`Log::submit`]. In turns,
-/// so that what else the machine does meets all three.
-fn group(directory: &Path, group: usize, entry_bytes: usize) -> Result<[Run; 3], Failed> {
-    let mut plain = File::create(directory.join(format!("plain-{group}")))?;
+/// As many bytes as a group has, appended to a file and made durable; the same by [`Log::append`]; by [`Log::submit`]; by that, encrypted. In
+/// turns, so that what else the machine does meets all of them.
+fn group(directory: &Path, group: usize, entry_bytes: usize) -> Result<[Run; 4], Failed> {
+    let path = |way| directory.join(format!("{way}-{group}"));
+    let mut plain = File::create(path("plain"))?;
     let bytes = vec![b'x'; group * (entry_bytes + FRAME_HEADER_BYTES)];
-    let mut appended = log(directory, &format!("appended-{group}"))?;
-    let mut submitted = log(directory, &format!("submitted-{group}"))?;
+    let mut appended = Log::begin(&path("appended"), beginning()?)?;
+    let mut submitted = Log::begin(&path("submitted"), beginning()?)?;
+    let (key, _) = StorageKey::generate()?;
+    let mut encrypted = Log::begin(&path("encrypted"), beginning()?.encrypted(key, Vec::new()))?;
     let events = vec![event(); group];
-    let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+    let submit = |log: &mut Log| {
+        for event in &events {
+            log.stage(event.clone())?;
+        }
+        Ok(log.submit()?)
+    };
+    let mut runs: [Vec<Run>; 4] = Default::default();
     for _ in 0..ROUNDS {
-        a.push(run(&mut || {
-            plain.write_all(&bytes)?;
-            Ok(plain.sync_data()?)
-        })?);
-        b.push(run(&mut || Ok(appended.append(&events).map(drop)?))?);
-        c.push(run(&mut || {
-            for event in &events {
-                submitted.stage(event.clone())?;
-            }
-            Ok(submitted.submit()?)
-        })?);
+        let round = [
+            run(&mut || {
+                plain.write_all(&bytes)?;
+                Ok(plain.sync_data()?)
+            })?,
+            run(&mut || Ok(appended.append(&events).map(drop)?))?,
+            run(&mut || submit(&mut submitted))?,
+            run(&mut || submit(&mut encrypted))?,
+        ];
         submitted.settle()?;
+        encrypted.settle()?;
+        runs.iter_mut().zip(round).for_each(|(runs, run)| runs.push(run));
     }
-    Ok([median(a)?, median(b)?, median(c)?])
+    let [plain, appended, submitted, encrypted] = runs.map(median);
+    Ok([plain?, appended?, submitted?, encrypted?])
 }
 
 /// Microseconds on a CPU for one call.
@@ -176,10 +187,14 @@ fn main() -> Result<(), Failed> {
         writeln!(out, "  {part}: {us:.2} us of a CPU")?;
     }
     for size in GROUPS {
-        let [plain, appended, submitted] = group(directory.path(), size, leaf.len())?;
+        let [plain, appended, submitted, encrypted] = group(directory.path(), size, leaf.len())?;
         let entries = f64::from(u32::try_from(size)?);
         let peer = entries * plain.calls_per_s;
-        for (way, name, log) in [("appended", "", appended), ("submitted", "_submitted", submitted)] {
+        for (way, name, log) in [
+            ("appended", "", appended),
+            ("submitted", "_submitted", submitted),
+            ("submitted, encrypted,", "_encrypted", encrypted),
+        ] {
             let value = entries * log.calls_per_s;
             let cpu_us = log.cpu_us / entries;
             writeln!(

@@ -48,7 +48,7 @@ const CRC_TABLES: [[u32; 256]; CRC_STEP] = {
 
 /// CRC-32 (IEEE 802.3) over the parts, one after the other. A step takes 16 bytes by tables that do not wait for each other
 /// ("slicing": Kounavis and Berry, 2005), which is six times as fast as byte by byte.
-fn crc32(parts: [&[u8]; 2]) -> u32 {
+pub(crate) fn crc32(parts: [&[u8]; 2]) -> u32 {
     !parts.into_iter().fold(u32::MAX, crc32_on)
 }
 

@@ -38,6 +38,7 @@ mod random;
 mod reader;
 mod receipt;
 mod report;
+mod slots;
 mod storage;
 mod storage_key;
 pub mod tar;
@@ -73,6 +74,6 @@ pub use receipt::{
     STREAM_RECEIPT_PREFIX, SignedReceipt, commit, split_stream, without_comments,
 };
 pub use report::{Check, Finding, Report, Status, Verdict};
-pub use storage::{Directory, Storage};
+pub use storage::{CheckpointSlot, Directory, Storage};
 pub use storage_key::{ReadingKey, STORAGE_KEY_BYTES, StorageKey, read_key_copies};
 pub use verify::{Expectations, MAX_EARLIER, verify, verify_each};

@@ -5,19 +5,20 @@
 //! busy with those before; [`Log::size`] counts what is settled, and nothing else is acknowledged or covered. There is at most one
 //! write that is not durable.
 
+mod covering;
 mod staged;
 
+use self::covering::Covering;
 use self::staged::{Ids, Staged};
 
 use crate::binding::{BindingInputs, MAX_EVIDENCE_BYTES, Opening};
-use crate::checkpoint::Checkpoint;
 use crate::entry::{Entry, EntryError, Event, LogState, Platform, Setting, Slot, Stamp, Tee};
 use crate::event::{EventType, Outcome};
 use crate::merkle::{Growth, TreeHead};
 use crate::note::{NoteError, Signer, VerifierKey};
 use crate::storage::{
-    BINDING_FILE, CHECKPOINT_FILE, COSIGNED_FILE, Directory, EVIDENCE_FILE, KEY_COPIES_FILE, KEY_FILE,
-    RELEASE_BINDING_FILE, RELEASE_EVIDENCE_FILE, Storage,
+    BINDING_FILE, Directory, EVIDENCE_FILE, KEY_COPIES_FILE, KEY_FILE, RELEASE_BINDING_FILE,
+    RELEASE_EVIDENCE_FILE, Storage,
 };
 use crate::storage_key::StorageKey;
 use crate::{BootId, Hash};
@@ -170,8 +171,7 @@ pub struct Log<S: Storage = Directory> {
     boot: BootId,
     growth: Growth,
     history: History,
-    checkpoint: Vec<u8>,
-    covered: TreeHead,
+    covering: Covering,
     segment: u32,
     segment_bytes: usize,
     /// Whether entry 0 names evidence.
@@ -225,8 +225,7 @@ impl<S: Storage> Log<S> {
             boot,
             growth: Growth::new(),
             history: History::Alone,
-            checkpoint: Vec::new(),
-            covered: TreeHead::empty(),
+            covering: Covering::new(),
             segment: 0,
             segment_bytes: 0,
             is_attested: false,
@@ -386,6 +385,7 @@ impl<S: Storage> Log<S> {
         let written = self.write_staged(&mut settled);
         self.grow(&mut settled);
         let durable = written.and_then(|()| self.store("make entries durable", Storage::sync));
+        let durable = durable.and_then(|()| self.end_checkpoint());
         let mut staged = std::mem::take(&mut self.staged);
         if durable.is_ok() {
             self.grow(&mut staged);
@@ -394,19 +394,20 @@ impl<S: Storage> Log<S> {
         durable
     }
 
-    /// Whether nothing is under way to the medium, so that [`settle`](Self::settle) would not wait.
+    /// Whether no entry is under way to the medium, so that [`settle`](Self::settle) would hardly wait.
     #[must_use]
     pub fn is_settled(&mut self) -> bool {
         self.submitted.is_empty() || self.storage.sync_has_ended()
     }
 
-    /// What was submitted and is durable now, for the tree to grow by.
+    /// What was submitted and is durable now, for the tree to grow by. A checkpoint that was begun is stored by then.
     fn await_submitted(&mut self) -> Result<Staged, LogError> {
         self.is_sound()?;
         let submitted = std::mem::take(&mut self.submitted);
         if !submitted.is_empty() {
             self.store("make entries durable", Storage::end_sync)?;
         }
+        self.end_checkpoint()?;
         Ok(submitted)
     }
 
@@ -419,12 +420,12 @@ impl<S: Storage> Log<S> {
         }
     }
 
-    /// Writes what is staged, into the next segment where this one is full. A checkpoint goes before it where `settled` and the staged
-    /// entries would leave too many uncovered.
+    /// Writes what is staged, into the next segment where this one is full. Where `settled` and the staged entries would leave too many
+    /// uncovered, a checkpoint is begun before and made durable beside them; none of them is acknowledged before it is.
     fn write_staged(&mut self, settled: &mut Staged) -> Result<(), LogError> {
         if self.uncovered() + settled.len() + self.staged.len() > MAX_UNCOVERED {
             self.grow(settled);
-            self.checkpoint()?;
+            self.begin_checkpoint()?;
         }
         let bytes = self.staged.frames.len();
         if self.segment_bytes > 0 && self.segment_bytes + bytes > self.segment_limit_bytes {
@@ -504,52 +505,6 @@ impl<S: Storage> Log<S> {
         Ok(index)
     }
 
-    /// Signs what is settled and stores the checkpoint; what is staged or submitted comes into a later one.
-    ///
-    /// # Errors
-    /// [`LogError`].
-    pub fn checkpoint(&mut self) -> Result<Vec<u8>, LogError> {
-        let checkpoint = Checkpoint::new(self.signer.origin().as_str(), self.head());
-        let note = checkpoint.sign(&self.signer).map_err(LogError::Sign)?;
-        self.store("write the checkpoint", |storage| storage.replace(CHECKPOINT_FILE, &note))?;
-        self.covered = checkpoint.head;
-        self.checkpoint.clone_from(&note);
-        if self.history == History::Alone {
-            self.growth.rebase(self.size());
-        }
-        Ok(note)
-    }
-
-    /// Keeps, from now on, what it takes to prove to witnesses that the log grew and nothing else; see [`Growth`].
-    pub fn keep_growth(&mut self) {
-        self.history = History::Witnessed;
-    }
-
-    /// The consistency proof from `old_size` to `size`; `None` when it cannot be made of what is kept.
-    #[must_use]
-    pub fn prove(&self, old_size: u64, size: u64) -> Option<Vec<Hash>> {
-        self.growth.prove(old_size, size)
-    }
-
-    /// Stores a checkpoint with its cosignatures, and forgets what only proofs from before `known` need: the smallest size that a
-    /// witness has cosigned.
-    ///
-    /// # Errors
-    /// [`LogError`]; [`LogError::Sign`] when the note is not a checkpoint of this log.
-    pub fn store_cosigned(&mut self, note: &[u8], known: u64) -> Result<(), LogError> {
-        let verified = Checkpoint::verify(note, self.signer.key());
-        let Ok(_) = verified else { return Err(LogError::Sign(NoteError::NotSigned)) };
-        self.store("write the cosigned checkpoint", |storage| storage.replace(COSIGNED_FILE, note))?;
-        self.growth.rebase(known);
-        Ok(())
-    }
-
-    /// The latest checkpoint: its size and root hash, and the note that was signed.
-    #[must_use]
-    pub fn latest_checkpoint(&self) -> (TreeHead, &[u8]) {
-        (self.covered, &self.checkpoint)
-    }
-
     /// Ends the log: a `log.close` entry and the final checkpoint, which is given back.
     ///
     /// # Errors
@@ -586,13 +541,6 @@ impl<S: Storage> Log<S> {
     #[must_use]
     pub fn head(&self) -> TreeHead {
         self.growth.head()
-    }
-
-    /// How many durable entries no checkpoint covers yet. A caller that wants a bound in time signs a
-    /// [`checkpoint`](Self::checkpoint) when this is not zero, at least once a second.
-    #[must_use]
-    pub const fn uncovered(&self) -> u64 {
-        self.size() - self.covered.size
     }
 
     /// Whether the medium failed and the log takes nothing more.

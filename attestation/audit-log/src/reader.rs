@@ -6,7 +6,8 @@ use crate::event::EventType;
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, begins_write, is_frame};
 use crate::merkle::{self, Frontier, TreeHead};
 use crate::note::{MAX_NOTE_BYTES, VerifierKey};
-use crate::storage::{CHECKPOINT_FILE, COSIGNED_FILE, KEY_FILE, SEGMENT_DIRECTORY, segment_name};
+use crate::slots;
+use crate::storage::{COSIGNED_FILE, KEY_FILE, SEGMENT_DIRECTORY, SLOTS_FILE, segment_name};
 use crate::{BootId, Hash, LogPlace, ReadingKey};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -18,6 +19,8 @@ const MAX_RESUME_TRIES: usize = 4096;
 /// The most bytes after damage that are looked through: one batch of the largest entries.
 const MAX_TAIL_BYTES: u64 = 32 * 1024 * 1024;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
+/// How often the slots of a log that is written meanwhile are read.
+const READ_TRIES: usize = 4;
 
 /// Why a log cannot be read, or not up to its checkpoint.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub enum ReadError {
     Key,
     /// The checkpoint is malformed or not signed by the key in the key file.
     Checkpoint(crate::CheckpointError),
+    /// Neither of the two slots holds a checkpoint, and they were not left so by a crash: one of them is always whole.
+    Slots,
     /// The bytes where an entry should be were changed: a whole entry follows, or a checkpoint covers them.
     Damaged {
         /// The entry's index.
@@ -96,6 +101,7 @@ impl fmt::Display for ReadError {
             Self::Io { doing, source } => write!(f, "{doing}: {source}"),
             Self::Key => f.write_str("the log's key file is not a verifier key"),
             Self::Checkpoint(error) => write!(f, "{error}"),
+            Self::Slots => f.write_str("the log's checkpoint is damaged in both of its places"),
             Self::Damaged { index, segment, offset } => {
                 write!(f, "entry {index} is damaged (segment {segment}, byte {offset})")
             }
@@ -140,15 +146,15 @@ pub(crate) fn read_checkpoint(
     path: &Path,
     key: &VerifierKey,
 ) -> Result<(Option<Checkpoint>, Vec<u8>), ReadError> {
-    let read = |name| match read_small(&path.join(name)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        other => {
-            let note = other.map_err(io_error("read the checkpoint"))?;
+    let verified = |note: Option<Vec<u8>>| match note {
+        None => Ok(None),
+        Some(note) => {
             let checkpoint = Checkpoint::verify(&note, key).map_err(ReadError::Checkpoint)?;
             Ok(Some((checkpoint, note)))
         }
     };
-    let (own, cosigned) = (read(CHECKPOINT_FILE)?, read(COSIGNED_FILE)?);
+    let (own, cosigned) =
+        (verified(read_slots(path)?)?, verified(read_checkpoint_file(path, COSIGNED_FILE)?)?);
     let latest = match (own, cosigned) {
         (Some((own, _)), Some((cosigned, _)))
             if own.head.size == cosigned.head.size && own.head.root != cosigned.head.root =>
@@ -160,6 +166,26 @@ pub(crate) fn read_checkpoint(
         (_, cosigned) => cosigned,
     };
     Ok(latest.map_or((None, Vec::new()), |(checkpoint, note)| (Some(checkpoint), note)))
+}
+
+/// The note in the later of the two slots.
+fn read_slots(path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
+    for _ in 0..READ_TRIES {
+        let Some(file) = read_checkpoint_file(path, SLOTS_FILE)? else { return Ok(None) };
+        if let Ok(note) = slots::newest(&file) {
+            return Ok(note.map(<[u8]>::to_vec));
+        }
+        // A writer may have been at one and then at the other while they were read.
+    }
+    Err(ReadError::Slots)
+}
+
+fn read_checkpoint_file(path: &Path, name: &str) -> Result<Option<Vec<u8>>, ReadError> {
+    match read_small(&path.join(name)) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("read the checkpoint")(error)),
+    }
 }
 
 pub(crate) fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> ReadError {

@@ -1,16 +1,18 @@
 //! Where a log's bytes go. A directory in service; in tests, one that fails on command.
 
+use crate::slots::SLOT_BYTES;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek as _, SeekFrom, Write};
 #[cfg(unix)]
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 
 pub(crate) const SEGMENT_DIRECTORY: &str = "entries";
-pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
+/// The log's own checkpoint; see [`slots`](crate::slots).
+pub(crate) const SLOTS_FILE: &str = "checkpoint.slots";
 pub(crate) const COSIGNED_FILE: &str = "checkpoint.cosigned";
 pub(crate) const KEY_FILE: &str = "key.vkey";
 pub(crate) const EVIDENCE_FILE: &str = "evidence.json";
@@ -23,6 +25,15 @@ pub(crate) const RELEASE_BINDING_FILE: &str = "release-binding.json";
 
 pub(crate) fn segment_name(number: u32) -> String {
     format!("{number:08}.seg")
+}
+
+/// Where one of the two latest checkpoints lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointSlot {
+    /// Of every checkpoint with an even number.
+    First,
+    /// Of every one with an odd number; the log's first is one.
+    Second,
 }
 
 /// What a log needs of the medium. After any error the log asks nothing of it again: a later success would
@@ -47,7 +58,7 @@ pub trait Storage {
     fn sync(&mut self) -> io::Result<()>;
 
     /// Begins a [`sync`](Self::sync) beside the caller's own work. Until [`end_sync`](Self::end_sync) nothing is appended and no segment is
-    /// begun; small files may be replaced. A medium that cannot do so does it all at the end.
+    /// begun; small files may be replaced and slots written. A medium that cannot do so does it all at the end.
     ///
     /// # Errors
     /// Those of the medium.
@@ -68,6 +79,35 @@ pub trait Storage {
         true
     }
 
+    /// Overwrites a slot; not durable until [`sync_slots`](Self::sync_slots). What is left of the write when it is torn may be anything, but the
+    /// other slot stays as it is. Both are zeros before.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn write_slot(&mut self, slot: CheckpointSlot, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes what was written into slots durable.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn sync_slots(&mut self) -> io::Result<()>;
+
+    /// Begins [`sync_slots`](Self::sync_slots) beside the caller's own work and any other call but those for slots.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn begin_sync_slots(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Waits for the sync of slots that was begun.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn end_sync_slots(&mut self) -> io::Result<()> {
+        self.sync_slots()
+    }
+
     /// Puts a durable small file in the place of `name`, all or nothing.
     ///
     /// # Errors
@@ -80,7 +120,9 @@ pub trait Storage {
 pub struct Directory {
     path: PathBuf,
     segment: Option<Arc<File>>,
-    syncer: Option<Syncer>,
+    entries: Beside,
+    slots: Arc<File>,
+    checkpoints: Beside,
 }
 
 /// Options for a file of the owner alone. A WebAssembly module reads receipts and has no files, so nothing is asked for there.
@@ -109,6 +151,17 @@ fn private_directory() -> DirBuilder {
     DirBuilder::new()
 }
 
+/// Holds a file that stays open to be there still. Written in place, a file that somebody removed would take everything and keep nothing.
+#[cfg(unix)]
+fn still_has_name(file: &File) -> io::Result<()> {
+    if file.metadata()?.nlink() == 0 { Err(io::Error::other("the log's file was removed")) } else { Ok(()) }
+}
+
+#[cfg(not(unix))]
+fn still_has_name(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
@@ -122,10 +175,19 @@ impl Directory {
         let builder = private_directory();
         builder.create(path)?;
         builder.create(path.join(SEGMENT_DIRECTORY))?;
+        let mut slots = private_file().write(true).create_new(true).open(path.join(SLOTS_FILE))?;
+        slots.write_all(&[0; 2 * SLOT_BYTES])?;
+        slots.sync_all()?;
         sync_directory(path)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         sync_directory(parent.unwrap_or(Path::new(".")))?;
-        Ok(Self { path: path.to_owned(), segment: None, syncer: None })
+        Ok(Self {
+            path: path.to_owned(),
+            segment: None,
+            entries: Beside(None),
+            slots: Arc::new(slots),
+            checkpoints: Beside(None),
+        })
     }
 }
 
@@ -143,6 +205,28 @@ struct Syncer {
     /// A result that was looked for and not yet asked for.
     result: Option<io::Result<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Syncs of one file after the other beside other work, in a thread that the first of them starts.
+#[derive(Debug)]
+struct Beside(Option<Syncer>);
+
+impl Beside {
+    fn begin(&mut self, file: &Arc<File>) -> io::Result<()> {
+        if self.0.is_none() {
+            // Where no thread can be had, the sync waits for its end.
+            self.0 = Syncer::start().ok();
+        }
+        self.0.as_mut().map_or(Ok(()), |syncer| syncer.begin(Arc::clone(file)))
+    }
+
+    fn end(&mut self, file: &File) -> io::Result<()> {
+        self.0.as_mut().map_or_else(|| file.sync_data(), Syncer::end)
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.0.as_mut().is_none_or(Syncer::has_ended)
+    }
 }
 
 impl Syncer {
@@ -213,23 +297,35 @@ impl Storage for Directory {
     }
 
     fn begin_sync(&mut self) -> io::Result<()> {
-        let segment = Arc::clone(self.segment.as_ref().ok_or_else(not_begun)?);
-        if self.syncer.is_none() {
-            // Where no thread can be had, the sync waits for its end.
-            self.syncer = Syncer::start().ok();
-        }
-        self.syncer.as_mut().map_or(Ok(()), |syncer| syncer.begin(segment))
+        self.entries.begin(self.segment.as_ref().ok_or_else(not_begun)?)
     }
 
     fn end_sync(&mut self) -> io::Result<()> {
-        match &mut self.syncer {
-            Some(syncer) => syncer.end(),
-            None => self.sync(),
-        }
+        self.entries.end(self.segment.as_deref().ok_or_else(not_begun)?)
     }
 
     fn sync_has_ended(&mut self) -> bool {
-        self.syncer.as_mut().is_none_or(Syncer::has_ended)
+        self.entries.has_ended()
+    }
+
+    fn write_slot(&mut self, slot: CheckpointSlot, bytes: &[u8]) -> io::Result<()> {
+        let mut file = &*self.slots;
+        still_has_name(file)?;
+        self.segment.as_deref().map_or(Ok(()), still_has_name)?;
+        file.seek(SeekFrom::Start(slot.offset() as u64))?;
+        file.write_all(bytes)
+    }
+
+    fn sync_slots(&mut self) -> io::Result<()> {
+        self.slots.sync_data()
+    }
+
+    fn begin_sync_slots(&mut self) -> io::Result<()> {
+        self.checkpoints.begin(&self.slots)
+    }
+
+    fn end_sync_slots(&mut self) -> io::Result<()> {
+        self.checkpoints.end(&self.slots)
     }
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {

@@ -594,11 +594,11 @@ fn export_needs_an_undamaged_log() {
     bytes[middle] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
     assert!(matches!(export(&path, Vec::new(), &ExportOptions::default()), Err(ExportError::Read(_))));
-    std::fs::remove_file(path.join("checkpoint")).unwrap();
+    std::fs::remove_file(path.join("checkpoint.slots")).unwrap();
     assert!(export_jsonl(&path, Vec::new()).is_err());
     let path = dir.path().join("unsigned");
     write_log(&path, 3, End::Uncovered);
-    std::fs::remove_file(path.join("checkpoint")).unwrap();
+    std::fs::remove_file(path.join("checkpoint.slots")).unwrap();
     assert!(LogReader::open(&path).is_ok());
     assert!(matches!(export(&path, Vec::new(), &ExportOptions::default()), Err(ExportError::NoCheckpoint)));
 }

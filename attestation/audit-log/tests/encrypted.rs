@@ -11,8 +11,8 @@ mod fixture;
 
 use anchorhold_audit_log::live::{LiveFile, LiveLog};
 use anchorhold_audit_log::{
-    Beginning, Expectations, ExportOptions, Log, LogError, LogPlace, LogReader, MAX_CHECKS, ReadError,
-    ReadingKey, Storage, StorageKey, Tee, export, export_jsonl, read_key_copies, verify,
+    Beginning, CheckpointSlot, Expectations, ExportOptions, Log, LogError, LogPlace, LogReader, MAX_CHECKS,
+    ReadError, ReadingKey, Storage, StorageKey, Tee, export, export_jsonl, read_key_copies, verify,
 };
 use fixture::{
     EVIDENCE, End, binding, boot, refusal_event, request_event, signer, stamp, write_encrypted_log, write_log,
@@ -273,6 +273,14 @@ impl Storage for Kept {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.step()
+    }
+
+    fn write_slot(&mut self, _: CheckpointSlot, _: &[u8]) -> io::Result<()> {
+        self.step()
+    }
+
+    fn sync_slots(&mut self) -> io::Result<()> {
         self.step()
     }
 

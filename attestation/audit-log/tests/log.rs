@@ -11,10 +11,10 @@
 mod fixture;
 
 use anchorhold_audit_log::{
-    Beginning, Directory, Entry, ExportOptions, HEARTBEAT_S, Log, LogError, LogReader, MAX_BATCH,
-    MAX_UNCOVERED, ReadError, Storage, Tee, export,
+    Beginning, CheckpointSlot, Directory, Entry, ExportOptions, HEARTBEAT_S, Log, LogError, LogReader,
+    MAX_BATCH, MAX_UNCOVERED, ReadError, Signer, Storage, Tee, export,
 };
-use fixture::{EVIDENCE, End, binding, boot, request_event, signer, stamp, write_log};
+use fixture::{EVIDENCE, End, Told, binding, boot, request_event, signer, stamp, write_log};
 use proptest::prelude::*;
 use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Write};
@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 const SEGMENT: &str = "entries/00000000.seg";
+const SLOTS: &str = "checkpoint.slots";
 
 /// Storage in a directory whose operation number `fails_at` fails, after writing half of its bytes. All
 /// others succeed, also those that come later.
@@ -62,6 +63,19 @@ impl Storage for Faulty {
     fn sync(&mut self) -> io::Result<()> {
         self.count("sync")?;
         self.inner.sync()
+    }
+
+    fn write_slot(&mut self, slot: CheckpointSlot, bytes: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.count("slot") {
+            self.inner.write_slot(slot, &bytes[..bytes.len() / 2])?;
+            return Err(error);
+        }
+        self.inner.write_slot(slot, bytes)
+    }
+
+    fn sync_slots(&mut self) -> io::Result<()> {
+        self.count("sync slots")?;
+        self.inner.sync_slots()
     }
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -114,7 +128,7 @@ fn case_30_no_failure_is_acknowledged_and_every_failure_poisons() {
     let (acknowledged, calls, failed) = run_with_failure(&sound, usize::MAX, io::ErrorKind::Other);
     assert!(!failed);
     assert_eq!(acknowledged, 11);
-    assert_eq!(calls.len(), 23);
+    assert_eq!(calls.len(), 26);
     for (number, name) in calls.iter().enumerate() {
         for kind in [io::ErrorKind::StorageFull, io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::Other] {
             let path = dir.path().join(format!("{number}-{kind}"));
@@ -148,6 +162,12 @@ fn case_30_a_real_full_medium_is_not_acknowledged() {
         fn sync(&mut self) -> io::Result<()> {
             self.0.sync_data()
         }
+        fn write_slot(&mut self, slot: CheckpointSlot, bytes: &[u8]) -> io::Result<()> {
+            self.1.write_slot(slot, bytes)
+        }
+        fn sync_slots(&mut self) -> io::Result<()> {
+            self.1.sync_slots()
+        }
         fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
             self.1.replace(name, bytes)
         }
@@ -175,6 +195,12 @@ fn case_30_a_medium_that_stalls_has_nothing_acknowledged() {
             self.2.recv().unwrap();
             self.0.sync()
         }
+        fn write_slot(&mut self, slot: CheckpointSlot, bytes: &[u8]) -> io::Result<()> {
+            self.0.write_slot(slot, bytes)
+        }
+        fn sync_slots(&mut self) -> io::Result<()> {
+            self.0.sync_slots()
+        }
         fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
             self.0.replace(name, bytes)
         }
@@ -198,39 +224,6 @@ fn case_30_a_medium_that_stalls_has_nothing_acknowledged() {
     writer.join().unwrap();
 }
 
-/// A medium that tells what it was asked, and is done with a sync only when it is waited for.
-struct Told(Directory, Rc<RefCell<Vec<&'static str>>>);
-
-impl Storage for Told {
-    fn begin_segment(&mut self, number: u32) -> io::Result<()> {
-        self.1.borrow_mut().push("segment");
-        self.0.begin_segment(number)
-    }
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.1.borrow_mut().push("append");
-        self.0.append(bytes)
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        self.1.borrow_mut().push("sync");
-        self.0.sync()
-    }
-    fn begin_sync(&mut self) -> io::Result<()> {
-        self.1.borrow_mut().push("begin");
-        Ok(())
-    }
-    fn end_sync(&mut self) -> io::Result<()> {
-        self.1.borrow_mut().push("end");
-        self.0.sync()
-    }
-    fn sync_has_ended(&mut self) -> bool {
-        false
-    }
-    fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.1.borrow_mut().push("replace");
-        self.0.replace(name, bytes)
-    }
-}
-
 #[test]
 fn case_30_what_is_staged_or_submitted_is_not_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
@@ -252,7 +245,7 @@ fn case_30_what_is_staged_or_submitted_is_not_acknowledged() {
     assert_eq!(log.stage(request_event(2)).unwrap(), 3);
     log.checkpoint().unwrap();
     assert_eq!(log.latest_checkpoint().0.size, 1, "a checkpoint covers what is durable");
-    assert_eq!(calls.take(), ["replace"]);
+    assert_eq!(calls.take(), ["slot 0", "sync slots"]);
     log.submit().unwrap();
     assert_eq!((log.size(), calls.take()), (3, vec!["end", "append", "begin"]), "one write at a time");
     log.settle().unwrap();
@@ -374,7 +367,7 @@ fn files_are_for_their_owner_and_a_log_is_not_begun_twice() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     write_log(&path, 2, End::Closed);
-    for name in [SEGMENT, "checkpoint", "key.vkey", "evidence.json", "binding.json"] {
+    for name in [SEGMENT, SLOTS, "key.vkey", "evidence.json", "binding.json"] {
         let mode = std::fs::metadata(path.join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
@@ -419,7 +412,7 @@ fn the_log_signs_before_too_much_is_uncovered() {
 fn with_segment(from: &Path, to: &Path, segment: &[u8]) {
     if !to.exists() {
         std::fs::create_dir_all(to.join("entries")).unwrap();
-        for name in ["checkpoint", "key.vkey", "evidence.json", "binding.json"] {
+        for name in [SLOTS, "key.vkey", "evidence.json", "binding.json"] {
             std::fs::copy(from.join(name), to.join(name)).unwrap();
         }
     }
@@ -551,8 +544,20 @@ fn case_28_reordered_dropped_repeated_and_replaced_entries_are_found_with_their_
 fn case_28_a_foreign_checkpoint_or_key_is_refused() {
     let log = test_log(2, End::Closed);
     with_segment(&log.path, &log.copy, &log.segment);
-    std::fs::write(log.copy.join("checkpoint"), b"nonsense").unwrap();
+    // A sound slot with the checkpoint of a log of the same name and another key.
+    let other = Signer::from_seed(signer().origin().clone(), &[1; 32]).unwrap();
+    let foreign = log.copy.with_file_name("foreign");
+    drop(Log::create(&foreign, other, boot(), stamp(0)).unwrap());
+    std::fs::copy(foreign.join(SLOTS), log.copy.join(SLOTS)).unwrap();
     assert!(matches!(LogReader::open(&log.copy), Err(ReadError::Checkpoint(_))));
+    std::fs::write(log.copy.join("checkpoint.cosigned"), b"nonsense").unwrap();
+    std::fs::copy(log.path.join(SLOTS), log.copy.join(SLOTS)).unwrap();
+    assert!(matches!(LogReader::open(&log.copy), Err(ReadError::Checkpoint(_))));
+    std::fs::remove_file(log.copy.join("checkpoint.cosigned")).unwrap();
+    for nonsense in [b"nonsense".as_slice(), &[1; 8192], &[0; 8193]] {
+        std::fs::write(log.copy.join(SLOTS), nonsense).unwrap();
+        assert!(matches!(LogReader::open(&log.copy), Err(ReadError::Slots)));
+    }
     std::fs::write(log.copy.join("key.vkey"), b"nonsense\n").unwrap();
     assert!(matches!(LogReader::open(&log.copy), Err(ReadError::Key)));
 }
@@ -617,8 +622,10 @@ fn killed_writer() {
             }
             log.submit().unwrap();
         }
-        if second % 5 == 0 {
-            log.checkpoint().unwrap();
+        match second % 5 {
+            0 => drop(log.checkpoint().unwrap()),
+            3 => log.begin_checkpoint().unwrap(),
+            _ => {}
         }
         writeln!(out, "ack {}", log.size()).unwrap();
         out.flush().unwrap();
@@ -675,7 +682,7 @@ proptest! {
     fn case_28_no_change_of_files_panics_or_is_taken_for_a_longer_log(
         at in any::<prop::sample::Index>(),
         bytes in prop::collection::vec(any::<u8>(), 0..40),
-        file in prop::sample::select(vec![SEGMENT, "checkpoint", "key.vkey"]),
+        file in prop::sample::select(vec![SEGMENT, SLOTS, "key.vkey"]),
     ) {
         let log = test_log(3, End::Covered);
         with_segment(&log.path, &log.copy, &log.segment);

@@ -16,8 +16,8 @@ mod fixture;
 
 use anchorhold_audit_log::merkle::{Frontier, TreeHead, leaf_hash};
 use anchorhold_audit_log::{
-    Beginning, Check, Entry, Event, Expectations, ExportOptions, Finding, Log, LogError, LogPlace, LogReader,
-    ReadError, ReadingKey, Stamp, Status, Storage, StorageKey, export, verify,
+    Beginning, Check, CheckpointSlot, Entry, Event, Expectations, ExportOptions, Finding, Log, LogError,
+    LogPlace, LogReader, ReadError, ReadingKey, Stamp, Status, Storage, StorageKey, export, verify,
 };
 use fixture::{boot, refusal_event, request_event, signer};
 use std::cell::{RefCell, RefMut};
@@ -30,6 +30,10 @@ const SEEDS: u64 = 400;
 const STEPS: usize = 24;
 /// What a disk writes whole.
 const SECTOR: usize = 512;
+/// What it writes whole of a slot: less, so that a checkpoint is torn too.
+const GRAIN: usize = 64;
+const SLOTS: &str = "checkpoint.slots";
+const SLOT_BYTES: usize = 4096;
 /// The most bytes of a segment in histories with many of them.
 const MAX_SMALL_SEGMENT: usize = 4096;
 
@@ -54,13 +58,17 @@ impl Random {
     }
 }
 
-/// What a write of entries meets that the writer is not told of.
+/// What a write meets that the writer is not told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lie {
-    /// It goes to another place of the segment.
+    /// Entries go to another place of the segment.
     Misdirected,
-    /// It is said to be durable and lost.
+    /// Entries are said to be durable and lost.
     Lost,
+    /// A checkpoint goes over the one before it.
+    OtherSlot,
+    /// A checkpoint is said to be durable and lost.
+    LostSlot,
 }
 
 /// Sectors of a file that were written and not made durable.
@@ -74,6 +82,8 @@ struct Disk {
     /// The current segment as the process sees it.
     seen: Vec<u8>,
     pending: Pending,
+    /// The same of the slots.
+    pending_slots: Pending,
     /// Which call fails, counted from now.
     fails_in: Option<usize>,
     /// Which call is never finished, counted from now.
@@ -136,6 +146,16 @@ impl Disk {
         }
         if !self.segment.is_empty() {
             self.files.insert(self.segment.clone(), content);
+        }
+        let mut grains = std::mem::take(&mut self.pending_slots);
+        grains.retain(|_| self.random.one_in(2));
+        self.write_slots(grains);
+    }
+
+    fn write_slots(&mut self, grains: Pending) {
+        let slots = self.files.get_mut(SLOTS).unwrap();
+        for (grain, bytes) in grains {
+            slots[grain * GRAIN..][..bytes.len()].copy_from_slice(&bytes);
         }
     }
 
@@ -224,6 +244,34 @@ impl Storage for Handle {
         Ok(())
     }
 
+    fn write_slot(&mut self, slot: CheckpointSlot, bytes: &[u8]) -> io::Result<()> {
+        let mut disk = self.0.borrow_mut();
+        let result = disk.step();
+        let written = if result.is_ok() { bytes.len() } else { disk.random.below(bytes.len() + 1) };
+        let mut second = slot == CheckpointSlot::Second;
+        if disk.lie == Some(Lie::OtherSlot) {
+            disk.lie = None;
+            second = !second;
+        }
+        let first_grain = usize::from(second) * (SLOT_BYTES / GRAIN);
+        for (grain, bytes) in bytes[..written].chunks(GRAIN).enumerate() {
+            disk.pending_slots.push((first_grain + grain, bytes.to_vec()));
+        }
+        result
+    }
+
+    fn sync_slots(&mut self) -> io::Result<()> {
+        let mut disk = self.0.borrow_mut();
+        disk.step()?;
+        let grains = std::mem::take(&mut disk.pending_slots);
+        if disk.lie == Some(Lie::LostSlot) {
+            disk.lie = None;
+            return Ok(());
+        }
+        disk.write_slots(grains);
+        Ok(())
+    }
+
     fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.0.borrow_mut();
         let result = disk.step();
@@ -255,6 +303,8 @@ struct Count {
     crashes: u64,
     failures: u64,
     torn: u64,
+    /// Histories that ended while a checkpoint was written.
+    torn_checkpoints: u64,
     lies: u64,
     lies_found: u64,
     segments: u64,
@@ -303,6 +353,7 @@ fn write(random: &mut Random, world: &mut World) -> Known {
         }
         let now = tick(random, &mut at);
         let outcome = match random.below(8) {
+            0 if random.one_in(2) => log.begin_checkpoint(),
             0 => log.checkpoint().map(drop),
             1 => {
                 let (head, note) = log.latest_checkpoint();
@@ -417,10 +468,11 @@ fn run(seed: u64, count: &mut Count) {
     let scenario = random.below(4);
     let disk = Disk {
         random: Random(!seed),
-        files: BTreeMap::new(),
+        files: BTreeMap::from([(SLOTS.to_owned(), vec![0; 2 * SLOT_BYTES])]),
         segment: String::new(),
         seen: Vec::new(),
         pending: Vec::new(),
+        pending_slots: Vec::new(),
         fails_in: None,
         crashes_in: None,
         lie: None,
@@ -449,6 +501,7 @@ fn run(seed: u64, count: &mut Count) {
             let known = write(&mut random, &mut world);
             count.crashes += u64::from(world.disk().has_crashed);
             count.failures += u64::from(known.failed && !world.disk().has_crashed);
+            count.torn_checkpoints += u64::from(!world.disk().pending_slots.is_empty());
             world.disk().cut_power();
             world.disk().write_to(&path);
             recovers(world.place(&path), &known, count, thorough);
@@ -473,7 +526,8 @@ fn lies(random: &mut Random, world: &mut World, path: &Path, count: &mut Count) 
     let mut written = Vec::new();
     for batch in 0..batches {
         if batch == lie_at {
-            world.disk().lie = Some(if random.one_in(2) { Lie::Misdirected } else { Lie::Lost });
+            let lies = [Lie::Misdirected, Lie::Lost, Lie::OtherSlot, Lie::LostSlot];
+            world.disk().lie = Some(lies[random.below(lies.len())]);
         }
         let now = tick(random, &mut at);
         let events: Vec<_> = (0..=random.below(4)).map(|_| some_event(random, now)).collect();
@@ -559,11 +613,12 @@ fn case_28_a_log_outlives_its_disk_and_its_clock_in_every_history() {
         assert!(outcome.is_ok(), "SEED={seed}");
     }
     eprintln!(
-        "{asked} histories ({} of several segments): {} crashes ({} torn tails cut), {} failed calls, {} lies of the disk ({} found at opening), {} put back and found \
+        "{asked} histories ({} of several segments): {} crashes ({} torn tails cut, {} while a checkpoint was written), {} failed calls, {} lies of the disk ({} found at opening), {} put back and found \
          by the checkpoint that was seen, {} bundles verified",
         count.segments,
         count.crashes,
         count.torn,
+        count.torn_checkpoints,
         count.failures,
         count.lies,
         count.lies_found,
@@ -576,6 +631,7 @@ fn case_28_a_log_outlives_its_disk_and_its_clock_in_every_history() {
                 .iter()
                 .all(|n| *n > 0)
         );
+        assert!(count.torn_checkpoints > asked / 100);
         assert!(count.put_back > asked / 16);
     }
 }

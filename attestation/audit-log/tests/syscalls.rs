@@ -56,9 +56,10 @@ fn traced_writer() {
     }
     let result = log.record_evidence(EVIDENCE, &binding(), Tee::Snp, stamp(5)).map(drop);
     say(log.size(), result);
-    // Two writes, made durable by another thread; the first is acknowledged by the second.
+    // Two writes, made durable by another thread; the first is acknowledged by the second. Checkpoints beside them.
     for second in 6..8 {
-        let result = log.stage(request_event(second)).and_then(|_| log.submit());
+        let staged = log.stage(request_event(second)).and_then(|_| log.submit());
+        let result = staged.and_then(|()| log.begin_checkpoint());
         say(log.size(), result);
     }
     let result = log.settle();

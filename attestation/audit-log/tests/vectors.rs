@@ -10,7 +10,9 @@
 mod fixture;
 
 use anchorhold_audit_log::merkle::{TreeHead, leaf_hash, root};
-use anchorhold_audit_log::{Checkpoint, Entry, Expectations, Hash, VerifierKey, export_jsonl, verify};
+use anchorhold_audit_log::{
+    Checkpoint, Entry, Expectations, Hash, LogReader, VerifierKey, export_jsonl, verify,
+};
 use fixture::{End, VECTORS, bundle_of, pack, unpack, write_log};
 
 fn read(name: &str) -> Vec<u8> {
@@ -61,6 +63,7 @@ fn write_the_published_log() {
     let bundle = bundle_of(&path);
     std::fs::write(format!("{VECTORS}/bundle-v1.tar"), pack(&fixture::format_1(&bundle, true))).unwrap();
     std::fs::write(format!("{VECTORS}/bundle.tar"), bundle).unwrap();
-    std::fs::copy(path.join("checkpoint"), format!("{VECTORS}/checkpoint.note")).unwrap();
+    let log = LogReader::open(&path).unwrap();
+    std::fs::write(format!("{VECTORS}/checkpoint.note"), log.checkpoint_note()).unwrap();
     std::fs::copy(path.join("key.vkey"), format!("{VECTORS}/log.vkey")).unwrap();
 }

@@ -3,7 +3,7 @@
 
 mod entries;
 
-use anchorhold_audit_log::{Entry, Event, EventType, Outcome, TenantId};
+use anchorhold_audit_log::{Entry, Event, EventType, Hash, Outcome, TenantId};
 use anchorhold_audit_report::controls::Controls;
 use anchorhold_audit_report::html::{Drawn, Judged, LogPart, Report, page};
 use anchorhold_audit_report::{Filter, SAMPLES_KEPT, Summary, csv};
@@ -85,6 +85,8 @@ fn filters_are_all_asked() {
     let of = |tenant: &str| Filter { tenant: Some(TenantId::new(tenant).unwrap()), ..Filter::default() };
     assert_eq!(count(&of("clinic")), 6, "the bare entries have no tenant");
     assert_eq!(count(&of("bank")), 0);
+    let by = |byte| Filter { pseudonym: Some(Hash::new([byte; 32])), ..Filter::default() };
+    assert_eq!((count(&by(8)), count(&by(9))), (6, 0), "those with an actor");
     assert_eq!(count(&Filter { outcome: Some(Outcome::Denied), ..Filter::default() }), 1);
     let mut kinds = Filter::default();
     assert!(kinds.add_kind("infer.complete") && kinds.add_kind("log.close") && !kinds.add_kind("infer"));

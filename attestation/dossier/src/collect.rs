@@ -3,7 +3,7 @@
 use anchorhold_audit_log::{Entry, EventType, Hash, Origin, Outcome};
 use std::collections::BTreeSet;
 
-/// The most logs that brokers' entries may name, and the most policies.
+/// The most logs that brokers' entries may name, and the most policies, manifests and pieces of evidence.
 const MAX_NAMED: usize = 100_000;
 
 /// A set that says when it could not hold everything.
@@ -20,17 +20,12 @@ impl<T> Default for Named<T> {
 }
 
 impl<T: Ord> Named<T> {
-    fn add(&mut self, item: T) {
+    pub(crate) fn add(&mut self, item: T) {
         if self.all.len() < MAX_NAMED || self.all.contains(&item) {
             self.all.insert(item);
         } else {
             self.is_complete = false;
         }
-    }
-
-    pub(crate) fn append(&mut self, other: Self) {
-        self.is_complete &= other.is_complete;
-        other.all.into_iter().for_each(|item| self.add(item));
     }
 }
 
@@ -39,8 +34,14 @@ impl<T: Ord> Named<T> {
 pub(crate) struct Names {
     /// The logs of guests that were given a key.
     pub(crate) served: Named<Origin>,
+    /// The same with the evidence with which the key was asked for.
+    pub(crate) served_with: Named<(Origin, Hash)>,
+    /// The evidence that the boot of the log gave.
+    pub(crate) given: Named<Hash>,
     /// The policies by which was decided.
     pub(crate) policies: Named<Hash>,
+    /// The manifests of models.
+    pub(crate) models: Named<Hash>,
 }
 
 impl Names {
@@ -48,10 +49,21 @@ impl Names {
         if let Some(decision) = &entry.decision {
             self.policies.add(decision.policy_digest);
         }
+        if let Some(manifest) = entry.model.as_ref().and_then(|model| model.manifest) {
+            self.models.add(manifest);
+        }
+        let evidence = entry.platform.as_ref().and_then(|platform| platform.evidence);
+        let gives = matches!(entry.kind, EventType::LogOpen | EventType::BootEvidence);
+        if let Some(evidence) = evidence.filter(|_| gives) {
+            self.given.add(evidence);
+        }
         let released = matches!(entry.kind, EventType::KeyRelease | EventType::KeyRenew)
             && entry.out == Outcome::Success;
         if let Some(state) = entry.log.as_ref().filter(|_| released) {
             self.served.add(state.origin.clone());
+            if let Some(evidence) = evidence {
+                self.served_with.add((state.origin.clone(), evidence));
+            }
         }
     }
 }

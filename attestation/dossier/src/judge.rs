@@ -9,7 +9,7 @@ use anchorhold_audit_log::{
     Check as BundleCheck, Finding, Hash, Origin, Status as BundleStatus, VerifierKey,
 };
 use anchorhold_evaluation::Verdict as Evaluation;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many names one line lists.
 const MAX_LISTED: usize = 5;
@@ -36,6 +36,7 @@ pub(crate) struct Facts {
     /// The first member that is not the one that was signed.
     pub(crate) changed: Option<String>,
     pub(crate) policies: BTreeSet<Hash>,
+    pub(crate) models: BTreeSet<Hash>,
     pub(crate) logs: Vec<Gathered>,
 }
 
@@ -92,6 +93,7 @@ pub(crate) fn judge(facts: Facts, read: Result<Option<&Manifest>, String>, expec
             (Check::Registry, cosigned(facts.logs.iter().filter(|log| log.is_registry()), expected)),
             (Check::Endings, endings(&facts.logs)),
             (Check::Policies, policies(&facts, manifest)),
+            (Check::Models, models(&facts, manifest)),
             (Check::Sample, sample(&facts.logs, manifest.and_then(|manifest| manifest.sample.as_ref()))),
         ],
     };
@@ -242,35 +244,84 @@ fn checkpoints(logs: &[Gathered]) -> Answer {
     }
 }
 
-/// The boots that had a key are those that brokers' logs name; a broker's log that is not whole cannot say which.
+/// The boots that had a key are those that brokers' logs name; a broker's log that is not whole cannot say which. A log under the name of
+/// such a boot is its log when it names the evidence that a broker had of it: names are given by whoever starts guests.
 fn boots(logs: &[Gathered], expected: &Expected) -> Answer {
-    let brokers: Vec<&Gathered> =
-        logs.iter().filter(|log| log.is_registry() && log.log.bundle.is_accepted()).collect();
+    let (brokers, guests): (Vec<_>, Vec<_>) =
+        logs.iter().filter(|log| log.log.bundle.is_accepted()).partition(|log| log.is_registry());
     if brokers.is_empty() {
         return not_asked("no broker's log is here to say which boots had a key");
     }
     let partial = |log: &&&Gathered| !log.log.bundle.manifest.as_ref().is_some_and(|m| m.is_whole());
     let partial = named(brokers.iter().filter(partial).copied());
     let unknown = named(brokers.iter().filter(|log| !is_known(log, &expected.log_keys)).copied());
-    let served = |log: &&Gathered| log.names.served.all.iter().cloned().collect::<Vec<Origin>>();
-    let served: BTreeSet<Origin> = brokers.iter().flat_map(served).collect();
-    let here: BTreeSet<&str> = logs
-        .iter()
-        .filter(|log| !log.is_registry() && log.log.bundle.is_accepted())
-        .filter_map(|log| log.log.bundle.manifest.as_ref().map(|manifest| manifest.origin.as_str()))
-        .collect();
-    let missing: Vec<String> =
-        served.iter().filter(|origin| !here.contains(origin.as_str())).map(ToString::to_string).collect();
+    let served: BTreeSet<&Origin> = brokers.iter().flat_map(|log| &log.names.served.all).collect();
+    let mut asked_with: BTreeMap<&Origin, BTreeSet<&Hash>> = BTreeMap::new();
+    for (origin, evidence) in brokers.iter().flat_map(|log| &log.names.served_with.all) {
+        asked_with.entry(origin).or_default().insert(evidence);
+    }
+    let all = brokers.iter().chain(&guests).map(|log| &log.names);
+    let is_complete =
+        |names: &Names| names.served.is_complete && names.served_with.is_complete && names.given.is_complete;
+    let found = |origin: &Origin| match given(origin, &guests) {
+        None => Boot::Missing,
+        Some(given) => boot(asked_with.get(origin), &given),
+    };
+    let with = |wanted| -> Vec<String> {
+        served.iter().filter(|origin| found(origin) == wanted).map(ToString::to_string).collect()
+    };
+    let (missing, other, nameless) = (with(Boot::Missing), with(Boot::Other), with(Boot::Nameless));
     if !missing.is_empty() {
         failed(format!("{} boots had a key and have no log here: {}", missing.len(), some(&missing)))
-    } else if !brokers.iter().all(|log| log.names.served.is_complete) {
+    } else if !all.into_iter().all(is_complete) {
         failed("more boots than can be compared")
+    } else if !other.is_empty() {
+        failed(format!("logs of other boots than those that had a key: {}", some(&other)))
     } else if !partial.is_empty() {
         (Status::Noted, format!("a part of a broker's log cannot name all boots: {}", some(&partial)))
     } else if !unknown.is_empty() {
         (Status::Noted, format!("by a broker's log whose key was not given: {}", some(&unknown)))
+    } else if !nameless.is_empty() {
+        (Status::Noted, format!("by name alone, no evidence to compare: {}", some(&nameless)))
     } else {
         passed(format!("all {} boots that had a key have their log here", served.len()))
+    }
+}
+
+/// Whether the log of a boot that had a key is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Boot {
+    /// A log of its name names evidence that a broker had.
+    Found,
+    /// There is a log of its name, and not both sides name evidence.
+    Nameless,
+    /// There is a log of its name, with other evidence.
+    Other,
+    /// There is no log of its name.
+    Missing,
+}
+
+/// The evidence that logs of this name name; `None` when there is none of this name.
+fn given<'a>(origin: &Origin, guests: &[&'a Gathered]) -> Option<BTreeSet<&'a Hash>> {
+    let is_named = |log: &&&Gathered| {
+        log.log.bundle.manifest.as_ref().is_some_and(|manifest| manifest.origin == *origin)
+    };
+    let mut logs = guests.iter().filter(is_named).peekable();
+    logs.peek()?;
+    Some(logs.flat_map(|log| &log.names.given.all).collect())
+}
+
+/// One piece of evidence that fits is enough: a boot gives some for each key, and its log names the first.
+fn boot(asked_with: Option<&BTreeSet<&Hash>>, given: &BTreeSet<&Hash>) -> Boot {
+    match asked_with {
+        Some(asked_with) if !given.is_empty() => {
+            if asked_with.is_disjoint(given) {
+                Boot::Other
+            } else {
+                Boot::Found
+            }
+        }
+        _ => Boot::Nameless,
     }
 }
 
@@ -294,26 +345,50 @@ fn endings(logs: &[Gathered]) -> Answer {
     }
 }
 
+/// Everything of one kind that logs name.
+fn named_by<'a>(facts: &'a Facts, of: impl Fn(&'a Names) -> &'a Named<Hash>) -> Named<Hash> {
+    let mut together = Named::default();
+    for named in facts.logs.iter().map(|gathered| of(&gathered.names)) {
+        together.is_complete &= named.is_complete;
+        named.all.iter().for_each(|hash| together.add(*hash));
+    }
+    together
+}
+
 fn policies(facts: &Facts, manifest: Option<&Manifest>) -> Answer {
     if manifest.is_none() {
         return not_asked("a bundle holds no policies");
     }
-    let mut named = Named::<Hash>::default();
-    for gathered in &facts.logs {
-        named.append(Named {
-            all: gathered.names.policies.all.clone(),
-            is_complete: gathered.names.policies.is_complete,
-        });
-    }
-    let missing: Vec<String> = named.all.difference(&facts.policies).map(ToString::to_string).collect();
-    if named.all.is_empty() {
+    let Named { all, is_complete } = named_by(facts, |names| &names.policies);
+    let missing: Vec<String> = all.difference(&facts.policies).map(ToString::to_string).collect();
+    if all.is_empty() {
         not_asked("no decision names a policy")
-    } else if !named.is_complete {
+    } else if !is_complete {
         failed("more policies than can be compared")
     } else if missing.is_empty() {
-        passed(format!("all {} policies that decided are here", named.all.len()))
+        passed(format!("all {} policies that decided are here", all.len()))
     } else {
         failed(format!("decisions name policies that are not here: {}", some(&missing)))
+    }
+}
+
+/// A dossier without any manifest says nothing of models; one that holds some holds all.
+fn models(facts: &Facts, manifest: Option<&Manifest>) -> Answer {
+    if manifest.is_none() {
+        return not_asked("a bundle holds no manifests of models");
+    }
+    let Named { all, is_complete } = named_by(facts, |names| &names.models);
+    let missing: Vec<String> = all.difference(&facts.models).map(ToString::to_string).collect();
+    if all.is_empty() {
+        not_asked("no entry names a manifest")
+    } else if facts.models.is_empty() {
+        (Status::Noted, format!("manifests that entries name, none of them here: {}", some(&missing)))
+    } else if !is_complete {
+        failed("more models than can be compared")
+    } else if missing.is_empty() {
+        passed(format!("the manifests of all {} models are here", all.len()))
+    } else {
+        failed(format!("entries name manifests that are not here: {}", some(&missing)))
     }
 }
 

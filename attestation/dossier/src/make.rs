@@ -63,6 +63,8 @@ pub struct Contents<'a, L> {
     pub witnesses: Option<&'a [u8]>,
     /// The release policies in force over the period, byte for byte.
     pub policies: &'a [Vec<u8>],
+    /// The sealed manifests of the models that were loaded, byte for byte.
+    pub models: &'a [Vec<u8>],
     /// Checkpoints that were seen elsewhere, for each log.
     pub seen: &'a [Vec<Vec<u8>>],
     /// The bundle of each log.
@@ -126,6 +128,8 @@ fn small_members<'a, L>(contents: &Contents<'a, L>, readme: &'a [u8]) -> Vec<(Ki
     members.extend(contents.witnesses.map(|bytes| (Kind::Witnesses, bytes)));
     let policies = contents.policies.iter().enumerate();
     members.extend(policies.map(|(at, bytes)| (Kind::Policy(at), bytes.as_slice())));
+    let models = contents.models.iter().enumerate();
+    members.extend(models.map(|(at, bytes)| (Kind::Model(at), bytes.as_slice())));
     for (log, notes) in contents.seen.iter().enumerate() {
         let notes = notes.iter().enumerate();
         members.extend(notes.map(|(at, bytes)| (Kind::Seen(log, at), bytes.as_slice())));
@@ -187,6 +191,7 @@ What is in it
     controls.json         which kinds of entries bear on which control
     trust.tlog-policy     the exporter's own logs and witnesses (c2sp.org/tlog-policy)
     policy-NNN.toml       the release policies; decisions in the logs name them by SHA-256
+    model-NNN.json        the sealed manifests of models; entries and receipts name them by SHA-256
     seen-NNN-NNN.note     checkpoints of log NNN that were seen elsewhere
     log-NNN.tar           one bundle for each log; its own README says how to check it by hand
 

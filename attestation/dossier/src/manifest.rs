@@ -13,6 +13,8 @@ pub const FIRST_MEMBER: &str = "manifest.dsse.json";
 pub const MAX_LOGS: usize = 256;
 /// The most policies.
 pub const MAX_POLICIES: usize = 256;
+/// The most manifests of models.
+pub const MAX_MODELS: usize = 256;
 /// The most checkpoints that were seen elsewhere.
 pub const MAX_SEEN: usize = 512;
 /// The longest report page, in bytes.
@@ -21,6 +23,8 @@ const MAX_README_BYTES: u64 = 64 * 1024;
 const MAX_CONTROLS_BYTES: u64 = 256 * 1024;
 const MAX_WITNESSES_BYTES: u64 = 64 * 1024;
 const MAX_POLICY_BYTES: u64 = 1024 * 1024;
+/// The longest manifest of a model, in bytes, as where it is put to use.
+pub const MAX_MODEL_BYTES: u64 = 256 * 1024;
 const MAX_NOTE_BYTES: u64 = 128 * 1024;
 /// The longest bundle: what the tar subset can say.
 const MAX_BUNDLE_BYTES: u64 = (1 << 33) - 1;
@@ -33,6 +37,8 @@ pub(crate) enum Kind {
     Controls,
     Witnesses,
     Policy(usize),
+    /// The sealed manifest of a model.
+    Model(usize),
     /// A checkpoint of the log with this number, and its own number.
     Seen(usize, usize),
     Log(usize),
@@ -46,6 +52,7 @@ impl Kind {
             Self::Controls => "controls.json".to_owned(),
             Self::Witnesses => "trust.tlog-policy".to_owned(),
             Self::Policy(at) => format!("policy-{at:03}.toml"),
+            Self::Model(at) => format!("model-{at:03}.json"),
             Self::Seen(log, at) => format!("seen-{log:03}-{at:03}.note"),
             Self::Log(at) => format!("log-{at:03}.tar"),
         }
@@ -67,6 +74,9 @@ impl Kind {
         if let Some(at) = between("policy-", ".toml") {
             return number(at).map(Self::Policy);
         }
+        if let Some(at) = between("model-", ".json") {
+            return number(at).map(Self::Model);
+        }
         if let Some(at) = between("log-", ".tar") {
             return number(at).map(Self::Log);
         }
@@ -81,6 +91,7 @@ impl Kind {
             Self::Controls => MAX_CONTROLS_BYTES,
             Self::Witnesses => MAX_WITNESSES_BYTES,
             Self::Policy(_) => MAX_POLICY_BYTES,
+            Self::Model(_) => MAX_MODEL_BYTES,
             Self::Seen(..) => MAX_NOTE_BYTES,
             Self::Log(_) => MAX_BUNDLE_BYTES,
         }
@@ -143,10 +154,12 @@ impl Manifest {
         let count = |wanted: fn(&Kind) -> bool| kinds.iter().filter(|kind| wanted(kind)).count();
         let logs = count(|kind| matches!(kind, Kind::Log(_)));
         let policies = count(|kind| matches!(kind, Kind::Policy(_)));
+        let models = count(|kind| matches!(kind, Kind::Model(_)));
         let seen = count(|kind| matches!(kind, Kind::Seen(..)));
         let numbered = kinds.iter().all(|kind| match kind {
             Kind::Log(at) => *at < logs,
             Kind::Policy(at) => *at < policies,
+            Kind::Model(at) => *at < models,
             Kind::Seen(log, _) => *log < logs,
             _ => true,
         });
@@ -158,6 +171,7 @@ impl Manifest {
             && sampled
             && (1..=MAX_LOGS).contains(&logs)
             && policies <= MAX_POLICIES
+            && models <= MAX_MODELS
             && seen <= MAX_SEEN
             && kinds.starts_with(&[Kind::Readme, Kind::Page, Kind::Controls])
     }
@@ -175,6 +189,7 @@ mod tests {
             Kind::Controls,
             Kind::Witnesses,
             Kind::Policy(7),
+            Kind::Model(7),
             Kind::Seen(1, 23),
             Kind::Log(255),
         ];

@@ -25,7 +25,7 @@ pub enum Check {
     Cosignatures,
     /// Are the checkpoints that were seen elsewhere of the same history?
     Checkpoints,
-    /// Is the log of every boot here that the brokers' logs say had a key?
+    /// Is the log of every boot here that the brokers' logs say had a key, by its name and by the evidence that it gave for one?
     Boots,
     /// Did enough witnesses cosign every broker's log?
     Registry,
@@ -33,6 +33,8 @@ pub enum Check {
     Endings,
     /// Is every policy here by which a decision was made?
     Policies,
+    /// Is the sealed manifest of every model here that the logs name?
+    Models,
     /// Is the sample the one that its word draws?
     Sample,
 }
@@ -54,12 +56,13 @@ impl Check {
             Self::Registry => "registry",
             Self::Endings => "endings",
             Self::Policies => "policies",
+            Self::Models => "models",
             Self::Sample => "sample",
         }
     }
 
     /// Every question, in the order of reports.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Structure,
         Self::Exporter,
         Self::Members,
@@ -72,6 +75,7 @@ impl Check {
         Self::Registry,
         Self::Endings,
         Self::Policies,
+        Self::Models,
         Self::Sample,
     ];
 }

@@ -135,6 +135,9 @@ fn read_members<R: Read>(
             Kind::Policy(_) => {
                 facts.policies.insert(Hash::of(&bytes));
             }
+            Kind::Model(_) => {
+                facts.models.insert(Hash::of(&bytes));
+            }
             Kind::Seen(log, _) => seen.entry(log).or_default().push(bytes),
             _ => {}
         }

@@ -6,8 +6,9 @@ use anchorhold_audit_log::cosignature::Cosigner;
 use anchorhold_audit_log::note::Note;
 use anchorhold_audit_log::tlog::policy::Policy;
 use anchorhold_audit_log::{
-    BindingInputs, BindingPurpose, BootId, Decision, Event, EventType, ExportOptions, Hash, Log, LogState,
-    Origin, Outcome as Ended, PolicyId, Signer, Stamp, Tee, VerifierKey, export,
+    Beginning, BindingInputs, BindingPurpose, BootId, Decision, Event, EventType, ExportOptions, Hash, Log,
+    LogReader, LogState, Model, ModelId, Opening, Origin, Outcome as Ended, Platform, PolicyId, Signer,
+    Stamp, Tee, VerifierKey, export,
 };
 use anchorhold_audit_report::Sample;
 use anchorhold_dossier::{
@@ -23,6 +24,7 @@ use std::sync::LazyLock;
 
 const MEASUREMENT: Measurement = Measurement::new([0x5a; 48]);
 const RELEASE_POLICY: &[u8] = b"the release policy";
+const MODEL: &[u8] = b"the manifest of a model";
 const WITNESS_TIME: u64 = 1_790_000_000;
 
 fn at() -> Timestamp {
@@ -77,8 +79,8 @@ fn witness() -> Cosigner {
 }
 
 fn bundle_of(path: &Path) -> Vec<u8> {
-    let note = std::fs::read(path.join("checkpoint")).unwrap();
-    std::fs::write(path.join("checkpoint"), cosigned(&note)).unwrap();
+    let note = LogReader::open(path).unwrap().checkpoint_note().to_vec();
+    std::fs::write(path.join("checkpoint.cosigned"), cosigned(&note)).unwrap();
     let mut out = Vec::new();
     export(path, &mut out, &ExportOptions::default()).unwrap();
     out
@@ -92,21 +94,38 @@ fn guest_log(origin: &str, requests: i64) -> (Vec<u8>, Vec<u8>) {
     let (evidence, inputs) = evidence(*signer.key().public_key().as_bytes());
     let mut log = Log::create(&path, signer, BootId::new([6; 16]), stamp(0)).unwrap();
     log.record_evidence(&evidence, &inputs, Tee::SnpSimulated, stamp(1)).unwrap();
+    let model = |kind, second| Event {
+        model: Some(Model {
+            id: ModelId::new("acme/chat").unwrap(),
+            manifest: Some(Hash::of(MODEL)),
+            ver: Some(1),
+        }),
+        ..Event::new(kind, Ended::Success, stamp(second))
+    };
+    log.append(&[model(EventType::ModelLoad, 2)]).unwrap();
     for second in 0..requests {
-        log.append(&[Event::new(EventType::InferComplete, Ended::Success, stamp(second))]).unwrap();
+        log.append(&[model(EventType::InferComplete, second)]).unwrap();
     }
     let seen = log.checkpoint().unwrap();
     log.close(stamp(9)).unwrap();
     (bundle_of(&path), seen)
 }
 
-/// A broker's log that released a key to each of these logs' boots.
-fn broker_log(served: &[&str]) -> Vec<u8> {
+/// The digest of the evidence in a guest's bundle.
+fn evidence_of(bundle: &[u8]) -> Option<Hash> {
+    let report =
+        anchorhold_audit_log::verify(bundle, &anchorhold_audit_log::Expectations::default()).unwrap();
+    report.evidence.map(|evidence| Hash::of(&evidence))
+}
+
+/// A broker's log that released a key to each of these logs' boots, asked for with this evidence.
+fn broker_log(served: &[(&str, Option<Hash>)]) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let mut log = Log::create(&path, signer("broker.example"), BootId::new([7; 16]), stamp(0)).unwrap();
-    for origin in served {
+    for (origin, evidence) in served {
         let mut event = Event::new(EventType::KeyRelease, Ended::Success, stamp(1));
+        event.platform = evidence.map(|evidence| Platform::of_evidence(Tee::SnpSimulated, evidence));
         event.log = Some(LogState::of(Origin::new(origin).unwrap()));
         event.decision = Some(Decision {
             checks: Vec::new(),
@@ -128,6 +147,7 @@ struct Case {
     logs: Vec<Vec<u8>>,
     seen: Vec<Vec<Vec<u8>>>,
     policies: Vec<Vec<u8>>,
+    models: Vec<Vec<u8>>,
     sample: Option<Sampled>,
 }
 
@@ -135,11 +155,13 @@ impl Case {
     fn good() -> Self {
         let (one, seen) = guest_log("acme/1", 5);
         let (two, _) = guest_log("acme/2", 0);
-        let logs = vec![one, two, broker_log(&["acme/1", "acme/2"])];
+        let broker = broker_log(&[("acme/1", evidence_of(&one)), ("acme/2", evidence_of(&two))]);
+        let logs = vec![one, two, broker];
         let drawn = logs.iter().map(|log| draw(log, "kestrel", 3)).collect();
         let sample = Some(Sampled { drawn, wanted: 3, word: "kestrel".into() });
         let policies = vec![RELEASE_POLICY.to_vec(), b"another".to_vec()];
-        Self { logs, seen: vec![vec![seen], vec![], vec![]], policies, sample }
+        let models = vec![MODEL.to_vec(), b"another".to_vec()];
+        Self { logs, seen: vec![vec![seen], vec![], vec![]], policies, models, sample }
     }
 
     fn make(&self) -> Vec<u8> {
@@ -154,6 +176,7 @@ impl Case {
             controls_json: b"{}",
             witnesses: Some(b"quorum none\n"),
             policies: &self.policies,
+            models: &self.models,
             seen: &self.seen,
             logs: &mut logs,
             sample: self.sample.clone(),
@@ -351,10 +374,105 @@ fn a_policy_that_decided_and_is_not_there_is_missed() {
 }
 
 #[test]
+fn a_manifest_that_entries_name_and_is_not_there_is_missed() {
+    let mut case = Case::good();
+    case.models.remove(0);
+    let report = judged(&case.make(), &expected());
+    assert_eq!((failed(&report), report.outcome()), (vec![Check::Models], Outcome::NotProven));
+    assert!(report.verdict(Check::Models).unwrap().detail.ends_with(&Hash::of(MODEL).to_string()));
+    // Whoever puts in none claims nothing of them, and that is said.
+    case.models.clear();
+    let report = judged(&case.make(), &expected());
+    assert_eq!((status(&report, Check::Models), report.outcome()), (Status::Noted, Outcome::Accepted));
+    // A byte of a manifest: it is another.
+    case.models = vec![[MODEL, b" "].concat()];
+    assert_eq!(failed(&judged(&case.make(), &expected())), [Check::Models]);
+    // Nothing in a broker's own log names one.
+    let brokers = vec![broker_log(&[])];
+    let alone = Case { logs: brokers, seen: vec![], policies: vec![], models: vec![], sample: None };
+    assert_eq!(status(&judged(&alone.make(), &expected()), Check::Models), Status::NotApplicable);
+}
+
+/// Names are given by whoever starts a guest: a log under the name of a boot that had a key may be another boot's.
+#[test]
+fn case_28_a_log_of_another_boot_under_the_same_name_is_not_that_boots() {
+    let mut case = Case::good();
+    case.logs[1] = guest_log("acme/2", 0).0;
+    case.sample = None;
+    let report = judged(&case.make(), &expected());
+    assert_eq!((failed(&report), report.outcome()), (vec![Check::Boots], Outcome::NotProven));
+    let detail = &report.verdict(Check::Boots).unwrap().detail;
+    assert!(detail.starts_with("logs of other boots") && detail.ends_with(": acme/2"), "{detail}");
+    // A boot gives evidence for each key it asks for, and its log names the first.
+    let later = Some(Hash::new([1; 32]));
+    let one = evidence_of(&case.logs[0]);
+    let two = evidence_of(&case.logs[1]);
+    case.logs[2] = broker_log(&[("acme/1", one), ("acme/1", later), ("acme/2", later), ("acme/2", two)]);
+    assert_eq!(status(&judged(&case.make(), &expected()), Check::Boots), Status::Passed);
+    // A release that names no evidence is matched by name, and that is said.
+    case.logs[2] = broker_log(&[("acme/1", one), ("acme/2", None)]);
+    let report = judged(&case.make(), &expected());
+    assert_eq!((status(&report, Check::Boots), report.outcome()), (Status::Noted, Outcome::Accepted));
+    assert!(report.verdict(Check::Boots).unwrap().detail.ends_with(": acme/2"));
+}
+
+/// The bundle of a log named `origin` and signed with the seed of `key`, which begins with evidence for the binding `of`.
+fn attested_log(origin: &str, key: &Signer, of: &KeyBinding, inputs: BindingInputs) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let evidence = serde_json::to_vec(&GUEST.attest(&of.report_data()).unwrap()).unwrap();
+    let opening = Opening::Attested { evidence_json: evidence, inputs, tee: Tee::SnpSimulated };
+    let seed = *Hash::of(key.origin().as_str().as_bytes()).as_bytes();
+    let signer = Signer::from_seed(Origin::new(origin).unwrap(), &seed).unwrap();
+    let beginning = Beginning { opening, ..Beginning::new(signer, BootId::new([6; 16]), stamp(0)) };
+    Log::begin(&path, beginning).unwrap().close(stamp(9)).unwrap();
+    bundle_of(&path)
+}
+
+/// Evidence that was made for a log before it began: entry 0 names it, and it names the log's key and name.
+#[test]
+fn evidence_for_a_log_vouches_for_its_key_and_name_and_for_no_other() {
+    let (key, other) = (signer("acme/1"), signer("acme/2"));
+    let (tls, release) = (Hash::new([2; 32]), Hash::new([3; 32]));
+    let of = |signer: &Signer| KeyBinding {
+        purpose: Purpose::Log,
+        nonce: Nonce::new([0; 32]),
+        tls_key: Sha256Digest::new([2; 32]),
+        release_key: Sha256Digest::new([3; 32]),
+        audit_key: Ed25519PublicKey::new(*signer.key().public_key().as_bytes()),
+        context: Sha256Digest::of(signer.origin().as_str().as_bytes()),
+        gpu_evidence: Sha256Digest::of(b""),
+    };
+    let inputs = |origin: &str| BindingInputs::of_log(&Origin::new(origin).unwrap(), release, tls);
+    let judge = |origin: &str, key: &Signer, of: KeyBinding, inputs: BindingInputs| {
+        let bundle = attested_log(origin, key, &of, inputs);
+        verify_bundle("bundle.tar", bundle.as_slice(), &expected()).unwrap()
+    };
+    let good = judge("acme/1", &key, of(&key), inputs("acme/1"));
+    assert_eq!((failed(&good), good.outcome()), (vec![], Outcome::Accepted), "{}", good.to_text());
+    assert_eq!(good.logs[0].attestation.as_ref().unwrap().measurement, Some(MEASUREMENT));
+    let of_release = KeyBinding { purpose: Purpose::KeyRelease, ..of(&key) };
+    let refused = [
+        ("under another name", judge("acme/2", &key, of(&key), inputs("acme/2"))),
+        ("under another name, with the inputs of its own", judge("acme/2", &key, of(&key), inputs("acme/1"))),
+        ("under another key", judge("acme/1", &other, of(&key), inputs("acme/1"))),
+        ("of another log", judge("acme/1", &key, of(&other), inputs("acme/1"))),
+        ("made for a release", judge("acme/1", &key, of_release, inputs("acme/1"))),
+    ];
+    for (what, report) in refused {
+        assert_eq!(failed(&report), [Check::Keys], "{what}: {}", report.to_text());
+        assert_eq!(report.outcome(), Outcome::NotAuthentic, "{what}");
+        let checks = &report.logs[0].attestation.as_ref().unwrap().checks;
+        assert!(checks.failed().any(|check| check.code == "snp_report_data"), "{what}: {checks:?}");
+    }
+}
+
+#[test]
 fn a_sample_that_was_picked_is_not_the_one_that_is_drawn() {
     let mut case = Case::good();
     let sample = case.sample.as_mut().unwrap();
-    sample.drawn[0] = vec![0, 1, 2];
+    // Ids are random, so that any three may be the ones that are drawn.
+    sample.drawn[0] = if sample.drawn[0] == [0, 1, 2] { vec![1, 2, 3] } else { vec![0, 1, 2] };
     let report = judged(&case.make(), &expected());
     assert_eq!((failed(&report), report.outcome()), (vec![Check::Sample], Outcome::NotProven));
 }
@@ -368,7 +486,8 @@ fn a_log_that_did_not_end_on_purpose_is_noted_with_its_bound() {
     let mut log = Log::create(&path, signer, BootId::new([6; 16]), stamp(0)).unwrap();
     log.record_evidence(&evidence, &inputs, Tee::SnpSimulated, stamp(1)).unwrap();
     drop(log);
-    let case = Case { logs: vec![bundle_of(&path)], seen: vec![], policies: vec![], sample: None };
+    let case =
+        Case { logs: vec![bundle_of(&path)], seen: vec![], policies: vec![], models: vec![], sample: None };
     let report = judged(&case.make(), &expected());
     assert_eq!((status(&report, Check::Endings), report.outcome()), (Status::Noted, Outcome::Accepted));
     assert!(report.verdict(Check::Endings).unwrap().detail.contains("at most 1024 entries"));
@@ -376,7 +495,13 @@ fn a_log_that_did_not_end_on_purpose_is_noted_with_its_bound() {
 
 #[test]
 fn case_36_every_cut_is_refused_and_nothing_may_follow() {
-    let case = Case { logs: vec![guest_log("acme/1", 0).0], seen: vec![], policies: vec![], sample: None };
+    let case = Case {
+        logs: vec![guest_log("acme/1", 0).0],
+        seen: vec![],
+        policies: vec![],
+        models: vec![],
+        sample: None,
+    };
     let good = case.make();
     assert_eq!(judged(&good, &Expected::default()).outcome(), Outcome::Accepted);
     for length in (0..good.len()).step_by(97).chain(good.len() - 1030..good.len()) {

@@ -323,8 +323,12 @@ impl Writing {
             let uncovered = self.log.uncovered();
             let is_due = is_critical || uncovered > MAX_LEFT || checkpointed.elapsed() >= CHECKPOINT_EVERY;
             if uncovered > 0 && is_due {
-                // A failure poisons the log, and the next entry is refused because of it.
-                let _ = self.log.checkpoint();
+                // While the medium is busy with entries, the checkpoint goes beside them. A failure poisons the log, and the next entry is
+                // refused because of it.
+                let _ = match self.log.is_settled() {
+                    true => self.log.checkpoint().map(drop),
+                    false => self.log.begin_checkpoint(),
+                };
                 checkpointed = Instant::now();
                 self.has_failed.store(self.log.is_poisoned(), Ordering::Relaxed);
             }

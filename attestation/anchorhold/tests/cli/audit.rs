@@ -3,8 +3,8 @@
 use crate::support::{Folder, MEASUREMENT, Ran, guest, run};
 use anchorhold_audit_log::cosignature::Cosigner;
 use anchorhold_audit_log::{
-    BindingInputs, BindingPurpose, BootId, Event, EventType, Hash, Log, Origin, Outcome, Signer, Stamp, Tee,
-    VerifierKey,
+    BindingInputs, BindingPurpose, BootId, Event, EventType, Hash, Log, LogReader, Origin, Outcome, Signer,
+    Stamp, Tee, VerifierKey,
 };
 use anchorhold_rats::{Ed25519PublicKey, KeyBinding, Nonce, Purpose, Sha256Digest};
 use anchorhold_sealed_weights::OwnerKey;
@@ -203,6 +203,15 @@ fn entries_are_written_of_a_proven_log_only_and_as_asked() {
     assert!(rows.len() == 4 && rows[0].starts_with("index,time,type,"), "{rows:?}");
     assert_eq!(lines(&["--since", "2027-01-15T08:00:01Z"]).len(), 0);
     assert_eq!(lines(&["--tenant", "clinic"]).len(), 0);
+    assert_eq!(lines(&["--pseudonym", &"08".repeat(32)]).len(), 0);
+    assert_eq!(lines(&["--index", "1"]), whole[1..2]);
+    assert_eq!(lines(&["--from", "1", "--to", "3", "--type", "log.export"]), whole[2..]);
+    for span in [&["--index", "3"][..], &["--from", "0", "--to", "4"], &["--from", "2", "--to", "2"]] {
+        run(["audit", "entries", &bundle].iter().chain(span)).expect(2, "from 0 to before 3");
+    }
+    run(["audit", "entries", &bundle, "--from", "1"]).expect(2, "--to");
+    let drawn = lines(&["--sample", "1", "--word", "kestrel", "--index", "2"]);
+    assert_eq!(drawn, whole[2..], "drawn among what is asked for");
     let drawn = lines(&["--sample", "2", "--word", "kestrel"]);
     assert!(drawn.len() == 2 && drawn == lines(&["--sample", "2", "--word", "kestrel"]));
     let columns = folder.path("entries.parquet");
@@ -327,8 +336,8 @@ fn a_dossier_is_made_and_each_question_about_it_answered() {
     let key = folder.path("exporter.p8");
     run(["owner", "new", &key]).expect(0, "");
     let exporter = run(["owner", "show", &key]).out.trim().to_owned();
-    let seen = std::fs::read(Path::new(&folder.path("log")).join("checkpoint")).unwrap();
-    let seen = folder.write("seen.note", seen);
+    let log = LogReader::open(&folder.path("log")).unwrap();
+    let seen = folder.write("seen.note", log.checkpoint_note());
     let trust = ["--measurement", &measurement, "--dangerous-simulated-root", &root, "--at", &at];
     let dossier = |out: &str, more: &[&str]| {
         let args = ["audit", "dossier", &guest, "--sign", &key, "--out", out, "--seen", &seen];

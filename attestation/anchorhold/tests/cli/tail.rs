@@ -1,8 +1,10 @@
 //! `audit tail` against a server that shows the files of a log which grows, forks and goes back.
 
 use crate::support::{Folder, MEASUREMENT, Ran, authenticator_key, document_with_audit_key, guest, run};
+use anchorhold_audit_log::cosignature::Cosigner;
 use anchorhold_audit_log::live::{LiveFile, LiveLog};
-use anchorhold_audit_log::{BootId, Event, EventType, Log, Origin, Outcome, Signer, Stamp};
+use anchorhold_audit_log::note::Note;
+use anchorhold_audit_log::{BootId, Event, EventType, Log, LogReader, Origin, Outcome, Signer, Stamp};
 use anchorhold_channel::authenticator::{self, Exporters, Request, Unsigned};
 use anchorhold_channel::document::{PATH, nonce_of_query};
 use anchorhold_channel::server::{Limits, serve};
@@ -145,7 +147,7 @@ fn prints_each_entry_once_and_goes_on_where_it_ended() {
     let ran = server.tail(&folder, &["--state", &state]);
     ran.expect(0, "");
     assert_eq!(kinds(&ran, "/type"), ["log.open", "log.export"]);
-    assert_eq!(std::fs::read(&state).unwrap(), std::fs::read(path.join("checkpoint")).unwrap());
+    assert_eq!(std::fs::read(&state).unwrap(), LogReader::open(&path).unwrap().checkpoint_note());
     assert_eq!(server.tail(&folder, &["--state", &state]).out, "");
     append(&mut log, &[EventType::LogAnchor; 300]);
     let ran = server.tail(&folder, &["--state", &state, "--as", "ocsf"]);
@@ -209,6 +211,56 @@ fn case_29_a_log_that_forked_or_went_back_ends_it_and_nothing_of_it_is_printed()
     server.show(Shown::Log(path));
     append(&mut honest, &[EventType::LogAnchor]);
     assert_eq!(kinds(&server.tail(&folder, &["--state", &state]), "/type"), ["log.anchor"]);
+}
+
+fn witness(name: &str, seed: u8) -> Cosigner {
+    Cosigner::from_seed(name, &[seed; 32]).unwrap()
+}
+
+/// Has these witnesses cosign the log's latest checkpoint.
+fn cosign(log: &mut Log, witnesses: &[&Cosigner]) {
+    let (head, note) = log.latest_checkpoint();
+    let mut note = note.to_vec();
+    let text = Note::parse(&note).unwrap().unverified_text().to_owned();
+    for witness in witnesses {
+        note.extend_from_slice(witness.cosign(&text, 1_800_000_000).as_bytes());
+    }
+    log.store_cosigned(&note, head.size).unwrap();
+}
+
+#[test]
+fn case_29_with_a_policy_only_what_its_quorum_cosigned_is_printed() {
+    let folder = Folder::new();
+    let (mut log, path) = log(&folder, "log", &[EventType::LogExport]);
+    let (server, state) = (Server::of(&path), folder.path("seen.note"));
+    let (one, two, stranger) =
+        (witness("one.example", 1), witness("two.example", 2), witness("one.example", 3));
+    let both = format!("witness a {}\nwitness b {}\ngroup g 2 a b\nquorum g\n", one.key(), two.key());
+    let policy = folder.write("witnesses.policy", both);
+    let tail = || server.tail(&folder, &["--state", &state, "--log-policy", &policy]);
+    let refused = |cosigned: usize| {
+        let ran = tail();
+        ran.expect(1, &format!("the {cosigned} witnesses that cosigned are no quorum"));
+        assert!(ran.out.is_empty(), "{}", ran.out);
+    };
+    refused(0);
+    cosign(&mut log, &[&stranger, &two]);
+    refused(1);
+    assert!(!Path::new(&state).exists() || std::fs::read(&state).unwrap().is_empty());
+    assert_eq!(server.tail(&folder, &[]).out.lines().count(), 2, "without a policy nobody has to cosign");
+    cosign(&mut log, &[&one, &two]);
+    let ran = tail();
+    ran.expect(0, "");
+    assert_eq!(kinds(&ran, "/type"), ["log.open", "log.export"]);
+    // What is new waits for its own cosignatures.
+    append(&mut log, &[EventType::LogAnchor]);
+    refused(0);
+    cosign(&mut log, &[&one]);
+    refused(1);
+    cosign(&mut log, &[&two, &one]);
+    assert_eq!(kinds(&tail(), "/type"), ["log.anchor"]);
+    let no_policy = folder.write("none.policy", "quorum g\n");
+    server.tail(&folder, &["--log-policy", &no_policy]).expect(1, "none.policy");
 }
 
 #[test]

@@ -37,11 +37,16 @@ const SCOPES: &str = "scopes = [\"generate\", \"embed\", \"rerank\", \"models\",
 /// No wait of a test takes this long unless the test has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Takes what answers an entry, and lets it go when the entry is written.
+pub type Recorder = Box<dyn Fn(Box<dyn FnOnce() + Send>) + Send>;
+
 /// What the fake keeper does with entries and nonces.
 #[derive(Default)]
 pub struct Manners {
     pub log_refuses: AtomicBool,
     pub no_evidence: AtomicBool,
+    /// Who writes entries; nobody, and they are answered at once.
+    pub recorder: Mutex<Option<Recorder>>,
 }
 
 pub struct Rig {
@@ -212,7 +217,7 @@ pub async fn aside<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static)
 /// Answers as the keeper does.
 fn keep(
     mut reader: LineReader<FromGateway>,
-    writer: &Mutex<LineWriter<ToGateway>>,
+    writer: &Arc<Mutex<LineWriter<ToGateway>>>,
     manners: &Manners,
     seen: &Sender<FromGateway>,
 ) {
@@ -242,12 +247,16 @@ fn keep(
             }
             _ => None,
         };
+        let is_entry = matches!(message, FromGateway::Record { .. });
         // Nobody looks any more when the test is over.
         let _ = seen.send(message);
-        if let Some(answer) = answer
-            && writer.lock().unwrap().send(&answer, &[]).is_err()
-        {
-            return;
+        let Some(answer) = answer else { continue };
+        let writer = Arc::clone(writer);
+        let reply = move || writer.lock().unwrap().send(&answer, &[]).is_ok();
+        match &*manners.recorder.lock().unwrap() {
+            Some(record) if is_entry => record(Box::new(move || _ = reply())),
+            _ if reply() => {}
+            _ => return,
         }
     }
 }

@@ -103,12 +103,12 @@ fn case_31_without_its_witness_a_guest_says_so_and_then_takes_nothing_new() {
 fn case_29_a_log_that_was_set_back_is_found_by_the_cosigned_checkpoint() {
     let served = witnessed(60, 300);
     let log = served.guest.audit_log.clone();
-    let early = std::fs::read(log.join("checkpoint")).unwrap();
+    let early = std::fs::read(log.join("checkpoint.slots")).unwrap();
     assert_eq!(served.post("/v1/chat/completions", &chat("hello")).status, 200);
     let Served { guest, stand, .. } = served;
     guest.stop().unwrap();
     // The host puts back the checkpoint and cuts the entries after it.
-    std::fs::write(log.join("checkpoint"), &early).unwrap();
+    std::fs::write(log.join("checkpoint.slots"), &early).unwrap();
     let segment = log.join("entries/00000000.seg");
     let bytes = std::fs::read(&segment).unwrap();
     std::fs::write(&segment, &bytes[..bytes.len() / 2]).unwrap();

@@ -15,6 +15,7 @@ use anchorhold_dossier::{
 };
 use anchorhold_dsse::TrustedSigners;
 use anchorhold_rats::Ed25519PublicKey;
+use anchorhold_sealed_weights::MAX_MANIFEST_LEN;
 use serde::Serialize;
 use std::fs::File;
 use std::io::Read as _;
@@ -37,6 +38,9 @@ pub(crate) struct DossierArgs {
     /// A release policy that was in force; may be repeated
     #[arg(long, value_name = "FILE")]
     decided_by: Vec<PathBuf>,
+    /// The sealed manifest of a model (manifest.json of its package); may be repeated
+    #[arg(long, value_name = "FILE")]
+    model: Vec<PathBuf>,
     /// A checkpoint of one of the logs that was seen elsewhere; may be repeated
     #[arg(long, value_name = "FILE")]
     seen: Vec<PathBuf>,
@@ -94,6 +98,8 @@ pub(super) fn run(args: &DossierArgs) -> Result<Exit, Failure> {
     let page = make_page(&args.page)?;
     let read = |path: &PathBuf| files::read(path, MAX_RELEASE_POLICY_BYTES);
     let policies = args.decided_by.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let read = |path: &PathBuf| files::read(path, MAX_MANIFEST_LEN);
+    let models = args.model.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let witnesses = args.witnesses.as_ref().map(|path| files::read(path, MAX_POLICY_BYTES)).transpose()?;
     if let Some(bytes) = &witnesses {
         Policy::parse(bytes).map_err(|e| Failure::usage(format!("--witnesses: {e}")))?;
@@ -109,6 +115,7 @@ pub(super) fn run(args: &DossierArgs) -> Result<Exit, Failure> {
         controls_json: &page.controls_json,
         witnesses: witnesses.as_deref(),
         policies: &policies,
+        models: &models,
         seen: &seen,
         logs: &mut logs,
         sample,

@@ -10,6 +10,7 @@ use anchorhold_rats::Timestamp;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Write the entries of a bundle as OCSF events, CSV or as they were hashed
@@ -26,6 +27,8 @@ pub(crate) struct EntriesArgs {
     /// The file to make, which must not exist [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    span: Span,
     #[command(flatten)]
     choice: Choice,
     /// The key that must have signed the log: in hex, or as a note key
@@ -46,6 +49,30 @@ enum Form {
     Parquet,
 }
 
+/// Which entries, by where they stand in the log.
+#[derive(clap::Args)]
+pub(super) struct Span {
+    /// One entry
+    #[arg(long, value_name = "INDEX", conflicts_with_all = ["from", "to"])]
+    index: Option<u64>,
+    /// The first entry of several
+    #[arg(long, value_name = "INDEX", requires = "to")]
+    from: Option<u64>,
+    /// The entry before which to stop
+    #[arg(long, value_name = "INDEX", requires = "from")]
+    to: Option<u64>,
+}
+
+impl Span {
+    /// The indexes that were asked for, if any were.
+    pub(super) fn range(&self) -> Option<Range<u64>> {
+        match self.index {
+            Some(index) => Some(index..index.saturating_add(1)),
+            None => self.from.zip(self.to).map(|(from, to)| from..to),
+        }
+    }
+}
+
 /// Which entries, by what stands in them.
 #[derive(clap::Args)]
 pub(super) struct Which {
@@ -58,6 +85,9 @@ pub(super) struct Which {
     /// Only of this tenant
     #[arg(long, value_name = "TENANT")]
     tenant: Option<TenantId>,
+    /// Only of the caller with this pseudonym, in hex, as its entries of one boot and 90 days name it
+    #[arg(long, value_name = "HEX")]
+    pseudonym: Option<Hash>,
     /// Only of this kind, such as key.release; may be repeated
     #[arg(long = "type", value_name = "KIND")]
     kinds: Vec<String>,
@@ -96,6 +126,7 @@ impl Which {
             since_ns: self.since.map(ns),
             until_ns: self.until.map(ns),
             tenant: self.tenant.clone(),
+            pseudonym: self.pseudonym,
             outcome: self.outcome.map(|ended| match ended {
                 Ended::Success => Outcome::Success,
                 Ended::Failure => Outcome::Failure,
@@ -117,6 +148,7 @@ impl Which {
         words.extend(self.since.map(|at| format!("time from {at}")));
         words.extend(self.until.map(|at| format!("time before {at}")));
         words.extend(self.tenant.as_ref().map(|tenant| format!("tenant {tenant}")));
+        words.extend(self.pseudonym.map(|pseudonym| format!("pseudonym {pseudonym}")));
         words.extend((!self.kinds.is_empty()).then(|| format!("kind {}", self.kinds.join(" or "))));
         words.extend(self.outcome.map(|ended| format!("outcome {ended:?}").to_lowercase()));
         (!words.is_empty()).then(|| words.join(", "))
@@ -145,16 +177,16 @@ impl Bundle<'_> {
         verify_each(file, self.expectations, visit).map_err(|e| files::failed("read", self.path, &e))
     }
 
-    /// Draws among the entries that the filter takes, by the root hash of a log that was proven; with it, how many there were.
+    /// Draws among these entries, by the root hash of a log that was proven; with it, how many there were.
     pub(super) fn draw(
         &self,
         root: Hash,
-        filter: &Filter,
+        takes: impl Fn(&Entry) -> bool,
         (word, wanted): (&str, usize),
     ) -> Result<(BTreeSet<u64>, u64), Failure> {
         let mut sample = Sample::new(root, word, wanted);
         self.verify_each(|entry| {
-            if filter.takes(entry) {
+            if takes(entry) {
                 sample.offer(entry.seq);
             }
         })?;
@@ -176,10 +208,17 @@ pub(super) fn run(args: &EntriesArgs) -> Result<Exit, Failure> {
     else {
         return Ok(not_proven(&report));
     };
+    let held = manifest.first..manifest.first + manifest.count;
+    let span = args.span.range().unwrap_or(held.clone());
+    if span.is_empty() || span.start < held.start || span.end > held.end {
+        let text = format!("the bundle holds the entries from {} to before {}", held.start, held.end);
+        return Err(Failure::usage(format!("there are no such entries: {text}")));
+    }
+    let takes = |entry: &Entry| span.contains(&entry.seq) && filter.takes(entry);
     let chosen = match args.choice.draw() {
         None => None,
         Some(draw) => {
-            let (indexes, population) = bundle.draw(checkpoint.head.root, &filter, draw)?;
+            let (indexes, population) = bundle.draw(checkpoint.head.root, takes, draw)?;
             remark(&format!("drew {} of {population} entries", indexes.len()));
             Some(indexes)
         }
@@ -191,7 +230,7 @@ pub(super) fn run(args: &EntriesArgs) -> Result<Exit, Failure> {
     };
     let mut writer = EntryWriter::begin(out, args.form, manifest.origin.to_string());
     let again = bundle.verify_each(|entry| {
-        if filter.takes(entry) && chosen.as_ref().is_none_or(|chosen| chosen.contains(&entry.seq)) {
+        if takes(entry) && chosen.as_ref().is_none_or(|chosen| chosen.contains(&entry.seq)) {
             writer.write(entry);
         }
     })?;

@@ -1,7 +1,7 @@
 //! `anchorhold audit prove` and `check-proof`: one file for each entry that shows, without the log, that the entry stands in it.
 
 use super::AuditKey;
-use super::entries::{Bundle, not_proven, require_whole};
+use super::entries::{Bundle, Span, not_proven, require_whole};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::{self, Format, line, remark};
@@ -28,15 +28,8 @@ const FORMAT: &str = "urn:anchorhold:audit-proof:v1";
 pub(crate) struct ProveArgs {
     /// The bundle
     file: PathBuf,
-    /// The entry to prove
-    #[arg(long, value_name = "INDEX", conflicts_with_all = ["from", "to"], required_unless_present = "from")]
-    index: Option<u64>,
-    /// The first entry to prove
-    #[arg(long, value_name = "INDEX", requires = "to")]
-    from: Option<u64>,
-    /// The entry before which to stop
-    #[arg(long, value_name = "INDEX", requires = "from")]
-    to: Option<u64>,
+    #[command(flatten)]
+    span: Span,
     /// The folder to make
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -58,11 +51,8 @@ struct Proven {
 }
 
 pub(super) fn prove(args: &ProveArgs) -> Result<Exit, Failure> {
-    let wanted = match (args.index, args.from, args.to) {
-        (Some(index), ..) => index..index.saturating_add(1),
-        (_, Some(from), Some(to)) => from..to,
-        _ => return Err(Failure::usage("which entry? --index, or --from and --to")),
-    };
+    let wanted =
+        args.span.range().ok_or_else(|| Failure::usage("which entry? --index, or --from and --to"))?;
     let expectations = args.audit_key.clone().map(AuditKey::expectations).unwrap_or_default();
     let bundle = Bundle { path: &args.file, expectations: &expectations };
     let report = bundle.verify_each(|_| ())?;

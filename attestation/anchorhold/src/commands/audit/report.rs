@@ -140,7 +140,7 @@ fn log_part(args: &PageArgs, path: &Path, trust: &OnceCell<Trust>) -> Result<(Ex
     let report = bundle.verify_each(|_| ())?;
     let drawn = match (args.choice.draw(), &report.checkpoint) {
         (Some(draw), Some(checkpoint)) if report.is_accepted() => {
-            Some(bundle.draw(checkpoint.head.root, &filter, draw)?)
+            Some(bundle.draw(checkpoint.head.root, |entry| filter.takes(entry), draw)?)
         }
         _ => None,
     };
