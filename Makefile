@@ -9,7 +9,7 @@ SECONDS_PER_TARGET ?= 20
 FLAVOUR ?= production
 PROFILE ?= server
 
-.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test kernel kernel-check aml-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench bench-guest selinux apparmor-test deny cuda gpu-check gpu-guest-check
+.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test kernel kernel-check aml-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench bench-guest selinux apparmor-test deny cuda gpu-check gpu-guest-check numa-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -128,6 +128,9 @@ gpu-guest-check: kernel ## Boot guests that were promised GPUs on a machine with
 
 bench-guest: kernel ## What confinement costs the main job in the guest's kernel, control groups included; JSON=FILE writes the figures
 	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/confinement_guest.sh
+
+numa-check: kernel ## Memory of a process in a worker's group lies on the NUMA node that was asked for, in a guest with two in QEMU
+	@CARGO='$(CARGO)' tests/scripts/numa_guest.sh
 
 bench: build ## Measure; JSON=FILE writes name, value, unit, peer and ratio
 	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/bench.sh

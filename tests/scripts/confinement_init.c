@@ -32,7 +32,7 @@ int main(int count, char **words) {
     }
     setvbuf(stdout, 0, _IONBF, 0);
     mkdir("/sys/fs/cgroup/serving", 0755);
-    if (put("/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids")) {
+    if (put("/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids +cpuset")) {
         pid_t child = fork();
         if (child == 0) {
             put("/sys/fs/cgroup/serving/cgroup.procs", "0");

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # usage: supply_chain.sh sbom|advisories
 #
-# PROFILE=gpu is about images with GPUs: their worker and NVIDIA's packages are in the list too.
+# PROFILE is the image's, server if it is not named. What is listed of ours are the programs that rootfs.toml has for it; of gpu, NVIDIA's
+# packages too.
 # sbom writes target/supply-chain/sbom.json; with IMAGE, an image's folder, provenance.json beside it, over the image's files and the list.
 # advisories holds the list against RUSTSEC, a folder with RustSec's database, and DEBIAN, Debian's security tracker as JSON. What it prints
 # ends with what a rebuild would fix.
@@ -11,16 +12,18 @@ cargo=${CARGO:-cargo}
 target=${CARGO_TARGET_DIR:-target}
 out=$target/supply-chain
 mkdir -p "$out"
-"$cargo" build --quiet --release -p anchorhold-supply-chain
+"$cargo" build --quiet --release -p anchorhold-supply-chain -p anchorhold-image-builder
 program=$target/release/anchorhold-supply-chain
 
 "$cargo" metadata --format-version 1 --locked --filter-platform x86_64-unknown-linux-gnu >"$out/metadata.json"
-roots=()
-for package in keeper gateway worker fetcher guest-init; do roots+=(--root "anchorhold-$package"); done
+profile=${PROFILE:-server}
+listed=$("$target/release/anchorhold-image" programs --profile "$profile")
+programs=()
+for name in $listed; do programs+=(--program "$name"); done
 locks=(enclave-image/image.lock)
-if [ "${PROFILE:-}" = gpu ]; then roots+=(--root anchorhold-cuda) locks+=(enclave-image/gpu.lock); fi
+if [ "$profile" = gpu ]; then locks+=(enclave-image/gpu.lock); fi
 epoch=$(awk -F ' *= *' '$1 == "epoch" { print $2 }' enclave-image/image.lock)
-"$program" sbom --metadata "$out/metadata.json" --lock Cargo.lock "${locks[@]/#/--packages=}" "${roots[@]}" --name anchorhold \
+"$program" sbom --metadata "$out/metadata.json" --lock Cargo.lock "${locks[@]/#/--packages=}" "${programs[@]}" --name anchorhold \
     --version "$(awk -F '"' '/^version = / { print $2; exit }' Cargo.toml)" --at "$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" >"$out/sbom.json"
 rm "$out/metadata.json"
 

@@ -25,6 +25,15 @@ struct Arguments {
 enum Order {
     /// Put kernel, initrd, root and command line into a folder
     Build(Build),
+    /// Print the names of this project's programs that images of a profile have, one a line
+    Programs {
+        /// server, small or gpu
+        #[arg(long, default_value = "server")]
+        profile: Profile,
+        /// The table of what is in an image
+        #[arg(long, value_name = "FILE", default_value = "enclave-image/rootfs.toml")]
+        table: PathBuf,
+    },
     /// Fetch a locked package, hold it against its digest, and print where it is
     Fetch {
         /// image.lock or build.lock
@@ -140,6 +149,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 out: &order.out,
             })?;
             writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&manifest)?)?;
+            Ok(())
+        }
+        Order::Programs { profile, table } => {
+            for name in Table::read(table)?.programs(*profile) {
+                writeln!(std::io::stdout(), "{name}")?;
+            }
             Ok(())
         }
         Order::Fetch { lock, package, cache, mirror } => {

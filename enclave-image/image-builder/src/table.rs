@@ -266,6 +266,19 @@ impl Table {
         Ok(table)
     }
 
+    /// The programs of this project that images of a profile have, in any flavour, in the order of the file.
+    #[must_use]
+    pub fn programs(&self, profile: Profile) -> Vec<&str> {
+        let flavours = [Flavour::Production, Flavour::Debug, Flavour::Demo];
+        let is_in_one =
+            |file: &&File| flavours.into_iter().any(|flavour| is_in(file.only.as_deref(), flavour, profile));
+        let programs = self.file.iter().filter(is_in_one).filter_map(|file| match &file.source {
+            Source::Program(name) => Some(name.as_str()),
+            _ => None,
+        });
+        programs.collect()
+    }
+
     /// The SELinux context of a type.
     #[must_use]
     pub fn label(&self, kind: &str) -> String {
@@ -441,6 +454,17 @@ mod tests {
         labels.dedup();
         assert_eq!(labels.len(), 9, "{labels:?}");
         assert!(labels.iter().all(|label| label.ends_with("_exec_t")), "{labels:?}");
+    }
+
+    #[test]
+    fn programs_of_a_profile_are_those_of_its_files_whatever_the_flavour() {
+        let text = GOOD.replacen("mode = \"555\", label", "only = [\"demo\"], mode = \"555\", label", 1);
+        assert_eq!(Table::parse(&text).unwrap().programs(Profile::Small), ["a"]);
+        let text = text.replacen("[\"demo\"], mode", "[\"gpu\"], mode", 1);
+        let table = Table::parse(&text).unwrap();
+        assert_eq!([Profile::Server, Profile::Gpu].map(|of| table.programs(of).len()), [0, 1]);
+        let programs = shipped().programs(Profile::Server).join(" ").replace("anchorhold-", "");
+        assert_eq!(programs, "guest-init keeper gateway worker collector fetcher");
     }
 
     #[test]

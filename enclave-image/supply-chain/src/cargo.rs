@@ -21,6 +21,23 @@ struct Package {
     name: String,
     version: String,
     license: Option<String>,
+    targets: Vec<Target>,
+}
+
+/// What cargo makes of a package.
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    /// `bin` for a program; `lib`, `test` and others.
+    kind: Vec<String>,
+}
+
+impl Package {
+    fn makes(&self, program: &str) -> bool {
+        self.targets
+            .iter()
+            .any(|target| target.name == program && target.kind.iter().any(|kind| kind == "bin"))
+    }
 }
 
 #[derive(Deserialize)]
@@ -60,12 +77,12 @@ struct Locked {
     checksum: String,
 }
 
-/// The crates that the packages `roots` are built from, with themselves: what is linked and what runs in the build, not what only
+/// The crates that `programs` are built from, with the packages that make them: what is linked and what runs in the build, not what only
 /// tests use.
 ///
 /// # Errors
-/// [`Error`] when either text is too long or malformed, or a package is not there.
-pub fn components(metadata: &str, lock: &str, roots: &[&str]) -> Result<Vec<Component>, Error> {
+/// [`Error`] when either text is too long or malformed, a package is not there, or a program is made by no package or by more than one.
+pub fn components(metadata: &str, lock: &str, programs: &[&str]) -> Result<Vec<Component>, Error> {
     let what = "cargo metadata";
     let metadata: Metadata =
         serde_json::from_str(limited("bytes of cargo metadata", metadata, MAX_METADATA_BYTES)?)
@@ -83,9 +100,14 @@ pub fn components(metadata: &str, lock: &str, roots: &[&str]) -> Result<Vec<Comp
         .collect();
 
     let mut waiting = Vec::new();
-    for root in roots {
-        let package = metadata.packages.iter().find(|package| package.name == *root);
-        waiting.push(package.ok_or_else(|| Error::missing("package", root))?.id.as_str());
+    for program in programs {
+        let mut makers = metadata.packages.iter().filter(|package| package.makes(program));
+        let package =
+            makers.next().ok_or_else(|| Error::missing("package that makes the program", program))?;
+        if makers.next().is_some() {
+            return Err(Error::malformed(what, &format!("more than one package makes {program}")));
+        }
+        waiting.push(package.id.as_str());
     }
     let mut reached: BTreeSet<&str> = BTreeSet::new();
     while let Some(id) = waiting.pop() {

@@ -37,9 +37,9 @@ enum Command {
         /// image.lock, and gpu.lock for an image with GPUs; repeat for each
         #[arg(long, value_name = "FILE", required = true)]
         packages: Vec<PathBuf>,
-        /// A package whose program is in the image; repeat for each
-        #[arg(long, value_name = "PACKAGE", required = true)]
-        root: Vec<String>,
+        /// A program of ours that is in the image, as `anchorhold-image programs` lists them; repeat for each
+        #[arg(long, value_name = "NAME", required = true)]
+        program: Vec<String>,
         /// What the image is called
         #[arg(long, value_name = "NAME")]
         name: String,
@@ -129,10 +129,10 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Sbom { metadata, lock, packages, root, name, version, at } => {
-            let roots: Vec<&str> = root.iter().map(String::as_str).collect();
+        Command::Sbom { metadata, lock, packages, program, name, version, at } => {
+            let programs: Vec<&str> = program.iter().map(String::as_str).collect();
             let metadata = text(&metadata, cargo::MAX_METADATA_BYTES)?;
-            let crates = cargo::components(&metadata, &text(&lock, cargo::MAX_LOCK_BYTES)?, &roots)?;
+            let crates = cargo::components(&metadata, &text(&lock, cargo::MAX_LOCK_BYTES)?, &programs)?;
             let mut components = crates;
             for lock in packages {
                 components.extend(debian::components(&text(&lock, debian::MAX_LOCK_BYTES)?)?);

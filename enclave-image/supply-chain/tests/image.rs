@@ -15,7 +15,7 @@ fn text(name: &str) -> String {
 }
 
 fn crates() -> Vec<Component> {
-    cargo::components(&text("metadata.json"), &text("Cargo.lock"), &["anchorhold-keeper"]).unwrap()
+    cargo::components(&text("metadata.json"), &text("Cargo.lock"), &["anchorhold-guard"]).unwrap()
 }
 
 fn all() -> Vec<Component> {
@@ -36,12 +36,22 @@ fn crates_are_those_that_are_linked_or_run_in_the_build_and_not_those_of_tests()
     assert_eq!(names(&crates), ["anchorhold-keeper", "builder", "helper", "parser"]);
     assert_eq!(crates[0].depends, ["pkg:cargo/builder@1.0.0", "pkg:cargo/parser@1.3.0"]);
     assert_eq!((crates[0].sha256.as_str(), crates[3].sha256.as_str()), ("", "1".repeat(64).as_str()));
-    let missing = cargo::components(&text("metadata.json"), "", &["anchorhold-none"]).unwrap_err();
-    assert_eq!(missing, Error::Missing { what: "package", name: "anchorhold-none".into() });
     let cut = text("metadata.json").replace("{ \"id\": \"registry#helper@0.2.0\", \"deps\": [] },", "");
-    assert!(matches!(cargo::components(&cut, "", &["anchorhold-keeper"]), Err(Error::Missing { .. })));
+    assert!(matches!(cargo::components(&cut, "", &["anchorhold-guard"]), Err(Error::Missing { .. })));
     assert!(malformed(&cargo::components("{}", "", &[]).unwrap_err()));
     assert!(malformed(&cargo::components(&text("metadata.json"), "[[package]]", &[]).unwrap_err()));
+}
+
+#[test]
+fn a_program_is_made_by_one_package_whatever_that_is_called() {
+    let of = |metadata: &str, program| cargo::components(metadata, "", &[program]);
+    // A package's name, a library and a test are no programs.
+    for name in ["anchorhold-none", "anchorhold-keeper", "anchorhold_keeper", "guarding"] {
+        let missing = of(&text("metadata.json"), name).unwrap_err();
+        assert_eq!(missing, Error::Missing { what: "package that makes the program", name: name.into() });
+    }
+    let two = text("metadata.json").replace("{ \"name\": \"tester\"", "{ \"name\": \"anchorhold-guard\"");
+    assert!(malformed(&of(&two, "anchorhold-guard").unwrap_err()));
 }
 
 #[test]

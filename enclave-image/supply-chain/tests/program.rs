@@ -88,8 +88,16 @@ fn advisories_end_with_4_when_there_is_a_weakness_and_with_0_when_there_is_none(
     let folder = TempDir::new().unwrap();
     let (metadata, lock, packages) = (vector("metadata.json"), vector("Cargo.lock"), vector("image.lock"));
     let inputs = ["--metadata", &metadata, "--lock", &lock, "--packages", &packages];
-    let rest =
-        ["--root", "anchorhold-keeper", "--name", "image", "--version", "1", "--at", "2026-01-01T00:00:00Z"];
+    let rest = [
+        "--program",
+        "anchorhold-guard",
+        "--name",
+        "image",
+        "--version",
+        "1",
+        "--at",
+        "2026-01-01T00:00:00Z",
+    ];
     let list = run(&[&["sbom"], &inputs[..], &rest[..]].concat());
     assert!(list.status.success(), "{list:?}");
     let list = write(&folder, "sbom.json", &list.stdout);

@@ -33,6 +33,8 @@ pub struct Share {
     pub cpu_percent: Option<u32>,
     /// The CPUs, in the kernel's form (`0-3,8`). All if there is none.
     pub cpus: Option<String>,
+    /// The NUMA nodes that memory is taken from, in the same form. All if there is none.
+    pub nodes: Option<String>,
 }
 
 /// What a worker met so far that its share ended at.
@@ -56,7 +58,8 @@ impl Group {
     /// Makes a group for each of `count` workers, with the limits of `share`.
     ///
     /// # Errors
-    /// There are no control groups of version 2, none was given to this process, or they lack memory or processes.
+    /// There are no control groups of version 2, none was given to this process, they lack memory or processes, or the machine has not
+    /// every CPU and node that `share` names.
     pub fn create(count: usize, share: &Share) -> io::Result<Vec<Self>> {
         let own = std::fs::read_to_string(OWN).map_err(|e| named(Path::new(OWN), &e))?;
         Self::create_below(&own_group(Path::new(ROOT), &own)?, count, share)
@@ -70,7 +73,7 @@ impl Group {
         if share.cpu_percent.is_some() {
             wanted.push_str(" +cpu");
         }
-        if share.cpus.is_some() {
+        if share.cpus.is_some() || share.nodes.is_some() {
             wanted.push_str(" +cpuset");
         }
         write(&parent.join("cgroup.subtree_control"), wanted.as_bytes())?;
@@ -92,8 +95,10 @@ impl Group {
         if let Some(percent) = share.cpu_percent {
             set("cpu.max", format!("{} {PERIOD_US}", u64::from(percent) * PERIOD_US / 100))?;
         }
-        if let Some(cpus) = &share.cpus {
-            set("cpuset.cpus", cpus.clone())?;
+        for (name, list) in [("cpuset.cpus", &share.cpus), ("cpuset.mems", &share.nodes)] {
+            if let Some(list) = list {
+                restrict(group, name, list)?;
+            }
         }
         let open = |name: &str, options: &std::fs::OpenOptions| {
             options.open(group.join(name)).map_err(|e| named(&group.join(name), &e))
@@ -175,6 +180,25 @@ fn make(group: &Path) -> io::Result<()> {
     }
 }
 
+/// Keeps a group to the CPUs or nodes of a list. The kernel takes a list with some that could be plugged in and are not, and goes by the
+/// others, or by all there are if none is left; so what it goes by is read back.
+fn restrict(group: &Path, name: &str, list: &str) -> io::Result<()> {
+    let told = |name: &str| {
+        let path = group.join(name);
+        File::open(&path).and_then(|file| read(&file)).map_err(|error| named(&path, &error))
+    };
+    write(&group.join(name), list.as_bytes())?;
+    // Both in the kernel's own form of a list.
+    let (wanted, given) = (told(name)?, told(&format!("{name}.effective"))?);
+    if wanted == given {
+        return Ok(());
+    }
+    let (wanted, given) = (wanted.trim_end(), given.trim_end());
+    Err(io::Error::other(format!(
+        "{name} of a worker's group: {wanted} was asked for, the kernel gives {given}"
+    )))
+}
+
 /// The kernel has made the file; the policy lets nobody make one there.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = File::options().write(true).open(path).and_then(|mut file| file.write_all(bytes));
@@ -189,7 +213,8 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    const SHARE: Share = Share { memory_bytes: 1 << 30, pids: 40, cpu_percent: Some(150), cpus: None };
+    const SHARE: Share =
+        Share { memory_bytes: 1 << 30, pids: 40, cpu_percent: Some(150), cpus: None, nodes: None };
 
     #[test]
     fn the_group_is_that_of_version_2_and_never_the_root() {
@@ -226,6 +251,10 @@ mod tests {
                     "pids.max",
                     "pids.events",
                     "cpu.max",
+                    "cpuset.cpus",
+                    "cpuset.cpus.effective",
+                    "cpuset.mems",
+                    "cpuset.mems.effective",
                 ][..],
             ),
         ] {
@@ -268,6 +297,30 @@ mod tests {
         assert_eq!(groups[0].met().unwrap(), Met { ended_for_memory: 2, refused_pids: 7 });
         std::fs::write(group.join("cgroup.procs"), "11\n12\n").unwrap();
         assert_eq!([11, 1].map(|pid| groups[0].holds(pid).unwrap()), [true, false]);
+    }
+
+    #[test]
+    fn cpus_and_nodes_are_those_that_were_asked_for_or_there_is_no_group() {
+        let share = Share { cpus: Some("0-1".into()), nodes: Some("1".into()), ..SHARE };
+        let folder = files();
+        let file = |name: &str| folder.path().join("worker-0").join(name);
+        std::fs::write(file("cpuset.cpus.effective"), "0-1").unwrap();
+        std::fs::write(file("cpuset.mems.effective"), "1").unwrap();
+        Group::create_below(folder.path(), 1, &share).unwrap();
+        let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(text(&folder.path().join("cgroup.subtree_control")), "+memory +pids +cpu +cpuset");
+        assert_eq!([text(&file("cpuset.cpus")), text(&file("cpuset.mems"))], ["0-1", "1"]);
+        for (name, given) in [("cpuset.mems", "0"), ("cpuset.mems", ""), ("cpuset.cpus", "0")] {
+            let effective = file(&format!("{name}.effective"));
+            let before = text(&effective);
+            std::fs::write(&effective, given).unwrap();
+            let error = Group::create_below(folder.path(), 1, &share).unwrap_err();
+            assert!(error.to_string().starts_with(name), "{error}");
+            std::fs::write(&effective, before).unwrap();
+        }
+        std::fs::remove_file(file("cpuset.mems")).unwrap();
+        let error = Group::create_below(folder.path(), 1, &share).unwrap_err();
+        assert!(error.to_string().contains("cpuset.mems"), "a kernel without nodes: {error}");
     }
 
     #[test]

@@ -384,15 +384,20 @@ mod tests {
         assert_eq!(read(GOOD).unwrap().worker.group, None);
         let share = with("memory_mib = 64").unwrap().worker.group.unwrap().share(2);
         assert_eq!(
-            (share.memory_bytes, share.pids, share.cpu_percent, share.cpus),
-            (64 << 20, 18, None, None)
+            (share.memory_bytes, share.pids, share.cpu_percent, share.cpus, share.nodes),
+            (64 << 20, 18, None, None, None)
         );
+        let share =
+            with("memory_mib = 64\ncpus = \"0-3,8\"\nnodes = \"1\"").unwrap().worker.group.unwrap().share(2);
+        assert_eq!((share.cpus, share.nodes), (Some("0-3,8".to_owned()), Some("1".to_owned())));
         for (text, named) in [
             ("pids = 40", "memory_mib"),
             ("memory_mib = 8", "memory_mib"),
             ("memory_mib = 64\npids = 5", "pids"),
             ("memory_mib = 64\ncpu_percent = 0", "cpu_percent"),
             ("memory_mib = 64\ncpus = \"0-3\\n1\"", "cpus"),
+            ("memory_mib = 64\nnodes = \"\"", "nodes"),
+            ("memory_mib = 64\nnodes = \"all\"", "nodes"),
             ("memory_mib = 64\nswap_mib = 1", "unknown field"),
         ] {
             let error = format!("{:#}", with(text).unwrap_err());

@@ -30,7 +30,7 @@ use std::time::Instant;
 const WAYS: [&str; 3] = ["bare", "held", "small-pages"];
 const GROUPED: &str = "grouped";
 /// As much as the demonstration gives a worker.
-const SHARE: Share = Share { memory_bytes: 2 << 30, pids: 64, cpu_percent: None, cpus: None };
+const SHARE: Share = Share { memory_bytes: 2 << 30, pids: 64, cpu_percent: None, cpus: None, nodes: None };
 const CHILD: &str = "--child";
 const WEIGHTS_KEY: [u8; 32] = [9; 32];
 const OWNER_SEED: [u8; 32] = [4; 32];

@@ -21,12 +21,12 @@ fuzz_target!(|input: &[u8]| {
     match script.byte() % 7 {
         0 => {
             let text = script.edited_text(METADATA);
-            if let Ok(components) = cargo::components(&text, CARGO_LOCK, &["anchorhold-keeper"]) {
+            if let Ok(components) = cargo::components(&text, CARGO_LOCK, &["anchorhold-guard"]) {
                 let written = sbom::write("image", "1", anchorhold_fuzz::now(), &components);
                 assert_eq!(sbom::read(&written).expect("our own list").len(), components.len());
             }
         }
-        1 => drop(cargo::components(METADATA, &script.edited_text(CARGO_LOCK), &["anchorhold-keeper"])),
+        1 => drop(cargo::components(METADATA, &script.edited_text(CARGO_LOCK), &["anchorhold-guard"])),
         2 => {
             let Ok(components) = debian::components(&script.edited_text(IMAGE_LOCK)) else { return };
             for one in &components {
@@ -47,7 +47,7 @@ fuzz_target!(|input: &[u8]| {
         }
         4 => {
             let components =
-                cargo::components(METADATA, CARGO_LOCK, &["anchorhold-keeper"]).expect("the good list");
+                cargo::components(METADATA, CARGO_LOCK, &["anchorhold-guard"]).expect("the good list");
             if let Ok(advisory) = Advisory::parse(&script.edited_text(ADVISORY)) {
                 assert!(advisory.findings(&components).len() <= components.len());
             }

@@ -43,12 +43,14 @@ pub(crate) struct WorkerGroup {
     pub(crate) cpu_percent: Option<u32>,
     /// CPUs, such as `0-3,8`; all there are if it is not written.
     pub(crate) cpus: Option<String>,
+    /// NUMA nodes that memory is taken from, in the same form; all there are if it is not written.
+    pub(crate) nodes: Option<String>,
 }
 
 /// Threads that a worker has beside those that compute, with some to spare.
 const OTHER_THREADS: u32 = 16;
-/// The longest list of CPUs, in bytes.
-const MAX_CPUS_LEN: usize = 256;
+/// The longest list of CPUs or nodes, in bytes.
+const MAX_LIST_LEN: usize = 256;
 
 impl WorkerGroup {
     /// As the kernel is told; the limits of a worker with so many threads.
@@ -58,11 +60,12 @@ impl WorkerGroup {
             pids: self.pids.unwrap_or(u32::from(threads) + OTHER_THREADS),
             cpu_percent: self.cpu_percent,
             cpus: self.cpus.clone(),
+            nodes: self.nodes.clone(),
         }
     }
 
     pub(super) fn check(&self, threads: u16) -> anyhow::Result<()> {
-        let Self { memory_mib, pids, cpu_percent, cpus } = self;
+        let Self { memory_mib, pids, cpu_percent, cpus, nodes } = self;
         ensure!(*memory_mib >= 16, "worker.group.memory_mib is {memory_mib}, wanted 16 at least");
         let least = u32::from(threads) + 4;
         let pids = pids.unwrap_or(least);
@@ -75,11 +78,12 @@ impl WorkerGroup {
             (1..=100_000).contains(&percent),
             "worker.group.cpu_percent is {percent}, wanted 1 to 100000"
         );
-        let is_list = |cpus: &String| {
-            (1..=MAX_CPUS_LEN).contains(&cpus.len())
-                && cpus.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b','))
+        let is_list = |list: &String| {
+            (1..=MAX_LIST_LEN).contains(&list.len())
+                && list.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b','))
         };
         ensure!(cpus.as_ref().is_none_or(is_list), "worker.group.cpus is no list such as 0-3,8");
+        ensure!(nodes.as_ref().is_none_or(is_list), "worker.group.nodes is no list such as 0 or 0-1");
         Ok(())
     }
 }
