@@ -9,6 +9,7 @@ mod staged;
 
 use self::staged::{Ids, Staged};
 
+use crate::anchors::Anchors;
 use crate::binding::{BindingInputs, MAX_EVIDENCE_BYTES, Opening};
 use crate::checkpoint::Checkpoint;
 use crate::entry::{Entry, EntryError, Event, LogState, Platform, Setting, Slot, Stamp, Tee};
@@ -16,8 +17,8 @@ use crate::event::{EventType, Outcome};
 use crate::merkle::{Growth, TreeHead};
 use crate::note::{NoteError, Signer, VerifierKey};
 use crate::storage::{
-    BINDING_FILE, CHECKPOINT_FILE, COSIGNED_FILE, Directory, EVIDENCE_FILE, KEY_COPIES_FILE, KEY_FILE,
-    RELEASE_BINDING_FILE, RELEASE_EVIDENCE_FILE, Storage,
+    ANCHORS_FILE, BINDING_FILE, CHECKPOINT_FILE, COSIGNED_FILE, Directory, EVIDENCE_FILE, KEY_COPIES_FILE,
+    KEY_FILE, RELEASE_BINDING_FILE, RELEASE_EVIDENCE_FILE, Storage,
 };
 use crate::storage_key::StorageKey;
 use crate::{BootId, Hash};
@@ -185,6 +186,7 @@ pub struct Log<S: Storage = Directory> {
     evidence: Option<Hash>,
     last_mono_ns: u64,
     anchored: (u64, u64),
+    anchors: Anchors,
     medium: Medium,
     has_ended: bool,
 }
@@ -237,6 +239,7 @@ impl<S: Storage> Log<S> {
             evidence: None,
             last_mono_ns: 0,
             anchored: (0, 0),
+            anchors: Anchors::default(),
             medium: Medium::Sound,
             has_ended: false,
         };
@@ -509,7 +512,8 @@ impl<S: Storage> Log<S> {
     /// # Errors
     /// [`LogError`].
     pub fn checkpoint(&mut self) -> Result<Vec<u8>, LogError> {
-        let checkpoint = Checkpoint::new(self.signer.origin().as_str(), self.head());
+        let kind = if self.has_ended { Checkpoint::closing } else { Checkpoint::new };
+        let checkpoint = kind(self.signer.origin().as_str(), self.head());
         let note = checkpoint.sign(&self.signer).map_err(LogError::Sign)?;
         self.store("write the checkpoint", |storage| storage.replace(CHECKPOINT_FILE, &note))?;
         self.covered = checkpoint.head;
@@ -531,15 +535,19 @@ impl<S: Storage> Log<S> {
         self.growth.prove(old_size, size)
     }
 
-    /// Stores a checkpoint with its cosignatures, and forgets what only proofs from before `known` need: the smallest size that a
-    /// witness has cosigned.
+    /// Stores a checkpoint with its cosignatures, about once in [`HEARTBEAT_S`] seconds for good ([`anchors`](crate::anchors)), and forgets
+    /// what only proofs from before `known` need: the smallest size that a witness has cosigned.
     ///
     /// # Errors
     /// [`LogError`]; [`LogError::Sign`] when the note is not a checkpoint of this log.
-    pub fn store_cosigned(&mut self, note: &[u8], known: u64) -> Result<(), LogError> {
+    pub fn store_cosigned(&mut self, note: &[u8], known: u64, at: Stamp) -> Result<(), LogError> {
         let verified = Checkpoint::verify(note, self.signer.key());
-        let Ok(_) = verified else { return Err(LogError::Sign(NoteError::NotSigned)) };
+        let Ok(checkpoint) = verified else { return Err(LogError::Sign(NoteError::NotSigned)) };
         self.store("write the cosigned checkpoint", |storage| storage.replace(COSIGNED_FILE, note))?;
+        if self.anchors.take(note, checkpoint.head.size, at.mono_ns) {
+            let anchors = self.anchors.to_bytes();
+            self.store("write the anchors", |storage| storage.replace(ANCHORS_FILE, &anchors))?;
+        }
         self.growth.rebase(known);
         Ok(())
     }
