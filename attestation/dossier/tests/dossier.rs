@@ -6,8 +6,8 @@ use anchorhold_audit_log::cosignature::Cosigner;
 use anchorhold_audit_log::note::Note;
 use anchorhold_audit_log::tlog::policy::Policy;
 use anchorhold_audit_log::{
-    BindingInputs, BindingPurpose, BootId, Decision, Event, EventType, ExportOptions, Hash, Log, LogState,
-    Origin, Outcome as Ended, PolicyId, Signer, Stamp, Tee, VerifierKey, export,
+    BindingInputs, BindingPurpose, BootId, Decision, Event, EventType, ExportOptions, Follows, Hash, Log,
+    LogState, Origin, Outcome as Ended, PolicyId, Signer, Stamp, Tee, VerifierKey, export,
 };
 use anchorhold_audit_report::Sample;
 use anchorhold_dossier::{
@@ -92,6 +92,7 @@ fn guest_log(origin: &str, requests: i64) -> (Vec<u8>, Vec<u8>) {
     let (evidence, inputs) = evidence(*signer.key().public_key().as_bytes());
     let mut log = Log::create(&path, signer, BootId::new([6; 16]), stamp(0)).unwrap();
     log.record_evidence(&evidence, &inputs, Tee::SnpSimulated, stamp(1)).unwrap();
+    log.append(&[Follows::Nothing.event(stamp(1))]).unwrap();
     for second in 0..requests {
         log.append(&[Event::new(EventType::InferComplete, Ended::Success, stamp(second))]).unwrap();
     }

@@ -160,11 +160,12 @@ async fn boots_that_begin_at_once_come_into_one_line() {
 #[tokio::test]
 async fn a_refused_boot_is_no_part_of_the_line() {
     let (site, broker) = opened();
-    common::set_policy(&broker, common::POLICY.replace("max_instances = 16", "max_instances = 1")).unwrap();
+    let newer = |version| common::POLICY.replace("version          = 42", &format!("version = {version}"));
+    common::set_policy(&broker, newer(43).replace("max_instances = 16", "max_instances = 1")).unwrap();
     let [one, two] = [1, 2].map(|instance| guest(&site, instance));
     assert_eq!(told(&broker, &one).await, Follows::Nothing);
     let (body, _) = ask(&broker, &two, &ChallengeAsked::OWN.to_json()).await;
     assert_eq!(post(&broker, "/v1/release", body).await.0, 403);
-    common::set_policy(&broker, common::POLICY).unwrap();
+    common::set_policy(&broker, newer(44)).unwrap();
     assert_eq!(told(&broker, &guest(&site, 3)).await, named(&one, TreeHead::empty(), false));
 }
