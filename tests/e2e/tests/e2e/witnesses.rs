@@ -158,8 +158,7 @@ fn verify_both(stand: &Stand, bundles: [&Path; 2]) -> (Option<i32>, Value) {
 }
 
 fn question<'a>(report: &'a Value, check: &str) -> &'a Value {
-    let asked = report["checks"].as_array().unwrap().iter();
-    asked.clone().find(|verdict| verdict["check"] == check).unwrap()
+    report["checks"].as_array().unwrap().iter().find(|verdict| verdict["check"] == check).unwrap()
 }
 
 #[test]
