@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::files::{self, failed};
 use crate::state::LogRecord;
 use crate::steps::Steps;
+use anchorhold_audit_log::anchors::{self, MAX_ANCHORS_FILE_BYTES};
 use anchorhold_audit_log::merkle::{Frontier, leaf_hash};
 use anchorhold_audit_log::note::{MAX_NOTE_BYTES, VerifierKey};
 use anchorhold_audit_log::{
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 const MANIFEST: &str = "manifest.json";
 const CHECKPOINT: &str = "checkpoint.note";
 const EVIDENCE: &str = "evidence.json";
+const ANCHORS: &str = "anchors";
 const LEAF_HASHES: &str = "leaf-hashes.bin";
 const ENTRIES: &str = "entries.jsonl";
 const MAX_MANIFEST_BYTES: usize = 16 * 1024;
@@ -114,6 +116,11 @@ impl Incoming {
             serde_json::to_vec(manifest).map_err(|error| failed("write", &folder)(error.into()))?;
         files::replace(&folder.join(MANIFEST), &manifest, steps)?;
         files::replace(&folder.join(CHECKPOINT), &report.checkpoint_note, steps)?;
+        if !report.anchors.is_empty()
+            && let Some(anchors) = anchors::to_file(&report.anchors)
+        {
+            files::replace(&folder.join(ANCHORS), &anchors, steps)?;
+        }
         if let Some(evidence) = &report.evidence {
             files::replace(&folder.join(EVIDENCE), evidence, steps)?;
         }
@@ -334,6 +341,12 @@ impl LogSource for ArchivedLog {
             Stop::Visit(error) => error,
             Stop::Read(error) => ExportError::Source(Box::new(error)),
         })
+    }
+
+    fn anchors(&self) -> std::result::Result<Vec<Vec<u8>>, ExportError> {
+        let bytes = files::read_if_there(&self.folder.join(ANCHORS), MAX_ANCHORS_FILE_BYTES)
+            .map_err(|error| ExportError::Source(Box::new(error)))?;
+        bytes.map_or(Ok(Vec::new()), |bytes| anchors::from_file(&bytes).ok_or(ExportError::Anchors))
     }
 
     fn evidence(

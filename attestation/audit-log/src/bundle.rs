@@ -5,6 +5,7 @@
 //! hashes of all entries stood before them: a checker had to hold them all, so long logs went without, and entries ended at the 8 GiB of a
 //! member. It is still read, within the limits that it had.
 
+use crate::anchors::MAX_ANCHORS;
 use crate::binding::BindingInputs;
 use crate::entry::MAX_ENTRY_BYTES;
 use crate::{BootId, Hash, Origin, PublicKey};
@@ -27,6 +28,14 @@ pub(crate) const LEAF_HASHES_1: &str = "leaf-hashes.bin";
 
 /// How many entries a part has; the last may have fewer.
 pub const PART_ENTRIES: u64 = 65_536;
+
+/// How findings name the members with checkpoints that were kept along the way.
+pub(crate) const ANCHORS: &str = "anchor-*.note";
+
+/// The member with the anchor of this number.
+pub(crate) fn anchor_member(at: u32) -> String {
+    format!("anchor-{at:05}.note")
+}
 
 /// The member with the entries of this part.
 pub(crate) fn entries_member(part: u64) -> String {
@@ -51,6 +60,9 @@ pub(crate) const MAX_LINE_BYTES: u64 = MAX_ENTRY_BYTES as u64 + 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
+    /// How many checkpoints that were kept along the way are in it; 0 in bundles of before there were any.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub anchors: u32,
     /// The key that signed the checkpoint; that it is the boot's is shown by the evidence.
     pub audit_key: PublicKey,
     /// What the evidence's report data was made of.
@@ -75,6 +87,10 @@ pub struct Manifest {
     pub uncovered: u64,
 }
 
+const fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Manifest {
     pub(crate) fn to_bytes(&self) -> Option<Vec<u8>> {
         serde_json::to_vec(self).ok()
@@ -85,7 +101,8 @@ impl Manifest {
         let manifest: Self = serde_json::from_slice(bytes).ok()?;
         let end = manifest.first.checked_add(manifest.count)?;
         let fits_format = match manifest.format.as_str() {
-            FORMAT => manifest.leaf_hashes,
+            FORMAT => manifest.leaf_hashes && manifest.anchors as usize <= MAX_ANCHORS,
+            _ if manifest.anchors > 0 => false,
             FORMAT_1 if manifest.leaf_hashes => manifest.count <= MAX_LOCATED_ENTRIES,
             FORMAT_1 => manifest.is_whole(),
             _ => false,
@@ -131,6 +148,8 @@ What is in it
     manifest.json     what the other files claim to be; nothing in it is signed
     checkpoint.note   the log's name, size and root hash, signed by the boot's audit key
                       (c2sp.org/tlog-checkpoint, Ed25519)
+    anchor-*.note     smaller checkpoints of the same log with the cosignatures of witnesses: each entry below
+                      its size was there when they cosigned it
     evidence.json     the boot's attestation evidence; its report data is a digest over the audit key and
                       the values under `binding` in manifest.json
     proof.json        only when entries were left out: the hashes beside the range
@@ -140,7 +159,8 @@ What is in it
 
 By hand
     The root hash is that of RFC 6962, section 2.1, over the lines of all entries-*.jsonl in their order,
-    without the line feeds. The field `seq` of each entry is its index. Times are what the guest's clock said.
+    without the line feeds. The field `seq` of each entry is its index. Times are what the guest's clock said; the
+    times in the cosignatures (c2sp.org/tlog-cosignature) are the witnesses'.
     Prompts and answers are not in the log. `req.receipt` holds two HMAC-SHA-256 values, over the request
     and over the response, under a key that only the caller was given.
 ";

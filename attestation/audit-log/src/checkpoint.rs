@@ -10,6 +10,9 @@ use std::fmt;
 /// The most extension lines that are read.
 pub const MAX_EXTENSION_LINES: usize = 16;
 
+/// The extension line of a log's last checkpoint: the log says that nothing follows.
+const CLOSED: &str = "closed";
+
 /// Why bytes are not a checkpoint of the log in question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckpointError {
@@ -72,7 +75,7 @@ pub struct Checkpoint {
     pub origin: String,
     /// Size and root.
     pub head: TreeHead,
-    /// Opaque lines; this crate writes none.
+    /// Lines of the log's own. This crate writes one, under a log's last checkpoint; see [`closing`](Self::closing).
     pub extensions: Vec<String>,
 }
 
@@ -81,6 +84,18 @@ impl Checkpoint {
     #[must_use]
     pub fn new(origin: &str, head: TreeHead) -> Self {
         Self { origin: origin.to_owned(), head, extensions: Vec::new() }
+    }
+
+    /// The checkpoint with which a log ends. A witness sees no entries, so this is how it learns that the log was closed.
+    #[must_use]
+    pub fn closing(origin: &str, head: TreeHead) -> Self {
+        Self { extensions: vec![CLOSED.to_owned()], ..Self::new(origin, head) }
+    }
+
+    /// Whether the log says with it that nothing follows.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.extensions.iter().any(|line| line == CLOSED)
     }
 
     /// The note text.

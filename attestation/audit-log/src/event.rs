@@ -102,6 +102,9 @@ event_types! {
     LogHeartbeat = "log.heartbeat", 1008, 99;
     /// A witness did not cosign, or could not be reached.
     LogAnchorFail = "log.anchor_fail", 1008, 99;
+    /// Which log of this deployment came before this one, as the key broker told it with the first key; `code` says whether it was closed, or
+    /// why none is named.
+    LogPredecessor = "log.predecessor", 1008, 99;
     /// A log is witnessed from now on.
     LogRegister = "log.register", 1008, 99;
     /// The log was exported.
@@ -212,6 +215,7 @@ impl EventType {
             | Self::LogArchive
             | Self::LogClose
             | Self::LogOpen
+            | Self::LogPredecessor
             | Self::LogPrune
             | Self::LogRegister
             | Self::ModelLoad

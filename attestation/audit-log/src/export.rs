@@ -1,9 +1,10 @@
 //! Writing an evidence bundle: one deterministic tar file that anybody can check without us.
 
+use crate::anchors::{self, MAX_ANCHOR_BYTES, MAX_ANCHORS};
 use crate::binding::BindingInputs;
 use crate::bundle::{
     CHECKPOINT, EVIDENCE, FORMAT, MANIFEST, Manifest, PART_ENTRIES, PROOF, README, README_TEXT, RangeProof,
-    entries_member, hashes_member,
+    anchor_member, entries_member, hashes_member,
 };
 use crate::checkpoint::Checkpoint;
 use crate::entry::Entry;
@@ -34,6 +35,8 @@ pub enum ExportError {
     },
     /// The file with the inputs of the evidence's report data is malformed.
     Binding,
+    /// The file of the checkpoints that were kept along the way is malformed, or holds one of another log.
+    Anchors,
 }
 
 impl fmt::Display for ExportError {
@@ -47,6 +50,7 @@ impl fmt::Display for ExportError {
                 write!(f, "the range is empty, or not among the {size} covered entries that are there")
             }
             Self::Binding => f.write_str("the inputs of the evidence's report data are malformed"),
+            Self::Anchors => f.write_str("the checkpoints that were kept along the way are malformed"),
         }
     }
 }
@@ -140,6 +144,14 @@ pub trait LogSource {
     /// [`ExportError::Read`] or [`ExportError::Source`], or the error of `visit`.
     fn visit_leaves(&self, count: u64, visit: VisitLeaf<'_>) -> Result<(), ExportError>;
 
+    /// Cosigned checkpoints that were kept along the way, as notes, the smallest first.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    fn anchors(&self) -> Result<Vec<Vec<u8>>, ExportError> {
+        Ok(Vec::new())
+    }
+
     /// The evidence with this digest, and what its report data was made of, as they are kept beside the entries.
     ///
     /// # Errors
@@ -166,6 +178,22 @@ impl LogSource for LogReader {
 
     fn visit_leaves(&self, count: u64, visit: VisitLeaf<'_>) -> Result<(), ExportError> {
         self.for_each_leaf(count, visit)
+    }
+
+    fn anchors(&self) -> Result<Vec<Vec<u8>>, ExportError> {
+        let (kept, cosigned) = self.read_anchors()?;
+        let mut notes = anchors::from_file(&kept).ok_or(ExportError::Anchors)?;
+        // The newest that is cosigned may not have been kept for good.
+        let size = |note: &[u8]| Checkpoint::verify(note, self.key()).map(|checkpoint| checkpoint.head.size);
+        let last = notes.last().map_or(Ok(0), |note| size(note)).map_err(|_| ExportError::Anchors)?;
+        if let Some(newest) = cosigned
+            && size(&newest).is_ok_and(|size| size > last)
+            && newest.len() <= MAX_ANCHOR_BYTES
+        {
+            notes.truncate(MAX_ANCHORS - 1);
+            notes.push(newest);
+        }
+        Ok(notes)
     }
 
     fn evidence(&self, _named: Hash) -> Result<(Option<Vec<u8>>, Option<BindingInputs>), ExportError> {
@@ -200,7 +228,10 @@ pub fn export_from(
     let mut plan = plan(source, head.size, options)?;
     // What lies beside a log that was stopped before a covered entry named it belongs to nothing.
     let (evidence, binding) = plan.evidence.map_or(Ok((None, None)), |named| source.evidence(named))?;
+    let anchors = anchors_of(source, plan.range)?;
     let manifest = Manifest {
+        // There are no more than MAX_ANCHORS.
+        anchors: u32::try_from(anchors.len()).unwrap_or(u32::MAX),
         audit_key: source.key().public_key(),
         binding,
         boot: source.boot(),
@@ -217,6 +248,9 @@ pub fn export_from(
     tar.member(MANIFEST, &manifest.to_bytes().ok_or(ExportError::Binding)?)?;
     tar.member(README, README_TEXT.as_bytes())?;
     tar.member(CHECKPOINT, note)?;
+    for (at, anchor) in (0..).zip(&anchors) {
+        tar.member(&anchor_member(at), anchor)?;
+    }
     if let Some(evidence) = &evidence {
         tar.member(EVIDENCE, evidence)?;
     }
@@ -226,6 +260,19 @@ pub fn export_from(
     write_entries(source, &plan, &mut tar)?;
     tar.finish()?;
     Ok(ExportSummary { manifest, head })
+}
+
+/// The anchors whose trees end within the range, short of the log's: the range shows that they are of this log.
+fn anchors_of(source: &dyn LogSource, range: Range) -> Result<Vec<Vec<u8>>, ExportError> {
+    let mut anchors = Vec::new();
+    for note in source.anchors()? {
+        let checkpoint = Checkpoint::verify(&note, source.key()).map_err(|_| ExportError::Anchors)?;
+        let size = checkpoint.head.size;
+        if (range.first..=range.end).contains(&size) && size < range.size {
+            anchors.push(note);
+        }
+    }
+    Ok(anchors)
 }
 
 fn plan(source: &dyn LogSource, size: u64, options: &ExportOptions) -> Result<Plan, ExportError> {

@@ -96,6 +96,16 @@ text_newtype!(
     /// The name of a log, also its C2SP key name: `<deployment>/<boot id>`. Alphabet of [`ModelId`].
     Origin, 200, "log origin", is_name
 );
+
+impl Origin {
+    /// The name without its last part, which is the boot's: all boots of a deployment have it in common. `None` when there is no such part.
+    #[must_use]
+    pub fn deployment(&self) -> Option<&str> {
+        let (deployment, _) = self.0.rsplit_once('/')?;
+        (!deployment.is_empty()).then_some(deployment)
+    }
+}
+
 text_newtype!(
     /// A model's name. It starts with a letter or digit and goes on with letters, digits and `. _ : / -`.
     ModelId, 128, "model id", is_name

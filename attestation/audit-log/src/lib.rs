@@ -17,10 +17,12 @@
 //! public and lie in the clear. Without one the medium itself has to be trusted with what happened, not with that it stays unchanged.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at a surprise"))]
 
+pub mod anchors;
 mod binding;
 mod bundle;
 mod bytes;
 mod canonical;
+mod chain;
 mod checkpoint;
 pub mod claims;
 pub mod cosignature;
@@ -49,6 +51,7 @@ pub mod witness;
 pub use binding::{BindingInputs, BindingPurpose, MAX_EVIDENCE_BYTES, Opening};
 pub use bundle::{Manifest, PART_ENTRIES};
 pub use bytes::{BootId, DeviceId, Hash, Hex, HexError, Measurement, PublicKey};
+pub use chain::{Follows, Predecessor};
 pub use checkpoint::{Checkpoint, CheckpointError, ConsistencyError, MAX_EXTENSION_LINES};
 pub use entry::{
     Actor, ActorKind, AuthMethod, CheckResult, Ciphertext, Decision, Entry, EntryError, Event, Finish,

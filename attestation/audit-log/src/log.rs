@@ -11,6 +11,7 @@ mod staged;
 use self::covering::Covering;
 use self::staged::{Ids, Staged};
 
+use crate::anchors::Anchors;
 use crate::binding::{BindingInputs, MAX_EVIDENCE_BYTES, Opening};
 use crate::entry::{Entry, EntryError, Event, LogState, Platform, Setting, Slot, Stamp, Tee};
 use crate::event::{EventType, Outcome};
@@ -185,6 +186,7 @@ pub struct Log<S: Storage = Directory> {
     evidence: Option<Hash>,
     last_mono_ns: u64,
     anchored: (u64, u64),
+    anchors: Anchors,
     medium: Medium,
     has_ended: bool,
 }
@@ -236,6 +238,7 @@ impl<S: Storage> Log<S> {
             evidence: None,
             last_mono_ns: 0,
             anchored: (0, 0),
+            anchors: Anchors::default(),
             medium: Medium::Sound,
             has_ended: false,
         };

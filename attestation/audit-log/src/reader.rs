@@ -1,5 +1,6 @@
 //! Reading a log's directory, which may be hostile or torn.
 
+use crate::anchors::MAX_ANCHORS_FILE_BYTES;
 use crate::checkpoint::Checkpoint;
 use crate::entry::{Entry, EntryError};
 use crate::event::EventType;
@@ -7,7 +8,7 @@ use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, begins_write, is_frame};
 use crate::merkle::{self, Frontier, TreeHead};
 use crate::note::{MAX_NOTE_BYTES, VerifierKey};
 use crate::slots;
-use crate::storage::{COSIGNED_FILE, KEY_FILE, SEGMENT_DIRECTORY, SLOTS_FILE, segment_name};
+use crate::storage::{ANCHORS_FILE, COSIGNED_FILE, KEY_FILE, SEGMENT_DIRECTORY, SLOTS_FILE, segment_name};
 use crate::{BootId, Hash, LogPlace, ReadingKey};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -332,6 +333,17 @@ impl LogReader {
         &self.checkpoint_note
     }
 
+    /// The file of checkpoints that were kept along the way, and the newest one that is cosigned; neither was looked into.
+    pub(crate) fn read_anchors(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), ReadError> {
+        let read = |name: &str, limit| match read_within(&self.path.join(name), limit) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("read the anchors")(error)),
+        };
+        let kept = read(ANCHORS_FILE, MAX_ANCHORS_FILE_BYTES)?;
+        Ok((kept.unwrap_or_else(|| b"[]".to_vec()), read(COSIGNED_FILE, MAX_NOTE_BYTES)?))
+    }
+
     /// Whether the log was ended on purpose: its last entry is `log.close` and a checkpoint covers it.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -355,10 +367,13 @@ pub(crate) fn read_key(path: &Path) -> Result<VerifierKey, ReadError> {
 
 /// Reads a file that is never long.
 pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    read_within(path, MAX_NOTE_BYTES.max(crate::MAX_EVIDENCE_BYTES))
+}
+
+fn read_within(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let limit = MAX_NOTE_BYTES.max(crate::MAX_EVIDENCE_BYTES) as u64;
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
+    File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("over {limit} bytes")));
     }
     Ok(bytes)

@@ -1,9 +1,10 @@
 //! What a check of a bundle found.
 
+use crate::Follows;
 use crate::bundle::Manifest;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::entry::EntryError;
-use crate::merkle::ProofError;
+use crate::merkle::{ProofError, TreeHead};
 use std::fmt;
 
 /// One question about a bundle.
@@ -21,6 +22,8 @@ pub enum Check {
     Signature,
     /// Enough of the witnesses that the caller names cosigned the checkpoint.
     Witnessed,
+    /// The checkpoints that were kept along the way are of the same history.
+    Anchors,
     /// Key and log are those that the caller expects.
     Expected,
     /// The evidence is the one that the log names.
@@ -31,6 +34,8 @@ pub enum Check {
     Silence,
     /// Its clocks agree.
     Clock,
+    /// Entries say times that lie between the cosignatures around them.
+    Brackets,
     /// Checkpoints that the caller saw earlier are of the same history.
     Earlier,
 }
@@ -46,11 +51,13 @@ impl Check {
             Self::Root => "root",
             Self::Signature => "signature",
             Self::Witnessed => "witnessed",
+            Self::Anchors => "anchors",
             Self::Expected => "expected",
             Self::Evidence => "evidence",
             Self::Closure => "closure",
             Self::Silence => "silence",
             Self::Clock => "clock",
+            Self::Brackets => "brackets",
             Self::Earlier => "earlier",
         }
     }
@@ -183,6 +190,30 @@ pub enum Finding {
         /// By how much the wall clock went ahead of the time since boot.
         seconds: i64,
     },
+    /// No checkpoints were kept along the way, or none has a time of these witnesses.
+    NoAnchors,
+    /// A checkpoint that was kept along the way does not lie behind the one before it, or not in the range.
+    AnchorMisplaced {
+        /// Its size.
+        size: u64,
+    },
+    /// Entries say times between the cosignatures around them.
+    Bracketed {
+        /// How far apart those are at most, in seconds.
+        widest_s: u64,
+    },
+    /// An entry says a time before the cosignature before it, or after the one after it; the first one.
+    OutOfBracket {
+        /// Its index.
+        index: u64,
+        /// By how many seconds: negative where it is too early.
+        seconds: i64,
+    },
+    /// A witness says an earlier time of a larger tree: its clock was set back, or it signs what it should not.
+    WitnessBackwards {
+        /// The size of the larger tree.
+        size: u64,
+    },
     /// The log signed two histories. The two checkpoints are the proof.
     Equivocation {
         /// The size at which they part.
@@ -230,6 +261,11 @@ impl Finding {
             Self::NotAnnounced => "not_announced",
             Self::Silent { .. } => "silent",
             Self::ClockStepped { .. } => "clock_stepped",
+            Self::NoAnchors => "no_anchors",
+            Self::AnchorMisplaced { .. } => "anchor_misplaced",
+            Self::Bracketed { .. } => "bracketed",
+            Self::OutOfBracket { .. } => "out_of_bracket",
+            Self::WitnessBackwards { .. } => "witness_backwards",
             Self::Equivocation { .. } => "equivocation",
             Self::Outdated { .. } => "outdated",
         }
@@ -281,6 +317,23 @@ impl fmt::Display for Finding {
             Self::ClockStepped { index, seconds } => {
                 write!(f, "the wall clock stepped by {seconds} s before entry {index}")
             }
+            Self::NoAnchors => f.write_str("no checkpoint on the way says when a witness saw it"),
+            Self::AnchorMisplaced { size } => {
+                write!(f, "the kept checkpoint of {size} entries is out of order or out of range")
+            }
+            Self::Bracketed { widest_s } => {
+                write!(f, "entries lie between cosignatures that are at most {widest_s} s apart")
+            }
+            Self::OutOfBracket { index, seconds: seconds @ ..0 } => {
+                let seconds = seconds.unsigned_abs();
+                write!(f, "entry {index} says a time {seconds} s before the cosignature before it")
+            }
+            Self::OutOfBracket { index, seconds } => {
+                write!(f, "entry {index} says a time {seconds} s after the cosignature after it")
+            }
+            Self::WitnessBackwards { size } => {
+                write!(f, "a witness says an earlier time of {size} entries than of fewer")
+            }
             Self::Equivocation { size } => write!(f, "the log signed two histories of {size} entries"),
             Self::Outdated { seen } => write!(f, "a checkpoint of {seen} entries was seen earlier"),
         }
@@ -313,8 +366,16 @@ pub struct Report {
     pub checkpoint: Option<Checkpoint>,
     /// The checkpoint as it came: a note, with whatever cosignatures it has; empty when it was not reached.
     pub checkpoint_note: Vec<u8>,
+    /// The checkpoints that were kept along the way, as notes.
+    pub anchors: Vec<Vec<u8>>,
     /// The evidence JSON, if there is any.
     pub evidence: Option<Vec<u8>>,
+    /// What the log says of the log before it; `None` where that was not exported, or the log is older than such entries.
+    pub follows: Option<Follows>,
+    /// Before when the entry that names the evidence was there, in seconds since 1970, as the witnesses say whose times are believed.
+    pub evidence_by_s: Option<u64>,
+    /// The roots that the entries lead to at the sizes that the caller asked for, as far as they lie in the range.
+    pub heads: Vec<TreeHead>,
 }
 
 impl Report {
@@ -322,6 +383,13 @@ impl Report {
     #[must_use]
     pub fn is_accepted(&self) -> bool {
         self.verdicts.iter().all(|verdict| verdict.status != Status::Failed)
+    }
+
+    /// Size and root hash of the log's first `size` entries, if they were asked for and lie in the range.
+    #[must_use]
+    pub fn head(&self, size: u64) -> Option<TreeHead> {
+        let latest = self.checkpoint.as_ref().map(|checkpoint| checkpoint.head);
+        self.heads.iter().copied().chain(latest).find(|head| head.size == size)
     }
 
     /// The first verdict on this question.

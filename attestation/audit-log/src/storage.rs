@@ -14,6 +14,8 @@ pub(crate) const SEGMENT_DIRECTORY: &str = "entries";
 /// The log's own checkpoint; see [`slots`](crate::slots).
 pub(crate) const SLOTS_FILE: &str = "checkpoint.slots";
 pub(crate) const COSIGNED_FILE: &str = "checkpoint.cosigned";
+/// Cosigned checkpoints that are kept along the way.
+pub(crate) const ANCHORS_FILE: &str = "anchors";
 pub(crate) const KEY_FILE: &str = "key.vkey";
 pub(crate) const EVIDENCE_FILE: &str = "evidence.json";
 /// Copies of the key to the entries, for those who may read them; what is in it is theirs and the writer's.

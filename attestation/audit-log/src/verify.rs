@@ -1,16 +1,18 @@
 //! Checking an evidence bundle offline. The bundle is hostile: its shape is fixed, every size is bounded,
 //! nothing is written anywhere, and memory does not grow with it.
 
+mod brackets;
 mod pass;
 mod time;
 
 use self::pass::Pass;
+use crate::anchors::MAX_ANCHOR_BYTES;
 use crate::bundle::{
-    CHECKPOINT, EVIDENCE, LEAF_HASHES_1, MANIFEST, MAX_LOCATED_ENTRIES, MAX_MANIFEST_BYTES, MAX_PROOF_BYTES,
-    MAX_README_BYTES, Manifest, PROOF, README, RangeProof,
+    ANCHORS, CHECKPOINT, EVIDENCE, LEAF_HASHES_1, MANIFEST, MAX_LOCATED_ENTRIES, MAX_MANIFEST_BYTES,
+    MAX_PROOF_BYTES, MAX_README_BYTES, Manifest, PROOF, README, RangeProof, anchor_member,
 };
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::cosignature::Quorum;
+use crate::cosignature::{Quorum, WitnessKey};
 use crate::entry::Entry;
 use crate::event::EventType;
 use crate::merkle::Range;
@@ -35,6 +37,10 @@ pub struct Expectations {
     pub witnesses: Option<Quorum>,
     /// Checkpoints of this log that were seen earlier, as notes; at most [`MAX_EARLIER`].
     pub earlier: Vec<Vec<u8>>,
+    /// Sizes at which others saw the log; [`Report::heads`] has the roots that its entries lead to there. At most [`MAX_EARLIER`].
+    pub sizes: Vec<u64>,
+    /// Witnesses whose times are believed. Without any, entries are not held to times.
+    pub clocks: Vec<WitnessKey>,
 }
 
 /// Checks a bundle; see [`verify_each`].
@@ -71,7 +77,7 @@ pub fn verify_each(
         Err(Stop::Io(error)) => return Err(error),
         Err(Stop::Broken(finding)) => finding,
     };
-    Ok(judge(parts, &pass, structure, expectations))
+    Ok(judge(parts, pass, structure, expectations))
 }
 
 /// Why reading stopped.
@@ -96,6 +102,7 @@ const fn malformed(name: &'static str) -> Stop {
 struct Parts {
     manifest: Manifest,
     checkpoint: Vec<u8>,
+    anchors: Vec<Vec<u8>>,
     evidence: Option<Vec<u8>>,
     proof: Vec<Hash>,
     /// In format 1, the hashes of all leaves.
@@ -114,6 +121,10 @@ fn read_parts<R: Read>(reader: &mut tar::Reader<R>) -> Result<Parts, Stop> {
     let manifest = Manifest::from_bytes(&manifest).ok_or(malformed(MANIFEST))?;
     reader.member(README, MAX_README_BYTES).map_err(stop(README))?;
     let checkpoint = reader.member(CHECKPOINT, MAX_NOTE_BYTES as u64).map_err(stop(CHECKPOINT))?;
+    let mut anchors = Vec::new();
+    for at in 0..manifest.anchors {
+        anchors.push(reader.member(&anchor_member(at), MAX_ANCHOR_BYTES as u64).map_err(stop(ANCHORS))?);
+    }
     let evidence = match manifest.evidence {
         Some(_) => Some(reader.member(EVIDENCE, MAX_EVIDENCE_BYTES as u64).map_err(stop(EVIDENCE))?),
         None => None,
@@ -134,7 +145,7 @@ fn read_parts<R: Read>(reader: &mut tar::Reader<R>) -> Result<Parts, Stop> {
     } else {
         None
     };
-    Ok(Parts { manifest, checkpoint, evidence, proof, leaf_hashes })
+    Ok(Parts { manifest, checkpoint, anchors, evidence, proof, leaf_hashes })
 }
 
 fn unverified(note: &[u8]) -> Result<Checkpoint, CheckpointError> {
@@ -148,11 +159,13 @@ fn broken(finding: Finding) -> Report {
         Check::Root,
         Check::Signature,
         Check::Witnessed,
+        Check::Anchors,
         Check::Expected,
         Check::Evidence,
         Check::Closure,
         Check::Silence,
         Check::Clock,
+        Check::Brackets,
         Check::Earlier,
     ];
     let mut verdicts = vec![Verdict { check: Check::Structure, status: Status::Failed, finding }];
@@ -161,46 +174,65 @@ fn broken(finding: Finding) -> Report {
         status: Status::NotApplicable,
         finding: Finding::NotReached,
     }));
-    Report { verdicts, manifest: None, checkpoint: None, checkpoint_note: Vec::new(), evidence: None }
+    Report {
+        verdicts,
+        manifest: None,
+        checkpoint: None,
+        checkpoint_note: Vec::new(),
+        anchors: Vec::new(),
+        evidence: None,
+        follows: None,
+        heads: Vec::new(),
+        evidence_by_s: None,
+    }
 }
 
-fn judge(parts: Parts, pass: &Pass, structure: Finding, expectations: &Expectations) -> Report {
+fn judge(parts: Parts, pass: Pass, structure: Finding, expectations: &Expectations) -> Report {
     let key = expectations.audit_key.unwrap_or(parts.manifest.audit_key);
     let key = VerifierKey::new(parts.manifest.origin.as_str(), key);
     let signed = key
         .map_err(CheckpointError::Note)
         .and_then(|key| Checkpoint::verify(&parts.checkpoint, &key).map(|checkpoint| (checkpoint, key)));
+    let other_root = root(&parts, &pass);
+    // Of a changed entry, the roots that it leads to say nothing of the log.
+    let are_own = structure == Finding::AsExpected && other_root.is_none() && pass.leaves.is_none();
     let mut verdicts = vec![
         passed_unless(Check::Structure, (structure != Finding::AsExpected).then_some(structure)),
         passed_unless(Check::Order, pass.order),
-        leaves(&parts, pass),
-        passed_unless(Check::Root, root(&parts, pass)),
+        leaves(&parts, &pass),
+        passed_unless(Check::Root, other_root),
         passed_unless(Check::Signature, signed.as_ref().err().map(|error| Finding::Checkpoint(*error))),
         witnessed(&parts.checkpoint, expectations.witnesses.as_ref()),
+        pass.brackets.anchors(are_own.then_some(&pass.heads)),
         expected(&parts.manifest, expectations),
-        evidence(&parts, pass),
-        closure(&parts.manifest, pass),
+        evidence(&parts, &pass),
+        closure(&parts.manifest, &pass),
         pass.times.silence(),
         pass.times.clock(),
+        pass.brackets.verdict(),
     ];
     if expectations.earlier.is_empty() {
         verdicts.push(verdict(Check::Earlier, Status::NotApplicable, Finding::NotAsked));
     }
     for note in &expectations.earlier {
         verdicts.push(match &signed {
-            Ok((latest, key)) => earlier(note, key, latest, pass),
+            Ok((latest, key)) => earlier(note, key, latest, &pass),
             Err(_) => verdict(Check::Earlier, Status::NotApplicable, Finding::NotReached),
         });
     }
     if structure != Finding::AsExpected {
-        not_reached(&mut verdicts, pass);
+        not_reached(&mut verdicts, &pass);
     }
     Report {
         verdicts,
         checkpoint: signed.ok().map(|(checkpoint, _)| checkpoint),
         manifest: Some(parts.manifest),
         checkpoint_note: parts.checkpoint,
+        anchors: parts.anchors,
         evidence: parts.evidence,
+        evidence_by_s: pass.evidence.and_then(|(index, _)| pass.brackets.there_by(index)),
+        follows: pass.follows,
+        heads: pass.heads,
     }
 }
 
@@ -211,6 +243,8 @@ fn not_reached(verdicts: &mut [Verdict], pass: &Pass) {
             || matches!(
                 verdict.check,
                 Check::Order
+                    | Check::Anchors
+                    | Check::Brackets
                     | Check::Leaves
                     | Check::Evidence
                     | Check::Closure
@@ -292,7 +326,7 @@ fn evidence(parts: &Parts, pass: &Pass) -> Verdict {
     if present != parts.manifest.evidence {
         return verdict(Check::Evidence, Status::Failed, Finding::OtherEvidence);
     }
-    let (status, finding) = match (present, pass.evidence) {
+    let (status, finding) = match (present, pass.evidence.map(|(_, named)| named)) {
         (Some(present), Some(named)) if present == named => (Status::Passed, Finding::AsExpected),
         (Some(_), Some(_)) => (Status::Failed, Finding::OtherEvidence),
         (Some(_), None) if parts.manifest.is_whole() => (Status::Failed, Finding::OtherEvidence),

@@ -62,10 +62,9 @@ fn a_closed_log_is_accepted_and_its_export_is_deterministic() {
     assert_eq!(pack(&unpack(&bytes)), bytes);
     let mut kinds = Vec::new();
     let expectations = Expectations {
-        witnesses: None,
         audit_key: Some(signer().key().public_key()),
         origin: Some(signer().origin().clone()),
-        earlier: vec![],
+        ..Expectations::default()
     };
     let report =
         verify_each(bytes.as_slice(), &expectations, |entry: &Entry| kinds.push(entry.kind.name())).unwrap();

@@ -358,7 +358,7 @@ fn write(random: &mut Random, world: &mut World) -> Known {
             1 => {
                 let (head, note) = log.latest_checkpoint();
                 let note = note.to_vec();
-                log.store_cosigned(&note, head.size)
+                log.store_cosigned(&note, head.size, now)
             }
             2 => match log.beat(now, random.one_in(2).then(|| log.size())) {
                 // It was not time.

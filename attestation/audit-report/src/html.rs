@@ -59,6 +59,8 @@ pub struct LogPart {
     pub evidence: Vec<Judged>,
     /// How the log ended, in words.
     pub ending: String,
+    /// Which log of its deployment came before it, and what became of that one, in words.
+    pub follows: String,
     /// The sample, if one was drawn.
     pub drawn: Option<Drawn>,
     /// What it tells.
@@ -82,6 +84,8 @@ pub struct Report<'a> {
     pub judged_at: Option<&'a str>,
     /// The logs, one for each boot and one for each broker.
     pub logs: &'a [LogPart],
+    /// Whether the logs follow one another as they say.
+    pub chain: &'a Judged,
     /// The controls.
     pub controls: &'a Controls,
 }

@@ -51,6 +51,7 @@ fn part() -> LogPart {
             detail: "as expected".to_owned(),
         }],
         ending: "closed".to_owned(),
+        follows: "acme/0 at 7 entries, closed; not here".to_owned(),
         drawn: Some(Drawn { word: "kestrel".to_owned(), population: 8, indexes: vec![3] }),
         summary,
     }
@@ -141,7 +142,13 @@ fn the_page_lists_the_acts_of_an_archive() {
 }
 
 fn made(logs: &[LogPart]) -> String {
-    page(&Report { scope: None, judged_at: None, logs, controls: &Controls::built_in().unwrap() })
+    let chain = Judged {
+        check: "chain".to_owned(),
+        status: "noted".to_owned(),
+        detail: "acme/0 came before and is not here".to_owned(),
+    };
+    let controls = Controls::built_in().unwrap();
+    page(&Report { scope: None, judged_at: None, logs, chain: &chain, controls: &controls })
 }
 
 #[test]
@@ -158,6 +165,8 @@ fn the_page_says_what_was_found_and_runs_nothing() {
         "id=\"log0-entry3\"",
         "anchorhold audit verify bundle.tar --measurement cdcd",
         "default-src 'none'",
+        "acme/0 came before and is not here",
+        "acme/0 at 7 entries, closed; not here",
     ] {
         assert!(good.contains(wanted), "{wanted}");
     }
@@ -192,6 +201,7 @@ fn case_33_hostile_words_are_inert_on_the_page() {
     part.file = hostile.to_owned();
     part.origin = hostile.to_owned();
     part.ending = hostile.to_owned();
+    part.follows = hostile.to_owned();
     part.judged[0].status = hostile.to_owned();
     part.judged[0].detail = hostile.to_owned();
     part.drawn = Some(Drawn { word: hostile.to_owned(), population: 1, indexes: Vec::new() });

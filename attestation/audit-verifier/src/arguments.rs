@@ -1,20 +1,22 @@
 //! The command line, read by hand: a parser of a library would be most of the program.
 
+use anchorhold_dossier::MAX_LOGS;
 use anchorhold_rats::{Ed25519PublicKey, Measurement, Timestamp};
 use std::ffi::OsString;
 
 pub(crate) const HELP: &str = "\
-Check an audit dossier, or the bundle of one log, offline: every question gets a verdict of its own
+Check an audit dossier, or the bundles of logs, offline: every question gets a verdict of its own
 
-Usage: anchorhold-audit FILE [FLAGS]
+Usage: anchorhold-audit FILE.. [FLAGS]
 
   --measurement HEX     a launch digest that is accepted; may be repeated
   --min-tcb PRODUCT=N,..  the lowest TCB of an AMD product that is accepted; may be repeated
   --profile FILE        an appraisal profile, TOML, instead of measurements
-  --at TIME             the time for which certificates are judged, such as 2026-01-31T12:00:00Z
+  --at TIME             the time for which certificates are judged where no witness says when it had seen the evidence,
+                        such as 2026-01-31T12:00:00Z
   --log-key KEY         the note key of a log without evidence, a key broker's; may be repeated
   --exporter HEX        a key that may have signed the dossier; may be repeated
-  --witnesses FILE      which witnesses must have cosigned (c2sp.org/tlog-policy)
+  --witnesses FILE      which witnesses must have cosigned, and whose times are believed (c2sp.org/tlog-policy)
   --json                the report as JSON
   --dangerous-simulated-root FILE  trust these roots (PEM), which protect nothing, instead of the vendors'
 
@@ -28,7 +30,7 @@ const MAX_VALUES: usize = 256;
 /// What was asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Arguments {
-    pub(crate) file: String,
+    pub(crate) files: Vec<String>,
     pub(crate) measurements: Vec<Measurement>,
     pub(crate) min_tcb: Vec<String>,
     pub(crate) profile: Option<String>,
@@ -60,11 +62,14 @@ impl Arguments {
                 "--witnesses" => once(&word, &mut arguments.witnesses, value()?)?,
                 "--dangerous-simulated-root" => once(&word, &mut arguments.simulated_root, value()?)?,
                 flag if flag.starts_with('-') => return Err(format!("there is no flag {flag}; see --help")),
-                _ if arguments.file.is_empty() => arguments.file = word,
-                _ => return Err("one file at a time".to_owned()),
+                _ if arguments.files.len() < MAX_LOGS => arguments.files.push(word),
+                _ => return Err(format!("more than {MAX_LOGS} files")),
             }
         }
-        if arguments.file.is_empty() { Err("which file? see --help".to_owned()) } else { Ok(Some(arguments)) }
+        match arguments.files.as_slice() {
+            [] => Err("which file? see --help".to_owned()),
+            _ => Ok(Some(arguments)),
+        }
     }
 }
 
@@ -95,10 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn reads_flags_and_one_file() {
+    fn reads_flags_and_files() {
         let arguments =
             parse("a.tar --at 2026-01-31T12:00:00Z --json --log-key k1 --log-key k2").unwrap().unwrap();
-        assert_eq!((arguments.file.as_str(), arguments.json, arguments.log_keys.len()), ("a.tar", true, 2));
+        assert_eq!((arguments.json, arguments.log_keys.len()), (true, 2));
+        assert_eq!(arguments.files, ["a.tar"]);
+        assert_eq!(parse("a.tar --json b.tar").unwrap().unwrap().files, ["a.tar", "b.tar"]);
+        assert!(parse(&"a.tar ".repeat(257)).is_err());
         assert!(arguments.at.is_some() && arguments.profile.is_none());
         assert!(parse("--help a.tar").unwrap().is_none());
     }
@@ -108,7 +116,6 @@ mod tests {
         for line in [
             "",
             "--json",
-            "a.tar b.tar",
             "a.tar --at",
             "a.tar --at now",
             "a.tar --network",

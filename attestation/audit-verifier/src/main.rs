@@ -1,4 +1,4 @@
-//! `anchorhold-audit FILE`: every verdict on an audit dossier, or on the bundle of one log, for people who have nothing of ours but this
+//! `anchorhold-audit FILE..`: every verdict on an audit dossier, or on the bundles of logs, for people who have nothing of ours but this
 //! program.
 //!
 //! It opens the files that it is told to and writes to its standard streams; it has no network and never asks for the time. What is
@@ -8,12 +8,12 @@ mod arguments;
 
 use anchorhold_audit_log::VerifierKey;
 use anchorhold_audit_log::tlog::policy::{MAX_POLICY_BYTES, Policy};
-use anchorhold_dossier::{Expected, FIRST_MEMBER, Report, Trusted, verify, verify_bundle};
+use anchorhold_dossier::{Expected, FIRST_MEMBER, Report, Trusted, verify, verify_bundles};
 use anchorhold_dsse::TrustedSigners;
 use anchorhold_relying_party::Accepted;
 use arguments::{Arguments, HELP};
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;
 
 const OTHER: u8 = 1;
@@ -48,8 +48,7 @@ fn run() -> Result<u8, Failure> {
     if arguments.simulated_root.is_some() {
         let _ = writeln!(io::stderr(), "{WARNING}");
     }
-    let report = judged(&arguments.file, &expected)
-        .map_err(|error| Failure(OTHER, format!("{}: {error}", arguments.file)))?;
+    let report = judged(&arguments.files, &expected)?;
     let text = if arguments.json {
         // A value of strings, numbers and lists.
         serde_json::to_string_pretty(&report.to_json()).unwrap_or_default() + "\n"
@@ -66,16 +65,27 @@ fn print(text: &str) -> Result<(), Failure> {
     io::stdout().write_all(text.as_bytes()).map_err(|error| Failure(OTHER, error.to_string()))
 }
 
-fn judged(path: &str, expected: &Expected) -> io::Result<Report> {
-    let mut file = File::open(path)?;
-    let mut start = Vec::new();
-    (&file).take(FIRST_MEMBER.len() as u64).read_to_end(&mut start)?;
-    file.seek(SeekFrom::Start(0))?;
-    if start == FIRST_MEMBER.as_bytes() {
-        verify(file, expected)
-    } else {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        verify_bundle(name, file, expected)
+fn judged(paths: &[String], expected: &Expected) -> Result<Report, Failure> {
+    let open = |path: &String| {
+        File::open(path).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
+    };
+    let other = |error: io::Error| Failure(OTHER, error.to_string());
+    let mut is_dossier = false;
+    for path in paths {
+        let mut start = Vec::new();
+        open(path)
+            .and_then(|file| file.take(FIRST_MEMBER.len() as u64).read_to_end(&mut start))
+            .map_err(other)?;
+        is_dossier |= start == FIRST_MEMBER.as_bytes();
+    }
+    match paths {
+        [path] if is_dossier => verify(|| open(path), expected).map_err(other),
+        _ if is_dossier => Err(usage("a dossier is checked alone")),
+        paths => {
+            let names: Vec<&str> = paths.iter().map(|path| path.rsplit('/').next().unwrap_or(path)).collect();
+            let open = |at: usize| paths.get(at).map_or_else(|| Err(io::ErrorKind::NotFound.into()), open);
+            verify_bundles(&names, open, expected).map_err(other)
+        }
     }
 }
 

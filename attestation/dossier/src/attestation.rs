@@ -16,6 +16,8 @@ pub struct Attestation {
     pub verdict: Verdict,
     /// The time for which it was judged.
     pub at: Timestamp,
+    /// Whether witnesses say that time: they had seen the entry that names the evidence by then.
+    pub is_witnessed: bool,
     /// Whether the roots are simulated ones, under which nothing is protected.
     pub simulated: bool,
     /// The measurement, where the evidence is accepted.
@@ -26,6 +28,9 @@ pub struct Attestation {
 
 /// Establishes, when the verdict is `Accepted`, that a guest which one of the policies accepts holds the audit key of this
 /// report's manifest. Presumes that the report is accepted: otherwise the manifest is a claim.
+///
+/// It is judged for the time by which witnesses had seen the entry that names it, so that it can be judged long after its certificates
+/// ended; `at` is for logs of which no believed witness says so.
 #[must_use]
 pub fn judge(
     report: &Report,
@@ -33,6 +38,8 @@ pub fn judge(
     policies: &[AppraisalPolicy],
     at: Timestamp,
 ) -> Attestation {
+    let witnessed = report.evidence_by_s.and_then(|seconds| i64::try_from(seconds).ok());
+    let at = witnessed.map_or(at, Timestamp::from_unix_seconds);
     let mut checks = Checks::new();
     if policies.is_empty() {
         checks.record((Stage::Policy, "audit_policy"), false, "a policy that accepts something", "none");
@@ -58,6 +65,7 @@ pub fn judge(
     Attestation {
         verdict: Verdict::of(&checks),
         at,
+        is_witnessed: witnessed.is_some(),
         simulated: anchors.are_simulated(),
         measurement: result.as_ref().map(AttestationResult::measurement),
         checks,

@@ -1,12 +1,14 @@
 //! Answering the questions from what reading found.
 
+use crate::attestation::Attestation;
+use crate::chain::{self, Boot, Link};
 use crate::collect::{Named, Names};
 use crate::manifest::{Manifest, Member, Sampled};
 use crate::report::{Check, LogReport, Report, Status, Verdict};
 use crate::verify::Expected;
 use anchorhold_audit_log::tlog::policy::Policy;
 use anchorhold_audit_log::{
-    Check as BundleCheck, Finding, Hash, Origin, Status as BundleStatus, VerifierKey,
+    Check as BundleCheck, Finding, Hash, Origin, Report as Bundle, Status as BundleStatus, VerifierKey,
 };
 use anchorhold_evaluation::Verdict as Evaluation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +25,12 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
+    /// Of a log that was read alone, before it is known which others are here.
+    pub(crate) fn new(name: &str, bundle: Bundle, attestation: Option<Attestation>, names: Names) -> Self {
+        let log = LogReport { name: name.to_owned(), bundle, attestation, follows: Link::Unsaid };
+        Self { log, names, drawn: None }
+    }
+
     fn is_registry(&self) -> bool {
         self.log.bundle.evidence.is_none()
     }
@@ -66,6 +74,9 @@ fn not_asked(detail: &str) -> Answer {
 pub(crate) fn judge(facts: Facts, read: Result<Option<&Manifest>, String>, expected: &Expected) -> Report {
     let exporter = exporter(facts.exporter.as_ref());
     let known = facts.exporter.as_ref().and_then(|signed| signed.as_ref().ok()).cloned();
+    let boots_here: Vec<Boot<'_>> = facts.logs.iter().map(|gathered| gathered.log.boot()).collect();
+    let links = chain::links(&boots_here);
+    let is_alone = matches!(read, Ok(None)) && boots_here.len() == 1;
     let answers: Vec<(Check, Answer)> = match read {
         Err(detail) => {
             let reached = |check: &Check| !matches!(check, Check::Structure | Check::Exporter);
@@ -74,7 +85,7 @@ pub(crate) fn judge(facts: Facts, read: Result<Option<&Manifest>, String>, expec
             first.into_iter().chain(rest).collect()
         }
         Ok(manifest) => vec![
-            (Check::Structure, structure(manifest)),
+            (Check::Structure, structure(manifest, &facts.logs)),
             (Check::Exporter, exporter),
             (Check::Members, members(&facts, manifest)),
             (Check::Logs, logs(&facts.logs)),
@@ -84,14 +95,15 @@ pub(crate) fn judge(facts: Facts, read: Result<Option<&Manifest>, String>, expec
             (Check::Checkpoints, checkpoints(&facts.logs)),
             (
                 Check::Boots,
-                if manifest.is_some() {
-                    boots(&facts.logs, expected)
-                } else {
-                    not_asked("a bundle is of one boot")
-                },
+                if is_alone { not_asked("a bundle is of one boot") } else { boots(&facts.logs, expected) },
+            ),
+            (
+                Check::Chain,
+                if is_alone { not_asked(&alone(&links)) } else { chain::judge(&boots_here, &links) },
             ),
             (Check::Registry, cosigned(facts.logs.iter().filter(|log| log.is_registry()), expected)),
             (Check::Endings, endings(&facts.logs)),
+            (Check::Times, times(&facts.logs)),
             (Check::Policies, policies(&facts, manifest)),
             (Check::Models, models(&facts, manifest)),
             (Check::Sample, sample(&facts.logs, manifest.and_then(|manifest| manifest.sample.as_ref()))),
@@ -100,16 +112,28 @@ pub(crate) fn judge(facts: Facts, read: Result<Option<&Manifest>, String>, expec
     let verdict = |(check, (status, detail))| Verdict { check, status, detail };
     Report {
         verdicts: answers.into_iter().map(verdict).collect(),
-        logs: facts.logs.into_iter().map(|gathered| gathered.log).collect(),
+        logs: facts
+            .logs
+            .into_iter()
+            .zip(links)
+            .map(|(gathered, follows)| LogReport { follows, ..gathered.log })
+            .collect(),
         exporter: known,
     }
 }
 
-fn structure(manifest: Option<&Manifest>) -> Answer {
-    passed(match manifest {
-        Some(manifest) => format!("{} members", manifest.members.len() + 1),
-        None => "the bundle of one log".to_owned(),
+fn structure(manifest: Option<&Manifest>, logs: &[Gathered]) -> Answer {
+    passed(match (manifest, logs.len()) {
+        (Some(manifest), _) => format!("{} members", manifest.members.len() + 1),
+        (None, 1) => "the bundle of one log".to_owned(),
+        (None, count) => format!("the bundles of {count} logs"),
     })
+}
+
+/// What the bundle of one log says of the boots before its own, of which none is here.
+fn alone(links: &[Link]) -> String {
+    let link = links.first().map(Link::words).unwrap_or_default();
+    format!("a bundle is of one boot; the boot before it: {link}")
 }
 
 fn members(facts: &Facts, manifest: Option<&Manifest>) -> Answer {
@@ -169,10 +193,20 @@ fn keys(logs: &[Gathered], expected: &Expected) -> Answer {
     };
     let wrong = named(logs.iter().filter(|gathered| !vouched(gathered)));
     if wrong.is_empty() {
-        let at = expected.trusted.as_ref().map(|trusted| format!(" as of {}", trusted.at));
-        passed(format!("every log's key is vouched for or known{}", at.unwrap_or_default()))
+        passed(format!("every log's key is vouched for or known{}", as_of(logs, expected)))
     } else {
         failed(format!("neither evidence nor a given key vouches for {}", some(&wrong)))
+    }
+}
+
+/// For which time evidence was judged, in words.
+fn as_of(logs: &[Gathered], expected: &Expected) -> String {
+    let judged = || logs.iter().filter_map(|gathered| gathered.log.attestation.as_ref());
+    let Some(trusted) = expected.trusted.as_ref() else { return String::new() };
+    match (judged().any(|of| of.is_witnessed), judged().all(|of| of.is_witnessed)) {
+        (false, _) => format!(" as of {}", trusted.at),
+        (true, true) => " as of when witnesses had seen the evidence".to_owned(),
+        (true, false) => format!(" as of when witnesses had seen the evidence, or {}", trusted.at),
     }
 }
 
@@ -264,13 +298,14 @@ fn boots(logs: &[Gathered], expected: &Expected) -> Answer {
     let is_complete =
         |names: &Names| names.served.is_complete && names.served_with.is_complete && names.given.is_complete;
     let found = |origin: &Origin| match given(origin, &guests) {
-        None => Boot::Missing,
-        Some(given) => boot(asked_with.get(origin), &given),
+        None => Presence::Missing,
+        Some(given) => presence(asked_with.get(origin), &given),
     };
     let with = |wanted| -> Vec<String> {
         served.iter().filter(|origin| found(origin) == wanted).map(ToString::to_string).collect()
     };
-    let (missing, other, nameless) = (with(Boot::Missing), with(Boot::Other), with(Boot::Nameless));
+    let (missing, other, nameless) =
+        (with(Presence::Missing), with(Presence::Other), with(Presence::Nameless));
     if !missing.is_empty() {
         failed(format!("{} boots had a key and have no log here: {}", missing.len(), some(&missing)))
     } else if !all.into_iter().all(is_complete) {
@@ -290,7 +325,7 @@ fn boots(logs: &[Gathered], expected: &Expected) -> Answer {
 
 /// Whether the log of a boot that had a key is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Boot {
+enum Presence {
     /// A log of its name names evidence that a broker had.
     Found,
     /// There is a log of its name, and not both sides name evidence.
@@ -312,16 +347,16 @@ fn given<'a>(origin: &Origin, guests: &[&'a Gathered]) -> Option<BTreeSet<&'a Ha
 }
 
 /// One piece of evidence that fits is enough: a boot gives some for each key, and its log names the first.
-fn boot(asked_with: Option<&BTreeSet<&Hash>>, given: &BTreeSet<&Hash>) -> Boot {
+fn presence(asked_with: Option<&BTreeSet<&Hash>>, given: &BTreeSet<&Hash>) -> Presence {
     match asked_with {
         Some(asked_with) if !given.is_empty() => {
             if asked_with.is_disjoint(given) {
-                Boot::Other
+                Presence::Other
             } else {
-                Boot::Found
+                Presence::Found
             }
         }
-        _ => Boot::Nameless,
+        _ => Presence::Nameless,
     }
 }
 
@@ -353,6 +388,29 @@ fn named_by<'a>(facts: &'a Facts, of: impl Fn(&'a Names) -> &'a Named<Hash>) -> 
         named.all.iter().for_each(|hash| together.add(*hash));
     }
     together
+}
+
+fn times(logs: &[Gathered]) -> Answer {
+    let of_log = |gathered: &Gathered| {
+        let verdict = gathered.log.bundle.verdict(BundleCheck::Brackets)?;
+        (verdict.status != BundleStatus::NotApplicable)
+            .then(|| (verdict.status, format!("{}: {}", gathered.log.name, verdict.finding), verdict.finding))
+    };
+    let judged: Vec<_> = logs.iter().filter_map(of_log).collect();
+    let wrong = judged.iter().filter(|(status, ..)| *status != BundleStatus::Passed);
+    let wrong: Vec<String> = wrong.map(|(_, text, _)| text.clone()).collect();
+    let widest = judged.iter().filter_map(|(_, _, finding)| match finding {
+        Finding::Bracketed { widest_s } => Some(*widest_s),
+        _ => None,
+    });
+    if judged.is_empty() {
+        not_asked("no believed witness says when it saw the logs")
+    } else if wrong.is_empty() {
+        let widest = widest.max().unwrap_or(0);
+        passed(format!("entries of {} logs lie between cosignatures at most {widest} s apart", judged.len()))
+    } else {
+        (Status::Noted, some(&wrong))
+    }
 }
 
 fn policies(facts: &Facts, manifest: Option<&Manifest>) -> Answer {

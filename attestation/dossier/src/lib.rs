@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at a surprise"))]
 
 pub mod attestation;
+pub mod chain;
 mod collect;
 mod judge;
 mod make;
@@ -17,10 +18,11 @@ mod manifest;
 mod report;
 mod verify;
 
+pub use chain::Link;
 pub use make::{Contents, MakeError, make};
 pub use manifest::{
     FIRST_MEMBER, MAX_LOGS, MAX_MODEL_BYTES, MAX_MODELS, MAX_POLICIES, MAX_REPORT_BYTES, MAX_SEEN, Manifest,
     Member, PAYLOAD_TYPE, Sampled,
 };
 pub use report::{Check, LogReport, Outcome, Report, Status, Verdict};
-pub use verify::{Expected, Trusted, verify, verify_bundle};
+pub use verify::{Expected, Trusted, verify, verify_bundles};

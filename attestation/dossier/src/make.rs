@@ -181,8 +181,8 @@ How to check it
     3.  tar -xf DOSSIER && ./anchorhold-audit log-000.tar --measurement MEASUREMENT --at 2026-01-31T12:00:00Z
 
     Take the exporter's key, the accepted measurements, the brokers' keys and your witnesses (--witnesses FILE) from
-    whom you trust, not from this file. The verifier needs no network and no clock: --at says for which time
-    certificates are judged. It answers each question by itself, and its exit code tells: 0 accepted, 3 not
+    whom you trust, not from this file. The verifier needs no network and no clock: certificates are judged for the
+    time by which your witnesses had seen the evidence, or where none says so, for that of --at. It answers each question by itself, and its exit code tells: 0 accepted, 3 not
     authentic, 4 not acceptable, 5 endorsements unavailable, 6 not proven.
 
 What is in it

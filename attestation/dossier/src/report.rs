@@ -1,6 +1,7 @@
 //! The questions about a dossier and their answers.
 
 use crate::attestation::Attestation;
+use crate::chain::{Boot, Link};
 use anchorhold_audit_log::Report as Bundle;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -27,10 +28,14 @@ pub enum Check {
     Checkpoints,
     /// Is the log of every boot here that the brokers' logs say had a key, by its name and by the evidence that it gave for one?
     Boots,
+    /// Do the logs follow one another as they say: was none cut, exchanged or left out?
+    Chain,
     /// Did enough witnesses cosign every broker's log?
     Registry,
     /// Did every log end on purpose; and if not, how much may be missing?
     Endings,
+    /// Do entries say times that lie between the cosignatures around them?
+    Times,
     /// Is every policy here by which a decision was made?
     Policies,
     /// Is the sealed manifest of every model here that the logs name?
@@ -53,8 +58,10 @@ impl Check {
             Self::Cosignatures => "cosignatures",
             Self::Checkpoints => "checkpoints",
             Self::Boots => "boots",
+            Self::Chain => "chain",
             Self::Registry => "registry",
             Self::Endings => "endings",
+            Self::Times => "times",
             Self::Policies => "policies",
             Self::Models => "models",
             Self::Sample => "sample",
@@ -62,7 +69,7 @@ impl Check {
     }
 
     /// Every question, in the order of reports.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Structure,
         Self::Exporter,
         Self::Members,
@@ -72,8 +79,10 @@ impl Check {
         Self::Cosignatures,
         Self::Checkpoints,
         Self::Boots,
+        Self::Chain,
         Self::Registry,
         Self::Endings,
+        Self::Times,
         Self::Policies,
         Self::Models,
         Self::Sample,
@@ -95,7 +104,9 @@ pub enum Status {
 }
 
 impl Status {
-    const fn name(self) -> &'static str {
+    /// The stable word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Passed => "passed",
             Self::Failed => "failed",
@@ -125,6 +136,14 @@ pub struct LogReport {
     pub bundle: Bundle,
     /// Whether its evidence vouches for its key; `None` where it has none or nothing was said of what is accepted.
     pub attestation: Option<Attestation>,
+    /// What became of the log that it names as the one before it.
+    pub follows: Link,
+}
+
+impl LogReport {
+    pub(crate) fn boot(&self) -> Boot<'_> {
+        Boot { name: &self.name, bundle: &self.bundle }
+    }
 }
 
 /// How a verification ended, for exit codes.
@@ -238,6 +257,7 @@ impl Report {
                     "size": manifest.map(|manifest| manifest.size),
                     "checks": checks,
                     "attestation": log.attestation,
+                    "follows": log.follows,
                 })
             })
             .collect();
@@ -260,6 +280,7 @@ impl Report {
             for (check, status, _, detail) in bundle_lines(&log.bundle) {
                 let _ = writeln!(out, "    {check:14} {status:15} {detail}");
             }
+            let _ = writeln!(out, "    {:14} {}", "follows", log.follows.words());
             if let Some(attestation) = &log.attestation {
                 let simulated = if attestation.simulated { " (simulated: nothing is protected)" } else { "" };
                 let _ = writeln!(out, "    {:14} {}{simulated}", "evidence", attestation.verdict);

@@ -1,11 +1,13 @@
 //! Reading a dossier, which is hostile: its shape is fixed, every size is bounded, nothing is written anywhere.
 
 use crate::attestation::{self, Attestation};
+use crate::chain;
 use crate::collect::Names;
 use crate::judge::{Facts, Gathered, judge};
 use crate::make::digest;
-use crate::manifest::{FIRST_MEMBER, Kind, Manifest, Member, PAYLOAD_TYPE};
+use crate::manifest::{FIRST_MEMBER, Kind, MAX_LOGS, Manifest, Member, PAYLOAD_TYPE};
 use crate::report::{LogReport, Report};
+use anchorhold_audit_log::cosignature::WitnessKey;
 use anchorhold_audit_log::tar::{Reader, TarError};
 use anchorhold_audit_log::tlog::policy::Policy;
 use anchorhold_audit_log::{Expectations, Hash, Report as Bundle, VerifierKey, verify_each};
@@ -24,7 +26,7 @@ pub struct Trusted {
     pub anchors: TrustAnchors,
     /// What is accepted; any one may accept.
     pub policies: Vec<AppraisalPolicy>,
-    /// The time for which certificates are judged.
+    /// The time for which certificates are judged, where no believed witness says when the evidence was there.
     pub at: Timestamp,
 }
 
@@ -55,18 +57,35 @@ fn stop(name: &str) -> impl FnOnce(TarError) -> Stop + '_ {
     }
 }
 
-/// Checks a dossier.
+/// Checks a dossier, which `open` opens: once, and where its logs name one another once more, to compare them.
 ///
 /// Establishes, for each question that the report answers with yes, what [`Check`](crate::Check) says of it. Presumes that `expected` is the
 /// auditor's own knowledge and nothing of the dossier.
 ///
 /// # Errors
-/// Only when `source` cannot be read; whatever is wrong with its content is in the report.
-pub fn verify(source: impl Read, expected: &Expected) -> io::Result<Report> {
+/// Only when the dossier cannot be opened or read; whatever is wrong with its content is in the report.
+pub fn verify<R: Read>(mut open: impl FnMut() -> io::Result<R>, expected: &Expected) -> io::Result<Report> {
+    let report = read_through(open()?, expected, &[])?;
+    match sizes_named(&report) {
+        Some(sizes) => read_through(open()?, expected, &sizes),
+        None => Ok(report),
+    }
+}
+
+/// At which sizes the logs of a report name one another; `None` where none names one that is here.
+fn sizes_named(report: &Report) -> Option<Vec<Vec<u64>>> {
+    let sizes = chain::sizes(&report.logs.iter().map(LogReport::boot).collect::<Vec<_>>());
+    sizes.iter().any(|sizes| !sizes.is_empty()).then_some(sizes)
+}
+
+/// Reads a dossier from end to end, with the roots of its logs at these sizes.
+fn read_through(source: impl Read, expected: &Expected, sizes: &[Vec<u64>]) -> io::Result<Report> {
     let mut tar = Reader::new(BufReader::with_capacity(256 * 1024, source));
     let mut facts = Facts::default();
     let read = read_envelope(&mut tar, expected, &mut facts)
-        .and_then(|manifest| read_members(&mut tar, &manifest, expected, &mut facts).map(|()| manifest))
+        .and_then(|manifest| {
+            read_members(&mut tar, &manifest, (expected, sizes), &mut facts).map(|()| manifest)
+        })
         .and_then(|manifest| tar.finish().map_err(stop("the end")).map(|()| manifest));
     match read {
         Ok(manifest) => Ok(judge(facts, Ok(Some(&manifest)), expected)),
@@ -75,17 +94,49 @@ pub fn verify(source: impl Read, expected: &Expected) -> io::Result<Report> {
     }
 }
 
-/// Checks the bundle of one log and answers the same questions, as far as they arise.
+/// Checks the bundles of one or several logs, at most [`MAX_LOGS`], and answers the same questions, as far as they arise. `open` opens the
+/// bundle of this number: once, and where another log names it once more.
 ///
 /// # Errors
-/// Only when `source` cannot be read.
-pub fn verify_bundle(name: &str, source: impl Read, expected: &Expected) -> io::Result<Report> {
-    let mut names = Names::default();
-    let bundle = verify_each(source, &Expectations::default(), |entry| names.take(entry))?;
-    let attestation = attested(&bundle, expected);
-    let log = LogReport { name: name.to_owned(), bundle, attestation };
-    let facts = Facts { logs: vec![Gathered { log, names, drawn: None }], ..Facts::default() };
+/// Only when there are too many, or a bundle cannot be opened or read.
+pub fn verify_bundles<R: Read>(
+    names: &[&str],
+    mut open: impl FnMut(usize) -> io::Result<R>,
+    expected: &Expected,
+) -> io::Result<Report> {
+    if names.len() > MAX_LOGS {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("more than {MAX_LOGS} bundles")));
+    }
+    let mut facts = Facts::default();
+    for (at, name) in names.iter().enumerate() {
+        facts.logs.push(read_bundle(name, open(at)?, expected, Vec::new())?);
+    }
+    let sizes = chain::sizes(&facts.logs.iter().map(|gathered| gathered.log.boot()).collect::<Vec<_>>());
+    for ((at, gathered), sizes) in facts.logs.iter_mut().enumerate().zip(sizes) {
+        if !sizes.is_empty() {
+            let name = gathered.log.name.clone();
+            *gathered = read_bundle(&name, open(at)?, expected, sizes)?;
+        }
+    }
     Ok(judge(facts, Ok(None), expected))
+}
+
+fn read_bundle(name: &str, source: impl Read, expected: &Expected, sizes: Vec<u64>) -> io::Result<Gathered> {
+    let mut names = Names::default();
+    let expectations = Expectations { sizes, clocks: clocks(expected), ..Expectations::default() };
+    let bundle = verify_each(source, &expectations, |entry| names.take(entry))?;
+    let attestation = attested(&bundle, expected);
+    Ok(Gathered::new(name, without_anchors(bundle), attestation, names))
+}
+
+/// What is found of many logs is held at once, and their anchors have been judged.
+fn without_anchors(bundle: Bundle) -> Bundle {
+    Bundle { anchors: Vec::new(), ..bundle }
+}
+
+/// Whose times are believed: those whose cosignatures are asked for.
+fn clocks(expected: &Expected) -> Vec<WitnessKey> {
+    expected.witnesses.as_ref().map_or_else(Vec::new, |policy| policy.witnesses().to_vec())
 }
 
 fn attested(bundle: &Bundle, expected: &Expected) -> Option<Attestation> {
@@ -117,7 +168,7 @@ fn read_envelope<R: Read>(
 fn read_members<R: Read>(
     tar: &mut Reader<R>,
     manifest: &Manifest,
-    expected: &Expected,
+    (expected, sizes): (&Expected, &[Vec<u64>]),
     facts: &mut Facts,
 ) -> Result<(), Stop> {
     let mut seen: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
@@ -126,7 +177,11 @@ fn read_members<R: Read>(
         if let Kind::Log(at) = kind {
             let earlier = seen.remove(&at).unwrap_or_default();
             let drawn = manifest.sample.as_ref().map(|sample| (sample.word.as_str(), sample.wanted));
-            facts.logs.push(read_log(tar, member, earlier, expected, drawn, &mut facts.changed)?);
+            let sizes = sizes.get(at).cloned().unwrap_or_default();
+            let clocks = clocks(expected);
+            let expectations = Expectations { earlier, sizes, clocks, ..Expectations::default() };
+            let read = read_log(tar, member, &expectations, expected, drawn, &mut facts.changed)?;
+            facts.logs.push(read);
             continue;
         }
         let bytes = tar.member(&member.name, kind.limit()).map_err(stop(&member.name))?;
@@ -166,7 +221,7 @@ impl<R: Read> Read for Passing<'_, R> {
 fn read_log<R: Read>(
     tar: &mut Reader<R>,
     member: &Member,
-    earlier: Vec<Vec<u8>>,
+    expectations: &Expectations,
     expected: &Expected,
     sample: Option<(&str, usize)>,
     changed: &mut Option<String>,
@@ -175,8 +230,7 @@ fn read_log<R: Read>(
     let size = tar.begin(name, member.bytes).map_err(stop(name))?;
     let mut passing = Passing { source: tar.content().take(size), context: Context::new(&SHA256), count: 0 };
     let mut names = Names::default();
-    let expectations = Expectations { earlier, ..Expectations::default() };
-    let bundle = verify_each(&mut passing, &expectations, |entry| names.take(entry)).map_err(Stop::Io)?;
+    let bundle = verify_each(&mut passing, expectations, |entry| names.take(entry)).map_err(Stop::Io)?;
     // A broken bundle stops early; its digest still has to be known.
     io::copy(&mut passing, &mut io::sink()).map_err(Stop::Io)?;
     let (count, sha256) = (passing.count, digest(passing.context));
@@ -195,5 +249,5 @@ fn read_log<R: Read>(
         (manifest.first..manifest.first + manifest.count).for_each(|index| sample.offer(index));
         sample.drawn()
     });
-    Ok(Gathered { log: LogReport { name: member.name.clone(), bundle, attestation }, names, drawn })
+    Ok(Gathered { drawn, ..Gathered::new(name, without_anchors(bundle), attestation, names) })
 }

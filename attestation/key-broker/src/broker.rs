@@ -33,8 +33,8 @@ use anchorhold_kbs::ear::TokenIssuer;
 use anchorhold_kbs::server::Server;
 use anchorhold_kbs::{MAX_RESOURCE_BYTES, SessionKey};
 use anchorhold_key_release::{
-    ActivationError, BrokerKey, Challenge, Denied, Explain, ImportError, NonceKey, PolicyError, Refusal,
-    ReleaseKey, ReleasePolicy, Revocations, Revoked, RotationError, SignerSet,
+    ActivationError, BrokerKey, Challenge, ChallengeAsked, Denied, Explain, ImportError, NonceKey,
+    PolicyError, Refusal, ReleaseKey, ReleasePolicy, Revocations, Revoked, RotationError, SignerSet,
 };
 use anchorhold_rats::{Kem, Sha256Digest, Timestamp};
 use anchorhold_verifier::TrustAnchors;
@@ -248,7 +248,7 @@ pub struct Broker {
     keyring: Keyring,
     journal: Arc<Journal>,
     anchors: TrustAnchors,
-    signing: BrokerKey,
+    signing: Arc<BrokerKey>,
     import: ReleaseKey,
     nonces: NonceKey,
     cosigner: Cosigner,
@@ -397,7 +397,7 @@ impl Broker {
             keyring,
             journal: Arc::new(Journal::new(&secrets.chip, anchors.are_simulated())),
             anchors,
-            signing: BrokerKey::from_seed(&secrets.signing),
+            signing: Arc::new(BrokerKey::from_seed(&secrets.signing)),
             import: ReleaseKey::from_seed(IMPORT_KEM, &secrets.import),
             nonces: NonceKey::new(&secrets.nonce),
             cosigner: Cosigner::from_seed(&name, secrets.witness.expose()).map_err(BrokerError::Witness)?,
@@ -430,7 +430,7 @@ impl Broker {
 
     /// The key that signs answers.
     #[must_use]
-    pub const fn signing_key(&self) -> &BrokerKey {
+    pub fn signing_key(&self) -> &BrokerKey {
         &self.signing
     }
 
@@ -512,17 +512,17 @@ impl Broker {
         Ok(self.read_policy()?.map(|in_force| in_force.policy))
     }
 
-    /// Answers `POST /v1/challenge`. Nothing is stored and nothing logged, so a flood costs neither.
+    /// Answers `POST /v1/challenge` with this body. Nothing is stored and nothing logged, so a flood costs neither.
     ///
     /// # Panics
     /// Never: a challenge has only fields that JSON can hold.
     #[must_use]
-    pub fn challenge(&self) -> Answer {
+    pub fn challenge(&self, body: &[u8]) -> Answer {
         let broker_time = self.around.now();
         match self.nonces.issue(broker_time) {
             Ok((nonce, expires)) => {
-                let challenge =
-                    Challenge { nonce, expires, broker_time, broker_key_id: self.signing.key_id() };
+                let (broker_key_id, minor) = (self.signing.key_id(), ChallengeAsked::agreed(body));
+                let challenge = Challenge { nonce, expires, broker_time, broker_key_id, minor };
                 let body =
                     serde_json::to_vec(&challenge).expect("a challenge has only fields that JSON can hold");
                 Answer::json(200, body)

@@ -31,7 +31,7 @@ const MAX_RELEASES: usize = 256;
 const MAX_DECISIONS: usize = 32;
 /// The longest wait for a turn.
 const TURN_WAIT: Duration = Duration::from_secs(10);
-/// The longest body of `POST /v1/challenge`, in bytes; what is in it is not read.
+/// The longest body of `POST /v1/challenge`, in bytes.
 const MAX_CHALLENGE_BYTES: usize = 1024;
 /// The longest body of `POST /v1/lease`, in bytes.
 const MAX_LEASE_BYTES: usize = 1024;
@@ -80,7 +80,7 @@ pub fn router(broker: Arc<Broker>) -> Router {
 
 async fn challenge(State(shared): State<Shared>, request: Request) -> Response {
     match read_body(request.into_body(), MAX_CHALLENGE_BYTES, BODY_WAIT).await {
-        Ok(_) => response(shared.broker.challenge()),
+        Ok(body) => response(shared.broker.challenge(&body)),
         Err(BodyError::TooLong { .. }) => refused(&Denied::TooLarge),
         Err(BodyError::TooSlow { .. } | BodyError::Broken) => refused(&Denied::Malformed),
     }

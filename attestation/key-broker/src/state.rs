@@ -4,9 +4,11 @@
 //! These are functions over a view or a change, so that several of them and their log entry make one transaction. Each looks at
 //! everything that could refuse before it changes anything.
 
+mod witnessed;
+
+pub use witnessed::{WitnessedRow, following, put_witnessed, register, witnessed};
+
 use crate::store::{Change, Row, StoreError, Table, View, after_prefix};
-use anchorhold_audit_log::VerifierKey;
-use anchorhold_audit_log::merkle::TreeHead;
 use anchorhold_key_release::{InstanceId, MAX_INSTANCES, MachinePseudonyms, ModelId, WeightsKeyTerms};
 use anchorhold_rats::{Measurement, Nonce, ResourcePath, Sha256Digest, Timestamp};
 use serde::de::DeserializeOwned;
@@ -572,59 +574,4 @@ pub fn put_revocation(change: &mut dyn Change, row: &RevokedRow) -> Result<(), S
     let count = number(&*change, REVOCATIONS)?;
     change.put(Table::Revoked, &key, &write("revocation", row)?)?;
     change.put(Table::Meta, REVOCATIONS, &(count + 1).to_be_bytes())
-}
-
-// --- Logs that the broker witnesses
-
-/// What the broker knows of a log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WitnessedRow {
-    /// The log's verifier key, as text.
-    pub key: String,
-    /// The size of the last checkpoint that was cosigned; 0 before the first.
-    pub size: u64,
-    /// Its root hash, hex.
-    pub root: anchorhold_audit_log::Hash,
-    /// That checkpoint, as the log signed it.
-    pub checkpoint: String,
-    /// A checkpoint that contradicts it, signed by the log: together they prove two histories. The first that came.
-    pub contradiction: Option<String>,
-}
-
-impl WitnessedRow {
-    /// A log of which nothing is known but its key.
-    #[must_use]
-    pub fn new(key: &VerifierKey) -> Self {
-        let empty = TreeHead::empty();
-        Self {
-            key: key.to_string(),
-            size: 0,
-            root: empty.root,
-            checkpoint: String::new(),
-            contradiction: None,
-        }
-    }
-
-    /// Size and root hash.
-    #[must_use]
-    pub const fn head(&self) -> TreeHead {
-        TreeHead { size: self.size, root: self.root }
-    }
-}
-
-/// The log of this name.
-///
-/// # Errors
-/// [`StoreError`].
-pub fn witnessed(view: &dyn View, origin: &str) -> Result<Option<WitnessedRow>, StoreError> {
-    view.get(Table::Witnessed, origin.as_bytes())?.map(|row| read("witnessed log", &row)).transpose()
-}
-
-/// Stores what is known of a log.
-///
-/// # Errors
-/// [`StoreError`].
-pub fn put_witnessed(change: &mut dyn Change, origin: &str, row: &WitnessedRow) -> Result<(), StoreError> {
-    change.put(Table::Witnessed, origin.as_bytes(), &write("witnessed log", row)?)
 }

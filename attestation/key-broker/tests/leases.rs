@@ -55,7 +55,7 @@ impl Running {
     /// One request for the key.
     async fn ask(&self) -> (u16, Vec<u8>) {
         let at = self.site.clock.now();
-        let audit = AuditTerms { anchor_ms: Some(1000), witnesses: 2 };
+        let audit = AuditTerms { anchor_ms: Some(1000), witnesses: 2, ..AuditTerms::default() };
         let request = KeyRequest { audit, ..common::key_request((self.model.0, 1), 1) };
         let keys = Guest::new(&self.site.clock).keys();
         let challenge = challenge(&self.broker).await;

@@ -161,7 +161,7 @@ impl World {
 
     /// A guest takes a challenge and makes its request; nothing is delivered yet.
     fn send(&mut self) {
-        let challenge = self.broker.challenge();
+        let challenge = self.broker.challenge(b"{}");
         assert_eq!(challenge.status, 200, "a challenge needs no store");
         let guest = self.random.below(GUESTS);
         let keys = anchorhold_key_release::GuestKeys {

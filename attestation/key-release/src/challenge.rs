@@ -10,6 +10,40 @@ pub const MAX_CHALLENGE_LIFETIME_S: i64 = 60;
 /// Separates this use of the key from any other.
 const DOMAIN: &[u8] = b"anchorhold release nonce v1";
 
+/// What this code understands of the protocol's first version beyond what all do: from 1 on, a guest is told which log came before its
+/// own. Both ends say theirs, the guest in the body of `POST /v1/challenge` and the broker in its answer, so that neither sends what the
+/// other would refuse.
+pub const PROTOCOL_MINOR: u32 = 1;
+
+/// The body of `POST /v1/challenge`. Brokers of minor version 0 do not read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChallengeAsked {
+    /// The highest minor version that the guest understands.
+    #[serde(default)]
+    pub minor: u32,
+}
+
+impl ChallengeAsked {
+    /// What this code asks.
+    pub const OWN: Self = Self { minor: PROTOCOL_MINOR };
+
+    /// The body's bytes.
+    ///
+    /// # Panics
+    /// Never: a number is JSON.
+    #[must_use]
+    pub fn to_json(self) -> Vec<u8> {
+        serde_json::to_vec(&self).expect("a number is JSON")
+    }
+
+    /// The minor version that both ends understand. A body that says nothing, or nothing that can be read, is one of version 0.
+    #[must_use]
+    pub fn agreed(body: &[u8]) -> u32 {
+        let asked = serde_json::from_slice::<Self>(body).map_or(0, |asked| asked.minor);
+        asked.min(PROTOCOL_MINOR)
+    }
+}
+
 /// The answer to `POST /v1/challenge`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +56,13 @@ pub struct Challenge {
     pub broker_time: Timestamp,
     /// [`BrokerKey::key_id`](crate::BrokerKey::key_id) of the key that will sign the answer.
     pub broker_key_id: Sha256Digest,
+    /// The minor version that both ends understand; not written where it is 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub minor: u32,
+}
+
+const fn is_first(minor: &u32) -> bool {
+    *minor == 0
 }
 
 /// Why a nonce is no challenge of this broker. [`code`](Self::code) names each in an answer.

@@ -14,6 +14,7 @@ use crate::{
     GrantRules, InstanceId, LogProof, MachinePseudonyms, PseudonymKey, ReleasePolicy, ReleaseRequest, Trace,
     WeightsKeyTerms, WrapError,
 };
+use anchorhold_audit_log::Predecessor;
 use anchorhold_audit_log::claims::Claims;
 use anchorhold_rats::{
     Check, Checks, Endorsements, Evidence, Expected, Secret, Sha256Digest, Stage, Timestamp, hex,
@@ -131,6 +132,13 @@ impl Grant {
         Refusal::new(Denied::Instances).with_checks(checks).with_trace(self.trace).with_claims(self.claims)
     }
 
+    /// Tells the guest, with the key, which log of its deployment came before its own. Presumes that the guest asked.
+    #[must_use]
+    pub fn following(mut self, predecessor: Option<Predecessor>) -> Self {
+        self.terms.predecessor = predecessor;
+        self
+    }
+
     /// Wraps `weights_key` to the key that the evidence names. Presumes that it belongs to [`terms`](Self::terms).
     ///
     /// # Errors
@@ -158,12 +166,6 @@ impl WrappedGrant {
     #[must_use]
     pub const fn grant(&self) -> &Grant {
         &self.grant
-    }
-
-    /// Gives the wrapped key up and keeps the grant, for a refusal.
-    #[must_use]
-    pub fn into_grant(self) -> Grant {
-        self.grant
     }
 
     /// The signed answer. Presumes that the nonce is used up, and that `log` proves the entry of this very decision,
@@ -337,6 +339,7 @@ fn released(terms: &WeightsKeyTerms, rules: &GrantRules, policy: &ReleasePolicy)
         owner_key: terms.owner_key,
         lease_s: rules.lease_s,
         policy_digest: policy.digest(),
+        predecessor: None,
     }
 }
 

@@ -108,6 +108,9 @@ pub struct AuditTerms {
     /// The longest time that an entry stays without a witness, in milliseconds; `None` where no witness is waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor_ms: Option<u32>,
+    /// Whether the guest writes down which log came before its own, if the broker says; see [`Session::begin`](crate::Session::begin).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub predecessor: bool,
     /// How many witnesses cosign.
     pub witnesses: u32,
 }

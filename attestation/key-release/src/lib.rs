@@ -40,7 +40,9 @@ mod wrap;
 
 pub use activation::{ActivationError, ApprovedPolicy, Approvers, InForce, RELEASE_POLICY_TYPE};
 pub use backtest::{Backtest, ChangedDecision, Ending, MAX_TOLD};
-pub use challenge::{Challenge, ChallengeError, MAX_CHALLENGE_LIFETIME_S, NonceKey};
+pub use challenge::{
+    Challenge, ChallengeAsked, ChallengeError, MAX_CHALLENGE_LIFETIME_S, NonceKey, PROTOCOL_MINOR,
+};
 pub use decide::{Given, Grant, WrappedGrant, decide, require_endorsable};
 pub use diff::{ChangedGrant, ChangedRule, PolicyDiff, diff};
 pub use grants::{Asked, AuditTerms, GrantTrace, Trace};

@@ -90,7 +90,11 @@ pub fn replay(
         min_version: asked.min_version,
         purpose,
         kem,
-        audit: AuditTerms { anchor_ms: asked.anchor_ms.map(number), witnesses: number(asked.witnesses) },
+        audit: AuditTerms {
+            anchor_ms: asked.anchor_ms.map(number),
+            witnesses: number(asked.witnesses),
+            ..AuditTerms::default()
+        },
     };
     let one = || released.map_or(&[] as &[_], std::slice::from_ref);
     let offered = if released.is_some() { Offered::Known(&one) } else { Offered::Unknown };

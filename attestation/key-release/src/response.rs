@@ -2,6 +2,7 @@
 
 use crate::wrap::{ReleaseKey, WrapError};
 use crate::{LogProof, ModelId, request};
+use anchorhold_audit_log::Predecessor;
 use anchorhold_hpke::{Sealed, seal};
 use anchorhold_rats::{Ed25519PublicKey, KeyBinding, Secret, Sha256Digest, WrappingKey, base64_bytes};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
@@ -69,6 +70,10 @@ pub struct ReleasedTerms {
     pub lease_s: u32,
     /// SHA-256 of the policy that allowed it.
     pub policy_digest: Sha256Digest,
+    /// The log of the guest's deployment that the broker registered before the guest's. Told only to guests that asked with
+    /// [`AuditTerms::predecessor`](crate::AuditTerms); `None` where the broker knows of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<Predecessor>,
 }
 
 /// The body of a successful answer.

@@ -6,6 +6,7 @@ use crate::{
     Challenge, GuestKeys, KeyRequest, LogProofError, PinnedBroker, ReleaseKey, RequestError, WrapError,
     evidence_digest,
 };
+use anchorhold_audit_log::{Follows, Predecessor};
 use anchorhold_rats::{
     Endorsements, Evidence, KeyBinding, Nonce, ReportData, Secret, Sha256Digest, Timestamp, WrappingKey,
 };
@@ -40,6 +41,8 @@ pub enum SessionError {
         /// What came.
         observed: u64,
     },
+    /// The log that is said to come before the guest's is the guest's own, or one of another deployment.
+    Predecessor,
 }
 
 impl fmt::Display for SessionError {
@@ -56,6 +59,9 @@ impl fmt::Display for SessionError {
             Self::Model => f.write_str("the answer is for another model"),
             Self::Version { wanted, observed } => {
                 write!(f, "the answer is for version {observed}, at least {wanted} was asked for")
+            }
+            Self::Predecessor => {
+                f.write_str("the log that is said to come before this one is not another of its deployment")
             }
         }
     }
@@ -75,7 +81,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Takes the broker's answer to `POST /v1/challenge`.
+    /// Takes the broker's answer to `POST /v1/challenge`. Where the broker can say which log came before the guest's, the request asks for it,
+    /// whatever [`AuditTerms::predecessor`](crate::AuditTerms) was.
     ///
     /// # Errors
     /// [`SessionError`] when it is not the documented JSON or not of the pinned broker. The key id is a
@@ -83,7 +90,7 @@ impl Session {
     pub fn begin(
         challenge_json: &[u8],
         broker: PinnedBroker,
-        request: KeyRequest,
+        mut request: KeyRequest,
         keys: GuestKeys,
     ) -> Result<Self, SessionError> {
         let challenge: Challenge =
@@ -93,6 +100,7 @@ impl Session {
         if challenge.broker_key_id != wanted {
             return Err(SessionError::OtherBroker { wanted, observed: challenge.broker_key_id });
         }
+        request.audit.predecessor = challenge.minor >= 1;
         let request_json =
             serde_json::to_string(&request).expect("a request has only fields that JSON can hold");
         let Challenge { nonce, broker_time, .. } = challenge;
@@ -188,9 +196,16 @@ impl Awaiting {
             let (wanted, observed) = (self.request.min_version, terms.version);
             return Err(SessionError::Version { wanted, observed });
         }
+        let own = &self.request.log_origin;
+        let is_another =
+            |told: &Predecessor| told.origin != *own && told.origin.deployment() == own.deployment();
+        if !terms.predecessor.as_ref().is_none_or(is_another) {
+            return Err(SessionError::Predecessor);
+        }
         let logged = response.log().verify(&self.broker, &terms, &self.evidence);
         let decided_ns = logged.map_err(SessionError::NotLogged)?;
-        Ok(ReleasedKey { weights_key, terms, decided_ns })
+        let was_told = self.request.audit.predecessor;
+        Ok(ReleasedKey { weights_key, terms, decided_ns, was_told })
     }
 }
 
@@ -200,6 +215,8 @@ pub struct ReleasedKey {
     weights_key: Secret<32>,
     terms: ReleasedTerms,
     decided_ns: i64,
+    /// Whether the broker was asked which log came before.
+    was_told: bool,
 }
 
 impl ReleasedKey {
@@ -221,6 +238,16 @@ impl ReleasedKey {
     #[must_use]
     pub const fn decided_ns(&self) -> i64 {
         self.decided_ns
+    }
+
+    /// Which log came before this guest's, as the broker signed it.
+    #[must_use]
+    pub fn follows(&self) -> Follows {
+        match &self.terms.predecessor {
+            Some(told) => Follows::Log(told.clone()),
+            None if self.was_told => Follows::Nothing,
+            None => Follows::NotTold,
+        }
     }
 
     /// Key and terms.
@@ -248,6 +275,7 @@ mod tests {
             expires: at.plus_seconds(60),
             broker_time: at,
             broker_key_id: broker.key_id(),
+            minor: 0,
         };
         let pinned = PinnedBroker {
             signing_key: broker.public_key(),
@@ -286,6 +314,7 @@ mod tests {
             owner_key: Ed25519PublicKey::new([8; 32]),
             lease_s: 60,
             policy_digest: Sha256Digest::new([9; 32]),
+            predecessor: None,
         };
         let wrapped = WrappedKey::new(&exchange, &terms, &Secret::take(&mut [7; 32]), &broker).unwrap();
         let log = LogProof { entry: Vec::new(), inclusion: Vec::new(), checkpoint: String::new() };

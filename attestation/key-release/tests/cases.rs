@@ -117,7 +117,7 @@ fn release_request(case: &Case) -> ReleaseRequest {
     let broker = Ed25519PublicKey::new([9; 32]);
     let (nonce, expires) = NonceKey::new(&Secret::take(&mut [1; 32])).issue(case.at).unwrap();
     let broker_key_id = Sha256Digest::of(broker.as_bytes());
-    let challenge = Challenge { nonce, expires, broker_time: case.at, broker_key_id };
+    let challenge = Challenge { nonce, expires, broker_time: case.at, broker_key_id, minor: 0 };
     let request: KeyRequest = serde_json::from_value(serde_json::json!({
         "model_id": case.request.model_id, "min_version": case.request.min_version,
         "purpose": case.request.purpose, "instance_id": "00".repeat(16),

@@ -4,6 +4,7 @@
 mod support;
 
 use anchorhold_attester::software::{LaunchConfig, SoftwareGuest, simulated_ark_der};
+use anchorhold_audit_log::{Follows, Predecessor};
 use anchorhold_key_release::{
     AuditTerms, Awaiting, BrokerKey, Challenge, Denied, Explain, Given, Grant, GuestKeys, InstanceId,
     KeyRequest, KeyUse, LogProof, LogProofError, NonceKey, PinnedBroker, PseudonymKey, Refusal, RefusalBody,
@@ -81,7 +82,7 @@ impl Guest {
 
     fn begin(&self, nonce: Nonce) -> Session {
         let (broker_key_id, expires) = (broker().key_id(), at().plus_seconds(60));
-        let challenge = Challenge { nonce, expires, broker_time: at(), broker_key_id };
+        let challenge = Challenge { nonce, expires, broker_time: at(), broker_key_id, minor: 0 };
         let challenge = serde_json::to_vec(&challenge).unwrap();
         Session::begin(&challenge, pinned(1), request_for("acme/chat-70b", 7), self.keys()).unwrap()
     }
@@ -235,6 +236,7 @@ fn the_guest_refuses_a_challenge_of_a_broker_that_is_not_pinned() {
         expires: at(),
         broker_time: at(),
         broker_key_id: other.key_id(),
+        minor: 0,
     };
     let json = serde_json::to_vec(&challenge).unwrap();
     let error = Session::begin(&json, pinned(1), request_for("acme/chat-70b", 7), guest.keys()).unwrap_err();
@@ -273,6 +275,7 @@ fn case_10_unknown_and_forbidden_models_get_the_same_bytes() {
             expires: at().plus_seconds(60),
             broker_time: at(),
             broker_key_id: broker().key_id(),
+            minor: 0,
         };
         let challenge = serde_json::to_vec(&challenge).unwrap();
         let session = Session::begin(&challenge, pinned(1), request_for(id, 0), guest.keys()).unwrap();
@@ -414,4 +417,59 @@ fn keys_and_grants_are_shown_without_what_they_hold() {
     for (text, part) in errors {
         assert!(text.contains(part), "{text}");
     }
+}
+
+/// What a guest takes of an answer that names this log as the one before its own.
+fn answer_naming(minor: u32, origin: Option<&str>) -> Result<Follows, SessionError> {
+    let guest = Guest::new();
+    let (nonce, _) = NonceKey::new(&Secret::take(&mut [1; 32])).issue(at()).unwrap();
+    let (broker_key_id, expires) = (broker().key_id(), at().plus_seconds(60));
+    let challenge = Challenge { nonce, expires, broker_time: at(), broker_key_id, minor };
+    let challenge = serde_json::to_vec(&challenge).unwrap();
+    let request = request_for("acme/chat-70b", 7);
+    let session = Session::begin(&challenge, pinned(1), request, guest.keys()).unwrap();
+    let evidence = guest.machine.attest(&session.report_data(Sha256Digest::of(b""))).unwrap();
+    let (body, awaiting) = session.send(evidence);
+    let request = ReleaseRequest::from_json(&body).unwrap();
+    assert_eq!(request.request().audit.predecessor, minor > 0);
+    let told = origin.map(|origin| predecessor(origin));
+    let grant = judge(&body).unwrap().following(told);
+    let log = support::proof_of(&support::release_event(&grant, &request), &support::log_signer());
+    let answer = grant.wrap(&weights_key(), &broker()).unwrap().answer(log, &broker()).to_json();
+    awaiting.open(&answer, &guest.key).map(|key| key.follows())
+}
+
+fn predecessor(origin: &str) -> Predecessor {
+    let root = anchorhold_audit_log::Hash::new([5; 32]);
+    Predecessor { closed: true, origin: origin.parse().unwrap(), root, size: 12 }
+}
+
+#[test]
+fn a_guest_hears_which_log_came_before_its_own_where_the_broker_can_say() {
+    assert_eq!(answer_naming(1, Some("acme/0")), Ok(Follows::Log(predecessor("acme/0"))));
+    assert_eq!(answer_naming(1, None), Ok(Follows::Nothing));
+    assert_eq!(answer_naming(0, None), Ok(Follows::NotTold));
+    // One that can say more than this guest knows of.
+    assert_eq!(answer_naming(9, None), Ok(Follows::Nothing));
+}
+
+#[test]
+fn refuses_its_own_log_and_that_of_another_deployment_as_the_one_before() {
+    let own = request_for("", 0).log_origin;
+    for origin in [own.as_str(), "other/0", "acme/x/0", "acme"] {
+        assert_eq!(answer_naming(1, Some(origin)), Err(SessionError::Predecessor), "{origin}");
+    }
+}
+
+#[test]
+fn what_old_ends_read_is_as_it_was() {
+    let (nonce, expires) = (Nonce::new([1; 32]), at());
+    let challenge =
+        Challenge { nonce, expires, broker_time: at(), broker_key_id: broker().key_id(), minor: 0 };
+    assert!(!String::from_utf8(serde_json::to_vec(&challenge).unwrap()).unwrap().contains("minor"));
+    let request = serde_json::to_string(&request_for("acme/chat-70b", 7)).unwrap();
+    assert!(!request.contains("predecessor"), "{request}");
+    let guest = Guest::new();
+    let terms = serde_json::to_string(judge(&guest.send().0).unwrap().terms()).unwrap();
+    assert!(!terms.contains("predecessor"), "{terms}");
 }

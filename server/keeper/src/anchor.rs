@@ -32,6 +32,7 @@ pub(crate) fn terms(witnesses: Option<&LogWitnesses>) -> AuditTerms {
     witnesses.map_or_else(AuditTerms::default, |witnesses| AuditTerms {
         anchor_ms: Some(ANCHOR_MS),
         witnesses: u32::try_from(witnesses.needed).unwrap_or(u32::MAX),
+        ..AuditTerms::default()
     })
 }
 

@@ -364,7 +364,7 @@ impl Writing {
             }
             Order::Cosigned(note, known) => {
                 // A failure poisons the log, and the next entry is refused because of it.
-                let _ = self.log.store_cosigned(&note, known);
+                let _ = self.log.store_cosigned(&note, known, self.clock.stamp());
             }
             Order::Close => return false,
         }

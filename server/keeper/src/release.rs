@@ -10,7 +10,7 @@ use crate::key::HeldKey;
 use crate::settings::{Broker, Model, Settings};
 use crate::stages::{Stage, Stages};
 use anchorhold_audit_log::{
-    Actor, ActorKind, BindingInputs, Code, Event, EventType, Hash, Key, KeyId, KeyOperation, Outcome,
+    Actor, ActorKind, BindingInputs, Code, Event, EventType, Follows, Hash, Key, KeyId, KeyOperation, Outcome,
 };
 use anchorhold_channel::client::{Answer, Client, Limits, Pinned, Target};
 use anchorhold_channel::tls;
@@ -177,6 +177,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) audit: AuditTerms,
     /// Whether the log already holds this boot's evidence.
     pub(crate) evidence_recorded: &'a mut bool,
+    /// Whether the log already says which log came before it.
+    pub(crate) predecessor_recorded: &'a mut bool,
 }
 
 impl Exchange<'_> {
@@ -201,6 +203,17 @@ impl Exchange<'_> {
             let tee = self.identity.attester.logged_tee();
             self.recorder.record_evidence(BootEvidence { json, inputs, tee, at })?;
             *self.evidence_recorded = true;
+        }
+        Ok(())
+    }
+
+    /// Writes down which log came before this boot's, with the first key. What is told with later keys was told with the first.
+    fn record_predecessor(&mut self, follows: &Follows) -> anyhow::Result<()> {
+        if !*self.predecessor_recorded {
+            let mut event = follows.event(self.clock.stamp());
+            event.actor = Some(Actor::new(ActorKind::Broker));
+            self.recorder.record(event)?;
+            *self.predecessor_recorded = true;
         }
         Ok(())
     }

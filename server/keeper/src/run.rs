@@ -112,6 +112,7 @@ pub(crate) struct Keeper {
     /// What the threads of workers are bound to, in the order of the slots; empty if they are not.
     pub(crate) cpus: Vec<u16>,
     pub(crate) evidence_recorded: bool,
+    pub(crate) predecessor_recorded: bool,
     /// How long the gateway may take to finish what runs, as it says when it listens.
     pub(crate) drain_within: Duration,
 }

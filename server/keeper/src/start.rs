@@ -106,6 +106,7 @@ pub(crate) fn serve(settings: Settings, handed: &Handed) -> anyhow::Result<()> {
         collecting: None,
         cpus,
         evidence_recorded: false,
+        predecessor_recorded: false,
         drain_within: Duration::ZERO,
     };
     open_and_run(keeper, (gateway, &log_directory, reading), &inbox)
@@ -252,6 +253,7 @@ fn obtain_and_load(keeper: &mut Keeper) -> anyhow::Result<()> {
             clock: keeper.clock,
             audit: anchor::terms(keeper.settings.audit.witnesses.as_ref()),
             evidence_recorded: &mut keeper.evidence_recorded,
+            predecessor_recorded: &mut keeper.predecessor_recorded,
         };
         let key = keeper.releaser.obtain(&mut exchange, &model, ATTEMPTS_AT_START);
         let key = key.map_err(crate::release::NoKey::into_error)?;

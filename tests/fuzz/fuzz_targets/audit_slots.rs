@@ -33,7 +33,8 @@ fuzz_target!(|input: &[u8]| {
             None => assert!(log.checkpoint_note().is_empty()),
         },
         Err(error) => {
-            let is_refused = matches!(error, ReadError::Slots | ReadError::Checkpoint(_) | ReadError::Io { .. });
+            let is_refused =
+                matches!(error, ReadError::Slots | ReadError::Checkpoint(_) | ReadError::Io { .. });
             assert!(is_refused, "{error}");
         }
     }

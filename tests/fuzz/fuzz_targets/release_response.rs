@@ -4,8 +4,8 @@
 use anchorhold_audit_log::cosignature::Quorum;
 use anchorhold_audit_log::{PublicKey, VerifierKey};
 use anchorhold_key_release::{
-    AuditTerms, Challenge, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker, ReleaseKey,
-    ReleaseResponse, Session,
+    AuditTerms, Challenge, ChallengeAsked, GuestKeys, InstanceId, KeyRequest, KeyUse, PinnedBroker,
+    ReleaseKey, ReleaseResponse, Session,
 };
 use anchorhold_rats::{Ed25519PublicKey, Evidence, Kem, Nonce, Secret, Sha256Digest, Timestamp};
 use libfuzzer_sys::fuzz_target;
@@ -47,6 +47,7 @@ fuzz_target!(|json: &[u8]| {
         expires: Timestamp::from_unix_seconds(1_780_000_060),
         broker_time: Timestamp::from_unix_seconds(1_780_000_000),
         broker_key_id: Sha256Digest::of(&[5; 32]),
+        minor: ChallengeAsked::agreed(json),
     };
     let challenge = serde_json::to_vec(&challenge).expect("a challenge is JSON");
     let session = begin(&challenge).expect("it is of the pinned broker");

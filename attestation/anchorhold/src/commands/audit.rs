@@ -26,6 +26,7 @@ use anchorhold_audit_log::{
 };
 use anchorhold_channel::Verdict;
 use anchorhold_dossier::attestation::{self, Attestation};
+use anchorhold_dossier::{Link, MAX_LOGS};
 use serde::Serialize;
 use std::fs::File;
 use std::path::PathBuf;
@@ -59,7 +60,8 @@ pub(crate) enum Command {
     )]
     Dossier(Box<dossier::DossierArgs>),
     #[command(after_help = "Examples:\n  anchorhold audit verify bundle.tar --measurement $MEASUREMENT\n  \
-        anchorhold audit verify broker.tar --log-only --audit-key $BROKER_AUDIT_KEY")]
+        anchorhold audit verify broker.tar --log-only --audit-key $BROKER_AUDIT_KEY\n  \
+        anchorhold audit verify first.tar second.tar --measurement $MEASUREMENT")]
     Verify(Box<VerifyArgs>),
     #[command(after_help = "Examples:\n  anchorhold audit stats bundle.tar\n  \
         anchorhold audit stats bundle.tar --tenant clinic --since 2026-01-01T00:00:00Z --json")]
@@ -136,11 +138,13 @@ pub(crate) struct ExportArgs {
 /// An intact log shows that the holder of the audit key wrote these entries in this order. Whose key that is, only the
 /// evidence in the bundle can say, so --measurement or --policy is needed. A key broker's log holds no evidence: say
 /// --log-only and give its key. In a dossier, the exporter, the witnesses and the completeness of the boots are judged too, each with a
-/// verdict of its own.
+/// verdict of its own. Each boot's log names the one before it: several bundles are judged together, so that a log that was cut,
+/// exchanged or left out shows; the keys of brokers' logs among them are then given with --log-key, and witnesses with --witnesses.
 #[derive(clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The bundle, or the dossier
-    file: PathBuf,
+    /// The bundle, or the dossier; or the bundles of several boots, which are judged together
+    #[arg(required = true, num_args = 1..=MAX_LOGS, value_name = "FILE")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
@@ -155,7 +159,7 @@ pub(crate) struct VerifyArgs {
     /// The name that the log must have [default: that of a note key]
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
-    /// A witness whose cosignature of the checkpoint counts, as its operator prints its key; may be repeated
+    /// A witness whose cosignature of the checkpoint counts, and whose times are believed, as its operator prints its key; may be repeated
     #[arg(long, value_name = "KEY", value_parser = witness_key)]
     witness: Vec<WitnessKey>,
     /// How many of them must have cosigned
@@ -275,6 +279,7 @@ struct Verified<'a> {
     log: Vec<LogCheck>,
     #[serde(flatten)]
     subject: Option<LogSubject>,
+    follows: Link,
     attestation: Option<&'a Attestation>,
 }
 
@@ -297,14 +302,15 @@ struct LogSubject {
 }
 
 fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
-    if dossier::is_dossier(&args.file)? {
-        return dossier::run_verify(args);
+    let [path] = args.files.as_slice() else { return dossier::run_verify_bundles(args) };
+    if dossier::is_dossier(path)? {
+        return dossier::run_verify(args, path);
     }
     args.dossier.require_none()?;
     let trust = if args.log_only { None } else { Some(args.trust.read()?) };
     let expectations = expectations(args)?;
-    let file = File::open(&args.file).map_err(|e| files::failed("open", &args.file, &e))?;
-    let report = verify(file, &expectations).map_err(|e| files::failed("read", &args.file, &e))?;
+    let file = File::open(path).map_err(|e| files::failed("open", path, &e))?;
+    let report = verify(file, &expectations).map_err(|e| files::failed("read", path, &e))?;
     let attestation =
         trust.map(|trust| attestation::judge(&report, &trust.anchors, &trust.policies, trust.at));
     let exit = match &attestation {
@@ -314,10 +320,11 @@ fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     };
     let verified = Verified {
         format: FORMAT,
-        bundle: args.file.display().to_string(),
+        bundle: path.display().to_string(),
         verdict: verdict(exit),
         log: report.verdicts.iter().map(log_check).collect(),
         subject: subject(&report),
+        follows: Link::of(&report),
         attestation: attestation.as_ref(),
     };
     if args.format.json {
@@ -351,6 +358,8 @@ fn expectations(args: &VerifyArgs) -> Result<Expectations, Failure> {
         origin: origin.or(of_key.origin),
         earlier: args.earlier.iter().map(read).collect::<Result<_, _>>()?,
         audit_key: of_key.audit_key,
+        sizes: Vec::new(),
+        clocks: args.witness.clone(),
     })
 }
 
@@ -399,6 +408,7 @@ fn text(verified: &Verified<'_>) -> String {
     for check in &verified.log {
         line(&mut out, check.check, &format!("{:15} {}", check.status, check.detail));
     }
+    line(&mut out, "follows", &verified.follows.words());
     out.push('\n');
     match verified.attestation {
         None => line(&mut out, "evidence", "not judged (--log-only)"),
@@ -415,6 +425,8 @@ fn text(verified: &Verified<'_>) -> String {
                 Verdict::Accepted => "vouches for the audit key",
                 _ => "does not vouch for the audit key",
             };
+            let by = if attestation.is_witnessed { " (witnesses had seen it by then)" } else { "" };
+            line(&mut out, "judged for", &format!("{}{by}", attestation.at));
             line(&mut out, "evidence", vouched);
         }
     }

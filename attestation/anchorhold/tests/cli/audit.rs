@@ -328,6 +328,29 @@ fn a_log_without_evidence_needs_its_key_in_a_report() {
 }
 
 #[test]
+fn bundles_of_several_boots_are_judged_together() {
+    let folder = Folder::new();
+    let guest = bundle(&folder, Some(audit_key()));
+    let ran = verify(&folder, &guest, &[&guest, "--json"]);
+    ran.expect(0, "SIMULATED ROOT");
+    let json = ran.json();
+    assert_eq!(
+        (json["format"].as_str(), json["logs"].as_array().unwrap().len()),
+        (Some("urn:anchorhold:audit-dossier-verification:v1"), 2)
+    );
+    let chain = json["checks"].as_array().unwrap().iter().find(|found| found["check"] == "chain").unwrap();
+    assert_eq!(chain["detail"], "no log says which came before it");
+    // What is about one log, or about a dossier.
+    verify(&folder, &guest, &[&guest, "--exporter", &"99".repeat(32)]).expect(2, "for dossiers");
+    verify(&folder, &guest, &[&guest, "--origin", "acme/1"]).expect(2, "several bundles");
+    let mut other = std::fs::read(&guest).unwrap();
+    let at = other.windows(10).rposition(|window| window == b"log.export").unwrap();
+    other[at..at + 10].copy_from_slice(b"log.anchor");
+    verify(&folder, &guest, &[&folder.write("other.tar", other)]).expect(6, "");
+    verify(&folder, &guest, &[&folder.path("none.tar")]).expect(1, "none.tar");
+}
+
+#[test]
 fn a_dossier_is_made_and_each_question_about_it_answered() {
     let folder = Folder::new();
     let guest = bundle(&folder, Some(audit_key()));

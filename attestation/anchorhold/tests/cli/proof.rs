@@ -34,7 +34,7 @@ fn bundle(folder: &Folder) -> String {
     let mut note = log.checkpoint().unwrap();
     let text = Note::parse(&note).unwrap().unverified_text().to_owned();
     note.extend_from_slice(witness().cosign(&text, 1_800_000_001).as_bytes());
-    log.store_cosigned(&note, ENTRIES).unwrap();
+    log.store_cosigned(&note, ENTRIES, AT).unwrap();
     let out = folder.path("bundle.tar");
     run(["audit", "export", "--log", &path, "--out", &out]).expect(0, "");
     out

@@ -225,7 +225,7 @@ fn cosign(log: &mut Log, witnesses: &[&Cosigner]) {
     for witness in witnesses {
         note.extend_from_slice(witness.cosign(&text, 1_800_000_000).as_bytes());
     }
-    log.store_cosigned(&note, head.size).unwrap();
+    log.store_cosigned(&note, head.size, AT).unwrap();
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use super::{History, Log, LogError};
 use crate::Hash;
 use crate::checkpoint::Checkpoint;
+use crate::entry::Stamp;
 use crate::merkle::TreeHead;
 use crate::note::NoteError;
 use crate::slots;
-use crate::storage::{COSIGNED_FILE, CheckpointSlot, Storage};
+use crate::storage::{ANCHORS_FILE, COSIGNED_FILE, CheckpointSlot, Storage};
 
 /// What checkpoints cover.
 #[derive(Debug)]
@@ -56,7 +57,8 @@ impl<S: Storage> Log<S> {
     /// Writes a checkpoint over the one before the latest, which must be durable.
     fn write_checkpoint(&mut self) -> Result<(), LogError> {
         self.is_sound()?;
-        let checkpoint = Checkpoint::new(self.signer.origin().as_str(), self.head());
+        let kind = if self.has_ended { Checkpoint::closing } else { Checkpoint::new };
+        let checkpoint = kind(self.signer.origin().as_str(), self.head());
         let note = checkpoint.sign(&self.signer).map_err(LogError::Sign)?;
         let sequence = self.covering.sequence + 1;
         let content = slots::encode(sequence, &note).expect("a log's name and one signature are below 1 KiB");
@@ -97,15 +99,19 @@ impl<S: Storage> Log<S> {
         self.growth.prove(old_size, size)
     }
 
-    /// Stores a checkpoint with its cosignatures, and forgets what only proofs from before `known` need: the smallest size that a
-    /// witness has cosigned.
+    /// Stores a checkpoint with its cosignatures, about once in [`HEARTBEAT_S`](super::HEARTBEAT_S) seconds for good ([`anchors`](crate::anchors)), and forgets
+    /// what only proofs from before `known` need: the smallest size that a witness has cosigned.
     ///
     /// # Errors
     /// [`LogError`]; [`LogError::Sign`] when the note is not a checkpoint of this log.
-    pub fn store_cosigned(&mut self, note: &[u8], known: u64) -> Result<(), LogError> {
+    pub fn store_cosigned(&mut self, note: &[u8], known: u64, at: Stamp) -> Result<(), LogError> {
         let verified = Checkpoint::verify(note, self.signer.key());
-        let Ok(_) = verified else { return Err(LogError::Sign(NoteError::NotSigned)) };
+        let Ok(checkpoint) = verified else { return Err(LogError::Sign(NoteError::NotSigned)) };
         self.store("write the cosigned checkpoint", |storage| storage.replace(COSIGNED_FILE, note))?;
+        if self.anchors.take(note, checkpoint.head.size, at.mono_ns) {
+            let anchors = self.anchors.to_bytes();
+            self.store("write the anchors", |storage| storage.replace(ANCHORS_FILE, &anchors))?;
+        }
         self.growth.rebase(known);
         Ok(())
     }

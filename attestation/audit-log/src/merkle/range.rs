@@ -107,6 +107,13 @@ impl RangeVerifier {
         Ok(Self { end: range.end, tree, behind, is_over: false })
     }
 
+    /// The right edge of the tree of all leaves up to the next one. It is the log's only if [`finish`](Self::finish) gives the log's root: what
+    /// lies before the range is taken from the proof.
+    #[must_use]
+    pub const fn frontier(&self) -> &Frontier {
+        &self.tree
+    }
+
     /// Takes the next leaf of the range.
     pub fn push(&mut self, leaf: Hash) {
         if self.tree.size < self.end {

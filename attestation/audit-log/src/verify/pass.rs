@@ -1,5 +1,6 @@
 //! The one pass over the entries of a bundle.
 
+use super::brackets::Brackets;
 use super::time::Times;
 use super::{Expectations, MAX_EARLIER, Parts, Stop, malformed, stop, unverified};
 use crate::bundle::{
@@ -8,9 +9,10 @@ use crate::bundle::{
 use crate::entry::Entry;
 use crate::event::EventType;
 use crate::merkle::{self, Frontier, ProofError, RangeVerifier, TreeHead};
+use crate::note::VerifierKey;
 use crate::report::Finding;
 use crate::tar::{self, TarError};
-use crate::{Hash, MAX_UNCOVERED};
+use crate::{Follows, Hash, MAX_UNCOVERED};
 use std::io::{BufRead, BufReader, Read};
 
 /// What one pass over the entries finds; the first of each kind.
@@ -23,34 +25,46 @@ pub(super) struct Pass {
     /// Earlier sizes with their roots, ascending, as far as the pass got.
     pub(super) heads: Vec<TreeHead>,
     wanted_sizes: Vec<u64>,
-    pub(super) evidence: Option<Hash>,
+    /// The evidence that an entry names, and which entry.
+    pub(super) evidence: Option<(u64, Hash)>,
+    pub(super) follows: Option<Follows>,
     pub(super) last: Option<EventType>,
     pub(super) lost_max: u64,
     pub(super) times: Times,
+    pub(super) brackets: Brackets,
 }
 
 impl Pass {
     pub(super) fn new(parts: &Parts, expectations: &Expectations) -> Self {
-        let mut wanted_sizes: Vec<u64> = if parts.manifest.first == 0 {
-            let earlier = expectations.earlier.iter().take(MAX_EARLIER);
-            earlier.filter_map(|note| unverified(note).ok()).map(|checkpoint| checkpoint.head.size).collect()
-        } else {
-            Vec::new()
-        };
+        let range = parts.range();
+        let key = expectations.audit_key.unwrap_or(parts.manifest.audit_key);
+        let brackets = VerifierKey::new(parts.manifest.origin.as_str(), key)
+            .map(|key| Brackets::new(parts, &key, &expectations.clocks));
+        let brackets = brackets.unwrap_or_default();
+        let earlier = expectations.earlier.iter().take(MAX_EARLIER);
+        let earlier = earlier.filter_map(|note| unverified(note).ok()).map(|checkpoint| checkpoint.head.size);
+        let mut wanted_sizes: Vec<u64> =
+            earlier.chain(expectations.sizes.iter().copied().take(MAX_EARLIER)).collect();
+        wanted_sizes.extend(brackets.sizes());
+        wanted_sizes.retain(|size| (range.first..=range.end).contains(size));
         wanted_sizes.sort_unstable_by(|a, b| b.cmp(a));
         wanted_sizes.dedup();
+        // What lies before the range is whatever the proof says; the root shows whether it says so rightly.
+        let begun = RangeVerifier::new(range, &parts.proof).map(|verifier| verifier.frontier().clone());
         let listed = parts.leaf_hashes.as_ref();
         let mut pass = Self {
             order: None,
             leaves: None,
-            listed_root: listed.map(|listed| merkle::range_root(parts.range(), listed, &parts.proof)),
-            frontier: Frontier::new(),
+            listed_root: listed.map(|listed| merkle::range_root(range, listed, &parts.proof)),
+            frontier: begun.unwrap_or_default(),
             heads: Vec::new(),
             wanted_sizes,
             evidence: None,
+            follows: None,
             last: None,
             lost_max: MAX_UNCOVERED,
             times: Times::default(),
+            brackets,
         };
         pass.note_head();
         pass
@@ -194,9 +208,13 @@ impl Pass {
             self.lost_max = lost_max;
         }
         if self.evidence.is_none() {
-            self.evidence = entry.evidence_of_log();
+            self.evidence = entry.evidence_of_log().map(|evidence| (index, evidence));
+        }
+        if self.follows.is_none() {
+            self.follows = Follows::of_entry(entry);
         }
         self.times.take(index, entry);
+        self.brackets.take(index, entry.t);
         self.last = Some(entry.kind);
     }
 }

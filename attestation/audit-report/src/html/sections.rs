@@ -119,21 +119,30 @@ fn status_class(status: &str) -> &'static str {
 
 pub(super) fn boots(html: &mut Html, report: &Report<'_>) {
     html.raw("<h2>Boots and gaps</h2><p>One log for each boot of a guest, and one for each key broker. A log that was not closed ended \
-        with its machine; at most the stated number of entries may be missing after its last.</p>");
-    html.table(&["log", "entries", "from", "to", "measurement", "how it ended"], |html| {
-        for log in report.logs {
-            html.raw("<tr>");
-            code_cell(html, &log.origin);
-            number(html, log.summary.entries());
-            let (first, last) =
-                log.summary.times().map_or((String::new(), String::new()), |(a, b)| (utc(a), utc(b)));
-            html.element("td", first);
-            html.element("td", last);
-            code_cell(html, log.measurement.as_deref().map_or("none", |text| text.get(..16).unwrap_or(text)));
-            html.element("td", &log.ending);
-            html.raw("</tr>");
-        }
-    });
+        with its machine; at most the stated number of entries may be missing after its last. Each boot writes down which came before it and \
+        how far that one had been cosigned, as the key broker told it.</p>");
+    verdict_table(html, std::slice::from_ref(report.chain));
+    html.table(
+        &["log", "entries", "from", "to", "measurement", "how it ended", "the boot before it"],
+        |html| {
+            for log in report.logs {
+                html.raw("<tr>");
+                code_cell(html, &log.origin);
+                number(html, log.summary.entries());
+                let (first, last) =
+                    log.summary.times().map_or((String::new(), String::new()), |(a, b)| (utc(a), utc(b)));
+                html.element("td", first);
+                html.element("td", last);
+                code_cell(
+                    html,
+                    log.measurement.as_deref().map_or("none", |text| text.get(..16).unwrap_or(text)),
+                );
+                html.element("td", &log.ending);
+                html.element("td", &log.follows);
+                html.raw("</tr>");
+            }
+        },
+    );
     for log in report.logs {
         html.raw("<p class=\"soft\">");
         html.text(format!("{}: first entry {}, covered {}, root ", log.origin, log.first, log.size));

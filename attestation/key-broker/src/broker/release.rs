@@ -4,11 +4,12 @@ use super::{Answer, Broker, BrokerError, InForce, at, unlogged};
 use crate::journal::{self, Visit};
 use crate::kek::Place;
 use crate::ledger::Writing;
-use crate::state::{self, Lease, WitnessedRow};
+use crate::state::{self, Lease};
 use crate::store::{StoreError, look_up};
 use anchorhold_audit_log::{EventType, Route};
 use anchorhold_key_release::{
-    Denied, Explain, Given, Refusal, ReleaseRequest, WrapError, WrappedGrant, decide, require_endorsable,
+    BrokerKey, Denied, Explain, Given, Grant, Refusal, ReleaseRequest, WrapError, WrappedGrant, decide,
+    require_endorsable,
 };
 use anchorhold_rats::{Endorsements, Nonce, Secret, Timestamp};
 use std::borrow::Cow;
@@ -30,9 +31,16 @@ struct Request {
     judged_for: (u64, u64),
 }
 
+/// A grant and the key that it is for. The key is wrapped when all that goes with it is known.
+struct Releasable {
+    grant: Grant,
+    weights_key: Secret<32>,
+    signing: Arc<BrokerKey>,
+}
+
 /// What a decision came to.
 enum Verdict {
-    Release(Box<WrappedGrant>),
+    Release(Box<Releasable>),
     Refuse(Refusal),
 }
 
@@ -97,7 +105,7 @@ impl Broker {
         };
         let judged_for = in_force.as_ref().map_or((0, 0), |in_force| in_force.read_for);
         let verdict = match self.judge(in_force.as_ref(), &request, (expires, at)) {
-            Ok(wrapped) => Verdict::Release(Box::new(wrapped)),
+            Ok(releasable) => Verdict::Release(Box::new(releasable)),
             Err(refusal) => Verdict::Refuse(refusal),
         };
         let asked = Request { visit, at, request, expires, judged_for };
@@ -105,7 +113,7 @@ impl Broker {
         let rid = asked.visit.rid.to_string();
         let journal = Arc::clone(&self.journal);
         let stored = self.ledger.commit(move |writing| match verdict {
-            Verdict::Release(wrapped) => store_release(writing, &journal, &asked, wrapped),
+            Verdict::Release(releasable) => store_release(writing, &journal, &asked, *releasable),
             Verdict::Refuse(refusal) => store_refusal(writing, &journal, &asked, refusal),
         });
         match stored {
@@ -131,7 +139,7 @@ impl Broker {
         in_force: Option<&InForce>,
         request: &ReleaseRequest,
         (expires, at): (Timestamp, Timestamp),
-    ) -> Result<WrappedGrant, Refusal> {
+    ) -> Result<Releasable, Refusal> {
         let used = look_up(self.ledger.store(), |view| state::is_used(view, request.nonce(), expires));
         if used.map_err(|error| self.backend(&error.into()))? {
             return Err(Refusal::new(Denied::ChallengeUsed));
@@ -166,11 +174,7 @@ impl Broker {
         let weights_key: Result<Secret<32>, BrokerError> =
             weights_key.map_err(BrokerError::from).and_then(|row| self.unwrap_key(&row));
         let weights_key = weights_key.map_err(|error| self.backend(&error))?;
-        grant.wrap(&weights_key, &self.signing).map_err(|error| match error {
-            WrapError::Random => self.backend(&StoreError::Unreachable(Box::new(error)).into()),
-            // The evidence names a key to which nothing can be wrapped.
-            WrapError::PublicKey | WrapError::Open => Refusal::new(Denied::Malformed),
-        })
+        Ok(Releasable { grant, weights_key, signing: Arc::clone(&self.signing) })
     }
 
     /// The broker's own endorsements, and what the guest attached where the broker has none. What the guest's host brings may be
@@ -253,28 +257,28 @@ fn nonce_refusal(
     Ok((!state::has_room_for_nonce(&*tables, at)?).then_some(Denied::Busy))
 }
 
-/// Uses the nonce up, takes the lease, registers the guest's log and writes the entry, or finds out why not.
+/// Wraps the key, uses the nonce up, takes the lease, registers the guest's log and writes the entry, or finds out why not.
 fn store_release(
     writing: &mut Writing<'_>,
     journal: &journal::Journal,
     asked: &Request,
-    wrapped: Box<WrappedGrant>,
+    releasable: Releasable,
 ) -> Result<Stored, StoreError> {
     let Request { visit, at, request, expires, judged_for } = asked;
     if state::stands_for(&*writing.tables())? != *judged_for {
         return Ok(Stored::Stale);
     }
     let nonce = request.nonce();
+    let Releasable { grant, weights_key, signing } = releasable;
     if let Some(denied) = nonce_refusal(writing, nonce, (*expires, *at))? {
-        let refusal = wrapped.into_grant().refuse(denied);
+        let refusal = grant.refuse(denied);
         writing.append(&visit.refusal(journal, Some(request), &refusal))?;
         return Ok(Stored::Refused(refusal));
     }
-    let grant = wrapped.grant();
     let live = state::instances(&*writing.tables(), grant.name(), *at)?;
     let (own, others): (Vec<_>, Vec<_>) =
         live.into_iter().partition(|instance| *instance == grant.instance_id());
-    let key = request.log_key();
+    let (origin, key) = (&request.request().log_origin, request.log_key());
     let log = state::witnessed(&*writing.tables(), key.name())?;
     let refusal = if others.len() as u64 >= u64::from(grant.max_instances()) {
         Some(Denied::Instances)
@@ -283,22 +287,38 @@ fn store_release(
     };
     if let Some(denied) = refusal {
         let others = others.len() as u64;
-        let grant = wrapped.into_grant();
         let refusal =
             if denied == Denied::Instances { grant.refuse_instances(others) } else { grant.refuse(denied) };
         writing.append(&visit.refusal(journal, Some(request), &refusal))?;
         state::use_up(writing.tables(), nonce, *at)?;
         return Ok(Stored::Refused(refusal));
     }
-    let mut event = visit.release(journal, request, grant);
+    let is_new = log.is_none();
+    let predecessor = match log {
+        Some(log) => log.predecessor,
+        None => state::following(&*writing.tables(), origin)?,
+    };
+    // In here, because what comes before the log is certain in here only.
+    let told = predecessor.clone().filter(|_| request.request().audit.predecessor);
+    let wrapped = match grant.following(told).wrap(&weights_key, &signing) {
+        Ok(wrapped) => Box::new(wrapped),
+        Err(error @ WrapError::Random) => return Err(StoreError::Unreachable(Box::new(error))),
+        // The evidence names a key to which nothing can be wrapped.
+        Err(WrapError::PublicKey | WrapError::Open) => {
+            let refusal = Refusal::new(Denied::Malformed);
+            writing.append(&visit.refusal(journal, Some(request), &refusal))?;
+            return Ok(Stored::Refused(refusal));
+        }
+    };
+    let mut event = visit.release(journal, request, wrapped.grant());
     if !own.is_empty() {
         event.kind = EventType::KeyRenew;
     }
     let index = writing.append(&event)?;
     state::use_up(writing.tables(), nonce, *at)?;
     state::put_lease(writing.tables(), &lease(&wrapped, *at), *at)?;
-    if log.is_none() {
-        state::put_witnessed(writing.tables(), key.name(), &WitnessedRow::new(&key))?;
+    if is_new {
+        state::register(writing.tables(), (origin, &key), predecessor)?;
     }
     Ok(Stored::Released { index, wrapped })
 }

@@ -72,6 +72,7 @@ fn take(writing: &mut Writing<'_>, request: &AddCheckpoint, mut event: Event) ->
             row.checkpoint = String::from_utf8(witnessed.note().to_vec())
                 .map_err(|_| StoreError::Corrupt("checkpoint"))?;
             (row.size, row.root) = (head.size, head.root);
+            row.closed = witnessed.checkpoint().is_closing();
             state::put_witnessed(writing.tables(), request.origin(), &row)?;
             Ok(Taken::Cosign(witnessed))
         }

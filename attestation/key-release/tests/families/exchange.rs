@@ -42,7 +42,7 @@ pub(crate) fn ask(
     let broker = Ed25519PublicKey::new([9; 32]);
     let (nonce, expires) = NonceKey::new(&Secret::take(&mut [1; 32])).issue(at).unwrap();
     let broker_key_id = Sha256Digest::of(broker.as_bytes());
-    let challenge = Challenge { nonce, expires, broker_time: at, broker_key_id };
+    let challenge = Challenge { nonce, expires, broker_time: at, broker_key_id, minor: 0 };
     let instance_id = InstanceId::new([1; 16]);
     let request = KeyRequest {
         model_id: model_id.to_owned(),
@@ -50,7 +50,7 @@ pub(crate) fn ask(
         purpose: KeyUse::Serve,
         instance_id,
         log_origin: format!("acme/{instance_id}").parse().unwrap(),
-        audit: AuditTerms { anchor_ms: Some(1000), witnesses: 2 },
+        audit: AuditTerms { anchor_ms: Some(1000), witnesses: 2, ..AuditTerms::default() },
     };
     let keys = GuestKeys {
         tls_key: Sha256Digest::new([2; 32]),

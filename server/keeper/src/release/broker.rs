@@ -5,7 +5,7 @@ use crate::evidence::Identity;
 use crate::key::HeldKey;
 use crate::settings::Model;
 use anchorhold_audit_log::{BindingInputs, BindingPurpose, Hash};
-use anchorhold_key_release::{KeyRequest, KeyUse, PinnedBroker, RefusalBody, Session};
+use anchorhold_key_release::{ChallengeAsked, KeyRequest, KeyUse, PinnedBroker, RefusalBody, Session};
 use anchorhold_rats::gpu_digest;
 use anyhow::anyhow;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ pub(super) fn exchange(
     exchange: &mut Exchange<'_>,
     model: &Model,
 ) -> Result<HeldKey, Failure> {
-    let challenge = post(http, "/v1/challenge", Bytes::from_static(b"{}"))?;
+    let challenge = post(http, "/v1/challenge", ChallengeAsked::OWN.to_json().into())?;
     let request = KeyRequest {
         model_id: model.id.clone(),
         min_version: model.version_min,
@@ -45,6 +45,7 @@ pub(super) fn exchange(
     let answer = post(http, "/v1/release", body.into())?;
     let key = awaiting.open(&answer, &exchange.identity.release_key).map_err(anyhow::Error::from)?;
     exchange.clock.follow(key.decided_ns());
+    exchange.record_predecessor(&key.follows())?;
     Ok(key.into())
 }
 

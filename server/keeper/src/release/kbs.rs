@@ -3,7 +3,7 @@
 use super::{Exchange, Failure, Http};
 use crate::key::HeldKey;
 use crate::settings::{AttesterKind, Kbs, Model};
-use anchorhold_audit_log::{BindingInputs, BindingPurpose, Hash};
+use anchorhold_audit_log::{BindingInputs, BindingPurpose, Follows, Hash};
 use anchorhold_channel::client::Answer;
 use anchorhold_kbs::client::{self, Attested, Attesting, attest_path, auth_path};
 use anchorhold_kbs::ear::Jwks;
@@ -61,6 +61,8 @@ pub(super) fn exchange(
     let answer = taken(&path, answer)?;
     let content = attested.open(&answer.body).map_err(anyhow::Error::from)?;
     let key = WeightsKeyResource::read(&content).with_context(|| resource.to_uri())?;
+    // A KBS knows no guest's log, so nobody can say which came before.
+    exchange.record_predecessor(&Follows::NotTold)?;
     Ok(held(key, model)?)
 }
 

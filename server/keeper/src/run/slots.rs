@@ -230,6 +230,7 @@ impl Keeper {
             clock: self.clock,
             audit: anchor::terms(self.settings.audit.witnesses.as_ref()),
             evidence_recorded: &mut self.evidence_recorded,
+            predecessor_recorded: &mut self.predecessor_recorded,
         };
         let renewed = self.releaser.obtain(&mut exchange, &model, ATTEMPTS_TO_RENEW);
         let Some(slot) = self.slots.get_mut(at) else { return };

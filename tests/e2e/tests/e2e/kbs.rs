@@ -51,6 +51,9 @@ fn a_guest_serves_with_a_key_from_a_kbs_and_renews_it() {
     );
     let entries = served.stop();
     assert_eq!((count(&entries, "key.release"), count(&entries, "boot.evidence")), (2, 1));
+    // A KBS knows of no guest's log, and the guest says so once.
+    let told: Vec<_> = entries.iter().filter(|entry| entry["type"] == "log.predecessor").collect();
+    assert_eq!((told.len(), &told[0]["code"]), (1, &"not_told".into()));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The broker as witness of a guest's log: what is cosigned, and what happens when nobody cosigns.
 
 use crate::support::{SOON, Served, chat, code, count, until};
+use anchorhold_attester::software::simulated_ark_der;
 use anchorhold_e2e::guest::log_entries;
 use anchorhold_e2e::refusals::Stand;
+use serde_json::Value;
 use std::path::Path;
 
 /// A deployment whose log the broker witnesses; after so many seconds without it that is logged, and nothing new is served.
@@ -137,4 +139,71 @@ fn case_30_a_log_whose_medium_fails_ends_what_is_served_and_that_is_told() {
     let answer = served.post("/v1/chat/completions", &chat("hello"));
     assert_eq!((answer.status.as_u16(), code(&answer).as_str()), (503, "audit_unavailable"));
     assert!(served.guest.stop().is_err(), "a log that failed does not end well");
+}
+
+/// Exit code and JSON of `anchorhold audit verify` for the bundles of both boots.
+fn verify_both(stand: &Stand, bundles: [&Path; 2]) -> (Option<i32>, Value) {
+    let root = stand.path().join("root.der");
+    std::fs::write(&root, simulated_ark_der()).unwrap();
+    let policy = stand.path().join("witnesses.policy");
+    let witness = format!("witness broker {}\nquorum broker\n", stand.broker.keys.witness_key);
+    std::fs::write(&policy, witness).unwrap();
+    let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> =
+        vec![&"audit", &"verify", &"--json", &"--measurement", &stand.measurement];
+    arguments.extend([&"--dangerous-simulated-root" as &dyn AsRef<std::ffi::OsStr>, &root]);
+    arguments.extend([&"--witnesses" as &dyn AsRef<std::ffi::OsStr>, &policy, &bundles[0], &bundles[1]]);
+    let output = stand.programs.output("anchorhold", &arguments).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or(Value::String(said)))
+}
+
+fn question<'a>(report: &'a Value, check: &str) -> &'a Value {
+    report["checks"].as_array().unwrap().iter().find(|verdict| verdict["check"] == check).unwrap()
+}
+
+#[test]
+fn case_29_the_next_boot_names_the_log_before_it_and_a_shorter_one_is_found() {
+    let mut stand = Stand::new().unwrap();
+    let mut settings = stand.with_chat().unwrap();
+    settings.witnessed = Some((60, 300));
+    let served = Served::start(stand, &settings);
+    let (first, early) = (served.guest.audit_log.clone(), served.stand.path().join("early.tar"));
+    let programs = &served.stand.programs;
+    assert!(anchorhold_e2e::guest::export_log(programs, &first, &early).unwrap().status.success());
+    assert_eq!(served.post("/v1/chat/completions", &chat("hello")).status, 200);
+    let Served { guest, stand, .. } = served;
+    guest.stop().unwrap();
+
+    let served = Served::start(stand, &settings);
+    let second = served.guest.audit_log.clone();
+    let Served { guest, stand, .. } = served;
+    guest.stop().unwrap();
+    let [one, two] = [log_entries(&first).unwrap(), log_entries(&second).unwrap()];
+    let told = |entries: &[Value]| {
+        let told: Vec<_> =
+            entries.iter().filter(|entry| entry["type"] == "log.predecessor").cloned().collect();
+        assert_eq!(told.len(), 1);
+        told[0].clone()
+    };
+    assert_eq!(told(&one)["code"], "none_known");
+    let named = told(&two);
+    assert_eq!((&named["code"], named["log"]["size"].as_u64()), (&"closed".into(), Some(one.len() as u64)));
+
+    let [whole, next] = [(&first, "one.tar"), (&second, "two.tar")].map(|(log, name)| {
+        let bundle = stand.path().join(name);
+        assert!(anchorhold_e2e::guest::export_log(&stand.programs, log, &bundle).unwrap().status.success());
+        bundle
+    });
+    let (exit, report) = verify_both(&stand, [&whole, &next]);
+    assert_eq!(exit, Some(0), "{report:#}");
+    for check in ["chain", "times", "cosignatures"] {
+        assert_eq!(question(&report, check)["status"], "passed", "{report:#}");
+    }
+    assert_eq!(report["logs"][1]["attestation"]["is_witnessed"], true, "{report:#}");
+    // What the host kept of the first boot from before its request: a log that proves itself.
+    let (exit, report) = verify_both(&stand, [&early, &next]);
+    assert_eq!(exit, Some(6), "{report:#}");
+    let chain = question(&report, "chain");
+    assert_eq!(chain["status"], "failed");
+    assert!(chain["detail"].as_str().unwrap().contains("fewer entries"), "{chain}");
 }

@@ -11,14 +11,15 @@ use anchorhold_audit_log::tlog::policy::{MAX_POLICY_BYTES, Policy};
 use anchorhold_audit_log::{Checkpoint, Hash, VerifierKey};
 use anchorhold_audit_report::html::LogPart;
 use anchorhold_dossier::{
-    Contents, Expected, FIRST_MEMBER, MAX_SEEN, Manifest, Outcome, Sampled, Trusted, make, verify,
+    Contents, Expected, FIRST_MEMBER, MAX_SEEN, Manifest, Outcome, Report, Sampled, Trusted, make, verify,
+    verify_bundles,
 };
 use anchorhold_dsse::TrustedSigners;
 use anchorhold_rats::Ed25519PublicKey;
 use anchorhold_sealed_weights::MAX_MANIFEST_LEN;
 use serde::Serialize;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 const MAX_RELEASE_POLICY_BYTES: usize = 1024 * 1024;
@@ -195,23 +196,55 @@ pub(super) fn is_dossier(path: &Path) -> Result<bool, Failure> {
     Ok(start.strip_prefix(FIRST_MEMBER.as_bytes()) == Some(b"\0"))
 }
 
-pub(super) fn run_verify(args: &VerifyArgs) -> Result<Exit, Failure> {
+pub(super) fn run_verify(args: &VerifyArgs, path: &Path) -> Result<Exit, Failure> {
+    let expected = expected(args, "a dossier")?;
+    let open = || File::open(path);
+    let report = verify(open, &expected).map_err(|e| files::failed("read", path, &e))?;
+    tell(args, &report)
+}
+
+/// Several bundles: the questions about a dossier, as far as they arise without one.
+pub(super) fn run_verify_bundles(args: &VerifyArgs) -> Result<Exit, Failure> {
+    if !args.dossier.exporter.is_empty() {
+        return Err(Failure::usage("--exporter is for dossiers, and these are bundles"));
+    }
+    for path in &args.files {
+        if is_dossier(path)? {
+            return Err(Failure::usage(format!("{}: a dossier is verified alone", path.display())));
+        }
+    }
+    let expected = expected(args, "several bundles")?;
+    let names: Vec<String> = args.files.iter().map(|path| path.display().to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let open = |at: usize| match args.files.get(at) {
+        Some(path) => {
+            File::open(path).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
+        }
+        None => Err(io::ErrorKind::NotFound.into()),
+    };
+    let report = verify_bundles(&names, open, &expected).map_err(Failure::other)?;
+    tell(args, &report)
+}
+
+fn expected(args: &VerifyArgs, what: &str) -> Result<Expected, Failure> {
     let of_bundles = args.log_only || args.audit_key.is_some() || args.origin.is_some();
     if of_bundles || !args.earlier.is_empty() || !args.witness.is_empty() {
-        let text = "--log-only, --audit-key, --origin, --earlier and --witness are for bundles, and this is a dossier";
-        return Err(
-            Failure::usage(text).hint("--log-key names a broker's log; checkpoints are in the dossier")
+        let text = format!(
+            "--log-only, --audit-key, --origin, --earlier and --witness are for the bundle of one log, and this is {what}"
         );
+        return Err(Failure::usage(text)
+            .hint("--log-key names a broker's log, --witnesses a file; checkpoints are in a dossier"));
     }
     let trust = args.trust.read()?;
-    let expected = Expected {
+    Ok(Expected {
         exporters: exporters(&args.dossier.exporter)?,
         log_keys: args.dossier.log_key.iter().map(named).collect::<Result<_, _>>()?,
         trusted: Some(Trusted { anchors: trust.anchors, policies: trust.policies, at: trust.at }),
         witnesses: args.dossier.witnesses.as_deref().map(witnesses).transpose()?,
-    };
-    let file = File::open(&args.file).map_err(|e| files::failed("open", &args.file, &e))?;
-    let report = verify(file, &expected).map_err(|e| files::failed("read", &args.file, &e))?;
+    })
+}
+
+fn tell(args: &VerifyArgs, report: &Report) -> Result<Exit, Failure> {
     if args.format.json {
         output::json(&report.to_json())?;
     } else {

@@ -62,6 +62,10 @@ impl LogSource for Shown {
         Ok(())
     }
 
+    fn anchors(&self) -> Result<Vec<Vec<u8>>, ExportError> {
+        self.log.anchors()
+    }
+
     fn evidence(&self, named: Hash) -> Result<(Option<Vec<u8>>, Option<BindingInputs>), ExportError> {
         self.log.evidence(named)
     }

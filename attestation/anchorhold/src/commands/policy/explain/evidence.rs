@@ -119,7 +119,7 @@ pub(super) fn run(policy: &ReleasePolicy, args: &EvidenceArgs, format: Format) -
         min_version: 0,
         purpose: args.purpose,
         kem: args.kem,
-        audit: AuditTerms { anchor_ms: args.anchor_ms, witnesses: args.witnesses },
+        audit: AuditTerms { anchor_ms: args.anchor_ms, witnesses: args.witnesses, ..AuditTerms::default() },
     };
     let explained = explained(explain(policy, &stated, &expected, &asked));
     if format.json {
