@@ -268,6 +268,7 @@ fn a_dossier_is_read_again_where_its_logs_name_one_another() {
             controls_json: b"{}",
             witnesses: None,
             policies: &[],
+            models: &[],
             seen: &[],
             logs: &mut logs,
             sample: None,

@@ -447,7 +447,7 @@ fn evidence_for_a_log_vouches_for_its_key_and_name_and_for_no_other() {
     let inputs = |origin: &str| BindingInputs::of_log(&Origin::new(origin).unwrap(), release, tls);
     let judge = |origin: &str, key: &Signer, of: KeyBinding, inputs: BindingInputs| {
         let bundle = attested_log(origin, key, &of, inputs);
-        verify_bundle("bundle.tar", bundle.as_slice(), &expected()).unwrap()
+        verify_bundles(&["bundle.tar"], |_| Ok(bundle.as_slice()), &expected()).unwrap()
     };
     let good = judge("acme/1", &key, of(&key), inputs("acme/1"));
     assert_eq!((failed(&good), good.outcome()), (vec![], Outcome::Accepted), "{}", good.to_text());
