@@ -432,7 +432,7 @@ fn answer_naming(minor: u32, origin: Option<&str>) -> Result<Follows, SessionErr
     let (body, awaiting) = session.send(evidence);
     let request = ReleaseRequest::from_json(&body).unwrap();
     assert_eq!(request.request().audit.predecessor, minor > 0);
-    let told = origin.map(|origin| predecessor(origin));
+    let told = origin.map(predecessor);
     let grant = judge(&body).unwrap().following(told);
     let log = support::proof_of(&support::release_event(&grant, &request), &support::log_signer());
     let answer = grant.wrap(&weights_key(), &broker()).unwrap().answer(log, &broker()).to_json();
