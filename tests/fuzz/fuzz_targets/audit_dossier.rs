@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let report = verify(|| Ok(bytes), &Expected::default()).expect("reading a slice does not fail");
-    assert_eq!(report.verdicts.len(), 15);
+    assert_eq!(report.verdicts.len(), 16);
     let _ = (report.to_text(), report.to_json());
     // The private halves of these keys are nobody's.
     let exporters = Some(TrustedSigners::one(&[0x2b; 32]));
