@@ -39,7 +39,10 @@ impl ChallengeAsked {
     /// The minor version that both ends understand. A body that says nothing, or nothing that can be read, is one of version 0.
     #[must_use]
     pub fn agreed(body: &[u8]) -> u32 {
-        let asked = serde_json::from_slice::<Self>(body).map_or(0, |asked| asked.minor);
+        // serde takes a list of the members' values too.
+        let is_object = body.trim_ascii_start().starts_with(b"{");
+        let read = serde_json::from_slice::<Self>(body).ok().filter(|_| is_object);
+        let asked = read.map_or(0, |asked| asked.minor);
         asked.min(PROTOCOL_MINOR)
     }
 }

@@ -503,8 +503,8 @@ mod tests {
         assert_eq!(witness.join().unwrap(), 3, "log.close is cosigned");
         assert_eq!(checkpoints.next(PATIENCE), Err(Over));
         assert!(!checkpoints.wait_for(9, PATIENCE), "whoever waits is sent away at the end");
-        let own = std::fs::read(path.join("checkpoint")).unwrap();
-        assert_eq!(std::fs::read(path.join("checkpoint.cosigned")).unwrap(), own);
+        let own = LogReader::open(&path).unwrap();
+        assert_eq!(std::fs::read(path.join("checkpoint.cosigned")).unwrap(), own.checkpoint_note());
     }
 
     #[test]
