@@ -9,7 +9,7 @@ SECONDS_PER_TARGET ?= 20
 FLAVOUR ?= production
 PROFILE ?= server
 
-.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test kernel kernel-check aml-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench bench-guest selinux apparmor-test deny cuda gpu-check gpu-guest-check numa-check
+.PHONY: audit-verifier sbom advisories measure-test help setup build run demo demo-refuse image boot image-test kernel kernel-check aml-test test test-clients kill-test soak broker-proofs audit-proofs lint python wasm test-bindings fuzz mutants verdicts bench bench-guest selinux apparmor-test deny cuda gpu-check gpu-guest-check gpu-image-check numa-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -125,6 +125,9 @@ gpu-check: setup ## Parity and throughput on a GPU (ANCHORHOLD_GPU_MODEL: a mode
 
 gpu-guest-check: kernel ## Boot guests that were promised GPUs on a machine without, with NVIDIA's driver and without: each ends before it opens its disk
 	@CARGO='$(CARGO)' tests/scripts/gpu_guest.sh
+
+gpu-image-check: build ## Build the image for GPUs twice, compare every byte, and state its sizes; JSON=FILE writes them
+	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/gpu_image.sh
 
 bench-guest: kernel ## What confinement costs the main job in the guest's kernel, control groups included; JSON=FILE writes the figures
 	@CARGO='$(CARGO)' JSON='$(JSON)' tests/scripts/confinement_guest.sh

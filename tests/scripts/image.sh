@@ -20,35 +20,9 @@ kernels=$(enclave-image/kernel.sh)
 image=$(enclave-image/image.sh demo 2>/dev/null)
 built_s=$(since "$begun")
 
-# The same from another folder, another day, another time zone, with another mask for new files and another number of jobs. The
-# first process is compiled anew there, from a copy of the sources; the kernel is taken as it is (make kernel-check builds that anew).
 begun=$(date +%s.%N)
-there="$work/another place"
-mkdir -p "$there/source" "$there/programs"
-find . \( -name target -o -name .git -o -name .demo \) -prune -o -type f \( -name Cargo.toml -o -name '*.rs' -o -path './Cargo.lock' \
-    -o -path './rust-toolchain.toml' -o -path './enclave-image/*' \) -print0 | xargs -0 cp --parents -t "$there/source"
-init=$("$there/source/enclave-image/init.sh" "$there/target")
-cp "$programs"/anchorhold-{keeper,gateway,worker,fetcher,collector} "$there/programs"
-find "$there" -exec touch -h -d 2001-02-03 {} +
-policy=()
-[ "${ANCHORHOLD_SELINUX:-1}" = 0 ] || policy=(--policy "$target/image/selinux-policy")
-(
-    umask 077
-    cd "$there"
-    TZ=Pacific/Kiritimati LC_ALL=C "$programs/anchorhold-image" build --flavour demo --repository source --programs programs --init "$init" \
-        --kernels "$kernels" ${policy[@]+"${policy[@]}"} --tools "$tools" --cache "$target/image/packages" --jobs 1 --out "$there/image" >/dev/null
-)
-# A deployment's settings, and everything as one program.
-mkdir "$work/settings"
-printf '[attester]\nkind = "software"\n' >"$work/settings/keeper.toml"
-touch "$work/settings/"{guest,gateway}.toml
-for at in "$image" "$there/image"; do
-    "$programs/anchorhold-image" settings --image "$at" --settings "$work/settings" --out "$work/initrd"
-    "$programs/anchorhold-image" uki --image "$at" --initrd "$work/initrd" --tools "$tools" --out "$at/uki.efi"
-done
-for file in uki.efi kernel initrd root cmdline firmware-snp stub image.json; do
-    cmp "$image/$file" "$there/image/$file"
-done
+. tests/scripts/image_again.sh
+image_again demo server "$kernels" "$image" "$work"
 again_s=$(since "$begun")
 ok "second build: equal byte for byte, in ${again_s} s; first process compiled anew and equal"
 
