@@ -30,7 +30,7 @@ done
 
 node_modules() {
     local lock=$clients/package-lock.json home=$installed/node
-    cmp -s "$lock" "$home/whole.json" && return
+    cmp -s "$lock" "$home/whole.json" && [ -d "$home/node_modules" ] && return
     echo "clients: installing for node" >&2
     rm -rf "$home"
     mkdir -p "$home"
