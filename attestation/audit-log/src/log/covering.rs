@@ -61,7 +61,8 @@ impl<S: Storage> Log<S> {
         let checkpoint = kind(self.signer.origin().as_str(), self.head());
         let note = checkpoint.sign(&self.signer).map_err(LogError::Sign)?;
         let sequence = self.covering.sequence + 1;
-        let content = slots::encode(sequence, &note).expect("a log's name and one signature are below 1 KiB");
+        // A log's name and one signature are far below it.
+        let content = slots::encode(sequence, &note).ok_or(LogError::Sign(NoteError::TooLong))?;
         self.store("write the checkpoint", |storage| {
             storage.write_slot(CheckpointSlot::of(sequence), &content)
         })?;
