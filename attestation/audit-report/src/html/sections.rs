@@ -142,7 +142,7 @@ pub(super) fn boots(html: &mut Html, report: &Report<'_>) {
                 html.raw("</td>");
                 code_cell(
                     html,
-                    log.measurement.as_deref().map_or("none", |text| text.get(..16).unwrap_or(text)),
+                    log.measurement.as_deref().map_or("none", |text| text.get(..12).unwrap_or(text)),
                 );
                 html.element("td", &log.ending);
                 html.element("td", &log.follows);
