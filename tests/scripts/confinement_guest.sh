@@ -17,21 +17,9 @@ program=$("$cargo" bench --quiet --no-run --message-format json -p anchorhold-wo
 for line in sys.stdin:
     told = json.loads(line)
     if told.get("executable") and told["target"]["name"] == "confinement": print(told["executable"])')
-root=$work/root
-mkdir -p "$root/model"
-cp -r "$minilm/." "$root/model"
-cp "$program" "$root/confinement"
-ldd "$program" | grep -o '/[^ ]*' | while read -r library; do
-    mkdir -p "$root/$(dirname "$library")"
-    cp -L "$library" "$root/$library"
-done
-cc -O1 -static -o "$root/init" tests/scripts/confinement_init.c
-(cd "$root" && find . | LC_ALL=C sort | "$tools/run/cpio" -o -H newc -R 0:0 --quiet) >"$work/initrd"
-
-timeout 1500 "$tools/run/qemu-system-x86_64" -machine q35 -accel "${ACCEL:-tcg}" -cpu max -smp 2 -m 3072 -nodefaults -nographic -no-reboot \
-    -serial "file:$work/console" -kernel "$kernels/demo" -initrd "$work/initrd" \
-    -append "console=ttyS0 panic=-1 quiet no_timer_check -- /model ${1:-4} ${2:-1} JSON=/dev/ttyS0"
-tr -d '\r' <"$work/console" >"$work/told"
+. tests/scripts/program_guest.sh
+guest_pack "$program" model "$minilm"
+guest_boot 1500 "/model ${1:-4} ${2:-1} JSON=/dev/ttyS0" -smp 2 -m 3072
 grep -v '^\[{' "$work/told" || true
 grep -q '^grouped ' "$work/told" || { echo "confinement: no figures from the guest" >&2; exit 1; }
 [ -z "${JSON:-}" ] || grep '^\[{' "$work/told" | sed 's/"embed_/"guest_embed_/g' >"$JSON"

@@ -1,4 +1,4 @@
-/* The first process of tests/scripts/confinement_guest.sh: makes what the benchmark needs, runs it in a control group, and switches the machine off. */
+/* The first process of tests/scripts/program_guest.sh: makes what a program needs, runs it in a control group, and switches the machine off. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -10,23 +10,12 @@ kernels=$(enclave-image/kernel.sh)
 work=$(mktemp -d "${TMPDIR:-/tmp}/anchorhold-numa-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 "${CARGO:-cargo}" build --quiet --release -p anchorhold-confine --example placement
-program=$target/release/examples/placement
-mkdir "$work/root"
-cp "$program" "$work/root/confinement"
-ldd "$program" | grep -o '/[^ ]*' | while read -r library; do
-    mkdir -p "$work/root/$(dirname "$library")"
-    cp -L "$library" "$work/root/$library"
-done
-cc -O1 -static -o "$work/root/init" tests/scripts/confinement_init.c
-(cd "$work/root" && find . | LC_ALL=C sort | "$tools/run/cpio" -o -H newc -R 0:0 --quiet) >"$work/initrd"
+. tests/scripts/program_guest.sh
+guest_pack "$target/release/examples/placement"
 
 boot() { # NODES
-    timeout 300 "$tools/run/qemu-system-x86_64" -machine q35 -accel tcg -cpu max -smp 1 -m 768 -nodefaults -nographic -no-reboot \
-        -object memory-backend-ram,id=m0,size=512M -object memory-backend-ram,id=m1,size=256M \
-        -numa node,nodeid=0,cpus=0,memdev=m0 -numa node,nodeid=1,memdev=m1 -serial "file:$work/console" \
-        -kernel "$kernels/demo" -initrd "$work/initrd" -append "console=ttyS0 panic=-1 quiet no_timer_check -- $1"
-    # The firmware clears the screen before the first word.
-    sed 's/\r//; s/.*\x1b\[2J//' <"$work/console" >"$work/told"
+    guest_boot 300 "$1" -smp 1 -m 768 -object memory-backend-ram,id=m0,size=512M -object memory-backend-ram,id=m1,size=256M \
+        -numa node,nodeid=0,cpus=0,memdev=m0 -numa node,nodeid=1,memdev=m1
 }
 checks=0
 ok() {

@@ -2,7 +2,7 @@
 //! (`rootfs.toml`) and which packages that is taken from (`image.lock`). Nothing gets in that no table names.
 //!
 //! Call [`build::build`] for an image, [`settings::append`] to put a deployment's settings into its initrd, and [`qemu::arguments`] for
-//! the command line that boots it. The same inputs give the same bytes, whatever the folder, the day and the number of jobs.
+//! the command line that boots it. [`acpi::read`] has the tables that firmware measures on that machine. The same inputs give the same bytes, whatever the folder, the day and the number of jobs.
 //!
 //! This crate computes no launch digest, and an image does not say that a machine runs it.
 #![expect(
@@ -10,8 +10,10 @@
     reason = "every error here is anyhow's: what was tried and what the system or a tool said"
 )]
 
+pub mod acpi;
 pub mod build;
 pub mod cpio;
+pub mod fw_cfg;
 pub mod lock;
 pub mod qemu;
 pub mod settings;

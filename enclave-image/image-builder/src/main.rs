@@ -1,9 +1,12 @@
 //! `anchorhold-image`: builds the guest's image, and puts a deployment's settings into its initrd.
 
+use anchorhold_image_builder::acpi;
 use anchorhold_image_builder::build::{Inputs, build};
 use anchorhold_image_builder::lock::Lock;
+use anchorhold_image_builder::qemu::{Accelerator, Machine, PciAddress, Tee};
 use anchorhold_image_builder::table::{Flavour, Profile, Table};
 use anchorhold_image_builder::{settings, uki};
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -61,6 +64,10 @@ enum Order {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Read the tables of ACPI that firmware measures, out of a QEMU that runs a TDX guest's machine without TDX
+    ///
+    /// Writes what `anchorhold image measure tdx --acpi` takes. QEMU, firmware, processors, memory and devices must be those of the guest.
+    Acpi(Acpi),
     /// Write kernel, initrd and command line as one program for UEFI
     Uki {
         /// The folder of the image
@@ -118,6 +125,31 @@ struct Build {
     out: PathBuf,
 }
 
+#[derive(Debug, clap::Args)]
+struct Acpi {
+    /// The qemu-system-x86_64 that starts the guest
+    #[arg(long, value_name = "FILE")]
+    qemu: PathBuf,
+    /// The guest's firmware
+    #[arg(long, value_name = "FILE")]
+    firmware: PathBuf,
+    /// Its virtual processors
+    #[arg(long, value_name = "NUMBER")]
+    cpus: u16,
+    /// Its memory
+    #[arg(long, value_name = "MIB")]
+    memory: u32,
+    /// The bits of an address on its processors, as /proc/cpuinfo of a TDX host has them
+    #[arg(long, value_name = "BITS", default_value_t = 46, value_parser = clap::value_parser!(u8).range(36..=52))]
+    physical_bits: u8,
+    /// A GPU that it gets, as 0000:41:00.0; repeat for each. It must be bound to vfio-pci on this machine
+    #[arg(long, value_name = "ADDRESS")]
+    gpu: Vec<PciAddress>,
+    /// The folder for the files table-loader, rsdp and tables
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
 fn main() -> ExitCode {
     if let Err(error) = run(&Arguments::parse()) {
         // Nothing is left to tell it to when standard error is gone too.
@@ -163,6 +195,34 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         Order::Settings { image, settings, out } => settings::append(image, settings, out),
+        Order::Acpi(order) => acpi(order),
         Order::Uki { image, initrd, tools, out } => uki::write(image, initrd, tools, out),
     }
+}
+
+fn acpi(order: &Acpi) -> anyhow::Result<()> {
+    let machine = Machine {
+        tee: Tee::TdxDouble { firmware: order.firmware.clone(), physical_bits: order.physical_bits },
+        accelerator: Accelerator::Tcg,
+        cpus: order.cpus,
+        memory_mib: order.memory,
+        kernel: PathBuf::new(),
+        initrd: PathBuf::new(),
+        cmdline: String::new(),
+        unified: None,
+        root: PathBuf::new(),
+        forward: None,
+        console: PathBuf::new(),
+        simulated_digest: None,
+        tpm: None,
+        gpus: order.gpu.clone(),
+        uninvited: Vec::new(),
+    };
+    std::fs::create_dir_all(&order.out).with_context(|| order.out.display().to_string())?;
+    let tables = acpi::read(&order.qemu, &machine, &order.out)?;
+    tables.write(&order.out)?;
+    for acpi::Table { signature, bytes } in tables.list() {
+        writeln!(std::io::stdout(), "{} {bytes} bytes", String::from_utf8_lossy(signature))?;
+    }
+    Ok(())
 }

@@ -21,6 +21,16 @@ pub enum Tee {
         /// Firmware with TDX metadata, such as Debian's `OVMF.inteltdx.fd`.
         firmware: PathBuf,
     },
+    /// None, on the machine of a TDX guest, which QEMU itself runs anywhere, so that what firmware meets there can be read.
+    ///
+    /// What QEMU sets for every TD and for no other guest is set here: no mode of system management, no PIC. Left out is what only KVM has: the
+    /// interrupt controllers split between QEMU and KVM, and protection.
+    TdxDouble {
+        /// The same firmware.
+        firmware: PathBuf,
+        /// How many bits an address has on the processors of TDX hosts. Firmware places devices by it.
+        physical_bits: u8,
+    },
 }
 
 /// Who runs the guest's instructions.
@@ -164,10 +174,7 @@ fn tee(line: &mut Line, machine: &Machine) {
                 "kvm",
             ]);
             line.option("-cpu", cpu.clone());
-            line.option(
-                "-object",
-                format!("memory-backend-memfd,id=memory,size={memory}M,share=true,prealloc=false"),
-            );
+            line.option("-object", memory_object(memory));
             line.option(
                 "-object",
                 format!("sev-snp-guest,id=tee,policy={SNP_POLICY},{SNP_ADDRESS},kernel-hashes=on"),
@@ -180,14 +187,21 @@ fn tee(line: &mut Line, machine: &Machine) {
                 "q35,kernel-irqchip=split,confidential-guest-support=tee,memory-backend=memory",
             ]);
             line.words(&["-accel", "kvm", "-cpu", "host"]);
-            line.option(
-                "-object",
-                format!("memory-backend-memfd,id=memory,size={memory}M,share=true,prealloc=false"),
-            );
+            line.option("-object", memory_object(memory));
             line.words(&["-object", "tdx-guest,id=tee"]);
             line.path("-bios", "", firmware)
         }
+        Tee::TdxDouble { firmware, physical_bits } => {
+            line.words(&["-machine", "q35,smm=off,pic=off,memory-backend=memory", "-accel", "tcg"]);
+            line.option("-cpu", format!("max,phys-bits={physical_bits}"));
+            line.option("-object", memory_object(memory));
+            line.path("-bios", "", firmware)
+        }
     };
+}
+
+fn memory_object(mib: u32) -> String {
+    format!("memory-backend-memfd,id=memory,size={mib}M,share=true,prealloc=false")
 }
 
 struct Line(Vec<OsString>);
@@ -334,6 +348,17 @@ mod tests {
             line.contains("-bios|OVMF.inteltdx.fd") && line.contains("-accel|kvm") && !line.contains("tcg"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn the_double_of_a_tdx_machine_differs_from_it_in_what_only_kvm_has() {
+        let tdx = text(&machine(Tee::Tdx { firmware: "f".into() }));
+        let double = text(&machine(Tee::TdxDouble { firmware: "f".into(), physical_bits: 46 }));
+        let with_kvm = double
+            .replace("q35,smm=off,pic=off,", "q35,kernel-irqchip=split,confidential-guest-support=tee,")
+            .replace("|tcg|-cpu|max,phys-bits=46|", "|kvm|-cpu|host|")
+            .replace("|-bios|", "|-object|tdx-guest,id=tee|-bios|");
+        assert_eq!(with_kvm, tdx);
     }
 
     #[test]

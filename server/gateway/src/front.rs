@@ -197,8 +197,9 @@ fn note_failure(app: &App, now: Instant, route: Route, reason: NoEntry) {
     if app.failures.admits(now)
         && let Some(slot) = app.keeper.reserve()
     {
+        let reason = reason.told();
         crate::log::no_entry(reason);
-        app.keeper.note(slot, AuditEvent::AuthFailure { route });
+        app.keeper.note(slot, AuditEvent::AuthFailure { route, reason });
     }
 }
 

@@ -1,5 +1,6 @@
 //! What keeper and gateway say to each other. What is not here cannot be said.
 
+use crate::reason::Reason;
 use crate::standing::LogStanding;
 use crate::worker::{Confinement, ModelInfo};
 use serde::{Deserialize, Serialize};
@@ -224,6 +225,8 @@ pub enum AuditEvent {
     AuthFailure {
         /// The route.
         route: Route,
+        /// Why; callers are not told.
+        reason: Reason,
     },
 }
 
@@ -242,6 +245,8 @@ pub struct RequestRecord {
     pub model: String,
     /// How it ended.
     pub outcome: RequestOutcome,
+    /// Why it was not answered in full; `None` when it was.
+    pub reason: Option<Reason>,
     /// The HTTP status.
     pub status: u16,
     /// Whether the answer was streamed.

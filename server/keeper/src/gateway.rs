@@ -127,8 +127,9 @@ impl Desk {
     fn entry(&mut self, event: AuditEvent) -> Option<Event> {
         match event {
             AuditEvent::Request(record) => self.request(&record),
-            AuditEvent::AuthFailure { .. } => {
+            AuditEvent::AuthFailure { reason, .. } => {
                 let mut entry = Event::new(EventType::AuthFailure, Outcome::Denied, self.clock.stamp());
+                entry.code = Code::from_static(reason.code());
                 entry.actor = Some(Actor { auth: Some(AuthMethod::None), ..Actor::new(ActorKind::Client) });
                 Some(entry)
             }
@@ -157,6 +158,9 @@ impl Desk {
                     entry.code = Code::from_static("personal_not_kept");
                 }
             }
+        }
+        if let Some(reason) = record.reason {
+            entry.code = Code::from_static(reason.code());
         }
         entry.actor = Some(Actor {
             auth: Some(match record.auth {
