@@ -135,6 +135,27 @@ fn every_event_keeps_to_the_published_schema() {
     assert_eq!(checked, EventType::ALL.len() * 10);
 }
 
+/// One event of each class with every part filled, and one of each outcome with none, for whoever writes a parser.
+#[test]
+fn the_published_events_are_those_that_are_written() {
+    let mut classes = std::collections::BTreeSet::new();
+    let full = EventType::ALL.iter().filter(|kind| classes.insert(kind.class())).map(|kind| {
+        let [_, full] = entries::bare_and_full(*kind, Outcome::Success);
+        full
+    });
+    let bare = OUTCOMES.map(|outcome| {
+        let [bare, _] = entries::bare_and_full(EventType::InferComplete, outcome);
+        bare
+    });
+    let events = full.chain(bare).zip(0..);
+    let lines = events.map(|(event, seq)| {
+        let written = ocsf::event(&entries::entry(&event, seq), entries::ORIGIN).to_string();
+        // The version of the program is not the format's.
+        written.replace(&format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION")), "\"version\":\"*\"") + "\n"
+    });
+    entries::is_published("ocsf-events.jsonl", &lines.collect::<String>());
+}
+
 #[test]
 fn the_checker_finds_what_is_wrong() {
     let rules = rules();
