@@ -1,6 +1,6 @@
 //! MRTD and the first events of RTMR0.
 
-use crate::support::Vector;
+use crate::support::{Vector, changed};
 use anchorhold_measure::Error;
 use anchorhold_measure::tdx::{
     AcpiDigests, MAX_MEMORY_BYTES, PageOrder, extended, memory_list_digest, mrtd, rtmr0, variables_digest,
