@@ -3,7 +3,7 @@
 
 mod entries;
 
-use anchorhold_audit_log::{EventType, Outcome};
+use anchorhold_audit_log::{Actor, ActorKind, Event, EventType, Outcome, TenantId};
 use anchorhold_audit_report::ocsf;
 use serde_json::Value;
 
@@ -201,4 +201,21 @@ fn nothing_of_an_entry_is_lost_and_its_leaf_is_named() {
     assert_eq!(written["status_code"], "some_reason");
     let leaf = anchorhold_audit_log::merkle::leaf_hash(&entry.to_bytes().unwrap());
     assert_eq!(written["raw_data_hash"]["value"], leaf.to_string());
+}
+
+/// A caller is its tenant, or an unknown user; who is no caller is a part of the system unless a tenant is named.
+#[test]
+fn the_actor_of_an_event_is_a_user_or_a_part_of_the_system() {
+    let told = |actor: Option<Actor>| {
+        let event = Event { actor, ..Event::new(EventType::PolicyLoad, Outcome::Success, entries::at(0)) };
+        ocsf::event(&entries::entry(&event, 4), entries::ORIGIN)["actor"].clone()
+    };
+    let of = |kind, tenant: Option<TenantId>| Some(Actor { tenant, ..Actor::new(kind) });
+    let clinic = TenantId::new("clinic").ok();
+    assert_eq!(told(of(ActorKind::Client, clinic.clone()))["user"]["uid"], "clinic");
+    assert_eq!(told(of(ActorKind::Client, None))["user"]["name"], "unknown");
+    assert_eq!(told(of(ActorKind::Broker, clinic))["user"]["uid"], "clinic");
+    for (actor, name) in [(of(ActorKind::Broker, None), "broker"), (None, "system")] {
+        assert_eq!(told(actor), serde_json::json!({"app_name": name}));
+    }
 }

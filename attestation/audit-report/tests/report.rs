@@ -183,6 +183,7 @@ fn the_page_says_what_was_found_and_runs_nothing() {
         "default-src 'none'",
         "acme/0 came before and is not here",
         "acme/0 at 7 entries, closed; not here",
+        "class=\"box good\"",
     ] {
         assert!(good.contains(wanted), "{wanted}");
     }
@@ -339,4 +340,12 @@ fn a_summary_tells_times_successes_and_models() {
     }
     assert_eq!(summary.served().len(), 200);
     assert_eq!(summary.served()["acme/chat version 0"].requests, 2);
+}
+
+#[test]
+fn a_long_name_is_cut_to_its_end_where_only_the_log_is_meant() {
+    let named = |name: &str| made(&[LogPart { origin: name.to_owned(), ..part() }]);
+    let (fits, long) = ("deployment/0123456789abc", "deployment/0123456789abcd");
+    assert_eq!(fits.len(), 24);
+    assert!(!named(fits).contains('…') && named(long).contains("<td>…6789abcd</td>"));
 }
