@@ -41,8 +41,8 @@ impl<S: Storage> Log<S> {
     }
 
     /// Signs what is settled, and has the medium store the checkpoint beside the caller's own work. It is the
-    /// [latest](Self::latest_checkpoint) from the next [`submit`](Self::submit), [`settle`](Self::settle) or
-    /// [`commit`](Self::commit) on. Nothing when one is under way.
+    /// [latest](Self::latest_checkpoint) when the next entries settle, or after [`settle`](Self::settle) or [`commit`](Self::commit). Nothing
+    /// when one is under way.
     ///
     /// # Errors
     /// [`LogError`].
