@@ -104,6 +104,22 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_with_twenty_cosignatures_is_kept() {
+        let signer =
+            crate::Signer::from_seed(crate::Origin::new(&"x".repeat(200)).unwrap(), &[1; 32]).unwrap();
+        let checkpoint = crate::Checkpoint::new(signer.origin().as_str(), crate::merkle::TreeHead::empty());
+        let mut note = checkpoint.sign(&signer).unwrap();
+        for byte in 0..20 {
+            let name = format!("witness-{byte}.transparency.example/of-logs");
+            let witness = crate::cosignature::Cosigner::from_seed(&name, &[byte; 32]).unwrap();
+            note.extend_from_slice(witness.cosign(&checkpoint.to_text(), 1_790_000_000).as_bytes());
+        }
+        assert!(Anchors::default().take(&note, 1, 0), "{} bytes", note.len());
+        let longest = vec![b'x'; MAX_ANCHOR_BYTES];
+        assert!(Anchors::default().take(&longest, 1, 0));
+    }
+
+    #[test]
     fn a_month_has_as_many_as_may_be_evenly_spread() {
         let mut anchors = Anchors::default();
         let minutes = 30 * 24 * 60;

@@ -164,3 +164,74 @@ By hand
     Prompts and answers are not in the log. `req.receipt` holds two HMAC-SHA-256 values, over the request
     and over the response, under a key that only the caller was given.
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(format: &str) -> Manifest {
+        Manifest {
+            anchors: 0,
+            audit_key: PublicKey::new([1; 32]),
+            binding: None,
+            boot: BootId::new([2; 16]),
+            count: 3,
+            evidence: None,
+            first: 0,
+            format: format.to_owned(),
+            leaf_hashes: true,
+            origin: Origin::new("acme/1").unwrap(),
+            size: 3,
+            uncovered: 0,
+        }
+    }
+
+    fn is_read(manifest: &Manifest) -> bool {
+        Manifest::from_bytes(&manifest.to_bytes().unwrap()).as_ref() == Some(manifest)
+    }
+
+    #[test]
+    fn a_manifest_is_read_when_its_numbers_fit_together() {
+        for format in [FORMAT, FORMAT_1] {
+            let whole = manifest(format);
+            assert!(is_read(&whole) && whole.is_whole());
+            for (first, count, size, fits) in [
+                (1, 2, 3, true),
+                (0, 2, 3, true),
+                (1, 3, 3, false),
+                (0, 4, 3, false),
+                (3, 0, 3, false),
+                (0, 0, 0, false),
+                (u64::MAX, 1, u64::MAX, false),
+            ] {
+                let part = Manifest { first, count, size, ..manifest(format) };
+                assert_eq!(is_read(&part), fits, "{first}, {count} of {size}");
+                assert!(!part.is_whole() || count == 0);
+            }
+            let hash = Some(Hash::new([3; 32]));
+            let binding = Some(BindingInputs::of_log(&whole.origin, Hash::new([4; 32]), Hash::new([5; 32])));
+            assert!(is_read(&Manifest { evidence: hash, ..whole.clone() }));
+            assert!(is_read(&Manifest { evidence: hash, binding, ..whole.clone() }));
+            assert!(!is_read(&Manifest { binding, ..whole.clone() }), "inputs of evidence that is not here");
+            let spaced = [whole.to_bytes().unwrap(), b"\n".to_vec()].concat();
+            assert!(Manifest::from_bytes(&spaced).is_none());
+        }
+        assert!(!is_read(&manifest("anchorhold-audit-bundle-v3")));
+    }
+
+    #[test]
+    fn each_format_announces_what_it_can_hold() {
+        let anchors = |format, anchors| is_read(&Manifest { anchors, ..manifest(format) });
+        assert!(anchors(FORMAT, 1024) && !anchors(FORMAT, 1025));
+        assert!(!anchors(FORMAT_1, 1), "there were none then");
+        // Every bundle of format 2 lists hashes. One of format 1 lists so many, or is whole.
+        let with = |format, leaf_hashes, count, size| {
+            is_read(&Manifest { leaf_hashes, count, size, ..manifest(format) })
+        };
+        assert!(!with(FORMAT, false, 3, 3));
+        assert!(with(FORMAT_1, false, 3, 3) && !with(FORMAT_1, false, 2, 3));
+        let most = 2 * 1024 * 1024;
+        assert!(with(FORMAT_1, true, most, most) && !with(FORMAT_1, true, most + 1, most + 1));
+        assert!(with(FORMAT_1, false, most + 1, most + 1) && with(FORMAT, true, most + 1, most + 1));
+    }
+}

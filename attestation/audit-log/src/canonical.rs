@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn case_33_refuses_text_that_needs_an_escape_and_what_an_entry_has_no_use_for() {
-        for text in ["a\"b", "a\\b", "line\nbreak", "\u{1b}[31m", "\0"] {
+        for text in ["a\"b", "\"two\"", "a\\b", "line\nbreak", "\u{1b}[31m", "\0", "\0\0"] {
             assert!(write(&value(text), &mut Vec::new()).is_err(), "{text:?}");
         }
         assert!(write(&1.5_f64, &mut Vec::new()).is_err());

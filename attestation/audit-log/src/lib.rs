@@ -68,7 +68,10 @@ pub use id::{
     Claim, Code, CorrelationId, GrantId, HoldId, IdError, KeyId, ModelId, Origin, PolicyId, RequestId,
     TenantId, Ulid,
 };
-pub use log::{Beginning, HEARTBEAT_S, Log, LogError, MAX_BATCH, MAX_UNCOVERED, SEGMENT_BYTES, encode_entry};
+pub use log::{
+    Beginning, HEARTBEAT_S, Log, LogError, MAX_BATCH, MAX_SUBMITTED, MAX_UNCOVERED, SEGMENT_BYTES,
+    encode_entry,
+};
 pub use note::{Signer, VerifierKey};
 pub use place::LogPlace;
 pub use reader::{LogReader, ReadError, TornTail};

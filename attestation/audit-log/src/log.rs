@@ -2,8 +2,8 @@
 //!
 //! An entry goes three ways: it is staged (encoded, hashed, framed), submitted (written, and the medium asked to make it durable) and
 //! settled (durable). [`Log::append`] goes all of them at once. A writer with much to write stages the next entries while the medium is
-//! busy with those before; [`Log::size`] counts what is settled, and nothing else is acknowledged or covered. There is at most one
-//! write that is not durable.
+//! busy with those before; [`Log::size`] counts what is settled, and nothing else is acknowledged or covered. The medium has the next
+//! write at hand when one is durable, and begins none before.
 
 mod covering;
 mod staged;
@@ -23,6 +23,7 @@ use crate::storage::{
 };
 use crate::storage_key::StorageKey;
 use crate::{BootId, Hash};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::{fmt, io};
 
@@ -30,6 +31,8 @@ use std::{fmt, io};
 pub const MAX_BATCH: usize = 1024;
 /// The most entries that no checkpoint covers; the log signs one by itself before it holds more.
 pub const MAX_UNCOVERED: u64 = 1024;
+/// The most writes that are under way: one that the medium carries out, and the next, so that it does not wait for the caller between them.
+pub const MAX_SUBMITTED: usize = 2;
 /// There is an entry at least this often, whatever happens; `log.open` announces it.
 pub const HEARTBEAT_S: u32 = 60;
 /// A segment is followed by the next before it grows beyond this many bytes.
@@ -181,8 +184,10 @@ pub struct Log<S: Storage = Directory> {
     ids: Ids,
     /// Encoded and not written.
     staged: Staged,
-    /// Written and not known to be durable; empty most of the time.
-    submitted: Staged,
+    /// Given to the medium and not known to be durable; none most of the time.
+    submitted: VecDeque<Staged>,
+    /// Memory of what was settled.
+    spare: Staged,
     evidence: Option<Hash>,
     last_mono_ns: u64,
     anchored: (u64, u64),
@@ -234,7 +239,8 @@ impl<S: Storage> Log<S> {
             segment_limit_bytes: SEGMENT_BYTES,
             ids: Ids::default(),
             staged: Staged::default(),
-            submitted: Staged::default(),
+            submitted: VecDeque::new(),
+            spare: Staged::default(),
             evidence: None,
             last_mono_ns: 0,
             anchored: (0, 0),
@@ -323,8 +329,13 @@ impl<S: Storage> Log<S> {
         if self.is_poisoned() { Err(LogError::Poisoned) } else { Ok(()) }
     }
 
-    const fn next_index(&self) -> u64 {
-        self.size() + self.submitted.len() + self.staged.len()
+    fn next_index(&self) -> u64 {
+        self.size() + self.under_way() + self.staged.len()
+    }
+
+    /// How many entries are submitted.
+    fn under_way(&self) -> u64 {
+        self.submitted.iter().map(Staged::len).sum()
     }
 
     /// Encodes an event as the next entry and gives back its index. Nothing is written, so this may go on while the medium is busy
@@ -343,8 +354,8 @@ impl<S: Storage> Log<S> {
         Ok(seq)
     }
 
-    /// Waits until what was submitted before is durable, writes what is staged, and has the medium make it durable beside the
-    /// caller's own work. Nothing when nothing is staged.
+    /// Has the medium write what is staged and make it durable beside the caller's own work. Where [`MAX_SUBMITTED`] writes are under way
+    /// already, waits for the first of them. Nothing when nothing is staged.
     ///
     /// # Errors
     /// [`LogError`]; what [`size`](Self::size) counts then is durable, and nothing else is acknowledged.
@@ -352,26 +363,39 @@ impl<S: Storage> Log<S> {
         if self.staged.is_empty() {
             return self.is_sound();
         }
-        let mut settled = self.await_submitted()?;
-        let begun = self.write_staged(&mut settled);
-        let begun = begun.and_then(|()| self.store("make entries durable", Storage::begin_sync));
-        if begun.is_ok() {
-            self.submitted = std::mem::take(&mut self.staged);
+        while self.submitted.len() >= MAX_SUBMITTED {
+            self.settle_first()?;
         }
-        // The medium is busy; what it settled before goes into the tree meanwhile.
-        self.grow(&mut settled);
-        self.staged = settled;
-        begun
+        self.make_room()?;
+        let frames = std::mem::take(&mut self.staged.frames);
+        self.segment_bytes += frames.len();
+        self.store("write entries", |storage| storage.begin_write(frames))?;
+        self.submitted.push_back(std::mem::replace(&mut self.staged, std::mem::take(&mut self.spare)));
+        Ok(())
+    }
+
+    /// Counts what the medium has made durable meanwhile, and tells whether nothing is under way any more.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn collect(&mut self) -> Result<bool, LogError> {
+        self.is_sound()?;
+        while !self.submitted.is_empty() && self.storage.write_has_ended() {
+            self.settle_first()?;
+        }
+        Ok(self.is_settled())
     }
 
     /// Waits until what was submitted is durable.
     ///
     /// # Errors
-    /// [`LogError`].
+    /// As [`submit`](Self::submit).
     pub fn settle(&mut self) -> Result<(), LogError> {
-        let mut settled = self.await_submitted()?;
-        self.grow(&mut settled);
-        Ok(())
+        self.is_sound()?;
+        while !self.submitted.is_empty() {
+            self.settle_first()?;
+        }
+        self.end_checkpoint()
     }
 
     /// Writes what is staged and waits until it is durable, with all that was submitted before. On the caller's own thread, so for a
@@ -380,67 +404,70 @@ impl<S: Storage> Log<S> {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn commit(&mut self) -> Result<(), LogError> {
-        let mut settled = self.await_submitted()?;
+        self.settle()?;
         if self.staged.is_empty() {
-            self.grow(&mut settled);
             return Ok(());
         }
-        let written = self.write_staged(&mut settled);
-        self.grow(&mut settled);
-        let durable = written.and_then(|()| self.store("make entries durable", Storage::sync));
-        let durable = durable.and_then(|()| self.end_checkpoint());
-        let mut staged = std::mem::take(&mut self.staged);
-        if durable.is_ok() {
-            self.grow(&mut staged);
-            self.staged = staged;
-        }
-        durable
-    }
-
-    /// Whether no entry is under way to the medium, so that [`settle`](Self::settle) would hardly wait.
-    #[must_use]
-    pub fn is_settled(&mut self) -> bool {
-        self.submitted.is_empty() || self.storage.sync_has_ended()
-    }
-
-    /// What was submitted and is durable now, for the tree to grow by. A checkpoint that was begun is stored by then.
-    fn await_submitted(&mut self) -> Result<Staged, LogError> {
-        self.is_sound()?;
-        let submitted = std::mem::take(&mut self.submitted);
-        if !submitted.is_empty() {
-            self.store("make entries durable", Storage::end_sync)?;
-        }
+        self.make_room()?;
+        let frames = std::mem::take(&mut self.staged.frames);
+        self.segment_bytes += frames.len();
+        self.store("write entries", |storage| storage.append(&frames))?;
+        self.store("make entries durable", Storage::sync)?;
         self.end_checkpoint()?;
-        Ok(submitted)
+        let settled = std::mem::take(&mut self.staged);
+        self.grow(&settled);
+        self.staged = Staged { frames, ..settled };
+        self.staged.clear();
+        Ok(())
+    }
+
+    /// Whether no entry is under way to the medium.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.submitted.is_empty()
+    }
+
+    /// Waits for the earliest write that was submitted, and for a checkpoint that was begun: entries are not acknowledged before it.
+    fn settle_first(&mut self) -> Result<(), LogError> {
+        let mut frames = Vec::new();
+        self.store("make entries durable", |storage| storage.end_write().map(|bytes| frames = bytes))?;
+        self.end_checkpoint()?;
+        if let Some(settled) = self.submitted.pop_front() {
+            self.grow(&settled);
+            self.spare = Staged { frames, ..settled };
+            self.spare.clear();
+        }
+        Ok(())
     }
 
     /// Takes durable entries into the tree.
-    fn grow(&mut self, settled: &mut Staged) {
-        if !settled.is_empty() {
-            settled.leaves.iter().for_each(|leaf| self.growth.push(*leaf));
-            self.last_mono_ns = settled.last_mono_ns;
-            settled.clear();
-        }
+    fn grow(&mut self, settled: &Staged) {
+        settled.leaves.iter().for_each(|leaf| self.growth.push(*leaf));
+        self.last_mono_ns = settled.last_mono_ns;
     }
 
-    /// Writes what is staged, into the next segment where this one is full. Where `settled` and the staged entries would leave too many
-    /// uncovered, a checkpoint is begun before and made durable beside them; none of them is acknowledged before it is.
-    fn write_staged(&mut self, settled: &mut Staged) -> Result<(), LogError> {
-        if self.uncovered() + settled.len() + self.staged.len() > MAX_UNCOVERED {
-            self.grow(settled);
+    /// Prepares the medium for what is staged. Where it would leave too many entries uncovered, with all that is under way, a checkpoint is
+    /// begun and made durable beside it; none of it is acknowledged before. Where the segment is full, the next is begun.
+    fn make_room(&mut self) -> Result<(), LogError> {
+        let is_over = |log: &Self| log.uncovered() + log.under_way() + log.staged.len() > MAX_UNCOVERED;
+        if is_over(self) {
+            self.end_checkpoint()?;
+        }
+        if is_over(self) {
+            // What is not durable cannot be covered.
+            while self.under_way() + self.staged.len() > MAX_UNCOVERED {
+                self.settle_first()?;
+            }
             self.begin_checkpoint()?;
         }
         let bytes = self.staged.frames.len();
         if self.segment_bytes > 0 && self.segment_bytes + bytes > self.segment_limit_bytes {
+            self.settle()?;
             let next = self.segment.checked_add(1).ok_or(LogError::Full)?;
             self.store("begin a segment", |storage| storage.begin_segment(next))?;
             (self.segment, self.segment_bytes) = (next, 0);
         }
-        let frames = std::mem::take(&mut self.staged.frames);
-        let written = self.store("write entries", |storage| storage.append(&frames));
-        self.staged.frames = frames;
-        self.segment_bytes += bytes;
-        written
+        Ok(())
     }
 
     /// Appends the entry that shows that the log is alive, if it is time for one: `log.anchor` every [`HEARTBEAT_S`] seconds while

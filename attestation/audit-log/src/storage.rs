@@ -1,14 +1,15 @@
 //! Where a log's bytes go. A directory in service; in tests, one that fails on command.
 
+mod beside;
+
+use self::beside::Beside;
 use crate::slots::SLOT_BYTES;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 #[cfg(unix)]
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::thread::JoinHandle;
 
 pub(crate) const SEGMENT_DIRECTORY: &str = "entries";
 /// The log's own checkpoint; see [`slots`](crate::slots).
@@ -59,25 +60,28 @@ pub trait Storage {
     /// Those of the medium.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// Begins a [`sync`](Self::sync) beside the caller's own work. Until [`end_sync`](Self::end_sync) nothing is appended and no segment is
-    /// begun; small files may be replaced and slots written. A medium that cannot do so does it all at the end.
+    /// Begins to [`append`](Self::append) the bytes and to make them durable beside the caller's own work. Several that were begun are carried
+    /// out in their order, each only when the one before is durable, and after one that failed none is. Until as many have been
+    /// [ended](Self::end_write), nothing else is appended or synced and no segment is begun; small files may be replaced and slots written. A
+    /// medium that cannot do so does it at once.
     ///
     /// # Errors
     /// Those of the medium.
-    fn begin_sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// Waits for the sync that was begun.
-    ///
-    /// # Errors
-    /// Those of the medium.
-    fn end_sync(&mut self) -> io::Result<()> {
+    fn begin_write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        self.append(&bytes)?;
         self.sync()
     }
 
-    /// Whether [`end_sync`](Self::end_sync) would not wait.
-    fn sync_has_ended(&mut self) -> bool {
+    /// Waits until the earliest write that was begun and not ended is durable. Gives back its bytes, or none, for their memory.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn end_write(&mut self) -> io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    /// Whether [`end_write`](Self::end_write) would not wait.
+    fn write_has_ended(&mut self) -> bool {
         true
     }
 
@@ -186,98 +190,15 @@ impl Directory {
         Ok(Self {
             path: path.to_owned(),
             segment: None,
-            entries: Beside(None),
+            entries: Beside::default(),
             slots: Arc::new(slots),
-            checkpoints: Beside(None),
+            checkpoints: Beside::default(),
         })
     }
 }
 
 fn not_begun() -> io::Error {
     io::Error::other("no segment was begun")
-}
-
-/// A thread that calls fdatasync, one file after the other. The file is the one that was written through, so an error of the
-/// medium since then is told here as it would be there.
-#[derive(Debug)]
-struct Syncer {
-    /// `None` only while it is dropped, which ends the thread.
-    files: Option<SyncSender<Arc<File>>>,
-    results: Receiver<io::Result<()>>,
-    /// A result that was looked for and not yet asked for.
-    result: Option<io::Result<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Syncs of one file after the other beside other work, in a thread that the first of them starts.
-#[derive(Debug)]
-struct Beside(Option<Syncer>);
-
-impl Beside {
-    fn begin(&mut self, file: &Arc<File>) -> io::Result<()> {
-        if self.0.is_none() {
-            // Where no thread can be had, the sync waits for its end.
-            self.0 = Syncer::start().ok();
-        }
-        self.0.as_mut().map_or(Ok(()), |syncer| syncer.begin(Arc::clone(file)))
-    }
-
-    fn end(&mut self, file: &File) -> io::Result<()> {
-        self.0.as_mut().map_or_else(|| file.sync_data(), Syncer::end)
-    }
-
-    fn has_ended(&mut self) -> bool {
-        self.0.as_mut().is_none_or(Syncer::has_ended)
-    }
-}
-
-impl Syncer {
-    fn start() -> io::Result<Self> {
-        let (files, to_sync) = sync_channel::<Arc<File>>(1);
-        let (results, ended) = sync_channel(1);
-        let thread = std::thread::Builder::new().name("audit-sync".to_owned()).spawn(move || {
-            while let Ok(file) = to_sync.recv() {
-                if results.send(file.sync_data()).is_err() {
-                    break;
-                }
-            }
-        })?;
-        Ok(Self { files: Some(files), results: ended, result: None, thread: Some(thread) })
-    }
-
-    fn begin(&mut self, file: Arc<File>) -> io::Result<()> {
-        let sent = self.files.as_ref().is_some_and(|files| files.send(file).is_ok());
-        if sent { Ok(()) } else { Err(gone()) }
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.result.take().unwrap_or_else(|| self.results.recv().unwrap_or_else(|_| Err(gone())))
-    }
-
-    fn has_ended(&mut self) -> bool {
-        if self.result.is_none() {
-            self.result = match self.results.try_recv() {
-                Ok(result) => Some(result),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => Some(Err(gone())),
-            };
-        }
-        self.result.is_some()
-    }
-}
-
-fn gone() -> io::Error {
-    io::Error::other("the thread that makes entries durable is gone")
-}
-
-impl Drop for Syncer {
-    fn drop(&mut self) {
-        self.files = None;
-        if let Some(thread) = self.thread.take() {
-            // It does not panic, and there is nobody left to tell.
-            let _ = thread.join();
-        }
-    }
 }
 
 impl Storage for Directory {
@@ -298,15 +219,15 @@ impl Storage for Directory {
         self.segment.as_deref().ok_or_else(not_begun)?.sync_data()
     }
 
-    fn begin_sync(&mut self) -> io::Result<()> {
-        self.entries.begin(self.segment.as_ref().ok_or_else(not_begun)?)
+    fn begin_write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        self.entries.begin(self.segment.as_ref().ok_or_else(not_begun)?, bytes)
     }
 
-    fn end_sync(&mut self) -> io::Result<()> {
-        self.entries.end(self.segment.as_deref().ok_or_else(not_begun)?)
+    fn end_write(&mut self) -> io::Result<Vec<u8>> {
+        self.entries.end()
     }
 
-    fn sync_has_ended(&mut self) -> bool {
+    fn write_has_ended(&mut self) -> bool {
         self.entries.has_ended()
     }
 
@@ -323,11 +244,11 @@ impl Storage for Directory {
     }
 
     fn begin_sync_slots(&mut self) -> io::Result<()> {
-        self.checkpoints.begin(&self.slots)
+        self.checkpoints.begin(&self.slots, Vec::new())
     }
 
     fn end_sync_slots(&mut self) -> io::Result<()> {
-        self.checkpoints.end(&self.slots)
+        self.checkpoints.end().map(drop)
     }
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {

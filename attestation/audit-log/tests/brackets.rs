@@ -15,8 +15,8 @@ use anchorhold_audit_log::anchors::{MAX_ANCHOR_BYTES, MAX_ANCHORS};
 use anchorhold_audit_log::cosignature::{Cosigner, WitnessKey};
 use anchorhold_audit_log::note::{Note, NoteError};
 use anchorhold_audit_log::{
-    Check, CheckpointError, Event, EventType, Expectations, ExportError, ExportOptions, Finding, Log,
-    Outcome, Report, Stamp, Status, Tee, export, verify,
+    Check, Checkpoint, CheckpointError, Event, EventType, Expectations, ExportError, ExportOptions, Finding,
+    Log, Outcome, Report, Stamp, Status, Tee, export, verify,
 };
 use fixture::{EVIDENCE, Members, SEED, binding, boot, bundle_of, member, pack, signer, stamp, unpack};
 use std::path::Path;
@@ -353,6 +353,29 @@ fn as_many_anchors_as_may_be_are_judged() {
     assert!(report.is_accepted(), "{:?}", report.verdicts);
     // Every second one went.
     assert_eq!(found(&report, Check::Brackets), (Status::Passed, Finding::Bracketed { widest_s: 120 }));
+}
+
+#[test]
+fn of_as_many_anchors_as_may_be_the_last_gives_way_to_a_newer_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut log = Log::create(&path, signer(), boot(), stamp(0)).unwrap();
+    let most = MAX_ANCHORS as i64;
+    // One a minute until there are as many as may be, and one half a minute later, which is not kept for good.
+    for second in (0..most).map(true_time).chain([true_time(most - 1) + 30]) {
+        log.append(&[Event::new(EventType::InferComplete, Outcome::Success, stamp(second))]).unwrap();
+        let note = log.checkpoint().unwrap();
+        log.store_cosigned(&cosigned(&note, &[(&witness(), second)]), log.size(), stamp(second)).unwrap();
+    }
+    log.append(&[Event::new(EventType::InferComplete, Outcome::Success, stamp(true_time(most)))]).unwrap();
+    log.checkpoint().unwrap();
+    let bundle = bundle_of(&path);
+    let kept = notes(&unpack(&bundle));
+    assert_eq!(kept.len(), MAX_ANCHORS);
+    let size = |note: &[u8]| Checkpoint::verify(note, signer().key()).unwrap().head.size;
+    assert_eq!((size(&kept[0]), size(&kept[MAX_ANCHORS - 1])), (2, MAX_ANCHORS as u64 + 2));
+    let report = judged(&bundle);
+    assert!(report.is_accepted(), "{:?}", report.verdicts);
 }
 
 #[test]

@@ -11,8 +11,8 @@ mod fixture;
 
 use anchorhold_audit_log::{
     CheckResult, Ciphertext, Claim, Code, Entry, EntryError, Event, EventType, Hash, Hex, HoldId, Keeping,
-    Log, LogError, LogReader, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_PROFILES, MAX_SEALED_BYTES, Origin, Outcome,
-    Sealed, TenantId, encode_entry,
+    Kernel, Log, LogError, LogReader, MAX_CHECKS, MAX_ENTRY_BYTES, MAX_PERMISSIONS, MAX_PROFILES,
+    MAX_SEALED_BYTES, MAX_SIGNERS, Origin, Outcome, Sealed, Setting, TenantId, encode_entry,
 };
 use fixture::{End, boot, refusal_event, request_event, signer, stamp, write_log};
 use serde_json::Value;
@@ -162,6 +162,65 @@ fn an_event_over_a_limit_is_refused_and_the_log_goes_on() {
     assert!(matches!(log.append(&[]), Err(LogError::BatchLength { observed: 0 })));
     assert!(!log.is_poisoned());
     assert_eq!(log.append(&[decision_with(MAX_CHECKS, &"a".repeat(48))]).unwrap(), 1);
+}
+
+#[test]
+fn lists_of_an_entry_have_as_many_items_as_may_be_and_no_more() {
+    let with = |signers: usize, permissions: usize| {
+        let mut event = Event::new(EventType::PolicyLoad, Outcome::Success, stamp(1));
+        event.setting = Some(Setting {
+            approved_by: vec![Hash::new([5; 32]); signers],
+            name: Code::from_static("release_policy"),
+            new: None,
+            old: None,
+        });
+        event.kernel =
+            Some(Kernel { perms: vec![Code::from_static("read"); permissions], ..Kernel::counted(1) });
+        encode_entry(&event, 7, boot())
+    };
+    let read = Entry::from_bytes(&with(MAX_SIGNERS, MAX_PERMISSIONS).unwrap()).unwrap();
+    assert_eq!(read.cfg.unwrap().approved_by.len(), MAX_SIGNERS);
+    assert_eq!(read.kernel.unwrap().perms.len(), MAX_PERMISSIONS);
+    for (signers, permissions, over) in
+        [(MAX_SIGNERS + 1, 0, "signers"), (0, MAX_PERMISSIONS + 1, "permissions")]
+    {
+        let refused = with(signers, permissions);
+        assert!(
+            matches!(refused, Err(LogError::Entry(EntryError::TooMany { what })) if what == over),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn the_longest_entry_is_written_and_read_and_no_longer_one() {
+    // Claims take a byte each up to their limit; so many of them are lengthened as are missing to the entry's.
+    let with = |lengths: &[usize]| {
+        let mut event = decision_with(MAX_CHECKS, "a");
+        let claims = event.decision.as_mut().unwrap().checks.iter_mut();
+        let claims = claims.flat_map(|check| [&mut check.got, &mut check.want]);
+        for (claim, length) in claims.zip(lengths) {
+            *claim = Claim::new(&"a".repeat(*length)).unwrap();
+        }
+        event
+    };
+    let bytes = |lengths: &[usize]| encode_entry(&with(lengths), 7, boot());
+    let mut lengths = vec![1; 2 * MAX_CHECKS];
+    let mut missing = MAX_ENTRY_BYTES - bytes(&lengths).unwrap().len();
+    for length in &mut lengths {
+        let more = missing.min(Claim::LIMIT_BYTES - 1);
+        (*length, missing) = (1 + more, missing - more);
+    }
+    let longest = bytes(&lengths).unwrap();
+    assert_eq!(longest.len(), MAX_ENTRY_BYTES);
+    assert_eq!(Entry::from_bytes(&longest).unwrap().to_bytes().unwrap(), longest);
+    let last = lengths.iter().rposition(|length| *length < Claim::LIMIT_BYTES).unwrap();
+    lengths[last] += 1;
+    let refused = bytes(&lengths);
+    let observed_bytes = MAX_ENTRY_BYTES + 1;
+    assert!(
+        matches!(refused, Err(LogError::Entry(EntryError::TooLong { observed_bytes: observed })) if observed == observed_bytes)
+    );
 }
 
 /// A request with a sealed part and a pseudonym, as the keeper logs it.

@@ -90,6 +90,13 @@ fn case_48_bounds_size_and_signatures() {
     assert!(Note::parse(with(MAX_NOTE_SIGNATURES).as_bytes()).is_ok());
     assert_eq!(Note::parse(with(MAX_NOTE_SIGNATURES + 1).as_bytes()), Err(NoteError::TooManySignatures));
     assert_eq!(Note::parse(&vec![b'a'; MAX_NOTE_BYTES + 1]), Err(NoteError::TooLong));
+    // The longest note is signed and read; a text with one character more is not signed.
+    let beside = signer().sign("\n").unwrap().len() - 1;
+    let text = |length: usize| format!("{}\n", "a".repeat(length - 1));
+    let longest = signer().sign(&text(MAX_NOTE_BYTES - beside)).unwrap();
+    assert_eq!(longest.len(), MAX_NOTE_BYTES);
+    assert!(Note::parse(&longest).unwrap().verify(&[signer().key().clone()]).is_ok());
+    assert_eq!(signer().sign(&text(MAX_NOTE_BYTES - beside + 1)), Err(NoteError::Text));
 }
 
 #[test]
@@ -110,7 +117,7 @@ fn refuses_malformed_verifier_keys_and_names() {
     ] {
         assert_eq!(VerifierKey::parse(&bad), Err(NoteError::VerifierKey), "{bad}");
     }
-    for name in ["", "a b", "a\u{a0}b", "a+b", "a\nb", "a\u{2003}"] {
+    for name in ["", "a b", "a\u{a0}b", "a+b", "a\nb", "a\u{2003}", "a\u{1}", "a\0b"] {
         assert_eq!(VerifierKey::new(name, PublicKey::new([1; 32])), Err(NoteError::KeyName), "{name:?}");
     }
 }

@@ -21,7 +21,7 @@ use anchorhold_audit_log::{
 };
 use fixture::{boot, refusal_event, request_event, signer};
 use std::cell::{RefCell, RefMut};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -90,6 +90,15 @@ struct Disk {
     crashes_in: Option<usize>,
     lie: Option<Lie>,
     has_crashed: bool,
+    /// Writes that go on beside the writer, in order, and what each still lacks or came to.
+    begun: VecDeque<(Vec<u8>, Begun)>,
+}
+
+/// How far a write is that goes on beside the writer.
+enum Begun {
+    Waiting,
+    Appended,
+    Ended(io::Result<()>),
 }
 
 impl Disk {
@@ -159,6 +168,56 @@ impl Disk {
         }
     }
 
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let result = self.step();
+        let end = self.seen.len();
+        let written = if result.is_ok() { bytes.len() } else { self.random.below(bytes.len() + 1) };
+        if self.lie == Some(Lie::Misdirected) && end > 0 {
+            self.lie = None;
+            let at = self.random.below(end);
+            self.write(at, &bytes[..written]);
+            // The writer's own place goes on as if it had been right.
+            self.seen.resize(end + written, 0);
+        } else {
+            self.write(end, &bytes[..written]);
+        }
+        result
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.step()?;
+        if self.lie == Some(Lie::Lost) {
+            self.lie = None;
+            self.pending.clear();
+            let durable = self.files.get(&self.segment).map_or(0, Vec::len);
+            self.seen[durable..].fill(0);
+            return Ok(());
+        }
+        self.pending.clear();
+        let (name, content) = (self.segment.clone(), self.seen.clone());
+        self.files.insert(name, content);
+        Ok(())
+    }
+
+    /// Takes the earliest write that has not ended one step further; false when there is none, or one failed.
+    fn go_on(&mut self) -> bool {
+        let mut begun = std::mem::take(&mut self.begun);
+        let next = begun.iter_mut().find(|(_, state)| !matches!(state, Begun::Ended(Ok(()))));
+        let went = next.is_some_and(|(bytes, state)| {
+            *state = match state {
+                Begun::Waiting => match self.append(bytes) {
+                    Ok(()) => Begun::Appended,
+                    Err(error) => Begun::Ended(Err(error)),
+                },
+                Begun::Appended => Begun::Ended(self.sync()),
+                Begun::Ended(_) => return false,
+            };
+            true
+        });
+        self.begun = begun;
+        went
+    }
+
     fn write_to(&self, path: &Path) {
         std::fs::create_dir_all(path.join("entries")).unwrap();
         for (name, content) in &self.files {
@@ -212,36 +271,40 @@ impl Storage for Handle {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut disk = self.0.borrow_mut();
-        let result = disk.step();
-        let end = disk.seen.len();
-        let written = if result.is_ok() { bytes.len() } else { disk.random.below(bytes.len() + 1) };
-        if disk.lie == Some(Lie::Misdirected) && end > 0 {
-            disk.lie = None;
-            let at = disk.random.below(end);
-            disk.write(at, &bytes[..written]);
-            // The writer's own place goes on as if it had been right.
-            disk.seen.resize(end + written, 0);
-        } else {
-            disk.write(end, &bytes[..written]);
-        }
-        result
+        self.0.borrow_mut().append(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().sync()
+    }
+
+    fn begin_write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         let mut disk = self.0.borrow_mut();
-        disk.step()?;
-        if disk.lie == Some(Lie::Lost) {
-            disk.lie = None;
-            disk.pending.clear();
-            let durable = disk.files.get(&disk.segment).map_or(0, Vec::len);
-            disk.seen[durable..].fill(0);
-            return Ok(());
+        disk.begun.push_back((bytes, Begun::Waiting));
+        let mut steps = disk.random.below(5);
+        while steps > 0 && disk.go_on() {
+            steps -= 1;
         }
-        disk.pending.clear();
-        let (name, content) = (disk.segment.clone(), disk.seen.clone());
-        disk.files.insert(name, content);
-        Ok(())
+        if disk.has_crashed { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
+
+    fn end_write(&mut self) -> io::Result<Vec<u8>> {
+        let mut disk = self.0.borrow_mut();
+        while matches!(disk.begun[0].1, Begun::Waiting | Begun::Appended) {
+            disk.go_on();
+        }
+        match disk.begun.pop_front() {
+            Some((bytes, Begun::Ended(result))) => result.map(|()| bytes),
+            _ => panic!("nothing was begun"),
+        }
+    }
+
+    fn write_has_ended(&mut self) -> bool {
+        let mut disk = self.0.borrow_mut();
+        if disk.random.one_in(2) && !disk.has_crashed {
+            disk.go_on();
+        }
+        matches!(disk.begun.front(), Some((_, Begun::Ended(_))))
     }
 
     fn write_slot(&mut self, slot: CheckpointSlot, bytes: &[u8]) -> io::Result<()> {
@@ -305,6 +368,8 @@ struct Count {
     torn: u64,
     /// Histories that ended while a checkpoint was written.
     torn_checkpoints: u64,
+    /// Histories that ended while one write waited for another.
+    waiting_writes: u64,
     lies: u64,
     lies_found: u64,
     segments: u64,
@@ -366,7 +431,8 @@ fn write(random: &mut Random, world: &mut World) -> Known {
                 other => other.map(drop),
             },
             3 if random.one_in(6) => log.end(now).map(drop),
-            3 => log.settle(),
+            3 if random.one_in(2) => log.settle(),
+            3 => log.collect().map(drop),
             4 => log.commit(),
             // What is submitted may be written over the edge of a segment, and is acknowledged by a later call.
             5 | 6 => {
@@ -477,6 +543,7 @@ fn run(seed: u64, count: &mut Count) {
         crashes_in: None,
         lie: None,
         has_crashed: false,
+        begun: VecDeque::new(),
     };
     let (key, reading) = match seed % 2 {
         0 => (None, None),
@@ -502,6 +569,7 @@ fn run(seed: u64, count: &mut Count) {
             count.crashes += u64::from(world.disk().has_crashed);
             count.failures += u64::from(known.failed && !world.disk().has_crashed);
             count.torn_checkpoints += u64::from(!world.disk().pending_slots.is_empty());
+            count.waiting_writes += u64::from(world.disk().begun.len() > 1);
             world.disk().cut_power();
             world.disk().write_to(&path);
             recovers(world.place(&path), &known, count, thorough);
@@ -613,12 +681,13 @@ fn case_28_a_log_outlives_its_disk_and_its_clock_in_every_history() {
         assert!(outcome.is_ok(), "SEED={seed}");
     }
     eprintln!(
-        "{asked} histories ({} of several segments): {} crashes ({} torn tails cut, {} while a checkpoint was written), {} failed calls, {} lies of the disk ({} found at opening), {} put back and found \
+        "{asked} histories ({} of several segments): {} crashes ({} torn tails cut, {} while a checkpoint was written, {} while one write waited for another), {} failed calls, {} lies of the disk ({} found at opening), {} put back and found \
          by the checkpoint that was seen, {} bundles verified",
         count.segments,
         count.crashes,
         count.torn,
         count.torn_checkpoints,
+        count.waiting_writes,
         count.failures,
         count.lies,
         count.lies_found,
@@ -632,6 +701,7 @@ fn case_28_a_log_outlives_its_disk_and_its_clock_in_every_history() {
                 .all(|n| *n > 0)
         );
         assert!(count.torn_checkpoints > asked / 100);
+        assert!(count.waiting_writes > asked / 100);
         assert!(count.put_back > asked / 16);
     }
 }

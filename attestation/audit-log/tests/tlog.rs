@@ -7,11 +7,13 @@ use anchorhold_audit_log::merkle::{
 use anchorhold_audit_log::tlog::policy::{
     MAX_POLICY_BYTES, MAX_POLICY_ITEMS, Policy, PolicyError, PolicyFault, PolicyRefusal,
 };
-use anchorhold_audit_log::tlog::proof::{MAX_PROOF_BYTES, TlogProof, TlogProofError};
+use anchorhold_audit_log::tlog::proof::{MAX_EXTRA_BYTES, MAX_PROOF_BYTES, TlogProof, TlogProofError};
 use anchorhold_audit_log::tlog::tiles::{
     Tile, TileError, TileKind, Tiler, push_entry, read_entries, read_hashes, read_node,
 };
 use anchorhold_audit_log::{Hash, PublicKey, VerifierKey};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -224,6 +226,10 @@ fn says_what_is_wrong_with_a_policy() {
         assert_eq!(refused, Err(PolicyError { line, fault: wrong }), "{name}");
     }
     assert_eq!(fault(&"#".repeat(MAX_POLICY_BYTES + 1)), Some(PolicyFault::TooLong));
+    let padded = |length: usize| format!("quorum none\n{}\n", "#".repeat(length - 13));
+    assert_eq!(padded(MAX_POLICY_BYTES).len(), MAX_POLICY_BYTES);
+    assert_eq!(fault(&padded(MAX_POLICY_BYTES)), None);
+    assert_eq!(fault(&padded(MAX_POLICY_BYTES + 1)), Some(PolicyFault::TooLong));
     let log = |at: u8| {
         format!("log {}\n", VerifierKey::new(&format!("log{at}"), PublicKey::new([at; 32])).unwrap())
     };
@@ -277,6 +283,16 @@ fn a_proof_file_is_made_of_a_logs_tiles() {
     let extra = vectors.proofs.iter().find(|case| case.name == "extra").unwrap();
     let extra = TlogProof::from_bytes(extra.proof.as_bytes()).unwrap();
     assert_eq!(extra.unverified_extra(), Some(b"abc".as_slice()));
+    let with_extra = |length: usize| {
+        let extra = format!("\nextra {}\nindex", STANDARD.encode(vec![0; length]));
+        TlogProof::from_bytes(wanted.proof.replacen("\nindex", &extra, 1).as_bytes())
+    };
+    let longest = with_extra(MAX_EXTRA_BYTES).unwrap();
+    assert_eq!(longest.unverified_extra().map(<[u8]>::len), Some(MAX_EXTRA_BYTES));
+    assert_eq!(with_extra(MAX_EXTRA_BYTES + 1), Err(TlogProofError::Malformed));
+    let most = vec![hashes[0]; merkle::MAX_PROOF_HASHES];
+    let deepest = TlogProof::new(41, most, note.clone()).unwrap();
+    assert_eq!(TlogProof::from_bytes(&deepest.to_bytes()), Ok(deepest));
     let many = vec![hashes[0]; merkle::MAX_PROOF_HASHES + 1];
     assert_eq!(TlogProof::new(41, many, note), Err(TlogProofError::Malformed));
     assert_eq!(TlogProof::new(41, hashes, b"no note".to_vec()), Err(TlogProofError::Malformed));

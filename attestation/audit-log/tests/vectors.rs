@@ -40,6 +40,29 @@ fn the_published_bundle_is_accepted_and_holds_the_published_log() {
     is_the_published_log(&read("bundle-v1.tar"), "entries.jsonl");
 }
 
+/// What one version writes, later ones read for as long as logs are kept, and so do other people's checkers. A limit that shrinks refuses
+/// what was allowed, one that grows writes what they refuse.
+#[test]
+fn the_limits_of_the_formats_are_what_they_were() {
+    const KIB: usize = 1024;
+    for (what, limit, was) in [
+        ("an entry", anchorhold_audit_log::MAX_ENTRY_BYTES, 16 * KIB),
+        ("a decision's claims", anchorhold_audit_log::claims::MAX_CLAIMS_BYTES, 11 * KIB),
+        ("evidence", anchorhold_audit_log::MAX_EVIDENCE_BYTES, KIB * KIB),
+        ("a note", anchorhold_audit_log::note::MAX_NOTE_BYTES, 128 * KIB),
+        ("an anchor", anchorhold_audit_log::anchors::MAX_ANCHOR_BYTES, 4 * KIB),
+        ("the anchors", anchorhold_audit_log::anchors::MAX_ANCHORS_FILE_BYTES, KIB * (8 * KIB + 4)),
+        ("a request to a witness", anchorhold_audit_log::witness::MAX_REQUEST_BYTES, 64 * KIB),
+        ("a policy", anchorhold_audit_log::tlog::policy::MAX_POLICY_BYTES, 64 * KIB),
+        ("a proof's extra data", anchorhold_audit_log::tlog::proof::MAX_EXTRA_BYTES, 16 * KIB),
+        ("an entry bundle", anchorhold_audit_log::tlog::tiles::MAX_BUNDLE_BYTES, 256 * (16 * KIB + 2)),
+    ] {
+        assert_eq!(limit, was, "{what}");
+    }
+    // A size of a member of a bundle is eleven octal digits.
+    assert_eq!(anchorhold_audit_log::tar::MAX_MEMBER_BYTES, 0o777_7777_7777);
+}
+
 fn is_the_published_log(bundle: &[u8], entries: &str) {
     let audit_key = Some(fixture::signer().key().public_key());
     let expectations =

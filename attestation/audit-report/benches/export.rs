@@ -1,10 +1,11 @@
-//! A log of a million entries (`ENTRIES`): how fast it is exported as a bundle, verified, and written in each form, and the most memory
-//! that each step takes; and how long proofs are. `JSON` is a file for the results.
+//! A log of a million entries (`ENTRIES`): how fast it is exported as a bundle, from entries in the clear and from encrypted ones, verified,
+//! and written in each form, and the most memory that each step takes; and how long proofs are. `JSON` is a file for the results.
 
 use anchorhold_audit_log::merkle::{Place, consistency_proof_from, inclusion_proof_from};
 use anchorhold_audit_log::{
-    Actor, ActorKind, BootId, Entry, Event, EventType, Expectations, ExportOptions, Hash, Log, MAX_BATCH,
-    Origin, Outcome, Receipt, Request, RequestId, Route, Signer, Stamp, commit, export, verify, verify_each,
+    Actor, ActorKind, Beginning, BootId, Entry, Event, EventType, Expectations, ExportOptions, Hash, Log,
+    LogPlace, MAX_BATCH, Origin, Outcome, ReadingKey, Receipt, Request, RequestId, Route, Signer, Stamp,
+    StorageKey, commit, export, verify, verify_each,
 };
 use anchorhold_audit_report::{csv, ocsf, parquet};
 use std::convert::Infallible;
@@ -37,10 +38,13 @@ fn event(at: i64) -> Event {
     }
 }
 
-fn write_log(path: &Path, entries: usize) -> Result<(), Failed> {
+/// Writes a log, encrypted under this key where there is one.
+fn write_log(path: &Path, entries: usize, key: Option<StorageKey>) -> Result<(), Failed> {
     let signer = Signer::generate(Origin::new("bench.example/1")?)?;
     let at = Stamp { wall_ns: 0, mono_ns: 0 };
-    let mut log = Log::create(path, signer, BootId::new([0; 16]), at)?;
+    let mut beginning = Beginning::new(signer, BootId::new([0; 16]), at);
+    beginning.storage_key = key.map(|key| (key, Vec::new()));
+    let mut log = Log::begin(path, beginning)?;
     let mut left = entries.saturating_sub(2);
     while left > 0 {
         let count = left.min(MAX_BATCH);
@@ -113,7 +117,16 @@ fn main() -> Result<(), Failed> {
     let mut bench = Bench { entries: f64::from(u32::try_from(entries)?), results: Vec::new() };
     let directory = tempfile::tempdir()?;
     let (log, bundle) = (directory.path().join("log"), directory.path().join("bundle.tar"));
-    write_log(&log, entries)?;
+    let encrypted = directory.path().join("encrypted");
+    let (key, key_bytes) = StorageKey::generate()?;
+    write_log(&encrypted, entries, Some(key))?;
+    let reading = ReadingKey::new(&key_bytes);
+    bench.step("export_bundle_of_encrypted", || {
+        export(LogPlace::encrypted(&encrypted, &reading), File::create(&bundle)?, &ExportOptions::default())?;
+        Ok(())
+    })?;
+    std::fs::remove_dir_all(&encrypted)?;
+    write_log(&log, entries, None)?;
     bench.step("export_bundle", || {
         export(&log, File::create(&bundle)?, &ExportOptions::default())?;
         Ok(())

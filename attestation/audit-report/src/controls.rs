@@ -160,5 +160,16 @@ mod tests {
             Controls::from_json(&" ".repeat(MAX_CONTROLS_BYTES + 1)).unwrap_err(),
             ControlsError::TooLong
         );
+        let mut longest = with(r#"["log.open"]"#);
+        longest.push_str(&" ".repeat(256 * 1024 - longest.len()));
+        assert!(Controls::from_json(&longest).is_ok(), "white space to the limit");
+    }
+
+    #[test]
+    fn a_refusal_names_the_control() {
+        let entries = ControlsError::Entries { control: "x 1".to_owned() };
+        assert!(entries.to_string().contains("control x 1"));
+        assert!(ControlsError::TooLong.to_string().contains("262144 bytes"));
+        assert!(ControlsError::Malformed.to_string().contains(FORMAT));
     }
 }

@@ -3,7 +3,7 @@
 
 mod entries;
 
-use anchorhold_audit_log::{EventType, Outcome};
+use anchorhold_audit_log::{Actor, ActorKind, Event, EventType, Outcome, TenantId};
 use anchorhold_audit_report::ocsf;
 use serde_json::Value;
 
@@ -135,6 +135,31 @@ fn every_event_keeps_to_the_published_schema() {
     assert_eq!(checked, EventType::ALL.len() * 10);
 }
 
+/// One event of each class with every part filled, and one of each outcome with none, for whoever writes a parser.
+#[test]
+fn the_published_events_are_those_that_are_written() {
+    let mut classes = std::collections::BTreeSet::new();
+    let full = EventType::ALL.iter().filter(|kind| classes.insert(kind.class())).map(|kind| {
+        let [_, full] = entries::bare_and_full(*kind, Outcome::Success);
+        full
+    });
+    let bare = OUTCOMES.map(|outcome| {
+        let [bare, _] = entries::bare_and_full(EventType::InferComplete, outcome);
+        bare
+    });
+    let events = full.chain(bare).zip(0..);
+    let lines = events.map(|(event, seq)| {
+        let mut written = ocsf::event(&entries::entry(&event, seq), entries::ORIGIN);
+        // The order of names depends on what else is built with serde_json, and the version of the program is not the format's.
+        written.sort_all_objects();
+        let product = &mut written["metadata"]["product"]["version"];
+        assert_eq!(*product, env!("CARGO_PKG_VERSION"));
+        *product = "*".into();
+        format!("{written}\n")
+    });
+    entries::is_published("ocsf-events.jsonl", &lines.collect::<String>());
+}
+
 #[test]
 fn the_checker_finds_what_is_wrong() {
     let rules = rules();
@@ -176,4 +201,21 @@ fn nothing_of_an_entry_is_lost_and_its_leaf_is_named() {
     assert_eq!(written["status_code"], "some_reason");
     let leaf = anchorhold_audit_log::merkle::leaf_hash(&entry.to_bytes().unwrap());
     assert_eq!(written["raw_data_hash"]["value"], leaf.to_string());
+}
+
+/// A caller is its tenant, or an unknown user; who is no caller is a part of the system unless a tenant is named.
+#[test]
+fn the_actor_of_an_event_is_a_user_or_a_part_of_the_system() {
+    let told = |actor: Option<Actor>| {
+        let event = Event { actor, ..Event::new(EventType::PolicyLoad, Outcome::Success, entries::at(0)) };
+        ocsf::event(&entries::entry(&event, 4), entries::ORIGIN)["actor"].clone()
+    };
+    let of = |kind, tenant: Option<TenantId>| Some(Actor { tenant, ..Actor::new(kind) });
+    let clinic = TenantId::new("clinic").ok();
+    assert_eq!(told(of(ActorKind::Client, clinic.clone()))["user"]["uid"], "clinic");
+    assert_eq!(told(of(ActorKind::Client, None))["user"]["name"], "unknown");
+    assert_eq!(told(of(ActorKind::Broker, clinic))["user"]["uid"], "clinic");
+    for (actor, name) in [(of(ActorKind::Broker, None), "broker"), (None, "system")] {
+        assert_eq!(told(actor), serde_json::json!({"app_name": name}));
+    }
 }

@@ -3,7 +3,7 @@
 
 mod entries;
 
-use anchorhold_audit_log::{Entry, Event, EventType, Hash, Outcome, TenantId};
+use anchorhold_audit_log::{Code, Entry, Event, EventType, Hash, Outcome, TenantId};
 use anchorhold_audit_report::controls::Controls;
 use anchorhold_audit_report::html::{Drawn, Judged, LogPart, Report, page};
 use anchorhold_audit_report::{Filter, SAMPLES_KEPT, Summary, csv};
@@ -76,6 +76,18 @@ fn rows_have_a_cell_for_each_column() {
     assert!(row.contains(",chat.completions,200,true,12,34,120,20,stop,acme/chat,3,"), "{row}");
 }
 
+/// A table of entries with every part filled and with none, for whoever reads it with a program.
+#[test]
+fn the_published_rows_are_those_that_are_written() {
+    let events =
+        [EventType::KeyRefuse, EventType::InferComplete, EventType::Erasure].into_iter().flat_map(|kind| {
+            let outcome = if kind == EventType::KeyRefuse { Outcome::Denied } else { Outcome::Success };
+            entries::bare_and_full(kind, outcome)
+        });
+    let rows = events.zip(0..).map(|(event, seq)| csv::row(&entries::entry(&event, seq)));
+    entries::is_published("entries.csv", &(csv::header() + &rows.collect::<String>()));
+}
+
 #[test]
 fn filters_are_all_asked() {
     let count = |filter: &Filter| log().iter().filter(|entry| filter.takes(entry)).count();
@@ -88,6 +100,10 @@ fn filters_are_all_asked() {
     assert_eq!(count(&of("bank")), 0);
     let by = |byte| Filter { pseudonym: Some(Hash::new([byte; 32])), ..Filter::default() };
     assert_eq!((count(&by(8)), count(&by(9))), (6, 0), "those with an actor");
+    let neither = Filter { outcome: Some(Outcome::Denied), ..of("bank") };
+    assert_eq!(count(&neither), 0, "all that is asked has to hold");
+    let both = Filter { outcome: Some(Outcome::Denied), ..of("clinic") };
+    assert_eq!(count(&both), 1);
     assert_eq!(count(&Filter { outcome: Some(Outcome::Denied), ..Filter::default() }), 1);
     let mut kinds = Filter::default();
     assert!(kinds.add_kind("infer.complete") && kinds.add_kind("log.close") && !kinds.add_kind("infer"));
@@ -167,6 +183,7 @@ fn the_page_says_what_was_found_and_runs_nothing() {
         "default-src 'none'",
         "acme/0 came before and is not here",
         "acme/0 at 7 entries, closed; not here",
+        "class=\"box good\"",
     ] {
         assert!(good.contains(wanted), "{wanted}");
     }
@@ -208,4 +225,127 @@ fn case_33_hostile_words_are_inert_on_the_page() {
     let page = made(&[part]);
     assert!(!page.contains("<script") && !page.contains('\u{202e}') && !page.contains('\u{1b}'));
     assert!(page.contains("&lt;script&gt;"));
+}
+
+/// The page of two logs, one of them refused and with everything that a log can have, as auditors are shown it.
+#[test]
+fn the_published_page_is_the_one_that_is_made() {
+    let mut archive = part();
+    for (kind, seq) in [EventType::LogArchive, EventType::LogPrune, EventType::Erasure].into_iter().zip(8..) {
+        let [_, full] = entries::bare_and_full(kind, Outcome::Success);
+        archive.summary.take(&entries::entry(&full, seq));
+    }
+    archive.first = 2;
+    archive.origin = "archive.example/of-all-logs".to_owned();
+    archive.simulated = true;
+    archive.verdict = "not_proven".to_owned();
+    archive.judged.push(Judged {
+        check: "leaves".to_owned(),
+        status: "failed".to_owned(),
+        detail: "entry 3 was changed".to_owned(),
+    });
+    archive.evidence.push(Judged {
+        check: "snp_vmpl".to_owned(),
+        status: "failed".to_owned(),
+        detail: "3".to_owned(),
+    });
+    let bare = LogPart {
+        measurement: None,
+        evidence: Vec::new(),
+        drawn: None,
+        origin: "acme/1".to_owned(),
+        ..part()
+    };
+    let text = r#"{"format":"anchorhold-controls-v1","version":7,"frameworks":[{"id":"x","title":"A framework","source":"its text","controls":[
+        {"id":"1.1","asks":"that it is known","shown":"who asked","entries":["key.refuse","infer.complete"]},
+        {"id":"1.2","asks":"that it ends","shown":"that it did","entries":["log.close"]}]}]}"#;
+    let controls = Controls::from_json(text).unwrap();
+    let chain = Judged {
+        check: "chain".to_owned(),
+        status: "noted".to_owned(),
+        detail: "one is not here".to_owned(),
+    };
+    let logs = [archive, bare];
+    let report = Report {
+        scope: Some("tenant clinic"),
+        judged_at: Some("2026-01-31T12:00:00Z"),
+        logs: &logs,
+        chain: &chain,
+        controls: &controls,
+    };
+    // A tag to a line, so that a change can be read.
+    entries::is_published("report.html.lines", &page(&report).replace('<', "\n<"));
+}
+
+#[test]
+fn what_goes_beyond_a_list_is_counted_on_the_page() {
+    let counted = |extra: u64| {
+        let mut log = part();
+        log.summary = Summary::default();
+        for kind in [EventType::PolicyLoad, EventType::LogPrune] {
+            let [bare, _] = entries::bare_and_full(kind, Outcome::Success);
+            let entry = entries::entry(&bare, 0);
+            (0..500 + extra).for_each(|seq| log.summary.take(&Entry { seq, ..entry.clone() }));
+        }
+        let [bare, _] = entries::bare_and_full(EventType::KeyRefuse, Outcome::Denied);
+        let entry = entries::entry(&bare, 0);
+        for number in 0..1000 + extra {
+            let code = Code::new(&format!("reason_{number}")).unwrap();
+            log.summary.take(&Entry { code, ..entry.clone() });
+        }
+        log.summary.take(&Entry { code: Code::new("reason_0").unwrap(), ..entry });
+        assert_eq!(log.summary.listed(), (log.summary.listed().0, extra));
+        assert_eq!(
+            (log.summary.listed().0.len(), log.summary.kept().0.len(), log.summary.kept().1),
+            (500, 500, extra)
+        );
+        assert_eq!((log.summary.reasons().0.len(), log.summary.reasons().1), (1000, extra));
+        let first = log.summary.reasons().0.iter().find(|(reason, _)| reason.code == "reason_0").unwrap();
+        assert_eq!(*first.1, 2, "one that is listed is counted on");
+        made(&[log])
+    };
+    let beyond =
+        ["more entries with reasons that are not listed here", "more such entries are", "more such acts are"];
+    let (fits, over) = (counted(0), counted(3));
+    for text in beyond {
+        assert!(!fits.contains(text), "{text}");
+        assert!(over.contains(&format!("3 {text}")), "{text}");
+    }
+}
+
+#[test]
+fn a_summary_tells_times_successes_and_models() {
+    let summary = part().summary;
+    let at = |second| entries::at(second).wall_ns;
+    assert_eq!((summary.entries(), summary.times()), (8, Some((at(0), at(7)))));
+    let refused = summary.told("key.refuse");
+    assert_eq!((refused.count, refused.unsuccessful, refused.samples), (1, 1, vec![3]));
+    let answered = summary.told("infer.complete");
+    assert_eq!((answered.unsuccessful, answered.samples), (0, vec![4, 5]));
+    assert_eq!(summary.kinds().count(), 6);
+    assert_eq!(summary.sealed(), 6, "those with every part");
+    let shown: Vec<u64> = summary.shown().map(|entry| entry.seq).collect();
+    assert_eq!(shown, [0, 1, 2, 3, 4, 5, 7], "two of a kind");
+    let mut summary = summary;
+    summary.show(&log()[6]);
+    assert_eq!(summary.shown().count(), 8);
+    // So many models are told apart; a request of one that is told is counted on.
+    let [_, full] = entries::bare_and_full(EventType::InferComplete, Outcome::Success);
+    let entry = entries::entry(&full, 9);
+    let mut summary = Summary::default();
+    for version in (0..203).chain([0]) {
+        let mut entry = entry.clone();
+        entry.model.as_mut().unwrap().ver = Some(version);
+        summary.take(&entry);
+    }
+    assert_eq!(summary.served().len(), 200);
+    assert_eq!(summary.served()["acme/chat version 0"].requests, 2);
+}
+
+#[test]
+fn a_long_name_is_cut_to_its_end_where_only_the_log_is_meant() {
+    let named = |name: &str| made(&[LogPart { origin: name.to_owned(), ..part() }]);
+    let (fits, long) = ("deployment/0123456789abc", "deployment/0123456789abcd");
+    assert_eq!(fits.len(), 24);
+    assert!(!named(fits).contains('…') && named(long).contains("<td>…6789abcd</td>"));
 }

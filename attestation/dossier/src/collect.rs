@@ -67,3 +67,20 @@ impl Names {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_the_limit_is_left_out_and_that_is_known() {
+        let mut named = Named::default();
+        (0..MAX_NAMED).for_each(|item| named.add(item));
+        named.add(7);
+        assert!(named.is_complete && named.all.len() == MAX_NAMED, "one that is known takes no place");
+        named.add(MAX_NAMED);
+        named.add(7);
+        assert!(!named.is_complete && named.all.len() == MAX_NAMED);
+        assert!(!named.all.contains(&MAX_NAMED));
+    }
+}

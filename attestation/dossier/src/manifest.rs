@@ -209,4 +209,103 @@ mod tests {
             assert_eq!(Kind::of(name), None, "{name}");
         }
     }
+
+    fn member(kind: Kind) -> Member {
+        Member { bytes: 0, name: kind.name(), sha256: Hash::new([1; 32]) }
+    }
+
+    /// A list with these members after the three that every dossier has.
+    fn with(kinds: impl IntoIterator<Item = Kind>) -> Manifest {
+        let members =
+            [Kind::Readme, Kind::Page, Kind::Controls].into_iter().chain(kinds).map(member).collect();
+        Manifest { format: FORMAT.to_owned(), members, sample: None }
+    }
+
+    fn is_read(manifest: &Manifest) -> bool {
+        Manifest::from_bytes(&manifest.to_bytes().unwrap()).as_ref() == Some(manifest)
+    }
+
+    #[test]
+    fn a_list_is_read_when_its_members_fit_together() {
+        let all = [
+            Kind::Witnesses,
+            Kind::Policy(0),
+            Kind::Policy(1),
+            Kind::Model(0),
+            Kind::Seen(1, 0),
+            Kind::Log(0),
+        ];
+        let good = with(all.into_iter().chain([Kind::Log(1)]));
+        assert!(is_read(&good));
+        let sample = |logs: usize| Sampled { drawn: vec![vec![0]; logs], wanted: 1, word: "w".to_owned() };
+        assert!(is_read(&Manifest { sample: Some(sample(2)), ..good.clone() }));
+        assert!(!is_read(&Manifest { sample: Some(sample(1)), ..good.clone() }));
+        assert!(!is_read(&Manifest { format: "anchorhold-audit-dossier-v2".to_owned(), ..good.clone() }));
+        // Every member is needed, or may be left out; each that is named twice or out of its order is refused.
+        for at in 0..good.members.len() {
+            let mut without = good.clone();
+            let name = without.members.remove(at).name;
+            let may = matches!(
+                Kind::of(&name),
+                Some(Kind::Witnesses | Kind::Seen(..) | Kind::Policy(1) | Kind::Model(0))
+            );
+            assert_eq!(is_read(&without), may, "without {name}");
+            let mut twice = good.clone();
+            twice.members.insert(at, good.members[at].clone());
+            assert!(!is_read(&twice), "{name} twice");
+            let mut unknown = good.clone();
+            unknown.members[at].name.push('x');
+            assert!(!is_read(&unknown), "{name}x");
+        }
+        for at in 1..good.members.len() {
+            let mut swapped = good.clone();
+            swapped.members.swap(at - 1, at);
+            assert!(!is_read(&swapped), "{at}");
+        }
+        // A checkpoint of a log that is not here, and the first log missing.
+        assert!(!is_read(&with([Kind::Seen(1, 0), Kind::Log(0)])));
+        assert!(!is_read(&with([Kind::Log(1)])));
+        assert!(!is_read(&with([])));
+        let spaced = [good.to_bytes().unwrap(), b" ".to_vec()].concat();
+        assert!(Manifest::from_bytes(&spaced).is_none());
+    }
+
+    #[test]
+    fn a_list_has_as_many_members_of_a_kind_as_may_be_and_no_more() {
+        let log = [Kind::Log(0)];
+        let of = |count: usize, kind: fn(usize) -> Kind| (0..count).map(kind).chain(log).collect::<Vec<_>>();
+        assert!(is_read(&with((0..MAX_LOGS).map(Kind::Log))));
+        assert!(!is_read(&with((0..=MAX_LOGS).map(Kind::Log))));
+        for kind in [Kind::Policy as fn(usize) -> Kind, Kind::Model] {
+            assert!(is_read(&with(of(256, kind))));
+            assert!(!is_read(&with(of(257, kind))));
+        }
+        assert!(is_read(&with(of(512, |at| Kind::Seen(0, at)))));
+        assert!(!is_read(&with(of(513, |at| Kind::Seen(0, at)))));
+    }
+
+    /// Dossiers are kept for years: what one version makes, later ones read.
+    #[test]
+    fn a_member_may_be_as_long_as_its_kind_and_no_longer() {
+        const KIB: u64 = 1024;
+        for (kind, limit) in [
+            (Kind::Readme, 64 * KIB),
+            (Kind::Page, 64 * KIB * KIB),
+            (Kind::Controls, 256 * KIB),
+            (Kind::Witnesses, 64 * KIB),
+            (Kind::Policy(0), KIB * KIB),
+            (Kind::Model(0), 256 * KIB),
+            (Kind::Seen(0, 0), 128 * KIB),
+            // Eleven octal digits in a tar header.
+            (Kind::Log(0), 0o777_7777_7777),
+        ] {
+            let mut list =
+                with([Kind::Witnesses, Kind::Policy(0), Kind::Model(0), Kind::Seen(0, 0), Kind::Log(0)]);
+            let at = list.members.iter().position(|member| member.name == kind.name()).unwrap();
+            list.members[at].bytes = limit;
+            assert!(is_read(&list), "{kind:?}");
+            list.members[at].bytes = limit + 1;
+            assert!(!is_read(&list), "{kind:?}");
+        }
+    }
 }

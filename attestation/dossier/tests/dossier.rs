@@ -547,3 +547,148 @@ fn the_bundle_of_one_log_is_asked_the_same_questions() {
     let report = verify_bundles(&["bundle.tar"], |_| Ok(&bundle[..bundle.len() / 2]), &expected()).unwrap();
     assert_eq!(report.outcome(), Outcome::NotProven);
 }
+
+/// Each detail of the answers, without which a reader would have to believe a word.
+#[test]
+fn each_answer_says_what_it_rests_on() {
+    let report = judged(&Case::good().make(), &expected());
+    let detail = |check| report.verdict(check).unwrap().detail.as_str();
+    assert_eq!(detail(Check::Structure), "13 members");
+    assert_eq!(detail(Check::Exporter), format!("signed by {}", Hash::new(exporter().public_key())));
+    assert_eq!(detail(Check::Logs), "3 logs prove their entries");
+    assert!(detail(Check::Keys).starts_with("every log's key is vouched for or known as of "));
+    assert_eq!(detail(Check::Measurements), "2 guests are what is accepted");
+    assert_eq!(detail(Check::Cosignatures), "2 logs have the quorum");
+    assert_eq!(detail(Check::Registry), "1 logs have the quorum");
+    assert_eq!(detail(Check::Boots), "all 2 boots that had a key have their log here");
+    assert_eq!(detail(Check::Policies), "all 1 policies that decided are here");
+    assert_eq!(detail(Check::Models), "the manifests of all 1 models are here");
+    assert_eq!(detail(Check::Sample), "the word `kestrel` draws it again");
+    let (bundle, _) = guest_log("acme/1", 2);
+    let of = |names: &[&str]| verify_bundles(names, |_| Ok(bundle.as_slice()), &expected()).unwrap();
+    let one = of(&["log.tar"]);
+    let detail = |report: &Report, check| report.verdict(check).unwrap().detail.clone();
+    assert_eq!(detail(&one, Check::Structure), "the bundle of one log");
+    assert_eq!(
+        detail(&one, Check::Chain),
+        "a bundle is of one boot; the boot before it: the broker knew of none"
+    );
+    assert_eq!(detail(&of(&["a.tar", "b.tar"]), Check::Structure), "the bundles of 2 logs");
+}
+
+/// A list that grew with a hostile log would hide what else is wrong.
+#[test]
+fn of_many_that_are_missing_the_first_are_named_and_the_rest_counted() {
+    let missing = |count: usize| {
+        let names: Vec<String> = (0..count).map(|at| format!("acme/{at}")).collect();
+        let served: Vec<(&str, Option<Hash>)> = names.iter().map(|name| (name.as_str(), None)).collect();
+        let logs = vec![broker_log(&served)];
+        let case = Case { logs, seen: vec![], policies: vec![], models: vec![], sample: None };
+        judged(&case.make(), &expected()).verdict(Check::Boots).unwrap().detail.clone()
+    };
+    let five = "acme/0, acme/1, acme/2, acme/3, acme/4";
+    assert_eq!(missing(5), format!("5 boots had a key and have no log here: {five}"));
+    assert_eq!(missing(8), format!("8 boots had a key and have no log here: {five} and 3 more"));
+}
+
+#[test]
+fn more_bundles_than_may_be_are_not_opened() {
+    let refused = |count: usize| {
+        let open = |_| Err::<&[u8], _>(std::io::Error::other("opened"));
+        verify_bundles(&vec!["log.tar"; count], open, &Expected::default()).unwrap_err()
+    };
+    assert_eq!(refused(256).to_string(), "opened");
+    assert_eq!(refused(257).kind(), std::io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn names_in_reports_and_codes_of_outcomes_are_each_their_own() {
+    let distinct = |names: &[&str]| {
+        let set: std::collections::BTreeSet<&&str> = names.iter().collect();
+        set.len() == names.len() && names.iter().all(|name| name.len() > 3)
+    };
+    assert!(distinct(&Check::ALL.map(Check::name)));
+    let statuses = [Status::Passed, Status::Failed, Status::Noted, Status::NotApplicable];
+    assert!(distinct(&statuses.map(Status::name)));
+    let outcomes = [
+        Outcome::Accepted,
+        Outcome::NotAuthentic,
+        Outcome::NotAcceptable,
+        Outcome::EndorsementsUnavailable,
+        Outcome::NotProven,
+    ];
+    assert!(distinct(&outcomes.map(Outcome::name)));
+    // As the README in a dossier tells them.
+    assert_eq!(outcomes.map(Outcome::exit_code), [0, 3, 4, 5, 6]);
+}
+
+#[test]
+fn a_report_for_people_and_one_for_programs_say_the_same() {
+    let report = judged(&Case::good().make(), &expected());
+    let (text, json) = (report.to_text(), report.to_json());
+    for verdict in &report.verdicts {
+        let line = text.lines().rfind(|line| line.starts_with(verdict.check.name())).unwrap();
+        assert!(line.contains(verdict.status.name()) && line.ends_with(&verdict.detail), "{line}");
+    }
+    for (at, log) in report.logs.iter().enumerate() {
+        let manifest = log.bundle.manifest.as_ref().unwrap();
+        assert!(text.contains(&format!("{:12} {}\n", log.name, manifest.origin)), "{text}");
+        let of_log = &json["logs"][at];
+        assert_eq!(of_log["origin"], manifest.origin.as_str());
+        let checks = of_log["checks"].as_array().unwrap();
+        assert_eq!(checks.len(), log.bundle.verdicts.len());
+        for (check, verdict) in checks.iter().zip(&log.bundle.verdicts) {
+            assert_eq!(check["check"], verdict.check.name());
+            assert_eq!(check["finding"], verdict.finding.code());
+            assert_eq!(check["detail"], verdict.finding.to_string());
+            let status = check["status"].as_str().unwrap();
+            let words = format!("    {:14} {status:15} {}\n", verdict.check.name(), verdict.finding);
+            assert!(text.contains(&words), "{words}");
+        }
+    }
+    assert!(text.contains("(simulated: nothing is protected)"));
+}
+
+#[test]
+fn what_a_dossier_was_not_made_for_is_said() {
+    use std::error::Error as _;
+    let io = MakeError::Io(std::io::Error::other("full"));
+    assert_eq!(
+        (io.to_string(), io.source().unwrap().to_string()),
+        ("write the dossier: full".into(), "full".into())
+    );
+    let mut case = Case::good();
+    case.logs.clear();
+    let limits = case.try_make().unwrap_err();
+    assert!(limits.source().is_none() && limits.to_string().contains("more than a dossier may hold"));
+    assert!(MakeError::Changed { log: 7 }.to_string().contains("bundle 7"));
+    // A bundle that reads otherwise the second time.
+    struct Growing(Cursor<Vec<u8>>);
+    impl Read for Growing {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+    impl std::io::Seek for Growing {
+        fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+            if let Some(byte) = self.0.get_mut().last_mut() {
+                *byte ^= 1;
+            }
+            self.0.seek(to)
+        }
+    }
+    let mut logs = [Growing(Cursor::new(guest_log("acme/1", 0).0))];
+    let mut contents = Contents {
+        report_html: b"",
+        controls_json: b"",
+        witnesses: None,
+        policies: &[],
+        models: &[],
+        seen: &[],
+        logs: &mut logs,
+        sample: None,
+        verifier_sha256: None,
+    };
+    let changed = make(Vec::new(), &mut contents, &exporter()).unwrap_err();
+    assert!(matches!(changed, MakeError::Changed { log: 0 }), "{changed}");
+}

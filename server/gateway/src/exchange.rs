@@ -15,7 +15,7 @@ use crate::refuse::{audit_unavailable, denied, json, outcome, overloaded, refuse
 use crate::stream::{self, Run};
 use anchorhold_api::ApiError;
 use anchorhold_channel::server::{BodyError, read_body};
-use anchorhold_ipc::{AuditEvent, ModelKind, RequestOutcome, RequestRecord, Route, Tenancy};
+use anchorhold_ipc::{AuditEvent, ModelKind, Reason, RequestOutcome, RequestRecord, Route, Tenancy};
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
@@ -56,6 +56,8 @@ pub(crate) struct Exchange {
     tokens: Tokens,
     /// Pieces of text that came from the worker; each is a token or more.
     heard: u64,
+    /// Why it is not answered.
+    reason: Option<Reason>,
 }
 
 /// One of the requests that may run at once; given back on drop.
@@ -89,6 +91,7 @@ impl Exchange {
             is_stream: false,
             tokens: Tokens::default(),
             heard: 0,
+            reason: None,
         })
     }
 
@@ -232,6 +235,11 @@ impl Exchange {
         }
     }
 
+    /// Says why the request is not answered, for its entry.
+    pub(crate) fn failed(&mut self, error: &ApiError) {
+        self.reason = Some(Reason::of(error.code()));
+    }
+
     /// Sends the entry and waits until it is durable. Gives the keeper's receipt where the request has one.
     ///
     /// # Errors
@@ -263,7 +271,7 @@ impl Exchange {
     }
 
     /// Ends the exchange with what its route answers, or begins the stream.
-    pub(crate) async fn answer(self, result: Result<Answer, ApiError>) -> Response {
+    pub(crate) async fn answer(mut self, result: Result<Answer, ApiError>) -> Response {
         match result {
             Ok(Answer::Stream(run)) => stream::respond(self, *run),
             Ok(Answer::Whole(body)) => self.whole(RequestOutcome::Complete, StatusCode::OK, body).await,
@@ -275,11 +283,13 @@ impl Exchange {
                     && self.app.keeper.keeps_up() =>
             {
                 let told = refuse(&error);
+                self.failed(&error);
                 self.note(outcome(&error), told.status());
                 told
             }
             Err(error) => {
                 let told = refuse(&error);
+                self.failed(&error);
                 let status = told.status();
                 let mut response = self.whole(outcome(&error), status, error.to_json().into_bytes()).await;
                 if response.status() == status {
@@ -307,6 +317,11 @@ impl Exchange {
     /// What the log is told, which is counted and written to our own log too.
     fn record(&mut self, outcome: RequestOutcome, status: u16) -> RequestRecord {
         self.charge(outcome);
+        let reason = match outcome {
+            RequestOutcome::Complete => None,
+            RequestOutcome::Cancelled => Some(Reason::CallerLeft),
+            RequestOutcome::Rejected | RequestOutcome::Error => Some(self.reason.unwrap_or(Reason::Internal)),
+        };
         let record = RequestRecord {
             rid: self.caller.rid.clone(),
             tenant: self.caller.tenant.name.to_string(),
@@ -314,6 +329,7 @@ impl Exchange {
             route: self.route,
             model: self.model.clone(),
             outcome,
+            reason,
             status,
             stream: self.is_stream,
             tokens_in: self.tokens.read,

@@ -6,7 +6,7 @@ use crate::quota::{Quota, Quotas};
 use crate::words::random;
 use anchorhold_api_keys::{Key, Label, Scopes, TenantName};
 use anchorhold_channel::peer::PeerCertificate;
-use anchorhold_ipc::{CacheDomain, CallerAuth, Tenancy};
+use anchorhold_ipc::{CacheDomain, CallerAuth, Reason, Tenancy};
 use anchorhold_rats::{Sha256Digest, Timestamp};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -93,6 +93,18 @@ pub(crate) enum NoEntry {
     Expired,
     /// A token that is not believed, or whose holder is nobody here.
     Token,
+}
+
+impl NoEntry {
+    /// The word for the logs.
+    pub(crate) const fn told(self) -> Reason {
+        match self {
+            Self::Unknown => Reason::KeyUnknown,
+            Self::NotYet => Reason::NotYetValid,
+            Self::Expired => Reason::Expired,
+            Self::Token => Reason::TokenRefused,
+        }
+    }
 }
 
 /// All tenants, and the ways in: keys, tokens of issuers, certificates of clients.

@@ -1,8 +1,7 @@
 //! Log lines: one JSON object each, to stderr, made of the numbers and fixed words of a [`RequestRecord`] only.
 
-use crate::keys::NoEntry;
 use crate::trace::TraceParent;
-use anchorhold_ipc::{RequestOutcome, RequestRecord, Route};
+use anchorhold_ipc::{Reason, RequestOutcome, RequestRecord, Route};
 use tracing_subscriber::EnvFilter;
 
 /// Only our own words are logged: a library's debug lines may hold headers.
@@ -30,6 +29,7 @@ pub(crate) fn request(record: &RequestRecord, trace: Option<&TraceParent>) {
         route = route_word(record.route),
         model = record.model,
         outcome = outcome_word(record.outcome),
+        reason = record.reason.map(Reason::code),
         status = record.status,
         stream = record.stream,
         tokens_in = record.tokens_in,
@@ -40,14 +40,8 @@ pub(crate) fn request(record: &RequestRecord, trace: Option<&TraceParent>) {
 }
 
 /// A caller who is not let in, and is not told why.
-pub(crate) fn no_entry(reason: NoEntry) {
-    let reason = match reason {
-        NoEntry::Unknown => "unknown",
-        NoEntry::NotYet => "not_yet_valid",
-        NoEntry::Expired => "expired",
-        NoEntry::Token => "token",
-    };
-    tracing::info!(reason, "no entry");
+pub(crate) fn no_entry(reason: Reason) {
+    tracing::info!(reason = reason.code(), "no entry");
 }
 
 /// Settings were read again and are in force.

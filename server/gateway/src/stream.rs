@@ -170,6 +170,7 @@ impl Stream {
         self.is_over = true;
         let event = self.run.frames.failed(error);
         self.exchange.commit(event.as_bytes());
+        self.exchange.failed(error);
         // The caller is told of the first error; a log that takes no entries shows in the next request.
         let _ = self.exchange.close(RequestOutcome::Error, StatusCode::OK).await;
         event

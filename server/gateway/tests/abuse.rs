@@ -5,7 +5,8 @@
 mod common;
 
 use anchorhold_ipc::{
-    AuditEvent, Event, FromGateway, ModelKind, RejectReason, RequestError, RequestOutcome, Route, TokenField,
+    AuditEvent, Event, FromGateway, ModelKind, Reason, RejectReason, RequestError, RequestOutcome, Route,
+    TokenField,
 };
 use axum::body::Body;
 use common::{Answer, OTHER_KEY, Rig, aside, chat, get, post, request, with};
@@ -89,7 +90,8 @@ async fn refuses_keys_that_are_unknown_before_the_body_is_read() {
     let told = matches!(entry, FromGateway::Attest { .. })
         || matches!(
             entry,
-            FromGateway::Record { event: AuditEvent::AuthFailure { route: Route::ChatCompletions }, .. }
+            FromGateway::Record { event: AuditEvent::AuthFailure(ref caller), .. }
+                if (caller.route, caller.reason, caller.status) == (Route::ChatCompletions, Reason::KeyUnknown, 401)
         );
     assert!(told, "{entry:?}");
 }
@@ -104,7 +106,7 @@ async fn guesses_are_told_to_the_log_at_a_bounded_rate() {
     let mut told = 0;
     while let FromGateway::Record { event, .. } = rig.next() {
         match event {
-            AuditEvent::AuthFailure { .. } => told += 1,
+            AuditEvent::AuthFailure(_) => told += 1,
             AuditEvent::Request(_) => break,
         }
     }
@@ -176,6 +178,9 @@ async fn refuses_models_that_are_unknown_or_of_the_other_kind() {
         rig.send(post("/v1/embeddings", &json!({"model": "embed", "input": "x", "dimensions": 2}))).await;
     check_refused(&shorter, 400, &Value::Null);
     assert_eq!(shorter.param(), "dimensions");
+    let reasons: Vec<_> = (0..4).map(|_| rig.next_record().reason.unwrap()).collect();
+    let wrong_kind = Reason::ModelWrongKind;
+    assert_eq!(reasons, [Reason::ModelNotFound, wrong_kind, wrong_kind, Reason::InvalidRequest]);
 }
 
 #[tokio::test]

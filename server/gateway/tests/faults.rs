@@ -5,8 +5,8 @@
 mod common;
 
 use anchorhold_ipc::{
-    Event, FinishReason, FromGateway, LogCondition, LogStanding, ModelKind, RequestError, RequestOutcome,
-    ToGateway, Work,
+    Event, FinishReason, FromGateway, LogCondition, LogStanding, ModelKind, Reason, RequestError,
+    RequestOutcome, ToGateway, Work,
 };
 use axum::body::Body;
 use common::{FakeWorker, RECEIPT, Rig, aside, chat, eventually, get, post, with};
@@ -50,6 +50,7 @@ async fn case_45_a_caller_who_leaves_a_stream_cancels_the_work_at_once() {
     assert_eq!(aside(move || worker.next()).await, Work::Cancel { id });
     let record = rig.next_record();
     assert_eq!((record.outcome, record.stream), (RequestOutcome::Cancelled, true));
+    assert_eq!(record.reason, Some(Reason::CallerLeft));
     let text = rig.send(get("/metrics")).await.text();
     assert!(text.contains("anchorhold_requests_in_flight 0\n"));
 }
@@ -97,7 +98,8 @@ async fn case_44_a_worker_lost_before_the_first_text_is_a_503_and_its_successor_
     let answer = task.await.unwrap();
     assert_eq!((answer.status, answer.code()), (StatusCode::SERVICE_UNAVAILABLE, json!("worker_lost")));
     assert_eq!(answer.header("retry-after"), "1");
-    assert_eq!(rig.next_record().outcome, RequestOutcome::Error);
+    let record = rig.next_record();
+    assert_eq!((record.outcome, record.reason), (RequestOutcome::Error, Some(Reason::WorkerLost)));
     eventually("not ready", async || rig.send(get("/readyz")).await.status != StatusCode::OK).await;
     let away = rig.send(streaming("x")).await;
     assert_eq!((away.status, away.code()), (StatusCode::SERVICE_UNAVAILABLE, json!("model_not_ready")));

@@ -1,5 +1,6 @@
 //! What keeper and gateway say to each other. What is not here cannot be said.
 
+use crate::reason::Reason;
 use crate::standing::LogStanding;
 use crate::worker::{Confinement, ModelInfo};
 use serde::{Deserialize, Serialize};
@@ -221,10 +222,24 @@ pub enum AuditEvent {
     /// One request ended.
     Request(Box<RequestRecord>),
     /// A caller was not let in.
-    AuthFailure {
-        /// The route.
-        route: Route,
-    },
+    AuthFailure(Box<RefusedCaller>),
+}
+
+/// A caller who was not let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedCaller {
+    /// The gateway's own id of the request, as in a [`RequestRecord`].
+    pub rid: String,
+    /// The route that was asked for.
+    pub route: Route,
+    /// Why; callers are not told.
+    pub reason: Reason,
+    /// The HTTP status.
+    pub status: u16,
+    /// From the first byte of the request to the refusal, in milliseconds.
+    pub millis: u64,
+    /// The address from which the connection came, which the keeper seals or drops as that of a [`CallerPart`].
+    pub address: Option<IpAddr>,
 }
 
 /// One request, in numbers.
@@ -242,6 +257,8 @@ pub struct RequestRecord {
     pub model: String,
     /// How it ended.
     pub outcome: RequestOutcome,
+    /// Why it was not answered in full; `None` when it was.
+    pub reason: Option<Reason>,
     /// The HTTP status.
     pub status: u16,
     /// Whether the answer was streamed.

@@ -20,6 +20,7 @@ mod gateway;
 mod gpus;
 mod kernel;
 mod line;
+mod reason;
 mod standing;
 mod work;
 mod worker;
@@ -33,7 +34,7 @@ pub use anchorhold_engine::{
 pub use fetcher::{FetchPackage, FetchReport, FromFetcher, StoreAccess, StoreIdentity, ToFetcher};
 pub use gateway::{
     Appended, AuditEvent, CallerAuth, CallerPart, FromGateway, GuestCard, HeldProcess, LogFile, LogPart,
-    RequestOutcome, RequestRecord, Route, ServingEvidence, ToGateway,
+    RefusedCaller, RequestOutcome, RequestRecord, Route, ServingEvidence, ToGateway,
 };
 pub use gpus::{FromGpuAttester, GpuReport, MAX_GPU_REPORTS, ToGpuAttester};
 pub use kernel::{
@@ -43,6 +44,7 @@ pub use line::{
     GATEWAY_LINE, KEEPER_LINE, Line, LineError, LineReader, LineWriter, MAX_DESCRIPTORS, MAX_FRAME_BYTES,
     inherited, pair,
 };
+pub use reason::Reason;
 pub use standing::{LogCondition, LogStanding};
 pub use work::{
     CallPart, Event, RejectReason, RequestError, Specials, SpelledToken, StructureFault, ToldToken,

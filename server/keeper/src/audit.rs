@@ -373,10 +373,11 @@ impl Writing {
 
     /// Writes what is staged, unless it is little and the medium is busy: then more may come before it is done.
     fn write(&mut self, is_critical: bool) -> Result<(), LogError> {
+        let is_settled = self.log.collect()?;
         if self.staged >= MANY && !is_critical {
             self.staged = 0;
             self.log.submit()
-        } else if is_critical || self.log.is_settled() {
+        } else if is_critical || is_settled {
             self.staged = 0;
             self.log.commit()
         } else {

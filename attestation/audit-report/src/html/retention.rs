@@ -1,7 +1,7 @@
 //! What is kept, what is gone and why: the acts of archives, out of their own logs.
 
 use super::Report;
-use super::sections::{code_cell, number, short};
+use super::sections::{code_cell, number, short, time};
 use super::text::Html;
 use crate::time::utc;
 use anchorhold_audit_log::{Entry, EventType, Keeping};
@@ -29,7 +29,7 @@ pub(super) fn retention(html: &mut Html, report: &Report<'_>) {
                 html.raw("<tr>");
                 html.element("td", short(log));
                 number(html, entry.seq);
-                html.element("td", utc(entry.t));
+                time(html, entry.t);
                 code_cell(html, entry.kind.name());
                 html.element("td", &entry.code);
                 html.element("td", entry.keep.as_ref().map(|keep| what(entry, keep)).unwrap_or_default());

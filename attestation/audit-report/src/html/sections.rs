@@ -12,7 +12,11 @@ pub(super) fn heading(html: &mut Html, report: &Report<'_>) {
     let times = report.logs.iter().filter_map(|log| log.summary.times());
     let period = times.reduce(|(a, b), (c, d)| (a.min(c), b.max(d)));
     let entries: u64 = report.logs.iter().map(|log| log.summary.entries()).sum();
-    html.text(format!("{entries} entries of {} logs", report.logs.len()));
+    html.text(format!(
+        "{} of {}",
+        count(entries, "entry", "entries"),
+        count(report.logs.len() as u64, "log", "logs")
+    ));
     if let Some((first, last)) = period {
         html.text(format!(", from {} to {} by the guests' own clocks", utc(first), utc(last)));
     }
@@ -123,7 +127,7 @@ pub(super) fn boots(html: &mut Html, report: &Report<'_>) {
         how far that one had been cosigned, as the key broker told it.</p>");
     verdict_table(html, std::slice::from_ref(report.chain));
     html.table(
-        &["log", "entries", "from", "to", "measurement", "how it ended", "the boot before it"],
+        &["log", "entries", "from, to", "measurement", "how it ended", "the boot before it"],
         |html| {
             for log in report.logs {
                 html.raw("<tr>");
@@ -131,11 +135,14 @@ pub(super) fn boots(html: &mut Html, report: &Report<'_>) {
                 number(html, log.summary.entries());
                 let (first, last) =
                     log.summary.times().map_or((String::new(), String::new()), |(a, b)| (utc(a), utc(b)));
-                html.element("td", first);
-                html.element("td", last);
+                html.raw("<td class=\"t\">");
+                html.text(first);
+                html.raw("<br>");
+                html.text(last);
+                html.raw("</td>");
                 code_cell(
                     html,
-                    log.measurement.as_deref().map_or("none", |text| text.get(..16).unwrap_or(text)),
+                    log.measurement.as_deref().map_or("none", |text| text.get(..12).unwrap_or(text)),
                 );
                 html.element("td", &log.ending);
                 html.element("td", &log.follows);
@@ -188,7 +195,7 @@ pub(super) fn activity(html: &mut Html, report: &Report<'_>) {
 }
 
 pub(super) fn reasons(html: &mut Html, report: &Report<'_>) {
-    html.raw("<h2>Refusals, denials and failures, by reason</h2>");
+    html.raw("<h2>Refusals, denials, failures and remarks, by reason</h2>");
     let beyond: u64 = report.logs.iter().map(|log| log.summary.reasons().1).sum();
     if report.logs.iter().all(|log| log.summary.reasons().0.is_empty()) {
         html.raw("<p>None.</p>");
@@ -224,7 +231,7 @@ pub(super) fn changes(html: &mut Html, report: &Report<'_>) {
                 html.raw("<tr>");
                 html.element("td", short(log));
                 number(html, entry.seq);
-                html.element("td", utc(entry.t));
+                time(html, entry.t);
                 code_cell(html, entry.kind.name());
                 html.element("td", format!("{} {}", outcome_name(entry.out), entry.code));
                 code_cell(html, &what(entry));
@@ -359,6 +366,17 @@ fn link(html: &mut Html, log: usize, index: u64) {
     html.raw("\">");
     html.text(index);
     html.raw("</a> ");
+}
+
+/// A number of things, with the word for one or for several.
+fn count(number: u64, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
+pub(super) fn time(html: &mut Html, ns: i64) {
+    html.raw("<td class=\"t\">");
+    html.text(utc(ns));
+    html.raw("</td>");
 }
 
 pub(super) fn number(html: &mut Html, value: u64) {

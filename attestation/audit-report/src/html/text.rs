@@ -2,6 +2,9 @@
 
 use std::fmt::Display;
 
+/// Heads of columns of numbers.
+const NUMBERS: [&str; 5] = ["entries", "not successful", "requests", "prompt tokens", "generated tokens"];
+
 /// A page in the making. [`raw`](Self::raw) takes markup that stands in this crate; everything else goes through
 /// [`text`](Self::text).
 pub(super) struct Html(String);
@@ -46,11 +49,13 @@ impl Html {
         self.raw(">");
     }
 
-    /// A table with these heads; `rows` fills it.
+    /// A table with these heads, those of [`NUMBERS`] to the right as what stands below them; `rows` fills it.
     pub(super) fn table(&mut self, heads: &[&'static str], rows: impl FnOnce(&mut Self)) {
         self.raw("<table><thead><tr>");
         for head in heads {
-            self.element("th", head);
+            self.raw(if NUMBERS.contains(head) { "<th class=\"n\">" } else { "<th>" });
+            self.text(head);
+            self.raw("</th>");
         }
         self.raw("</tr></thead><tbody>");
         rows(self);

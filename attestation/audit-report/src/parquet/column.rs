@@ -273,3 +273,63 @@ impl Chunk {
         chunk.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers of `width` bits each, lowest first, as the specification packs them.
+    fn unpacked(bytes: &[u8], width: u32, count: usize) -> Vec<i64> {
+        let bit = |at: usize| i64::from(bytes[at / 8] >> (at % 8) & 1);
+        let width = width as usize;
+        (0..count).map(|number| (0..width).map(|at| bit(number * width + at) << at).sum()).collect()
+    }
+
+    #[test]
+    fn numbers_are_packed_at_every_width() {
+        for width in 1..=12 {
+            for count in 0..40_usize {
+                let numbers: Vec<i64> = (0..count).map(|at| long(at * 2731 + 1) % (1 << width)).collect();
+                let mut out = vec![0xee];
+                bits(&mut out, &numbers, width);
+                assert_eq!(out.len(), 1 + count.div_ceil(8) * width as usize, "{count} of {width} bits");
+                assert_eq!(unpacked(&out[1..], width, count), numbers, "{width} bits");
+            }
+        }
+    }
+
+    #[test]
+    fn a_dictionary_gives_its_texts_back_and_is_made_only_where_it_saves() {
+        let texts = |count: usize, words: usize| -> Vec<String> {
+            (0..count).map(|at| (at % words).to_string()).collect()
+        };
+        for (count, words) in [(2, 1), (8, 2), (9, 3), (600, 257), (8192, MAX_DICTIONARY)] {
+            let texts = texts(count, words);
+            let (listed, places) = dictionary(&texts).unwrap();
+            assert_eq!(listed.len(), words);
+            let back: Vec<&str> = places.iter().map(|at| listed[usize::try_from(*at).unwrap()]).collect();
+            assert_eq!(back, texts);
+            let mut out = Vec::new();
+            indexes(&mut out, &places, words);
+            let width = u32::from(out[0]);
+            assert!(1 << width >= words && (width == 1 || 1 << (width - 1) < words), "{width} for {words}");
+            // One run of groups of eight, its number in as few bytes as it needs.
+            let groups = count.div_ceil(8) as u64;
+            let mut header = vec![out[0]];
+            varint(&mut header, groups * 2 + 1);
+            assert!(out.starts_with(&header));
+            assert_eq!(unpacked(&out[header.len()..], width, count), places);
+        }
+        assert!(dictionary(&texts(7, 4)).is_none(), "more words than half of the texts");
+        assert!(dictionary(&texts(20_000, MAX_DICTIONARY + 1)).is_none());
+    }
+
+    #[test]
+    fn runs_tell_which_values_are_there() {
+        let present = [vec![true; 3], vec![false; 200], vec![true]].concat();
+        let mut out = Vec::new();
+        runs(&mut out, &present);
+        // Lengths are doubled: the lowest bit would mean packed bits.
+        assert_eq!(out, [6, 1, 0x90, 3, 0, 2, 1]);
+    }
+}

@@ -5,9 +5,23 @@ use anchorhold_audit_log::*;
 pub(crate) const BOOT: [u8; 16] = [7; 16];
 pub(crate) const ORIGIN: &str = "acme/07070707070707070707070707070707";
 
-/// The entry with this index that tells the event.
+/// The entry with this index that tells the event; its id is always the same.
 pub(crate) fn entry(event: &Event, seq: u64) -> Entry {
-    Entry::from_bytes(&encode_entry(event, seq, BootId::new(BOOT)).unwrap()).unwrap()
+    let entry = Entry::from_bytes(&encode_entry(event, seq, BootId::new(BOOT)).unwrap()).unwrap();
+    Entry { id: Ulid::new("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap(), ..entry }
+}
+
+/// Compares with a published file; writes it when `UPDATE_SNAPSHOTS` is set.
+pub(crate) fn is_published(name: &str, made: &str) {
+    let path = format!("{}/../../tests/vectors/audit/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, made).unwrap();
+    }
+    let published = std::fs::read_to_string(&path).unwrap();
+    for (line, (made, published)) in made.lines().zip(published.lines()).enumerate() {
+        assert_eq!(made, published, "{name}, line {}", line + 1);
+    }
+    assert!(made == published, "{name} has another length or other line ends");
 }
 
 pub(crate) fn at(seconds: i64) -> Stamp {

@@ -12,8 +12,8 @@
 use anchorhold_gateway::{BodyKeys, Files, Gateway, Opening, Overrides, Written};
 use anchorhold_ipc::{
     Appended, AuditEvent, Event, FinishReason, FromGateway, GuestCard, HeldProcess, Line, LineReader,
-    LineWriter, LogFile, LogPart, ModelInfo, ModelKind, Prompt, RequestRecord, ServingEvidence, Shorter,
-    ToGateway, Work, WorkKind, pair,
+    LineWriter, LogFile, LogPart, ModelInfo, ModelKind, Prompt, Reason, RequestOutcome, RequestRecord,
+    ServingEvidence, Shorter, ToGateway, Work, WorkKind, pair,
 };
 use anchorhold_rats::{Sha256Digest, WrappingKey};
 use axum::Router;
@@ -163,10 +163,12 @@ impl Rig {
         self.events.lock().unwrap().recv_timeout(PATIENCE).unwrap()
     }
 
-    /// The next audit entry about a request.
+    /// The next audit entry about a request. One that was not answered says why, in a word that the log has.
     pub fn next_record(&self) -> RequestRecord {
         loop {
             if let FromGateway::Record { event: AuditEvent::Request(record), .. } = self.next() {
+                assert_eq!(record.reason.is_none(), record.outcome == RequestOutcome::Complete, "{record:?}");
+                assert_ne!(record.reason, Some(Reason::Other), "{record:?}");
                 return *record;
             }
         }
