@@ -100,7 +100,7 @@ test-bindings: setup ## Test both, and compare what Rust, Python and WebAssembly
 fuzz: setup ## Run every fuzz target for SECONDS_PER_TARGET seconds (20)
 	@CARGO='$(CARGO)' tests/scripts/fuzz.sh $(SECONDS_PER_TARGET)
 
-mutants: setup ## Mutation test of one crate: CRATE=anchorhold-verifier ARGS='--shard 0/40'; see tests/scripts/mutants.sh
+mutants: setup ## Mutation test of one crate: CRATE=anchorhold-verifier ARGS='--shard 0/40'; see tests/scripts/mutants.sh, and mutants.py for many at once
 	@CARGO='$(CARGO)' tests/scripts/mutants.sh $(or $(CRATE),$(error name a CRATE)) $(ARGS)
 
 verdicts: setup ## Write anew what refusals say and what every profile says of every vector; review the diff

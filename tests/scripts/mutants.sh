@@ -5,7 +5,9 @@
 # once) and runs the package's tests. A mutant that no test notices is a test that is missing, or code that does nothing.
 # The lists are in mutants.out (or under --output): missed.txt, caught.txt, timeout.txt, unviable.txt (does not compile).
 #
-# One mutant costs a build of the package with all its tests: a minute or two. So for a large package pick a part:
+# One mutant costs a build of the package with all its tests and their run: for anchorhold-audit-log 3 s and 14 s on two idle cores, ten times
+# that on busy ones. MUTANTS_TMP=/dev/shm takes the copy into memory, where tests that sync are a third faster. For hundreds of mutants there
+# is mutants.py, which builds once and lets the environment choose the mutant: here are those that it lists as `left`. Or pick a part:
 #   --shard 3/40          the fourth fortieth of the mutants
 #   --file '*/snp/*.rs'   some files
 #   --re 'in judge'       some names
@@ -19,7 +21,7 @@ cargo=${CARGO:-cargo}
 "$cargo" mutants --version >/dev/null 2>&1 || "$cargo" install cargo-mutants --locked --quiet
 
 # The copy must see the real samples where the tests look for them, beside the project.
-TMPDIR=$(mktemp -d)
+TMPDIR=$(mktemp -d -p "${MUTANTS_TMP:-${TMPDIR:-/tmp}}")
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 [ ! -d ../shared ] || ln -s "$(realpath ../shared)" "$TMPDIR/shared"

@@ -264,7 +264,11 @@ mod tests {
         }
         // A checkpoint of a log that is not here, and the first log missing.
         assert!(!is_read(&with([Kind::Seen(1, 0), Kind::Log(0)])));
-        assert!(!is_read(&with([Kind::Log(1)])));
+        for only in
+            [vec![Kind::Log(1)], vec![Kind::Policy(1), Kind::Log(0)], vec![Kind::Model(1), Kind::Log(0)]]
+        {
+            assert!(!is_read(&with(only)), "numbered from nought");
+        }
         assert!(!is_read(&with([])));
         let spaced = [good.to_bytes().unwrap(), b" ".to_vec()].concat();
         assert!(Manifest::from_bytes(&spaced).is_none());

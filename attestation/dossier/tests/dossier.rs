@@ -692,3 +692,80 @@ fn what_a_dossier_was_not_made_for_is_said() {
     let changed = make(Vec::new(), &mut contents, &exporter()).unwrap_err();
     assert!(matches!(changed, MakeError::Changed { log: 0 }), "{changed}");
 }
+
+/// What an auditor without our programs reads first.
+#[test]
+fn the_readme_names_the_exporter_the_verifier_and_the_exit_codes() {
+    let dossier = Case::good().make();
+    let at = dossier.windows(20).position(|window| window == b"Anchorhold audit dos").unwrap();
+    let readme = String::from_utf8_lossy(&dossier[at..at + 4096]).into_owned();
+    for wanted in [
+        format!("--exporter {}", Hash::new(exporter().public_key())),
+        format!("SHA-256 {}", Hash::new([0xab; 32])),
+        "4 not acceptable, 5 endorsements unavailable".to_owned(),
+        "manifest.dsse.json".to_owned(),
+        "log-NNN.tar".to_owned(),
+    ] {
+        assert!(readme.contains(&wanted), "{wanted}\n{readme}");
+    }
+}
+
+/// Evidence that nothing ties to the log's key is evidence for nobody.
+#[test]
+fn evidence_without_the_inputs_of_its_report_data_vouches_for_nothing() {
+    let (bundle, _) = guest_log("acme/1", 0);
+    let size = bytes_of_first(&bundle);
+    let manifest = String::from_utf8(bundle[512..size].to_vec()).unwrap();
+    let (before, rest) = manifest.trim_end_matches('\0').split_once("\"binding\":{").unwrap();
+    let (_, after) = rest.split_once('}').unwrap();
+    let without = format!("{before}\"binding\":null{after}");
+    let mut first = bundle[..512].to_vec();
+    first[124..135].copy_from_slice(format!("{:011o}", without.len()).as_bytes());
+    first[148..156].copy_from_slice(b"        ");
+    let sum: u32 = first.iter().map(|byte| u32::from(*byte)).sum();
+    first[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    first.extend_from_slice(without.as_bytes());
+    first.resize(first.len().next_multiple_of(512), 0);
+    let changed = [first.as_slice(), &bundle[size..]].concat();
+    let report = verify_bundles(&["log.tar"], |_| Ok(changed.as_slice()), &expected()).unwrap();
+    assert_eq!(status(&report, Check::Logs), Status::Passed, "{}", report.to_text());
+    assert_eq!((failed(&report), report.outcome()), (vec![Check::Keys], Outcome::NotAuthentic));
+    let checks = &report.logs[0].attestation.as_ref().unwrap().checks;
+    assert!(checks.failed().any(|check| check.code == "audit_evidence"), "{checks:?}");
+}
+
+#[test]
+fn a_read_that_was_interrupted_goes_on_and_one_that_failed_does_not() {
+    struct Failing(Cursor<Vec<u8>>, Option<std::io::ErrorKind>);
+    impl Read for Failing {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.1.take().map_or_else(|| self.0.read(buffer), |kind| Err(kind.into()))
+        }
+    }
+    impl std::io::Seek for Failing {
+        fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+    let (bundle, _) = guest_log("acme/1", 0);
+    let made = |failing| {
+        let mut logs = [Failing(Cursor::new(bundle.clone()), failing)];
+        let mut contents = Contents {
+            report_html: b"",
+            controls_json: b"",
+            witnesses: None,
+            policies: &[],
+            models: &[],
+            seen: &[],
+            logs: &mut logs,
+            sample: None,
+            verifier_sha256: None,
+        };
+        let mut out = Vec::new();
+        make(&mut out, &mut contents, &exporter()).map(|_| out)
+    };
+    let good = made(None).unwrap();
+    assert!(made(Some(std::io::ErrorKind::Interrupted)).unwrap() == good);
+    let failed = made(Some(std::io::ErrorKind::UnexpectedEof)).unwrap_err();
+    assert!(matches!(failed, MakeError::Io(_)), "{failed}");
+}
