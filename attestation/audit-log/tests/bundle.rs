@@ -176,6 +176,26 @@ fn every_range_is_accepted_and_a_wrong_one_is_not_exported() {
 }
 
 #[test]
+fn after_a_break_what_rests_on_all_entries_is_open_and_all_else_is_answered() {
+    let good = bundle(6);
+    let entries = good.windows(ENTRIES.len()).position(|window| window == ENTRIES.as_bytes()).unwrap();
+    let cut = check(&good[..entries + 2000]);
+    let longer = check(&[good.as_slice(), b"x"].concat());
+    for report in [&cut, &longer] {
+        assert_eq!(found(report, Check::Structure).0, Status::Failed);
+        assert_eq!(found(report, Check::Signature), (Status::Passed, Finding::AsExpected));
+        for open in
+            [Check::Order, Check::Leaves, Check::Evidence, Check::Closure, Check::Silence, Check::Clock]
+        {
+            assert_eq!(found(report, open), (Status::NotApplicable, Finding::NotReached), "{open:?}");
+        }
+    }
+    // Of one all hashes were there, of the other not.
+    assert_eq!(found(&cut, Check::Root), (Status::NotApplicable, Finding::NotReached));
+    assert_eq!(found(&longer, Check::Root), (Status::Passed, Finding::AsExpected));
+}
+
+#[test]
 fn case_36_an_edited_entry_is_found_with_its_index() {
     let good = bundle(6);
     for index in [0, 1, 4, 7, 8] {
