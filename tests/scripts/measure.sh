@@ -83,4 +83,26 @@ if [ -x "$tools/usr/lib/systemd/systemd-measure" ]; then
     echo "systemd-measure: PCR 11 is equal in both banks"
 fi
 "$anchorhold" image measure tdx --firmware "$kept/OVMF.inteltdx.ms.fd" --uki tests/vectors/measure/unified.efi
+
+# Tables of ACPI out of the tools' QEMU: two firmwares place devices alike, and a machine with more processors has other tables.
+qemu=$tools/run/qemu-system-x86_64
+if [ -x "$qemu" ]; then
+    plain=$tools/usr/share/ovmf/OVMF.fd
+    tables() { # NAME FIRMWARE CPUS
+        "$target/release/anchorhold-image" acpi --qemu "$qemu" --firmware "$2" --cpus "$3" --memory 1024 --out "$work/$1" >"$work/$1.list"
+        (cd "$work/$1" && sha384sum table-loader rsdp tables)
+    }
+    of_rtmr0() { "$anchorhold" image measure tdx --firmware "$plain" --memory $((1024 << 20)) --acpi "$work/$1" | grep '^rtmr0 '; }
+    first=$(tables tdx "$kept/OVMF.inteltdx.ms.fd" 2)
+    same "ACPI of the plain firmware" "$(tables plain "$plain" 2)" "$first"
+    same "RTMR0 with them" "$(of_rtmr0 plain)" "$(of_rtmr0 tdx)"
+    more=$(tables more "$plain" 4)
+    [ "$(of_rtmr0 more)" != "$(of_rtmr0 plain)" ] && [ "$more" != "$first" ] || { echo "measure: four processors have the tables of two" >&2; exit 1; }
+    # Debian's firmware for TDX holds Microsoft's keys.
+    ! "$anchorhold" image measure tdx --firmware "$kept/OVMF.inteltdx.ms.fd" --memory $((1024 << 20)) --acpi "$work/tdx" 2>"$work/keys" ||
+        { echo "measure: RTMR0 of firmware with keys was computed" >&2; exit 1; }
+    grep -q 'keys or other variables' "$work/keys" || { cat "$work/keys" >&2; exit 1; }
+    echo "ACPI: the files are those that Debian's firmware for TDX and its OVMF get alike, $(tr '\n' ' ' <"$work/tdx.list")"
+    of_rtmr0 plain
+fi
 echo "measure: $compared comparisons"

@@ -1,4 +1,4 @@
-//! The files with tables of ACPI that QEMU makes for a machine, as firmware measures them.
+//! The files with tables of ACPI that QEMU makes for a machine, as edk2's firmware measures them.
 //!
 //! No file determines them: QEMU makes them for the processors, devices and settings of the machine, and when firmware asks, so that the
 //! places where firmware put devices are in them. [`read`] therefore starts that machine with its firmware, waits until firmware is done, and
@@ -16,10 +16,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The files, by their names in fw_cfg, and by those that [`Tables::write`] gives them.
-const FILES: [(&str, &str); 3] =
-    [("etc/table-loader", "table-loader"), ("etc/acpi/rsdp", "rsdp"), (TABLES, "tables")];
+/// What firmware is to do with the others; their names are in it.
+const LOADER: &str = "etc/table-loader";
+const POINTER: &str = "etc/acpi/rsdp";
 const TABLES: &str = "etc/acpi/tables";
+/// What [`Tables::write`] calls them.
+const WRITTEN: [(&str, &str); 3] = [(LOADER, "table-loader"), (POINTER, "rsdp"), (TABLES, "tables")];
+/// The most files that a loader may name; QEMU's name two, a TPM's log and what single devices bring.
+const MAX_FILES: usize = 16;
 /// How long firmware may take. QEMU runs edk2's in 2 s on an idle processor.
 const WITHIN: Duration = Duration::from_secs(180);
 /// How long QEMU may take for one answer.
@@ -32,10 +36,10 @@ const MAX_CONSOLE_BYTES: u64 = 1 << 20;
 /// As much of what QEMU says on standard error is told.
 const MAX_WORDS_BYTES: u64 = 4096;
 
-/// The three files, each whole.
+/// The loader's file and those that it names, each whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tables {
-    files: [Vec<u8>; 3],
+    files: Vec<(String, Vec<u8>)>,
     list: Vec<Table>,
 }
 
@@ -58,12 +62,17 @@ pub enum Error {
         /// Its length.
         observed: usize,
     },
+    /// `etc/table-loader` names too many files, the same twice, or one whose name is none.
+    Name {
+        /// The name.
+        observed: String,
+    },
     /// A table that `etc/table-loader` names is not there, or has another length.
     Table {
         /// Where it begins in `etc/acpi/tables`.
         at: u32,
     },
-    /// There is no table of this signature.
+    /// There is no file of this name, or no table of this signature.
     Missing(&'static str),
 }
 
@@ -74,11 +83,13 @@ impl fmt::Display for Error {
             Self::Loader { observed } => {
                 write!(f, "etc/table-loader has {observed} bytes, wanted commands of {COMMAND_BYTES}")
             }
+            Self::Name { observed } => {
+                write!(f, "etc/table-loader names {observed:?}, wanted up to {MAX_FILES} files, each once")
+            }
             Self::Table { at } => write!(f, "no table begins at byte {at} of etc/acpi/tables"),
-            Self::Missing(signature) => write!(
-                f,
-                "etc/acpi/tables has no {signature}: QEMU made it before any firmware set up a q35 machine"
-            ),
+            Self::Missing(what) => {
+                write!(f, "{what} is not there: QEMU makes it when firmware has set up a q35 machine")
+            }
         }
     }
 }
@@ -87,41 +98,70 @@ impl std::error::Error for Error {}
 
 /// `BiosLinkerLoaderEntry` (QEMU's `hw/acpi/bios-linker-loader.c`), numbers little-endian.
 const COMMAND_BYTES: usize = 128;
+/// To load a file: its name.
+const ALLOCATE: u32 = 1;
 /// To compute the checksum of a table: the file's name, then where the sum goes, where the table begins, and its length.
 const ADD_CHECKSUM: u32 = 3;
 const NAME: std::ops::Range<usize> = 4..60;
 const BEGINS_AT: usize = 64;
 const LENGTH_AT: usize = 68;
 
+/// The commands of `etc/table-loader` with this number.
+fn commands(loader: &[u8], wanted: u32) -> impl Iterator<Item = &[u8]> {
+    loader.chunks_exact(COMMAND_BYTES).filter(move |command| number(command, 0) == Some(wanted))
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|chunk| u32::from_le_bytes(*chunk))
+}
+
+/// The file that a command is about.
+fn name(command: &[u8]) -> &[u8] {
+    let field = command.get(NAME).unwrap_or_default();
+    field.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// The files that `etc/table-loader` has firmware load, in order. edk2 measures the loader's file and then each of these.
+///
+/// # Errors
+/// [`Error::Loader`] and [`Error::Name`].
+pub fn loaded(loader: &[u8]) -> Result<Vec<String>, Error> {
+    if loader.is_empty() || !loader.len().is_multiple_of(COMMAND_BYTES) {
+        return Err(Error::Loader { observed: loader.len() });
+    }
+    let mut names: Vec<String> = Vec::new();
+    for command in commands(loader, ALLOCATE) {
+        let name = String::from_utf8_lossy(name(command)).into_owned();
+        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_name || names.contains(&name) || names.len() == MAX_FILES {
+            return Err(Error::Name { observed: name });
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
 impl Tables {
+    /// Of the loader's file and those that [`loaded`] names, in that order.
+    ///
     /// Establishes that these are files of a q35 machine whose firmware had set it up: without that, QEMU leaves out MCFG. Where firmware
     /// put devices is not looked at.
     ///
     /// # Errors
     /// What [`Error`] lists.
-    pub fn new(files: [Vec<u8>; 3]) -> Result<Self, Error> {
-        let [loader, pointer, tables] = &files;
-        if !pointer.starts_with(b"RSD PTR ") {
+    pub fn new(files: Vec<Vec<u8>>) -> Result<Self, Error> {
+        let mut names = loaded(files.first().map_or(&[], Vec::as_slice))?;
+        names.insert(0, LOADER.to_owned());
+        let files: Vec<(String, Vec<u8>)> = names.into_iter().zip(files).collect();
+        if !file(&files, POINTER)?.starts_with(b"RSD PTR ") {
             return Err(Error::Pointer);
         }
-        if loader.is_empty() || !loader.len().is_multiple_of(COMMAND_BYTES) {
-            return Err(Error::Loader { observed: loader.len() });
-        }
+        let (loader, tables) = (file(&files, LOADER)?, file(&files, TABLES)?);
         let mut list = Vec::new();
-        for command in loader.chunks_exact(COMMAND_BYTES) {
-            if number(command, 0) != Some(ADD_CHECKSUM) || !names(command, TABLES) {
-                continue;
-            }
+        for command in commands(loader, ADD_CHECKSUM).filter(|command| name(command) == TABLES.as_bytes()) {
             let at = number(command, BEGINS_AT).unwrap_or_default();
             let bytes = number(command, LENGTH_AT).unwrap_or_default();
-            let range = usize::try_from(at).ok().zip(usize::try_from(bytes).ok());
-            let table = range.and_then(|(at, bytes)| tables.get(at..at.checked_add(bytes)?));
-            let signature = table.and_then(|table| table.first_chunk().copied());
-            let signature = signature.filter(|letters| letters.iter().all(u8::is_ascii_alphanumeric));
-            // Of a table, what follows its signature is its length.
-            let is_whole = table.and_then(|table| number(table, 4)) == Some(bytes);
-            let signature = signature.filter(|_| is_whole).ok_or(Error::Table { at })?;
-            list.push(Table { signature, bytes });
+            list.push(table(tables, at, bytes).ok_or(Error::Table { at })?);
         }
         for wanted in ["DSDT", "APIC", "MCFG"] {
             if !list.iter().any(|table| table.signature == wanted.as_bytes()) {
@@ -138,29 +178,36 @@ impl Tables {
     }
 
     /// The files with their names in fw_cfg, in the order in which edk2 measures them.
-    pub fn files(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
-        FILES.iter().map(|(name, _)| *name).zip(self.files.iter().map(Vec::as_slice))
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|(name, file)| (name.as_str(), file.as_slice()))
     }
 
-    /// Writes the files into a folder, where `anchorhold image measure tdx --acpi` takes them.
+    /// Writes the files into a folder, where `anchorhold image measure tdx --acpi` takes them. It takes three: those of a machine with
+    /// more are not written.
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
-        for ((_, name), file) in FILES.iter().zip(&self.files) {
-            let path = folder.join(name);
+        for (name, file) in self.files() {
+            let written = WRITTEN.iter().find(|(of_qemu, _)| *of_qemu == name);
+            let (_, written) =
+                written.with_context(|| format!("this machine also has {name}, which firmware measures"))?;
+            let path = folder.join(written);
             std::fs::write(&path, file).with_context(|| path.display().to_string())?;
         }
         Ok(())
     }
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|chunk| u32::from_le_bytes(*chunk))
+fn file<'a>(files: &'a [(String, Vec<u8>)], wanted: &'static str) -> Result<&'a [u8], Error> {
+    let found = files.iter().find(|(name, _)| name == wanted);
+    found.map(|(_, file)| file.as_slice()).ok_or(Error::Missing(wanted))
 }
 
-fn names(command: &[u8], name: &str) -> bool {
-    command
-        .get(NAME)
-        .and_then(|field| field.strip_prefix(name.as_bytes()))
-        .is_some_and(|rest| rest.first() == Some(&0))
+/// The table that lies there, whole: behind its signature stands its length.
+fn table(tables: &[u8], at: u32, bytes: u32) -> Option<Table> {
+    let (from, len) = (usize::try_from(at).ok()?, usize::try_from(bytes).ok()?);
+    let table = tables.get(from..from.checked_add(len)?)?;
+    let signature: [u8; 4] = *table.first_chunk()?;
+    let is_table = signature.iter().all(u8::is_ascii_alphanumeric) && number(table, 4) == Some(bytes);
+    is_table.then_some(Table { signature, bytes })
 }
 
 /// Reads them out of this QEMU, which runs the machine's firmware and nothing behind it. `work` is a folder for two files that are removed
@@ -244,9 +291,14 @@ fn wait_for_firmware(console: &Path, qemu: &mut Child) -> anyhow::Result<()> {
 /// Firmware that still used fw_cfg would have disturbed one of the two readings.
 fn twice(stream: UnixStream) -> anyhow::Result<Tables> {
     let mut ports = Ports::new(stream);
-    let names = FILES.map(|(name, _)| name);
-    let files = ports.files(names)?;
-    ensure!(files == ports.files(names)?, "the files changed while they were read");
+    let loader = ports.files(&[LOADER])?.pop().unwrap_or_default();
+    let loaded = loaded(&loader)?;
+    let names: Vec<&str> = std::iter::once(LOADER).chain(loaded.iter().map(String::as_str)).collect();
+    let files = ports.files(&names)?;
+    ensure!(
+        files.first() == Some(&loader) && files == ports.files(&names)?,
+        "the files changed while they were read"
+    );
     Ok(Tables::new(files)?)
 }
 
@@ -271,57 +323,93 @@ mod tests {
     }
 
     /// As QEMU makes them: a table without checksum, three with, zeroes behind.
-    fn good() -> [Vec<u8>; 3] {
+    fn good() -> Vec<Vec<u8>> {
         let mut tables =
             [table(b"FACS", 64), table(b"DSDT", 100), table(b"APIC", 50), table(b"MCFG", 60)].concat();
         tables.resize(4096, 0);
         let loader = [
-            command(1, TABLES, 0, 0),
+            command(ALLOCATE, POINTER, 0, 0),
+            command(ALLOCATE, TABLES, 0, 0),
             command(ADD_CHECKSUM, TABLES, 64, 100),
             command(ADD_CHECKSUM, TABLES, 164, 50),
             command(ADD_CHECKSUM, TABLES, 214, 60),
-            command(ADD_CHECKSUM, "etc/acpi/rsdp", 0, 20),
+            command(ADD_CHECKSUM, POINTER, 0, 20),
             vec![0; COMMAND_BYTES],
         ];
-        [loader.concat(), b"RSD PTR \0BOCHS ".to_vec(), tables]
+        vec![loader.concat(), b"RSD PTR \0BOCHS ".to_vec(), tables]
+    }
+
+    /// The same with this command in the place of the one with this index.
+    fn with(at: usize, command: Vec<u8>) -> Vec<Vec<u8>> {
+        let mut files = good();
+        files[0].splice(at * COMMAND_BYTES..(at + 1) * COMMAND_BYTES, command);
+        files
     }
 
     #[test]
     fn tables_are_listed_and_files_stand_in_the_order_in_which_they_are_measured() {
-        let files = good();
-        let tables = Tables::new(files.clone()).unwrap();
+        let tables = Tables::new(good()).unwrap();
         let list: Vec<_> = tables.list().iter().map(|table| (&table.signature, table.bytes)).collect();
         assert_eq!(list, [(b"DSDT", 100), (b"APIC", 50), (b"MCFG", 60)]);
         let names: Vec<_> = tables.files().map(|(name, _)| name).collect();
-        assert_eq!(names, ["etc/table-loader", "etc/acpi/rsdp", TABLES]);
-        assert!(tables.files().map(|(_, file)| file).eq(files.iter().map(Vec::as_slice)));
+        assert_eq!(names, [LOADER, POINTER, TABLES]);
+        assert!(tables.files().map(|(_, file)| file).eq(good().iter().map(Vec::as_slice)));
+    }
+
+    #[test]
+    fn a_machine_whose_firmware_measures_more_than_three_files_is_read_and_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = good();
+        files[0].splice(COMMAND_BYTES..COMMAND_BYTES, command(ALLOCATE, "etc/tpm/log", 0, 0));
+        files.insert(2, vec![0; 64]);
+        let tables = Tables::new(files).unwrap();
+        let names: Vec<_> = tables.files().map(|(name, _)| name).collect();
+        assert_eq!(names, [LOADER, POINTER, "etc/tpm/log", TABLES]);
+        assert!(tables.write(folder.path()).unwrap_err().to_string().contains("etc/tpm/log"));
+        Tables::new(good()).unwrap().write(folder.path()).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 
     #[test]
     fn refuses_tables_that_were_made_before_firmware_had_set_up_the_machine() {
-        let [mut loader, pointer, tables] = good();
         // The command that names MCFG.
-        loader.drain(3 * COMMAND_BYTES..4 * COMMAND_BYTES);
-        assert_eq!(Tables::new([loader, pointer, tables]), Err(Error::Missing("MCFG")));
+        let files = with(4, vec![0; COMMAND_BYTES]);
+        assert_eq!(Tables::new(files), Err(Error::Missing("MCFG")));
     }
 
     #[test]
     fn refuses_a_table_that_is_not_where_the_loader_has_it_or_ends_elsewhere() {
         for (at, bytes) in [(65, 100), (64, 99), (4090, 100), (u32::MAX, 100), (64, u32::MAX), (4095, 1)] {
-            let [mut loader, pointer, tables] = good();
-            loader.splice(COMMAND_BYTES..2 * COMMAND_BYTES, command(ADD_CHECKSUM, TABLES, at, bytes));
-            assert_eq!(Tables::new([loader, pointer, tables]), Err(Error::Table { at }), "{at} {bytes}");
+            let files = with(2, command(ADD_CHECKSUM, TABLES, at, bytes));
+            assert_eq!(Tables::new(files), Err(Error::Table { at }), "{at} {bytes}");
         }
     }
 
     #[test]
-    fn refuses_files_of_another_form() {
-        let [loader, pointer, tables] = good();
-        let cut = loader.split_last().unwrap().1.to_vec();
-        let observed = cut.len();
-        assert_eq!(Tables::new([cut, pointer.clone(), tables.clone()]), Err(Error::Loader { observed }));
-        assert_eq!(Tables::new([Vec::new(), pointer, tables.clone()]), Err(Error::Loader { observed: 0 }));
-        assert_eq!(Tables::new([loader, b"RSD".to_vec(), tables]), Err(Error::Pointer));
+    fn refuses_a_loader_that_names_a_file_twice_or_too_many_or_none() {
+        let refused = |name: &str| Err(Error::Name { observed: name.to_owned() });
+        assert_eq!(Tables::new(with(1, command(ALLOCATE, POINTER, 0, 0))), refused(POINTER));
+        assert_eq!(Tables::new(with(1, command(ALLOCATE, "", 0, 0))), refused(""));
+        assert_eq!(Tables::new(with(1, command(ALLOCATE, "a b", 0, 0))), refused("a b"));
+        let many: Vec<u8> =
+            (0..=MAX_FILES).flat_map(|at| command(ALLOCATE, &format!("f{at}"), 0, 0)).collect();
+        assert_eq!(loaded(&many), Err(Error::Name { observed: "f16".to_owned() }));
+    }
+
+    #[test]
+    fn refuses_files_of_another_form_or_too_few() {
+        for len in [0, COMMAND_BYTES - 1, COMMAND_BYTES + 1] {
+            let mut files = good();
+            files[0].truncate(len);
+            assert_eq!(Tables::new(files), Err(Error::Loader { observed: len }));
+        }
+        let mut files = good();
+        files[1] = b"RSD".to_vec();
+        assert_eq!(Tables::new(files), Err(Error::Pointer));
+        let mut files = good();
+        files.pop();
+        assert_eq!(Tables::new(files), Err(Error::Missing(TABLES)));
+        assert_eq!(Tables::new(Vec::new()), Err(Error::Loader { observed: 0 }));
     }
 
     #[test]

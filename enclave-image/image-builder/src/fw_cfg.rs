@@ -60,7 +60,7 @@ pub enum Error {
     /// There is no such file, or two.
     File {
         /// Its name.
-        name: &'static str,
+        name: String,
         /// How many there are.
         observed: usize,
     },
@@ -120,7 +120,7 @@ impl<S: Read + Write> Ports<S> {
     ///
     /// # Errors
     /// What [`Error`] lists.
-    pub fn files<const N: usize>(&mut self, names: [&'static str; N]) -> Result<[Vec<u8>; N], Error> {
+    pub fn files(&mut self, names: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
         let signature = self.item(SIGNATURE_ITEM, SIGNATURE.len())?;
         if signature != SIGNATURE {
             return Err(Error::Signature { observed: signature });
@@ -130,13 +130,11 @@ impl<S: Read + Write> Ports<S> {
             self.select(find(&directory, name)?.item)?;
         }
         let directory = self.directory()?;
-        let mut files = names.map(|_| Vec::new());
-        for (file, name) in files.iter_mut().zip(names) {
+        let mut read = |name: &&str| {
             let Entry { bytes, item, .. } = *find(&directory, name)?;
-            let len = within("bytes of a file", MAX_FILE_BYTES, bytes)?;
-            *file = self.item(item, len)?;
-        }
-        Ok(files)
+            self.item(item, within("bytes of a file", MAX_FILE_BYTES, bytes)?)
+        };
+        names.iter().map(&mut read).collect()
     }
 
     fn directory(&mut self) -> Result<Vec<Entry>, Error> {
@@ -216,11 +214,13 @@ fn entry(bytes: &[u8]) -> Entry {
     }
 }
 
-fn find<'a>(directory: &'a [Entry], name: &'static str) -> Result<&'a Entry, Error> {
+fn find<'a>(directory: &'a [Entry], name: &str) -> Result<&'a Entry, Error> {
     let mut entries = directory.iter().filter(|entry| entry.name == name.as_bytes());
     match (entries.next(), entries.count()) {
         (Some(entry), 0) => Ok(entry),
-        (found, more) => Err(Error::File { name, observed: more + usize::from(found.is_some()) }),
+        (found, more) => {
+            Err(Error::File { name: name.to_owned(), observed: more + usize::from(found.is_some()) })
+        }
     }
 }
 
@@ -336,13 +336,13 @@ mod tests {
     }
 
     fn refused(double: Double) -> String {
-        Ports::new(double).files(NAMES).unwrap_err().to_string()
+        Ports::new(double).files(&NAMES).unwrap_err().to_string()
     }
 
     #[test]
     fn files_are_read_whole_in_the_order_asked_for_with_the_length_that_they_get_when_selected() {
-        let [a, b] = Ports::new(double()).files(NAMES).unwrap();
-        assert_eq!((a, b), (vec![1, 2, 3], vec![7; 300]));
+        let files = Ports::new(double()).files(&NAMES).unwrap();
+        assert_eq!(files, [vec![1, 2, 3], vec![7; 300]]);
     }
 
     #[test]
@@ -400,8 +400,8 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
         let mut ports = Ports::new(ours);
-        assert_eq!(ports.files(NAMES).unwrap_err().to_string(), "QEMU does not answer");
+        assert_eq!(ports.files(&NAMES).unwrap_err().to_string(), "QEMU does not answer");
         drop(theirs);
-        assert!(matches!(ports.files(NAMES), Err(Error::Ended)));
+        assert!(matches!(ports.files(&NAMES), Err(Error::Ended)));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::App;
 use crate::bodies::Refused;
-use crate::keys::{Granted, NoEntry, ShownKey, Tenant};
+use crate::keys::{Granted, ShownKey, Tenant};
 use crate::live::Live;
 use crate::quota::{Shown, written};
 use crate::refuse::refuse;
@@ -14,7 +14,7 @@ use anchorhold_api_keys::{Scope, Scopes};
 use anchorhold_body_encryption::ehbp::KEYS_PATH;
 use anchorhold_channel::peer::PeerCertificate;
 use anchorhold_channel::{authenticator, document};
-use anchorhold_ipc::{AuditEvent, CallerAuth, CallerPart, Route};
+use anchorhold_ipc::{AuditEvent, CallerAuth, CallerPart, RefusedCaller, Route};
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{ConnectInfo, Extension, MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -23,7 +23,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, HeaderName, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -90,8 +90,16 @@ pub(crate) async fn front(State(app): State<Arc<App>>, request: Request, next: N
                 let_in(&app, (caller, scopes), request, next).await
             }
             Err(reason) => {
-                note_failure(&app, begun, route_of(request.uri().path()), reason);
-                refuse(&ApiError::unauthorized())
+                let refused = refuse(&ApiError::unauthorized());
+                note_failure(&app, begun, || RefusedCaller {
+                    rid: rid.clone(),
+                    route: route_of(request.uri().path()),
+                    reason: reason.told(),
+                    status: refused.status().as_u16(),
+                    millis: millis(begun),
+                    address: address(&request),
+                });
+                refused
             }
         }
     };
@@ -109,12 +117,16 @@ pub(crate) async fn front(State(app): State<Arc<App>>, request: Request, next: N
     response
 }
 
+/// From where the connection came. An IPv4 caller on a socket for both is told as one.
+fn address(request: &Request) -> Option<IpAddr> {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.map(|ConnectInfo(peer)| peer.ip().to_canonical())
+}
+
 /// Who called: from where the connection came, and with which key.
 fn part(request: &Request, key: Option<ShownKey>) -> CallerPart {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     CallerPart {
-        // An IPv4 caller on a socket for both is told as one.
-        address: peer.map(|ConnectInfo(peer)| peer.ip().to_canonical()),
+        address: address(request),
         key: key.as_ref().map(|key| key.id),
         label: key.and_then(|key| key.label).map(|label| label.to_string()),
     }
@@ -192,14 +204,14 @@ pub(crate) fn route_of(path: &str) -> Route {
 }
 
 /// Counts a caller without a known key; the log is told of a bounded number.
-fn note_failure(app: &App, now: Instant, route: Route, reason: NoEntry) {
+fn note_failure(app: &App, now: Instant, told: impl FnOnce() -> RefusedCaller) {
     app.metrics.auth_failures.inc();
     if app.failures.admits(now)
         && let Some(slot) = app.keeper.reserve()
     {
-        let reason = reason.told();
-        crate::log::no_entry(reason);
-        app.keeper.note(slot, AuditEvent::AuthFailure { route, reason });
+        let caller = told();
+        crate::log::no_entry(caller.reason);
+        app.keeper.note(slot, AuditEvent::AuthFailure(caller.into()));
     }
 }
 

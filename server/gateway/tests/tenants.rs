@@ -6,7 +6,9 @@ mod common;
 
 use anchorhold_evaluation::ear::{Jwks, Signer, VerifyingKey};
 use anchorhold_gateway::Config;
-use anchorhold_ipc::{CallerAuth, Event, FinishReason, ModelKind, RequestOutcome, Route, ToGateway};
+use anchorhold_ipc::{
+    AuditEvent, CallerAuth, Event, FinishReason, FromGateway, ModelKind, RequestOutcome, Route, ToGateway,
+};
 use axum::body::Body;
 use common::{Answer, KEY, OTHER_KEY, Rig, aside, chat, eventually, get, post, request, settings, with};
 use http::{Request, StatusCode};
@@ -373,4 +375,15 @@ async fn the_keeper_is_told_who_called_by_address_and_by_the_keys_public_names()
             && other.label.is_none()
             && other.address.is_none()
     );
+    let mut stranger = with_key(get("/v1/models"), "ak-of-nobody");
+    stranger.extensions_mut().insert(from("[::ffff:192.0.2.9]:40000"));
+    let refused = rig.send(stranger).await;
+    let told = loop {
+        if let FromGateway::Record { event: AuditEvent::AuthFailure(told), .. } = rig.next() {
+            break told;
+        }
+    };
+    assert_eq!(told.address, Some("192.0.2.9".parse().unwrap()));
+    assert_eq!((refused.status.as_u16(), told.status), (401, 401));
+    assert_eq!(refused.header("x-request-id"), told.rid, "the caller can name the entry");
 }

@@ -222,12 +222,24 @@ pub enum AuditEvent {
     /// One request ended.
     Request(Box<RequestRecord>),
     /// A caller was not let in.
-    AuthFailure {
-        /// The route.
-        route: Route,
-        /// Why; callers are not told.
-        reason: Reason,
-    },
+    AuthFailure(Box<RefusedCaller>),
+}
+
+/// A caller who was not let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedCaller {
+    /// The gateway's own id of the request, as in a [`RequestRecord`].
+    pub rid: String,
+    /// The route that was asked for.
+    pub route: Route,
+    /// Why; callers are not told.
+    pub reason: Reason,
+    /// The HTTP status.
+    pub status: u16,
+    /// From the first byte of the request to the refusal, in milliseconds.
+    pub millis: u64,
+    /// The address from which the connection came, which the keeper seals or drops as that of a [`CallerPart`].
+    pub address: Option<IpAddr>,
 }
 
 /// One request, in numbers.

@@ -34,7 +34,7 @@ pub use anchorhold_engine::{
 pub use fetcher::{FetchPackage, FetchReport, FromFetcher, StoreAccess, StoreIdentity, ToFetcher};
 pub use gateway::{
     Appended, AuditEvent, CallerAuth, CallerPart, FromGateway, GuestCard, HeldProcess, LogFile, LogPart,
-    RequestOutcome, RequestRecord, Route, ServingEvidence, ToGateway,
+    RefusedCaller, RequestOutcome, RequestRecord, Route, ServingEvidence, ToGateway,
 };
 pub use gpus::{FromGpuAttester, GpuReport, MAX_GPU_REPORTS, ToGpuAttester};
 pub use kernel::{

@@ -12,8 +12,8 @@ use anchorhold_audit_log::{
 };
 use anchorhold_channel::authenticator::AuthenticatorKey;
 use anchorhold_ipc::{
-    Appended, AuditEvent, CallerAuth, FromGateway, Line, LineReader, LineWriter, RequestOutcome,
-    RequestRecord, ToGateway,
+    Appended, AuditEvent, CallerAuth, FromGateway, Line, LineReader, LineWriter, RefusedCaller,
+    RequestOutcome, RequestRecord, ToGateway,
 };
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::Child;
@@ -110,7 +110,7 @@ impl Desk {
         let (voice, receipts) = (self.voice.clone(), Arc::clone(&self.receipts));
         let said = match &event {
             AuditEvent::Request(record) => self.receipts.about(record, self.clock.stamp()),
-            AuditEvent::AuthFailure { .. } => None,
+            AuditEvent::AuthFailure(_) => None,
         };
         let answer = move |index: Option<u64>| {
             let receipt = index.zip(said).and_then(|(index, said)| receipts.sign(said, index));
@@ -127,13 +127,36 @@ impl Desk {
     fn entry(&mut self, event: AuditEvent) -> Option<Event> {
         match event {
             AuditEvent::Request(record) => self.request(&record),
-            AuditEvent::AuthFailure { reason, .. } => {
-                let mut entry = Event::new(EventType::AuthFailure, Outcome::Denied, self.clock.stamp());
-                entry.code = Code::from_static(reason.code());
-                entry.actor = Some(Actor { auth: Some(AuthMethod::None), ..Actor::new(ActorKind::Client) });
-                Some(entry)
+            AuditEvent::AuthFailure(caller) => self.refused(&caller),
+        }
+    }
+
+    fn refused(&mut self, caller: &RefusedCaller) -> Option<Event> {
+        let at = self.clock.stamp();
+        let mut entry = Event::new(EventType::AuthFailure, Outcome::Denied, at);
+        entry.code = Code::from_static(caller.reason.code());
+        let rid = RequestId::new(&caller.rid).ok()?;
+        let mut pseud = None;
+        if let (Some(personal), Some(address)) = (&mut self.personal, caller.address) {
+            match personal.keep_refused(address, &rid, at) {
+                Ok(kept) => (pseud, entry.sealed) = (Some(kept.pseudonym), Some(kept.sealed)),
+                Err(error) => personal.warn_of_loss(&error),
             }
         }
+        entry.actor = Some(Actor { auth: Some(AuthMethod::None), pseud, ..Actor::new(ActorKind::Client) });
+        entry.request = Some(Request {
+            finish: None,
+            ms: caller.millis,
+            receipt: None,
+            rid,
+            route: route(caller.route),
+            status: Some(caller.status),
+            stream: false,
+            tin: 0,
+            tout: 0,
+            ttft_ms: None,
+        });
+        Some(entry)
     }
 
     fn request(&mut self, record: &RequestRecord) -> Option<Event> {

@@ -13,12 +13,15 @@ use anchorhold_ipc::CallerPart;
 use anchorhold_rats::WrappingKey;
 use anyhow::{Context as _, ensure};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 /// The folder of the keyring, in that of the logs.
 const FOLDER: &str = "personal";
 /// The most callers of one period that have a key of their own; who comes later shares that of the tenant.
 const MAX_SUBJECTS: usize = 4096;
+/// The subject of callers who were not let in. No tenant has such a name: theirs are of `a-z0-9-`.
+const REFUSED: &str = "callers:refused";
 /// How often it is looked whether keys that nobody uses are still in the keyring.
 const SWEEP_EVERY_NS: u64 = 60_000_000_000;
 
@@ -72,22 +75,54 @@ impl Personal {
         self.tidy(at);
         let part = part(caller)?;
         let subject = Subject { tenant: tenant.clone(), key: part.key.as_ref().map(|key| key.id) };
-        let subject = self.bounded(subject)?;
-        if self.is_gone(&subject) {
-            self.keys.remove(&subject);
+        let holder = self.bounded(subject.clone())?;
+        let sealed = self.seal(&holder, &part, request)?;
+        Ok(Kept { pseudonym: self.pseudonym(&subject)?, sealed })
+    }
+
+    /// Seals the address of a caller who was not let in. All of them share a key, for they are nobody's callers; those of one address have
+    /// one pseudonym.
+    ///
+    /// # Errors
+    /// As [`keep`](Self::keep).
+    pub(crate) fn keep_refused(
+        &mut self,
+        address: IpAddr,
+        request: &RequestId,
+        at: Stamp,
+    ) -> anyhow::Result<Kept> {
+        self.tidy(at);
+        let all = Subject { tenant: TenantId::new(REFUSED)?, key: None };
+        let part = PersonalPart { address: Some(address), key: None };
+        let sealed = self.seal(&all, &part, request)?;
+        let [a, b, c, d, e, f, ..] = *Hash::of(address.to_string().as_bytes()).as_bytes();
+        let pseudonym = self.pseudonym(&Subject { key: Some(Hex::new([a, b, c, d, e, f])), ..all })?;
+        Ok(Kept { pseudonym, sealed })
+    }
+
+    fn seal(
+        &mut self,
+        subject: &Subject,
+        part: &PersonalPart,
+        request: &RequestId,
+    ) -> anyhow::Result<Sealed> {
+        if self.is_gone(subject) {
+            self.keys.remove(subject);
         }
-        let sealed = match self.keys.get_mut(&subject).map(|key| key.seal(&part, request)) {
-            Some(Ok(sealed)) => sealed,
+        match self.keys.get_mut(subject).map(|key| key.seal(part, request)) {
+            Some(Ok(sealed)) => Ok(sealed),
             // There is none yet, or it has sealed as much as one key may.
-            Some(Err(_)) | None => self.fresh(&subject)?.seal(&part, request)?,
-        };
-        let named = Subject { tenant: tenant.clone(), key: part.key.map(|key| key.id) };
+            Some(Err(_)) | None => Ok(self.fresh(subject)?.seal(part, request)?),
+        }
+    }
+
+    fn pseudonym(&mut self, named: &Subject) -> anyhow::Result<Hash> {
+        let tenant = &named.tenant;
         if !self.pseudonyms.contains_key(tenant) {
             ensure!(self.pseudonyms.len() < MAX_SUBJECTS, "more than {MAX_SUBJECTS} tenants");
             self.pseudonyms.insert(tenant.clone(), PseudonymKey::generate()?);
         }
-        let pseudonym = self.pseudonyms.get(tenant).context("a pseudonym key that was just made")?.of(&named);
-        Ok(Kept { pseudonym, sealed })
+        Ok(self.pseudonyms.get(tenant).context("a pseudonym key that was just made")?.of(named))
     }
 
     /// Warns, the first time, that the personal part of an entry is not kept; each such entry says it.
@@ -216,6 +251,24 @@ mod tests {
         assert!(stand.keyring().destroy(two.sealed.kid).unwrap());
         stand.keep(&caller(1), 1).unwrap();
         assert!(stand.personal.keys.values().all(|key| key.kid() != two.sealed.kid), "nobody used it again");
+    }
+
+    #[test]
+    fn callers_who_were_not_let_in_share_a_key_and_are_told_apart_by_address() {
+        let mut stand = Stand::new();
+        let mut refused = |address: &str, day| {
+            let request = RequestId::new("r1").unwrap();
+            stand.personal.keep_refused(address.parse().unwrap(), &request, at(day)).unwrap()
+        };
+        let [one, again, other] =
+            ["192.0.2.7", "192.0.2.7", "2001:db8::7"].map(|address| refused(address, 0));
+        let later = refused("192.0.2.7", 90);
+        assert_eq!(one.pseudonym, again.pseudonym);
+        assert!(one.pseudonym != other.pseudonym && one.pseudonym != later.pseudonym);
+        assert!(one.sealed.kid == other.sealed.kid && one.sealed.kid != later.sealed.kid);
+        let file = stand.keyring().get(one.sealed.kid).unwrap().unwrap();
+        let opened = OpenedKey::open(&file, &stand.recipient).unwrap();
+        assert_eq!(opened.subject().to_string(), REFUSED);
     }
 
     #[test]

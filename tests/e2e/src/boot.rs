@@ -10,6 +10,7 @@ use crate::process::Process;
 use crate::refusals::Stand;
 use crate::store::PackageStore;
 use crate::tpm::{self, EmulatedTpm, Running};
+use anchorhold_image_builder::acpi;
 use anchorhold_image_builder::build::files;
 use anchorhold_image_builder::qemu::{self, Accelerator, Machine, Tee};
 use anchorhold_image_builder::{settings as deployment, uki};
@@ -84,6 +85,8 @@ pub enum WithTpm {
     No,
 }
 
+/// The machine, among the tools.
+const QEMU: &str = "run/qemu-system-x86_64";
 /// Firmware that measures into a TPM, among the tools.
 const OVMF: &str = "usr/share/ovmf/OVMF.fd";
 
@@ -182,6 +185,19 @@ impl Deployment {
         })
     }
 
+    /// The tables of ACPI that firmware will measure into the guest's TPM, out of another start of the same machine with nothing to boot.
+    pub fn tables(&self) -> anyhow::Result<Option<acpi::Tables>> {
+        let Some((tpm, _)) = &self.tpm else { return Ok(None) };
+        let running = tpm.turn_on()?;
+        let machine = Machine { tpm: Some(self.with_firmware(&running)), ..self.machine.clone() };
+        let qemu = self.image.tools.join(QEMU);
+        acpi::read(&qemu, &machine, self.stand.path()).map(Some)
+    }
+
+    fn with_firmware(&self, running: &Running) -> qemu::Tpm {
+        qemu::Tpm { firmware: self.image.tools.join(OVMF), control: running.control.clone() }
+    }
+
     /// Boots `machine`, which need not be the one that the policy names, and tells the guest the digest of what it is; `hear` is told
     /// each stage.
     pub fn boot(&self, machine: &Machine, hear: impl FnMut(&Value)) -> anyhow::Result<Boot> {
@@ -200,13 +216,10 @@ impl Deployment {
         let machine = Machine {
             forward: Some((port, PORT)),
             simulated_digest: Some(simulated_digest),
-            tpm: tpm.as_ref().map(|running| qemu::Tpm {
-                firmware: self.image.tools.join(OVMF),
-                control: running.control.clone(),
-            }),
+            tpm: tpm.as_ref().map(|running| self.with_firmware(running)),
             ..machine.clone()
         };
-        let mut command = Command::new(self.image.tools.join("run/qemu-system-x86_64"));
+        let mut command = Command::new(self.image.tools.join(QEMU));
         command.args(qemu::arguments(&machine));
         let started = Instant::now();
         let process = Process::start(command, &self.stand.path().join("qemu.stderr"))?;

@@ -76,12 +76,17 @@ pub fn memory_list_digest(firmware: &[u8], memory_bytes: u64) -> Result<[u8; 48]
 /// # Errors
 /// [`Error`] when the file is no firmware for TDX or has no such volume, or two.
 pub fn variables_digest(firmware: &[u8]) -> Result<[u8; 48], Error> {
+    variables(firmware).map(|volume| sha384(&[volume]))
+}
+
+/// The volume with variables.
+pub(super) fn variables(firmware: &[u8]) -> Result<&[u8], Error> {
     let firmware = Firmware::parse(firmware)?;
     let sections = metadata::sections(&firmware)?;
     let mut volumes = sections.iter().filter(|section| section.kind == Kind::Variables);
     let what = "section with variables in the TDX metadata";
     let volume = volumes.next().ok_or(Error::Missing { what })?;
-    if volumes.next().is_some() { Err(Error::Repeated { what }) } else { Ok(sha384(&[volume.content])) }
+    if volumes.next().is_some() { Err(Error::Repeated { what }) } else { Ok(volume.content) }
 }
 
 /// A range of memory of one kind.

@@ -6,6 +6,7 @@
 //! (`SecTdxHelper.c`, `DxeTpm2MeasureBootLib`, `QemuFwCfgAcpi.c`), as the log of a boot on hardware shows them, which the test
 //! below holds them against.
 
+use super::hob::variables;
 use super::{extended, memory_list_digest, variables_digest};
 use crate::Error;
 use crate::digest::sha384;
@@ -59,13 +60,29 @@ impl AcpiDigests {
 /// keys has other variables: name the digests of all their events instead ([`extended`]).
 ///
 /// # Errors
-/// As [`memory_list_digest`] and [`variables_digest`].
+/// As [`memory_list_digest`] and [`variables_digest`]; and when the firmware file holds variables, such as keys.
 pub fn rtmr0(firmware: &[u8], memory_bytes: u64, acpi: &AcpiDigests) -> Result<Measurement, Error> {
+    if holds_variables(variables(firmware)?) {
+        return Err(Error::Unpredictable { what: "keys or other variables in the firmware file" });
+    }
     let mut events = vec![memory_list_digest(firmware, memory_bytes)?, variables_digest(firmware)?];
     events.extend(SECURE_BOOT.iter().map(|(vendor, name)| empty_variable(vendor, name)));
     events.extend([sha384(&[&SEPARATOR]), acpi.loader, acpi.rsdp, acpi.tables]);
     events.extend(boot_options());
     Ok(extended(&events))
+}
+
+/// Whether the first place for a variable is taken: behind the headers of the volume (PI specification, EFI_FIRMWARE_VOLUME_HEADER) and of
+/// the store in it (edk2's `VariableFormat.h`) stands a variable's StartId.
+fn holds_variables(volume: &[u8]) -> bool {
+    const SIGNATURE_AT: usize = 40;
+    const HEADER_BYTES_AT: usize = 48;
+    const STORE_HEADER_BYTES: usize = 28;
+    const START_ID: [u8; 2] = 0x55aa_u16.to_le_bytes();
+    let header = volume.get(HEADER_BYTES_AT..).and_then(|rest| rest.first_chunk());
+    let first = header.map(|bytes| usize::from(u16::from_le_bytes(*bytes)) + STORE_HEADER_BYTES);
+    volume.get(SIGNATURE_AT..).is_some_and(|rest| rest.starts_with(b"_FVH"))
+        && first.and_then(|at| volume.get(at..)).is_some_and(|rest| rest.starts_with(&START_ID))
 }
 
 /// UEFI_VARIABLE_DATA of a variable without a value.

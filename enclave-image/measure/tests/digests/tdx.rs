@@ -1,6 +1,6 @@
 //! MRTD and the first events of RTMR0.
 
-use crate::support::Vector;
+use crate::support::{Vector, changed};
 use anchorhold_measure::Error;
 use anchorhold_measure::tdx::{
     AcpiDigests, MAX_MEMORY_BYTES, PageOrder, extended, memory_list_digest, mrtd, rtmr0, variables_digest,
@@ -125,4 +125,26 @@ fn case_44_memory_firmware_and_each_table_change_rtmr0() {
         assert_ne!(of(&vector.firmware, 4 << 30, &other), good);
     }
     assert!(rtmr0(&vector.firmware, 1, &acpi).is_err());
+}
+
+#[test]
+fn refuses_firmware_with_keys_of_which_rtmr0_is_not_computed() {
+    let vector = Vector::read();
+    let field = |at: usize| {
+        let bytes = vector.firmware[SECTIONS + SECTION_BYTES + at..][..4].try_into().unwrap();
+        u32::from_le_bytes(bytes) as usize
+    };
+    let (volume, len) = (field(0), field(4));
+    assert!(len >= 104, "no room for headers in {len} bytes");
+    // The volume's signature and the length of its header; then the store's header, and the first variable.
+    let of = |first: [u8; 2]| {
+        let signed = vector.changed(volume + 40, b"_FVH");
+        let with_len = changed(&signed, volume + 48, &72_u16.to_le_bytes());
+        rtmr0(&changed(&with_len, volume + 72 + 28, &first), 4 << 30, &AcpiDigests::of(b"l", b"r", b"t"))
+    };
+    assert!(of([0xff, 0xff]).is_ok());
+    assert_eq!(
+        of([0xaa, 0x55]),
+        Err(Error::Unpredictable { what: "keys or other variables in the firmware file" })
+    );
 }

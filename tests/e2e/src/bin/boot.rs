@@ -6,8 +6,11 @@ use anchorhold_e2e::kvm::{Wish, choose};
 use anchorhold_e2e::models::EMBEDDING;
 use anchorhold_image_builder::build::files;
 use anchorhold_image_builder::qemu::{self, Accelerator, PciAddress, Tee};
+use anchorhold_image_builder::{acpi, hex, sha256};
 use anchorhold_verifier::AppraisalPolicy;
-use anyhow::{bail, ensure};
+use anchorhold_verifier::event_log::EventKind;
+use anchorhold_verifier::tpm::PcrEvent;
+use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
 use serde_json::json;
 use std::io::Write as _;
@@ -92,6 +95,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "this guest's image simulates its evidence: build a production image and a policy for this machine"
         );
     }
+    let tables = deployment.tables()?;
     let machine = deployment.machine.clone();
     let booted = deployment
         .boot(&machine, |stage| {
@@ -107,6 +111,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     policy.tpm = deployment.tpm.as_ref().map(|(_, policy)| policy.clone());
     let (caller, checks) = runtime.block_on(ask(&booted, &policy))?;
     let answered = booted.host_ms();
+    if let Some(tables) = &tables {
+        compare_tables(&caller, tables)?;
+    }
     say(&format!("{answered:>9.0} ms  answered: {checks} checks passed, three sentences embedded"));
     let rate = match arguments.rate {
         Some(requests) => Some(runtime.block_on(caller.embedding_rate(EMBEDDING, requests))?),
@@ -163,6 +170,23 @@ fn prepared(arguments: &Arguments) -> anyhow::Result<Deployment> {
         }
     }
     Ok(deployment)
+}
+
+/// The files that were read before the boot must be all that firmware measured as settings in it, in PCR 1.
+fn compare_tables(caller: &Caller, tables: &acpi::Tables) -> anyhow::Result<()> {
+    let tpm = caller.server.result().claims().tpm.as_ref();
+    let log = tpm.and_then(|tpm| tpm.log()).context("no event log of the TPM")?;
+    let of_files: Vec<String> = tables.files().map(|(_, file)| sha256(file)).collect();
+    let is_setting = |event: &&PcrEvent| event.pcr == 1 && event.kind == EventKind::PlatformConfigFlags;
+    let of_log: Vec<String> =
+        log.events().iter().filter(is_setting).map(|event| hex(&event.digest)).collect();
+    ensure!(
+        of_log == of_files,
+        "firmware measured {of_log:?}, and the tables of ACPI that were read before are {of_files:?}"
+    );
+    let names: Vec<&str> = tables.files().map(|(name, _)| name).collect();
+    say(&format!("ACPI: {} are in PCR 1 as they were read before the boot", names.join(", ")));
+    Ok(())
 }
 
 /// What a client does: verify, then ask. Gives back how many checks passed, too.

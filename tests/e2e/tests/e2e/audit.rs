@@ -85,6 +85,10 @@ fn each_request_has_one_entry_that_its_caller_can_open() {
     assert_eq!(requests[3]["code"], "invalid_request");
     let strangers: Vec<_> = entries.iter().filter(|entry| entry["type"] == "auth.failure").collect();
     assert_eq!(strangers.iter().map(|entry| &entry["code"]).collect::<Vec<_>>(), ["key_unknown"]);
+    assert_eq!(
+        (&strangers[0]["req"]["route"], &strangers[0]["req"]["status"]),
+        (&json!("models"), &json!(401))
+    );
     assert!(requests.iter().all(|entry| entry["actor"]["tenant"] == "demo"));
     let counts = |entry: &Value| (entry["req"]["tin"].clone(), entry["req"]["tout"].clone());
     assert_eq!(counts(requests[0]), (usage["prompt_tokens"].clone(), usage["completion_tokens"].clone()));

@@ -86,8 +86,9 @@ pub(crate) struct TdxArgs {
     /// A digest that extends RTMR0 after the list of memory and the firmware's variables, in hex; repeat for each, in order
     #[arg(long, value_name = "HEX", requires = "memory")]
     rtmr0_event: Vec<Measurement>,
-    /// A folder with the tables of ACPI that QEMU hands over: the files table-loader, rsdp and tables, which `etc/table-loader`,
-    /// `etc/acpi/rsdp` and `etc/acpi/tables` of fw_cfg are; of firmware without Secure Boot keys they determine the rest of RTMR0
+    /// A folder with the tables of ACPI that QEMU hands over, as `anchorhold-image acpi` writes it: the files table-loader, rsdp and
+    /// tables, which `etc/table-loader`, `etc/acpi/rsdp` and `etc/acpi/tables` of fw_cfg are. Of firmware without Secure Boot keys they
+    /// determine the rest of RTMR0; other firmware is refused
     #[arg(long, value_name = "DIR", requires = "memory", conflicts_with = "rtmr0_event")]
     acpi: Option<PathBuf>,
     #[command(flatten)]
