@@ -315,7 +315,7 @@ mod tests {
 
     #[derive(serde::Serialize)]
     struct Value {
-        numbers: (u8, u16, u32, u64, i64, i64),
+        numbers: (u8, u16, u32, u64, i64, i64, i64),
         none: Option<u8>,
         list: Vec<Option<Kind>>,
         nothing: [u8; 0],
@@ -327,7 +327,7 @@ mod tests {
 
     fn value(text: &'static str) -> Value {
         Value {
-            numbers: (0, 10, 999, u64::MAX, i64::MIN, -1),
+            numbers: (0, 10, 999, u64::MAX, i64::MIN, -1, 0),
             none: None,
             list: vec![Some(Kind::Plain), Some(Kind::Of(7)), None],
             nothing: [],

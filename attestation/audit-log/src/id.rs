@@ -270,6 +270,13 @@ mod tests {
     }
 
     #[test]
+    fn the_deployment_of_a_log_is_its_name_without_the_boot() {
+        let deployment = |name: &str| Origin::new(name).unwrap().deployment().map(str::to_owned);
+        assert_eq!(deployment("acme/chat/0011").as_deref(), Some("acme/chat"));
+        assert_eq!(deployment("acme"), None);
+    }
+
+    #[test]
     fn a_mistyped_static_code_is_unnamed() {
         assert_eq!(Code::from_static("Bad Code").as_str(), "unnamed");
         assert_eq!(Code::from_static("snp_debug_allowed").as_str(), "snp_debug_allowed");

@@ -435,3 +435,14 @@ fn what_is_cosigned_last_is_exported_and_a_damaged_file_is_not() {
     std::fs::remove_file(log.log().join("anchors")).unwrap();
     assert!(judged(&log.bundle()).is_accepted(), "a log of before there were any");
 }
+
+#[test]
+fn case_32_a_time_is_off_when_it_is_off_by_more_than_six_minutes() {
+    let off = |seconds: i64| {
+        let claims = |minute| if minute == 2 { true_time(1) - seconds } else { true_time(minute) };
+        brackets(&Written::new(4, claims, true_time).bundle())
+    };
+    assert_eq!(off(360).0, Status::Passed);
+    // The third of them is entry 4, after two that open the log.
+    assert_eq!(off(361), (Status::Noted, Finding::OutOfBracket { index: 4, seconds: -361 }));
+}

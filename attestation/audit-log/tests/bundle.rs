@@ -11,8 +11,8 @@ mod fixture;
 
 use anchorhold_audit_log::{
     Check, Entry, Event, Expectations, ExportError, ExportOptions, Finding, Hash, Log, LogReader, Manifest,
-    Origin, PART_ENTRIES, PublicKey, Report, Signer, Stamp, Status, Tee, export, export_jsonl, verify,
-    verify_each,
+    Origin, PART_ENTRIES, PublicKey, ReadError, Report, Signer, Stamp, Status, Tee, export, export_jsonl,
+    verify, verify_each,
 };
 use fixture::{
     ENTRIES, EVIDENCE, End, HASHES, Members, binding, boot, bundle, bundle_of, format_1, lines, member, pack,
@@ -173,6 +173,26 @@ fn every_range_is_accepted_and_a_wrong_one_is_not_exported() {
         let options = ExportOptions { range: Some(range) };
         assert!(matches!(export(&path, Vec::new(), &options), Err(ExportError::Range { size: 9 })));
     }
+}
+
+#[test]
+fn after_a_break_what_rests_on_all_entries_is_open_and_all_else_is_answered() {
+    let good = bundle(6);
+    let entries = good.windows(ENTRIES.len()).position(|window| window == ENTRIES.as_bytes()).unwrap();
+    let cut = check(&good[..entries + 2000]);
+    let longer = check(&[good.as_slice(), b"x"].concat());
+    for report in [&cut, &longer] {
+        assert_eq!(found(report, Check::Structure).0, Status::Failed);
+        assert_eq!(found(report, Check::Signature), (Status::Passed, Finding::AsExpected));
+        for open in
+            [Check::Order, Check::Leaves, Check::Evidence, Check::Closure, Check::Silence, Check::Clock]
+        {
+            assert_eq!(found(report, open), (Status::NotApplicable, Finding::NotReached), "{open:?}");
+        }
+    }
+    // Of one all hashes were there, of the other not.
+    assert_eq!(found(&cut, Check::Root), (Status::NotApplicable, Finding::NotReached));
+    assert_eq!(found(&longer, Check::Root), (Status::Passed, Finding::AsExpected));
 }
 
 #[test]
@@ -646,4 +666,25 @@ proptest! {
         prop_assert!(Entry::from_bytes(&bytes).is_err());
         prop_assert!(anchorhold_audit_log::note::Note::parse(&bytes).is_err());
     }
+}
+
+#[test]
+fn a_report_tells_the_roots_at_the_sizes_that_were_asked_for() {
+    let expectations = Expectations { sizes: vec![4, 9, 10], ..Expectations::default() };
+    let report = verify(bundle(6).as_slice(), &expectations).unwrap();
+    assert_eq!(report.head(4).map(|head| head.size), Some(4));
+    assert_eq!(report.head(9), report.checkpoint.as_ref().map(|checkpoint| checkpoint.head));
+    assert_ne!(report.head(4).map(|head| head.root), report.head(9).map(|head| head.root));
+    assert_eq!((report.head(5), report.head(10)), (None, None));
+}
+
+#[test]
+fn evidence_that_cannot_be_read_is_not_taken_for_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    write_log(&path, 1, End::Closed);
+    std::fs::remove_file(path.join("evidence.json")).unwrap();
+    std::fs::create_dir(path.join("evidence.json")).unwrap();
+    let refused = export(&path, Vec::new(), &ExportOptions::default());
+    assert!(matches!(refused, Err(ExportError::Read(ReadError::Io { .. }))), "{refused:?}");
 }

@@ -3,6 +3,7 @@
 
 mod fixture;
 
+use anchorhold_audit_log::merkle::verify_consistency;
 use anchorhold_audit_log::{
     Beginning, Checkpoint, Log, LogError, LogReader, MAX_BATCH, MAX_UNCOVERED, Origin, ReadError, Signer,
 };
@@ -150,4 +151,22 @@ fn a_checkpoint_is_read_whole_while_the_next_ones_are_written() {
     }
     stop.send(()).unwrap();
     assert!(reader.join().unwrap().len() > 1);
+}
+
+#[test]
+fn a_log_proves_to_witnesses_that_it_grew_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = log(&dir.path().join("log"));
+    log.keep_growth();
+    let mut heads = vec![log.head()];
+    for second in 0..9 {
+        log.append(&[request_event(second)]).unwrap();
+        log.checkpoint().unwrap();
+        heads.push(log.head());
+    }
+    for old in &heads {
+        let proof = log.prove(old.size, log.size()).unwrap();
+        assert_eq!(verify_consistency(old, &log.head(), &proof), Ok(()), "from {}", old.size);
+    }
+    assert_eq!((log.prove(11, 10), log.prove(3, 11)), (None, None));
 }

@@ -12,8 +12,8 @@ use anchorhold_audit_log::tlog::proof::TlogProofError;
 use anchorhold_audit_log::tlog::tiles::TileError;
 use anchorhold_audit_log::witness::WitnessRefusal;
 use anchorhold_audit_log::{
-    Check, CheckpointError, Ciphertext, ConsistencyError, EntryError, ExportError, Finding, Hash, ReadError,
-    Receipt, ReceiptError, commit,
+    Check, CheckpointError, Ciphertext, ConsistencyError, EntryError, ExportError, Finding, Hash, LogError,
+    ReadError, Receipt, ReceiptError, commit,
 };
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -106,6 +106,18 @@ fn every_damage_of_a_log_says_where_it_is() {
         R::Missing { covered: 9, observed: 7 },
         R::Root { size: 7 },
     ]);
+    tell_apart([
+        LogError::Storage { doing: "append", source: io::Error::other("gone") },
+        LogError::Poisoned,
+        LogError::Entry(EntryError::Malformed),
+        LogError::BatchLength { observed: 0 },
+        LogError::EvidenceTooLong { observed_bytes: 2_000_000 },
+        LogError::EvidenceRecorded,
+        LogError::Sign(NOTE),
+        LogError::Random,
+        LogError::Full,
+        LogError::Ended,
+    ]);
     for at_seven in [R::Damaged { index: 7, segment: 0, offset: 99 }, R::NotOpened { index: 7 }] {
         assert!(at_seven.to_string().contains("entry 7"));
     }
@@ -130,6 +142,11 @@ fn the_cause_of_an_error_is_kept() {
     let entry = ReadError::Entry { index: 1, error: EntryError::Malformed };
     assert_eq!(cause(&entry), Some(EntryError::Malformed.to_string()));
     assert_eq!(cause(&ReadError::Empty), None);
+    let storage = LogError::Storage { doing: "append", source: io() };
+    assert_eq!(cause(&storage).as_deref(), Some("gone"));
+    assert_eq!(cause(&LogError::Entry(EntryError::Malformed)), Some(EntryError::Malformed.to_string()));
+    assert_eq!(cause(&LogError::Sign(NOTE)), Some(NOTE.to_string()));
+    assert_eq!(cause(&LogError::Poisoned), None);
     assert_eq!(cause(&ExportError::Read(ReadError::Empty)), Some(ReadError::Empty.to_string()));
     assert_eq!(cause(&ExportError::Source("away".into())).as_deref(), Some("away"));
     assert_eq!(cause(&ExportError::Write(io())).as_deref(), Some("gone"));

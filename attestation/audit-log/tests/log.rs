@@ -701,3 +701,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn case_30_what_is_longer_than_a_write_can_be_is_no_torn_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    write_log(&path, 2, End::Covered);
+    let segment = path.join(SEGMENT);
+    let length = std::fs::metadata(&segment).unwrap().len();
+    let opened = |tail: u64| {
+        std::fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(length + tail).unwrap();
+        LogReader::open(&path)
+    };
+    let longest = 32 * 1024 * 1024;
+    assert_eq!(opened(longest).unwrap().torn_tail().map(|torn| torn.bytes), Some(longest));
+    assert!(matches!(opened(longest + 1), Err(ReadError::Damaged { index: 4, .. })));
+}

@@ -12,7 +12,7 @@ mod fixture;
 use anchorhold_audit_log::merkle::{TreeHead, consistency_proof, root};
 use anchorhold_audit_log::note::{MAX_NOTE_BYTES, MAX_NOTE_SIGNATURES, Note, NoteError};
 use anchorhold_audit_log::{
-    Checkpoint, CheckpointError, ConsistencyError, Hash, PublicKey, Signer, VerifierKey,
+    Checkpoint, CheckpointError, ConsistencyError, Hash, Hex, PublicKey, Signer, VerifierKey,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -105,6 +105,7 @@ fn refuses_malformed_verifier_keys_and_names() {
     assert!(VerifierKey::parse(&good).is_ok());
     let (name, rest) = good.split_once('+').unwrap();
     let (id, key) = rest.split_once('+').unwrap();
+    assert_eq!(Hex::new(signer().key().id()).to_string(), id);
     let ecdsa = STANDARD.encode([&[2], STANDARD.decode(key).unwrap()[1..].as_ref()].concat());
     for bad in [
         format!("{name}+{}+{key}", id.to_uppercase()),
@@ -138,6 +139,16 @@ fn refuses_a_checkpoint_of_another_log_by_the_same_key() {
     let head = TreeHead { size: 1, root: Hash::of(b"x") };
     let note = Checkpoint::new("elsewhere.example/log", head).sign(&signer()).unwrap();
     assert_eq!(Checkpoint::verify(&note, signer().key()), Err(CheckpointError::Origin));
+}
+
+#[test]
+fn the_last_checkpoint_of_a_log_says_that_nothing_follows() {
+    let head = TreeHead { size: 1, root: Hash::of(b"x") };
+    let name = signer().origin().as_str().to_owned();
+    for (made, closes) in [(Checkpoint::closing(&name, head), true), (Checkpoint::new(&name, head), false)] {
+        let read = Checkpoint::verify(&made.sign(&signer()).unwrap(), signer().key()).unwrap();
+        assert_eq!((read.is_closing(), read == made), (closes, true));
+    }
 }
 
 #[test]

@@ -250,6 +250,13 @@ fn case_29_a_checkpoint_without_its_quorum_is_refused() {
         policy.clone().for_logs(vec![VerifierKey::new("example.com/log", PublicKey::new([1; 32])).unwrap()]);
     assert!(none.judge(vectors.notes["w2.example w3.example"].as_bytes()).is_err());
     assert!(policy.judge(vectors.notes["w2.example w3.example"].as_bytes()).is_ok());
+    // Of two keys of one name the one that signed counts, wherever it stands.
+    let own = policy.logs()[0].clone();
+    let other = VerifierKey::new(own.name(), PublicKey::new([1; 32])).unwrap();
+    for keys in [[own.clone(), other.clone()], [other, own]] {
+        let renewed = policy.clone().for_logs(keys.to_vec());
+        assert!(renewed.judge(vectors.notes["w2.example w3.example"].as_bytes()).is_ok());
+    }
 }
 
 #[test]

@@ -185,6 +185,7 @@ fn a_quorum_counts_each_witness_once() {
     assert!(met(&quorum(2), &[(1, 5), (3, 6)]));
     assert!(!met(&quorum(2), &[(1, 5), (1, 6)]));
     assert!(!met(&quorum(2), &[(1, 5), (9, 6)]));
+    assert_eq!((quorum(2).keys(), quorum(2).needed()), (keys.as_slice(), 2));
     assert_eq!(Quorum::new(keys.clone(), 4), Err(QuorumError));
     let renamed = WitnessKey::new("witness.example/renamed", keys[0].public_key()).unwrap();
     assert_eq!(Quorum::new(vec![keys[0].clone(), renamed], 1), Err(QuorumError));

@@ -196,7 +196,8 @@ fn the_page_says_what_was_found_and_runs_nothing() {
     let failed =
         vec![Judged { check: "snp_vmpl".to_owned(), status: "failed".to_owned(), detail: "3".to_owned() }];
     assert!(made(&[LogPart { evidence: failed, ..part.clone() }]).contains("0 rules passed, 1 failed"));
-    assert!(made(&[LogPart { simulated: true, ..part }]).contains("simulated"));
+    let simulated = made(&[LogPart { simulated: true, ..part }]);
+    assert!(simulated.contains("simulated") && simulated.contains("class=\"box note\""));
 }
 
 #[test]

@@ -31,3 +31,16 @@ fn counts_names_tokens_and_the_longest_silence() {
     assert_eq!(stats.models.named, named(&[("acme/chat version 3", 2)]));
     assert_eq!(stats.models.others, 0);
 }
+
+#[test]
+fn of_silences_the_longest_is_told_and_of_two_as_long_the_first() {
+    let event = Event::new(EventType::LogHeartbeat, Outcome::Success, at(0));
+    let mut stats = Stats::default();
+    let mut told = Vec::new();
+    for (seq, mono) in [(0, 10), (1, 30), (2, 25), (3, 125), (4, 225), (5, 226)] {
+        stats.take(&Entry { mono, ..entry(&event, seq) });
+        told.push(stats.silence.map(|silence| (silence.ns, silence.ended_by)));
+    }
+    let longest = Some((100, 3));
+    assert_eq!(told, [None, Some((20, 1)), Some((20, 1)), longest, longest, longest]);
+}

@@ -74,7 +74,7 @@ impl Tile {
     /// The tile at `index` of this kind in a tree of `size` leaves, as wide as that tree has it; `None` when the tree has none.
     #[must_use]
     pub fn of_tree(kind: TileKind, index: u64, size: u64) -> Option<Self> {
-        let nodes = nodes_of(kind, size)?;
+        let nodes = nodes_of(kind, size);
         let first = index.checked_mul(u64::from(TILE_WIDTH))?;
         let width = u16::try_from(nodes.checked_sub(first)?.min(u64::from(TILE_WIDTH))).ok()?;
         (width > 0).then_some(Self { kind, index, width })
@@ -119,11 +119,10 @@ impl Tile {
 }
 
 /// How many hashes or entries of this kind a tree of `size` leaves has.
-fn nodes_of(kind: TileKind, size: u64) -> Option<u64> {
+fn nodes_of(kind: TileKind, size: u64) -> u64 {
     match kind {
-        TileKind::Entries => Some(size),
-        TileKind::Hashes { level } if level > MAX_LEVEL => None,
-        TileKind::Hashes { level } => Some(size.checked_shr(u32::from(level) * 8).unwrap_or(0)),
+        TileKind::Entries => size,
+        TileKind::Hashes { level } => size.checked_shr(u32::from(level) * 8).unwrap_or(0),
     }
 }
 
@@ -320,10 +319,8 @@ impl Tiler {
         write: &mut impl FnMut(Tile, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let size = self.frontier.size();
-        let last = |kind| {
-            let nodes = nodes_of(kind, size)?;
-            Tile::of_tree(kind, nodes.checked_sub(1)? / u64::from(TILE_WIDTH), size)
-        };
+        let last =
+            |kind| Tile::of_tree(kind, nodes_of(kind, size).checked_sub(1)? / u64::from(TILE_WIDTH), size);
         if let Some(tile) = last(TileKind::Entries).filter(|tile| wanted(tile) && !self.bundle.is_empty()) {
             write(tile, &self.bundle)?;
             if tile.is_full() {
