@@ -281,7 +281,7 @@ impl Storage for Handle {
     fn begin_write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         let mut disk = self.0.borrow_mut();
         disk.begun.push_back((bytes, Begun::Waiting));
-        let mut steps = disk.random.below(5);
+        let mut steps = disk.random.below(3);
         while steps > 0 && disk.go_on() {
             steps -= 1;
         }
@@ -301,10 +301,11 @@ impl Storage for Handle {
 
     fn write_has_ended(&mut self) -> bool {
         let mut disk = self.0.borrow_mut();
-        if disk.random.one_in(2) && !disk.has_crashed {
+        let has_ended = |disk: &Disk| matches!(disk.begun.front(), Some((_, Begun::Ended(_))));
+        if !has_ended(&disk) && disk.random.one_in(2) {
             disk.go_on();
         }
-        matches!(disk.begun.front(), Some((_, Begun::Ended(_))))
+        has_ended(&disk)
     }
 
     fn write_slot(&mut self, slot: CheckpointSlot, bytes: &[u8]) -> io::Result<()> {
@@ -435,11 +436,10 @@ fn write(random: &mut Random, world: &mut World) -> Known {
             3 => log.collect().map(drop),
             4 => log.commit(),
             // What is submitted may be written over the edge of a segment, and is acknowledged by a later call.
-            5 | 6 => {
-                let staged =
-                    (0..=random.below(6)).try_for_each(|_| log.stage(some_event(random, now)).map(drop));
-                if random.one_in(4) { staged } else { staged.and_then(|()| log.submit()) }
-            }
+            5 | 6 => (0..=random.below(4)).try_for_each(|_| {
+                (0..=random.below(6)).try_for_each(|_| log.stage(some_event(random, now)).map(drop))?;
+                if random.one_in(4) { Ok(()) } else { log.submit() }
+            }),
             _ => {
                 let events: Vec<_> = (0..=random.below(6)).map(|_| some_event(random, now)).collect();
                 log.append(&events).map(drop)

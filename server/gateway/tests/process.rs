@@ -351,7 +351,7 @@ async fn a_confined_gateway_takes_settings_from_its_keeper_and_outlives_a_hangup
     let settings: Vec<_> =
         lines.iter().filter(|line| line["message"] == "settings").map(|line| &line["outcome"]).collect();
     assert_eq!(settings, ["taken", "refused", "taken"]);
-    assert!(lines.iter().any(|line| line["reason"] == "unknown"), "{stderr}");
+    assert!(lines.iter().any(|line| line["reason"] == "key_unknown"), "{stderr}");
     assert!(lines.iter().any(|line| line["tenant"] == "bolt"), "{stderr}");
 }
 
