@@ -701,7 +701,7 @@ fn case_28_a_log_outlives_its_disk_and_its_clock_in_every_history() {
                 .all(|n| *n > 0)
         );
         assert!(count.torn_checkpoints > asked / 100);
-        assert!(count.waiting_writes > asked / 200);
+        assert!(count.waiting_writes > asked / 50);
         assert!(count.put_back > asked / 16);
     }
 }
