@@ -125,10 +125,11 @@ impl Personal {
         Ok(self.pseudonyms.get(tenant).context("a pseudonym key that was just made")?.of(named))
     }
 
-    /// Warns, the first time, that the personal part of an entry is not kept; each such entry says it.
+    /// Warns, the first time, that the personal part of an entry is not kept; such an entry has none, and its
+    /// code says it where that says nothing else.
     pub(crate) fn warn_of_loss(&mut self, error: &anyhow::Error) {
         if !std::mem::replace(&mut self.has_warned, true) {
-            warn(&format!("the personal part of an entry is not kept, as its code says: {error:#}"));
+            warn(&format!("the personal part of an entry is not kept: {error:#}"));
         }
     }
 
